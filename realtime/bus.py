@@ -7,7 +7,7 @@ import logging
 import random
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -40,10 +40,10 @@ class Link(asyncio.Protocol):
 		self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 	def connection_made(self, transport: asyncio.BaseTransport) -> None:
-		assert isinstance(transport, asyncio.Transport)
-		self.transport = transport
+		# uvloop's transports are asyncio's in all but their base class.
+		self.transport = cast(asyncio.Transport, transport)
 		self.last = asyncio.get_running_loop().time()
-		transport.write(self._greeting)
+		self.transport.write(self._greeting)
 
 	def data_received(self, data: bytes) -> None:
 		self.last = asyncio.get_running_loop().time()

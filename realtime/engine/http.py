@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qs
 
 import httptools
@@ -83,9 +83,9 @@ class HTTPProtocol(asyncio.Protocol):
 	# -- asyncio.Protocol
 
 	def connection_made(self, transport: asyncio.BaseTransport) -> None:
-		assert isinstance(transport, asyncio.Transport)
-		self.transport = transport
-		self.engine.transports.add(transport)
+		# uvloop's transports are asyncio's in all but their base class.
+		self.transport = cast(asyncio.Transport, transport)
+		self.engine.transports.add(self.transport)
 		self.engine.wheel.schedule(self, self.engine.settings.head_timeout)
 
 	def data_received(self, data: bytes) -> None:
