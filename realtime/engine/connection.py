@@ -127,6 +127,8 @@ class Connection:
 			self._awaiting_pong = False
 			self.engine.wheel.schedule(self, self.engine.settings.ping_interval)
 		elif kind == CLOSE:
+			if self._poll is not None:
+				self._answer_poll()
 			self.close("transport close")
 		elif kind == PING:
 			# Since Engine.IO 4 only the server pings.

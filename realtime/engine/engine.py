@@ -13,7 +13,7 @@ from .http import HTTPProtocol
 from .packets import OPEN, Message, text_frame
 from .refused import Refused
 from .request import Request
-from .websocket import WebSocketProtocol, handshake_answer
+from .websocket import CLOSE_FRAME, WebSocketProtocol, handshake_answer
 from .wheel import Wheel
 
 
@@ -29,6 +29,7 @@ class EngineSettings:
 	head_timeout: float = 20.0
 	keep_alive_timeout: float = 75.0
 	transports: tuple[str, ...] = ("polling", "websocket")
+	path: str = "/socket.io/"
 
 
 @dataclass(slots=True)
@@ -66,10 +67,12 @@ class Engine:
 	counters: Counters = field(default_factory=Counters)
 	accepting: bool = True
 	wheel: Wheel = field(init=False)
+	path: bytes = field(init=False)
 
 	def __post_init__(self) -> None:
+		self.path = self.settings.path.rstrip("/").encode()
 		shortest = min(self.settings.ping_interval, self.settings.ping_timeout)
-		self.wheel = Wheel(min(0.5, shortest / 20))
+		self.wheel = Wheel(shortest / 200)
 
 	def protocol(self) -> HTTPProtocol:
 		"""The protocol of a new TCP connection."""
@@ -134,6 +137,9 @@ class Engine:
 			if connection is None:
 				raise Refused(1, "Session ID unknown")
 			if connection.transport_name != "polling" or connection.upgrading:
+				# As Node does: the handshake succeeds and the WebSocket closes; the one in use is not touched.
+				transport.write(answer + CLOSE_FRAME)
+				transport.close()
 				raise Refused(3, "Bad request")
 			self.counters.upgrades += 1
 			transport.write(answer)

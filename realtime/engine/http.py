@@ -140,7 +140,7 @@ class HTTPProtocol(asyncio.Protocol):
 		assert self._parser is not None
 		path = self._target.partition(b"?")[0]
 		self._keep_alive = self._parser.should_keep_alive()
-		self._route = "engine" if path in (b"/socket.io/", b"/socket.io") else "application"
+		self._route = "engine" if path.rstrip(b"/") == self.engine.path else "application"
 
 	def on_body(self, body: bytes) -> None:
 		self._body_size += len(body)
@@ -263,6 +263,8 @@ class HTTPProtocol(asyncio.Protocol):
 			)
 		if not self._keep_alive:
 			head.append(b"Connection: close\r\n")
+		if self.transport.is_closing():
+			return
 		self.transport.write(b"".join([*head, b"\r\n", body]))
 		if not self._keep_alive:
 			self.transport.close()

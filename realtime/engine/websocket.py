@@ -10,7 +10,7 @@ from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from websockets.exceptions import WebSocketException
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import SERVER, Protocol
 
 from .connection import Connection
@@ -25,6 +25,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 logger = logging.getLogger("realtime.engine.websocket")
 logger.setLevel(logging.WARNING)
 
+CLOSE_FRAME = Frame(Opcode.CLOSE, Close(CloseCode.NORMAL_CLOSURE, "").serialize()).serialize(mask=False)
 PROBE_ANSWER = text_frame(PONG + "probe")
 
 

@@ -5,6 +5,7 @@ move from one set to another, and one timer wakes for a whole slot.
 """
 
 import asyncio
+from math import ceil
 from typing import Protocol
 
 
@@ -29,7 +30,7 @@ class Wheel:
 		"""Let `item` wait for `delay` seconds; what it was waiting for before is forgotten."""
 		self.cancel(item)
 		loop = asyncio.get_running_loop()
-		slot = int((loop.time() + delay) / self.grain) + 1
+		slot = ceil((loop.time() + delay) / self.grain)
 		waiting = self._slots.get(slot)
 		if waiting is None:
 			waiting = self._slots[slot] = set()
