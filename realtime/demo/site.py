@@ -73,6 +73,14 @@ class Logged:
 	user: str = ""
 	status: int = 0
 
+	def questions(self) -> list[list[str]]:
+		"""Return the permission questions in this request, each as `[doctype, name]`."""
+		if "questions" in self.args:
+			return [[doctype, name or ""] for doctype, name, *_ in self.args["questions"]]
+		if "doctype" in self.args:
+			return [[self.args["doctype"], self.args.get("name") or self.args.get("docname") or ""]]
+		return []
+
 
 @dataclass
 class Failure:

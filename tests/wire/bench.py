@@ -61,6 +61,7 @@ class Bench:
 			"redis_cache": self.valkey.url,
 			"webserver_port": self.web_port,
 			"socketio_port": self.sidecar.port,
+			"default_site": APP_SITE,
 			**(common or {}),
 		}
 		self._numbers = itertools.count(1)
@@ -199,6 +200,27 @@ class Bench:
 		"""Publish as every stock Frappe does."""
 		payload = {"event": event, "message": message, "room": room, "namespace": site}
 		self.valkey.client.publish("events", json.dumps(payload))
+
+	def join(self, client: AnyClient, room: str, event: str, *args: Any, site: str = APP_SITE) -> None:
+		"""Let a client ask for a room, and wait until it is in it."""
+		probe = f"joined-{next(self._numbers)}"
+
+		def arrived() -> bool:
+			self.publish(probe, {}, room, site)
+			return bool(client.all(probe))
+
+		client.emit(event, *args)
+		until(arrived, f"{event}{args} puts {client} into {room}")
+
+	def wait_until_asked(self, doctype: str, name: str = "") -> None:
+		"""Wait until the web process has answered a permission question of the sidecar."""
+
+		def asked() -> bool:
+			return any(
+				[doctype, name] in request.questions() for request in list(self.web.requests) if request.status
+			)
+
+		until(asked, f"the question whether {doctype}/{name} may be read")
 
 	def settle(self, *clients: AnyClient, site: str = APP_SITE) -> None:
 		"""Wait until all that was published before has reached these clients of one site, or never will."""

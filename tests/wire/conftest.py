@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext
 
 from realtime.demo.model import GUEST, User
 
 from . import nodejs
 from .background import Background
 from .bench import APP_SITE, AnyClient, Bench
+from .browser import NoChromium, chromium
 from .clients import Client
 
 VERSIONS = (15, 16, 17)
@@ -130,3 +132,21 @@ def connect_node(clients: list[AnyClient]) -> ConnectNode:
 		return client.connect()
 
 	return connect
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+	"""One headless Chromium for the whole run; hosts that end in `.test` are this machine."""
+	try:
+		with chromium() as one:
+			yield one
+	except NoChromium as reason:
+		pytest.skip(str(reason))
+
+
+@pytest.fixture
+def browser_context(browser: Browser) -> Iterator[BrowserContext]:
+	"""A browser window without cookies."""
+	one = browser.new_context()
+	yield one
+	one.close()
