@@ -217,7 +217,9 @@ class Bench:
 
 		def asked() -> bool:
 			return any(
-				[doctype, name] in request.questions() for request in list(self.web.requests) if request.status
+				[doctype, name] in request.questions()
+				for request in list(self.web.requests)
+				if request.status
 			)
 
 		until(asked, f"the question whether {doctype}/{name} may be read")

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import itertools
+from concurrent.futures import Future
 from typing import Any
 
 import aiohttp
@@ -104,10 +105,9 @@ class Client:
 		self._background.run(self._connect(patience), patience + 10)
 		return self
 
-	def start_connecting(self, patience: float = PATIENCE) -> asyncio.Future[None]:
+	def start_connecting(self, patience: float = PATIENCE) -> Future[None]:
 		"""Begin to connect; `.result(seconds)` of what is returned waits for the end."""
-		coroutine = self._connect(patience)
-		return asyncio.run_coroutine_threadsafe(coroutine, self._background.loop)  # type: ignore[return-value]
+		return asyncio.run_coroutine_threadsafe(self._connect(patience), self._background.loop)
 
 	@property
 	def connected(self) -> bool:

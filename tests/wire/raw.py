@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -40,10 +41,8 @@ class RawSocket:
 
 	def send(self, packet: str | bytes) -> None:
 		"""Send one message; a connection that is closed already is left to `ends`."""
-		try:
+		with contextlib.suppress(ConnectionClosed):
 			self._connection.send(packet)
-		except ConnectionClosed:
-			pass
 
 	def receive(self) -> str | bytes:
 		"""Return the next message that is no Engine.IO ping; answer pings on the way."""

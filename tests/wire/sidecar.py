@@ -31,7 +31,7 @@ class Sidecar:
 		log: the file that gets its standard output and error.
 		arguments: more arguments of `serve`.
 		env: more environment variables.
-		port: 0 to leave the port to the configuration (then `self.port` is only where tests look for it).
+		port: where it will listen by its configuration; without it, `--host` and `--port` are among the arguments.
 		command: what stands before the arguments of `serve`.
 	"""
 
@@ -55,6 +55,25 @@ class Sidecar:
 		self._env = environment(**(env or {}))
 		self._checked = 0
 		self.process: subprocess.Popen[bytes] | None = None
+
+	def leave_out_bench(self) -> None:
+		"""Do not name the bench on the command line."""
+		position = self._command.index("--bench")
+		del self._command[position : position + 2]
+
+	@staticmethod
+	def run(*command: str, env: dict[str, str] | None = None) -> str:
+		"""Run another command of the distribution to its end; return its output, fail when it fails."""
+		done = subprocess.run(
+			command,
+			capture_output=True,
+			text=True,
+			timeout=PATIENCE,
+			env=environment(**(env or {})),
+			check=False,
+		)
+		assert done.returncode == 0, done.stdout + done.stderr
+		return done.stdout
 
 	@property
 	def url(self) -> str:

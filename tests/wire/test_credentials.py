@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from urllib.parse import quote
 
 import pytest
@@ -88,7 +87,7 @@ def test_a_token_wins_over_a_session(bench: Bench, connect: Connect) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_wrong_token_is_refused(every_bench: Bench, connect: Connect, scheme: str) -> None:
 	value = "YTpi" if scheme == "Basic" else "wrong:wrong"
-	with pytest.raises(Refused, match="^Unauthorized"):
+	with pytest.raises(Refused, match="Unauthorized"):
 		connect(every_bench, authorization=f"{scheme} {value}")
 
 
@@ -96,7 +95,7 @@ def test_a_disabled_user_is_refused(bench: Bench, connect: Connect) -> None:
 	user = bench.user()
 	header = bench.site().authorization(user.name)
 	bench.site().disable(user.name)
-	with pytest.raises(Refused, match="^Unauthorized"):
+	with pytest.raises(Refused, match="Unauthorized"):
 		connect(bench, authorization=header)
 
 
@@ -167,7 +166,7 @@ def test_tabs_of_one_session_ask_once(make_bench: MakeBench) -> None:
 	user = bench.user()
 	cookie: dict[str, str | None] = {"Cookie": f"sid={bench.site().login(user.name)}"}
 	tabs = [bench.client(headers=cookie) for _ in range(30)]
-	waiting: list[Future[None]] = [tab.start_connecting() for tab in tabs]  # type: ignore[misc]
+	waiting = [tab.start_connecting() for tab in tabs]
 	for one in waiting:
 		one.result(60)
 	assert bench.web.counts["frappe.realtime.get_user_info"] == 1

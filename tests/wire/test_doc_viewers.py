@@ -21,7 +21,8 @@ def viewers(client: Client, name: str) -> list[str]:
 def sees(client: Client, name: str, *users: str) -> None:
 	"""Wait until a client has been told of exactly these viewers."""
 	until(
-		lambda: viewers(client, name) == sorted(users), f"{users} view {name}; {viewers(client, name)} are told"
+		lambda: viewers(client, name) == sorted(users),
+		f"{users} view {name}; {viewers(client, name)} are told",
 	)
 
 

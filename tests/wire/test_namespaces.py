@@ -39,7 +39,9 @@ CASES = [
 	case(ORIGIN, "stock.test", "http://app.test", name="the Origin of another site"),
 	case("", "public.example", "https://public.example", APP_SITE, name="a site named unlike its host"),
 	case("", "public.example", None, APP_SITE, name="the same without Origin"),
-	case("", "public.example:8443", "https://public.example:8443", "app.test:8443", name="a site with a port"),
+	case(
+		"", "public.example:8443", "https://public.example:8443", "app.test:8443", name="a site with a port"
+	),
 	case(NAMESPACE, "app.test", "http://app.test", STOCK_SITE, name="the header names another site"),
 	case(NAMESPACE, "app.test", "http://app.test", "../app.test", name="the header is a path"),
 	case("", "localhost:{port}", "http://localhost:8000", name="default_site on localhost"),
@@ -79,13 +81,17 @@ def test_site_and_origin(
 			client.close()
 
 
-@pytest.mark.parametrize("origin", ["http://evil.test", "null", "file://", "http://app.test.evil.test", "app"])
+@pytest.mark.parametrize(
+	"origin", ["http://evil.test", "null", "file://", "http://app.test.evil.test", "app"]
+)
 def test_no_foreign_origin_connects(bench: Bench, connect: Connect, origin: str) -> None:
 	with pytest.raises(Refused, match=f"^({NAMESPACE}|{ORIGIN})$"):
 		connect(bench, bench.user(), headers={"Origin": origin})
 
 
-def test_without_default_site_localhost_is_a_host_like_others(make_bench: MakeBench, connect: Connect) -> None:
+def test_without_default_site_localhost_is_a_host_like_others(
+	make_bench: MakeBench, connect: Connect
+) -> None:
 	bench = make_bench(common={"default_site": None})
 	with pytest.raises(Refused, match=NAMESPACE):
 		connect(bench, headers={"Host": "localhost", "Origin": "http://localhost:8000"})

@@ -83,7 +83,9 @@ def test_a_document_that_does_not_exist_is_a_no(every_bench: Bench, connect: Con
 
 
 @pytest.mark.parametrize(
-	"name", ["a b", "ä/ö?&=#%", "🦊", "1", "x" * 140, "a'b\"c"], ids=["space", "signs", "fox", "digit", "long", "quotes"]
+	"name",
+	["a b", "ä/ö?&=#%", "🦊", "1", "x" * 140, "a'b\"c"],
+	ids=["space", "signs", "fox", "digit", "long", "quotes"],
 )
 def test_names_of_any_kind(every_bench: Bench, connect: Connect, name: str) -> None:
 	bench = every_bench
@@ -147,7 +149,9 @@ def test_many_questions_go_in_few_requests_where_the_app_is(bench: Bench, connec
 		bench.wait_until_asked("ToDo", name)
 	wanted = [["ToDo", name] for name in names]
 	asking = [
-		request for request in bench.web.requests if any(question in wanted for question in request.questions())
+		request
+		for request in bench.web.requests
+		if any(question in wanted for question in request.questions())
 	]
 	assert {request.path for request in asking} == {"/api/method/frappe.realtime.has_permissions"}
 	assert len(asking) < 20
@@ -192,7 +196,16 @@ def test_a_guest_does_not_follow_the_task_of_another(bench: Bench, connect: Conn
 )
 def test_missing_or_wrong_arguments_hurt_nothing(bench: Bench, connect: Connect, event: str) -> None:
 	client = connect(bench, bench.user())
-	for args in ((), (None,), ("ToDo",), ("ToDo", None), ({"a": 1}, ["b"]), (["ToDo"], "x"), (b"\x00", b"\x01"), ("",)):
+	for args in (
+		(),
+		(None,),
+		("ToDo",),
+		("ToDo", None),
+		({"a": 1}, ["b"]),
+		(["ToDo"], "x"),
+		(b"\x00", b"\x01"),
+		("",),
+	):
 		client.emit(event, *args)
 	client.emit(event, "ToDo", "x", "more", "than", "asked")
 	client.fence()
