@@ -1,0 +1,55 @@
+"""What Frappe makes of a socket: who gets in, which rooms it has from the start, who answers its events."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
+
+from .auth import Authenticator, Session, credential_of
+from .engine import Connection
+from .handlers import CoreHandlers
+from .site import Sites
+from .sockets import Ack, Socket, SocketServer
+
+logger = logging.getLogger("realtime.application")
+
+
+class FrappeApplication:
+	"""Decides over the sockets of all sites. The namespace `/` is open and has no handlers, as in Node."""
+
+	def __init__(self, sites: Sites, authenticator: Authenticator, core: CoreHandlers) -> None:
+		self._sites = sites
+		self._authenticator = authenticator
+		self._core = core
+		self.server: SocketServer
+
+	async def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Session | None:
+		"""The session of a client on the site of `namespace`; raises `ConnectRefused` or `ConnectPostponed`."""
+		if namespace == "/":
+			return None
+		headers = connection.request.headers
+		site = self._sites.admit(namespace, headers)
+		credential = credential_of(headers, auth)
+		return self._authenticator.known(site, credential) or await self._authenticator.session(
+			site, credential
+		)
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+		self.server.welcome(socket)
+		session: Session | None = socket.session
+		if session is None:
+			return
+		socket.join(user_room(session.user))
+		socket.join(WEBSITE_ROOM)
+		if session.user_type == "System User":
+			socket.join(SITE_ROOM)
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		if socket.session is not None:
+			self._core.on_event(socket, event, arguments)
+
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+		if socket.session is not None:
+			self._core.on_disconnect(socket, rooms)

@@ -1,0 +1,184 @@
+"""Puts the parts together, starts them and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+from typing import Any
+
+from . import packets
+from .application import FrappeApplication
+from .auth import Authenticator
+from .bus import Bus
+from .config import EXIT_LISTEN, Config, ConfigError
+from .engine import Engine, EngineSettings
+from .fanout import Fanout
+from .handlers import CoreHandlers
+from .permissions import Permissions
+from .site import Sites
+from .sockets import SocketServer
+from .store import Store
+from .web import Web
+
+logger = logging.getLogger("realtime.server")
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted when all clients come back at once; the kernel's somaxconn bounds it too."""
+
+
+class RealtimeServer:
+	"""The sidecar of one bench."""
+
+	def __init__(self, config: Config) -> None:
+		self.config = config
+		self.store = Store(config["redis_queue"])
+		self.web = Web(config, self.store.secret)
+		self.permissions = Permissions(config, self.web)
+		self.authenticator = Authenticator(config, self.web)
+		sites = Sites(config)
+		self._tasks: set[asyncio.Task[Any]] = set()
+		# Each layer knows the one below; the application is the only one that is told of the layer above it.
+		self.sockets = SocketServer(None, connect_timeout=config["realtime_connect_timeout"])  # type: ignore[arg-type]
+		self.fanout = Fanout(self.sockets)
+		self.core = CoreHandlers(
+			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
+		)
+		self.application = FrappeApplication(sites, self.authenticator, self.core)
+		self.application.server = self.sockets
+		self.sockets.application = self.application
+		self.engine = Engine(
+			EngineSettings(
+				ping_interval=config["realtime_ping_interval"],
+				ping_timeout=config["realtime_ping_timeout"],
+				max_payload=config["realtime_max_payload"],
+				max_unsent=config["realtime_max_unsent"],
+				transports=config["realtime_transports"],
+			),
+			self.sockets,
+			self._page_protocol,
+		)
+		self.bus = Bus(config["redis_queue"], self.fanout.deliver)
+		self._listener: asyncio.AbstractServer | None = None
+		self._pages: Any = None
+
+	async def start(self) -> None:
+		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
+		self._listener = await self._listen()
+		self.bus.start()
+		await self._start_pages()
+
+	async def stop(self) -> None:
+		"""Close the clients so that they come back at once, and let go of everything."""
+		if self._listener is not None:
+			self._listener.close()
+		self.engine.close()
+		if self.config["socketio_uds"]:
+			_remove_socket(self.config["socketio_uds"])
+		await self.bus.stop()
+		for task in self._tasks:
+			task.cancel()
+		if self._pages is not None:
+			await self._pages.cleanup()
+		await self.web.close()
+		await self.store.close()
+
+	async def run(self) -> None:
+		"""Serve until SIGTERM or SIGINT."""
+		loop = asyncio.get_running_loop()
+		stopped = asyncio.Event()
+		for number in (signal.SIGTERM, signal.SIGINT):
+			loop.add_signal_handler(number, stopped.set)
+		try:
+			await self.start()
+			await stopped.wait()
+			logger.info("stopping; %d clients will come back", len(self.engine.connections))
+		finally:
+			await self.stop()
+
+	async def _listen(self) -> asyncio.AbstractServer:
+		loop = asyncio.get_running_loop()
+		path = self.config["socketio_uds"]
+		try:
+			if path:
+				_remove_socket(path)
+				server = await loop.create_unix_server(self.engine.protocol, path, backlog=BACKLOG)
+				where = path
+			else:
+				listening = _listening_sockets(self.config["realtime_host"], self.config["socketio_port"])
+				server = await loop.create_server(self.engine.protocol, sock=listening, backlog=BACKLOG)
+				where = "{}:{}".format(*listening.getsockname()[:2])
+		except OSError as error:
+			raise ConfigError(self._cannot_listen(error), EXIT_LISTEN) from error
+		logger.info("listening on %s for the bench %s", where, self.config.bench)
+		return server
+
+	def _cannot_listen(self, error: OSError) -> str:
+		where = (
+			f"socket {self.config['socketio_uds']} (socketio_uds)"
+			if self.config["socketio_uds"]
+			else f"port {self.config['socketio_port']} (socketio_port)"
+		)
+		reason = f"cannot listen on {where}: {error.strerror or error}"
+		if error.errno == errno.EADDRINUSE:
+			reason += ". Is the Node server, or another sidecar, still running?"
+		return reason
+
+	async def _start_pages(self) -> None:
+		# Imported here: nobody asks for a page in the first moments, and clients connect in them.
+		from aiohttp import web
+
+		from .pages import application
+
+		self._pages = web.AppRunner(application(self), access_log=None, handle_signals=False)
+		await self._pages.setup()
+
+	def _page_protocol(self) -> asyncio.Protocol | None:
+		return None if self._pages is None else self._pages.server()
+
+	def _open_in_editor(self, data: dict[str, Any]) -> None:
+		task = asyncio.get_running_loop().create_task(
+			self.store.publish("open_in_editor", packets.dumps(data))
+		)
+		self._tasks.add(task)
+		task.add_done_callback(self._tasks.discard)
+
+
+def _listening_sockets(host: str, port: int) -> socket.socket:
+	"""A TCP socket for IPv4 and IPv6 where the machine has both.
+
+	It is made with its protocol named, since asyncio sets TCP_NODELAY only on the connections of such a socket.
+	"""
+	if host:
+		family, kind, protocol, _, address = socket.getaddrinfo(
+			host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+		)[0]
+		listening = socket.socket(family, kind, protocol)
+	else:
+		try:
+			listening = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+			listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+			address = ("::", port)
+		except OSError:
+			listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+			address = ("0.0.0.0", port)
+	try:
+		listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+		listening.setblocking(False)
+		listening.bind(address)
+	except OSError:
+		listening.close()
+		raise
+	return listening
+
+
+def _remove_socket(path: str) -> None:
+	"""Remove what a killed process has left; a file that is no socket is not ours."""
+	try:
+		if os.path.exists(path) and not os.path.isfile(path):
+			os.unlink(path)
+	except OSError:
+		pass
