@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -55,9 +55,14 @@ def _never_fails(handler: _Handler) -> _Handler:
 def announce(kind: str, **what: str) -> None:
 	"""Tell the sidecars when the transaction commits, each thing once."""
 	message = {"site": frappe.local.site, "kind": kind, **what}
-	held = held_for_commit("frappe_realtime_access", _send)
+	held = held_for_commit("frappe_realtime_access", _send_last)
 	if message not in held:
 		held.append(message)
+
+
+def _send_last(messages: list[dict[str, str]]) -> None:
+	"""After the events of the same transaction: who had a deleted document open is still told so."""
+	frappe.db.after_commit.add(partial(_send, messages))
 
 
 def _send(messages: list[dict[str, str]]) -> None:
@@ -82,7 +87,7 @@ def on_clear_doctype_cache(user: str | None = None, doctype: str | None = None) 
 @_never_fails
 def on_clear_cache() -> None:
 	"""All caches of the site are cleared, as Frappe does after deleting User Permissions without their documents."""
-	held = held_for_commit("frappe_realtime_access", _send)
+	held = held_for_commit("frappe_realtime_access", _send_last)
 	# Renaming clears everything too, and has said more exactly what changed.
 	if not any(message["kind"] == "renamed" for message in held):
 		announce("site")
