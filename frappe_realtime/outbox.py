@@ -109,7 +109,7 @@ class Outbox:
 		connect: Callable[[], redis.Redis],
 		report: Callable[[str], None],
 		*,
-		pending_count: int = 1000,
+		pending_count: int = 10_000,
 		pending_seconds: float = 60.0,
 		wait: float = 0.005,
 	) -> None:
@@ -158,16 +158,17 @@ class Outbox:
 				self._bytes += len(message.payload)
 			mine = self._last
 			self._drop_excess()
-			started = self._start()
-			if self._behind and started:
-				return
-			if started:
+			if (started := self._start()) and not self._failing:
 				self._work.notify()
-				self._wait_for(mine, self._wait)
-				self._behind = self._done < mine
-				return
-		# The interpreter is shutting down and starts no thread any more.
-		self._write_next()
+				if not self._behind or self._nearly_full():
+					before = self._done
+					self._wait_for(mine, self._wait)
+					# Some progress is progress: who publishes in a loop is paced, and does not outrun a Redis that
+					# answers. Without any, nobody waits until there is.
+					self._behind = self._done == before
+		if not started:
+			# The interpreter is shutting down and starts no thread any more.
+			self._write_next()
 
 	def flush(self, timeout: float) -> bool:
 		"""Wait until Redis has taken everything, `timeout` seconds at most; tells whether it has."""
@@ -178,6 +179,10 @@ class Outbox:
 				while self._pending and (left := deadline - monotonic()) > 0:
 					self._progress.wait(left)
 			return not self._pending
+
+	def _nearly_full(self) -> bool:
+		"""Whether it is better to be slow than to lose: a Redis that is silent, but not known to be away."""
+		return 2 * len(self._pending) > self._pending_count
 
 	def _wait_for(self, number: int, timeout: float) -> None:
 		deadline = monotonic() + timeout
@@ -199,7 +204,6 @@ class Outbox:
 		while True:
 			with self._lock:
 				while not self._pending:
-					self._behind = False
 					self._work.wait()
 			if self._write_next():
 				pause = PAUSE
@@ -231,6 +235,7 @@ class Outbox:
 			return False
 		with self._lock:
 			recovered, self._failing = self._failing, False
+			self._behind = False
 			while self._pending and self._pending[0].number <= batch[-1].number:
 				self._bytes -= len(self._pending.popleft().payload)
 			self._done = batch[-1].number

@@ -255,7 +255,7 @@ def outbox() -> Outbox:
 				_outbox = Outbox(
 					queue_connector(frappe.conf),
 					lambda line: logger().error(line),
-					pending_count=_number("realtime_pending_count", 1000),
+					pending_count=_number("realtime_pending_count", 10000),
 					pending_seconds=_number("realtime_pending_seconds", 60),
 				)
 	return _outbox

@@ -326,3 +326,12 @@ def test_many_threads_publish_at_once(server, client):
 	for t in range(8):
 		mine = [number for number in events if number // 1000 == t]
 		assert mine == sorted(mine)
+
+
+def test_a_publisher_in_a_loop_does_not_outrun_a_redis_that_answers(server, client):
+	outbox = Outbox(connector(server, timeout=5), lambda line: None, pending_count=1000)
+	for number in range(5000):
+		outbox.send([event(number, history_count=10_000)])
+	assert outbox.flush(PATIENCE)
+	assert outbox.dropped == 0
+	assert recorded(client) == list(range(5000))
