@@ -23,7 +23,9 @@ def connect(page: Page, **options: Any) -> None:
 
 def start(page: Page, **options: Any) -> None:
 	"""Begin to connect the client of realtime.js as `window.realtime`."""
-	page.evaluate(f"async (options) => {{ {IMPORT}; window.realtime = await client.connect(options); }}", options)
+	page.evaluate(
+		f"async (options) => {{ {IMPORT}; window.realtime = await client.connect(options); }}", options
+	)
 
 
 def wait_until(page: Page, condition: str, argument: Any = None) -> None:

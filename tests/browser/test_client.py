@@ -147,7 +147,7 @@ def test_socket_io_can_be_handed_over(bench: Bench, open_portal: OpenPage) -> No
 def test_without_socket_io_the_error_says_what_was_tried(bench: Bench, open_portal: OpenPage) -> None:
 	page = open_portal(bench, bench.user())
 	page.route(UNREACHABLE, lambda route: route.fulfill(status=404))
-	with pytest.raises(Error, match="tried .*node_modules.*bench build"):
+	with pytest.raises(Error, match=r"tried .*node_modules.*bench build"):
 		start(page)
 
 
@@ -225,7 +225,9 @@ def test_viewers_of_a_document_are_viewers_again(make_bench: MakeBench, open_por
 	wait_for_room(bench, page, "open_doc:ToDo/T-1")
 
 
-def test_what_is_sent_while_the_connection_is_lost_waits(make_bench: MakeBench, open_portal: OpenPage) -> None:
+def test_what_is_sent_while_the_connection_is_lost_waits(
+	make_bench: MakeBench, open_portal: OpenPage
+) -> None:
 	bench = make_bench()
 	page = open_portal(bench, bench.user())
 	connect(page)

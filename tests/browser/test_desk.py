@@ -173,7 +173,7 @@ def test_a_task_calls_the_one_who_follows_it(bench: Bench, open_desk: OpenPage) 
 	user = bench.user()
 	page = open_desk(bench, user)
 	errors = []
-	page.on("pageerror", errors.append)
+	page.on("pageerror", lambda error: errors.append(error))
 	page.evaluate("frappe.realtime.subscribe('job-1', { progress: (data) => seen.push(data) })")
 	wait_for_status(page, "connected")
 	for task_id in ("unknown", "job-1"):
@@ -231,13 +231,17 @@ def test_work_that_begins_again_keeps_its_bar(bench: Bench, open_desk: OpenPage)
 	expect(page.locator(BARS)).to_have_text(["Import: 10"])
 
 
-def test_a_bar_that_the_user_has_closed_comes_back_with_the_next_work(bench: Bench, open_desk: OpenPage) -> None:
+def test_a_bar_that_the_user_has_closed_comes_back_with_the_next_work(
+	bench: Bench, open_desk: OpenPage
+) -> None:
 	user = bench.user()
 	page = open_desk(bench, user)
 	wait_for_status(page, "connected")
 	bench.publish("progress", {"title": "Import", "percent": 50}, f"user:{user.name}")
 	expect(page.locator(BARS)).to_have_count(1)
-	page.evaluate("document.querySelector('dialog').className = ''; document.querySelector('dialog').open = false")
+	page.evaluate(
+		"document.querySelector('dialog').className = ''; document.querySelector('dialog').open = false"
+	)
 	bench.publish("progress", {"title": "Import", "percent": 60}, f"user:{user.name}")
 	wait_until(page, "seen.includes('Import: 60')")
 	expect(page.locator(f"{BARS}:visible")).to_have_count(0)
