@@ -129,7 +129,9 @@ class Permissions:
 			return
 		if batch.session.asks_in_batches:
 			if not batch.out:
-				self._start(key, batch, [batch.waiting.popleft() for _ in range(min(BATCH, len(batch.waiting)))])
+				self._start(
+					key, batch, [batch.waiting.popleft() for _ in range(min(BATCH, len(batch.waiting)))]
+				)
 		else:
 			while batch.waiting:
 				self._start(key, batch, [batch.waiting.popleft()])
@@ -171,7 +173,9 @@ class Permissions:
 			answer = await self._call(
 				session,
 				"has_permissions",
-				json={"questions": [[question.doctype, question.name, question.ptype] for question, _ in part]},
+				json={
+					"questions": [[question.doctype, question.name, question.ptype] for question, _ in part]
+				},
 			)
 			answers = answer.message
 			if answer.status == 200 and isinstance(answers, list) and len(answers) == len(part):

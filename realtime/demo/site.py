@@ -241,7 +241,9 @@ class WebProcess:
 			message = await self._call(method, call)
 		except FrappeError as error:
 			body = {"exc_type": error.exc_type}
-			response = web.json_response({"session_expired": 1, **body} if expired else body, status=error.status)
+			response = web.json_response(
+				{"session_expired": 1, **body} if expired else body, status=error.status
+			)
 			expired = expired or error.exc_type == "AuthenticationError"
 		else:
 			answer = {} if message is None else {"message": message}
