@@ -13,7 +13,7 @@ from . import packets
 from .auth import Session
 from .fanout import Fanout
 from .permissions import Permissions
-from .sockets import Socket
+from .sockets import Ack, Socket
 from .web import WebAway
 
 logger = logging.getLogger("realtime.handlers")
@@ -51,13 +51,16 @@ class CoreHandlers:
 			"open_in_editor": self.open_in_editor,
 		}
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any]) -> None:
+	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+		"""The application has put the socket into its rooms; the core has nothing to add."""
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Answer `event` when it is the core's."""
 		handler = self.events.get(event)
 		if handler is not None:
 			handler(socket, *[*arguments, None, None][:2])
 
-	def on_disconnect(self, socket: Socket, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		"""Tell those who have a document open that this socket, which has left its rooms, does not any more."""
 		for room in rooms:
 			if room.startswith("open_doc:"):

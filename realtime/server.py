@@ -11,7 +11,8 @@ import socket
 from typing import Any
 
 from . import packets
-from .application import FrappeApplication
+from .application import FrappeApplication, Responder
+from .apps import AppHandlers
 from .auth import Authenticator
 from .bus import Bus
 from .config import EXIT_LISTEN, Config, ConfigError
@@ -47,7 +48,9 @@ class RealtimeServer:
 		self.core = CoreHandlers(
 			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
 		)
-		self.application = FrappeApplication(sites, self.authenticator, self.core)
+		self.app_handlers = AppHandlers(config.bench)
+		self.responders: list[Responder] = [self.core]
+		self.application = FrappeApplication(sites, self.authenticator, self.responders)
 		self.application.server = self.sockets
 		self.sockets.application = self.application
 		self.engine = Engine(
