@@ -127,6 +127,12 @@ KEYS: tuple[Key, ...] = (
 	),
 	Key("realtime_web_connections", 16, _integer(1, 1000), "requests to the web process at a time"),
 	Key("realtime_cache_seconds", 5.0, _number(0, 3600), "seconds that answers of the web process are kept"),
+	Key(
+		"realtime_recheck_seconds",
+		30.0,
+		_number(0, 86400),
+		"seconds after which a session and its rooms are asked about again on sites without the app; 0: never",
+	),
 	Key("realtime_cache_size", 50_000, _integer(100, 10_000_000), "answers that are kept at a time"),
 	Key(
 		"realtime_allowed_origins",

@@ -10,7 +10,8 @@ import signal
 import socket
 from typing import Any
 
-from . import packets
+from . import access, packets
+from .access import Access
 from .application import FrappeApplication, Responder
 from .apps import AppHandlers
 from .auth import Authenticator
@@ -20,6 +21,7 @@ from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
 from .permissions import Permissions
+from .recheck import Recheck
 from .site import Sites
 from .sockets import SocketServer
 from .store import Store
@@ -50,7 +52,12 @@ class RealtimeServer:
 		)
 		self.app_handlers = AppHandlers(config.bench)
 		self.responders: list[Responder] = [self.core]
-		self.application = FrappeApplication(sites, self.authenticator, self.responders)
+		self.recheck = Recheck(
+			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
+		)
+		self.permissions.on_session_ended = self.recheck.session
+		self.access = Access(self.sockets, self.authenticator, self.permissions, self.recheck)
+		self.application = FrappeApplication(sites, self.authenticator, self.recheck, self.responders)
 		self.application.server = self.sockets
 		self.sockets.application = self.application
 		self.engine = Engine(
@@ -64,13 +71,15 @@ class RealtimeServer:
 			self.sockets,
 			self._page_protocol,
 		)
-		self.bus = Bus(config["redis_queue"], self.fanout.deliver)
+		self.bus = Bus(config["redis_queue"], self.fanout.deliver, {access.CHANNEL: self.access.take})
+		self.bus.on_subscribed.append(self.access.missed)
 		self._listener: asyncio.AbstractServer | None = None
 		self._pages: Any = None
 
 	async def start(self) -> None:
 		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
 		self._listener = await self._listen()
+		self.recheck.start()
 		self.bus.start()
 		await self._start_pages()
 
@@ -82,6 +91,7 @@ class RealtimeServer:
 		if self.config["socketio_uds"]:
 			_remove_socket(self.config["socketio_uds"])
 		await self.bus.stop()
+		await self.recheck.stop()
 		for task in self._tasks:
 			task.cancel()
 		if self._pages is not None:
