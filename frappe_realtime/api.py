@@ -198,7 +198,7 @@ def _malformed(why: str) -> NoReturn:
 
 def _secret_matches() -> bool:
 	given = frappe.get_request_header(SECRET_HEADER) or ""
-	client = queue_connector(frappe.conf)()
+	client = queue_connector(frappe.conf)(1.0)
 	try:
 		# Created here as everywhere: by whoever comes first, so that nobody replaces another's.
 		client.set(SECRET_KEY, frappe.generate_hash(length=32), nx=True)
