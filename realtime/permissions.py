@@ -28,6 +28,10 @@ ANYBODY = Credential(sid="Guest")
 class SessionEnded(WebAway):
 	"""The web process did not take the credential for its user's any more: it has said nothing about that user."""
 
+	def __init__(self, message: str, session: Session) -> None:
+		super().__init__(message)
+		self.session = session
+
 
 class Question(NamedTuple):
 	"""Whether `user` of `site` may do `ptype` on a document, with an empty `name` on the DocType as a whole."""
@@ -76,7 +80,16 @@ class Permissions:
 		known = self.answers.known(question)
 		if known is not None:
 			return known
-		return self.answers.get(question, lambda: self._ask(session, question))
+		return self._answer(session, question)
+
+	async def _answer(self, session: Session, question: Question) -> bool:
+		while True:
+			try:
+				return await self.answers.get(question, lambda: self._ask(session, question))
+			except SessionEnded as error:
+				# It was asked as another session of the same user, which has ended.
+				if error.session.credential == session.credential:
+					raise
 
 	def known_reader(self, site: str, user: str, doctype: str, name: str) -> bool | None:
 		"""Whether `user` may read the document, as far as it is known without asking."""
@@ -208,5 +221,5 @@ class Permissions:
 		ended = isinstance(answer.data, dict) and answer.data.get("session_expired")
 		if answer.status == 401 or (ended and session.user != "Guest"):
 			# It was answered for a Guest, and must not stand for what this user may.
-			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}")
+			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}", session)
 		return answer
