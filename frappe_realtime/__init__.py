@@ -1,3 +1,34 @@
-"""The Frappe app: all that runs inside Frappe's web, worker and bench processes."""
+"""The Frappe app: all that runs inside Frappe's web, worker and bench processes.
+
+The public names are loaded when they are first asked for, so that the sidecar can import
+`frappe_realtime.rooms` without importing frappe.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+	from .registry import realtime as realtime
+	from .socket import Socket as Socket
+	from .sync_socket import SyncSocket as SyncSocket
 
 __version__ = "0.1.0"
+
+_HOME = {
+	"Socket": "socket",
+	"SyncSocket": "sync_socket",
+	"realtime": "registry",
+}
+"""The module of this package that each public name comes from."""
+
+
+def __getattr__(name: str) -> Any:
+	if name not in _HOME:
+		raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+	return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+	return sorted({*globals(), *_HOME})
