@@ -93,8 +93,8 @@ class Web:
 	) -> Answer:
 		"""GET `path` as `site`, with the client's credential and the shared secret.
 
-		Waits while the web process is away; raises `WebAway` when that takes longer than `realtime_web_patience`. A 4xx
-		is an answer, and returned.
+		Waits while the web process, or Redis with the secret, is away; raises `WebAway` when that takes longer than
+		`realtime_web_patience`. A 4xx is an answer, and returned.
 		"""
 		loop = asyncio.get_running_loop()
 		deadline = loop.time() + self._patience
@@ -105,12 +105,16 @@ class Web:
 					await asyncio.wait_for(self._back.wait(), deadline - loop.time())
 				except asyncio.TimeoutError:
 					raise WebAway(f"no answer from {self.url}") from None
-			headers = {"X-Frappe-Socket-Secret": await self._secret(renew_secret), **credential.headers}
-			answer = await self._attempt(site, path, headers, params, json)
-			if answer is not None:
-				return answer
+			reason = f"no answer from {self.url}{path}"
+			try:
+				headers = {"X-Frappe-Socket-Secret": await self._secret(renew_secret), **credential.headers}
+				answer = await self._attempt(site, path, headers, params, json)
+				if answer is not None:
+					return answer
+			except WebAway as error:
+				reason = str(error)
 			if loop.time() + delay > deadline:
-				raise WebAway(f"no answer from {self.url}{path}")
+				raise WebAway(reason)
 			await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 			delay = min(delay * 1.6, 3)
 
