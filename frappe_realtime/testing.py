@@ -66,12 +66,20 @@ class Site:
 		self.handlers = self._make_handlers()
 
 	def __enter__(self) -> Site:
-		self._run(self._start())
-		return self
+		return self.open()
 
 	def __exit__(
 		self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
 	) -> None:
+		self.close()
+
+	def open(self) -> Site:
+		"""Load the handlers; done by `with`. Raises ImportError with what a file raised."""
+		self._run(self._start())
+		return self
+
+	def close(self) -> None:
+		"""End what runs; done by `with`."""
 		self._loop.run_until_complete(self.handlers.stop())
 		left = asyncio.all_tasks(self._loop)
 		for task in left:
