@@ -10,6 +10,7 @@ from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
 
 from .auth import Authenticator, Session, credential_of
 from .engine import Connection
+from .recheck import Recheck
 from .site import Sites
 from .sockets import Ack, Socket, SocketServer
 
@@ -37,8 +38,11 @@ class Responder(Protocol):
 class FrappeApplication:
 	"""Decides over the sockets of all sites. The namespace `/` is open and has no handlers, as in Node."""
 
-	def __init__(self, sites: Sites, authenticator: Authenticator, responders: Sequence[Responder]) -> None:
+	def __init__(
+		self, sites: Sites, authenticator: Authenticator, recheck: Recheck, responders: Sequence[Responder]
+	) -> None:
 		self._sites = sites
+		self._recheck = recheck
 		self._authenticator = authenticator
 		self._responders = responders
 		self.server: SocketServer
@@ -66,6 +70,7 @@ class FrappeApplication:
 		socket.join(WEBSITE_ROOM)
 		if session.user_type == "System User":
 			socket.join(SITE_ROOM)
+		self._recheck.on_connect(socket)
 		for responder in self._responders:
 			responder.on_connect(socket, auth)
 

@@ -95,6 +95,8 @@ class Bus:
 		self.connected = False
 		self.received = 0
 		self.invalid = 0
+		self.on_subscribed: list[Callable[[], None]] = []
+		"""Called each time the subscription begins: what was published before may have been missed."""
 		self._take_events = take
 		self._others = {name.encode(): function for name, function in (others or {}).items()}
 		self._task: asyncio.Task[None] | None = None
@@ -177,6 +179,8 @@ class Bus:
 
 	def _on_subscribed(self) -> None:
 		self.connected = True
+		for function in self.on_subscribed:
+			function()
 		logger.info("subscribed to the events on %s", safe_url(self.url))
 
 	def _take(self, messages: list[tuple[bytes, bytes]]) -> None:

@@ -127,6 +127,12 @@ KEYS: tuple[Key, ...] = (
 	),
 	Key("realtime_web_connections", 16, _integer(1, 1000), "requests to the web process at a time"),
 	Key("realtime_cache_seconds", 5.0, _number(0, 3600), "seconds that answers of the web process are kept"),
+	Key(
+		"realtime_recheck_seconds",
+		30.0,
+		_number(0, 86400),
+		"seconds after which a session and its rooms are asked about again on sites without the app; 0: never",
+	),
 	Key("realtime_cache_size", 50_000, _integer(100, 10_000_000), "answers that are kept at a time"),
 	Key(
 		"realtime_allowed_origins",
@@ -207,8 +213,8 @@ def load(
 ) -> Config:
 	"""Read the configuration of `bench`.
 
-	Later wins: the defaults, `config.json`, `sites/common_site_config.json` (in both a falsy value counts as absent), the
-	environment, `overrides` of the command line. Raises `ConfigError` naming the file or variable and the key.
+	Later wins: the defaults, `config.json`, `sites/common_site_config.json` (in both a falsy value of Frappe's own keys counts
+	as absent), the environment, `overrides` of the command line. Raises `ConfigError` naming the file or variable and the key.
 	"""
 	values = {key.name: key.default for key in KEYS}
 	for name in ("config.json", "sites/common_site_config.json"):
@@ -235,8 +241,10 @@ def _apply_file(path: Path, values: dict[str, Any]) -> None:
 	if not isinstance(content, dict):
 		raise ConfigError(f"{path} does not hold a JSON object", EXIT_CONFIG)
 	for key in KEYS:
-		if content.get(key.name):
-			values[key.name] = _read(key, content[key.name], str(path))
+		value = content.get(key.name)
+		# Frappe's own keys are read as the Node server reads them; in ours a 0 says something.
+		if value or (key.name.startswith("realtime_") and value in (0, False)):
+			values[key.name] = _read(key, value, str(path))
 
 
 def _read(key: Key, value: Any, origin: str) -> Any:

@@ -63,9 +63,13 @@ class CoreHandlers:
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		"""Tell those who have a document open that this socket, which has left its rooms, does not any more."""
 		for room in rooms:
-			if room.startswith("open_doc:"):
-				doctype, _, name = room.removeprefix("open_doc:").partition("/")
-				self._tell_viewers(socket, doctype, name)
+			self.on_room_withdrawn(socket, room)
+
+	def on_room_withdrawn(self, socket: Socket, room: str) -> None:
+		"""The socket has left `room` without having asked to."""
+		if room.startswith("open_doc:"):
+			doctype, _, name = room.removeprefix("open_doc:").partition("/")
+			self._tell_viewers(socket, doctype, name)
 
 	# -- events
 

@@ -10,7 +10,8 @@ import signal
 import socket
 from typing import Any
 
-from . import packets
+from . import access, packets
+from .access import Access
 from .application import FrappeApplication, Responder
 from .apps import AppHandlers
 from .auth import Authenticator
@@ -20,6 +21,7 @@ from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
 from .permissions import Permissions
+from .recheck import Recheck
 from .registry import Limits, PythonHandlers
 from .site import Sites
 from .site_requests import SiteRequests
@@ -69,7 +71,12 @@ class RealtimeServer:
 			config["developer_mode"],
 		)
 		self.responders: list[Responder] = [self.core, self.python]
-		self.application = FrappeApplication(sites, self.authenticator, self.responders)
+		self.recheck = Recheck(
+			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
+		)
+		self.permissions.on_session_ended = self.recheck.session
+		self.access = Access(self.sockets, self.authenticator, self.permissions, self.recheck)
+		self.application = FrappeApplication(sites, self.authenticator, self.recheck, self.responders)
 		self.application.server = self.sockets
 		self.sockets.application = self.application
 		self.engine = Engine(
@@ -83,7 +90,8 @@ class RealtimeServer:
 			self.sockets,
 			self._page_protocol,
 		)
-		self.bus = Bus(config["redis_queue"], self.fanout.deliver)
+		self.bus = Bus(config["redis_queue"], self.fanout.deliver, {access.CHANNEL: self.access.take})
+		self.bus.on_subscribed.append(self.access.missed)
 		self._listener: asyncio.AbstractServer | None = None
 		self._pages: Any = None
 
@@ -92,6 +100,7 @@ class RealtimeServer:
 		self._listener = await self._listen()
 		# Before the loop turns again: no socket connects while handlers are missing.
 		self.python.start()
+		self.recheck.start()
 		self.bus.start()
 		await self._start_pages()
 
@@ -108,6 +117,7 @@ class RealtimeServer:
 			_remove_socket(self.config["socketio_uds"])
 		await self.python.stop()
 		await self.bus.stop()
+		await self.recheck.stop()
 		for task in self._tasks:
 			task.cancel()
 		if self._pages is not None:

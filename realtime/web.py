@@ -7,7 +7,9 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from . import packets
 from .config import Config
@@ -34,6 +36,11 @@ class Credential:
 
 	sid: str = ""
 	authorization: str = ""
+
+	@property
+	def sid_hash(self) -> str:
+		"""By which Redis names a session without telling its id; empty for an Authorization header."""
+		return sha256(unquote(self.sid).encode()).hexdigest() if self.sid else ""
 
 	@property
 	def headers(self) -> dict[str, str]:
