@@ -141,6 +141,25 @@ KEYS: tuple[Key, ...] = (
 		"hostnames of pages elsewhere that may connect",
 		"FRAPPE_REALTIME_ALLOWED_ORIGINS",
 	),
+	Key(
+		"realtime_handler_rate", 200, _integer(1, 1_000_000), "events a second of a socket for apps' handlers"
+	),
+	Key(
+		"realtime_handler_queue", 1000, _integer(1, 1_000_000), "events of a socket that may wait for an app"
+	),
+	Key(
+		"realtime_handler_seconds",
+		10.0,
+		_number(0.1, 3600),
+		"seconds after which a handler is reported and overtaken",
+	),
+	Key(
+		"realtime_handler_blocking",
+		1.0,
+		_number(0.05, 600),
+		"seconds a handler may block the event loop unnamed",
+	),
+	Key("realtime_handler_threads", 16, _integer(1, 1000), "threads for plain handlers"),
 	Key("realtime_log_level", "INFO", _text, "DEBUG, INFO, WARNING or ERROR", "FRAPPE_REALTIME_LOG_LEVEL"),
 )
 

@@ -22,7 +22,9 @@ from .fanout import Fanout
 from .handlers import CoreHandlers
 from .permissions import Permissions
 from .recheck import Recheck
+from .registry import Limits, PythonHandlers
 from .site import Sites
+from .site_requests import SiteRequests
 from .sockets import SocketServer
 from .store import Store
 from .web import Web
@@ -51,7 +53,24 @@ class RealtimeServer:
 			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
 		)
 		self.app_handlers = AppHandlers(config.bench)
-		self.responders: list[Responder] = [self.core]
+		self.site_requests = SiteRequests(self.web, self.store.secret)
+		self.python = PythonHandlers(
+			self.app_handlers,
+			config.sites,
+			self.sockets,
+			self.fanout,
+			self.permissions.may,
+			self.site_requests.send,
+			Limits(
+				rate=config["realtime_handler_rate"],
+				queue=config["realtime_handler_queue"],
+				seconds=config["realtime_handler_seconds"],
+				blocking=config["realtime_handler_blocking"],
+				threads=config["realtime_handler_threads"],
+			),
+			config["developer_mode"],
+		)
+		self.responders: list[Responder] = [self.core, self.python]
 		self.recheck = Recheck(
 			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
 		)
@@ -79,9 +98,15 @@ class RealtimeServer:
 	async def start(self) -> None:
 		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
 		self._listener = await self._listen()
+		# Before the loop turns again: no socket connects while handlers are missing.
+		self.python.start()
 		self.recheck.start()
 		self.bus.start()
 		await self._start_pages()
+
+	def handlers_health(self) -> dict[str, Any]:
+		"""What `/health` says about the apps' handlers, by language."""
+		return {"python": self.python.health()}
 
 	async def stop(self) -> None:
 		"""Close the clients so that they come back at once, and let go of everything."""
@@ -90,6 +115,7 @@ class RealtimeServer:
 		self.engine.close()
 		if self.config["socketio_uds"]:
 			_remove_socket(self.config["socketio_uds"])
+		await self.python.stop()
 		await self.bus.stop()
 		await self.recheck.stop()
 		for task in self._tasks:

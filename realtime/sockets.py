@@ -63,7 +63,8 @@ class Namespace:
 	def __init__(self, name: str) -> None:
 		self.name = name
 		self.sockets: dict[str, Socket] = {}
-		self.rooms: dict[str, set[Socket]] = {}
+		self.rooms: dict[str, dict[Socket, None]] = {}
+		"""The members of each room in the order in which they came, as in Node."""
 
 	def members(self, room: str) -> Iterable[Socket]:
 		"""The sockets in `room`. As in Socket.IO a socket's own id is a room with this socket in it."""
@@ -117,9 +118,9 @@ class Socket:
 		self.rooms.add(room)
 		members = self.namespace.rooms.get(room)
 		if members is None:
-			self.namespace.rooms[room] = {self}
+			self.namespace.rooms[room] = {self: None}
 		else:
-			members.add(self)
+			members[self] = None
 
 	def leave(self, room: str) -> None:
 		"""Leave `room`; not in it, nothing happens."""
@@ -127,7 +128,7 @@ class Socket:
 			return
 		self.rooms.discard(room)
 		members = self.namespace.rooms[room]
-		members.discard(self)
+		members.pop(self, None)
 		if not members:
 			del self.namespace.rooms[room]
 
