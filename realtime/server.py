@@ -19,6 +19,7 @@ from .config import EXIT_LISTEN, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
+from .javascript import JavaScriptHandlers
 from .permissions import Permissions
 from .site import Sites
 from .sockets import SocketServer
@@ -49,7 +50,10 @@ class RealtimeServer:
 			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
 		)
 		self.app_handlers = AppHandlers(config.bench)
-		self.responders: list[Responder] = [self.core]
+		self.javascript = JavaScriptHandlers(
+			config, self.app_handlers, self.sockets, self.fanout, self.permissions, self.store.secret
+		)
+		self.responders: list[Responder] = [self.core, self.javascript]
 		self.application = FrappeApplication(sites, self.authenticator, self.responders)
 		self.application.server = self.sockets
 		self.sockets.application = self.application
@@ -82,6 +86,7 @@ class RealtimeServer:
 		if self.config["socketio_uds"]:
 			_remove_socket(self.config["socketio_uds"])
 		await self.bus.stop()
+		await self.javascript.stop()
 		for task in self._tasks:
 			task.cancel()
 		if self._pages is not None:
