@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
@@ -43,16 +43,19 @@ class FrappeApplication:
 		self._responders = responders
 		self.server: SocketServer
 
-	async def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Session | None:
-		"""The session of a client on the site of `namespace`; raises `ConnectRefused` or `ConnectPostponed`."""
+	def authorize(
+		self, connection: Connection, namespace: str, auth: dict[str, Any]
+	) -> Session | Awaitable[Session] | None:
+		"""The session of a client on the site of `namespace`, at once when the web process told it a moment ago.
+
+		Raises `ConnectRefused` or `ConnectPostponed`.
+		"""
 		if namespace == "/":
 			return None
 		headers = connection.request.headers
 		site = self._sites.admit(namespace, headers)
 		credential = credential_of(headers, auth)
-		return self._authenticator.known(site, credential) or await self._authenticator.session(
-			site, credential
-		)
+		return self._authenticator.known(site, credential) or self._authenticator.session(site, credential)
 
 	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
 		self.server.welcome(socket)

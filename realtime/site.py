@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ class Sites:
 
 	def exists(self, name: str) -> bool:
 		"""Whether the bench has a site of this name."""
-		return _NAME.match(name) is not None and self._config_file(name).is_file()
+		return _NAME.match(name) is not None and os.path.isfile(f"{self._folder}/{name}/site_config.json")
 
 	def names(self) -> list[str]:
 		"""All sites of the bench, in alphabetical order."""

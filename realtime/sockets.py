@@ -6,9 +6,10 @@ A connection carries a `Socket` for each namespace it has joined. What a socket 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -39,10 +40,13 @@ class ConnectPostponed(Exception):
 
 
 class Application(Protocol):
-	"""What decides over sockets and answers their events. Only `authorize` may wait."""
+	"""What decides over sockets and answers their events."""
 
-	async def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Any:
-		"""Who this is: the new socket's `session`. Raises `ConnectRefused` or `ConnectPostponed`."""
+	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Any:
+		"""Who this is: the new socket's `session`, or an awaitable of it when somebody has to be asked.
+
+		Raises `ConnectRefused` or `ConnectPostponed`, at once or when awaited.
+		"""
 
 	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None: ...
 
@@ -309,24 +313,39 @@ class SocketServer:
 		if socket is not None:
 			socket.send(self._welcome(socket))
 			return
-		if client.connecting is None:
-			client.connecting = {}
-		if name in client.connecting:
+		connecting = client.connecting or {}
+		if name in connecting:
 			return
-		if len(client.connecting) + len(client.sockets) >= MAX_NAMESPACES:
+		if len(connecting) + len(client.sockets) >= MAX_NAMESPACES:
 			self.counters.invalid += 1
 			connection.close("parse error")
 			return
+		auth = packet.data or {}
+		try:
+			session = self.application.authorize(connection, name, auth)
+		except ConnectRefused as refused:
+			self._refuse(connection, name, refused)
+			return
+		if not inspect.isawaitable(session):
+			self._admit(connection, client, name, auth, session)
+			return
+		if client.connecting is None:
+			client.connecting = {}
 		client.connecting[name] = asyncio.get_running_loop().create_task(
-			self._admit(connection, client, name, packet.data or {})
+			self._wait_and_admit(connection, client, name, auth, session)
 		)
 
-	async def _admit(self, connection: Connection, client: Client, name: str, auth: dict[str, Any]) -> None:
+	def _refuse(self, connection: Connection, name: str, refused: ConnectRefused) -> None:
+		self.counters.refused += 1
+		connection.send(packets.encode_connect_error(name, refused.message, refused.data))
+
+	async def _wait_and_admit(
+		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], answer: Awaitable[Any]
+	) -> None:
 		try:
-			session = await self.application.authorize(connection, name, auth)
+			session = await answer
 		except ConnectRefused as refused:
-			self.counters.refused += 1
-			connection.send(packets.encode_connect_error(name, refused.message, refused.data))
+			self._refuse(connection, name, refused)
 			return
 		except ConnectPostponed:
 			connection.close("forced close")
@@ -340,8 +359,12 @@ class SocketServer:
 				client.connecting.pop(name, None)
 				if not client.connecting:
 					client.connecting = None
-		if connection.closed:
-			return
+		if not connection.closed:
+			self._admit(connection, client, name, auth, session)
+
+	def _admit(
+		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], session: Any
+	) -> None:
 		self.counters.connects += 1
 		namespace = self.namespaces.get(name)
 		if namespace is None:

@@ -20,6 +20,8 @@ CHECKS = {
 	"ruff format": ("ruff", "format", "--check", "."),
 	"mypy": ("mypy",),
 }
+FOLDERS = {"wire": ["tests/wire", "tests/browser"]}
+"""the rings of more than their own folder"""
 NO_TESTS = 5
 """pytest's exit code for it"""
 
@@ -59,7 +61,7 @@ def lint() -> Result:
 
 
 def ring(name: str, arguments: list[str]) -> Result:
-	"""Run one folder of tests by pytest and read its report."""
+	"""Run the folders of one ring by pytest and read its report."""
 	result = Result(name)
 	if name == "bench" and not os.environ.get("FRAPPE_BENCH_ROOT"):
 		result.remark = "left out: FRAPPE_BENCH_ROOT names no bench"
@@ -73,7 +75,8 @@ def ring(name: str, arguments: list[str]) -> Result:
 	say(f"ring {name}")
 	report = CACHE / f"{name}.xml"
 	report.unlink(missing_ok=True)
-	command = [sys.executable, "-m", "pytest", f"tests/{name}", f"--junitxml={report}", *arguments]
+	folders = FOLDERS.get(name, [f"tests/{name}"])
+	command = [sys.executable, "-m", "pytest", *folders, f"--junitxml={report}", *arguments]
 	code = subprocess.run(command, cwd=ROOT, check=False).returncode
 	if report.exists():
 		read_report(report, result)

@@ -34,7 +34,7 @@ class SocketEcho:
 
 	server: SocketServer
 
-	async def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> None:
+	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> None:
 		if namespace not in ("/", "/custom"):
 			raise ConnectRefused("Invalid namespace")
 

@@ -16,6 +16,8 @@ OPTIONS = [
 	"--disable-dev-shm-usage",
 	# Sites of tests have names that no resolver knows.
 	"--host-resolver-rules=MAP *.test 127.0.0.1",
+	# Pages that tests hand out themselves come from no address, and may not call this machine otherwise.
+	"--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
 ]
 
 

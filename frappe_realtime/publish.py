@@ -1,0 +1,266 @@
+"""Publishing: which room an event goes to, when it is sent, and what Redis is given.
+
+The rules are those of `frappe.realtime.publish_realtime`, which Frappe documents; what is ours is that several users
+or rooms can be named at once, that `data` is another name for `message`, and how the event is written (outbox.py).
+All functions need an initialised site (`frappe.local.site`). None of them fails because Redis is away.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import frappe
+
+from .connection import queue_connector
+from .outbox import Message, Outbox
+from .rooms import SITE_ROOM, WEBSITE_ROOM, doc_room, doctype_room, task_room, user_room
+
+EVENTS_CHANNEL = "events"
+
+
+def publish_realtime(
+	event: str | None = None,
+	message: Any = None,
+	room: str | Iterable[str] | None = None,
+	user: str | Iterable[str] | None = None,
+	doctype: str | None = None,
+	docname: str | None = None,
+	task_id: str | None = None,
+	after_commit: bool = False,
+	*,
+	data: Any = None,
+) -> None:
+	"""Publish an event to the browsers in a room.
+
+	:param event: the event's name; without one `task_progress` in a background job, else `global`
+	:param message: what the browsers are given: anything that becomes JSON (default `{}`)
+	:param room: the room, or several; wins over all that follows
+	:param user: the user whose sockets get it, or several users. An empty list is nobody
+	:param doctype: with `docname`: those who look at this document
+	:param docname: see `doctype`
+	:param task_id: those who follow this background job (default: the job that is running)
+	:param after_commit: send it when the transaction commits, never if it is rolled back; what is equal is sent once
+	:param data: another name for `message`
+	:raises TypeError: both `message` and `data` are given, or what is given does not become JSON
+	"""
+	if data is not None:
+		if message is not None:
+			raise TypeError(
+				"publish_realtime: message and data are two names for one thing; give one of them"
+			)
+		message = data
+	if message is None:
+		message = {}
+	task_id = task_id or getattr(frappe.local, "task_id", None)
+
+	if event is None:
+		event = "task_progress" if task_id else "global"
+	elif event == "msgprint" and not user:
+		user = frappe.session.user
+	elif event == "list_update":
+		if not doctype and isinstance(message, Mapping):
+			doctype = message.get("doctype")
+		room = doctype_room(str(doctype))
+	elif event == "docinfo_update":
+		room = doc_room(str(doctype), str(docname))
+
+	rooms = _several(room)
+	if rooms is None:
+		users = _several(user)
+		if task_id:
+			after_commit = False
+			if isinstance(message, Mapping) and "task_id" not in message:
+				message = {**message, "task_id": task_id}
+			rooms = [task_room(task_id)]
+		elif users is not None:
+			rooms = [user_room(name) for name in users]
+		elif doctype and docname:
+			rooms = [doc_room(doctype, str(docname))]
+		else:
+			rooms = [SITE_ROOM]
+
+	if after_commit and getattr(frappe.local, "db", None):
+		# The list is Frappe's own, in its form, so that what a module publishes through Frappe's function, which it
+		# may have imported before ours took its place, keeps its order among ours and is compared with ours.
+		held = held_for_commit("_realtime_log", _send_held)
+		for name in rooms:
+			if (entry := [event, message, name]) not in held:
+				held.append(entry)
+	else:
+		outbox().send([_message(event, message, name) for name in rooms])
+
+
+def publish_progress(
+	percent: float,
+	title: str | None = None,
+	doctype: str | None = None,
+	docname: str | None = None,
+	description: str | None = None,
+	task_id: str | None = None,
+) -> None:
+	"""Show a progress bar: to those who look at the document when one is given, else to the session's user."""
+	publish_realtime(
+		"progress",
+		{"percent": percent, "title": title, "description": description},
+		user=None if doctype and docname else frappe.session.user,
+		doctype=doctype,
+		docname=docname,
+		task_id=task_id,
+	)
+
+
+def publish_to_user(
+	user: str | Iterable[str], event: str, message: Any = None, *, after_commit: bool = False
+) -> None:
+	"""Publish to all sockets of a user, or of several."""
+	users = [user] if isinstance(user, str) else user
+	publish_to_room([user_room(name) for name in users], event, message, after_commit=after_commit)
+
+
+def publish_to_doc(
+	doctype: str, docname: str, event: str, message: Any = None, *, after_commit: bool = False
+) -> None:
+	"""Publish to those who look at one document."""
+	publish_to_room(doc_room(doctype, str(docname)), event, message, after_commit=after_commit)
+
+
+def publish_to_doctype(doctype: str, event: str, message: Any = None, *, after_commit: bool = False) -> None:
+	"""Publish to those who look at a list or a form of a DocType."""
+	publish_to_room(doctype_room(doctype), event, message, after_commit=after_commit)
+
+
+def publish_task_progress(task_id: str, message: Any = None, *, after_commit: bool = False) -> None:
+	"""Publish `task_progress` to those who follow a background job. Progress is never held back for a commit."""
+	publish_realtime("task_progress", message, task_id=task_id, after_commit=after_commit)
+
+
+def publish_to_website(event: str, message: Any = None, *, after_commit: bool = False) -> None:
+	"""Publish to every socket of the site, Guests too."""
+	publish_to_room(WEBSITE_ROOM, event, message, after_commit=after_commit)
+
+
+def publish_to_all(event: str, message: Any = None, *, after_commit: bool = False) -> None:
+	"""Publish to all System Users of the site."""
+	publish_to_room(SITE_ROOM, event, message, after_commit=after_commit)
+
+
+def publish_to_room(
+	room: str | Iterable[str], event: str, message: Any = None, *, after_commit: bool = False
+) -> None:
+	"""Publish to a room by its name, or to several."""
+	publish_realtime(event, message, room=room, after_commit=after_commit)
+
+
+def emit(event: str, message: Any, room: str | None) -> None:
+	"""Send one event now. Without a room it goes to every socket of every site, and into no site's history."""
+	outbox().send([_message(event, message, room)])
+
+
+def _several(names: str | Iterable[str] | None) -> list[str] | None:
+	"""The names, each once, in order; None where nothing was said. An empty list stays one: it means nobody."""
+	if names is None or names == "":
+		return None
+	if isinstance(names, str):
+		return [names]
+	return list(dict.fromkeys(names))
+
+
+class _Held(list[Any]):
+	"""What waits for the commit of one connection to the database."""
+
+	db: Any = None
+
+
+def held_for_commit(attribute: str, send: Callable[[list[Any]], None]) -> list[Any]:
+	"""The list, kept as `frappe.local.<attribute>`, that `send` is given when the transaction commits.
+
+	A rollback empties it; so does a new connection to the database, which the old one's transaction did not survive.
+	"""
+	held = getattr(frappe.local, attribute, None)
+	if held is not None and (not isinstance(held, _Held) or held.db is frappe.local.db):
+		return held
+	held = _Held()
+	held.db = frappe.local.db
+	setattr(frappe.local, attribute, held)
+
+	def forget() -> None:
+		if getattr(frappe.local, attribute, None) is held:
+			delattr(frappe.local, attribute)
+
+	def commit() -> None:
+		forget()
+		send(held)
+
+	frappe.db.after_commit.add(commit)
+	frappe.db.after_rollback.add(forget)
+	return held
+
+
+def _send_held(entries: list[list[Any]]) -> None:
+	messages = []
+	for event, message, room in entries:
+		try:
+			messages.append(_message(event, message, room))
+		except Exception:
+			# The transaction is committed: what cannot become JSON must not take the others with it.
+			logger().exception(
+				"Realtime event %s for room %s was not sent: it does not become JSON", event, room
+			)
+	outbox().send(messages)
+
+
+def _message(event: str, message: Any, room: str | None) -> Message:
+	site = frappe.local.site
+	payload = _as_json({"event": event, "message": message, "room": room, "namespace": site})
+	if room is None:
+		return Message(EVENTS_CHANNEL, payload)
+	return Message(
+		EVENTS_CHANNEL,
+		payload,
+		stream=f"frappe_realtime:{site}:events",
+		history_count=_number("realtime_history_count", 10000),
+		history_seconds=_number("realtime_history_seconds", 600),
+	)
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+	text = frappe.as_json(value, indent=None, separators=(",", ":"))
+	if "NaN" in text or "Infinity" in text:
+		# Python writes numbers that JSON does not know, and no reader accepts. JSON.stringify makes them null.
+		text = json.dumps(json.loads(text, parse_constant=lambda _: None), separators=(",", ":"))
+	return text
+
+
+def _number(key: str, default: int) -> int:
+	"""A positive number from the site's configuration; anything else there counts as not set."""
+	try:
+		return max(0, int(frappe.conf.get(key) or 0)) or default
+	except (TypeError, ValueError):
+		return default
+
+
+_outbox: Outbox | None = None
+_outbox_lock = threading.Lock()
+
+
+def outbox() -> Outbox:
+	"""The outbox of this process; a process has one, whatever the number of its sites, as it has one redis_queue."""
+	global _outbox
+	if _outbox is None:
+		with _outbox_lock:
+			if _outbox is None:
+				_outbox = Outbox(
+					queue_connector(frappe.conf),
+					lambda line: logger().error(line),
+					pending_count=_number("realtime_pending_count", 10000),
+					pending_seconds=_number("realtime_pending_seconds", 60),
+				)
+	return _outbox
+
+
+def logger() -> Any:
+	"""The bench's log `logs/frappe_realtime.log`. Below ERROR nothing is written to it outside of development."""
+	return frappe.logger("frappe_realtime", allow_site=False)

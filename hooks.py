@@ -1,0 +1,1 @@
+frappe_realtime/hooks.py

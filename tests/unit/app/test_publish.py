@@ -1,0 +1,214 @@
+"""Which room an event goes to, and when: the rules of `frappe.publish_realtime`, one by one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+ALICE = "user:alice@example.com"
+
+
+@pytest.mark.parametrize(
+	("call", "event", "message", "room"),
+	[
+		({}, "global", {}, "all"),
+		({"event": "e"}, "e", {}, "all"),
+		({"event": "e", "message": [1, None]}, "e", [1, None], "all"),
+		({"event": "e", "message": "text"}, "e", "text", "all"),
+		({"event": "e", "message": 0}, "e", 0, "all"),
+		({"event": "e", "data": {"a": 1}}, "e", {"a": 1}, "all"),
+		({"event": "e", "room": "r", "user": "u", "task_id": "t"}, "e", {}, "r"),
+		({"event": "e", "user": "bob@example.com"}, "e", {}, "user:bob@example.com"),
+		({"event": "e", "user": "Guest", "doctype": "D", "docname": "n"}, "e", {}, "user:Guest"),
+		({"event": "e", "doctype": "D", "docname": "n"}, "e", {}, "doc:D/n"),
+		({"event": "e", "doctype": "D", "docname": 7}, "e", {}, "doc:D/7"),
+		({"event": "e", "doctype": "D"}, "e", {}, "all"),
+		({"task_id": "t"}, "task_progress", {"task_id": "t"}, "task_progress:t"),
+		({"event": "e", "task_id": "t", "user": "u"}, "e", {"task_id": "t"}, "task_progress:t"),
+		(
+			{"task_id": "t", "message": {"task_id": "own"}},
+			"task_progress",
+			{"task_id": "own"},
+			"task_progress:t",
+		),
+		({"task_id": "t", "message": ["a"]}, "task_progress", ["a"], "task_progress:t"),
+		({"event": "msgprint", "message": "hi"}, "msgprint", "hi", ALICE),
+		({"event": "msgprint", "user": "u"}, "msgprint", {}, "user:u"),
+		({"event": "list_update", "message": {"doctype": "D"}}, "list_update", {"doctype": "D"}, "doctype:D"),
+		({"event": "list_update", "doctype": "D", "room": "r"}, "list_update", {}, "doctype:D"),
+		({"event": "docinfo_update", "doctype": "D", "docname": "n"}, "docinfo_update", {}, "doc:D/n"),
+	],
+)
+def test_the_room_of_an_event(publish, sent, call, event, message, room):
+	publish.publish_realtime(**call)
+	assert sent.events() == [(event, message, room)]
+
+
+def test_positional_arguments_are_frappes(publish, sent):
+	publish.publish_realtime("e", {"a": 1}, None, None, "D", "n", None, False)
+	assert sent.events() == [("e", {"a": 1}, "doc:D/n")]
+
+
+def test_message_and_data_are_one_thing(publish, sent):
+	with pytest.raises(TypeError, match="message and data"):
+		publish.publish_realtime("e", {"a": 1}, data={"b": 2})
+
+
+def test_the_running_job_is_the_task(publish, sent, frappe):
+	frappe.local.task_id = "job"
+	publish.publish_realtime("e", user="u")
+	publish.publish_progress(10)
+	assert [room for _, _, room in sent.events()] == ["task_progress:job", "task_progress:job"]
+
+
+def test_the_callers_message_stays_as_it_is(publish, sent):
+	message = {"a": 1}
+	publish.publish_realtime("e", message, task_id="t")
+	assert message == {"a": 1}
+
+
+def test_several_users_or_rooms_get_one_event_each_in_one_write(publish, sent):
+	publish.publish_realtime("e", user=["a", "b", "a"])
+	publish.publish_realtime("e", room={"r": 1, "s": 2})
+	assert [room for _, _, room in sent.events()] == ["user:a", "user:b", "r", "s"]
+	assert sent.writes == 2
+
+
+def test_no_users_means_nobody_not_everybody(publish, sent):
+	publish.publish_realtime("e", user=[])
+	publish.publish_realtime("e", room=())
+	publish.publish_to_user([], "e")
+	assert sent.events() == []
+
+
+def test_progress_goes_to_the_document_or_to_the_user(publish, sent):
+	publish.publish_progress(50, title="t", description="d")
+	publish.publish_progress(100, doctype="D", docname="n")
+	assert sent.events() == [
+		("progress", {"percent": 50, "title": "t", "description": "d"}, ALICE),
+		("progress", {"percent": 100, "title": None, "description": None}, "doc:D/n"),
+	]
+
+
+@pytest.mark.parametrize(
+	("name", "arguments", "event", "room"),
+	[
+		("publish_to_user", ("u", "e", {}), "e", "user:u"),
+		("publish_to_doc", ("D", "n", "e", {}), "e", "doc:D/n"),
+		("publish_to_doctype", ("D", "e", {}), "e", "doctype:D"),
+		("publish_to_website", ("e", {}), "e", "website"),
+		("publish_to_all", ("e", {}), "e", "all"),
+		("publish_to_room", ("r", "e", {}), "e", "r"),
+	],
+)
+def test_named_rooms(publish, sent, frappe, name, arguments, event, room):
+	getattr(publish, name)(*arguments)
+	assert sent.events() == [(event, {}, room)]
+	getattr(publish, name)(*arguments, after_commit=True)
+	assert len(sent.events()) == 1
+	frappe.db.commit()
+	assert sent.events() == [(event, {}, room)] * 2
+
+
+def test_task_progress_is_not_held_back(publish, sent):
+	publish.publish_task_progress("t", {"done": 1}, after_commit=True)
+	assert sent.events() == [("task_progress", {"done": 1, "task_id": "t"}, "task_progress:t")]
+
+
+def test_after_commit_is_sent_once_in_order_and_in_one_write(publish, sent, frappe):
+	publish.publish_realtime("a", {"n": 1}, after_commit=True)
+	publish.publish_realtime("b", user=["u", "v"], after_commit=True)
+	publish.publish_realtime("a", {"n": 1}, after_commit=True)
+	publish.publish_realtime("a", {"n": 2}, after_commit=True)
+	assert sent.events() == []
+	frappe.db.commit()
+	assert sent.events() == [
+		("a", {"n": 1}, "all"),
+		("b", {}, "user:u"),
+		("b", {}, "user:v"),
+		("a", {"n": 2}, "all"),
+	]
+	assert sent.writes == 1
+	frappe.db.commit()
+	assert sent.writes == 1
+
+
+def test_rollback_drops_what_was_held(publish, sent, frappe):
+	publish.publish_realtime("never", after_commit=True)
+	frappe.db.rollback()
+	publish.publish_realtime("later", after_commit=True)
+	frappe.db.commit()
+	assert [event for event, _, _ in sent.events()] == ["later"]
+
+
+def test_a_new_connection_to_the_database_does_not_send_what_the_old_one_held(publish, sent, frappe):
+	publish.publish_realtime("old", after_commit=True)
+	frappe.local.db = type(frappe.db)()
+	publish.publish_realtime("new", after_commit=True)
+	frappe.db.commit()
+	assert [event for event, _, _ in sent.events()] == ["new"]
+
+
+def test_without_a_database_there_is_no_commit_to_wait_for(publish, sent, frappe):
+	frappe.local.db = None
+	publish.publish_realtime("e", after_commit=True)
+	assert len(sent.events()) == 1
+
+
+def test_what_does_not_become_json_fails_at_once_and_alone(publish, sent, frappe):
+	with pytest.raises(TypeError):
+		publish.publish_realtime("e", {"a": object()})
+	publish.publish_realtime("bad", {"a": object()}, after_commit=True)
+	publish.publish_realtime("good", after_commit=True)
+	frappe.db.commit()
+	assert [event for event, _, _ in sent.events()] == ["good"]
+	assert len(frappe.logged) == 1
+
+
+def test_numbers_that_json_does_not_know_become_null(publish, sent):
+	publish.publish_realtime("e", {"a": float("nan"), "b": [float("inf")], "c": "NaN"})
+	assert sent.events() == [("e", {"a": None, "b": [None], "c": "NaN"}, "all")]
+
+
+def test_what_redis_is_given(publish, sent, frappe):
+	frappe.conf.update(realtime_history_count=5, realtime_history_seconds="7")
+	publish.publish_realtime("e", {"a": 1}, user="u")
+	(message,) = sent.messages
+	assert json.loads(message.payload) == {
+		"event": "e",
+		"message": {"a": 1},
+		"room": "user:u",
+		"namespace": "one",
+	}
+	assert message.channel == "events"
+	assert message.stream == "frappe_realtime:one:events"
+	assert (message.history_count, message.history_seconds) == (5, 7)
+
+
+@pytest.mark.parametrize("value", [None, 0, -3, "many", [1]])
+def test_a_bound_that_is_none_counts_as_not_set(publish, sent, frappe, value):
+	frappe.conf.update(realtime_history_count=value)
+	publish.publish_realtime("e")
+	assert sent.messages[0].history_count == 10_000
+
+
+def test_an_event_for_every_site_is_in_no_sites_history(publish, sent):
+	publish.emit("build_event", {"a": 1}, None)
+	(message,) = sent.messages
+	assert message.stream is None
+	assert json.loads(message.payload)["room"] is None
+
+
+def test_the_sidecar_may_import_room_names_without_frappe():
+	code = (
+		"import sys; sys.modules['frappe'] = None\n"
+		"import frappe_realtime, frappe_realtime.rooms\n"
+		"assert 'publish_realtime' in dir(frappe_realtime)\n"
+		"try: frappe_realtime.nothing\n"
+		"except AttributeError: pass\n"
+		"else: raise SystemExit('no AttributeError')\n"
+	)
+	assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
