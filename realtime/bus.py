@@ -195,14 +195,14 @@ class Bus:
 	def _read(self, payload: bytes) -> Event | None:
 		try:
 			data = packets.loads(payload)
-			return Event(
-				data.get("namespace") or None,
-				data.get("room") or None,
-				data["event"],
-				data.get("message"),
-				data.get("offset"),
-			)
-		except (ValueError, KeyError, AttributeError):
+			site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
+			offset = data.get("offset")
+			if not isinstance(event, str) or not all(
+				value is None or isinstance(value, str) for value in (site, room, offset)
+			):
+				raise ValueError("a name that is no string")
+			return Event(site, room, event, data.get("message"), offset)
+		except (ValueError, KeyError, TypeError, AttributeError):
 			self.invalid += 1
 			if self.invalid == 1:
 				logger.warning("a message on the channel 'events' is no event: %.200r", payload)

@@ -103,7 +103,8 @@ class CoreHandlers:
 			self._tell_viewers(socket, doctype, name)
 
 	def task_subscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
-		if _is_name(task_id):
+		# Frappe lets anybody follow any task. A Guest has none, so whatever he asks for is somebody else's.
+		if _is_name(task_id) and socket.session.user != "Guest":
 			socket.join(task_room(task_id))
 
 	def task_unsubscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:

@@ -118,6 +118,7 @@ class WebProcess:
 		self._methods: dict[str, Method] = {
 			"login": login,
 			"logout": logout,
+			"ping": lambda call: "pong",
 			"frappe.auth.get_logged_user": lambda call: call.user.name,
 		}
 		if version >= 16:
