@@ -76,6 +76,7 @@ class RealtimeServer:
 		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
 		self._listener = await self._listen()
 		self.bus.start()
+		self.javascript.start()
 		await self._start_pages()
 
 	async def stop(self) -> None:

@@ -11,9 +11,10 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from ..config import Config
 from . import frames
@@ -28,6 +29,9 @@ FIRST_DELAY, LAST_DELAY = 0.2, 30.0
 
 STEADY = 60.0
 """Seconds after which a process counts as one that works."""
+
+GRACE = 0.2
+"""Seconds for an answer that has come and was not read."""
 
 MAX_UNREAD = 64 * 1024 * 1024
 """Bytes that the process may leave unread; past them it is ended as one that hangs."""
@@ -68,6 +72,7 @@ class Child:
 		self._attachments: list[bytes] = []
 		self._pings = 0
 		self._pongs = 0
+		self._wanted_now = asyncio.Event()
 
 	@property
 	def pid(self) -> int | None:
@@ -94,8 +99,8 @@ class Child:
 
 	def restart(self) -> None:
 		"""End the process; a new one follows at once."""
+		self._wanted_now.set()
 		if self._process is not None:
-			self.starts = 0
 			self._process.kill()
 
 	def send(self, operation: str, attachments: list[bytes] | None = None) -> None:
@@ -123,70 +128,67 @@ class Child:
 				await self._run()
 			except OSError as error:
 				logger.error("%s cannot be started (realtime_node): %s", self._node, error)
-			if loop.time() - began > STEADY or not self.starts:
+			if loop.time() - began > STEADY or self._wanted_now.is_set():
 				delay = FIRST_DELAY
-			if self.starts:
-				await asyncio.sleep(delay)
-				delay = min(delay * 2, LAST_DELAY)
+			with contextlib.suppress(asyncio.TimeoutError):
+				await asyncio.wait_for(self._wanted_now.wait(), delay)
+			self._wanted_now.clear()
+			delay = min(delay * 2, LAST_DELAY)
 
 	async def _run(self) -> None:
 		"""One life of the process."""
 		loop = asyncio.get_running_loop()
-		ours, theirs = socket.socketpair()
 		ended: asyncio.Future[None] = loop.create_future()
-		try:
+		with contextlib.ExitStack() as stack:
+			note = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+			ours, theirs = socket.socketpair()
+			stack.callback(ours.close)
 			with theirs:
+				fds = (theirs.fileno(), note.fileno())
 				process, _ = await loop.subprocess_exec(
 					lambda: _Output(self._journal, ended),
 					self._node,
-					"--report-on-signal",
-					"--report-signal=SIGUSR2",
-					"--report-filename=stderr",
-					"--report-compact",
 					str(HOST),
-					str(theirs.fileno()),
+					*map(str, fds),
 					stdin=asyncio.subprocess.DEVNULL,
-					pass_fds=(theirs.fileno(),),
+					pass_fds=fds,
 					cwd=self._bench,
 					env={**os.environ, "FRAPPE_BENCH_ROOT": str(self._bench)},
 					preexec_fn=_end_with_parent,
 				)
-			self._process = process
+			stack.callback(_end, process)
 			transport, _ = await loop.create_unix_connection(lambda: _Input(self._received), sock=ours)
-		except BaseException:
-			ours.close()
-			raise
-		try:
+			stack.callback(transport.close)
+			stack.callback(self._forget)
 			self.starts += 1
-			self._transport = transport
+			self._process, self._transport = process, transport
 			logger.info("Node runs the JavaScript handlers as process %s", process.get_pid())
 			self._owner.started()
-			await self._watch(process, ended)
-		finally:
-			self._transport = self._process = None
-			self._operations, self._attachments = [], []
-			transport.close()
-			if process.get_returncode() is None:
-				process.kill()
-			process.close()
-			self._owner.died()
+			await self._watch(process, ended, note)
 
-	async def _watch(self, process: asyncio.SubprocessTransport, ended: asyncio.Future[None]) -> None:
+	def _forget(self) -> None:
+		self._transport = self._process = None
+		self._operations, self._attachments = [], []
+		self._owner.died()
+
+	async def _watch(
+		self, process: asyncio.SubprocessTransport, ended: asyncio.Future[None], note: IO[bytes]
+	) -> None:
 		"""Wait for the end of the process, and bring it about when it answers no ping for too long."""
 		self._pings = self._pongs = 0
 		while not ended.done():
 			self._pings += 1
 			self.send(f'["ping",{self._pings}]')
-			await asyncio.wait([ended], timeout=self._patience / 2)
-			if self._pongs == self._pings or ended.done():
-				continue
-			# Node writes its stack even while a handler never returns.
-			process.send_signal(signal.SIGUSR2)
-			await asyncio.wait([ended], timeout=self._patience / 2)
+			await asyncio.wait([ended], timeout=self._patience)
+			if self._pongs != self._pings:
+				# The sidecar itself may have been busy all the time, and the answer not read yet.
+				await asyncio.wait([ended], timeout=GRACE)
 			if self._pongs != self._pings and not ended.done():
 				logger.error(
-					"the Node process has not answered for %g s (realtime_javascript_timeout) and is ended",
+					"the Node process has not answered for %g s (realtime_javascript_timeout) and is ended; the last"
+					" handler that it began is %s",
 					self._patience,
+					_read_note(note.fileno()),
 				)
 				process.kill()
 				await ended
@@ -202,6 +204,18 @@ class Child:
 		if self.unread > MAX_UNREAD and self._process is not None:
 			logger.error("the Node process has left %s bytes unread and is ended", self.unread)
 			self._process.kill()
+
+
+def _read_note(file: int) -> str:
+	"""What the process has written when it began something: a length and the text."""
+	note = os.pread(file, 256, 0)
+	return note[1 : 1 + note[0]].decode(errors="replace") if note else "none"
+
+
+def _end(process: asyncio.SubprocessTransport) -> None:
+	if process.get_returncode() is None:
+		process.kill()
+	process.close()
 
 
 def _describe(code: int) -> str:

@@ -21,6 +21,7 @@ from ..sockets import Ack, Socket, SocketServer
 from ..web import WebAway
 from .child import Child, find_node
 from .journal import Journal
+from .watch import Watch
 
 logger = logging.getLogger("realtime.javascript")
 
@@ -75,8 +76,7 @@ class JavaScriptHandlers:
 		"""Events that no handler has seen, because there were too many of them."""
 		self.problems: dict[str, str] = {}
 		"""Apps whose handlers are left out, and why."""
-		self.loaded_files: set[str] = set()
-		self.journal = Journal(self._app_in)
+		self.journal = Journal()
 		self._config = config
 		self._files = files
 		self._server = server
@@ -87,7 +87,9 @@ class JavaScriptHandlers:
 		self._mirrored: dict[str, Mirrored] = {}
 		self._waiting: deque[tuple[str, str, list[bytes]]] = deque(maxlen=MAX_WAITING)
 		self._child: Child | None = None
+		self._watch: Watch | None = None
 		self._running = False
+		self._ready = False
 		self._loading: list[str] = []
 		self._loaded_apps: set[str] = set()
 		self._deaths: dict[str, int] = {}
@@ -102,8 +104,15 @@ class JavaScriptHandlers:
 			"disconnect": self._disconnect,
 			"may": self._may,
 			"loaded": self._loaded,
+			"ready": self._is_ready,
 			"pong": lambda *_: None,
 		}
+
+	def start(self) -> None:
+		"""Watch the files where `developer_mode` is set. The process is started with the first socket that needs it."""
+		if self._config["developer_mode"]:
+			self._watch = Watch(self._places, self.reload)
+			self._run(self._watch.run())
 
 	async def stop(self) -> None:
 		"""End the process."""
@@ -145,7 +154,7 @@ class JavaScriptHandlers:
 		token = "null" if ack is None else str(mirrored.owe(ack))
 		text, attachments = _encode([event, *arguments])
 		operation = f'["event","{socket.id}",{token},{len(attachments)},{text}]'
-		if not self._running:
+		if not self._ready:
 			if len(self._waiting) == MAX_WAITING:
 				self._drop()
 			self._waiting.append((socket.id, operation, attachments))
@@ -237,13 +246,18 @@ class JavaScriptHandlers:
 			self._add(mirrored)
 		for mirrored in list(self._mirrored.values()):
 			self._set_up(mirrored)
+		self._send("ready")
+
+	def _is_ready(self) -> None:
+		"""The process has loaded the handlers and set up the sockets there were: now it gets the events that waited."""
+		self._ready = True
 		waiting, self._waiting = self._waiting, deque(maxlen=MAX_WAITING)
 		for id, operation, attachments in waiting:
 			if id in self._mirrored and self._child is not None:
 				self._child.send(operation, attachments)
 
 	def died(self) -> None:
-		self._running = False
+		self._running = self._ready = False
 		if self._loading:
 			self._deaths[self._loading[0]] = self._deaths.get(self._loading[0], 0) + 1
 
@@ -260,6 +274,12 @@ class JavaScriptHandlers:
 			self._send("secret", await self._secret())
 		except WebAway as error:
 			logger.warning("frappe_request of JavaScript handlers goes without the shared secret: %s", error)
+
+	def _places(self) -> list[str]:
+		"""Where each app of the bench has its handlers, or would have them."""
+		return [
+			str(self._config.bench / "apps" / app / "realtime" / "handlers.js") for app in self._files.apps()
+		]
 
 	def reload(self) -> None:
 		"""Load all handlers anew, in a new process; the sockets stay connected."""
@@ -298,7 +318,8 @@ class JavaScriptHandlers:
 			self._loading.remove(app)
 		self._loaded_apps.add(app)
 		self._deaths.pop(app, None)
-		self.loaded_files.update(files)
+		if self._watch is not None:
+			self._watch.add(files)
 		if problem is None:
 			self.problems.pop(app, None)
 		else:
@@ -390,15 +411,6 @@ class JavaScriptHandlers:
 
 	def _take(self, count: int) -> list[bytes]:
 		return [next(self._incoming) for _ in range(count)]
-
-	def _app_in(self, stack: str) -> str | None:
-		"""The app in whose folder the innermost call of `stack` lies."""
-		roots = [(f"{file.parents[1]}/", app) for app, file in self._known_files.items() if file]
-		for line in stack.splitlines():
-			for root, app in roots:
-				if root in line:
-					return app
-		return None
 
 
 def _encode(arguments: list[Any]) -> tuple[str, list[bytes]]:

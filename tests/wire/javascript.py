@@ -54,14 +54,14 @@ def processes(bench: Bench) -> list[int]:
 	"""The Node processes that run handlers for the sidecar of a bench."""
 	assert bench.sidecar.process
 	found = []
-	for stat in Path("/proc").glob("[0-9]*/stat"):
+	for folder in Path("/proc").glob("[0-9]*"):
 		try:
-			command, _, rest = stat.read_text().rpartition(") ")
-			parent = int(rest.split()[1])
+			state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
+			command = (folder / "cmdline").read_bytes()
 		except OSError:
 			continue
-		if parent == bench.sidecar.process.pid and rest[0] != "Z" and "(node" in command:
-			found.append(int(stat.parent.name))
+		if int(parent) == bench.sidecar.process.pid and state != "Z" and b"host.js" in command:
+			found.append(int(folder.name))
 	return found
 
 

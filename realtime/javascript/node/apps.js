@@ -21,7 +21,7 @@ class Apps {
 		let handlers = null;
 		let problem = null;
 		try {
-			handlers = journal.run_as(app, () => require(file));
+			handlers = journal.run_as(app, "loading handlers.js", () => require(file));
 			if (typeof handlers !== "function") throw new TypeError("handlers.js does not export a function");
 		} catch (error) {
 			handlers = null;
@@ -38,7 +38,7 @@ class Apps {
 		if (!handlers) return;
 		const doing = () => `handlers.js failed to set up a socket of ${socket.site_name}`;
 		try {
-			const result = journal.run_as(app, () => handlers(socket));
+			const result = journal.run_as(app, "setting up a socket", () => handlers(socket));
 			if (typeof result?.then === "function") result.then(undefined, (error) => journal.failed(error, doing(), app));
 		} catch (error) {
 			journal.failed(error, doing(), app);

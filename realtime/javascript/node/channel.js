@@ -10,8 +10,10 @@ const net = require("node:net");
 const PAUSE_ABOVE = 8 * 1024 * 1024; // bytes that the sidecar has not read yet; more operations wait until it has
 
 class Channel {
-	constructor(fd, receive) {
+	/** `receive(operations, attachments)` gets each frame, `turn()` is called when those that came together are through. */
+	constructor(fd, receive, turn) {
 		this._receive = receive;
+		this._turn = turn;
 		this._chunks = [];
 		this._size = 0;
 		this._operations = [];
@@ -80,7 +82,7 @@ class Channel {
 		while (this._size >= 4) {
 			if (this._chunks[0].length < 4) this._join();
 			const length = this._chunks[0].readUInt32BE(0);
-			if (this._size < 4 + length) return;
+			if (this._size < 4 + length) break;
 			this._join();
 			const all = this._chunks[0];
 			const frame = all.subarray(4, 4 + length);
@@ -88,6 +90,7 @@ class Channel {
 			this._size -= 4 + length;
 			this._deliver(frame);
 		}
+		this._turn();
 	}
 
 	_join() {

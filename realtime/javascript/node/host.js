@@ -1,8 +1,9 @@
 "use strict";
-// Runs the handlers.js files of apps for the sidecar: node host.js FD
+// Runs the handlers.js files of apps for the sidecar: node host.js FD NOTE
 //
 // The sidecar owns the sockets. It tells this process of those whose site has such an app, and of their rooms, so that
-// handlers read both at once; what handlers do goes back to it. FD is the open socket between the two.
+// handlers read both at once; what handlers do goes back to it. FD is the open socket between the two, NOTE an open file in
+// which the sidecar can read, should this process hang, which handler it has begun last.
 
 const { Apps } = require("./apps");
 const { Channel } = require("./channel");
@@ -14,7 +15,11 @@ const { Web } = require("./web");
 
 class Host {
 	constructor(fd) {
-		this.channel = new Channel(fd, (operations, attachments) => this._receive(operations, attachments));
+		this.channel = new Channel(
+			fd,
+			(operations, attachments) => this._receive(operations, attachments),
+			() => this._pumping || this._pump(),
+		);
 		this.apps = new Apps(this.channel);
 		this.web = null;
 		this._namespaces = new Map();
@@ -52,7 +57,6 @@ class Host {
 			this._queue.push(operation);
 			if (count) this._attachments.push(...attachments.splice(0, count));
 		}
-		if (!this._pumping) this._pump();
 	}
 
 	/** Do what is queued. After each event the loop turns, so that what its handlers have awaited goes before the next. */
@@ -141,6 +145,10 @@ class Host {
 		if (yes && resolve) resolve();
 	}
 
+	ready() {
+		this.channel.send(["ready"]);
+	}
+
 	ping(number) {
 		this.channel.send(["pong", number]);
 	}
@@ -160,4 +168,5 @@ journal.install();
 // A terminal's Ctrl-C and a process manager's signal reach the whole group; the sidecar decides, and this process ends with it.
 process.on("SIGINT", () => {});
 process.on("SIGTERM", () => {});
+journal.note_in(Number(process.argv[3]));
 module.exports = new Host(Number(process.argv[2]));

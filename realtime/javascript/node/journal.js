@@ -1,6 +1,7 @@
 "use strict";
 // What handlers print and where they fail, as lines that the sidecar puts into its log under the app's name.
 
+const fs = require("node:fs");
 const path = require("node:path");
 const util = require("node:util");
 
@@ -9,6 +10,8 @@ const MARK = "\x1e"; // begins a line of ours; other lines on standard output ar
 
 const owners = new WeakMap(); // listener → its app
 const roots = []; // [folder with a separator at its end, app]
+const page = Buffer.alloc(256);
+let note = -1; // the file that says what runs
 let running = null; // the app whose code runs now, while that is known
 
 /** Know the code below `folder` as the code of `app`. */
@@ -16,10 +19,18 @@ function add_root(folder, app) {
 	roots.push([folder + path.sep, app]);
 }
 
-/** Run `code` as a part of `app`; what it throws goes through. */
-function run_as(app, code) {
+/** Write into the file `fd` what runs, whenever something begins. */
+function note_in(fd) {
+	note = fd;
+}
+
+/** Run `code` as a part of `app`, `doing` something; what it throws goes through. */
+function run_as(app, doing, code) {
 	const before = running;
 	running = app;
+	const length = page.write(`${app ?? "an app"}: ${doing}`, 1);
+	page[0] = length;
+	fs.writeSync(note, page, 0, length + 1, 0);
 	try {
 		return code();
 	} finally {
@@ -76,4 +87,4 @@ function install() {
 	);
 }
 
-module.exports = { add_root, failed, install, own, owner_of, run_as };
+module.exports = { add_root, failed, install, note_in, own, owner_of, run_as };

@@ -201,7 +201,7 @@ class Socket extends EventEmitter {
 		const app = journal.owner_of(listener);
 		const doing = () => `the handler of ${JSON.stringify(event)} failed on ${this.site_name}`;
 		try {
-			const result = journal.run_as(app, () => listener.apply(this, values));
+			const result = journal.run_as(app, event, () => listener.apply(this, values));
 			if (typeof result?.then === "function") result.then(undefined, (error) => journal.failed(error, doing(), app));
 		} catch (error) {
 			journal.failed(error, doing(), app);
