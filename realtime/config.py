@@ -135,6 +135,15 @@ KEYS: tuple[Key, ...] = (
 	),
 	Key("realtime_cache_size", 50_000, _integer(100, 10_000_000), "answers that are kept at a time"),
 	Key(
+		"realtime_node", "", _text, "Node for handlers in JavaScript; empty: on PATH", "FRAPPE_REALTIME_NODE"
+	),
+	Key(
+		"realtime_javascript_timeout",
+		30.0,
+		_number(0.5, 3600),
+		"seconds that a handler in JavaScript may block all others before their process is ended",
+	),
+	Key(
 		"realtime_allowed_origins",
 		(),
 		_list,

@@ -93,6 +93,24 @@ class Fanout:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
 			self.deliveries += send_all(members, encoded, encoded)
 
+	def send(
+		self,
+		namespace: Namespace,
+		rooms: Iterable[str] | None,
+		encoded: Encoded,
+		excluded: Iterable[str] = (),
+	) -> None:
+		"""Send what is encoded already to the sockets of `rooms`, each once, but to none of those in `excluded` rooms."""
+		members: set[Socket]
+		if rooms is None:
+			members = set(namespace.sockets.values())
+		else:
+			members = set().union(*[namespace.members(room) for room in rooms])
+		for room in excluded:
+			members.difference_update(namespace.members(room))
+		if members:
+			self.deliveries += send_all(members, encoded, encoded)
+
 
 def _with_offsets(name: str, run: Sequence[Event]) -> list[Encoded]:
 	return [

@@ -20,6 +20,7 @@ from .config import EXIT_LISTEN, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
+from .javascript import JavaScriptHandlers
 from .permissions import Permissions
 from .recheck import Recheck
 from .registry import Limits, PythonHandlers
@@ -70,7 +71,10 @@ class RealtimeServer:
 			),
 			config["developer_mode"],
 		)
-		self.responders: list[Responder] = [self.core, self.python]
+		self.javascript = JavaScriptHandlers(
+			config, self.app_handlers, self.sockets, self.fanout, self.permissions, self.store.secret
+		)
+		self.responders: list[Responder] = [self.core, self.python, self.javascript]
 		self.recheck = Recheck(
 			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
 		)
@@ -102,11 +106,12 @@ class RealtimeServer:
 		self.python.start()
 		self.recheck.start()
 		self.bus.start()
+		self.javascript.start()
 		await self._start_pages()
 
 	def handlers_health(self) -> dict[str, Any]:
 		"""What `/health` says about the apps' handlers, by language."""
-		return {"python": self.python.health()}
+		return {"python": self.python.health(), "javascript": self.javascript.health()}
 
 	async def stop(self) -> None:
 		"""Close the clients so that they come back at once, and let go of everything."""
@@ -118,6 +123,7 @@ class RealtimeServer:
 		await self.python.stop()
 		await self.bus.stop()
 		await self.recheck.stop()
+		await self.javascript.stop()
 		for task in self._tasks:
 			task.cancel()
 		if self._pages is not None:
