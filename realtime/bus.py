@@ -107,9 +107,10 @@ class Bus:
 
 	async def stop(self) -> None:
 		"""End the subscription."""
-		if self._task is not None:
+		# More than once, since up to Python 3.11 `wait_for` loses a cancellation that comes with its result.
+		while self._task is not None and not self._task.done():
 			self._task.cancel()
-			await asyncio.gather(self._task, return_exceptions=True)
+			await asyncio.wait([self._task], timeout=1)
 
 	async def _run(self) -> None:
 		delay = 0.1

@@ -70,6 +70,10 @@ class Fanout:
 		else:
 			self.deliveries += len(run) * send_all(members, plain, plain)
 
+	def send(self, namespace: Namespace, members: Sequence[Socket], events: Sequence[Event]) -> None:
+		"""Send `events` to these sockets of `namespace`."""
+		self._send_run(namespace, members, events)
+
 	def emit(
 		self,
 		namespace: Namespace,
@@ -91,6 +95,24 @@ class Fanout:
 			members.discard(but)
 		if members:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
+			self.deliveries += send_all(members, encoded, encoded)
+
+	def send(
+		self,
+		namespace: Namespace,
+		rooms: Iterable[str] | None,
+		encoded: Encoded,
+		excluded: Iterable[str] = (),
+	) -> None:
+		"""Send what is encoded already to the sockets of `rooms`, each once, but to none of those in `excluded` rooms."""
+		members: set[Socket]
+		if rooms is None:
+			members = set(namespace.sockets.values())
+		else:
+			members = set().union(*[namespace.members(room) for room in rooms])
+		for room in excluded:
+			members.difference_update(namespace.members(room))
+		if members:
 			self.deliveries += send_all(members, encoded, encoded)
 
 

@@ -20,11 +20,16 @@ from .config import EXIT_CONFIG, EXIT_LISTEN, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
+from .javascript import JavaScriptHandlers
 from .limits import Limits
+from .lists import ListUpdates
 from .permissions import Permissions
 from .proxies import Proxies
 from .recheck import Recheck
+from .registry import Limits as HandlerLimits
+from .registry import PythonHandlers
 from .site import Sites
+from .site_requests import SiteRequests
 from .sockets import SocketServer
 from .store import Store
 from .web import Web
@@ -59,6 +64,7 @@ class RealtimeServer:
 			guard=self.limits,
 		)
 		self.fanout = Fanout(self.sockets)
+		self.lists = ListUpdates(self.sockets, self.fanout, self.permissions)
 		self.core = CoreHandlers(
 			self.permissions,
 			self.fanout,
@@ -66,7 +72,27 @@ class RealtimeServer:
 			self._open_in_editor if config["developer_mode"] else None,
 		)
 		self.app_handlers = AppHandlers(config.bench)
-		self.responders: list[Responder] = [self.core]
+		self.site_requests = SiteRequests(self.web, self.store.secret)
+		self.python = PythonHandlers(
+			self.app_handlers,
+			config.sites,
+			self.sockets,
+			self.fanout,
+			self.permissions.may,
+			self.site_requests.send,
+			HandlerLimits(
+				rate=config["realtime_handler_rate"],
+				queue=config["realtime_handler_queue"],
+				seconds=config["realtime_handler_seconds"],
+				blocking=config["realtime_handler_blocking"],
+				threads=config["realtime_handler_threads"],
+			),
+			config["developer_mode"],
+		)
+		self.javascript = JavaScriptHandlers(
+			config, self.app_handlers, self.sockets, self.fanout, self.permissions, self.store.secret
+		)
+		self.responders: list[Responder] = [self.core, self.python, self.javascript]
 		self.recheck = Recheck(
 			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
 		)
@@ -90,7 +116,7 @@ class RealtimeServer:
 			self._page_protocol,
 			self.limits.check_handshake,
 		)
-		self.bus = Bus(config["redis_queue"], self.fanout.deliver, {access.CHANNEL: self.access.take})
+		self.bus = Bus(config["redis_queue"], self.lists.deliver, {access.CHANNEL: self.access.take})
 		self.bus.on_subscribed.append(self.access.missed)
 		self._listener: asyncio.AbstractServer | None = None
 		self._pages: Any = None
@@ -98,9 +124,16 @@ class RealtimeServer:
 	async def start(self) -> None:
 		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
 		self._listener = await self._listen()
+		# Before the loop turns again: no socket connects while handlers are missing.
+		self.python.start()
 		self.recheck.start()
 		self.bus.start()
+		self.javascript.start()
 		await self._start_pages()
+
+	def handlers_health(self) -> dict[str, Any]:
+		"""What `/health` says about the apps' handlers, by language."""
+		return {"python": self.python.health(), "javascript": self.javascript.health()}
 
 	async def stop(self) -> None:
 		"""Close the clients so that they come back at once, and let go of everything."""
@@ -109,8 +142,10 @@ class RealtimeServer:
 		self.engine.close()
 		if self.config["socketio_uds"]:
 			_remove_socket(self.config["socketio_uds"])
+		await self.python.stop()
 		await self.bus.stop()
 		await self.recheck.stop()
+		await self.javascript.stop()
 		for task in self._tasks:
 			task.cancel()
 		if self._pages is not None:

@@ -52,15 +52,25 @@ class Application(Protocol):
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None: ...
 
 
+class RoomObserver(Protocol):
+	"""Hears of every move in a namespace, after it has been made. Neither method may raise."""
+
+	def joined(self, socket: Socket, room: str) -> None: ...
+
+	def left(self, socket: Socket, room: str) -> None: ...
+
+
 class Namespace:
 	"""The sockets of one namespace, and who of them is in which room."""
 
-	__slots__ = ("name", "rooms", "sockets")
+	__slots__ = ("name", "observers", "rooms", "sockets")
 
 	def __init__(self, name: str) -> None:
 		self.name = name
 		self.sockets: dict[str, Socket] = {}
-		self.rooms: dict[str, set[Socket]] = {}
+		self.rooms: dict[str, dict[Socket, None]] = {}
+		"""The members of each room in the order in which they came, as in Node."""
+		self.observers: tuple[RoomObserver, ...] = ()
 
 	def members(self, room: str) -> Iterable[Socket]:
 		"""The sockets in `room`. As in Socket.IO a socket's own id is a room with this socket in it."""
@@ -114,9 +124,11 @@ class Socket:
 		self.rooms.add(room)
 		members = self.namespace.rooms.get(room)
 		if members is None:
-			self.namespace.rooms[room] = {self}
+			self.namespace.rooms[room] = {self: None}
 		else:
-			members.add(self)
+			members[self] = None
+		for observer in self.namespace.observers:
+			observer.joined(self, room)
 
 	def leave(self, room: str) -> None:
 		"""Leave `room`; not in it, nothing happens."""
@@ -124,9 +136,11 @@ class Socket:
 			return
 		self.rooms.discard(room)
 		members = self.namespace.rooms[room]
-		members.discard(self)
+		members.pop(self, None)
 		if not members:
 			del self.namespace.rooms[room]
+		for observer in self.namespace.observers:
+			observer.left(self, room)
 
 	def emit(self, event: str, *arguments: Any) -> None:
 		"""Send an event to this socket. Raises TypeError when an argument is neither JSON nor binary."""
