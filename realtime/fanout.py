@@ -70,7 +70,7 @@ class Fanout:
 		else:
 			self.deliveries += len(run) * send_all(members, plain, plain)
 
-	def send(self, namespace: Namespace, members: Sequence[Socket], events: Sequence[Event]) -> None:
+	def send_events(self, namespace: Namespace, members: Sequence[Socket], events: Sequence[Event]) -> None:
 		"""Send `events` to these sockets of `namespace`."""
 		self._send_run(namespace, members, events)
 

@@ -28,8 +28,8 @@ EVENT = "list_update"
 WAIT = 2.0
 """Seconds that an event waits for the web process to say who its readers are."""
 
-MOST_HELD = 1000
-"""Events of one room that wait; past them the names are left out."""
+MOST_ASKED = 1000
+"""Questions to the web process that may be open; past them, and while it is away, the names are left out."""
 
 ONE_BY_ONE = 4
 """Users asked about at a time, on all sites without the app together."""
@@ -37,10 +37,11 @@ ONE_BY_ONE = 4
 
 @dataclass(slots=True)
 class Held:
-	"""An event that waits, and what it waits for; an event that has nothing to wait for has None."""
+	"""An event that waits, for what and until when; one that only waits for its turn has None."""
 
 	event: Event
 	asking: asyncio.Task[None] | None
+	until: float
 
 
 class ListUpdates:
@@ -50,11 +51,12 @@ class ListUpdates:
 		self.nameless = 0
 		"""Sockets that got an event without its name."""
 		self.crowded = 0
-		"""Events whose readers were not asked for, since too many waited."""
+		"""Events whose readers were not asked for: too many were, or the web process was away."""
 		self._sockets = sockets
 		self._fanout = fanout
 		self._permissions = permissions
 		self._held: dict[tuple[str, str], deque[Held]] = {}
+		self._overtaken: set[str] = set()
 		self._slots = asyncio.Semaphore(ONE_BY_ONE)
 		self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,11 +75,21 @@ class ListUpdates:
 			if event.event != EVENT and (event.site, event.room) not in self._held:
 				passing.append(event)
 				continue
-			self._fanout.deliver(passing)
+			self._pass(passing)
 			passing = []
 			self._take(event)
-		if passing:
-			self._fanout.deliver(passing)
+		self._pass(passing)
+
+	def _pass(self, events: list[Event]) -> None:
+		for event in events:
+			self._overtakes(event)
+		if events:
+			self._fanout.deliver(events)
+
+	def _overtakes(self, event: Event, key: tuple[str, str] | None = None) -> None:
+		"""Note that `event` is sent before what other rooms of its site still hold."""
+		if event.offset and event.site and any(each[0] == event.site and each != key for each in self._held):
+			self._overtaken.add(event.site)
 
 	async def for_user(self, event: Event, socket: Socket) -> Event:
 		"""`event` as `socket` may see it, for one that is delivered later than to the others."""
@@ -98,17 +110,18 @@ class ListUpdates:
 			return
 		key = (event.site, event.room)
 		held = self._held.get(key)
-		asking = self._ask(namespace, event, crowded=held is not None and len(held) >= MOST_HELD)
+		asking = self._ask(namespace, event)
 		if held is None and asking is None:
+			self._overtakes(event)
 			self._send(namespace, event)
 			return
 		if held is None:
 			held = self._held[key] = deque()
-		held.append(Held(event, asking))
+		held.append(Held(event, asking, asyncio.get_running_loop().time() + WAIT))
 		if len(held) == 1:
 			self._start(self._work_off(key, held))
 
-	def _ask(self, namespace: Namespace, event: Event, crowded: bool) -> asyncio.Task[None] | None:
+	def _ask(self, namespace: Namespace, event: Event) -> asyncio.Task[None] | None:
 		"""Have it asked who may read the document that `event` names; None when that is known, or needs no asking."""
 		document = _document(event)
 		if document is None:
@@ -121,7 +134,7 @@ class ListUpdates:
 				unknown[user] = socket
 		if not unknown:
 			return None
-		if crowded:
+		if self._permissions.away or self._permissions.waiting >= MOST_ASKED:
 			self.crowded += 1
 			return None
 		return self._start(self._find_readers(site, document, unknown))
@@ -146,13 +159,19 @@ class ListUpdates:
 		while held:
 			first = held[0]
 			if first.asking is not None:
-				await asyncio.wait([first.asking], timeout=WAIT)
+				left = first.until - asyncio.get_running_loop().time()
+				await asyncio.wait([first.asking], timeout=max(0, left))
 				first.asking.cancel()
 			held.popleft()
 			namespace = self._sockets.namespaces.get(f"/{key[0]}")
 			if namespace is not None:
-				self._send(namespace, first.event)
+				# Its place in the order is behind that of what was sent since: clients must not go back to it.
+				late = key[0] in self._overtaken
+				self._send(namespace, replace(first.event, offset=None) if late else first.event)
+				self._overtakes(first.event, key)
 		del self._held[key]
+		if not any(site == key[0] for site, _ in self._held):
+			self._overtaken.discard(key[0])
 
 	def _send(self, namespace: Namespace, event: Event) -> None:
 		document = _document(event)
@@ -168,10 +187,10 @@ class ListUpdates:
 			if user not in readers:
 				readers[user] = self._permissions.known_reader(site, user, *document) is True
 			(named if readers[user] else others).append(socket)
-		self._fanout.send(namespace, named, [event])
+		self._fanout.send_events(namespace, named, [event])
 		if others:
 			self.nameless += len(others)
-			self._fanout.send(namespace, others, [_without_name(event)])
+			self._fanout.send_events(namespace, others, [_without_name(event)])
 
 	def _start(self, work: Any) -> asyncio.Task[None]:
 		task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
