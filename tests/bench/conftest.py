@@ -120,6 +120,16 @@ class Channel:
 				return messages
 			messages.append(json.loads(message["data"]))
 
+	def wait_for(self, event: str, namespace: str) -> dict[str, Any]:
+		"""The next such event; a process of the bench may publish it, at its own time."""
+		while True:
+			message = self.subscriber.get_message(timeout=PATIENCE)
+			assert message is not None, f"{event} was not published on {namespace}; was the bench restarted?"
+			if message["channel"] == "events":
+				content = json.loads(message["data"])
+				if (content["event"], content["namespace"]) == (event, namespace):
+					return content
+
 	def events(self, *names: str) -> list[dict[str, Any]]:
 		return [message for message in self.read() if message.get("event") in names]
 
