@@ -16,6 +16,7 @@ import frappe
 
 from .connection import queue_connector
 from .outbox import Message, Outbox
+from .progress import with_page
 from .rooms import SITE_ROOM, WEBSITE_ROOM, doc_room, doctype_room, task_room, user_room
 
 EVENTS_CHANNEL = "events"
@@ -216,6 +217,7 @@ def _send_held(entries: list[list[Any]]) -> None:
 
 def _message(event: str, message: Any, room: str | None) -> Message:
 	site = frappe.local.site
+	message = with_page(event, message)
 	payload = _as_json({"event": event, "message": message, "room": room, "namespace": site})
 	if room is None:
 		return Message(EVENTS_CHANNEL, payload)

@@ -1,0 +1,234 @@
+"""The load generator: raw sockets on one epoll, which count and time what arrives and do as little else as possible.
+
+An event carries the byte `~` once and nothing else does, so counting events is counting a byte, however the stream
+is cut.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Callable
+
+SITE = "bench.localhost"
+MARK = b"~"
+PING = b"\x81\x012"
+KEY = b64encode(b"0123456789abcdef").decode()
+
+
+def masked(text: str) -> bytes:
+	"""A client's text frame; the mask is zero, which the protocol allows and costs nothing to apply."""
+	data = text.encode()
+	assert len(data) < 126
+	return bytes((0x81, 0x80 | len(data))) + b"\0\0\0\0" + data
+
+
+PONG = masked("3")
+CONNECT = masked(f"40/{SITE},")
+
+
+def head(method: str, query: str, sid: str, extra: str = "") -> bytes:
+	"""The head of a request of client `sid`."""
+	return (
+		f"{method} /socket.io/?EIO=4&{query} HTTP/1.1\r\nHost: {SITE}\r\nOrigin: http://{SITE}\r\n"
+		f"X-Frappe-Site-Name: {SITE}\r\nCookie: sid={sid}\r\n{extra}\r\n"
+	).encode()
+
+
+UPGRADE = (
+	"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+	+ KEY
+	+ "\r\n"
+)
+
+
+class Client:
+	"""One client. `step` gets what has arrived until it is connected; from then on it is counted by the `Load`."""
+
+	__slots__ = ("buffer", "id", "ready", "received", "session", "socket", "step")
+
+	def __init__(self, id: int) -> None:
+		self.id = id
+		self.ready = False
+		self.received = 0
+		self.buffer = b""
+		self.session = ""
+		self.socket: socket.socket
+		self.step: Callable[[Client], None]
+
+	@property
+	def sid(self) -> str:
+		return f"user{self.id}"
+
+	def open(self, port: int) -> socket.socket:
+		opened = socket.create_connection(("127.0.0.1", port))
+		opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+		opened.setblocking(False)
+		return opened
+
+
+def websocket_opened(client: Client) -> None:
+	"""The 101 and the open packet have come: join the namespace."""
+	if b'"sid"' in client.buffer:
+		client.buffer = b""
+		client.step = namespace_joined
+		client.socket.send(CONNECT)
+
+
+def namespace_joined(client: Client) -> None:
+	"""The answer to CONNECT has come."""
+	if b"40/" in client.buffer and client.buffer.endswith(b"}"):
+		client.buffer = b""
+		client.ready = True
+	elif b"44/" in client.buffer:
+		raise RuntimeError(f"refused: {client.buffer!r}")
+
+
+class Load:
+	"""The clients of one server."""
+
+	def __init__(self, port: int) -> None:
+		self.port = port
+		self.epoll = select.epoll()
+		self.clients: dict[int, Client] = {}
+		self.received = 0
+		self.busy = 0.0
+		"""Seconds of this process's CPU since `reset`, to show that it is not what limits the server."""
+
+	# -- clients
+
+	def connect(self, count: int, window: int = 200) -> None:
+		"""Open `count` WebSockets and join the namespace, at most `window` at a time."""
+		self._connect(count, window, self._start_websocket)
+
+	def connect_polling(self, count: int, window: int = 100) -> None:
+		"""The same by long-polling first, with the upgrade that follows."""
+		self._connect(count, window, self._start_polling)
+
+	def _connect(self, count: int, window: int, start: Callable[[Client], None]) -> None:
+		waiting: set[Client] = set()
+		started = 0
+		deadline = time.monotonic() + 120
+		while started < count or waiting:
+			if time.monotonic() > deadline:
+				raise RuntimeError(f"{len(waiting)} of {count} clients did not get in")
+			while started < count and len(waiting) < window:
+				client = Client(started)
+				start(client)
+				started += 1
+				waiting.add(client)
+			self.turn(0.5)
+			waiting = {client for client in waiting if not client.ready}
+
+	def _start_websocket(self, client: Client) -> None:
+		client.socket = client.open(self.port)
+		client.step = websocket_opened
+		self._add(client)
+		client.socket.send(head("GET", "transport=websocket", client.sid, UPGRADE))
+
+	def _start_polling(self, client: Client) -> None:
+		client.socket = client.open(self.port)
+		client.step = self._polling_opened
+		self._add(client)
+		client.socket.send(head("GET", "transport=polling", client.sid))
+
+	def _polling_opened(self, client: Client) -> None:
+		if b'"maxPayload"' not in client.buffer or not client.buffer.rstrip().endswith(b"}"):
+			return
+		client.session = client.buffer.partition(b'"sid":"')[2].partition(b'"')[0].decode()
+		client.buffer = b""
+		body = f"40/{SITE},"
+		client.step = self._polling_posted
+		query = f"transport=polling&sid={client.session}"
+		client.socket.send(
+			head("POST", query, client.sid, f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n")
+			+ body.encode()
+		)
+
+	def _polling_posted(self, client: Client) -> None:
+		if not client.buffer.lower().endswith(b"ok"):
+			return
+		client.buffer = b""
+		client.step = self._polling_joined
+		client.socket.send(head("GET", f"transport=polling&sid={client.session}", client.sid))
+
+	def _polling_joined(self, client: Client) -> None:
+		if b"40/" not in client.buffer or not client.buffer.rstrip().endswith(b"}"):
+			return
+		client.buffer = b""
+		self._remove(client)
+		client.socket.close()
+		client.socket = client.open(self.port)
+		client.step = self._probe_opened
+		self._add(client)
+		query = f"transport=websocket&sid={client.session}"
+		client.socket.send(head("GET", query, client.sid, UPGRADE))
+
+	def _probe_opened(self, client: Client) -> None:
+		if client.buffer.endswith(b"\r\n\r\n"):
+			client.buffer = b""
+			client.step = self._probe_answered
+			client.socket.send(masked("2probe"))
+
+	def _probe_answered(self, client: Client) -> None:
+		if b"3probe" in client.buffer:
+			client.buffer = b""
+			client.ready = True
+			client.socket.send(masked("5"))
+
+	def drop(self) -> None:
+		"""Close every client's TCP connection without a word."""
+		for client in self.clients.values():
+			client.socket.close()
+		self.clients.clear()
+		self.epoll.close()
+		self.epoll = select.epoll()
+
+	def _add(self, client: Client) -> None:
+		self.clients[client.socket.fileno()] = client
+		self.epoll.register(client.socket.fileno(), select.EPOLLIN)
+
+	def _remove(self, client: Client) -> None:
+		self.epoll.unregister(client.socket.fileno())
+		del self.clients[client.socket.fileno()]
+
+	# -- events
+
+	def reset(self) -> None:
+		"""Count from nothing."""
+		self.received = 0
+		self.busy = -time.process_time()
+
+	def turn(self, timeout: float, arrivals: list[float] | None = None) -> None:
+		"""Read what has arrived; with `arrivals` note the moment of each event."""
+		for number, _ in self.epoll.poll(timeout, 4096):
+			client = self.clients.get(number)
+			if client is None:
+				continue
+			try:
+				data = client.socket.recv(1 << 18)
+			except BlockingIOError:
+				continue
+			if not data:
+				raise RuntimeError(f"the server closed client {client.id} ({client.buffer[-200:]!r})")
+			if not client.ready:
+				client.buffer += data
+				client.step(client)
+				continue
+			marks = data.count(MARK)
+			if marks:
+				self.received += marks
+				if arrivals is not None:
+					arrivals.extend([time.perf_counter()] * marks)
+			if PING in data:
+				client.socket.send(PONG)
+
+	def wait_for(self, count: int, timeout: float = 120, arrivals: list[float] | None = None) -> None:
+		"""Read until `count` events have come in all; raises RuntimeError when they do not."""
+		deadline = time.monotonic() + timeout
+		while self.received < count:
+			if time.monotonic() > deadline:
+				raise RuntimeError(f"{self.received} of {count} events came")
+			self.turn(0.2, arrivals)

@@ -1,0 +1,45 @@
+// A Node server with the loop of Frappe's: a namespace for each site, authentication by the web process, events from Redis.
+const http = require("node:http");
+const cookie = require("cookie");
+const redis = require("@redis/client");
+const { Server } = require("socket.io");
+
+const port = Number(process.env.PORT);
+const web = process.env.WEB_URL;
+const server = http.createServer();
+const io = new Server(server, {
+	cors: { origin: true, credentials: true },
+	cleanupEmptyChildNamespaces: true,
+});
+const realtime = io.of(/^\/.*$/);
+
+realtime.use((socket, next) => {
+	const { sid } = cookie.parse(socket.request.headers.cookie || "");
+	fetch(`${web}/api/method/frappe.realtime.get_user_info`, { headers: { Cookie: `sid=${sid}` } })
+		.then((response) => response.json())
+		.then(({ message }) => {
+			socket.user = message.user;
+			socket.user_type = message.user_type;
+			next();
+		})
+		.catch((error) => next(new Error(`Unauthorized: ${error}`)));
+});
+
+realtime.on("connection", (socket) => {
+	socket.join("user:" + socket.user);
+	socket.join("website");
+	if (socket.user_type === "System User") socket.join("all");
+	socket.on("ping", () => socket.emit("pong"));
+});
+
+(async () => {
+	const subscriber = redis.createClient({ url: process.env.REDIS_URL });
+	await subscriber.connect();
+	await subscriber.subscribe("events", (payload) => {
+		const { namespace, room, event, message } = JSON.parse(payload);
+		io.of("/" + namespace)
+			.to(room)
+			.emit(event, message);
+	});
+	server.listen(port, "127.0.0.1", () => console.log("listening"));
+})();

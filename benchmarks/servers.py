@@ -1,0 +1,127 @@
+"""Starts each server as its own process, pinned to one core, and reads what it costs from /proc."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .load import SITE
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = Path(__file__).resolve().parent / "peers"
+SERVER_CORE, LOAD_CORE = 0, 1
+NAMES = ("ours", "node", "stock")
+
+
+def free_port() -> int:
+	"""A TCP port that is free now."""
+	with socket.socket() as probe:
+		probe.bind(("127.0.0.1", 0))
+		return probe.getsockname()[1]
+
+
+@dataclass(slots=True)
+class Server:
+	"""A running server."""
+
+	name: str
+	port: int
+	process: subprocess.Popen[bytes]
+	start_cpu: float = 0.0
+	"""Seconds of CPU until it was seen to listen."""
+
+	def cpu(self) -> float:
+		"""Seconds of CPU, user and system, of all threads so far."""
+		total = 0
+		for path in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+			total += int(path.read_text().split()[0])
+		return total / 1e9
+
+	def memory(self) -> float:
+		"""Resident bytes."""
+		for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+			if line.startswith("VmRSS"):
+				return int(line.split()[1]) * 1024
+		raise RuntimeError("no VmRSS")
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+	"""Until somebody listens on `port`."""
+	deadline = time.monotonic() + 30
+	while time.monotonic() < deadline:
+		if process is not None and process.poll() is not None:
+			raise RuntimeError(f"the server ended with {process.returncode}")
+		with socket.socket() as probe:
+			if probe.connect_ex(("127.0.0.1", port)) == 0:
+				return
+		time.sleep(0.05)
+	raise RuntimeError(f"nobody listens on {port}")
+
+
+def _command(name: str, bench: Path, port: int) -> list[str]:
+	if name == "ours":
+		return [sys.executable, "-m", "realtime", "serve", "--bench", str(bench), "--port", str(port)]
+	if name == "node":
+		return [os.environ.get("NODE", "node"), str(PEERS / "node" / "server.js")]
+	return [sys.executable, str(PEERS / "stock.py")]
+
+
+@contextmanager
+def running(name: str, bench: Path, redis_url: str, web_port: int) -> Iterator[Server]:
+	"""A fresh process of server `name`, ended when the block ends."""
+	port = free_port()
+	environment = {
+		**os.environ,
+		"PORT": str(port),
+		"REDIS_URL": redis_url,
+		"WEB_URL": f"http://127.0.0.1:{web_port}",
+		"NODE_PATH": str(ROOT / ".cache" / "benchmark" / "node_modules"),
+		"FRAPPE_REALTIME_LOG_LEVEL": "ERROR",
+	}
+	process = subprocess.Popen(
+		_command(name, bench, port),
+		env=environment,
+		cwd=ROOT,
+		stdout=subprocess.DEVNULL,
+		preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+	)
+	try:
+		wait_for_port(port, process)
+		server = Server(name, port, process)
+		server.start_cpu = server.cpu()
+		yield server
+	finally:
+		process.terminate()
+		try:
+			process.wait(10)
+		except subprocess.TimeoutExpired:
+			process.kill()
+			process.wait()
+
+
+def make_bench(folder: Path, redis_url: str, web_port: int) -> Path:
+	"""A bench folder with the one site that the load is for."""
+	site = folder / "sites" / SITE
+	site.mkdir(parents=True)
+	(site / "site_config.json").write_text("{}")
+	config = {"redis_queue": redis_url, "webserver_port": web_port}
+	(folder / "sites" / "common_site_config.json").write_text(json.dumps(config))
+	return folder
+
+
+def install_peers() -> None:
+	"""Bring the packages of the Node peer from the npm registry, once."""
+	folder = ROOT / ".cache" / "benchmark"
+	if (folder / "node_modules" / "socket.io").is_dir():
+		return
+	folder.mkdir(parents=True, exist_ok=True)
+	(folder / "package.json").write_text((PEERS / "node" / "package.json").read_text())
+	subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, check=True)

@@ -1,0 +1,86 @@
+// Extends the Desk's own `frappe.realtime` in place: the same object, the same methods, the same socket.
+//
+// What Frappe and other apps do with it goes on to work. It stays connected for as long as the page lives,
+// subscribes again after a reconnect, and has `once`, `emitWithAck` and `status` in addition.
+
+import { mark_requests, show_progress } from "./desk_progress.js";
+import { show_status } from "./desk_sign.js";
+import { Connection, OWN_EVENTS, STATUS_EVENT } from "./realtime.js";
+
+function extend(realtime) {
+	const stock = { init: realtime.init, off: realtime.off, process_response: realtime.process_response };
+	const connection = new Connection();
+
+	function attach() {
+		connection.attach(realtime.socket);
+		// The first listener is Frappe's own: it shows the bar in every tab.
+		realtime.socket.off("progress", realtime.socket.listeners("progress")[0]);
+		connection.on("progress", show_progress);
+		if (window.app) connection.on(STATUS_EVENT, show_status);
+	}
+
+	function listen(how, event, callback) {
+		if (!OWN_EVENTS.includes(event)) {
+			if (!realtime.socket) return;
+			realtime.connect();
+		}
+		connection[how](event, callback);
+	}
+
+	Object.assign(realtime, {
+		init(port, lazy_connect = false) {
+			if (this.socket) return;
+			// Always lazily, so that the socket has its options before it connects for the first time.
+			stock.init.call(this, port, true);
+			if (!this.socket) return;
+			attach();
+			if (frappe.boot.realtime_websocket_only) this.socket.io.opts.transports = ["websocket"];
+			if (!lazy_connect) this.connect();
+		},
+
+		on(event, callback) {
+			listen("on", event, callback);
+		},
+
+		once(event, callback) {
+			listen("once", event, callback);
+		},
+
+		off(event, callback) {
+			// Without a callback Frappe's own off() takes nothing away, and the Desk has come to rely on it.
+			if (OWN_EVENTS.includes(event)) connection.off(event, callback);
+			else stock.off.call(this, event, callback);
+		},
+
+		emitWithAck(event, ...args) {
+			if (!this.socket) return Promise.reject(new Error(`"${event}" was not sent: realtime is disabled`));
+			this.connect();
+			return connection.emitWithAck(event, ...args);
+		},
+
+		doc_subscribe(doctype, docname) {
+			const key = `${doctype}:${docname}`;
+			if (this.open_docs.has(key)) return;
+			this.emit("doc_subscribe", doctype, docname);
+			this.open_docs.add(key);
+		},
+
+		setup_listeners() {
+			this.socket.on("task_status_change", (data) => {
+				this.process_response(data, data?.status?.toLowerCase());
+			});
+			this.socket.on("task_progress", (data) => this.process_response(data, "progress"));
+		},
+
+		process_response(data, method) {
+			// Most tasks are followed by somebody else's listener.
+			if (data && this.open_tasks[data.task_id]) stock.process_response.call(this, data, method);
+		},
+	});
+	Object.defineProperty(realtime, "status", { get: () => connection.status });
+
+	if (realtime.socket) attach();
+	if (window.jQuery) mark_requests(window.jQuery);
+}
+
+if (window.frappe?.realtime?.init) extend(window.frappe.realtime);

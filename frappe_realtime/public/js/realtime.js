@@ -1,0 +1,359 @@
+// The browser client: a connection to a Frappe site that stays alive and knows what it was subscribed to.
+//
+// Free of the Desk, of jQuery and of any build step. A portal page or a single-page app imports it from
+// /assets/frappe_realtime/js/realtime.js; the Desk's binding (desk.js) is built on the same `Connection`.
+
+/** Raised when `status` changes, with the new status. */
+export const STATUS_EVENT = "realtime_status";
+
+/** Raised after a reconnect that could not be recovered: events may have been missed. */
+export const MISSED_EVENT = "realtime_missed";
+
+/** The events that come from this client, never from the server. */
+export const OWN_EVENTS = [STATUS_EVENT, MISSED_EVENT];
+
+/** The header by which a request tells the server which page it comes from; its value is `page_id`. */
+export const PAGE_HEADER = "X-Frappe-Realtime-Page";
+
+/** The name of this page. It outlives a reload, and no other tab has it. */
+export const page_id = (window.frappe_realtime_page ??= remember_page());
+
+// What begins a subscription, by what ends it.
+const SUBSCRIPTIONS = {
+	doc_unsubscribe: "doc_subscribe",
+	doc_close: "doc_open",
+	doctype_unsubscribe: "doctype_subscribe",
+	task_unsubscribe: "task_subscribe",
+};
+const BEGINNINGS = Object.values(SUBSCRIPTIONS);
+
+const CLIENT_PLACES = [
+	"../node_modules/socket.io-client/dist/socket.io.esm.min.js",
+	"/assets/frappe/node_modules/socket.io-client/dist/socket.io.esm.min.js",
+];
+
+// Milliseconds. A connection that broke is tried again more eagerly than one that the server refused.
+const FIRST_DELAY = 1000;
+const LONGEST_DELAY_BROKEN = 10_000;
+const LONGEST_DELAY_REFUSED = 60_000;
+const JITTER = 0.5;
+
+/** How long `emitWithAck` waits for its answer, in milliseconds. */
+const ACK_TIMEOUT = 20_000;
+
+/**
+ * Connect to a site.
+ *
+ * @param {object} [options] `site`, `url` and `io` are ours; everything else goes to Socket.IO's `io()` as it is,
+ *     such as `auth: { token }` or `transports: ["websocket"]`.
+ * @param {string} [options.site] the site's name; default: what Frappe has put into the page, else the host's name
+ * @param {string} [options.url] where the realtime server is; default: the page's own origin
+ * @param {Function} [options.io] Socket.IO's `io`, version 4.6 or later; default: loaded from /assets
+ * @returns {Promise<Connection>} at once, not only when it is connected: see `status`
+ * @throws {Error} when Socket.IO's client cannot be loaded
+ */
+export async function connect({ site = default_site(), url = default_url(), io, ...options } = {}) {
+	const open = io ?? (await load_io());
+	return new Connection(open(`${url}/${site}`, { withCredentials: true, ...options }));
+}
+
+/** A Socket.IO socket that is kept alive, with the subscriptions of Frappe's rooms. */
+export class Connection {
+	/** @param {object} [socket] of socket.io-client; may be given later, to `attach` */
+	constructor(socket) {
+		/** @type {"connecting" | "connected" | "lost" | "closed"} */
+		this.status = "connecting";
+		this.socket = null;
+		this._own_events = new OwnEvents();
+		this._subscriptions = new Map();
+		this._refusals = 0;
+		this._retry = null;
+		if (socket) this.attach(socket);
+	}
+
+	/** Take care of a socket from now on. */
+	attach(socket) {
+		this.socket = socket;
+		socket.io.reconnectionAttempts(Infinity);
+		socket.io.reconnectionDelay(FIRST_DELAY);
+		socket.io.reconnectionDelayMax(LONGEST_DELAY_BROKEN);
+		socket.io.randomizationFactor(JITTER);
+
+		let had_connected = false;
+		const on_connect = () => {
+			const missed = had_connected && !socket.recovered;
+			had_connected = true;
+			this._refusals = 0;
+			clearTimeout(this._retry);
+			if (missed) this._subscribe_again();
+			this._set_status("connected");
+			if (missed) this._own_events.raise(MISSED_EVENT);
+		};
+		socket.on("connect", on_connect);
+		socket.on("disconnect", (reason) => {
+			if (reason === "io client disconnect") {
+				this._set_status("closed");
+			} else {
+				this._set_status("lost");
+				this._retry_if_given_up();
+			}
+		});
+		socket.on("connect_error", () => {
+			this._set_status("lost");
+			this._retry_if_given_up();
+		});
+		socket.onAnyOutgoing((event, ...args) => this._remember(event, args));
+		window.addEventListener("online", () => this._retry_now());
+		if (socket.connected) on_connect();
+	}
+
+	/**
+	 * Listen to an event.
+	 *
+	 * @param {string} event
+	 * @param {Function} callback gets the message, or whatever arguments a handler has emitted
+	 */
+	on(event, callback) {
+		this._emitter(event).on(event, this._listener(event, callback));
+	}
+
+	/** Listen to the next event of that name only. */
+	once(event, callback) {
+		const emitter = this._emitter(event);
+		const listener = this._listener(event, function (...args) {
+			emitter.off(event, listener);
+			callback.apply(this, args);
+		});
+		listener.fn = callback;
+		emitter.on(event, listener);
+	}
+
+	/** Stop listening: one callback, or without it all of the event. */
+	off(event, ...callback) {
+		this._emitter(event).off(event, ...callback);
+	}
+
+	/** Send an event. While there is no connection, it waits for the next one. */
+	emit(event, ...args) {
+		this.socket.emit(event, ...args);
+	}
+
+	/**
+	 * Send an event and wait for what its handler answers.
+	 *
+	 * @returns {Promise<any>} rejected when no answer comes within 20 seconds, or the connection breaks
+	 */
+	emitWithAck(event, ...args) {
+		return new Promise((resolve, reject) => {
+			this.socket.timeout(ACK_TIMEOUT).emit(event, ...args, (error, answer) => {
+				if (error) reject(new Error(`"${event}" was not answered: ${error.message}`));
+				else resolve(answer);
+			});
+		});
+	}
+
+	/** Receive what concerns one document. */
+	doc_subscribe(doctype, name) {
+		this.emit("doc_subscribe", doctype, name);
+	}
+
+	doc_unsubscribe(doctype, name) {
+		this.emit("doc_unsubscribe", doctype, name);
+	}
+
+	/** Be seen as a viewer of a document, and receive `doc_viewers`. */
+	doc_open(doctype, name) {
+		this.emit("doc_open", doctype, name);
+	}
+
+	doc_close(doctype, name) {
+		this.emit("doc_close", doctype, name);
+	}
+
+	/** Receive `list_update` of a DocType. */
+	doctype_subscribe(doctype) {
+		this.emit("doctype_subscribe", doctype);
+	}
+
+	doctype_unsubscribe(doctype) {
+		this.emit("doctype_unsubscribe", doctype);
+	}
+
+	/** Receive the progress of one background job. */
+	task_subscribe(task_id) {
+		this.emit("task_subscribe", task_id);
+	}
+
+	task_unsubscribe(task_id) {
+		this.emit("task_unsubscribe", task_id);
+	}
+
+	/**
+	 * Follow `frappe.publish_progress`, as far as it is meant for this page.
+	 *
+	 * @param {(progress: Progress) => void} callback
+	 */
+	progress(callback) {
+		const listener = this._listener("progress", (message) => {
+			const progress = read_progress(message);
+			if (progress?.is_here) callback(progress);
+		});
+		listener.fn = callback;
+		this.socket.on("progress", listener);
+	}
+
+	/** Disconnect for good. */
+	close() {
+		clearTimeout(this._retry);
+		this.socket.disconnect();
+		this._set_status("closed");
+	}
+
+	_emitter(event) {
+		return OWN_EVENTS.includes(event) ? this._own_events : this.socket;
+	}
+
+	// socket.io-client hands the recovery offset to listeners as one more argument, which they do not expect.
+	_listener(event, callback) {
+		const emitter = this._emitter(event);
+		const listener = function (...args) {
+			if (emitter._pid && typeof args[args.length - 1] === "string") args.pop();
+			callback.apply(this, args);
+		};
+		// By this property off() finds a listener by the callback that it stands for.
+		listener.fn = callback;
+		return listener;
+	}
+
+	_set_status(status) {
+		if (status === this.status) return;
+		this.status = status;
+		this._own_events.raise(STATUS_EVENT, status);
+	}
+
+	_remember(event, args) {
+		const beginning = SUBSCRIPTIONS[event];
+		if (beginning) {
+			this._subscriptions.delete(JSON.stringify([beginning, ...args.map(String)]));
+		} else if (BEGINNINGS.includes(event)) {
+			this._subscriptions.set(JSON.stringify([event, ...args.map(String)]), [event, ...args]);
+		}
+	}
+
+	_subscribe_again() {
+		// The newest first: they are what the page shows now.
+		for (const [event, ...args] of [...this._subscriptions.values()].reverse()) {
+			this.socket.emit(event, ...args);
+		}
+	}
+
+	// socket.io-client gives up when the server has refused it, or has sent it away.
+	_retry_if_given_up() {
+		if (this.socket.active) return;
+		const growing = Math.min(FIRST_DELAY * 2 ** this._refusals++, LONGEST_DELAY_REFUSED);
+		clearTimeout(this._retry);
+		this._retry = setTimeout(() => this.socket.connect(), jittered(growing));
+	}
+
+	_retry_now() {
+		if (this.status !== "lost") return;
+		clearTimeout(this._retry);
+		// Disconnecting ends socket.io-client's own waiting, which connect() alone does not.
+		this.socket.disconnect().connect();
+	}
+}
+
+// The events that the server knows nothing of, kept apart from those of the same name that it might send.
+class OwnEvents {
+	constructor() {
+		this._listeners = Object.fromEntries(OWN_EVENTS.map((event) => [event, []]));
+	}
+
+	on(event, listener) {
+		this._listeners[event].push(listener);
+	}
+
+	off(event, callback) {
+		const listeners = this._listeners[event];
+		this._listeners[event] = callback ? listeners.filter((one) => one !== callback && one.fn !== callback) : [];
+	}
+
+	raise(event, ...args) {
+		for (const listener of this._listeners[event]) listener(...args);
+	}
+}
+
+/**
+ * @typedef {object} Progress
+ * @property {number} percent 0 to 100
+ * @property {string} [title]
+ * @property {string} [description]
+ * @property {boolean} is_here whether this is the page that should show it
+ */
+
+/**
+ * Read a message of the event `progress`.
+ *
+ * The page that has started the work shows it. Where the server cannot tell which one that was, it is whichever
+ * page is visible.
+ *
+ * @param {object} message with `percent`, or with `progress: [done, of]`
+ * @returns {Progress | null} null when the message does not say how far it is
+ */
+export function read_progress(message) {
+	const { percent, progress, page, title, description } = message ?? {};
+	const share = progress ? (progress[1] > 0 ? (100 * progress[0]) / progress[1] : 100) : parseFloat(percent);
+	if (!Number.isFinite(share)) return null;
+	return {
+		// A sum of many steps may end a hair before 100.
+		percent: Math.min(Math.max(Math.round(share * 100) / 100, 0), 100),
+		title,
+		description,
+		is_here: page ? page === page_id : document.visibilityState === "visible",
+	};
+}
+
+function jittered(delay) {
+	return delay * (1 - JITTER + 2 * JITTER * Math.random());
+}
+
+// A new tab that was duplicated from another has a copy of its storage: only a reload keeps the name.
+function remember_page() {
+	const key = "frappe_realtime_page";
+	const fresh = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0"));
+	try {
+		const [navigation] = performance.getEntriesByType("navigation");
+		const kept = navigation?.type === "reload" && sessionStorage.getItem(key);
+		if (kept) return kept;
+		sessionStorage.setItem(key, fresh.join(""));
+	} catch {
+		// Storage may be forbidden; then a reload is a new page.
+	}
+	return fresh.join("");
+}
+
+function default_site() {
+	return window.frappe?.boot?.sitename ?? window.site_name ?? location.hostname;
+}
+
+// On a development bench no proxy joins the two ports.
+function default_url() {
+	if (!window.dev_server) return location.origin;
+	const port = window.frappe?.boot?.socketio_port ?? window.socketio_port ?? 9000;
+	return `${location.protocol}//${location.hostname}:${port}`;
+}
+
+async function load_io() {
+	const errors = [];
+	for (const place of CLIENT_PLACES) {
+		try {
+			return (await import(/* @vite-ignore */ place)).io;
+		} catch (error) {
+			errors.push(`${place} (${error.message})`);
+		}
+	}
+	throw new Error(
+		`Socket.IO's client could not be loaded; tried ${errors.join(", ")}. ` +
+			"Run `bench setup requirements --node` and `bench build --app frappe_realtime`, or pass the option `io`."
+	);
+}

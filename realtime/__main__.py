@@ -1,0 +1,93 @@
+"""The command line: frappe-realtime serve | publish."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from .config import EXIT_CONFIG, Config, ConfigError, find_bench, load
+
+
+def main(arguments: list[str] | None = None) -> None:
+	"""Run one command; exits with 0, 2 for wrong usage, or the code of a `ConfigError`."""
+	parser = _parser()
+	options = parser.parse_args(arguments)
+	try:
+		options.run(options)
+	except ConfigError as error:
+		print(f"frappe-realtime: {error}", file=sys.stderr)
+		sys.exit(error.exit_code)
+
+
+def _parser() -> argparse.ArgumentParser:
+	parser = argparse.ArgumentParser(
+		prog="frappe-realtime", description="The realtime server of Frappe sites."
+	)
+	commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+	serve = commands.add_parser("serve", help="serve the sites of a bench")
+	_add_bench(serve)
+	serve.add_argument("--host", help="address to listen on (key realtime_host)")
+	serve.add_argument("--port", type=int, help="port to listen on (key socketio_port)")
+	serve.add_argument("--uds", help="Unix socket to listen on (key socketio_uds)")
+	serve.set_defaults(run=_serve)
+
+	publish = commands.add_parser("publish", help="publish an event from the command line")
+	_add_bench(publish)
+	publish.add_argument("event", metavar="EVENT")
+	publish.add_argument("message", metavar="JSON", nargs="?", default="{}")
+	publish.add_argument("--site", required=True)
+	target = publish.add_mutually_exclusive_group()
+	target.add_argument("--user", help="to all sockets of one user")
+	target.add_argument("--room", help="to one room, as frappe.publish_realtime names them")
+	publish.set_defaults(run=_publish)
+	return parser
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+	parser.add_argument(
+		"--bench", metavar="PATH", help="bench root (else FRAPPE_BENCH_ROOT, else where the app lies)"
+	)
+
+
+def _config(options: argparse.Namespace, **overrides: object) -> Config:
+	config = load(find_bench(options.bench), overrides=overrides)
+	level = str(config["realtime_log_level"]).upper()
+	if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+		raise ConfigError("realtime_log_level must be DEBUG, INFO, WARNING or ERROR", EXIT_CONFIG)
+	logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+	return config
+
+
+def _serve(options: argparse.Namespace) -> None:
+	config = _config(
+		options,
+		realtime_host=options.host,
+		socketio_port=options.port,
+		socketio_uds="" if options.port and not options.uds else options.uds,
+	)
+	import uvloop
+
+	from .server import RealtimeServer
+
+	async def serve() -> None:
+		await RealtimeServer(config).run()
+
+	if sys.version_info >= (3, 11):
+		with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+			runner.run(serve())
+	else:
+		uvloop.install()
+		asyncio.run(serve())
+
+
+def _publish(options: argparse.Namespace) -> None:
+	from .publish import publish
+
+	publish(_config(options), options.site, options.event, options.message, options.user, options.room)
+
+
+if __name__ == "__main__":
+	main()

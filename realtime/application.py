@@ -1,0 +1,85 @@
+"""What Frappe makes of a socket: who gets in, which rooms it has from the start, who answers its events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
+
+from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
+
+from .auth import Authenticator, Session, credential_of
+from .engine import Connection
+from .recheck import Recheck
+from .site import Sites
+from .sockets import Ack, Socket, SocketServer
+
+logger = logging.getLogger("realtime.application")
+
+
+class Responder(Protocol):
+	"""One of those who answer the sockets of sites: the core, the apps' handlers in Python, those in JavaScript.
+
+	All responders get everything, in this order: the core, Python, JavaScript. Each of them decides which apps it runs
+	for a socket, in the order of the session's `installed_apps`; `AppHandlers` says which file an app has. None of the
+	three methods may wait or raise.
+	"""
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+		"""`socket` is in its namespace and in the rooms that every socket has."""
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		"""The client has sent `event`; it wants an answer when `ack` is given, and gets the first one."""
+
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+		"""`socket` has left its namespace and all its `rooms`."""
+
+
+class FrappeApplication:
+	"""Decides over the sockets of all sites. The namespace `/` is open and has no handlers, as in Node."""
+
+	def __init__(
+		self, sites: Sites, authenticator: Authenticator, recheck: Recheck, responders: Sequence[Responder]
+	) -> None:
+		self._sites = sites
+		self._recheck = recheck
+		self._authenticator = authenticator
+		self._responders = responders
+		self.server: SocketServer
+
+	def authorize(
+		self, connection: Connection, namespace: str, auth: dict[str, Any]
+	) -> Session | Awaitable[Session] | None:
+		"""The session of a client on the site of `namespace`, at once when the web process told it a moment ago.
+
+		Raises `ConnectRefused` or `ConnectPostponed`.
+		"""
+		if namespace == "/":
+			return None
+		headers = connection.request.headers
+		site = self._sites.admit(namespace, headers)
+		credential = credential_of(headers, auth)
+		return self._authenticator.known(site, credential) or self._authenticator.session(site, credential)
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+		self.server.welcome(socket)
+		session: Session | None = socket.session
+		if session is None:
+			return
+		socket.join(user_room(session.user))
+		socket.join(WEBSITE_ROOM)
+		if session.user_type == "System User":
+			socket.join(SITE_ROOM)
+		self._recheck.on_connect(socket)
+		for responder in self._responders:
+			responder.on_connect(socket, auth)
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		if socket.session is not None:
+			for responder in self._responders:
+				responder.on_event(socket, event, arguments, ack)
+
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+		if socket.session is not None:
+			for responder in self._responders:
+				responder.on_disconnect(socket, reason, rooms)

@@ -1,0 +1,1 @@
+"""The demo, and the stand-in for Frappe's web process that it shares with the tests."""

@@ -1,0 +1,170 @@
+"""The table of connections, and the handshakes that lead into it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .connection import Connection
+from .http import HTTPProtocol
+from .packets import OPEN, Message, text_frame
+from .refused import Refused
+from .request import Request
+from .websocket import CLOSE_FRAME, WebSocketProtocol, handshake_answer
+from .wheel import Wheel
+
+
+@dataclass(slots=True)
+class EngineSettings:
+	"""Seconds and bytes of the engine; the defaults are Engine.IO's where it has them."""
+
+	ping_interval: float = 25.0
+	ping_timeout: float = 20.0
+	upgrade_timeout: float = 10.0
+	max_payload: int = 1_000_000
+	max_unsent: int = 4 * 1024 * 1024
+	head_timeout: float = 20.0
+	keep_alive_timeout: float = 75.0
+	transports: tuple[str, ...] = ("polling", "websocket")
+	path: str = "/socket.io/"
+
+
+@dataclass(slots=True)
+class Counters:
+	"""What the engine has seen since it started."""
+
+	handshakes: int = 0
+	upgrades: int = 0
+	refused: int = 0
+	slow_clients: int = 0
+
+
+class Listener(Protocol):
+	"""The layer above the engine. Calls come in order for each connection; none may block."""
+
+	def on_open(self, connection: Connection) -> None: ...
+
+	def on_message(self, connection: Connection, message: Message) -> None: ...
+
+	def on_close(self, connection: Connection, reason: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Engine:
+	"""Makes connections of requests.
+
+	`application` makes the protocol that takes over requests for other paths, or returns None when there is none.
+	"""
+
+	settings: EngineSettings
+	listener: Listener
+	application: Callable[[], asyncio.Protocol | None] = lambda: None
+	connections: dict[str, Connection] = field(default_factory=dict)
+	transports: set[asyncio.Transport] = field(default_factory=set)
+	counters: Counters = field(default_factory=Counters)
+	accepting: bool = True
+	wheel: Wheel = field(init=False)
+	path: bytes = field(init=False)
+
+	def __post_init__(self) -> None:
+		self.path = self.settings.path.rstrip("/").encode()
+		shortest = min(self.settings.ping_interval, self.settings.ping_timeout)
+		self.wheel = Wheel(shortest / 200)
+
+	def protocol(self) -> HTTPProtocol:
+		"""The protocol of a new TCP connection."""
+		return HTTPProtocol(self)
+
+	def forget(self, connection: Connection) -> None:
+		"""Take a closed connection out of the table."""
+		self.wheel.cancel(connection)
+		self.connections.pop(connection.id, None)
+
+	def close(self) -> None:
+		"""Take no new connection, and close all there are, so that their clients reconnect at once."""
+		self.accepting = False
+		for connection in list(self.connections.values()):
+			connection.close("server shutting down")
+		for transport in list(self.transports):
+			transport.close()
+		self.wheel.stop()
+
+	# -- handshakes
+
+	def polling(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection:
+		"""The connection that a polling request belongs to, a new one for a handshake; raises `Refused`."""
+		sid = query.get("sid", "")
+		if query.get("transport") not in self.settings.transports:
+			raise Refused(0, "Transport unknown")
+		if sid:
+			connection = self.connections.get(sid)
+			if connection is None:
+				raise Refused(1, "Session ID unknown")
+			if connection.transport_name != "polling" or method not in ("GET", "POST"):
+				raise Refused(3, "Bad request")
+			return connection
+		if query.get("transport") != "polling":
+			raise Refused(3, "Bad request")
+		if method != "GET":
+			raise Refused(2, "Bad handshake method")
+		if query.get("EIO") != "4":
+			raise Refused(5, "Unsupported protocol version")
+		if not self.accepting:
+			raise Refused(3, "Bad request", 503)
+		connection = self._open(http.open_request())
+		connection.send_packet(self._open_packet(connection, ("websocket",)))
+		self.listener.on_open(connection)
+		connection.request.release()
+		return connection
+
+	def websocket(
+		self, request: Request, query: dict[str, str], transport: asyncio.Transport
+	) -> WebSocketProtocol:
+		"""The protocol that takes over after a WebSocket handshake; raises `Refused`."""
+		if query.get("transport") != "websocket" or "websocket" not in self.settings.transports:
+			raise Refused(0, "Transport unknown")
+		answer = handshake_answer(dict(request.headers))
+		if answer is None or request.headers.get("upgrade", "").lower() != "websocket":
+			raise Refused(3, "Bad request")
+		if query.get("EIO") != "4":
+			raise Refused(5, "Unsupported protocol version")
+		sid = query.get("sid", "")
+		if sid:
+			connection = self.connections.get(sid)
+			if connection is None:
+				raise Refused(1, "Session ID unknown")
+			if connection.transport_name != "polling" or connection.upgrading:
+				# As Node does: the handshake succeeds and the WebSocket closes; the one in use is not touched.
+				transport.write(answer + CLOSE_FRAME)
+				transport.close()
+				raise Refused(3, "Bad request")
+			self.counters.upgrades += 1
+			transport.write(answer)
+			return WebSocketProtocol(self, transport, connection, probing=True)
+		if not self.accepting:
+			raise Refused(3, "Bad request", 503)
+		connection = self._open(request)
+		# The answer and the open packet share one write: one system call and one TCP segment.
+		transport.write(answer + text_frame(self._open_packet(connection, ())))
+		protocol = WebSocketProtocol(self, transport, connection, probing=False)
+		self.listener.on_open(connection)
+		request.release()
+		return protocol
+
+	def _open(self, request: Request) -> Connection:
+		connection = Connection(self, secrets.token_urlsafe(15), request)
+		self.connections[connection.id] = connection
+		self.counters.handshakes += 1
+		return connection
+
+	def _open_packet(self, connection: Connection, upgrades: tuple[str, ...]) -> str:
+		offered = ",".join(f'"{name}"' for name in upgrades if name in self.settings.transports)
+		settings = self.settings
+		return (
+			f'{OPEN}{{"sid":"{connection.id}","upgrades":[{offered}],'
+			f'"pingInterval":{round(settings.ping_interval * 1000)},'
+			f'"pingTimeout":{round(settings.ping_timeout * 1000)},"maxPayload":{settings.max_payload}}}'
+		)

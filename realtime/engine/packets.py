@@ -1,0 +1,94 @@
+"""Engine.IO packets: the polling payload both ways, and a message encoded once for all its recipients.
+
+https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v4-current.md
+"""
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+
+from websockets.frames import Frame, Opcode
+
+OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
+
+SEPARATOR = "\x1e"
+
+Message = str | bytes
+"""What a message carries: text, or the bytes of a binary attachment."""
+
+
+class PayloadError(ValueError):
+	"""A payload or packet that the protocol does not allow; the connection that sent it is closed."""
+
+
+def text_frame(packet: str) -> bytes:
+	"""The WebSocket frame of one text packet, as a server sends it (not masked)."""
+	return Frame(Opcode.TEXT, packet.encode()).serialize(mask=False)
+
+
+def binary_frame(data: bytes) -> bytes:
+	"""The WebSocket frame of one binary message, as a server sends it (not masked)."""
+	return Frame(Opcode.BINARY, data).serialize(mask=False)
+
+
+class Encoded:
+	"""One or more messages that belong together, encoded at most once for each kind of transport."""
+
+	__slots__ = ("_frames", "_packets", "messages")
+
+	def __init__(self, *messages: Message) -> None:
+		self.messages = messages
+		self._frames: bytes | None = None
+		self._packets: str | None = None
+
+	@property
+	def frames(self) -> bytes:
+		"""The messages as WebSocket frames, end to end, for one write."""
+		if self._frames is None:
+			self._frames = b"".join(
+				[
+					text_frame(MESSAGE + message) if isinstance(message, str) else binary_frame(message)
+					for message in self.messages
+				]
+			)
+		return self._frames
+
+	@property
+	def packets(self) -> str:
+		"""The messages as a polling payload; binary travels as base64."""
+		if self._packets is None:
+			self._packets = SEPARATOR.join(
+				[
+					MESSAGE + message if isinstance(message, str) else "b" + b64encode(message).decode()
+					for message in self.messages
+				]
+			)
+		return self._packets
+
+
+def decode_payload(body: bytes, max_packets: int) -> list[tuple[str, Message]]:
+	"""Read the body of a polling POST.
+
+	Returns (packet type, data) pairs in order; a binary message has the type `MESSAGE` and bytes as data.
+	Raises `PayloadError` for text that is not UTF-8, an unknown or empty packet, bad base64, or more than `max_packets`.
+	"""
+	try:
+		text = body.decode()
+	except UnicodeDecodeError as error:
+		raise PayloadError("the payload is not UTF-8") from error
+	if text.count(SEPARATOR) >= max_packets:
+		raise PayloadError(f"more than {max_packets} packets in one payload")
+	return [decode_packet(packet) for packet in text.split(SEPARATOR)]
+
+
+def decode_packet(packet: str) -> tuple[str, Message]:
+	"""Read one text packet; raises `PayloadError` when the protocol does not know it."""
+	kind = packet[:1]
+	if kind == "b":
+		try:
+			return MESSAGE, b64decode(packet[1:], validate=True)
+		except (Base64Error, ValueError) as error:
+			raise PayloadError("a binary packet is not base64") from error
+	# `in` on a string also matches the empty string, which is no packet.
+	if not kind or kind not in "0123456":
+		raise PayloadError(f"unknown packet type {kind!r}")
+	return kind, packet[1:]

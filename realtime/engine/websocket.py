@@ -1,0 +1,180 @@
+"""The WebSocket of one connection: frames in by the sans-I/O reader of `websockets`, frames out as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from hashlib import sha1
+from typing import TYPE_CHECKING
+
+from websockets.exceptions import WebSocketException
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import SERVER, Protocol
+
+from .connection import Connection
+from .packets import MESSAGE, PING, PONG, UPGRADE, PayloadError, decode_packet, text_frame
+
+if TYPE_CHECKING:
+	from .engine import Engine
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+
+# The reader reports each closed connection at level INFO; the layers above log what matters of it.
+logger = logging.getLogger("realtime.engine.websocket")
+logger.setLevel(logging.WARNING)
+
+CLOSE_FRAME = Frame(Opcode.CLOSE, Close(CloseCode.NORMAL_CLOSURE, "").serialize()).serialize(mask=False)
+PROBE_ANSWER = text_frame(PONG + "probe")
+
+
+def handshake_answer(headers: dict[str, str]) -> bytes | None:
+	"""The 101 answer to a WebSocket handshake with `headers` (RFC 6455, 4.2); None when it is not a valid one."""
+	key = headers.get("sec-websocket-key", "")
+	try:
+		valid = len(b64decode(key, validate=True)) == 16
+	except (Base64Error, ValueError):
+		valid = False
+	if not valid or headers.get("sec-websocket-version") != "13":
+		return None
+	accept = b64encode(sha1(key.encode() + GUID).digest())
+	return (
+		b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+		+ accept
+		+ b"\r\n\r\n"
+	)
+
+
+class WebSocketProtocol(asyncio.Protocol):
+	"""Reads one WebSocket. With `probing` it still has to show that it works, while polling carries the connection."""
+
+	__slots__ = (
+		"_fragments",
+		"_probed",
+		"_reader",
+		"congested",
+		"connection",
+		"engine",
+		"probing",
+		"slot",
+		"transport",
+	)
+
+	def __init__(
+		self, engine: Engine, transport: asyncio.Transport, connection: Connection, probing: bool
+	) -> None:
+		self.engine = engine
+		self.transport = transport
+		self.connection = connection
+		self.probing = probing
+		self.congested = False
+		self.slot: int | None = None
+		self._probed = False
+		self._fragments: tuple[Opcode, list[bytes]] | None = None
+		self._reader = Protocol(SERVER, max_size=engine.settings.max_payload, logger=logger)
+		transport.set_write_buffer_limits(high=engine.settings.max_unsent)
+		if probing:
+			engine.wheel.schedule(self, engine.settings.upgrade_timeout)
+		else:
+			connection.attach(self)
+
+	# -- asyncio.Protocol
+
+	def data_received(self, data: bytes) -> None:
+		reader = self._reader
+		reader.receive_data(data)
+		for frame in reader.events_received():
+			assert isinstance(frame, Frame)
+			opcode = frame.opcode
+			if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+				payload = bytes(frame.data)
+				if frame.fin:
+					self._message(payload, opcode)
+				else:
+					self._fragments = (opcode, [payload])
+			elif opcode is Opcode.CONT and self._fragments is not None:
+				# The reader has refused a continuation of nothing, and a message that grows too large.
+				opcode, parts = self._fragments
+				parts.append(bytes(frame.data))
+				if frame.fin:
+					self._fragments = None
+					self._message(b"".join(parts), opcode)
+			if self.transport.is_closing():
+				return
+		for answer in reader.data_to_send():
+			if answer:
+				self.transport.write(answer)
+			else:
+				self.transport.close()
+
+	def connection_lost(self, error: Exception | None) -> None:
+		self.engine.wheel.cancel(self)
+		if self.probing:
+			# The connection lives on by polling, and may try again.
+			self.connection.upgrading = False
+		else:
+			self.connection.close("transport close" if error is None else "transport error")
+
+	def pause_writing(self) -> None:
+		self.congested = True
+		if not self.probing:
+			self.connection.congested(True)
+
+	def resume_writing(self) -> None:
+		self.congested = False
+		if not self.probing:
+			self.connection.congested(False)
+
+	# -- Engine.IO
+
+	def on_timer(self) -> None:
+		"""The probe took too long."""
+		self.close(abort=True)
+
+	def close(self, abort: bool = False) -> None:
+		"""Say goodbye and close; with `abort` close at once."""
+		self.engine.wheel.cancel(self)
+		if abort:
+			self.transport.abort()
+			return
+		try:
+			self._reader.send_close(CloseCode.NORMAL_CLOSURE)
+		except WebSocketException:
+			# The reader is not in its open state: the goodbye has been said.
+			self.transport.close()
+			return
+		self.transport.write(b"".join(self._reader.data_to_send()))
+		self.transport.close()
+
+	def _message(self, payload: bytes, opcode: Opcode) -> None:
+		connection = self.connection
+		if opcode is Opcode.BINARY:
+			if self.probing:
+				self.close(abort=True)
+			else:
+				connection.receive(MESSAGE, payload)
+			return
+		try:
+			kind, data = decode_packet(payload.decode())
+		except (UnicodeDecodeError, PayloadError):
+			self._refuse()
+			return
+		if not self.probing:
+			connection.receive(kind, data)
+		elif kind == PING and data == "probe" and not self._probed:
+			self._probed = True
+			self.transport.write(PROBE_ANSWER)
+			connection.start_upgrade()
+		elif kind == UPGRADE and self._probed and not connection.closed:
+			self.probing = False
+			self.engine.wheel.cancel(self)
+			connection.attach(self)
+		else:
+			self.close(abort=True)
+
+	def _refuse(self) -> None:
+		if self.probing:
+			self.close(abort=True)
+		else:
+			self.connection.close("transport error")

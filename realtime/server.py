@@ -1,0 +1,229 @@
+"""Puts the parts together, starts them and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+from typing import Any
+
+from . import access, packets
+from .access import Access
+from .application import FrappeApplication, Responder
+from .apps import AppHandlers
+from .auth import Authenticator
+from .bus import Bus
+from .config import EXIT_LISTEN, Config, ConfigError
+from .engine import Engine, EngineSettings
+from .fanout import Fanout
+from .handlers import CoreHandlers
+from .javascript import JavaScriptHandlers
+from .permissions import Permissions
+from .recheck import Recheck
+from .registry import Limits, PythonHandlers
+from .site import Sites
+from .site_requests import SiteRequests
+from .sockets import SocketServer
+from .store import Store
+from .web import Web
+
+logger = logging.getLogger("realtime.server")
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted when all clients come back at once; the kernel's somaxconn bounds it too."""
+
+
+class RealtimeServer:
+	"""The sidecar of one bench."""
+
+	def __init__(self, config: Config) -> None:
+		self.config = config
+		self.store = Store(config["redis_queue"])
+		self.web = Web(config, self.store.secret)
+		self.permissions = Permissions(config, self.web)
+		self.authenticator = Authenticator(config, self.web)
+		sites = Sites(config)
+		self._tasks: set[asyncio.Task[Any]] = set()
+		# Each layer knows the one below; the application is the only one that is told of the layer above it.
+		self.sockets = SocketServer(None, connect_timeout=config["realtime_connect_timeout"])  # type: ignore[arg-type]
+		self.fanout = Fanout(self.sockets)
+		self.core = CoreHandlers(
+			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
+		)
+		self.app_handlers = AppHandlers(config.bench)
+		self.site_requests = SiteRequests(self.web, self.store.secret)
+		self.python = PythonHandlers(
+			self.app_handlers,
+			config.sites,
+			self.sockets,
+			self.fanout,
+			self.permissions.may,
+			self.site_requests.send,
+			Limits(
+				rate=config["realtime_handler_rate"],
+				queue=config["realtime_handler_queue"],
+				seconds=config["realtime_handler_seconds"],
+				blocking=config["realtime_handler_blocking"],
+				threads=config["realtime_handler_threads"],
+			),
+			config["developer_mode"],
+		)
+		self.javascript = JavaScriptHandlers(
+			config, self.app_handlers, self.sockets, self.fanout, self.permissions, self.store.secret
+		)
+		self.responders: list[Responder] = [self.core, self.python, self.javascript]
+		self.recheck = Recheck(
+			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
+		)
+		self.permissions.on_session_ended = self.recheck.session
+		self.access = Access(self.sockets, self.authenticator, self.permissions, self.recheck)
+		self.application = FrappeApplication(sites, self.authenticator, self.recheck, self.responders)
+		self.application.server = self.sockets
+		self.sockets.application = self.application
+		self.engine = Engine(
+			EngineSettings(
+				ping_interval=config["realtime_ping_interval"],
+				ping_timeout=config["realtime_ping_timeout"],
+				max_payload=config["realtime_max_payload"],
+				max_unsent=config["realtime_max_unsent"],
+				transports=config["realtime_transports"],
+			),
+			self.sockets,
+			self._page_protocol,
+		)
+		self.bus = Bus(config["redis_queue"], self.fanout.deliver, {access.CHANNEL: self.access.take})
+		self.bus.on_subscribed.append(self.access.missed)
+		self._listener: asyncio.AbstractServer | None = None
+		self._pages: Any = None
+
+	async def start(self) -> None:
+		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
+		self._listener = await self._listen()
+		# Before the loop turns again: no socket connects while handlers are missing.
+		self.python.start()
+		self.recheck.start()
+		self.bus.start()
+		self.javascript.start()
+		await self._start_pages()
+
+	def handlers_health(self) -> dict[str, Any]:
+		"""What `/health` says about the apps' handlers, by language."""
+		return {"python": self.python.health(), "javascript": self.javascript.health()}
+
+	async def stop(self) -> None:
+		"""Close the clients so that they come back at once, and let go of everything."""
+		if self._listener is not None:
+			self._listener.close()
+		self.engine.close()
+		if self.config["socketio_uds"]:
+			_remove_socket(self.config["socketio_uds"])
+		await self.python.stop()
+		await self.bus.stop()
+		await self.recheck.stop()
+		await self.javascript.stop()
+		for task in self._tasks:
+			task.cancel()
+		if self._pages is not None:
+			await self._pages.cleanup()
+		await self.web.close()
+		await self.store.close()
+
+	async def run(self) -> None:
+		"""Serve until SIGTERM or SIGINT."""
+		loop = asyncio.get_running_loop()
+		stopped = asyncio.Event()
+		for number in (signal.SIGTERM, signal.SIGINT):
+			loop.add_signal_handler(number, stopped.set)
+		try:
+			await self.start()
+			await stopped.wait()
+			logger.info("stopping; %d clients will come back", len(self.engine.connections))
+		finally:
+			await self.stop()
+
+	async def _listen(self) -> asyncio.AbstractServer:
+		loop = asyncio.get_running_loop()
+		path = self.config["socketio_uds"]
+		try:
+			if path:
+				_remove_socket(path)
+				server = await loop.create_unix_server(self.engine.protocol, path, backlog=BACKLOG)
+				where = path
+			else:
+				listening = _listening_sockets(self.config["realtime_host"], self.config["socketio_port"])
+				server = await loop.create_server(self.engine.protocol, sock=listening, backlog=BACKLOG)
+				where = "{}:{}".format(*listening.getsockname()[:2])
+		except OSError as error:
+			raise ConfigError(self._cannot_listen(error), EXIT_LISTEN) from error
+		logger.info("listening on %s for the bench %s", where, self.config.bench)
+		return server
+
+	def _cannot_listen(self, error: OSError) -> str:
+		where = (
+			f"socket {self.config['socketio_uds']} (socketio_uds)"
+			if self.config["socketio_uds"]
+			else f"port {self.config['socketio_port']} (socketio_port)"
+		)
+		reason = f"cannot listen on {where}: {error.strerror or error}"
+		if error.errno == errno.EADDRINUSE:
+			reason += ". Is the Node server, or another sidecar, still running?"
+		return reason
+
+	async def _start_pages(self) -> None:
+		# Imported here: nobody asks for a page in the first moments, and clients connect in them.
+		from aiohttp import web
+
+		from .pages import application
+
+		self._pages = web.AppRunner(application(self), access_log=None, handle_signals=False)
+		await self._pages.setup()
+
+	def _page_protocol(self) -> asyncio.Protocol | None:
+		return None if self._pages is None else self._pages.server()
+
+	def _open_in_editor(self, data: dict[str, Any]) -> None:
+		task = asyncio.get_running_loop().create_task(
+			self.store.publish("open_in_editor", packets.dumps(data))
+		)
+		self._tasks.add(task)
+		task.add_done_callback(self._tasks.discard)
+
+
+def _listening_sockets(host: str, port: int) -> socket.socket:
+	"""A TCP socket for IPv4 and IPv6 where the machine has both.
+
+	It is made with its protocol named, since asyncio sets TCP_NODELAY only on the connections of such a socket.
+	"""
+	if host:
+		family, kind, protocol, _, address = socket.getaddrinfo(
+			host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+		)[0]
+		listening = socket.socket(family, kind, protocol)
+	else:
+		try:
+			listening = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+			listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+			address = ("::", port)
+		except OSError:
+			listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+			address = ("0.0.0.0", port)
+	try:
+		listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+		listening.setblocking(False)
+		listening.bind(address)
+	except OSError:
+		listening.close()
+		raise
+	return listening
+
+
+def _remove_socket(path: str) -> None:
+	"""Remove what a killed process has left; a file that is no socket is not ours."""
+	try:
+		if os.path.exists(path) and not os.path.isfile(path):
+			os.unlink(path)
+	except OSError:
+		pass

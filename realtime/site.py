@@ -1,0 +1,120 @@
+"""Which site a request is for, and whether the page that sent it may."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .config import Config
+from .sockets import ConnectRefused
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z")
+
+
+def hostname(address: str) -> str:
+	"""The host of a URL, an Origin or a Host header, in lower case and without its port."""
+	host = address.partition("://")[2].partition("/")[0] if "://" in address else address
+	host = host.strip().lower()
+	if host.startswith("["):
+		return host[1:].partition("]")[0]
+	return host.partition(":")[0]
+
+
+class Sites:
+	"""The sites of the bench: the folders below `sites` that hold a `site_config.json`."""
+
+	def __init__(self, config: Config) -> None:
+		self._folder = config.sites
+		self._default = config["default_site"]
+		self._allowed = {hostname(origin) for origin in config["realtime_allowed_origins"]}
+		self._configs: dict[str, tuple[int, dict[str, Any]]] = {}
+
+	def exists(self, name: str) -> bool:
+		"""Whether the bench has a site of this name."""
+		return _NAME.match(name) is not None and os.path.isfile(f"{self._folder}/{name}/site_config.json")
+
+	def names(self) -> list[str]:
+		"""All sites of the bench, in alphabetical order."""
+		return sorted(path.parent.name for path in self._folder.glob("*/site_config.json"))
+
+	def admit(self, namespace: str, headers: Mapping[str, str]) -> str:
+		"""The site that `namespace` and the headers of the request agree on.
+
+		Raises `ConnectRefused`: "Invalid namespace" when they do not or the bench has no such site, "Invalid origin" when
+		the page belongs to another host. An absent Origin is accepted: proxies drop it, and a browser always sends one
+		with a cross-site request.
+		"""
+		site = namespace.removeprefix("/")
+		if not self.exists(site):
+			raise ConnectRefused("Invalid namespace", {"reason": "this bench has no such site"})
+		requested = self._requested(headers)
+		if requested != site and not self._is_other_name(requested, site, headers):
+			raise ConnectRefused(
+				"Invalid namespace",
+				{"reason": f"the request is for {requested!r}, the namespace is {site!r}"},
+			)
+		origin = headers.get("origin")
+		if origin and not self._same_host(hostname(origin), hostname(headers.get("host", "")), site):
+			raise ConnectRefused(
+				"Invalid origin",
+				{
+					"reason": f"the page is from {hostname(origin)!r}; name it in realtime_allowed_origins to let it in"
+				},
+			)
+		return site
+
+	def _requested(self, headers: Mapping[str, str]) -> str:
+		named = headers.get("x-frappe-site-name")
+		host = hostname(headers.get("host", ""))
+		if named:
+			return hostname(named)
+		if self._default and host in ("localhost", "127.0.0.1"):
+			return self._default
+		return hostname(headers.get("origin") or host)
+
+	def _is_other_name(self, requested: str, site: str, headers: Mapping[str, str]) -> bool:
+		"""Whether `requested` is a host that is not a site itself, and by which `site` is reached all the same."""
+		if self.exists(requested):
+			return False
+		if requested in self._other_names(site):
+			return True
+		# Without a proxy that names the site, a bench with one site serves it under every host.
+		return not headers.get("x-frappe-site-name") and (self._default or self._only_site()) == site
+
+	def _only_site(self) -> str | None:
+		names = self.names()
+		return names[0] if len(names) == 1 else None
+
+	def _same_host(self, origin: str, host: str, site: str) -> bool:
+		return origin in (host, site) or origin in self._allowed or origin in self._other_names(site)
+
+	def _other_names(self, site: str) -> set[str]:
+		"""Hosts that the site's own configuration names: `host_name` and `domains`."""
+		config = self._config(site)
+		names = {hostname(config["host_name"])} if isinstance(config.get("host_name"), str) else set()
+		for domain in config.get("domains") or ():
+			name = domain.get("domain") if isinstance(domain, dict) else domain
+			if isinstance(name, str):
+				names.add(hostname(name))
+		return names
+
+	def _config(self, site: str) -> dict[str, Any]:
+		path = self._config_file(site)
+		try:
+			changed = path.stat().st_mtime_ns
+			known = self._configs.get(site)
+			if known is not None and known[0] == changed:
+				return known[1]
+			content = json.loads(path.read_text())
+		except (OSError, ValueError):
+			return {}
+		config = content if isinstance(content, dict) else {}
+		self._configs[site] = (changed, config)
+		return config
+
+	def _config_file(self, site: str) -> Path:
+		return self._folder / site / "site_config.json"

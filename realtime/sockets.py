@@ -1,0 +1,412 @@
+"""Socket.IO: namespaces, rooms, events and acknowledgements above the engine. Knows no Frappe.
+
+A connection carries a `Socket` for each namespace it has joined. What a socket may do is decided by the `Application`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from . import packets
+from .engine import Connection, Encoded
+from .engine.packets import Message
+
+logger = logging.getLogger("realtime.sockets")
+
+MAX_NAMESPACES = 16
+"""Namespaces of one connection: a client talks to one site, or to a few."""
+
+Ack = Callable[..., None]
+"""Answers an event with the arguments it is called with; further calls do nothing."""
+
+
+class ConnectRefused(Exception):
+	"""Raised by `Application.authorize`: the client gets a CONNECT_ERROR with this message and never retries by itself."""
+
+	def __init__(self, message: str, data: Any = None) -> None:
+		super().__init__(message)
+		self.message = message
+		self.data = data
+
+
+class ConnectPostponed(Exception):
+	"""Raised by `Application.authorize` when nobody can decide now: the transport is closed, and the client comes back."""
+
+
+class Application(Protocol):
+	"""What decides over sockets and answers their events."""
+
+	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Any:
+		"""Who this is: the new socket's `session`, or an awaitable of it when somebody has to be asked.
+
+		Raises `ConnectRefused` or `ConnectPostponed`, at once or when awaited.
+		"""
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None: ...
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None: ...
+
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None: ...
+
+
+class RoomObserver(Protocol):
+	"""Hears of every move in a namespace, after it has been made. Neither method may raise."""
+
+	def joined(self, socket: Socket, room: str) -> None: ...
+
+	def left(self, socket: Socket, room: str) -> None: ...
+
+
+class Namespace:
+	"""The sockets of one namespace, and who of them is in which room."""
+
+	__slots__ = ("name", "observers", "rooms", "sockets")
+
+	def __init__(self, name: str) -> None:
+		self.name = name
+		self.sockets: dict[str, Socket] = {}
+		self.rooms: dict[str, dict[Socket, None]] = {}
+		"""The members of each room in the order in which they came, as in Node."""
+		self.observers: tuple[RoomObserver, ...] = ()
+
+	def members(self, room: str) -> Iterable[Socket]:
+		"""The sockets in `room`. As in Socket.IO a socket's own id is a room with this socket in it."""
+		members = self.rooms.get(room)
+		if members is not None:
+			return members
+		socket = self.sockets.get(room)
+		return () if socket is None else (socket,)
+
+
+class Socket:
+	"""One client in one namespace."""
+
+	__slots__ = (
+		"__weakref__",
+		"_acks",
+		"_last_ack",
+		"connection",
+		"id",
+		"namespace",
+		"offsets",
+		"pid",
+		"rooms",
+		"session",
+		"view",
+	)
+
+	def __init__(self, namespace: Namespace, connection: Connection, session: Any) -> None:
+		self.id = secrets.token_urlsafe(15)
+		self.namespace = namespace
+		self.connection = connection
+		self.session = session
+		self.rooms: set[str] = set()
+		self.pid: str | None = None
+		"""The private id by which this client can recover its session."""
+		self.offsets = False
+		"""Whether this client takes an offset as the last argument of an event."""
+		self.view: Any = None
+		"""What handlers are given for this socket; made when the first one asks."""
+		self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
+		self._last_ack = 0
+
+	@property
+	def connected(self) -> bool:
+		return self.namespace.sockets.get(self.id) is self
+
+	def join(self, room: str) -> None:
+		"""Enter `room`; already in it, or gone, nothing happens."""
+		if room in self.rooms or not self.connected:
+			return
+		self.rooms.add(room)
+		members = self.namespace.rooms.get(room)
+		if members is None:
+			self.namespace.rooms[room] = {self: None}
+		else:
+			members[self] = None
+		for observer in self.namespace.observers:
+			observer.joined(self, room)
+
+	def leave(self, room: str) -> None:
+		"""Leave `room`; not in it, nothing happens."""
+		if room not in self.rooms:
+			return
+		self.rooms.discard(room)
+		members = self.namespace.rooms[room]
+		members.pop(self, None)
+		if not members:
+			del self.namespace.rooms[room]
+		for observer in self.namespace.observers:
+			observer.left(self, room)
+
+	def emit(self, event: str, *arguments: Any) -> None:
+		"""Send an event to this socket. Raises TypeError when an argument is neither JSON nor binary."""
+		self.send(packets.encode_event(self.namespace.name, [event, *arguments]))
+
+	def call(self, event: str, *arguments: Any) -> asyncio.Future[list[Any]]:
+		"""Send an event and get the arguments of its acknowledgement; cancelled when the socket goes first."""
+		self._last_ack += 1
+		id = self._last_ack
+		encoded = packets.encode_event(self.namespace.name, [event, *arguments], id)
+		future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+		if not self.connected:
+			future.cancel()
+			return future
+		if self._acks is None:
+			self._acks = {}
+		self._acks[id] = future
+		future.add_done_callback(lambda _: self._acks and self._acks.pop(id, None))
+		self.send(encoded)
+		return future
+
+	def send(self, encoded: Encoded) -> None:
+		"""Send what is encoded already."""
+		self.connection.send(encoded)
+
+	def acknowledged(self, id: int, arguments: list[Any]) -> None:
+		"""The client has answered event `id`; an answer nobody waits for is ignored."""
+		future = self._acks.pop(id, None) if self._acks else None
+		if future is not None and not future.done():
+			future.set_result(arguments)
+
+	def cancel_acks(self) -> None:
+		"""Nobody will answer any more."""
+		acks, self._acks = self._acks, None
+		for future in (acks or {}).values():
+			future.cancel()
+
+
+class Client:
+	"""What is kept of a connection: its sockets by namespace, and a binary packet that is not complete yet."""
+
+	__slots__ = ("attachments", "connecting", "connection", "packet", "slot", "sockets")
+
+	def __init__(self, connection: Connection) -> None:
+		self.connection = connection
+		self.slot: int | None = None
+		self.sockets: dict[str, Socket] = {}
+		self.connecting: dict[str, asyncio.Task[None]] | None = None
+		self.packet: packets.Packet | None = None
+		self.attachments: list[bytes] | None = None
+
+	def on_timer(self) -> None:
+		"""The connection has been open for long without a namespace; one that the application still decides on may stay."""
+		if not self.sockets and not self.connecting:
+			self.connection.close("forced close")
+
+
+@dataclass(slots=True)
+class Counters:
+	"""What the layer has seen since it started."""
+
+	events: int = 0
+	connects: int = 0
+	refused: int = 0
+	invalid: int = 0
+
+
+@dataclass(slots=True)
+class SocketServer:
+	"""Speaks Socket.IO over the engine, for one `application`."""
+
+	application: Application
+	connect_timeout: float = 45.0
+	namespaces: dict[str, Namespace] = field(default_factory=dict)
+	counters: Counters = field(default_factory=Counters)
+
+	# -- the engine's listener
+
+	def on_open(self, connection: Connection) -> None:
+		connection.data = client = Client(connection)
+		connection.engine.wheel.schedule(client, self.connect_timeout)
+
+	def on_message(self, connection: Connection, message: Message) -> None:
+		client: Client = connection.data
+		try:
+			packet = self._assemble(client, message)
+		except packets.PacketError as error:
+			self.counters.invalid += 1
+			logger.debug("closed %s: %s", connection.id, error)
+			connection.close("parse error")
+			return
+		if packet is not None:
+			self._receive(connection, client, packet)
+
+	def on_close(self, connection: Connection, reason: str) -> None:
+		client: Client = connection.data
+		connection.data = None
+		connection.engine.wheel.cancel(client)
+		for task in (client.connecting or {}).values():
+			task.cancel()
+		for socket in list(client.sockets.values()):
+			self._gone(socket, reason)
+
+	# -- packets
+
+	@staticmethod
+	def _assemble(client: Client, message: Message) -> packets.Packet | None:
+		"""The packet that `message` completes, or None when attachments are missing."""
+		if isinstance(message, str):
+			if client.packet is not None:
+				raise packets.PacketError("text while attachments are missing")
+			packet = packets.decode(message)
+			if packet.missing:
+				client.packet, client.attachments = packet, []
+				return None
+			return packet
+		if client.packet is None or client.attachments is None:
+			raise packets.PacketError("an attachment that was not announced")
+		client.attachments.append(message)
+		if len(client.attachments) < client.packet.missing:
+			return None
+		packet, client.packet = client.packet, None
+		attachments, client.attachments = client.attachments, None
+		packet.data = packets.reconstruct(packet.data, attachments)
+		return packet
+
+	def _receive(self, connection: Connection, client: Client, packet: packets.Packet) -> None:
+		if packet.type == packets.CONNECT:
+			self._connect(connection, client, packet)
+			return
+		socket = client.sockets.get(packet.namespace)
+		if socket is None:
+			# As Node does: who speaks in a room he has not entered is not a Socket.IO client.
+			self.counters.invalid += 1
+			connection.close("parse error")
+		elif packet.type in (packets.EVENT, packets.BINARY_EVENT):
+			self._event(socket, packet)
+		elif packet.type in (packets.ACK, packets.BINARY_ACK):
+			if packet.id is not None:
+				socket.acknowledged(packet.id, packet.data)
+		elif packet.type == packets.DISCONNECT:
+			del client.sockets[packet.namespace]
+			self._gone(socket, "client namespace disconnect")
+
+	def _event(self, socket: Socket, packet: packets.Packet) -> None:
+		self.counters.events += 1
+		event, *arguments = packet.data
+		ack = None if packet.id is None else self._acknowledge(socket, packet.id)
+		self.application.on_event(socket, str(event), arguments, ack)
+
+	@staticmethod
+	def _acknowledge(socket: Socket, id: int) -> Ack:
+		answered = False
+
+		def ack(*arguments: Any) -> None:
+			nonlocal answered
+			if not answered:
+				answered = True
+				socket.send(packets.encode_ack(socket.namespace.name, arguments, id))
+
+		return ack
+
+	# -- connecting
+
+	def _connect(self, connection: Connection, client: Client, packet: packets.Packet) -> None:
+		name = packet.namespace
+		socket = client.sockets.get(name)
+		if socket is not None:
+			socket.send(self._welcome(socket))
+			return
+		connecting = client.connecting or {}
+		if name in connecting:
+			return
+		if len(connecting) + len(client.sockets) >= MAX_NAMESPACES:
+			self.counters.invalid += 1
+			connection.close("parse error")
+			return
+		auth = packet.data or {}
+		try:
+			session = self.application.authorize(connection, name, auth)
+		except ConnectRefused as refused:
+			self._refuse(connection, name, refused)
+			return
+		if not inspect.isawaitable(session):
+			self._admit(connection, client, name, auth, session)
+			return
+		if client.connecting is None:
+			client.connecting = {}
+		client.connecting[name] = asyncio.get_running_loop().create_task(
+			self._wait_and_admit(connection, client, name, auth, session)
+		)
+
+	def _refuse(self, connection: Connection, name: str, refused: ConnectRefused) -> None:
+		self.counters.refused += 1
+		connection.send(packets.encode_connect_error(name, refused.message, refused.data))
+
+	async def _wait_and_admit(
+		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], answer: Awaitable[Any]
+	) -> None:
+		try:
+			session = await answer
+		except ConnectRefused as refused:
+			self._refuse(connection, name, refused)
+			return
+		except ConnectPostponed:
+			connection.close("forced close")
+			return
+		except Exception:
+			logger.exception("connecting a client to %s failed", name)
+			connection.close("forced close")
+			return
+		finally:
+			if client.connecting is not None:
+				client.connecting.pop(name, None)
+				if not client.connecting:
+					client.connecting = None
+		if not connection.closed:
+			self._admit(connection, client, name, auth, session)
+
+	def _admit(
+		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], session: Any
+	) -> None:
+		self.counters.connects += 1
+		namespace = self.namespaces.get(name)
+		if namespace is None:
+			namespace = self.namespaces[name] = Namespace(name)
+		socket = Socket(namespace, connection, session)
+		namespace.sockets[socket.id] = socket
+		client.sockets[name] = socket
+		connection.engine.wheel.cancel(client)
+		self.application.on_connect(socket, auth)
+
+	def _welcome(self, socket: Socket) -> Encoded:
+		answer = {"sid": socket.id}
+		if socket.pid is not None:
+			answer["pid"] = socket.pid
+		return packets.encode_connect(socket.namespace.name, answer)
+
+	def welcome(self, socket: Socket) -> None:
+		"""Tell the client that it is in the namespace; from here on it takes events."""
+		socket.send(self._welcome(socket))
+
+	# -- leaving
+
+	def disconnect(self, socket: Socket, close: bool = False) -> None:
+		"""End `socket` from the server's side; with `close` the connection and all its namespaces too."""
+		if not socket.connected:
+			return
+		client: Client | None = socket.connection.data
+		socket.send(packets.encode_disconnect(socket.namespace.name))
+		if client is not None:
+			client.sockets.pop(socket.namespace.name, None)
+		self._gone(socket, "server namespace disconnect")
+		if close:
+			socket.connection.close("forced close")
+
+	def _gone(self, socket: Socket, reason: str) -> None:
+		namespace = socket.namespace
+		rooms = set(socket.rooms)
+		for room in rooms:
+			socket.leave(room)
+		namespace.sockets.pop(socket.id, None)
+		if not namespace.sockets:
+			self.namespaces.pop(namespace.name, None)
+		socket.cancel_acks()
+		self.application.on_disconnect(socket, reason, rooms)

@@ -1,0 +1,1 @@
+"""Three rings: unit, wire and bench; `script/test` runs them."""

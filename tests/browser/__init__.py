@@ -1,0 +1,1 @@
+"""The browser client and the Desk's binding, in Chromium against the real sidecar."""

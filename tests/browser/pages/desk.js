@@ -1,0 +1,138 @@
+// A stand-in for the part of the Desk that the binding extends: `frappe.realtime` and `frappe.show_progress`.
+//
+// It behaves as Frappe's does in v15 to v17 where that matters here, shortcomings included: three attempts to
+// reconnect, one subscription in a second, task listeners that do not reach their object.
+
+class StandInForRealTimeClient {
+	open_tasks = {};
+	open_docs = new Set();
+
+	init(port = 9000, lazy_connect = false) {
+		if (frappe.boot.disable_async || this.socket) return;
+		this.lazy_connect = lazy_connect;
+		this.socket = io(`${location.origin}/${frappe.boot.sitename}`, {
+			withCredentials: true,
+			reconnectionAttempts: 3,
+			autoConnect: !lazy_connect,
+		});
+		this.socket.on("progress", () => seen.push("the Desk's own listener for progress"));
+		this.setup_listeners();
+	}
+
+	connect() {
+		if (!this.lazy_connect) return;
+		this.socket.connect();
+		this.lazy_connect = false;
+	}
+
+	on(event, callback) {
+		if (!this.socket) return;
+		this.connect();
+		this.socket.on(event, callback);
+	}
+
+	off(event, callback) {
+		if (this.socket) this.socket.off(event, callback);
+	}
+
+	emit(event, ...args) {
+		this.connect();
+		this.socket.emit(event, ...args);
+	}
+
+	publish(event, message) {
+		if (this.socket) this.emit(event, message);
+	}
+
+	subscribe(task_id, opts) {
+		this.emit("task_subscribe", task_id);
+		this.open_tasks[task_id] = opts;
+	}
+
+	doc_subscribe(doctype, docname) {
+		if (this.throttled) return;
+		this.throttled = true;
+		this.emit("doc_subscribe", doctype, docname);
+	}
+
+	doc_unsubscribe(doctype, docname) {
+		this.emit("doc_unsubscribe", doctype, docname);
+		return this.open_docs.delete(`${doctype}:${docname}`);
+	}
+
+	setup_listeners() {
+		this.socket.on("task_progress", function (data) {
+			this.process_response(data, "progress");
+		});
+	}
+
+	process_response(data, method) {
+		const opts = this.open_tasks[data.task_id];
+		if (opts[method]) opts[method](data);
+	}
+}
+
+for (const [method, event] of [
+	["doctype_subscribe", "doctype_subscribe"],
+	["doctype_unsubscribe", "doctype_unsubscribe"],
+	["task_subscribe", "task_subscribe"],
+	["task_unsubscribe", "task_unsubscribe"],
+	["doc_open", "doc_open"],
+	["doc_close", "doc_close"],
+]) {
+	StandInForRealTimeClient.prototype[method] = function (...args) {
+		this.emit(event, ...args);
+	};
+}
+
+frappe.realtime = new StandInForRealTimeClient();
+window.stock = frappe.realtime;
+window.__ = (text) => text;
+
+// A dialog of the Desk, as far as a progress bar needs it: it takes a while to appear, and cannot be hidden until then.
+class Dialog {
+	constructor(title) {
+		this.title = title;
+		this.is_visible = true;
+		this.display = false;
+		this.element = document.createElement("dialog");
+		this.element.open = true;
+		document.body.append(this.element);
+		const target = new EventTarget();
+		this.$wrapper = {
+			on: (event, callback) => target.addEventListener(event, callback),
+			one: (event, callback) => target.addEventListener(event, callback, { once: true }),
+		};
+		this.say = (event) => target.dispatchEvent(new Event(event));
+		setTimeout(() => {
+			this.display = true;
+			this.say("shown.bs.modal");
+		}, 700);
+	}
+
+	hide() {
+		this.is_visible = false;
+		if (this.display) this.close();
+	}
+
+	// What the user does, of which `is_visible` is not told.
+	close() {
+		this.display = false;
+		this.element.remove();
+		this.say("hidden.bs.modal");
+	}
+}
+
+frappe.show_progress = (title, count, total, description) => {
+	let dialog = frappe.cur_progress;
+	if (!(dialog?.title === title && dialog.is_visible)) dialog = new Dialog(title);
+	dialog.percent = Math.trunc((100 * count) / total);
+	dialog.element.textContent = `${title}: ${dialog.percent}`;
+	seen.push(dialog.element.textContent);
+	frappe.cur_progress = dialog;
+	return dialog;
+};
+
+document.addEventListener("DOMContentLoaded", () => {
+	frappe.realtime.init(undefined, !window.app);
+});

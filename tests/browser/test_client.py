@@ -1,0 +1,340 @@
+"""realtime.js in a page without the Desk."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Error, Page
+
+from tests.wire.bench import Bench
+from tests.wire.conftest import MakeBench
+
+from .conftest import OpenPage, sign_in
+from .driving import (
+	IMPORT,
+	connect,
+	listen,
+	lose_connection,
+	seen,
+	settle,
+	start,
+	wait_for_room,
+	wait_for_status,
+	wait_to_see,
+	wait_until,
+)
+
+UNREACHABLE = "**/assets/**/socket.io-client/**"
+
+
+def test_a_listener_gets_the_message_and_nothing_else(bench: Bench, open_portal: OpenPage) -> None:
+	user = bench.user()
+	page = open_portal(bench, user)
+	connect(page)
+	listen(page, "order_ready")
+	bench.publish("order_ready", {"name": "SO-1"}, f"user:{user.name}")
+	wait_to_see(page, ["order_ready", {"name": "SO-1"}])
+
+
+def test_a_text_is_a_message_like_any_other(bench: Bench, open_portal: OpenPage) -> None:
+	user = bench.user()
+	page = open_portal(bench, user)
+	connect(page)
+	listen(page, "greeting")
+	bench.publish("greeting", "hello", f"user:{user.name}")
+	wait_to_see(page, ["greeting", "hello"])
+
+
+def test_guests_are_served(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, "Guest")
+	connect(page)
+	listen(page, "news")
+	bench.publish("news", {}, "website")
+	wait_to_see(page, ["news", {}])
+
+
+def test_a_token_names_the_user(bench: Bench, open_portal: OpenPage) -> None:
+	user = bench.user()
+	token = bench.site().authorization(user.name).split(" ")[1]
+	page = open_portal(bench)
+	connect(page, auth={"token": token})
+	listen(page, "order_ready")
+	bench.publish("order_ready", {}, f"user:{user.name}")
+	wait_to_see(page, ["order_ready", {}])
+
+
+def test_websocket_only(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	transports = []
+	page.on("request", lambda request: transports.append("polling" if "polling" in request.url else "other"))
+	connect(page, transports=["websocket"])
+	assert page.evaluate("realtime.socket.io.engine.transport.name") == "websocket"
+	assert "polling" not in transports
+
+
+def test_off_ends_one_listener_or_all(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	connect(page)
+	page.evaluate(
+		"""() => {
+			const first = () => seen.push("first");
+			realtime.on("news", first);
+			realtime.on("news", () => seen.push("second"));
+			realtime.once("news", () => seen.push("once"));
+			window.first = first;
+		}"""
+	)
+	bench.publish("news", {}, "website")
+	settle(bench, page)
+	assert seen(page) == ["first", "second", "once"]
+	page.evaluate("realtime.off('news', first)")
+	bench.publish("news", {}, "website")
+	settle(bench, page)
+	assert seen(page) == ["first", "second", "once", "second"]
+	page.evaluate("realtime.off('news')")
+	bench.publish("news", {}, "website")
+	settle(bench, page)
+	assert seen(page) == ["first", "second", "once", "second"]
+
+
+def test_once_can_be_taken_back(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	connect(page)
+	page.evaluate(
+		"""() => {
+			const listener = () => seen.push("once");
+			realtime.once("news", listener);
+			realtime.off("news", listener);
+			realtime.once("realtime_status", listener);
+			realtime.off("realtime_status", listener);
+		}"""
+	)
+	bench.publish("news", {}, "website")
+	settle(bench, page)
+	page.evaluate("realtime.close()")
+	assert seen(page) == []
+
+
+def test_an_event_of_the_server_named_as_ours_is_not_mistaken(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	connect(page)
+	listen(page, "realtime_status", "realtime_missed")
+	bench.publish("realtime_status", "lost", "website")
+	settle(bench, page)
+	assert seen(page) == []
+
+
+def test_socket_io_is_taken_from_frappe_when_the_app_has_none(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	page.route("**/assets/frappe_realtime/node_modules/**", lambda route: route.fulfill(status=404))
+	loaded = []
+	page.on("response", lambda response: loaded.append(response.url) if response.ok else None)
+	connect(page)
+	assert any("/assets/frappe/node_modules/" in url for url in loaded)
+
+
+def test_socket_io_can_be_handed_over(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	page.evaluate(
+		"""async () => {
+			const place = "/assets/frappe/node_modules/socket.io-client/dist/socket.io.esm.min.js";
+			window.io = (await import(place)).io;
+		}"""
+	)
+	page.route(UNREACHABLE, lambda route: route.fulfill(status=404))
+	page.evaluate(f"async () => {{ {IMPORT}; window.realtime = await client.connect({{ io }}); }}")
+	wait_for_status(page, "connected")
+
+
+def test_without_socket_io_the_error_says_what_was_tried(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	page.route(UNREACHABLE, lambda route: route.fulfill(status=404))
+	with pytest.raises(Error, match=r"tried .*node_modules.*bench build"):
+		start(page)
+
+
+def test_an_emit_that_nobody_answers_is_rejected_when_the_connection_breaks(
+	make_bench: MakeBench, open_portal: OpenPage
+) -> None:
+	bench = make_bench()
+	page = open_portal(bench, bench.user())
+	connect(page)
+	page.evaluate(
+		"""() => void realtime.emitWithAck("nobody_answers", 1).catch((error) => seen.push(error.message))"""
+	)
+	lose_connection(bench, page)
+	wait_to_see(page, '"nobody_answers" was not answered: socket has been disconnected')
+
+
+def test_status_tells_connecting_connected_and_lost(make_bench: MakeBench, open_portal: OpenPage) -> None:
+	bench = make_bench()
+	page = open_portal(bench, bench.user())
+	page.evaluate(
+		f"""async () => {{
+			{IMPORT};
+			window.realtime = await client.connect();
+			seen.push(realtime.status);
+			realtime.on("realtime_status", (status) => seen.push(status));
+		}}"""
+	)
+	wait_for_status(page, "connected")
+	lose_connection(bench, page)
+	bench.sidecar.start()
+	wait_for_status(page, "connected")
+	page.evaluate("realtime.close()")
+	assert seen(page) == ["connecting", "connected", "lost", "connected", "closed"]
+
+
+def test_after_a_reconnect_it_is_in_its_rooms_again(make_bench: MakeBench, open_portal: OpenPage) -> None:
+	bench = make_bench()
+	page = open_portal(bench, bench.user())
+	connect(page)
+	rooms = ["doc:ToDo/T-1", "doctype:ToDo", "task_progress:job-1"]
+	page.evaluate(
+		"""() => {
+			realtime.doc_subscribe("ToDo", "T-1");
+			realtime.doc_subscribe("ToDo", "T-2");
+			realtime.doc_unsubscribe("ToDo", "T-2");
+			realtime.doctype_subscribe("ToDo");
+			realtime.task_subscribe("job-1");
+		}"""
+	)
+	for room in rooms:
+		wait_for_room(bench, page, room)
+	listen(page, "left")
+	lose_connection(bench, page)
+	bench.sidecar.start()
+	wait_for_status(page, "connected")
+	for room in rooms:
+		wait_for_room(bench, page, room)
+	bench.publish("left", {}, "doc:ToDo/T-2")
+	settle(bench, page)
+	assert seen(page) == []
+
+
+def test_viewers_of_a_document_are_viewers_again(make_bench: MakeBench, open_portal: OpenPage) -> None:
+	bench = make_bench()
+	user = bench.user()
+	page = open_portal(bench, user)
+	connect(page)
+	page.evaluate("realtime.doc_open('ToDo', 'T-1')")
+	wait_for_room(bench, page, "open_doc:ToDo/T-1")
+	lose_connection(bench, page)
+	bench.sidecar.start()
+	wait_for_room(bench, page, "open_doc:ToDo/T-1")
+
+
+def test_what_is_sent_while_the_connection_is_lost_waits(
+	make_bench: MakeBench, open_portal: OpenPage
+) -> None:
+	bench = make_bench()
+	page = open_portal(bench, bench.user())
+	connect(page)
+	lose_connection(bench, page)
+	page.evaluate("realtime.doc_subscribe('ToDo', 'T-1')")
+	bench.sidecar.start()
+	wait_for_room(bench, page, "doc:ToDo/T-1")
+
+
+def test_the_page_is_told_when_events_may_have_been_missed(
+	make_bench: MakeBench, open_portal: OpenPage
+) -> None:
+	bench = make_bench()
+	page = open_portal(bench, bench.user())
+	connect(page)
+	listen(page, "realtime_missed")
+	lose_connection(bench, page)
+	# Nothing to recover from is left anywhere.
+	bench.valkey.client.flushall()
+	bench.sidecar.start()
+	wait_to_see(page, ["realtime_missed"])
+
+
+def test_a_refused_page_tries_again(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench)
+	start(page)
+	wait_for_status(page, "lost")
+	assert not page.evaluate("realtime.socket.active")
+	sign_in(page.context, bench, bench.user())
+	wait_for_status(page, "connected")
+
+
+def test_a_page_that_the_server_sends_away_comes_back(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	connect(page)
+	page.evaluate("realtime.socket.onpacket({ type: 1, nsp: realtime.socket.nsp })")
+	wait_for_status(page, "lost")
+	wait_for_status(page, "connected")
+
+
+def test_it_tries_at_once_when_the_browser_is_online_again(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	connect(page)
+	# An hour until socket.io-client would try by itself.
+	page.evaluate("realtime.socket.io.reconnectionDelay(3600000).reconnectionDelayMax(3600000)")
+	page.context.set_offline(True)
+	wait_for_status(page, "lost")
+	page.context.set_offline(False)
+	wait_for_status(page, "connected")
+
+
+def test_a_closed_client_stays_away(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	connect(page)
+	page.evaluate("realtime.close()")
+	page.evaluate("window.dispatchEvent(new Event('online'))")
+	assert page.evaluate("[realtime.status, realtime.socket.active]") == ["closed", False]
+
+
+@pytest.mark.parametrize(
+	("message", "percent"),
+	[
+		({"percent": 0}, 0),
+		({"percent": 25.5}, 25.5),
+		({"percent": "40"}, 40),
+		({"percent": 99.9999}, 100),
+		({"percent": 130}, 100),
+		({"percent": -1}, 0),
+		({"progress": [1, 4]}, 25),
+		({"progress": [4, 4]}, 100),
+		({"progress": [0, 0]}, 100),
+		({"percent": None}, None),
+		({}, None),
+		(None, None),
+	],
+)
+def test_reading_progress(
+	bench: Bench, open_portal: OpenPage, message: dict[str, object] | None, percent: float | None
+) -> None:
+	page = open_portal(bench)
+	read = page.evaluate(f"async (message) => {{ {IMPORT}; return client.read_progress(message); }}", message)
+	assert (read and read["percent"]) == percent
+
+
+def follow_progress(page: Page) -> str:
+	"""Let the page note its progress; return its name."""
+	connect(page)
+	page.evaluate("realtime.progress(({ title, percent }) => seen.push([title, percent]))")
+	name: str = page.evaluate(f"async () => {{ {IMPORT}; return client.page_id; }}")
+	return name
+
+
+def test_progress_is_for_the_page_that_has_asked(bench: Bench, open_portal: OpenPage) -> None:
+	user = bench.user()
+	pages = [open_portal(bench, user), open_portal(bench, user)]
+	names = [follow_progress(page) for page in pages]
+	assert names[0] != names[1]
+	bench.publish("progress", {"title": "Import", "percent": 10, "page": names[0]}, f"user:{user.name}")
+	for page in pages:
+		settle(bench, page)
+	assert [seen(page) for page in pages] == [[["Import", 10]], []]
+
+
+def test_a_page_keeps_its_name_when_it_is_loaded_again(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench)
+	ask = f"async () => {{ {IMPORT}; return client.page_id; }}"
+	name = page.evaluate(ask)
+	page.reload()
+	assert page.evaluate(ask) == name
+	page.goto(page.url)
+	wait_until(page, "document.readyState === 'complete'")
+	assert page.evaluate(ask) != name

@@ -1,0 +1,276 @@
+"""The binding that extends the Desk's own `frappe.realtime`."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.wire.bench import Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import MakeBench
+
+from .conftest import OpenPage
+from .driving import (
+	listen,
+	lose_connection,
+	seen,
+	settle,
+	wait_for_room,
+	wait_for_status,
+	wait_to_see,
+	wait_until,
+)
+
+SIGN = ".realtime-sign"
+BARS = "dialog"
+
+
+def test_it_is_the_same_object_with_the_same_methods(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user())
+	wait_for_status(page, "connected")
+	assert page.evaluate("frappe.realtime === stock && frappe.realtime.socket.io.engine !== undefined")
+	missing = page.evaluate(
+		"""Object.getOwnPropertyNames(StandInForRealTimeClient.prototype)
+			.filter((name) => typeof frappe.realtime[name] !== "function")"""
+	)
+	assert missing == ["constructor"] or missing == []
+
+
+def test_listeners_get_the_message_and_nothing_else(bench: Bench, open_desk: OpenPage) -> None:
+	user = bench.user()
+	page = open_desk(bench, user)
+	wait_for_status(page, "connected")
+	listen(page, "report_generated")
+	bench.publish("report_generated", {"name": 1}, f"user:{user.name}")
+	wait_to_see(page, ["report_generated", {"name": 1}])
+
+
+def test_off_takes_a_callback_as_ever(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user())
+	wait_for_status(page, "connected")
+	page.evaluate(
+		"""() => {
+			window.first = () => seen.push("first");
+			frappe.realtime.on("news", first);
+			frappe.realtime.on("news", () => seen.push("second"));
+			frappe.realtime.off("news", first);
+			frappe.realtime.off("news");
+		}"""
+	)
+	bench.publish("news", {}, "website")
+	settle(bench, page)
+	assert seen(page) == ["second"]
+
+
+def test_once_listens_once(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user())
+	wait_for_status(page, "connected")
+	page.evaluate("frappe.realtime.once('news', () => seen.push('once'))")
+	bench.publish("news", {}, "website")
+	bench.publish("news", {}, "website")
+	settle(bench, page)
+	assert seen(page) == ["once"]
+
+
+def test_two_documents_within_a_second_are_both_subscribed(bench: Bench, open_desk: OpenPage) -> None:
+	first, second = bench.document(), bench.document()
+	page = open_desk(bench, bench.user())
+	page.evaluate(
+		"names => names.forEach((name) => frappe.realtime.doc_subscribe('ToDo', name))", [first, second]
+	)
+	wait_for_room(bench, page, f"doc:ToDo/{first}")
+	wait_for_room(bench, page, f"doc:ToDo/{second}")
+
+
+def test_a_document_is_subscribed_once(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user())
+	wait_for_status(page, "connected")
+	sent = page.evaluate(
+		"""() => {
+			const sent = [];
+			frappe.realtime.socket.onAnyOutgoing((...packet) => sent.push(packet));
+			frappe.realtime.doc_subscribe("ToDo", "T-1");
+			frappe.realtime.doc_subscribe("ToDo", "T-1");
+			frappe.realtime.doc_unsubscribe("ToDo", "T-1");
+			frappe.realtime.doc_subscribe("ToDo", "T-1");
+			return sent;
+		}"""
+	)
+	assert [packet[0] for packet in sent] == ["doc_subscribe", "doc_unsubscribe", "doc_subscribe"]
+
+
+def test_after_a_reconnect_it_is_in_its_rooms_again(make_bench: MakeBench, open_desk: OpenPage) -> None:
+	bench = make_bench()
+	page = open_desk(bench, bench.user())
+	page.evaluate(
+		"""() => {
+			frappe.realtime.doc_subscribe("ToDo", "T-1");
+			frappe.realtime.doctype_subscribe("ToDo");
+			frappe.realtime.subscribe("job-1", {});
+		}"""
+	)
+	rooms = ["doc:ToDo/T-1", "doctype:ToDo", "task_progress:job-1"]
+	for room in rooms:
+		wait_for_room(bench, page, room)
+	lose_connection(bench, page)
+	bench.sidecar.start()
+	for room in rooms:
+		wait_for_room(bench, page, room)
+
+
+def test_it_does_not_give_up(make_bench: MakeBench, open_desk: OpenPage) -> None:
+	bench = make_bench()
+	page = open_desk(bench, bench.user())
+	wait_for_status(page, "connected")
+	page.evaluate(
+		"""() => {
+			const manager = frappe.realtime.socket.io;
+			manager.reconnectionDelay(20);
+			manager.reconnectionDelayMax(20);
+			manager.on("reconnect_attempt", () => seen.push("attempt"));
+		}"""
+	)
+	lose_connection(bench, page)
+	until(lambda: len(seen(page)) > 5, "more attempts than the Desk's three")
+	bench.sidecar.start()
+	wait_for_status(page, "connected")
+
+
+def test_a_sign_shows_while_the_connection_is_lost(make_bench: MakeBench, open_desk: OpenPage) -> None:
+	bench = make_bench()
+	page = open_desk(bench, bench.user())
+	wait_for_status(page, "connected")
+	expect(page.locator(SIGN)).to_be_hidden()
+	lose_connection(bench, page)
+	expect(page.get_by_role("status")).to_contain_text("Live updates are paused", timeout=30_000)
+	expect(page.locator(SIGN)).to_be_visible()
+	bench.sidecar.start()
+	expect(page.locator(SIGN)).to_be_hidden(timeout=30_000)
+
+
+def test_website_pages_connect_when_something_listens(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user(), website=True)
+	assert page.evaluate("[frappe.realtime.status, frappe.realtime.socket.active]") == ["connecting", False]
+	listen(page, "realtime_status")
+	assert not page.evaluate("frappe.realtime.socket.active")
+	listen(page, "news")
+	wait_for_status(page, "connected")
+	bench.publish("news", {}, "website")
+	wait_to_see(page, ["news", {}])
+
+
+def test_websocket_only_when_the_site_says_so(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user(), realtime_websocket_only=1)
+	wait_for_status(page, "connected")
+	polled = page.evaluate(
+		"performance.getEntriesByType('resource').some(({ name }) => name.includes('transport=polling'))"
+	)
+	assert not polled
+	assert page.evaluate("frappe.realtime.socket.io.engine.transport.name") == "websocket"
+
+
+def test_where_realtime_is_disabled_nothing_happens(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user(), disable_async=1)
+	page.evaluate("frappe.realtime.on('news', () => {})")
+	assert page.evaluate("frappe.realtime.socket") is None
+	assert page.evaluate("frappe.realtime.emitWithAck('ping').catch((error) => error.message)") == (
+		'"ping" was not sent: realtime is disabled'
+	)
+
+
+def test_a_task_calls_the_one_who_follows_it(bench: Bench, open_desk: OpenPage) -> None:
+	user = bench.user()
+	page = open_desk(bench, user)
+	errors = []
+	page.on("pageerror", lambda error: errors.append(error))
+	page.evaluate("frappe.realtime.subscribe('job-1', { progress: (data) => seen.push(data) })")
+	wait_for_status(page, "connected")
+	for task_id in ("unknown", "job-1"):
+		bench.publish("task_progress", {"task_id": task_id}, f"user:{user.name}")
+	wait_to_see(page, {"task_id": "job-1"})
+	assert errors == []
+
+
+def test_a_bar_shows_from_0_and_closes_at_100(bench: Bench, open_desk: OpenPage) -> None:
+	user = bench.user()
+	page = open_desk(bench, user)
+	wait_for_status(page, "connected")
+	for percent in (0, 50, 100):
+		bench.publish("progress", {"title": "Import", "percent": percent}, f"user:{user.name}")
+	wait_until(page, "seen.includes('Import: 100')")
+	assert seen(page) == ["Import: 0", "Import: 50", "Import: 100"]
+	expect(page.locator(BARS)).to_have_count(0)
+
+
+def test_steps_and_odd_sums_close_it_too(bench: Bench, open_desk: OpenPage) -> None:
+	user = bench.user()
+	page = open_desk(bench, user)
+	wait_for_status(page, "connected")
+	for message in ({"progress": [1, 3]}, {"progress": [3, 3]}):
+		bench.publish("progress", {"title": "Steps", **message}, f"user:{user.name}")
+	for percent in (33.3333, 99.9999):
+		bench.publish("progress", {"title": "Sum", "percent": percent}, f"user:{user.name}")
+	wait_until(page, "seen.includes('Sum: 100')")
+	assert seen(page) == ["Steps: 33", "Steps: 100", "Sum: 33", "Sum: 100"]
+	expect(page.locator(BARS)).to_have_count(0)
+
+
+def test_two_bars_do_not_disturb_each_other(bench: Bench, open_desk: OpenPage) -> None:
+	user = bench.user()
+	page = open_desk(bench, user)
+	wait_for_status(page, "connected")
+	for percent in (10, 20, 30):
+		for title in ("One", "Other"):
+			bench.publish("progress", {"title": title, "percent": percent}, f"user:{user.name}")
+	wait_until(page, "seen.includes('Other: 30')")
+	expect(page.locator(BARS)).to_have_text(["One: 30", "Other: 30"])
+	bench.publish("progress", {"title": "One", "percent": 100}, f"user:{user.name}")
+	expect(page.locator(BARS)).to_have_text(["Other: 30"])
+
+
+def test_work_that_begins_again_keeps_its_bar(bench: Bench, open_desk: OpenPage) -> None:
+	user = bench.user()
+	page = open_desk(bench, user)
+	wait_for_status(page, "connected")
+	for percent in (100, 10):
+		bench.publish("progress", {"title": "Import", "percent": percent}, f"user:{user.name}")
+	bench.publish("progress", {"title": "Fence", "percent": 100}, f"user:{user.name}")
+	wait_until(page, "seen.includes('Fence: 100')")
+	# The fence's bar is closed after the other's would have been.
+	expect(page.locator(BARS)).to_have_text(["Import: 10"])
+
+
+def test_a_bar_that_the_user_has_closed_comes_back_with_the_next_work(
+	bench: Bench, open_desk: OpenPage
+) -> None:
+	user = bench.user()
+	page = open_desk(bench, user)
+	wait_for_status(page, "connected")
+	bench.publish("progress", {"title": "Import", "percent": 50}, f"user:{user.name}")
+	wait_until(page, "frappe.cur_progress?.display")
+	page.evaluate("frappe.cur_progress.close()")
+	bench.publish("progress", {"title": "Import", "percent": 60}, f"user:{user.name}")
+	wait_until(page, "seen.includes('Import: 60')")
+	expect(page.locator(BARS)).to_have_count(0)
+	bench.publish("progress", {"title": "Import", "percent": 5}, f"user:{user.name}")
+	expect(page.locator(BARS)).to_have_text(["Import: 5"])
+
+
+def test_only_the_page_that_has_asked_shows_the_bar(bench: Bench, open_desk: OpenPage) -> None:
+	user = bench.user()
+	asking, other = open_desk(bench, user), open_desk(bench, user)
+	for page in (asking, other):
+		wait_for_status(page, "connected")
+	name = asking.evaluate("window.frappe_realtime_page")
+	bench.publish("progress", {"title": "Import", "percent": 5, "page": name}, f"user:{user.name}")
+	for page in (asking, other):
+		settle(bench, page)
+	assert [seen(page) for page in (asking, other)] == [["Import: 5"], []]
+
+
+def test_other_listeners_of_progress_get_every_message(bench: Bench, open_desk: OpenPage) -> None:
+	user = bench.user()
+	page = open_desk(bench, user)
+	wait_for_status(page, "connected")
+	listen(page, "progress")
+	bench.publish("progress", {"progress": [1, 2], "page": "another"}, f"user:{user.name}")
+	wait_to_see(page, ["progress", {"progress": [1, 2], "page": "another", "percent": 50}])

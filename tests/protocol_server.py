@@ -1,0 +1,76 @@
+"""A server as the official Engine.IO and Socket.IO protocol test suites expect it: our engine and sockets, no Frappe.
+
+python tests/protocol_server.py --port 3000                 for docs/socket.io-protocol/v5-test-suite
+python tests/protocol_server.py --port 3000 --engine-only   for docs/engine.io-protocol/v4-test-suite
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from realtime.engine import Connection, Encoded, Engine, EngineSettings
+from realtime.sockets import Ack, ConnectRefused, Socket, SocketServer
+
+
+class EngineEcho:
+	"""Sends each message back as it came."""
+
+	def on_open(self, connection: Connection) -> None: ...
+
+	def on_message(self, connection: Connection, message: str | bytes) -> None:
+		connection.send(Encoded(message))
+
+	def on_close(self, connection: Connection, reason: str) -> None: ...
+
+
+class SocketEcho:
+	"""The handlers that the Socket.IO suite describes."""
+
+	server: SocketServer
+
+	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> None:
+		if namespace not in ("/", "/custom"):
+			raise ConnectRefused("Invalid namespace")
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+		self.server.welcome(socket)
+		socket.emit("auth", auth)
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		if event == "message":
+			socket.emit("message-back", *arguments)
+		elif event == "message-with-ack" and ack is not None:
+			ack(*arguments)
+
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None: ...
+
+
+async def serve(port: int, engine_only: bool) -> None:
+	"""Serve until the process is ended."""
+	path = "/engine.io/" if engine_only else "/socket.io/"
+	settings = EngineSettings(ping_interval=0.3, ping_timeout=0.2, max_payload=1_000_000, path=path)
+	if engine_only:
+		engine = Engine(settings, EngineEcho())
+	else:
+		application = SocketEcho()
+		application.server = SocketServer(application, connect_timeout=1.0)
+		engine = Engine(settings, application.server)
+	server = await asyncio.get_running_loop().create_server(engine.protocol, None, port)
+	print(f"listening on {port}", flush=True)
+	await server.serve_forever()
+
+
+if __name__ == "__main__":
+	parser = argparse.ArgumentParser(
+		description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+	)
+	parser.add_argument("--port", type=int, default=3000)
+	parser.add_argument("--engine-only", action="store_true")
+	options = parser.parse_args()
+	asyncio.run(serve(options.port, options.engine_only))

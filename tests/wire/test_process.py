@@ -1,0 +1,279 @@
+"""The process: how it starts, what it refuses to start with, and how it stops."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from .bench import APP_SITE, STOCK_SITE, Bench
+from .clients import Client
+from .conditions import PATIENCE, accepts, free_port, until
+from .conftest import Connect, ConnectNode, MakeBench
+from .raw import HANDSHAKE
+from .sidecar import Sidecar
+
+CONSOLE_SCRIPT = str(Path(sys.executable).with_name("frappe-realtime"))
+
+
+def restart_with(bench: Bench, sidecar: Sidecar) -> Sidecar:
+	"""Put another sidecar in the place of a bench's, and start it."""
+	if bench.sidecar.alive:
+		bench.sidecar.stop()
+	bench.sidecar = sidecar
+	sidecar.start()
+	bench.wait_until_subscribed()
+	return sidecar
+
+
+def fails(sidecar: Sidecar) -> tuple[int, str]:
+	"""Start a sidecar that cannot; return its exit code and its last line."""
+	sidecar.launch()
+	code = sidecar.wait()
+	lines = sidecar.log.strip().splitlines()
+	assert lines, "it said nothing"
+	assert "Traceback" not in sidecar.log, sidecar.log
+	return code, lines[-1]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_clients_come_back(
+	make_bench: MakeBench, connect_node: ConnectNode, node_version: str, signum: int
+) -> None:
+	bench = make_bench()
+	clients = [
+		connect_node(bench, node_version, bench.user(), transports=transports)
+		for transports in (("websocket",), ("polling",))
+	]
+	bench.sidecar.signal(signum)
+	assert bench.sidecar.wait() == 0
+	for client in clients:
+		reason = client.wait_for("disconnect")["disconnect"]
+		assert reason in ("transport close", "transport error"), "anything else and the client stays away"
+	bench.sidecar.start()
+	bench.wait_until_subscribed()
+	for client in clients:
+		client.connect(2)
+		client.fence()
+
+
+def test_clients_come_back_after_a_kill(
+	make_bench: MakeBench, connect_node: ConnectNode, node_version: str
+) -> None:
+	bench = make_bench()
+	client = connect_node(bench, node_version, bench.user())
+	bench.sidecar.kill()
+	bench.sidecar.start()
+	bench.wait_until_subscribed()
+	client.connect(2)
+	client.fence()
+
+
+def test_sigterm_while_clients_wait_for_the_web_process(make_bench: MakeBench) -> None:
+	bench = make_bench()
+	bench.web.fail(hang=True)
+	client = bench.client(bench.user())
+	client.start_connecting(5).add_done_callback(lambda future: future.exception())
+	until(lambda: bench.web.counts["frappe.realtime.get_user_info"], "a question")
+	assert bench.sidecar.stop() == 0
+	client.close()
+
+
+def test_what_cannot_start_says_why(make_bench: MakeBench, tmp_path: Path) -> None:
+	bench = make_bench()
+	folder = bench.folder
+	codes = {}
+
+	codes["port in use"], line = fails(
+		Sidecar(folder, tmp_path / "port.log", port=None, arguments=("--port", str(bench.sidecar.port)))
+	)
+	assert str(bench.sidecar.port) in line
+	assert "socketio_port" in line
+
+	nowhere = tmp_path / "nowhere"
+	codes["wrong bench"], line = fails(Sidecar(nowhere, tmp_path / "bench.log"))
+	assert str(nowhere) in line
+
+	config = folder / "sites" / "common_site_config.json"
+	for number, content in enumerate(("{", "[]", '{"socketio_port": "nine thousand"}', '{"redis_queue": 7}')):
+		config.write_text(content)
+		code, line = fails(Sidecar(folder, tmp_path / f"config-{number}.log", port=free_port()))
+		codes["broken config"] = code
+		assert any(name in line for name in (str(config), "socketio_port", "redis_queue")), line
+
+	assert 0 not in codes.values()
+	assert 1 not in codes.values(), "1 is what an uncaught exception gives"
+	assert len(set(codes.values())) == len(codes), codes
+
+
+def test_a_configured_port_is_used(make_bench: MakeBench, tmp_path: Path) -> None:
+	bench = make_bench()
+	bench.write_config(socketio_port=free_port())
+	restart_with(bench, Sidecar(bench.folder, tmp_path / "log", port=bench.config["socketio_port"]))
+	connect_once(bench)
+
+
+def connect_once(bench: Bench, site: str = APP_SITE) -> None:
+	"""Connect a client, let it say and hear something, and close it."""
+	client: Client = bench.client(bench.user(site), site)
+	try:
+		client.connect().fence()
+		bench.settle(client, site=site)
+	finally:
+		client.close()
+
+
+def test_both_families_by_default(make_bench: MakeBench, tmp_path: Path) -> None:
+	bench = make_bench()
+	bench.write_config(socketio_port=free_port())
+	port = bench.config["socketio_port"]
+	restart_with(bench, Sidecar(bench.folder, tmp_path / "log", port=port))
+	assert accepts(port)
+	with socket.socket(socket.AF_INET6) as probe:
+		assert probe.connect_ex(("::1", port)) == 0
+
+
+def test_environment_wins_over_configuration(make_bench: MakeBench, tmp_path: Path) -> None:
+	bench = make_bench()
+	port = free_port()
+	bench.write_config(socketio_port=free_port(), redis_queue="redis://127.0.0.1:1", default_site=APP_SITE)
+	environment = {
+		"FRAPPE_SOCKETIO_PORT": str(port),
+		"FRAPPE_REDIS_QUEUE": bench.valkey.url,
+		"FRAPPE_SITE": STOCK_SITE,
+	}
+	restart_with(bench, Sidecar(bench.folder, tmp_path / "log", env=environment, port=port))
+	client = bench.client(bench.user(STOCK_SITE), STOCK_SITE, headers={"Host": "localhost", "Origin": None})
+	client.connect()
+	bench.settle(client, site=STOCK_SITE)
+	client.close()
+
+
+def test_the_order_of_the_files(make_bench: MakeBench, tmp_path: Path) -> None:
+	"""config.json, then common_site_config.json, whose falsy values do not count."""
+	bench = make_bench()
+	port = free_port()
+	bench.write("config.json", {"socketio_port": port, "redis_queue": "redis://127.0.0.1:1"})
+	bench.write_config(socketio_port=0)
+	restart_with(bench, Sidecar(bench.folder, tmp_path / "log", port=port))
+	connect_once(bench)
+
+
+def test_the_bench_from_the_environment(make_bench: MakeBench, tmp_path: Path) -> None:
+	bench = make_bench()
+	sidecar = Sidecar(
+		bench.folder,
+		tmp_path / "log",
+		env={"FRAPPE_BENCH_ROOT": str(bench.folder)},
+		port=bench.sidecar.port,
+	)
+	sidecar.leave_out_bench()
+	restart_with(bench, sidecar)
+	connect_once(bench)
+
+
+def test_webserver_host(make_bench: MakeBench, tmp_path: Path) -> None:
+	"""In containers the web process is another host."""
+	bench = make_bench()
+	bench.write_config(webserver_host="localhost")
+	bench.sidecar.restart()
+	bench.wait_until_subscribed()
+	connect_once(bench)
+
+
+def unix_get(path: Path, target: str, headers: dict[str, str]) -> tuple[int, str]:
+	"""GET over a Unix socket; return status and body."""
+	connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
+	connection.sock = socket.socket(socket.AF_UNIX)
+	connection.sock.connect(str(path))
+	try:
+		connection.request("GET", target, headers=headers)
+		answer = connection.getresponse()
+		return answer.status, answer.read().decode()
+	finally:
+		connection.close()
+
+
+@pytest.mark.parametrize("how", ["argument", "config", "environment"])
+def test_a_unix_socket(make_bench: MakeBench, tmp_path: Path, how: str) -> None:
+	bench = make_bench()
+	bench.sidecar.stop()
+	path = tmp_path / "realtime.sock"
+	arguments = ("--uds", str(path)) if how == "argument" else ()
+	env = {"FRAPPE_SOCKETIO_UDS": str(path)} if how == "environment" else {}
+	if how == "config":
+		bench.write_config(socketio_uds=str(path))
+	bench.sidecar = Sidecar(bench.folder, tmp_path / "log", arguments, env, port=free_port())
+
+	for end in (bench.sidecar.kill, bench.sidecar.stop):
+		# The second time the file of the killed process is in the way.
+		bench.sidecar.launch()
+		until(lambda: listens(path) or not bench.sidecar.alive, "a socket that accepts")
+		assert bench.sidecar.alive, bench.sidecar.log
+		status, body = unix_get(path, f"{HANDSHAKE}polling", bench.headers())
+		assert status == 200
+		assert json.loads(body[1:])["upgrades"] == ["websocket"]
+		assert not accepts(bench.sidecar.port)
+		end()
+	assert not path.exists()
+
+
+def listens(path: Path) -> bool:
+	"""Tell whether something listens on a Unix socket."""
+	with socket.socket(socket.AF_UNIX) as probe:
+		return probe.connect_ex(str(path)) == 0
+
+
+def test_a_neighbour_named_realtime(make_bench: MakeBench, tmp_path: Path) -> None:
+	"""PyPI has a package of that name, and other apps have a folder of that name on sys.path."""
+	neighbour = tmp_path / "elsewhere" / "realtime"
+	neighbour.mkdir(parents=True)
+	(neighbour / "__init__.py").write_text("raise ImportError('the wrong realtime')\n")
+	bench = make_bench()
+	sidecar = Sidecar(
+		bench.folder,
+		tmp_path / "log",
+		env={"PYTHONPATH": str(neighbour.parent)},
+		command=(CONSOLE_SCRIPT,),
+	)
+	sidecar.cwd = neighbour.parent
+	restart_with(bench, sidecar)
+	connect_once(bench)
+
+
+def test_health(every_bench: Bench) -> None:
+	until(lambda: every_bench.sidecar.health()[0] == 200, "a healthy sidecar")
+	status, body = every_bench.sidecar.health()
+	assert status == 200
+	assert isinstance(body, dict)
+
+
+def test_other_paths_are_not_found(bench: Bench, connect: Connect) -> None:
+	for path in ("/", "/nowhere", "/socket.io", "/app", "/../etc/passwd"):
+		assert bench.sidecar.get(path)[0] in (400, 404)
+	connect(bench).fence()
+
+
+def test_publish_from_the_command_line(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench()
+	user = bench.user()
+	client, other = connect(bench, user), connect(bench, bench.user())
+	for arguments in (("--user", user.name), ("--room", "all")):
+		Sidecar.run(
+			CONSOLE_SCRIPT,
+			"publish",
+			"news",
+			'{"text": "hello"}',
+			"--bench",
+			str(bench.folder),
+			"--site",
+			APP_SITE,
+			*arguments,
+		)
+		assert client.next("news")[0] == {"text": "hello"}
+	assert len(other.all("news")) == 1

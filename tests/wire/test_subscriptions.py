@@ -1,0 +1,221 @@
+"""Rooms that clients ask for: documents, DocTypes, tasks."""
+
+from __future__ import annotations
+
+import pytest
+
+from realtime.demo.model import WEBSITE_USER
+
+from .bench import APP_SITE, SITES, STOCK_SITE, Bench
+from .conftest import Connect
+from .raw import SEPARATOR, PollingSession
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_document_may_be_followed_by_its_readers_only(
+	every_bench: Bench, connect: Connect, site: str
+) -> None:
+	bench, name = every_bench, every_bench.document()
+	reader, stranger = bench.user(site), bench.user(site)
+	bench.site(site).forbid(stranger.name, "ToDo", name)
+	inside, outside, guest = (
+		connect(bench, reader, site),
+		connect(bench, stranger, site),
+		connect(bench, site=site),
+	)
+
+	bench.join(inside, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name, site=site)
+	for client in (outside, guest):
+		client.emit("doc_subscribe", "ToDo", name)
+		bench.wait_until_asked("ToDo", name)
+		client.fence()
+	bench.publish("doc_update", {"name": name}, f"doc:ToDo/{name}", site)
+	bench.settle(inside, outside, guest, site=site)
+
+	assert inside.all("doc_update")[0][0] == {"name": name}
+	assert outside.all("doc_update") == guest.all("doc_update") == []
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_doctype_may_be_followed_by_its_readers_only(
+	every_bench: Bench, connect: Connect, site: str
+) -> None:
+	bench, doctype = every_bench, f"DocType {every_bench.document()}"
+	reader, stranger = bench.user(site, WEBSITE_USER), bench.user(site)
+	bench.site(site).allow(reader.name, doctype)
+	bench.site(site).forbid(stranger.name, doctype)
+	inside, outside = connect(bench, reader, site), connect(bench, stranger, site)
+
+	bench.join(inside, f"doctype:{doctype}", "doctype_subscribe", doctype, site=site)
+	outside.emit("doctype_subscribe", doctype)
+	bench.wait_until_asked(doctype)
+	outside.fence()
+	bench.publish("list_update", {"doctype": doctype}, f"doctype:{doctype}", site)
+	bench.settle(inside, outside, site=site)
+
+	assert len(inside.all("list_update")) == 1
+	assert outside.all("list_update") == []
+
+
+def test_a_document_shared_with_a_website_user(every_bench: Bench, connect: Connect) -> None:
+	bench, name = every_bench, every_bench.document()
+	user = bench.user(user_type=WEBSITE_USER)
+	bench.site().allow(user.name, "ToDo", name)
+	client = connect(bench, user)
+	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
+
+
+def test_a_guest_may_follow_what_guests_may_read(every_bench: Bench, connect: Connect) -> None:
+	bench, name = every_bench, every_bench.document()
+	bench.site().allow("Guest", "Blog Post", name)
+	bench.join(connect(bench), f"doc:Blog Post/{name}", "doc_subscribe", "Blog Post", name)
+
+
+def test_a_document_that_does_not_exist_is_a_no(every_bench: Bench, connect: Connect) -> None:
+	bench, name = every_bench, every_bench.document()
+	bench.site().missing.add(("ToDo", name))
+	client = connect(bench, bench.user())
+	client.emit("doc_subscribe", "ToDo", name)
+	bench.wait_until_asked("ToDo", name)
+	client.fence()
+	bench.publish("doc_update", {}, f"doc:ToDo/{name}")
+	bench.settle(client)
+	assert client.all("doc_update") == []
+
+
+@pytest.mark.parametrize(
+	"name",
+	["a b", "ä/ö?&=#%", "🦊", "1", "x" * 140, "a'b\"c"],
+	ids=["space", "signs", "fox", "digit", "long", "quotes"],
+)
+def test_names_of_any_kind(every_bench: Bench, connect: Connect, name: str) -> None:
+	bench = every_bench
+	for site in SITES:
+		client = connect(bench, bench.user(site), site)
+		bench.join(client, f"doc:Über Typ/{name}", "doc_subscribe", "Über Typ", name, site=site)
+
+
+def test_a_number_as_name(bench: Bench, connect: Connect) -> None:
+	client = connect(bench, bench.user())
+	bench.join(client, "doc:Log/4711", "doc_subscribe", "Log", 4711)
+
+
+def test_rooms_can_be_left(bench: Bench, connect: Connect) -> None:
+	name = bench.document()
+	client = connect(bench, bench.user())
+	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
+	bench.join(client, "doctype:ToDo", "doctype_subscribe", "ToDo")
+	client.emit("doc_unsubscribe", "ToDo", name)
+	client.emit("doctype_unsubscribe", "ToDo")
+	client.fence()
+	bench.publish("doc_update", {}, f"doc:ToDo/{name}")
+	bench.publish("list_update", {"doctype": "ToDo"}, "doctype:ToDo")
+	bench.settle(client)
+	assert client.all("doc_update") == client.all("list_update") == []
+
+
+def test_many_subscriptions_at_once(bench: Bench, connect: Connect) -> None:
+	"""What a browser does that comes back: everything again, at once. Once in the room, an event comes once."""
+	client = connect(bench, bench.user())
+	names = [bench.document() for _ in range(100)]
+	for name in names:
+		client.emit("doc_subscribe", "ToDo", name)
+		client.emit("doc_subscribe", "ToDo", name)
+	for name in names:
+		bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
+	client.fence()
+	for name in names:
+		bench.publish("doc_update", name, f"doc:ToDo/{name}")
+	bench.settle(client)
+	assert [args[0] for args in client.all("doc_update")] == names
+
+
+def test_a_subscription_repeated_costs_no_request(bench: Bench, connect: Connect) -> None:
+	name = bench.document()
+	client = connect(bench, bench.user())
+	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
+	for _ in range(20):
+		client.emit("doc_subscribe", "ToDo", name)
+	client.fence()
+	asked = [request for request in bench.web.requests if ["ToDo", name] in request.questions()]
+	assert len(asked) == 1
+
+
+def test_questions_that_come_together_go_in_one_request_where_the_app_is(bench: Bench) -> None:
+	names = [bench.document() for _ in range(150)]
+	session = PollingSession(bench, bench.headers(bench.user()))
+	session.post(f"40/{APP_SITE},")
+	session.poll()
+	session.post(SEPARATOR.join(f'42/{APP_SITE},["doc_subscribe","ToDo","{name}"]' for name in names))
+	for name in names:
+		bench.wait_until_asked("ToDo", name)
+	asking = [request for request in bench.web.requests if ["ToDo", names[0]] in request.questions()]
+	assert [request.path for request in asking] == ["/api/method/frappe.realtime.has_permissions"]
+	assert asking[0].questions() == [["ToDo", name] for name in names]
+
+
+def test_a_system_user_follows_a_task(bench: Bench, connect: Connect) -> None:
+	for event in ("task_subscribe", "progress_subscribe"):
+		task = bench.document()
+		client = connect(bench, bench.user())
+		bench.join(client, f"task_progress:{task}", event, task)
+		client.emit("task_unsubscribe", task)
+		client.fence()
+		bench.publish("task_progress", {"task_id": task}, f"task_progress:{task}")
+		bench.settle(client)
+		assert client.all("task_progress") == []
+
+
+def test_a_guest_does_not_follow_the_task_of_another(bench: Bench, connect: Connect) -> None:
+	task = bench.document()
+	guest = connect(bench)
+	for event in ("task_subscribe", "progress_subscribe"):
+		guest.emit(event, task)
+	guest.fence()
+	bench.publish("task_progress", {"task_id": task}, f"task_progress:{task}")
+	bench.settle(guest)
+	assert guest.all("task_progress") == []
+
+
+@pytest.mark.parametrize(
+	"event",
+	[
+		"doc_subscribe",
+		"doc_unsubscribe",
+		"doc_open",
+		"doc_close",
+		"doctype_subscribe",
+		"doctype_unsubscribe",
+		"task_subscribe",
+		"task_unsubscribe",
+		"progress_subscribe",
+	],
+)
+def test_missing_or_wrong_arguments_hurt_nothing(bench: Bench, connect: Connect, event: str) -> None:
+	client = connect(bench, bench.user())
+	for args in (
+		(),
+		(None,),
+		("ToDo",),
+		("ToDo", None),
+		({"a": 1}, ["b"]),
+		(["ToDo"], "x"),
+		(b"\x00", b"\x01"),
+		("",),
+	):
+		client.emit(event, *args)
+	client.emit(event, "ToDo", "x", "more", "than", "asked")
+	client.fence()
+	assert client.connected
+
+
+def test_unknown_events_are_ignored(bench: Bench, connect: Connect) -> None:
+	client = connect(bench)
+	client.emit("no_such_event", {"a": 1}, b"bytes")
+	client.fence()
+	assert [event for event, _args in client.events] == ["pong"]
+
+
+def test_ping(every_bench: Bench, connect: Connect) -> None:
+	for site in (*SITES, STOCK_SITE):
+		connect(every_bench, site=site).fence()

@@ -1,0 +1,200 @@
+"""While the web process is away, starts, hangs or talks nonsense: clients wait and get in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .bench import SITES, Bench
+from .clients import BOTH, POLLING, WEBSOCKET, Refused
+from .conditions import until
+from .conftest import LONG, Connect, ConnectNode, MakeBench, StartConnecting
+from .nodejs import NEW
+
+NO_ANSWER: dict[str, dict[str, Any]] = {
+	"500": {"status": 500},
+	"502": {"status": 502},
+	"503": {"status": 503},
+	"504": {"status": 504},
+	"reset": {"reset": True},
+	"hang": {"hang": True},
+}
+NONSENSE = {
+	"page": b"<html>Starting\xff",
+	"half": b'{"message": {"user": "Administrat',
+	"list": b"[]",
+	"null": b'{"message": null}',
+	"text": b'{"message": "Administrator"}',
+	"number": b'{"message": {"user": 1, "user_type": "System User"}}',
+	"nobody": b'{"message": {"user": null, "user_type": "System User"}}',
+}
+NO_YES = (b"<html>", b"[]", b'{"message": "true"}', b'{"message": 1}', b'{"message": ["true"]}', b"{}")
+
+
+def attempts(bench: Bench) -> int:
+	"""Return how often the sidecar has tried to reach the web process."""
+	return len(bench.web.requests)
+
+
+@pytest.mark.parametrize("transports", [POLLING, WEBSOCKET], ids="+".join)
+def test_a_client_waits_for_a_web_process_that_is_not_up(
+	make_bench: MakeBench, start_connecting: StartConnecting, transports: tuple[str, ...]
+) -> None:
+	bench = make_bench()
+	bench.stop_web()
+	user = bench.user()
+	client, waiting = start_connecting(bench, user, transports=transports)
+	until(lambda: client.sio.eio.state == "connected", "the connection below Socket.IO")
+	assert not client.connected
+	bench.start_web()
+	waiting.result(LONG)
+	bench.publish("welcome", 1, f"user:{user.name}")
+	assert client.next("welcome")[0] == 1
+
+
+@pytest.mark.parametrize("failure", NO_ANSWER)
+def test_a_client_waits_while_the_web_process_fails(
+	make_bench: MakeBench, start_connecting: StartConnecting, failure: str
+) -> None:
+	"""As when gunicorn is stopped for 20 seconds: many attempts in vain, and then the client is in."""
+	bench = make_bench(common={"realtime_web_timeout": 1})
+	bench.web.fail(**NO_ANSWER[failure])
+	client, waiting = start_connecting(bench, bench.user())
+	until(lambda: attempts(bench) >= 5, "5 attempts", LONG)
+	assert not client.connected
+	assert not waiting.done()
+	bench.web.heal()
+	waiting.result(LONG)
+	client.fence()
+
+
+@pytest.mark.parametrize("body", NONSENSE.values(), ids=NONSENSE.keys())
+def test_nonsense_lets_nobody_in(
+	make_bench: MakeBench, start_connecting: StartConnecting, connect: Connect, body: bytes
+) -> None:
+	bench = make_bench()
+	bench.web.fail("get_user_info", body=body)
+	client, _waiting = start_connecting(bench, bench.user())
+	until(lambda: attempts(bench) > 0, "a question")
+	witness = connect(bench, namespace="/")
+	assert not client.connected
+	bench.web.heal()
+	connect(bench, bench.user()).fence()
+	assert witness.connected
+
+
+@pytest.mark.parametrize("body", NO_YES, ids=repr)
+@pytest.mark.parametrize("site", SITES)
+def test_nonsense_is_no_permission(make_bench: MakeBench, connect: Connect, site: str, body: bytes) -> None:
+	bench = make_bench()
+	client = connect(bench, bench.user(site), site)
+	bench.web.fail(body=body)
+	before = attempts(bench)
+	client.emit("doc_subscribe", "ToDo", "1")
+	until(lambda: attempts(bench) > before, "a question")
+	client.fence()
+	bench.publish("doc_update", {}, "doc:ToDo/1", site)
+	bench.settle(client, site=site)
+	assert client.all("doc_update") == []
+
+
+def test_a_web_process_that_answers_slowly(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench()
+	bench.web.fail(delay=2, times=1)
+	assert connect(bench, bench.user()).connected
+
+
+def test_no_is_an_answer(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench()
+	with pytest.raises(Refused, match="Unauthorized"):
+		connect(bench, authorization="token wrong:wrong")
+	assert attempts(bench) == 1
+
+
+def test_the_desk_gets_in_after_a_long_start(
+	make_bench: MakeBench, connect_node: ConnectNode, node_version: str
+) -> None:
+	"""Three attempts are all that the Desk makes, and after a CONNECT_ERROR none."""
+	bench = make_bench()
+	bench.web.fail(status=502)
+	client = connect_node(
+		bench, node_version, bench.user(), transports=BOTH, options={"reconnectionAttempts": 3}, wait=False
+	)
+	until(lambda: attempts(bench) >= 8, "8 attempts", LONG)
+	assert client.refusal == ""
+	bench.web.heal()
+	client.connect()
+
+
+def test_clients_that_are_in_do_not_notice(
+	make_bench: MakeBench, connect: Connect, start_connecting: StartConnecting
+) -> None:
+	bench = make_bench()
+	client = connect(bench, bench.user())
+	bench.web.fail(hang=True)
+	waiting = [start_connecting(bench, bench.user())[1] for _ in range(20)]
+	until(lambda: attempts(bench) > 1, "an attempt")
+	client.fence()
+	bench.settle(client)
+	bench.web.heal()
+	for one in waiting:
+		one.result(LONG)
+
+
+def test_a_question_waits_too(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench()
+	client = connect(bench, bench.user())
+	bench.stop_web()
+	client.emit("doc_subscribe", "ToDo", "1")
+	client.emit("doctype_subscribe", "ToDo")
+	bench.publish("doc_update", "too early", "doc:ToDo/1")
+	bench.settle(client)
+	bench.start_web()
+
+	def joined() -> bool:
+		bench.publish("probe", 1, "doc:ToDo/1")
+		bench.publish("list probe", 1, "doctype:ToDo")
+		return bool(client.all("probe") and client.all("list probe"))
+
+	until(joined, "both rooms")
+	assert client.all("doc_update") == []
+
+
+def test_clients_that_give_up_leave_nothing(
+	make_bench: MakeBench, connect: Connect, start_connecting: StartConnecting
+) -> None:
+	bench = make_bench()
+	bench.web.fail(hang=True)
+	for _ in range(30):
+		client, _waiting = start_connecting(bench, bench.user())
+		until(lambda client=client: client.sio.eio.state == "connected", "the connection below")  # type: ignore[misc]
+		client.close()
+	bench.web.heal()
+	connect(bench, bench.user()).fence()
+
+
+def test_a_web_process_that_restarts_between(make_bench: MakeBench, connect: Connect) -> None:
+	"""Kept connections of the sidecar are dead afterwards; the next question must not suffer."""
+	bench = make_bench()
+	connect(bench, bench.user())
+	for _ in range(3):
+		bench.stop_web()
+		bench.start_web()
+		connect(bench, bench.user())
+
+
+def test_health_follows_the_web_process(make_bench: MakeBench) -> None:
+	bench = make_bench()
+	until(lambda: bench.sidecar.health()[0] == 200, "a healthy sidecar")
+	bench.stop_web()
+	until(lambda: bench.sidecar.health()[0] == 503, "an unhealthy sidecar")
+	bench.start_web()
+	until(lambda: bench.sidecar.health()[0] == 200, "a healthy sidecar")
+
+
+def test_node_reconnects_after_a_cut(bench: Bench, connect_node: ConnectNode) -> None:
+	client = connect_node(bench, NEW, bench.user())
+	client.cut()
+	client.connect(2)
+	client.fence()

