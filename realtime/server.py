@@ -25,6 +25,7 @@ from .permissions import Permissions
 from .recheck import Recheck
 from .registry import Limits, PythonHandlers
 from .site import Sites
+from .site_apps import SiteApps
 from .site_requests import SiteRequests
 from .sockets import SocketServer
 from .store import Store
@@ -54,6 +55,7 @@ class RealtimeServer:
 			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
 		)
 		self.app_handlers = AppHandlers(config.bench)
+		self.authenticator.site_apps = SiteApps(self.web, self.app_handlers, config.sites)
 		self.site_requests = SiteRequests(self.web, self.store.secret)
 		self.python = PythonHandlers(
 			self.app_handlers,
