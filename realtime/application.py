@@ -10,9 +10,11 @@ from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
 
 from .auth import Authenticator, Session, credential_of
 from .engine import Connection
+from .limits import Limits
 from .recheck import Recheck
 from .site import Sites
 from .sockets import Ack, Socket, SocketServer
+from .web import Credential
 
 logger = logging.getLogger("realtime.application")
 
@@ -39,9 +41,15 @@ class FrappeApplication:
 	"""Decides over the sockets of all sites. The namespace `/` is open and has no handlers, as in Node."""
 
 	def __init__(
-		self, sites: Sites, authenticator: Authenticator, recheck: Recheck, responders: Sequence[Responder]
+		self,
+		sites: Sites,
+		authenticator: Authenticator,
+		recheck: Recheck,
+		limits: Limits,
+		responders: Sequence[Responder],
 	) -> None:
 		self._sites = sites
+		self._limits = limits
 		self._recheck = recheck
 		self._authenticator = authenticator
 		self._responders = responders
@@ -57,9 +65,21 @@ class FrappeApplication:
 		if namespace == "/":
 			return None
 		headers = connection.request.headers
-		site = self._sites.admit(namespace, headers)
+		behind_proxy = connection.request.proxied
+		site = self._sites.admit(namespace, headers, behind_proxy)
 		credential = credential_of(headers, auth)
-		return self._authenticator.known(site, credential) or self._authenticator.session(site, credential)
+		if credential.sid:
+			self._sites.refuse_foreign_page(headers, behind_proxy)
+		session = self._authenticator.known(site, credential)
+		if session is None:
+			return self._ask(connection, namespace, credential)
+		self._limits.check_socket(session, self.server.namespaces.get(namespace), connection)
+		return session
+
+	async def _ask(self, connection: Connection, namespace: str, credential: Credential) -> Session:
+		session = await self._authenticator.session(namespace.removeprefix("/"), credential)
+		self._limits.check_socket(session, self.server.namespaces.get(namespace), connection)
+		return session
 
 	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
 		self.server.welcome(socket)
@@ -70,6 +90,7 @@ class FrappeApplication:
 		socket.join(WEBSITE_ROOM)
 		if session.user_type == "System User":
 			socket.join(SITE_ROOM)
+		self._limits.on_connect(socket)
 		self._recheck.on_connect(socket)
 		for responder in self._responders:
 			responder.on_connect(socket, auth)
@@ -81,5 +102,6 @@ class FrappeApplication:
 
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		if socket.session is not None:
+			self._limits.on_disconnect(socket)
 			for responder in self._responders:
 				responder.on_disconnect(socket, reason, rooms)

@@ -70,6 +70,10 @@ class Fanout:
 		else:
 			self.deliveries += len(run) * send_all(members, plain, plain)
 
+	def send_events(self, namespace: Namespace, members: Sequence[Socket], events: Sequence[Event]) -> None:
+		"""Send `events` to these sockets of `namespace`."""
+		self._send_run(namespace, members, events)
+
 	def emit(
 		self,
 		namespace: Namespace,

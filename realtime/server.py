@@ -16,14 +16,18 @@ from .application import FrappeApplication, Responder
 from .apps import AppHandlers
 from .auth import Authenticator
 from .bus import Bus
-from .config import EXIT_LISTEN, Config, ConfigError
+from .config import EXIT_CONFIG, EXIT_LISTEN, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
 from .javascript import JavaScriptHandlers
+from .limits import Limits
+from .lists import ListUpdates
 from .permissions import Permissions
+from .proxies import Proxies
 from .recheck import Recheck
-from .registry import Limits, PythonHandlers
+from .registry import Limits as HandlerLimits
+from .registry import PythonHandlers
 from .site import Sites
 from .site_apps import SiteApps
 from .site_requests import SiteRequests
@@ -47,12 +51,26 @@ class RealtimeServer:
 		self.permissions = Permissions(config, self.web)
 		self.authenticator = Authenticator(config, self.web)
 		sites = Sites(config)
+		try:
+			self.proxies = Proxies(config["realtime_trusted_proxies"])
+		except ValueError as error:
+			raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error
+		self.limits = Limits(config, self.proxies)
 		self._tasks: set[asyncio.Task[Any]] = set()
 		# Each layer knows the one below; the application is the only one that is told of the layer above it.
-		self.sockets = SocketServer(None, connect_timeout=config["realtime_connect_timeout"])  # type: ignore[arg-type]
+		self.sockets = SocketServer(
+			None,  # type: ignore[arg-type]
+			connect_timeout=config["realtime_connect_timeout"],
+			max_namespaces=config["realtime_namespaces_per_connection"],
+			guard=self.limits,
+		)
 		self.fanout = Fanout(self.sockets)
+		self.lists = ListUpdates(self.sockets, self.fanout, self.permissions)
 		self.core = CoreHandlers(
-			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
+			self.permissions,
+			self.fanout,
+			self.limits,
+			self._open_in_editor if config["developer_mode"] else None,
 		)
 		self.app_handlers = AppHandlers(config.bench)
 		self.authenticator.site_apps = SiteApps(self.web, self.app_handlers, config.sites)
@@ -64,7 +82,7 @@ class RealtimeServer:
 			self.fanout,
 			self.permissions.may,
 			self.site_requests.send,
-			Limits(
+			HandlerLimits(
 				rate=config["realtime_handler_rate"],
 				queue=config["realtime_handler_queue"],
 				seconds=config["realtime_handler_seconds"],
@@ -82,7 +100,9 @@ class RealtimeServer:
 		)
 		self.permissions.on_session_ended = self.recheck.session
 		self.access = Access(self.sockets, self.authenticator, self.permissions, self.recheck)
-		self.application = FrappeApplication(sites, self.authenticator, self.recheck, self.responders)
+		self.application = FrappeApplication(
+			sites, self.authenticator, self.recheck, self.limits, self.responders
+		)
 		self.application.server = self.sockets
 		self.sockets.application = self.application
 		self.engine = Engine(
@@ -91,12 +111,14 @@ class RealtimeServer:
 				ping_timeout=config["realtime_ping_timeout"],
 				max_payload=config["realtime_max_payload"],
 				max_unsent=config["realtime_max_unsent"],
+				max_packets=config["realtime_max_packets"],
 				transports=config["realtime_transports"],
 			),
 			self.sockets,
 			self._page_protocol,
+			self.limits.check_handshake,
 		)
-		self.bus = Bus(config["redis_queue"], self.fanout.deliver, {access.CHANNEL: self.access.take})
+		self.bus = Bus(config["redis_queue"], self.lists.deliver, {access.CHANNEL: self.access.take})
 		self.bus.on_subscribed.append(self.access.missed)
 		self._listener: asyncio.AbstractServer | None = None
 		self._pages: Any = None
