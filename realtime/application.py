@@ -11,8 +11,9 @@ from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
 from .auth import Authenticator, Session, credential_of
 from .engine import Connection
 from .handlers import CoreHandlers
+from .recovery import Recovered, Recovery
 from .site import Sites
-from .sockets import Ack, Socket, SocketServer
+from .sockets import Ack, Admission, Socket, SocketServer
 
 logger = logging.getLogger("realtime.application")
 
@@ -20,35 +21,50 @@ logger = logging.getLogger("realtime.application")
 class FrappeApplication:
 	"""Decides over the sockets of all sites. The namespace `/` is open and has no handlers, as in Node."""
 
-	def __init__(self, sites: Sites, authenticator: Authenticator, core: CoreHandlers) -> None:
+	def __init__(
+		self, sites: Sites, authenticator: Authenticator, core: CoreHandlers, recovery: Recovery
+	) -> None:
 		self._sites = sites
 		self._authenticator = authenticator
 		self._core = core
+		self._recovery = recovery
 		self.server: SocketServer
 
 	def authorize(
 		self, connection: Connection, namespace: str, auth: dict[str, Any]
-	) -> Session | Awaitable[Session] | None:
-		"""The session of a client on the site of `namespace`, at once when the web process told it a moment ago.
+	) -> Admission | Awaitable[Admission]:
+		"""Let a client in on the site of `namespace`, at once when the web process told its user a moment ago.
 
 		Raises `ConnectRefused` or `ConnectPostponed`.
 		"""
 		if namespace == "/":
-			return None
+			return Admission(None)
 		headers = connection.request.headers
 		site = self._sites.admit(namespace, headers)
 		credential = credential_of(headers, auth)
-		return self._authenticator.known(site, credential) or self._authenticator.session(site, credential)
+		session = self._authenticator.known(site, credential)
+		if session is not None:
+			return self._recovery.admit(connection, session, auth)
+		return self._authenticated(connection, self._authenticator.session(site, credential), auth)
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
-		self.server.welcome(socket)
+	async def _authenticated(
+		self, connection: Connection, session: Awaitable[Session], auth: dict[str, Any]
+	) -> Admission:
+		admission = self._recovery.admit(connection, await session, auth)
+		return admission if isinstance(admission, Admission) else await admission
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
 		session: Session | None = socket.session
 		if session is None:
+			self.server.welcome(socket)
 			return
+		self.server.welcome(socket, self._recovery.welcome(socket, admission))
 		socket.join(user_room(session.user))
 		socket.join(WEBSITE_ROOM)
 		if session.user_type == "System User":
 			socket.join(SITE_ROOM)
+		if isinstance(admission, Recovered):
+			self._core.on_recover(socket)
 
 	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		if socket.session is not None:
@@ -56,4 +72,5 @@ class FrappeApplication:
 
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		if socket.session is not None:
+			self._recovery.left(socket, reason, rooms)
 			self._core.on_disconnect(socket, rooms)

@@ -9,7 +9,6 @@ from typing import Any
 
 from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_room
 
-from . import packets
 from .auth import Session
 from .fanout import Fanout
 from .permissions import Permissions
@@ -64,10 +63,17 @@ class CoreHandlers:
 				doctype, _, name = room.removeprefix("open_doc:").partition("/")
 				self._tell_viewers(socket, doctype, name)
 
+	def on_recover(self, socket: Socket) -> None:
+		"""Tell those who have a document open with this socket that it is back, and it who they are."""
+		for room in socket.rooms:
+			if room.startswith("open_doc:"):
+				doctype, _, name = room.removeprefix("open_doc:").partition("/")
+				self._tell_viewers(socket, doctype, name)
+
 	# -- events
 
 	def ping(self, socket: Socket, *_: Any) -> None:
-		socket.send(packets.encode_event(socket.namespace.name, ("pong",)))
+		socket.emit("pong")
 
 	def doctype_subscribe(self, socket: Socket, doctype: Any, *_: Any) -> None:
 		if _is_name(doctype):

@@ -15,12 +15,16 @@ from .application import FrappeApplication
 from .auth import Authenticator
 from .bus import Bus
 from .config import EXIT_LISTEN, Config, ConfigError
+from .endpoint import Endpoint
 from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
+from .history import History
 from .permissions import Permissions
+from .recovery import Recovery
+from .sessions import Sessions
 from .site import Sites
-from .sockets import SocketServer
+from .sockets import Socket, SocketServer
 from .store import Store
 from .web import Web
 
@@ -30,12 +34,17 @@ BACKLOG = 4096
 """Connections that may wait to be accepted when all clients come back at once; the kernel's somaxconn bounds it too."""
 
 
+FLUSH_SECONDS = 3.0
+"""Seconds that a stop waits for what has been sent, and for the sessions of its clients to be written."""
+
+
 class RealtimeServer:
 	"""The sidecar of one bench."""
 
 	def __init__(self, config: Config) -> None:
 		self.config = config
-		self.store = Store(config["redis_queue"])
+		self.endpoint = Endpoint(config)
+		self.store = Store(self.endpoint)
 		self.web = Web(config, self.store.secret)
 		self.permissions = Permissions(config, self.web)
 		self.authenticator = Authenticator(config, self.web)
@@ -47,9 +56,20 @@ class RealtimeServer:
 		self.core = CoreHandlers(
 			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
 		)
-		self.application = FrappeApplication(sites, self.authenticator, self.core)
+		seconds = config["realtime_recovery_seconds"]
+		self.history = History(
+			self.store,
+			self.fanout.deliver,
+			lambda site: "/" + site in self.sockets.namespaces,
+			self._start_anew,
+			seconds,
+		)
+		self.sessions = Sessions(self.store, seconds, self._all_sockets)
+		self.recovery = Recovery(config, self.history, self.sessions, self.permissions)
+		self.application = FrappeApplication(sites, self.authenticator, self.core, self.recovery)
 		self.application.server = self.sockets
 		self.sockets.application = self.application
+		self.sockets.changed = self.sessions.changed
 		self.engine = Engine(
 			EngineSettings(
 				ping_interval=config["realtime_ping_interval"],
@@ -61,7 +81,7 @@ class RealtimeServer:
 			self.sockets,
 			self._page_protocol,
 		)
-		self.bus = Bus(config["redis_queue"], self.fanout.deliver)
+		self.bus = Bus(self.endpoint, self.history.take, self._subscribed)
 		self._listener: asyncio.AbstractServer | None = None
 		self._pages: Any = None
 
@@ -69,6 +89,7 @@ class RealtimeServer:
 		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
 		self._listener = await self._listen()
 		self.bus.start()
+		self.sessions.start()
 		await self._start_pages()
 
 	async def stop(self) -> None:
@@ -76,9 +97,11 @@ class RealtimeServer:
 		if self._listener is not None:
 			self._listener.close()
 		self.engine.close()
+		await asyncio.gather(self.engine.flush(FLUSH_SECONDS), self.sessions.stop(FLUSH_SECONDS))
 		if self.config["socketio_uds"]:
 			_remove_socket(self.config["socketio_uds"])
 		await self.bus.stop()
+		self.history.stop()
 		for task in self._tasks:
 			task.cancel()
 		if self._pages is not None:
@@ -138,6 +161,22 @@ class RealtimeServer:
 
 	def _page_protocol(self) -> asyncio.Protocol | None:
 		return None if self._pages is None else self._pages.server()
+
+	def _subscribed(self) -> None:
+		self.history.subscribed()
+		self.sessions.rewrite()
+
+	def _all_sockets(self) -> list[Socket]:
+		return [
+			socket for namespace in self.sockets.namespaces.values() for socket in namespace.sockets.values()
+		]
+
+	def _start_anew(self, site: str) -> None:
+		namespace = self.sockets.namespaces.get("/" + site)
+		if namespace is not None:
+			self.recovery.start_anew(
+				list(namespace.sockets.values()), lambda socket: socket.connection.close("forced close")
+			)
 
 	def _open_in_editor(self, data: dict[str, Any]) -> None:
 		task = asyncio.get_running_loop().create_task(
