@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
 
 from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
 
 from .auth import Authenticator, Session, credential_of
 from .engine import Connection
-from .handlers import CoreHandlers
-from .recovery import Recovered, Recovery
+from .recheck import Recheck
+from .recovery import Recovery
 from .site import Sites
 from .sockets import Ack, Admission, Socket, SocketServer
 
 logger = logging.getLogger("realtime.application")
 
 
+class Responder(Protocol):
+	"""One of those who answer the sockets of sites: the core, the apps' handlers in Python, those in JavaScript.
+
+	All responders get everything, in this order: the core, Python, JavaScript. Each of them decides which apps it runs
+	for a socket, in the order of the session's `installed_apps`; `AppHandlers` says which file an app has. None of the
+	three methods may wait or raise.
+	"""
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+		"""`socket` is in its namespace and in the rooms that every socket has."""
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		"""The client has sent `event`; it wants an answer when `ack` is given, and gets the first one."""
+
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+		"""`socket` has left its namespace and all its `rooms`."""
+
+
 class FrappeApplication:
 	"""Decides over the sockets of all sites. The namespace `/` is open and has no handlers, as in Node."""
 
 	def __init__(
-		self, sites: Sites, authenticator: Authenticator, core: CoreHandlers, recovery: Recovery
+		self,
+		sites: Sites,
+		authenticator: Authenticator,
+		recovery: Recovery,
+		recheck: Recheck,
+		responders: Sequence[Responder],
 	) -> None:
 		self._sites = sites
+		self._recheck = recheck
 		self._authenticator = authenticator
-		self._core = core
 		self._recovery = recovery
+		self._responders = responders
 		self.server: SocketServer
 
 	def authorize(
@@ -63,14 +87,17 @@ class FrappeApplication:
 		socket.join(WEBSITE_ROOM)
 		if session.user_type == "System User":
 			socket.join(SITE_ROOM)
-		if isinstance(admission, Recovered):
-			self._core.on_recover(socket)
+		self._recheck.on_connect(socket)
+		for responder in self._responders:
+			responder.on_connect(socket, auth)
 
 	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		if socket.session is not None:
-			self._core.on_event(socket, event, arguments)
+			for responder in self._responders:
+				responder.on_event(socket, event, arguments, ack)
 
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		if socket.session is not None:
 			self._recovery.left(socket, reason, rooms)
-			self._core.on_disconnect(socket, rooms)
+			for responder in self._responders:
+				responder.on_disconnect(socket, reason, rooms)

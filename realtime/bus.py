@@ -82,7 +82,6 @@ class Link(asyncio.Protocol):
 class Bus:
 	"""Subscribes to the channel `events` of redis_queue and gives what it reads, in order, to `take`.
 
-	`subscribed` is called each time the subscription stands: what is published from then on will be read.
 	`others` are further channels, each with a function that gets the payload of its messages.
 	"""
 
@@ -90,15 +89,15 @@ class Bus:
 		self,
 		endpoint: Endpoint,
 		take: Callable[[list[Event]], None],
-		subscribed: Callable[[], None] = lambda: None,
 		others: dict[str, Callable[[bytes], None]] | None = None,
 	) -> None:
 		self.endpoint = endpoint
 		self.connected = False
 		self.received = 0
 		self.invalid = 0
+		self.on_subscribed: list[Callable[[], None]] = []
+		"""Called each time the subscription begins: what was published before may have been missed."""
 		self._take_events = take
-		self._tell_subscribed = subscribed
 		self._others = {name.encode(): function for name, function in (others or {}).items()}
 		self._task: asyncio.Task[None] | None = None
 
@@ -108,9 +107,10 @@ class Bus:
 
 	async def stop(self) -> None:
 		"""End the subscription."""
-		if self._task is not None:
+		# More than once, since up to Python 3.11 `wait_for` loses a cancellation that comes with its result.
+		while self._task is not None and not self._task.done():
 			self._task.cancel()
-			await asyncio.gather(self._task, return_exceptions=True)
+			await asyncio.wait([self._task], timeout=1)
 
 	async def _run(self) -> None:
 		delay = 0.1
@@ -185,7 +185,8 @@ class Bus:
 	def _on_subscribed(self) -> None:
 		self.connected = True
 		logger.info("subscribed to the events on %s", self.endpoint)
-		self._tell_subscribed()
+		for function in self.on_subscribed:
+			function()
 
 	def _take(self, messages: list[tuple[bytes, bytes]]) -> None:
 		events: list[Event] = []
@@ -203,7 +204,7 @@ class Bus:
 	def _read(self, payload: bytes) -> Event | None:
 		try:
 			return read_event(payload)
-		except (ValueError, KeyError, AttributeError):
+		except (ValueError, KeyError, TypeError, AttributeError):
 			self.invalid += 1
 			if self.invalid == 1:
 				logger.warning("a message on the channel 'events' is no event: %.200r", payload)
@@ -211,17 +212,16 @@ class Bus:
 
 
 def read_event(payload: bytes) -> Event:
-	"""The event in what a publisher wrote. Raises ValueError, KeyError or AttributeError when it is none."""
+	"""The event in what a publisher wrote. Raises ValueError, KeyError, TypeError or AttributeError when it is none."""
 	data = packets.loads(payload)
-	return Event(
-		data.get("namespace") or None,
-		data.get("room") or None,
-		data["event"],
-		data.get("message"),
-		data.get("offset"),
-		len(payload),
-		data.get("unrecorded", ""),
-	)
+	site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
+	offset = data.get("offset")
+	if not isinstance(event, str) or not all(
+		value is None or isinstance(value, str) for value in (site, room, offset)
+	):
+		raise ValueError("a name that is no string")
+	unrecorded = data.get("unrecorded", "") if offset is None else ""
+	return Event(site, room, event, data.get("message"), offset, len(payload), str(unrecorded))
 
 
 def _command(*parts: bytes) -> bytes:

@@ -146,7 +146,22 @@ KEYS: tuple[Key, ...] = (
 	),
 	Key("realtime_web_connections", 16, _integer(1, 1000), "requests to the web process at a time"),
 	Key("realtime_cache_seconds", 5.0, _number(0, 3600), "seconds that answers of the web process are kept"),
+	Key(
+		"realtime_recheck_seconds",
+		30.0,
+		_number(0, 86400),
+		"seconds after which a session and its rooms are asked about again on sites without the app; 0: never",
+	),
 	Key("realtime_cache_size", 50_000, _integer(100, 10_000_000), "answers that are kept at a time"),
+	Key(
+		"realtime_node", "", _text, "Node for handlers in JavaScript; empty: on PATH", "FRAPPE_REALTIME_NODE"
+	),
+	Key(
+		"realtime_javascript_timeout",
+		30.0,
+		_number(0.5, 3600),
+		"seconds that a handler in JavaScript may block all others before their process is ended",
+	),
 	Key(
 		"realtime_allowed_origins",
 		(),
@@ -154,6 +169,25 @@ KEYS: tuple[Key, ...] = (
 		"hostnames of pages elsewhere that may connect",
 		"FRAPPE_REALTIME_ALLOWED_ORIGINS",
 	),
+	Key(
+		"realtime_handler_rate", 200, _integer(1, 1_000_000), "events a second of a socket for apps' handlers"
+	),
+	Key(
+		"realtime_handler_queue", 1000, _integer(1, 1_000_000), "events of a socket that may wait for an app"
+	),
+	Key(
+		"realtime_handler_seconds",
+		10.0,
+		_number(0.1, 3600),
+		"seconds after which a handler is reported and overtaken",
+	),
+	Key(
+		"realtime_handler_blocking",
+		1.0,
+		_number(0.05, 600),
+		"seconds a handler may block the event loop unnamed",
+	),
+	Key("realtime_handler_threads", 16, _integer(1, 1000), "threads for plain handlers"),
 	Key("realtime_log_level", "INFO", _text, "DEBUG, INFO, WARNING or ERROR", "FRAPPE_REALTIME_LOG_LEVEL"),
 )
 
@@ -207,8 +241,8 @@ def load(
 ) -> Config:
 	"""Read the configuration of `bench`.
 
-	Later wins: the defaults, `config.json`, `sites/common_site_config.json` (in both a falsy value counts as absent), the
-	environment, `overrides` of the command line. Raises `ConfigError` naming the file or variable and the key.
+	Later wins: the defaults, `config.json`, `sites/common_site_config.json` (in both a falsy value of Frappe's own keys counts
+	as absent), the environment, `overrides` of the command line. Raises `ConfigError` naming the file or variable and the key.
 	"""
 	values = {key.name: key.default for key in KEYS}
 	for name in ("config.json", "sites/common_site_config.json"):
@@ -235,8 +269,10 @@ def _apply_file(path: Path, values: dict[str, Any]) -> None:
 	if not isinstance(content, dict):
 		raise ConfigError(f"{path} does not hold a JSON object", EXIT_CONFIG)
 	for key in KEYS:
-		if content.get(key.name):
-			values[key.name] = _read(key, content[key.name], str(path))
+		value = content.get(key.name)
+		# Frappe's own keys are read as the Node server reads them; in ours a 0 says something.
+		if value or (key.name.startswith("realtime_") and value in (0, False)):
+			values[key.name] = _read(key, value, str(path))
 
 
 def _read(key: Key, value: Any, origin: str) -> Any:

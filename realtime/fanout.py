@@ -80,21 +80,19 @@ class Fanout:
 	def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, Encoded]:
 		"""The events for clients without and with an offset; one of the two is the other where nobody needs it."""
 		name = namespace.name
-		plain = with_offset = None
-		if namespace.recoverable < len(namespace.sockets):
-			plain = joined([packets.encode_event(name, (event.event, event.message)) for event in run])
-		if namespace.recoverable:
-			offset = namespace.offset
-			encoded = []
-			for event in run:
-				# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
-				offset = event.offset or offset
-				encoded.append(packets.encode_event(name, (event.event, event.message, offset)))
-			with_offset = joined(encoded)
-		if plain is None:
-			plain = with_offset
-		assert plain is not None
-		return plain, with_offset or plain
+		encoded = [packets.encode_event(name, (event.event, event.message)) for event in run]
+		if not namespace.recoverable:
+			plain = joined(encoded)
+			return plain, plain
+		offset = namespace.offset
+		with_offset = []
+		for event, one in zip(run, encoded, strict=True):
+			# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
+			offset = event.offset or offset
+			with_offset.append(packets.with_offset(one, offset))
+		if namespace.recoverable == len(namespace.sockets):
+			encoded = with_offset
+		return joined(encoded), joined(with_offset)
 
 	def emit(
 		self,
@@ -116,16 +114,40 @@ class Fanout:
 		if but is not None:
 			members.discard(but)
 		if members:
-			plain = with_offset = packets.encode_event(namespace.name, [event, *arguments])
-			if namespace.recoverable:
-				with_offset = packets.encode_event(namespace.name, [event, *arguments, namespace.offset])
-			self.deliveries += send_all(members, plain, with_offset)
+			encoded = packets.encode_event(namespace.name, [event, *arguments])
+			self.deliveries += _send_event(namespace, members, encoded)
+
+	def send(
+		self,
+		namespace: Namespace,
+		rooms: Iterable[str] | None,
+		encoded: Encoded,
+		excluded: Iterable[str] = (),
+	) -> None:
+		"""Send an event that is encoded already to the sockets of `rooms`, each once, but to none of those in `excluded` rooms."""
+		members: set[Socket]
+		if rooms is None:
+			members = set(namespace.sockets.values())
+		else:
+			members = set().union(*[namespace.members(room) for room in rooms])
+		for room in excluded:
+			members.difference_update(namespace.members(room))
+		if members:
+			self.deliveries += _send_event(namespace, members, encoded)
+
+
+def _send_event(namespace: Namespace, members: Iterable[Socket], event: Encoded) -> int:
+	"""Send an event that has no place of its own."""
+	if namespace.recoverable:
+		return send_all(members, event, packets.with_offset(event, namespace.offset))
+	return send_all(members, event, event)
 
 
 def encode_missed(namespace: str, event: Event) -> Encoded:
 	"""`event`, which has an offset, for a client that comes back; kept, since there may be many of them."""
 	if event.encoded is None:
-		event.encoded = packets.encode_event(namespace, (event.event, event.message, event.offset))
+		encoded = packets.encode_event(namespace, (event.event, event.message))
+		event.encoded = packets.with_offset(encoded, str(event.offset))
 	return event.encoded
 
 

@@ -12,7 +12,7 @@ from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_ro
 from .auth import Session
 from .fanout import Fanout
 from .permissions import Permissions
-from .sockets import Socket
+from .sockets import Ack, Socket
 from .web import WebAway
 
 logger = logging.getLogger("realtime.handlers")
@@ -50,25 +50,27 @@ class CoreHandlers:
 			"open_in_editor": self.open_in_editor,
 		}
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any]) -> None:
+	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+		"""A socket that has recovered has documents open: tell those who have too that it is back, and it who they are."""
+		for room in list(socket.rooms):
+			self.on_room_withdrawn(socket, room)
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Answer `event` when it is the core's."""
 		handler = self.events.get(event)
 		if handler is not None:
 			handler(socket, *[*arguments, None, None][:2])
 
-	def on_disconnect(self, socket: Socket, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		"""Tell those who have a document open that this socket, which has left its rooms, does not any more."""
 		for room in rooms:
-			if room.startswith("open_doc:"):
-				doctype, _, name = room.removeprefix("open_doc:").partition("/")
-				self._tell_viewers(socket, doctype, name)
+			self.on_room_withdrawn(socket, room)
 
-	def on_recover(self, socket: Socket) -> None:
-		"""Tell those who have a document open with this socket that it is back, and it who they are."""
-		for room in socket.rooms:
-			if room.startswith("open_doc:"):
-				doctype, _, name = room.removeprefix("open_doc:").partition("/")
-				self._tell_viewers(socket, doctype, name)
+	def on_room_withdrawn(self, socket: Socket, room: str) -> None:
+		"""The socket has left `room`, or is back in it, without having asked to."""
+		if room.startswith("open_doc:"):
+			doctype, _, name = room.removeprefix("open_doc:").partition("/")
+			self._tell_viewers(socket, doctype, name)
 
 	# -- events
 
@@ -106,7 +108,8 @@ class CoreHandlers:
 			self._tell_viewers(socket, doctype, name)
 
 	def task_subscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
-		if _is_name(task_id):
+		# Frappe lets anybody follow any task. A Guest has none, so whatever he asks for is somebody else's.
+		if _is_name(task_id) and socket.session.user != "Guest":
 			socket.join(task_room(task_id))
 
 	def task_unsubscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:

@@ -25,6 +25,7 @@ from .engine import Connection, Encoded
 from .fanout import Event, encode_missed
 from .history import Feed, Gap, History, Place, parse_offset
 from .permissions import Permissions
+from .recheck import subject
 from .sessions import Sessions
 from .sockets import Admission, ConnectPostponed, Socket
 from .store import StoreAway, StoreRefused
@@ -41,9 +42,6 @@ RECOVERABLE = frozenset(
 """Reasons of a disconnect after which a client may come back to its session, as in Node."""
 
 _PID = re.compile(r"[A-Za-z0-9_-]{20,64}")
-
-_QUESTIONS = (("open_doc:", True), ("doc:", True), ("doctype:", False))
-"""Rooms that are about a document, or a DocType: by how they begin."""
 
 
 @dataclass(slots=True)
@@ -167,9 +165,9 @@ class Recovery:
 		if session.user_type == "System User":
 			base.add(SITE_ROOM)
 		allowed = set(base)
-		asked: list[tuple[str, Awaitable[bool]]] = []
+		asked: dict[str, Awaitable[bool]] = {}
 		for room in rooms:
-			question = _question(room)
+			question = subject(room)
 			if question is None:
 				# A handler has let this user in. The rooms from the start are decided anew.
 				if room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith("user:"):
@@ -177,11 +175,11 @@ class Recovery:
 				continue
 			answer = self._permissions.may(session, *question)
 			if not isinstance(answer, bool):
-				asked.append((room, answer))
+				asked[room] = answer
 			elif answer:
 				allowed.add(room)
-		for room, waiting in asked:
-			if await waiting:
+		for room, may in zip(asked, await asyncio.gather(*asked.values()), strict=True):
+			if may:
 				allowed.add(room)
 		return frozenset(allowed)
 
@@ -220,12 +218,3 @@ class Recovery:
 			self._sessions.forget(socket)
 			socket.pid = None
 			close(socket)
-
-
-def _question(room: str) -> tuple[str, str] | None:
-	"""DocType and name of what `room` is about; None when it is not a room of the core's."""
-	for beginning, named in _QUESTIONS:
-		if room.startswith(beginning):
-			doctype, _, name = room.removeprefix(beginning).partition("/")
-			return (doctype, name) if named else (room.removeprefix(beginning), "")
-	return None

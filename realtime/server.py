@@ -10,8 +10,10 @@ import signal
 import socket
 from typing import Any
 
-from . import packets
-from .application import FrappeApplication
+from . import access, packets
+from .access import Access
+from .application import FrappeApplication, Responder
+from .apps import AppHandlers
 from .auth import Authenticator
 from .bus import Bus
 from .config import EXIT_LISTEN, Config, ConfigError
@@ -20,10 +22,14 @@ from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
 from .history import History
+from .javascript import JavaScriptHandlers
 from .permissions import Permissions
+from .recheck import Recheck
 from .recovery import Recovery
+from .registry import Limits, PythonHandlers
 from .sessions import Sessions
 from .site import Sites
+from .site_requests import SiteRequests
 from .sockets import Socket, SocketServer
 from .store import Store
 from .web import Web
@@ -66,7 +72,36 @@ class RealtimeServer:
 		)
 		self.sessions = Sessions(self.store, seconds, self._all_sockets)
 		self.recovery = Recovery(config, self.history, self.sessions, self.permissions)
-		self.application = FrappeApplication(sites, self.authenticator, self.core, self.recovery)
+		self.app_handlers = AppHandlers(config.bench)
+		self.site_requests = SiteRequests(self.web, self.store.secret)
+		self.python = PythonHandlers(
+			self.app_handlers,
+			config.sites,
+			self.sockets,
+			self.fanout,
+			self.permissions.may,
+			self.site_requests.send,
+			Limits(
+				rate=config["realtime_handler_rate"],
+				queue=config["realtime_handler_queue"],
+				seconds=config["realtime_handler_seconds"],
+				blocking=config["realtime_handler_blocking"],
+				threads=config["realtime_handler_threads"],
+			),
+			config["developer_mode"],
+		)
+		self.javascript = JavaScriptHandlers(
+			config, self.app_handlers, self.sockets, self.fanout, self.permissions, self.store.secret
+		)
+		self.responders: list[Responder] = [self.core, self.python, self.javascript]
+		self.recheck = Recheck(
+			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
+		)
+		self.permissions.on_session_ended = self.recheck.session
+		self.access = Access(self.sockets, self.authenticator, self.permissions, self.recheck)
+		self.application = FrappeApplication(
+			sites, self.authenticator, self.recovery, self.recheck, self.responders
+		)
 		self.application.server = self.sockets
 		self.sockets.application = self.application
 		self.sockets.changed = self.sessions.changed
@@ -81,16 +116,25 @@ class RealtimeServer:
 			self.sockets,
 			self._page_protocol,
 		)
-		self.bus = Bus(self.endpoint, self.history.take, self._subscribed)
+		self.bus = Bus(self.endpoint, self.history.take, {access.CHANNEL: self.access.take})
+		self.bus.on_subscribed += [self.access.missed, self.history.subscribed, self.sessions.rewrite]
 		self._listener: asyncio.AbstractServer | None = None
 		self._pages: Any = None
 
 	async def start(self) -> None:
 		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
 		self._listener = await self._listen()
+		# Before the loop turns again: no socket connects while handlers are missing.
+		self.python.start()
+		self.recheck.start()
 		self.bus.start()
 		self.sessions.start()
+		self.javascript.start()
 		await self._start_pages()
+
+	def handlers_health(self) -> dict[str, Any]:
+		"""What `/health` says about the apps' handlers, by language."""
+		return {"python": self.python.health(), "javascript": self.javascript.health()}
 
 	async def stop(self) -> None:
 		"""Close the clients so that they come back at once, and let go of everything."""
@@ -100,8 +144,11 @@ class RealtimeServer:
 		await asyncio.gather(self.engine.flush(FLUSH_SECONDS), self.sessions.stop(FLUSH_SECONDS))
 		if self.config["socketio_uds"]:
 			_remove_socket(self.config["socketio_uds"])
+		await self.python.stop()
 		await self.bus.stop()
 		self.history.stop()
+		await self.recheck.stop()
+		await self.javascript.stop()
 		for task in self._tasks:
 			task.cancel()
 		if self._pages is not None:
@@ -161,10 +208,6 @@ class RealtimeServer:
 
 	def _page_protocol(self) -> asyncio.Protocol | None:
 		return None if self._pages is None else self._pages.server()
-
-	def _subscribed(self) -> None:
-		self.history.subscribed()
-		self.sessions.rewrite()
 
 	def _all_sockets(self) -> list[Socket]:
 		return [

@@ -71,15 +71,25 @@ class Application(Protocol):
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None: ...
 
 
+class RoomObserver(Protocol):
+	"""Hears of every move in a namespace, after it has been made. Neither method may raise."""
+
+	def joined(self, socket: Socket, room: str) -> None: ...
+
+	def left(self, socket: Socket, room: str) -> None: ...
+
+
 class Namespace:
 	"""The sockets of one namespace, and who of them is in which room."""
 
-	__slots__ = ("_offset_event", "changed", "name", "offset", "recoverable", "rooms", "sockets")
+	__slots__ = ("_offset_event", "changed", "name", "observers", "offset", "recoverable", "rooms", "sockets")
 
 	def __init__(self, name: str, changed: Callable[[Socket], None]) -> None:
 		self.name = name
 		self.sockets: dict[str, Socket] = {}
-		self.rooms: dict[str, set[Socket]] = {}
+		self.rooms: dict[str, dict[Socket, None]] = {}
+		"""The members of each room in the order in which they came, as in Node."""
+		self.observers: tuple[RoomObserver, ...] = ()
 		self.offset: str = ""
 		"""The last place in the site's order of events of which all that goes to these sockets has been written."""
 		self.recoverable = 0
@@ -148,9 +158,11 @@ class Socket:
 		self.rooms.add(room)
 		members = self.namespace.rooms.get(room)
 		if members is None:
-			self.namespace.rooms[room] = {self}
+			self.namespace.rooms[room] = {self: None}
 		else:
-			members.add(self)
+			members[self] = None
+		for observer in self.namespace.observers:
+			observer.joined(self, room)
 		if self.offsets:
 			self.namespace.changed(self)
 
@@ -160,17 +172,22 @@ class Socket:
 			return
 		self.rooms.discard(room)
 		members = self.namespace.rooms[room]
-		members.discard(self)
+		members.pop(self, None)
 		if not members:
 			del self.namespace.rooms[room]
+		for observer in self.namespace.observers:
+			observer.left(self, room)
 		if self.offsets and self.connected:
 			self.namespace.changed(self)
 
 	def emit(self, event: str, *arguments: Any) -> None:
 		"""Send an event to this socket. Raises TypeError when an argument is neither JSON nor binary."""
+		self.send_event(packets.encode_event(self.namespace.name, [event, *arguments]))
+
+	def send_event(self, encoded: Encoded) -> None:
+		"""Send an event that is encoded already and asks for no acknowledgement."""
 		# A client that can recover takes any last argument that is a string for the offset: so there is always one.
-		last = (self.namespace.offset,) if self.offsets else ()
-		self.send(packets.encode_event(self.namespace.name, [event, *arguments, *last]))
+		self.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
 
 	def call(self, event: str, *arguments: Any) -> asyncio.Future[list[Any]]:
 		"""Send an event and get the arguments of its acknowledgement; cancelled when the socket goes first."""

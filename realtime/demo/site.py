@@ -118,6 +118,7 @@ class WebProcess:
 		self._methods: dict[str, Method] = {
 			"login": login,
 			"logout": logout,
+			"ping": lambda call: "pong",
 			"frappe.auth.get_logged_user": lambda call: call.user.name,
 		}
 		if version >= 16:
@@ -240,7 +241,10 @@ class WebProcess:
 			call = Call(site, user, args, logged.headers, by_session=sid in site.sessions)
 			message = await self._call(method, call)
 		except FrappeError as error:
-			response = web.json_response({"exc_type": error.exc_type}, status=error.status)
+			body = {"exc_type": error.exc_type}
+			response = web.json_response(
+				{"session_expired": 1, **body} if expired else body, status=error.status
+			)
 			expired = expired or error.exc_type == "AuthenticationError"
 		else:
 			answer = {} if message is None else {"message": message}

@@ -13,6 +13,7 @@ from .driving import (
 	IMPORT,
 	connect,
 	listen,
+	lose_connection,
 	seen,
 	settle,
 	start,
@@ -160,7 +161,7 @@ def test_an_emit_that_nobody_answers_is_rejected_when_the_connection_breaks(
 	page.evaluate(
 		"""() => void realtime.emitWithAck("nobody_answers", 1).catch((error) => seen.push(error.message))"""
 	)
-	bench.sidecar.stop()
+	lose_connection(bench, page)
 	wait_to_see(page, '"nobody_answers" was not answered: socket has been disconnected')
 
 
@@ -176,8 +177,7 @@ def test_status_tells_connecting_connected_and_lost(make_bench: MakeBench, open_
 		}}"""
 	)
 	wait_for_status(page, "connected")
-	bench.sidecar.stop()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	bench.sidecar.start()
 	wait_for_status(page, "connected")
 	page.evaluate("realtime.close()")
@@ -201,8 +201,7 @@ def test_after_a_reconnect_it_is_in_its_rooms_again(make_bench: MakeBench, open_
 	for room in rooms:
 		wait_for_room(bench, page, room)
 	listen(page, "left")
-	bench.sidecar.kill()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	bench.sidecar.start()
 	wait_for_status(page, "connected")
 	for room in rooms:
@@ -219,8 +218,7 @@ def test_viewers_of_a_document_are_viewers_again(make_bench: MakeBench, open_por
 	connect(page)
 	page.evaluate("realtime.doc_open('ToDo', 'T-1')")
 	wait_for_room(bench, page, "open_doc:ToDo/T-1")
-	bench.sidecar.kill()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	bench.sidecar.start()
 	wait_for_room(bench, page, "open_doc:ToDo/T-1")
 
@@ -231,8 +229,7 @@ def test_what_is_sent_while_the_connection_is_lost_waits(
 	bench = make_bench()
 	page = open_portal(bench, bench.user())
 	connect(page)
-	bench.sidecar.kill()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	page.evaluate("realtime.doc_subscribe('ToDo', 'T-1')")
 	bench.sidecar.start()
 	wait_for_room(bench, page, "doc:ToDo/T-1")
@@ -245,8 +242,7 @@ def test_the_page_is_told_when_events_may_have_been_missed(
 	page = open_portal(bench, bench.user())
 	connect(page)
 	listen(page, "realtime_missed")
-	bench.sidecar.kill()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	# Nothing to recover from is left anywhere.
 	bench.valkey.client.flushall()
 	bench.sidecar.start()

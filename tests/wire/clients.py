@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import itertools
 from concurrent.futures import Future
 from typing import Any
 
@@ -58,7 +57,7 @@ class Client:
 		self.disconnects = 0
 		self._read: dict[str, int] = {}
 		self._refusal: Any = None
-		self._fences = itertools.count(1)
+		self._connecting: Future[None] | None = None
 		self.sio = socketio.AsyncClient(reconnection=False)
 		self.sio.on("*", self._on_event, namespace=namespace)
 		self.sio.on("connect_error", self._on_refusal, namespace=namespace)
@@ -75,12 +74,11 @@ class Client:
 		self.disconnects += 1
 
 	async def _connect(self, patience: float) -> None:
-		# Made here and not by the client, so that no proxy setting and no cookie jar has a say.
-		self.sio.eio.http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+		# With a session of our own, headers go out as they are; the client would put cookies into its jar.
+		self.sio.eio.http = aiohttp.ClientSession(headers=self.headers, cookie_jar=aiohttp.DummyCookieJar())
 		try:
 			await self.sio.connect(
 				self._url,
-				headers=self.headers,
 				auth=self._auth,
 				transports=self._transports,
 				namespaces=[self.namespace],
@@ -107,7 +105,8 @@ class Client:
 
 	def start_connecting(self, patience: float = PATIENCE) -> Future[None]:
 		"""Begin to connect; `.result(seconds)` of what is returned waits for the end."""
-		return asyncio.run_coroutine_threadsafe(self._connect(patience), self._background.loop)
+		self._connecting = asyncio.run_coroutine_threadsafe(self._connect(patience), self._background.loop)
+		return self._connecting
 
 	@property
 	def connected(self) -> bool:
@@ -161,6 +160,8 @@ class Client:
 
 	def close(self) -> None:
 		"""Disconnect, whatever state it is in."""
+		if self._connecting:
+			self._connecting.cancel()
 		self._background.run(self._disconnect())
 
 

@@ -8,6 +8,7 @@ which you may stop, break and restart. `connect` connects a client to a bench an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -22,9 +23,12 @@ from .browser import NoChromium, chromium
 from .clients import Client
 
 VERSIONS = (15, 16, 17)
+LONG = 90.0
+"""Seconds that a client waits for a web process that is away."""
 
 MakeBench = Callable[..., Bench]
 Connect = Callable[..., Client]
+StartConnecting = Callable[..., tuple[Client, "Future[None]"]]
 ConnectNode = Callable[..., nodejs.NodeClient]
 
 
@@ -110,6 +114,20 @@ def connect(clients: list[AnyClient]) -> Connect:
 	return connect
 
 
+@pytest.fixture
+def start_connecting(clients: list[AnyClient]) -> StartConnecting:
+	"""As `connect`, but without waiting: returns the client and what its connecting comes to."""
+
+	def start(
+		bench: Bench, user: User | str = GUEST, site: str = APP_SITE, **options: Any
+	) -> tuple[Client, Future[None]]:
+		client = bench.client(user, site, **options)
+		clients.append(client)
+		return client, client.start_connecting(LONG)
+
+	return start
+
+
 @pytest.fixture(params=nodejs.VERSIONS)
 def node_version(request: pytest.FixtureRequest) -> str:
 	"""The module name of each socket.io-client in turn."""
@@ -120,16 +138,24 @@ def node_version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def connect_node(clients: list[AnyClient]) -> ConnectNode:
-	"""Connect a Node client: `connect_node(bench, module, user, site, …)`, arguments of `Bench.node_client`."""
+	"""Connect a Node client: `connect_node(bench, module, user, site, …)`, arguments of `Bench.node_client`.
+
+	With `wait=False` it does not wait for the connection.
+	"""
 	if reason := nodejs.missing():
 		pytest.skip(reason)
 
 	def connect(
-		bench: Bench, module: str, user: User | str = GUEST, site: str = APP_SITE, **options: Any
+		bench: Bench,
+		module: str,
+		user: User | str = GUEST,
+		site: str = APP_SITE,
+		wait: bool = True,
+		**options: Any,
 	) -> nodejs.NodeClient:
 		client = bench.node_client(module, user, site, **options)
 		clients.append(client)
-		return client.connect()
+		return client.connect() if wait else client
 
 	return connect
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
+import time
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
@@ -15,6 +16,8 @@ from websockets.sync.client import connect as connect_websocket
 from .bench import APP_SITE, Bench
 from .conditions import PATIENCE
 
+SEPARATOR = "\x1e"
+"""Between the packets of one polling payload."""
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 
 
@@ -28,14 +31,18 @@ class RawSocket:
 
 	def __init__(self, bench: Bench, headers: dict[str, str]) -> None:
 		rest = {key: value for key, value in headers.items() if key not in ("Host", "Origin")}
-		self._connection: ClientConnection = connect_websocket(
-			f"ws://{headers['Host']}{HANDSHAKE}websocket",
-			sock=socket.create_connection(("127.0.0.1", bench.sidecar.port)),
-			origin=headers.get("Origin"),  # type: ignore[arg-type]
-			additional_headers=rest,
-			compression=None,
-			max_size=None,
-			proxy=None,
+		# Entered, and not called, since some versions of websockets allow only that.
+		self._stack = contextlib.ExitStack()
+		self._connection: ClientConnection = self._stack.enter_context(
+			connect_websocket(
+				f"ws://{headers['Host']}{HANDSHAKE}websocket",
+				sock=socket.create_connection(("127.0.0.1", bench.sidecar.port)),
+				origin=headers.get("Origin"),  # type: ignore[arg-type]
+				additional_headers=rest,
+				compression=None,
+				max_size=None,
+				proxy=None,
+			)
 		)
 		self.handshake: dict[str, Any] = json.loads(str(self._connection.recv(PATIENCE))[1:])
 
@@ -46,17 +53,19 @@ class RawSocket:
 
 	def receive(self) -> str | bytes:
 		"""Return the next message that is no Engine.IO ping; answer pings on the way."""
+		end = time.monotonic() + PATIENCE
 		while True:
-			message = self._connection.recv(PATIENCE)
+			message = self._connection.recv(end - time.monotonic())
 			if message != "2":
 				return message
 			self.send("3")
 
 	def join(self, namespace: str = f"/{APP_SITE}") -> RawSocket:
 		"""Connect to a namespace; fail when it is refused."""
-		self.send(f"40{namespace},")
+		prefix = "40" if namespace == "/" else f"40{namespace},"
+		self.send(prefix)
 		answer = self.receive()
-		assert str(answer).startswith(f"40{namespace},"), answer
+		assert str(answer).startswith(f'{prefix}{{"sid"'), answer
 		return self
 
 	def fence(self, namespace: str = f"/{APP_SITE}") -> bool:
@@ -80,7 +89,7 @@ class RawSocket:
 	def close(self) -> None:
 		"""Close without ceremony."""
 		self._connection.socket.close()
-		self._connection.close()
+		self._stack.close()
 
 
 class Answer:
@@ -132,7 +141,7 @@ class PollingSession:
 
 	def poll(self) -> list[str]:
 		"""GET the packets that wait, or the next ones."""
-		return request(self.bench, "GET", self.path, self.headers).text.split("\x1e")
+		return request(self.bench, "GET", self.path, self.headers).text.split(SEPARATOR)
 
 
 def send_bytes(bench: Bench, data: bytes) -> bytes:

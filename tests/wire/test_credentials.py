@@ -99,7 +99,13 @@ def test_a_disabled_user_is_refused(bench: Bench, connect: Connect) -> None:
 		connect(bench, authorization=header)
 
 
-@pytest.mark.parametrize("cookie", ["sid=Guest", "sid=no-such-session", "sid="])
+@pytest.mark.parametrize("cookie", [None, "sid=", "other=1", "notsid=1"])
+def test_without_credentials_nobody_gets_in(every_bench: Bench, connect: Connect, cookie: str | None) -> None:
+	with pytest.raises(Refused, match="authentication"):
+		connect(every_bench, headers={"Cookie": cookie})
+
+
+@pytest.mark.parametrize("cookie", ["sid=Guest", "sid=no-such-session"])
 def test_an_unknown_session_is_a_guest(every_bench: Bench, connect: Connect, cookie: str) -> None:
 	for site in SITES:
 		client = connect(every_bench, site=site, headers={"Cookie": cookie})

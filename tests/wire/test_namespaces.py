@@ -33,10 +33,10 @@ CASES = [
 	case("", "stock.test:{port}", "http://stock.test", namespace=STOCK_SITE, name="the other site"),
 	case(NAMESPACE, "stock.test:{port}", "http://stock.test", name="the namespace of another site"),
 	case(NAMESPACE, "nowhere.test", "http://nowhere.test", namespace="nowhere.test", name="no such site"),
-	case(NAMESPACE, "app.test", None, namespace="", name="the empty name"),
 	case(ORIGIN, "app.test:{port}", "http://evil.test", APP_SITE, name="a foreign Origin behind nginx"),
 	case(ORIGIN, "localhost:{port}", "http://evil.test", name="a foreign Origin on localhost"),
-	case(ORIGIN, "stock.test", "http://app.test", name="the Origin of another site"),
+	case(ORIGIN, "app.test", "http://stock.test", APP_SITE, name="the Origin of another site"),
+	case("", "backend:{port}", "https://app.test", name="a proxy that rewrites Host"),
 	case("", "public.example", "https://public.example", APP_SITE, name="a site named unlike its host"),
 	case("", "public.example", None, APP_SITE, name="the same without Origin"),
 	case(
@@ -128,7 +128,7 @@ def test_two_namespaces_on_one_connection(bench: Bench) -> None:
 	"""The second site is refused: the connection belongs to one."""
 	raw = RawSocket(bench, bench.headers()).join("/").join()
 	raw.send(f"40/{STOCK_SITE},")
-	assert raw.receive() == f'44/{STOCK_SITE},{{"message":"Invalid namespace"}}'
+	assert str(raw.receive()).startswith(f'44/{STOCK_SITE},{{"message":"Invalid namespace"')
 	assert raw.fence()
 	raw.close()
 

@@ -6,8 +6,9 @@ import pytest
 
 from realtime.demo.model import WEBSITE_USER
 
-from .bench import SITES, STOCK_SITE, Bench
+from .bench import APP_SITE, SITES, STOCK_SITE, Bench
 from .conftest import Connect
+from .raw import SEPARATOR, PollingSession
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -140,21 +141,17 @@ def test_a_subscription_repeated_costs_no_request(bench: Bench, connect: Connect
 	assert len(asked) == 1
 
 
-def test_many_questions_go_in_few_requests_where_the_app_is(bench: Bench, connect: Connect) -> None:
-	names = [bench.document() for _ in range(100)]
-	client = connect(bench, bench.user())
-	for name in names:
-		client.emit("doc_subscribe", "ToDo", name)
+def test_questions_that_come_together_go_in_one_request_where_the_app_is(bench: Bench) -> None:
+	names = [bench.document() for _ in range(150)]
+	session = PollingSession(bench, bench.headers(bench.user()))
+	session.post(f"40/{APP_SITE},")
+	session.poll()
+	session.post(SEPARATOR.join(f'42/{APP_SITE},["doc_subscribe","ToDo","{name}"]' for name in names))
 	for name in names:
 		bench.wait_until_asked("ToDo", name)
-	wanted = [["ToDo", name] for name in names]
-	asking = [
-		request
-		for request in bench.web.requests
-		if any(question in wanted for question in request.questions())
-	]
-	assert {request.path for request in asking} == {"/api/method/frappe.realtime.has_permissions"}
-	assert len(asking) < 20
+	asking = [request for request in bench.web.requests if ["ToDo", names[0]] in request.questions()]
+	assert [request.path for request in asking] == ["/api/method/frappe.realtime.has_permissions"]
+	assert asking[0].questions() == [["ToDo", name] for name in names]
 
 
 def test_a_system_user_follows_a_task(bench: Bench, connect: Connect) -> None:

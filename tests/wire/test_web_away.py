@@ -6,63 +6,97 @@ from typing import Any
 
 import pytest
 
-from .bench import Bench
+from .bench import SITES, Bench
 from .clients import BOTH, POLLING, WEBSOCKET, Refused
 from .conditions import until
-from .conftest import Connect, ConnectNode, MakeBench
+from .conftest import LONG, Connect, ConnectNode, MakeBench, StartConnecting
 from .nodejs import NEW
 
-FAILURES: dict[str, dict[str, Any]] = {
+NO_ANSWER: dict[str, dict[str, Any]] = {
+	"500": {"status": 500},
 	"502": {"status": 502},
 	"503": {"status": 503},
 	"504": {"status": 504},
 	"reset": {"reset": True},
 	"hang": {"hang": True},
-	"garbage": {"body": b"<html>Starting\xff"},
-	"half": {"body": b'{"message": {"user": "Administrat'},
-	"list": {"body": b"[]"},
-	"null": {"body": b'{"message": null}'},
 }
+NONSENSE = {
+	"page": b"<html>Starting\xff",
+	"half": b'{"message": {"user": "Administrat',
+	"list": b"[]",
+	"null": b'{"message": null}',
+	"text": b'{"message": "Administrator"}',
+	"number": b'{"message": {"user": 1, "user_type": "System User"}}',
+	"nobody": b'{"message": {"user": null, "user_type": "System User"}}',
+}
+NO_YES = (b"<html>", b"[]", b'{"message": "true"}', b'{"message": 1}', b'{"message": ["true"]}', b"{}")
 
 
 def attempts(bench: Bench) -> int:
-	"""Return how often the sidecar has asked who somebody is."""
-	return bench.web.counts["frappe.realtime.get_user_info"]
+	"""Return how often the sidecar has tried to reach the web process."""
+	return len(bench.web.requests)
 
 
 @pytest.mark.parametrize("transports", [POLLING, WEBSOCKET], ids="+".join)
 def test_a_client_waits_for_a_web_process_that_is_not_up(
-	make_bench: MakeBench, transports: tuple[str, ...]
+	make_bench: MakeBench, start_connecting: StartConnecting, transports: tuple[str, ...]
 ) -> None:
 	bench = make_bench()
 	bench.stop_web()
 	user = bench.user()
-	client = bench.client(user, transports=transports)
-	waiting = client.start_connecting(90)
+	client, waiting = start_connecting(bench, user, transports=transports)
 	until(lambda: client.sio.eio.state == "connected", "the connection below Socket.IO")
 	assert not client.connected
 	bench.start_web()
-	waiting.result(90)
+	waiting.result(LONG)
 	bench.publish("welcome", 1, f"user:{user.name}")
 	assert client.next("welcome")[0] == 1
-	client.close()
 
 
-@pytest.mark.parametrize("failure", FAILURES)
-def test_a_client_waits_while_the_web_process_fails(make_bench: MakeBench, failure: str) -> None:
+@pytest.mark.parametrize("failure", NO_ANSWER)
+def test_a_client_waits_while_the_web_process_fails(
+	make_bench: MakeBench, start_connecting: StartConnecting, failure: str
+) -> None:
 	"""As when gunicorn is stopped for 20 seconds: many attempts in vain, and then the client is in."""
-	bench = make_bench()
-	bench.web.fail(**FAILURES[failure])
-	client = bench.client(bench.user())
-	waiting = client.start_connecting(90)
-	wanted = 1 if failure == "hang" else 5
-	until(lambda: attempts(bench) >= wanted, f"{wanted} attempts", 60)
+	bench = make_bench(common={"realtime_web_timeout": 1})
+	bench.web.fail(**NO_ANSWER[failure])
+	client, waiting = start_connecting(bench, bench.user())
+	until(lambda: attempts(bench) >= 5, "5 attempts", LONG)
 	assert not client.connected
 	assert not waiting.done()
 	bench.web.heal()
-	waiting.result(90)
+	waiting.result(LONG)
 	client.fence()
-	client.close()
+
+
+@pytest.mark.parametrize("body", NONSENSE.values(), ids=NONSENSE.keys())
+def test_nonsense_lets_nobody_in(
+	make_bench: MakeBench, start_connecting: StartConnecting, connect: Connect, body: bytes
+) -> None:
+	bench = make_bench()
+	bench.web.fail("get_user_info", body=body)
+	client, _waiting = start_connecting(bench, bench.user())
+	until(lambda: attempts(bench) > 0, "a question")
+	witness = connect(bench, namespace="/")
+	assert not client.connected
+	bench.web.heal()
+	connect(bench, bench.user()).fence()
+	assert witness.connected
+
+
+@pytest.mark.parametrize("body", NO_YES, ids=repr)
+@pytest.mark.parametrize("site", SITES)
+def test_nonsense_is_no_permission(make_bench: MakeBench, connect: Connect, site: str, body: bytes) -> None:
+	bench = make_bench()
+	client = connect(bench, bench.user(site), site)
+	bench.web.fail(body=body)
+	before = attempts(bench)
+	client.emit("doc_subscribe", "ToDo", "1")
+	until(lambda: attempts(bench) > before, "a question")
+	client.fence()
+	bench.publish("doc_update", {}, "doc:ToDo/1", site)
+	bench.settle(client, site=site)
+	assert client.all("doc_update") == []
 
 
 def test_a_web_process_that_answers_slowly(make_bench: MakeBench, connect: Connect) -> None:
@@ -84,31 +118,28 @@ def test_the_desk_gets_in_after_a_long_start(
 	"""Three attempts are all that the Desk makes, and after a CONNECT_ERROR none."""
 	bench = make_bench()
 	bench.web.fail(status=502)
-	client = bench.node_client(
-		node_version, bench.user(), transports=BOTH, options={"reconnectionAttempts": 3, "timeout": 120_000}
+	client = connect_node(
+		bench, node_version, bench.user(), transports=BOTH, options={"reconnectionAttempts": 3}, wait=False
 	)
-	try:
-		until(lambda: attempts(bench) >= 5, "5 attempts", 60)
-		assert client.refusal == ""
-		bench.web.heal()
-		client.connect()
-	finally:
-		client.close()
+	until(lambda: attempts(bench) >= 8, "8 attempts", LONG)
+	assert client.refusal == ""
+	bench.web.heal()
+	client.connect()
 
 
-def test_clients_that_are_in_do_not_notice(make_bench: MakeBench, connect: Connect) -> None:
+def test_clients_that_are_in_do_not_notice(
+	make_bench: MakeBench, connect: Connect, start_connecting: StartConnecting
+) -> None:
 	bench = make_bench()
 	client = connect(bench, bench.user())
 	bench.web.fail(hang=True)
-	waiting = [bench.client(bench.user()) for _ in range(20)]
-	futures = [one.start_connecting(90) for one in waiting]
+	waiting = [start_connecting(bench, bench.user())[1] for _ in range(20)]
 	until(lambda: attempts(bench) > 1, "an attempt")
 	client.fence()
 	bench.settle(client)
 	bench.web.heal()
-	for future, one in zip(futures, waiting, strict=True):
-		future.result(90)
-		one.close()
+	for one in waiting:
+		one.result(LONG)
 
 
 def test_a_question_waits_too(make_bench: MakeBench, connect: Connect) -> None:
@@ -130,12 +161,13 @@ def test_a_question_waits_too(make_bench: MakeBench, connect: Connect) -> None:
 	assert client.all("doc_update") == []
 
 
-def test_clients_that_give_up_leave_nothing(make_bench: MakeBench, connect: Connect) -> None:
+def test_clients_that_give_up_leave_nothing(
+	make_bench: MakeBench, connect: Connect, start_connecting: StartConnecting
+) -> None:
 	bench = make_bench()
 	bench.web.fail(hang=True)
 	for _ in range(30):
-		client = bench.client(bench.user())
-		client.start_connecting(90)
+		client, _waiting = start_connecting(bench, bench.user())
 		until(lambda client=client: client.sio.eio.state == "connected", "the connection below")  # type: ignore[misc]
 		client.close()
 	bench.web.heal()
