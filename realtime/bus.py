@@ -146,7 +146,7 @@ class Bus:
 			if quiet > 2 * SILENCE:
 				link.error = f"no answer for {quiet:.0f} s"
 				return
-			if quiet >= SILENCE and asked < link.last and link.transport is not None:
+			if quiet >= SILENCE and asked <= link.last and link.transport is not None:
 				asked = loop.time()
 				link.transport.write(_command(b"PING"))
 			if self.endpoint.sentinels and loop.time() - checked >= SILENCE:

@@ -62,9 +62,10 @@ class Sessions:
 		"""Write what waits, for `timeout` seconds at most."""
 		if self._prolonging is not None:
 			self._prolonging.cancel()
-		if self._writing is not None:
-			await asyncio.wait([self._writing], timeout=timeout)
-			self._writing.cancel()
+		writing = self._writing
+		if writing is not None:
+			await asyncio.wait([writing], timeout=timeout)
+			writing.cancel()
 
 	# -- out
 
