@@ -266,7 +266,9 @@ class Client:
 	async def _connect(self) -> None:
 		sockets = sidecar("sockets")
 		server = self.site._server
-		namespace = server.namespaces.setdefault(self._namespace, sockets.Namespace(self._namespace))
+		namespace = server.namespaces.setdefault(
+			self._namespace, sockets.Namespace(self._namespace, server.changed)
+		)
 		self._raw = raw = sockets.Socket(namespace, self._connection, self._session)
 		self._connection.data = sockets.Client(self._connection)
 		self._connection.data.sockets[namespace.name] = raw
