@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .auth import Session
 from .fanout import Event, Fanout
 from .permissions import Permissions
 from .recheck import subject
@@ -91,17 +92,28 @@ class ListUpdates:
 		if event.offset and event.site and any(each[0] == event.site and each != key for each in self._held):
 			self._overtaken.add(event.site)
 
-	async def for_user(self, event: Event, socket: Socket) -> Event:
-		"""`event` as `socket` may see it, for one that is delivered later than to the others."""
+	async def learn(self, events: Iterable[Event], session: Session) -> None:
+		"""Find out which documents that `events` name the user of `session` may read, for `as_seen`."""
+		asked = []
+		for document in {document for event in events if (document := _document(event)) is not None}:
+			answer = self._permissions.may(session, *document)
+			if not isinstance(answer, bool):
+				asked.append(asyncio.ensure_future(answer))
+		if asked:
+			done, late = await asyncio.wait(asked, timeout=WAIT)
+			for task in late:
+				task.cancel()
+			for task in done:
+				if not task.cancelled() and task.exception() is not None:
+					logger.info("a list_update goes out without its name: %s", task.exception())
+
+	def as_seen(self, event: Event, session: Session) -> Event:
+		"""`event` as the user of `session` may see it, by what is known; for one that is delivered to him alone."""
 		document = _document(event)
-		if document is None:
+		if document is None or self._permissions.known_reader(session.site, session.user, *document):
 			return event
-		answer = self._permissions.may(socket.session, *document)
-		try:
-			may = answer if isinstance(answer, bool) else await asyncio.wait_for(answer, WAIT)
-		except (WebAway, asyncio.TimeoutError):
-			may = False
-		return event if may else _without_name(event)
+		self.nameless += 1
+		return _without_name(event)
 
 	def _take(self, event: Event) -> None:
 		namespace = self._sockets.namespaces.get(f"/{event.site}")

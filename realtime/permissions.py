@@ -20,6 +20,7 @@ BATCH = 200
 """Questions, or users, in one request; the app answers no more."""
 
 METHOD = "/api/method/frappe.realtime."
+CLIENT_METHOD = "/api/method/frappe.client."
 
 ANYBODY = Credential(sid="Guest")
 """The credential of requests that prove themselves by the shared secret alone."""
@@ -237,9 +238,17 @@ class Permissions:
 	async def _ask_stock(self, session: Session, question: Question) -> bool:
 		"""Ask the endpoints that Frappe itself has: v15 those that name no installed apps, later versions the other."""
 		params = {"doctype": question.doctype}
-		if session.installed_apps is not None:
+		if question.ptype != "read":
+			# The endpoints below answer about reading on versions that know no `ptype`, whatever is asked.
+			params |= {"docname": question.name, "perm_type": question.ptype}
+			answer = await self._call(session, "has_permission", params, prefix=CLIENT_METHOD)
+			message = answer.message
+			return (
+				answer.status == 200 and isinstance(message, dict) and message.get("has_permission") is True
+			)
+		if session.tells_apps:
 			method = "has_permission"
-			params |= {"name": question.name, "ptype": question.ptype}
+			params["name"] = question.name
 		elif question.name:
 			method = "can_subscribe_doc"
 			params["docname"] = question.name
@@ -249,10 +258,15 @@ class Permissions:
 		return answer.status == 200 and answer.message is True
 
 	async def _call(
-		self, session: Session, method: str, params: dict[str, str] | None = None, json: Any = None
+		self,
+		session: Session,
+		method: str,
+		params: dict[str, str] | None = None,
+		json: Any = None,
+		prefix: str = METHOD,
 	) -> Answer:
 		self.requests += 1
-		answer = await self._web.call(session.site, METHOD + method, session.credential, params, json)
+		answer = await self._web.call(session.site, prefix + method, session.credential, params, json)
 		ended = isinstance(answer.data, dict) and answer.data.get("session_expired")
 		if answer.status == 401 or (ended and session.user != "Guest"):
 			# It was answered for a Guest, and must not stand for what this user may.

@@ -6,10 +6,9 @@ A connection carries a `Socket` for each namespace it has joined. What a socket 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +17,9 @@ from .engine import Connection, Encoded
 from .engine.packets import Message
 
 logger = logging.getLogger("realtime.sockets")
+
+OFFSET_EVENT = "frappe_realtime:offset"
+"""Tells a client that can recover where in the order of its site's events it is; it has no other argument."""
 
 Ack = Callable[..., None]
 """Answers an event with the arguments it is called with; further calls do nothing."""
@@ -36,16 +38,30 @@ class ConnectPostponed(Exception):
 	"""Raised by `Application.authorize` when nobody can decide now: the transport is closed, and the client comes back."""
 
 
+@dataclass(slots=True)
+class Admission:
+	"""A client that is let in: the new socket's `session`, and for one that can recover its `pid`.
+
+	`id` is the id of the socket that the client had before, when it recovers.
+	"""
+
+	session: Any
+	pid: str | None = None
+	id: str | None = None
+
+
 class Application(Protocol):
 	"""What decides over sockets and answers their events."""
 
-	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Any:
-		"""Who this is: the new socket's `session`, or an awaitable of it when somebody has to be asked.
+	def authorize(
+		self, connection: Connection, namespace: str, auth: dict[str, Any]
+	) -> Admission | Awaitable[Admission]:
+		"""Who this is, or an awaitable of it when somebody has to be asked.
 
 		Raises `ConnectRefused` or `ConnectPostponed`, at once or when awaited.
 		"""
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None: ...
+	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None: ...
 
 	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None: ...
 
@@ -63,14 +79,29 @@ class RoomObserver(Protocol):
 class Namespace:
 	"""The sockets of one namespace, and who of them is in which room."""
 
-	__slots__ = ("name", "observers", "rooms", "sockets")
+	__slots__ = ("_offset_event", "changed", "name", "observers", "offset", "recoverable", "rooms", "sockets")
 
-	def __init__(self, name: str) -> None:
+	def __init__(self, name: str, changed: Callable[[Socket], None]) -> None:
 		self.name = name
 		self.sockets: dict[str, Socket] = {}
 		self.rooms: dict[str, dict[Socket, None]] = {}
 		"""The members of each room in the order in which they came, as in Node."""
 		self.observers: tuple[RoomObserver, ...] = ()
+		self.offset: str = ""
+		"""The last place in the site's order of events of which all that goes to these sockets has been written."""
+		self.recoverable = 0
+		"""How many of the sockets take an offset."""
+		self.changed = changed
+		"""Told of a recoverable socket whose rooms have changed."""
+		self._offset_event: tuple[str, Encoded] | None = None
+
+	@property
+	def offset_event(self) -> Encoded:
+		"""The event that tells a client the offset alone."""
+		if self._offset_event is None or self._offset_event[0] != self.offset:
+			encoded = packets.encode_event(self.name, (OFFSET_EVENT, self.offset))
+			self._offset_event = (self.offset, encoded)
+		return self._offset_event[1]
 
 	def members(self, room: str) -> Iterable[Socket]:
 		"""The sockets in `room`. As in Socket.IO a socket's own id is a room with this socket in it."""
@@ -98,15 +129,15 @@ class Socket:
 		"view",
 	)
 
-	def __init__(self, namespace: Namespace, connection: Connection, session: Any) -> None:
-		self.id = secrets.token_urlsafe(15)
+	def __init__(self, namespace: Namespace, connection: Connection, admission: Admission) -> None:
+		self.id = admission.id or secrets.token_urlsafe(15)
 		self.namespace = namespace
 		self.connection = connection
-		self.session = session
+		self.session = admission.session
 		self.rooms: set[str] = set()
-		self.pid: str | None = None
+		self.pid = admission.pid
 		"""The private id by which this client can recover its session."""
-		self.offsets = False
+		self.offsets = admission.pid is not None
 		"""Whether this client takes an offset as the last argument of an event."""
 		self.view: Any = None
 		"""What handlers are given for this socket; made when the first one asks."""
@@ -129,6 +160,8 @@ class Socket:
 			members[self] = None
 		for observer in self.namespace.observers:
 			observer.joined(self, room)
+		if self.offsets:
+			self.namespace.changed(self)
 
 	def leave(self, room: str) -> None:
 		"""Leave `room`; not in it, nothing happens."""
@@ -141,10 +174,17 @@ class Socket:
 			del self.namespace.rooms[room]
 		for observer in self.namespace.observers:
 			observer.left(self, room)
+		if self.offsets and self.connected:
+			self.namespace.changed(self)
 
 	def emit(self, event: str, *arguments: Any) -> None:
 		"""Send an event to this socket. Raises TypeError when an argument is neither JSON nor binary."""
-		self.send(packets.encode_event(self.namespace.name, [event, *arguments]))
+		self.send_event(packets.encode_event(self.namespace.name, [event, *arguments]))
+
+	def send_event(self, encoded: Encoded) -> None:
+		"""Send an event that is encoded already and asks for no acknowledgement."""
+		# A client that can recover takes any last argument that is a string for the offset: so there is always one.
+		self.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
 
 	def call(self, event: str, *arguments: Any) -> asyncio.Future[list[Any]]:
 		"""Send an event and get the arguments of its acknowledgement; cancelled when the socket goes first."""
@@ -249,6 +289,8 @@ class SocketServer:
 	connect_timeout: float = 45.0
 	max_namespaces: int = 16
 	guard: Guard = field(default_factory=Guard)
+	changed: Callable[[Socket], None] = lambda socket: None
+	"""Told of a recoverable socket whose rooms have changed."""
 	namespaces: dict[str, Namespace] = field(default_factory=dict)
 	counters: Counters = field(default_factory=Counters)
 
@@ -270,6 +312,13 @@ class SocketServer:
 			return
 		if packet is not None:
 			self._receive(connection, client, packet)
+
+	def on_ping(self, connection: Connection) -> None:
+		# A client that hears nothing for long would come back with an offset that the history has left behind.
+		client: Client = connection.data
+		for socket in client.sockets.values():
+			if socket.offsets:
+				connection.send(socket.namespace.offset_event)
 
 	def on_close(self, connection: Connection, reason: str) -> None:
 		client: Client = connection.data
@@ -358,17 +407,17 @@ class SocketServer:
 			return
 		auth = packet.data or {}
 		try:
-			session = self.application.authorize(connection, name, auth)
+			answer = self.application.authorize(connection, name, auth)
 		except ConnectRefused as refused:
 			self._refuse(connection, name, refused)
 			return
-		if not inspect.isawaitable(session):
-			self._admit(connection, client, name, auth, session)
+		if isinstance(answer, Admission):
+			self._admit(connection, client, name, auth, answer)
 			return
 		if client.connecting is None:
 			client.connecting = {}
 		client.connecting[name] = asyncio.get_running_loop().create_task(
-			self._wait_and_admit(connection, client, name, auth, session)
+			self._wait_and_admit(connection, client, name, auth, answer)
 		)
 
 	def _refuse(self, connection: Connection, name: str, refused: ConnectRefused) -> None:
@@ -382,10 +431,16 @@ class SocketServer:
 				connection.close("forced close")
 
 	async def _wait_and_admit(
-		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], answer: Awaitable[Any]
+		self,
+		connection: Connection,
+		client: Client,
+		name: str,
+		auth: dict[str, Any],
+		answer: Awaitable[Admission],
 	) -> None:
 		try:
-			session = await answer
+			# What comes after it must follow in the same turn of the loop: the answer tells what the client has missed.
+			admission = await answer
 		except ConnectRefused as refused:
 			self._refuse(connection, name, refused)
 			return
@@ -402,20 +457,25 @@ class SocketServer:
 				if not client.connecting:
 					client.connecting = None
 		if not connection.closed:
-			self._admit(connection, client, name, auth, session)
+			self._admit(connection, client, name, auth, admission)
 
 	def _admit(
-		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], session: Any
+		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], admission: Admission
 	) -> None:
 		self.counters.connects += 1
 		namespace = self.namespaces.get(name)
 		if namespace is None:
-			namespace = self.namespaces[name] = Namespace(name)
-		socket = Socket(namespace, connection, session)
+			namespace = self.namespaces[name] = Namespace(name, self.changed)
+		previous = namespace.sockets.get(admission.id) if admission.id else None
+		if previous is not None:
+			self._supersede(previous)
+		socket = Socket(namespace, connection, admission)
 		namespace.sockets[socket.id] = socket
+		if socket.offsets:
+			namespace.recoverable += 1
 		client.sockets[name] = socket
 		connection.engine.wheel.cancel(client)
-		self.application.on_connect(socket, auth)
+		self.application.on_connect(socket, auth, admission)
 
 	def _welcome(self, socket: Socket) -> Encoded:
 		answer = {"sid": socket.id}
@@ -423,9 +483,12 @@ class SocketServer:
 			answer["pid"] = socket.pid
 		return packets.encode_connect(socket.namespace.name, answer)
 
-	def welcome(self, socket: Socket) -> None:
-		"""Tell the client that it is in the namespace; from here on it takes events."""
-		socket.send(self._welcome(socket))
+	def welcome(self, socket: Socket, missed: Sequence[Encoded] = ()) -> None:
+		"""Tell the client that it is in the namespace; from here on it takes events. First come those that it has missed."""
+		first = [self._welcome(socket), *missed]
+		if socket.offsets:
+			first.append(socket.namespace.offset_event)
+		socket.send(joined(first))
 
 	# -- leaving
 
@@ -446,13 +509,37 @@ class SocketServer:
 		if client.sockets.pop(name, None) is not None and not client.sockets:
 			client.connection.engine.wheel.schedule(client, self.connect_timeout)
 
+	def _supersede(self, socket: Socket) -> None:
+		"""End a socket whose client has come back before its old connection was known to be lost: nobody has left."""
+		client: Client | None = socket.connection.data
+		if client is not None:
+			client.sockets.pop(socket.namespace.name, None)
+		socket.pid = None
+		self._leave(socket)
+		self.application.on_disconnect(socket, "transport close", set())
+		socket.connection.close("transport close", abort=True)
+
 	def _gone(self, socket: Socket, reason: str) -> None:
+		rooms = self._leave(socket)
+		if not socket.namespace.sockets:
+			self.namespaces.pop(socket.namespace.name, None)
+		self.application.on_disconnect(socket, reason, rooms)
+
+	@staticmethod
+	def _leave(socket: Socket) -> set[str]:
+		"""Take `socket` out of its namespace, and out of the rooms that are returned."""
 		namespace = socket.namespace
+		if namespace.sockets.pop(socket.id, None) is not None and socket.offsets:
+			namespace.recoverable -= 1
 		rooms = set(socket.rooms)
 		for room in rooms:
 			socket.leave(room)
-		namespace.sockets.pop(socket.id, None)
-		if not namespace.sockets:
-			self.namespaces.pop(namespace.name, None)
 		socket.cancel_acks()
-		self.application.on_disconnect(socket, reason, rooms)
+		return rooms
+
+
+def joined(encoded: Sequence[Encoded]) -> Encoded:
+	"""Several messages as one, for one write."""
+	if len(encoded) == 1:
+		return encoded[0]
+	return Encoded(*[message for one in encoded for message in one.messages])

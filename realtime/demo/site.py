@@ -121,6 +121,8 @@ class WebProcess:
 			"logout": logout,
 			"ping": lambda call: "pong",
 			"frappe.auth.get_logged_user": lambda call: call.user.name,
+			"frappe.client.has_permission": client_has_permission,
+			"frappe.utils.change_log.get_versions": get_versions,
 		}
 		if version >= 16:
 			self._methods["frappe.realtime.has_permission"] = has_permission
@@ -349,6 +351,26 @@ def has_permission(call: Call) -> bool:
 	"""v16 and later: `frappe.realtime.has_permission(doctype, name, ptype="read")`."""
 	demand(call, call.arg("doctype"), call.arg("name"), call.args.get("ptype", "read"))
 	return True
+
+
+def client_has_permission(call: Call) -> dict[str, bool]:
+	"""`frappe.client.has_permission(doctype, docname, perm_type="read")`, not for Guests."""
+	_demand_login(call)
+	doctype, name = call.arg("doctype"), call.arg("docname")
+	return {
+		"has_permission": call.site.may(call.user.name, doctype, name, call.args.get("perm_type", "read"))
+	}
+
+
+def get_versions(call: Call) -> dict[str, dict[str, str]]:
+	"""`frappe.utils.change_log.get_versions()`, sorted by name as Frappe's JSON is; not for Guests."""
+	_demand_login(call)
+	return {app: {"version": "0.0.1"} for app in sorted(call.site.installed_apps)}
+
+
+def _demand_login(call: Call) -> None:
+	if call.user.name == GUEST:
+		raise FrappeError(403, "PermissionError")
 
 
 def can_subscribe_doc(call: Call) -> bool:

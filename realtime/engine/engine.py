@@ -52,6 +52,9 @@ class Listener(Protocol):
 
 	def on_message(self, connection: Connection, message: Message) -> None: ...
 
+	def on_ping(self, connection: Connection) -> None:
+		"""The connection is pinged: the moment for what may wait."""
+
 	def on_close(self, connection: Connection, reason: str) -> None: ...
 
 
@@ -71,6 +74,7 @@ class Engine:
 	transports: set[asyncio.Transport] = field(default_factory=set)
 	counters: Counters = field(default_factory=Counters)
 	accepting: bool = True
+	_closing: list[asyncio.Transport] = field(default_factory=list)
 	wheel: Wheel = field(init=False)
 	path: bytes = field(init=False)
 
@@ -92,10 +96,23 @@ class Engine:
 		"""Take no new connection, and close all there are, so that their clients reconnect at once."""
 		self.accepting = False
 		for connection in list(self.connections.values()):
+			wire = connection.transport
+			if wire is not None:
+				self._closing.append(wire)
 			connection.close("server shutting down")
 		for transport in list(self.transports):
+			self._closing.append(transport)
 			transport.close()
 		self.wheel.stop()
+
+	async def flush(self, timeout: float) -> None:
+		"""After `close`: wait until the clients have been sent what was written for them, `timeout` seconds at most."""
+		deadline = asyncio.get_running_loop().time() + timeout
+		while any(transport.get_write_buffer_size() for transport in self._closing):
+			if asyncio.get_running_loop().time() > deadline:
+				break
+			await asyncio.sleep(0.02)
+		self._closing.clear()
 
 	# -- handshakes
 
