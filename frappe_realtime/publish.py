@@ -14,6 +14,7 @@ from typing import Any
 
 import frappe
 
+from . import tasks
 from .connection import queue_connector
 from .outbox import Message, Outbox
 from .progress import with_page
@@ -91,7 +92,7 @@ def publish_realtime(
 			if (entry := [event, message, name]) not in held:
 				held.append(entry)
 	else:
-		outbox().send([_message(event, message, name) for name in rooms])
+		outbox().send([*tasks.started(rooms), *[_message(event, message, name) for name in rooms]])
 
 
 def publish_progress(
@@ -157,7 +158,7 @@ def publish_to_room(
 
 def emit(event: str, message: Any, room: str | None) -> None:
 	"""Send one event now. Without a room it goes to every socket of every site, and into no site's history."""
-	outbox().send([_message(event, message, room)])
+	outbox().send([*tasks.started([room] if room else []), _message(event, message, room)])
 
 
 def _several(names: str | Iterable[str] | None) -> list[str] | None:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
+from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, task_room, user_room
 
 from .agents import can_recover
 from .auth import Session
@@ -30,6 +30,7 @@ from .recheck import subject
 from .sessions import Sessions
 from .sockets import Admission, ConnectPostponed, Socket
 from .store import StoreAway, StoreRefused
+from .tasks import Tasks
 from .web import WebAway
 
 logger = logging.getLogger("realtime.recovery")
@@ -75,6 +76,7 @@ class Recovery:
 		sessions: Sessions,
 		permissions: Permissions,
 		lists: ListUpdates,
+		tasks: Tasks,
 	) -> None:
 		self._agents: Sequence[str] = config["realtime_recovery_agents"]
 		self._max_bytes: int = config["realtime_max_unsent"]
@@ -82,6 +84,7 @@ class Recovery:
 		self._sessions = sessions
 		self._permissions = permissions
 		self._lists = lists
+		self._tasks = tasks
 		self.counters = Counters()
 
 	# -- coming
@@ -178,7 +181,10 @@ class Recovery:
 			question = subject(room)
 			if question is None:
 				# A handler has let this user in. The rooms from the start are decided anew.
-				if room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith("user:"):
+				if room.startswith(task_room("")):
+					if self._tasks.may(session, room):
+						allowed.add(room)
+				elif room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith("user:"):
 					allowed.add(room)
 				continue
 			answer = self._permissions.may(session, *question)

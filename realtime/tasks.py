@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from typing import Any
+from typing import Any, TypeVar
 
 from frappe_realtime.rooms import task_room
 
@@ -19,6 +19,9 @@ from .auth import Session
 from .config import Config
 from .sockets import Socket
 from .store import Store
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 logger = logging.getLogger("realtime.tasks")
 
@@ -79,7 +82,10 @@ class Tasks:
 
 	def take(self, message: dict[str, Any]) -> None:
 		"""A message of the channel: `user` has started `task_id`."""
-		self._learn(message["site"], message["task_id"], message["user"])
+		site, task_id, user = (message.get(key) for key in ("site", "task_id", "user"))
+		if not (isinstance(site, str) and isinstance(task_id, str) and isinstance(user, str)):
+			raise ValueError("site, task_id and user are names")
+		self._learn(site, task_id, user)
 
 	def on_subscribed(self) -> None:
 		"""Messages may have been missed: the streams are read again for those who wait."""
@@ -108,12 +114,8 @@ class Tasks:
 			self.refused += 1
 
 	def _forget(self, socket: Socket, key: tuple[str, str]) -> None:
-		for index, one, other in ((self._awaiting, key, socket), (self._awaited, socket, key)):
-			members = index.get(one)
-			if members is not None:
-				members.discard(other)
-				if not members:
-					del index[one]
+		_discard(self._awaiting, key, socket)
+		_discard(self._awaited, socket, key)
 
 	def _read_stream(self, site: str) -> None:
 		if site not in self._read:
@@ -123,10 +125,18 @@ class Tasks:
 		from redis.exceptions import RedisError
 
 		try:
-			entries = await self._store.redis.xrange(f"frappe_realtime:{site}:tasks")
+			entries = await self._store.redis.xrange(f"frappe_realtime:{site}:tasks", count=MOST_KNOWN)
 		except (RedisError, OSError) as error:
 			# Those who wait are let in by the message on the channel.
 			logger.warning("who started the tasks of %s cannot be read from Redis: %s", site, error)
 			return
-		for _, fields in entries:
-			self.take(packets.loads(fields[b"e"]))
+		for _, fields in entries or ():
+			self.take(packets.loads((fields or {}).get(b"e") or b"{}"))
+
+
+def _discard(index: dict[K, set[V]], key: K, value: V) -> None:
+	values = index.get(key)
+	if values is not None:
+		values.discard(value)
+		if not values:
+			del index[key]
