@@ -77,7 +77,8 @@ class FrappeApplication:
 		if session is None:
 			return self._authenticated(connection, site, credential, auth)
 		self._check_limits(connection, session)
-		return self._recovery.admit(connection, session, auth)
+		admission = self._recovery.admit(connection, session, auth)
+		return admission if isinstance(admission, Admission) else self._counted(connection, admission)
 
 	async def _authenticated(
 		self, connection: Connection, site: str, credential: Credential, auth: dict[str, Any]
@@ -85,7 +86,13 @@ class FrappeApplication:
 		session = await self._authenticator.session(site, credential)
 		self._check_limits(connection, session)
 		admission = self._recovery.admit(connection, session, auth)
-		return admission if isinstance(admission, Admission) else await admission
+		return admission if isinstance(admission, Admission) else await self._counted(connection, admission)
+
+	async def _counted(self, connection: Connection, awaited: Awaitable[Admission]) -> Admission:
+		"""The admission; others may have come first while it was waited for."""
+		admission = await awaited
+		self._check_limits(connection, admission.session)
+		return admission
 
 	def _check_limits(self, connection: Connection, session: Session) -> None:
 		self._limits.check_socket(session, self.server.namespaces.get("/" + session.site), connection)
@@ -102,6 +109,9 @@ class FrappeApplication:
 			socket.join(SITE_ROOM)
 		self._limits.on_connect(socket)
 		self._recheck.on_connect(socket)
+		if self._authenticator.known(session.site, session.credential) is not session:
+			# A change of access came while the client was waited for.
+			self._recheck.sessions([session])
 		for responder in self._responders:
 			responder.on_connect(socket, auth)
 
