@@ -328,8 +328,8 @@ class Outbox:
 				message.number,
 				message.channel,
 				message.payload,
-				max(1, message.history_count) if message.stream else 0,
-				max(1, int(message.history_seconds * 1000)),
+				message.history_count if message.stream else 0,
+				int(message.history_seconds * 1000),
 			]
 		try:
 			client.evalsha(_SCRIPT_SHA, len(keys), *keys, *arguments)
