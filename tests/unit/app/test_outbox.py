@@ -241,9 +241,41 @@ def test_what_waits_too_long_is_dropped(monkeypatch):
 	now[0] += 30
 	outbox.send([event(2)])
 	now[0] += 31
-	outbox.send([event(3)])
+	outbox.send([event(3, ages=False)])
 	assert [message.number for message in outbox._pending] == [2, 3]
-	assert outbox.dropped == 1
+	now[0] += 100
+	outbox.send([event(4)])
+	assert [message.number for message in outbox._pending] == [3, 4]
+	assert outbox.dropped == 2
+
+
+def test_who_comes_back_after_events_were_dropped_is_told(server, client, subscriber):
+	up = threading.Event()
+
+	def connect(timeout: float) -> redis.Redis:
+		if not up.is_set():
+			raise redis.ConnectionError("Connection refused")
+		return connector(server)(timeout)
+
+	outbox = Outbox(connect, lambda line: None, pending_count=3)
+	other = {"stream": "frappe_realtime:other:events"}
+	outbox.send([event(0, **other)])
+	for number in range(1, 6):
+		outbox.send([event(number)])
+	outbox.send([event(6, **other)])
+	assert [json.loads(message.payload)["message"] for message in outbox._pending] == [4, 5, 6]
+	up.set()
+	assert outbox.flush(PATIENCE)
+	first, second, third = published(subscriber, 3)
+	assert (first["message"], first["offset"]) == (4, None)
+	assert first["unrecorded"] == "3 events before it were dropped"
+	assert second["message"] == 5
+	assert "unrecorded" not in second
+	assert third["unrecorded"] == "1 events before it were dropped"
+	assert recorded(client) == [5]
+	outbox.send([event(7)])
+	assert outbox.flush(PATIENCE)
+	assert recorded(client) == [5, 7]
 
 
 @pytest.mark.parametrize(
