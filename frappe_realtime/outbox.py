@@ -166,8 +166,10 @@ class Outbox:
 
 		Raises nothing of its own, whatever becomes of Redis.
 		"""
-		if not messages:
-			return
+		for first in range(0, len(messages), BATCH):
+			self._send_batch(messages[first : first + BATCH])
+
+	def _send_batch(self, messages: Sequence[Message]) -> None:
 		with self._lock:
 			for message in messages:
 				self._last += 1
@@ -177,7 +179,7 @@ class Outbox:
 				self._bytes += len(message.payload)
 			mine = self._last
 			self._drop_excess()
-			if self._quick and len(self._pending) <= len(messages) <= BATCH and self._write_quickly():
+			if self._quick and len(self._pending) <= len(messages) and self._write_quickly():
 				return
 			if (started := self._start()) and not self._failing:
 				self._work.notify()

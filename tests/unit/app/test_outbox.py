@@ -384,9 +384,10 @@ def test_a_publisher_in_a_loop_does_not_outrun_a_redis_that_answers(server, clie
 	outbox = Outbox(connector(server), lambda line: None, pending_count=1000)
 	for number in range(5000):
 		outbox.send([event(number, history_count=10_000)])
+	outbox.send([event(number, history_count=10_000) for number in range(5000, 10_000)])
 	assert outbox.flush(PATIENCE)
 	assert outbox.dropped == 0
-	assert recorded(client) == list(range(5000))
+	assert recorded(client) == list(range(10_000))
 
 
 def test_the_end_of_a_jobs_time_reaches_the_job_and_loses_no_event(server, client):
