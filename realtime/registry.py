@@ -22,6 +22,7 @@ from frappe_realtime.socket import DONE, Socket
 
 from .apps import AppHandlers
 from .auth import Session
+from .drive import Driver
 from .fanout import Fanout
 from .lanes import App, Call, Lane
 from .loader import load
@@ -105,6 +106,7 @@ class PythonHandlers:
 		self._stopping = False
 		self._loop: asyncio.AbstractEventLoop
 		self._loop_thread = 0
+		self._driver: Driver
 		self._watchdog: Watchdog | None = None
 		self._seen: dict[str, Any] = {}
 		self._watching: asyncio.Task[None] | None = None
@@ -115,6 +117,7 @@ class PythonHandlers:
 		"""Import the handlers of all apps of the bench. A file that fails is reported, and the others go on."""
 		self._loop = asyncio.get_running_loop()
 		self._loop_thread = threading.get_ident()
+		self._driver = Driver()
 		self.time = self._loop.time
 		for app in self._files.apps():
 			path = self._files.python(app)
@@ -130,6 +133,7 @@ class PythonHandlers:
 			self._watchdog.stop()
 		if self._watching is not None:
 			self._watching.cancel()
+		self._driver.stop()
 		for _, task in list(self._running.values()):
 			if task is not None:
 				task.cancel()
@@ -268,14 +272,10 @@ class PythonHandlers:
 	# -- running
 
 	def start_lane(self, lane: Lane, runner: object, work: Coroutine[Any, Any, None]) -> None:
-		"""Run `work` in a task in the app's context; on Python 3.12 and later its first step at once."""
+		"""Run `work` in the app's context, its first step at once."""
 		self._running[runner] = (lane, None)
-		context = lane.app.context
-		if sys.version_info >= (3, 12):
-			task = asyncio.Task(work, loop=self._loop, eager_start=True, context=context.copy())
-		else:
-			task = context.run(self._loop.create_task, work)
-		if not task.done():
+		task = self._driver.start(work, lane.app.context.copy())
+		if task is not None:
 			self._running[runner] = (lane, task)
 
 	def tasks(self) -> list[asyncio.Task[None]]:
