@@ -250,14 +250,17 @@ class PythonHandlers:
 		return lane
 
 	def _within_rate(self, socket: RawSocket, event: str) -> bool:
-		view = self._view(socket)
+		view: View = socket.view or self._view(socket)
 		rate = self.limits.rate
 		now = self.time()
-		view.credit = min(view.credit + (now - view.refilled) * rate, 5.0 * rate) - 1
+		credit = view.credit + (now - view.refilled) * rate
+		if credit > 5.0 * rate:
+			credit = 5.0 * rate
 		view.refilled = now
-		if view.credit >= 0:
+		if credit >= 1:
+			view.credit = credit - 1
 			return True
-		view.credit = max(view.credit, -1.0)
+		view.credit = credit
 		self._dropped(socket, event, f"more than {rate} events a second (realtime_handler_rate)")
 		return False
 
