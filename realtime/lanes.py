@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextvars import Context, copy_context
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("realtime.handlers")
 
 @dataclass(slots=True)
 class App:
-	"""An app with Python handlers. `context` is what its code runs in, copied for each run."""
+	"""An app with Python handlers. Each run of its code has a copy of `context`, which itself nothing runs in."""
 
 	name: str
 	context: Context
@@ -226,7 +226,7 @@ class Lane:
 				self.begin()
 			return
 		try:
-			self.app.context.run(copy_context).run(function, SyncSocket(self.host, self.socket))
+			self.host.context_of(self.app).run(function, SyncSocket(self.host, self.socket))
 		except FAILURES as error:
 			self.host.failed(self, SET_UP, error)
 

@@ -162,7 +162,7 @@ class PythonHandlers:
 		known = self._apps.get(app) or App(app, Context())
 		known.context.run(current_app.set, app)
 		try:
-			loaded = load(app, path, known.context)
+			loaded = load(app, path, known.context.copy())
 		except (Exception, SystemExit) as error:
 			place = f"{path}: {type(error).__name__}: {error}"
 			logger.error("the handlers of %s are not loaded: %s", app, place, exc_info=error)
@@ -175,7 +175,6 @@ class PythonHandlers:
 			self._tell_developers(app)
 			return
 		self.errors.pop(app, None)
-		known.context.run(_set_sites_path, self._sites)
 		known.bind(loaded.handlers, loaded.set_up)
 		self._apps[app] = known
 		self._scoped.clear()
@@ -274,10 +273,21 @@ class PythonHandlers:
 
 	# -- running
 
+	def context_of(self, app: App) -> Context:
+		"""A context for one run of the app's code.
+
+		What Frappe keeps in `frappe.local` it changes in place: a context in which that exists is never copied, or one
+		user's would be another's.
+		"""
+		context = app.context.copy()
+		if "frappe" in sys.modules:
+			context.run(_set_sites_path, self._sites)
+		return context
+
 	def start_lane(self, lane: Lane, runner: object, work: Coroutine[Any, Any, None]) -> None:
 		"""Run `work` in the app's context, its first step at once."""
 		self._running[runner] = (lane, None)
-		task = self._driver.start(work, lane.app.context.copy())
+		task = self._driver.start(work, self.context_of(lane.app))
 		if task is not None:
 			self._running[runner] = (lane, task)
 
@@ -291,7 +301,7 @@ class PythonHandlers:
 
 	async def in_thread(self, lane: Lane, handler: Handler, arguments: Iterable[Any], options: Any) -> Any:
 		"""Run a plain handler in a thread, and in a Frappe context when it wants one."""
-		context = lane.app.context.copy()
+		context = self.context_of(lane.app)
 		session: Session = lane.socket._raw.session
 		if handler.frappe_context:
 
