@@ -9,6 +9,8 @@ app_license = "mit"
 # A bundle, so that it has run when the Desk starts its connection, and that its name changes with its content.
 app_include_js = ["frappe_realtime.bundle.js"]
 web_include_js = ["frappe_realtime.bundle.js"]
+extend_bootinfo = ["frappe_realtime.boot.extend_bootinfo"]
+update_website_context = ["frappe_realtime.boot.update_website_context"]
 
 after_install = "frappe_realtime.install.after_install"
 after_uninstall = "frappe_realtime.install.after_uninstall"

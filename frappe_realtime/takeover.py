@@ -60,7 +60,9 @@ def is_installed() -> bool:
 			return _known.get(site, False)
 		try:
 			answer = (site, APP in frappe.get_installed_apps())
-		except Exception:
+		except Exception as error:
+			if publish.ends_job(error):
+				raise
 			return _known.get(site, False)
 		frappe.local.frappe_realtime_installed = answer
 		_known[site] = answer[1]

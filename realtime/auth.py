@@ -60,8 +60,8 @@ def credential_of(headers: Mapping[str, str], auth: Mapping[str, Any]) -> Creden
 
 def _as_authorization(token: str) -> str:
 	"""`token` may be a whole Authorization header, an API key and secret, or a bearer token."""
-	if "\r" in token or "\n" in token:
-		raise ConnectRefused("Unauthorized: auth.token has a line break")
+	if not token.isprintable():
+		raise ConnectRefused("Unauthorized: auth.token has a character that no header can carry")
 	if " " in token:
 		return token
 	return f"token {token}" if ":" in token else f"Bearer {token}"

@@ -29,6 +29,10 @@ ANYBODY = Credential(sid="Guest")
 class SessionEnded(WebAway):
 	"""The web process did not take the credential for its user's any more: it has said nothing about that user."""
 
+	def __init__(self, message: str, session: Session) -> None:
+		super().__init__(message)
+		self.session = session
+
 
 class Question(NamedTuple):
 	"""Whether `user` of `site` may do `ptype` on a document, with an empty `name` on the DocType as a whole."""
@@ -38,6 +42,28 @@ class Question(NamedTuple):
 	doctype: str
 	name: str
 	ptype: str
+
+
+class ReadersQuestion(NamedTuple):
+	"""Which of `users` may read a document."""
+
+	site: str
+	doctype: str
+	name: str
+	users: tuple[str, ...]
+
+
+class Readers(Answers[ReadersQuestion, frozenset[str]]):
+	"""Keeps what is learnt of several users where each of them is asked about."""
+
+	def __init__(self, answers: Answers[Question, bool]) -> None:
+		super().__init__(answers.seconds, answers.size)
+		self._answers = answers
+
+	def remember(self, key: ReadersQuestion, answer: frozenset[str]) -> None:
+		for user in key.users:
+			question = Question(key.site, user, key.doctype, key.name, "read")
+			self._answers.remember(question, user in answer)
 
 
 Asked = tuple[Question, "asyncio.Future[bool]"]
@@ -60,11 +86,22 @@ class Permissions:
 		self.answers: Answers[Question, bool] = Answers(
 			config["realtime_cache_seconds"], config["realtime_cache_size"]
 		)
+		self._readers = Readers(self.answers)
 		self.requests = 0
 		self.on_session_ended: Callable[[Session], None] = lambda session: None
 		"""Told of a session that turned out to be nobody's any more."""
 		self._batches: dict[tuple[str, Credential], Batch] = {}
 		self._tasks: set[asyncio.Task[None]] = set()
+
+	@property
+	def waiting(self) -> int:
+		"""Questions that are out."""
+		return len(self.answers.asking) + len(self._readers.asking)
+
+	@property
+	def away(self) -> bool:
+		"""Whether nobody answers at this time."""
+		return self._web.away
 
 	def may(
 		self, session: Session, doctype: str, name: str = "", ptype: str = "read"
@@ -77,7 +114,16 @@ class Permissions:
 		known = self.answers.known(question)
 		if known is not None:
 			return known
-		return self.answers.get(question, lambda: self._ask(session, question))
+		return self._answer(session, question)
+
+	async def _answer(self, session: Session, question: Question) -> bool:
+		while True:
+			try:
+				return await self.answers.get(question, lambda: self._ask(session, question))
+			except SessionEnded as error:
+				# It was asked as another session of the same user, which has ended.
+				if error.session.credential == session.credential:
+					raise
 
 	def known_reader(self, site: str, user: str, doctype: str, name: str) -> bool | None:
 		"""Whether `user` may read the document, as far as it is known without asking."""
@@ -90,25 +136,27 @@ class Permissions:
 		"""
 		asked = list(users)
 		for start in range(0, len(asked), BATCH):
-			part = asked[start : start + BATCH]
-			# The question is the caller's, but what is forgotten meanwhile must not be remembered.
-			readers = Question(site, "", doctype, name, ",".join(part))
-			await self.answers.get(readers, lambda part=part: self._readers(site, doctype, name, part))  # type: ignore[misc]
+			question = ReadersQuestion(site, doctype, name, tuple(asked[start : start + BATCH]))
+			await self._readers.get(question, lambda question=question: self._ask_readers(question))  # type: ignore[misc]
 
-	async def _readers(self, site: str, doctype: str, name: str, users: list[str]) -> bool:
-		question = {"doctype": doctype, "name": name, "users": users}
+	def forget(self, concerned: Callable[[str, str, str, str], bool]) -> None:
+		"""Let answers count no more that are `concerned`, told by site, user, DocType and name."""
+		self.answers.forget(lambda key, answer: concerned(key.site, key.user, key.doctype, key.name))
+		self._readers.forget(
+			lambda key, answer: any(concerned(key.site, user, key.doctype, key.name) for user in key.users)
+		)
+
+	async def _ask_readers(self, question: ReadersQuestion) -> frozenset[str]:
 		path = f"{METHOD}readers"
+		body = {"doctype": question.doctype, "name": question.name, "users": list(question.users)}
 		self.requests += 1
-		answer = await self._web.call(site, path, ANYBODY, json=question)
+		answer = await self._web.call(question.site, path, ANYBODY, json=body)
 		if answer.status == 403:
 			# The shared secret has been changed.
-			answer = await self._web.call(site, path, ANYBODY, json=question, renew_secret=True)
+			answer = await self._web.call(question.site, path, ANYBODY, json=body, renew_secret=True)
 		if answer.status != 200 or not isinstance(answer.message, list):
-			raise WebAway(f"{path} on {site} answered HTTP {answer.status}")
-		allowed = set(answer.message)
-		for user in users:
-			self.answers.remember(Question(site, user, doctype, name, "read"), user in allowed)
-		return True
+			raise WebAway(f"{path} on {question.site} answered HTTP {answer.status}")
+		return frozenset(answer.message)
 
 	def _ask(self, session: Session, question: Question) -> Awaitable[bool]:
 		loop = asyncio.get_running_loop()
@@ -222,5 +270,5 @@ class Permissions:
 		ended = isinstance(answer.data, dict) and answer.data.get("session_expired")
 		if answer.status == 401 or (ended and session.user != "Guest"):
 			# It was answered for a Guest, and must not stand for what this user may.
-			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}")
+			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}", session)
 		return answer

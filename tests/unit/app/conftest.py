@@ -14,7 +14,7 @@ import pytest
 
 import frappe_realtime
 
-OURS = ("publish", "takeover", "access", "progress")
+OURS = ("publish", "takeover", "access", "progress", "boot")
 
 
 class Callbacks:
