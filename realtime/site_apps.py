@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -16,6 +17,9 @@ VERSIONS = "/api/method/frappe.utils.change_log.get_versions"
 """Open to every user who has logged in. It asks git about each app, and so is asked seldom."""
 
 SECONDS = 600.0
+
+PAUSES = (0.1, 0.5, 2.0)
+"""Seconds between attempts: a client waits for them, and without an answer no handler runs for it."""
 
 
 class SiteApps:
@@ -41,7 +45,14 @@ class SiteApps:
 			return None
 
 	async def _ask(self, site: str, credential: Credential) -> tuple[str, ...]:
-		status, _, body = await self._web.request(site, VERSIONS, credential.headers)
+		for pause in PAUSES:
+			try:
+				status, _, body = await self._web.request(site, VERSIONS, credential.headers)
+				break
+			except WebAway:
+				await asyncio.sleep(pause)
+		else:
+			status, _, body = await self._web.request(site, VERSIONS, credential.headers)
 		try:
 			versions = packets.loads(body)["message"]
 			names = {str(name) for name in versions}
