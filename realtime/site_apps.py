@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from . import packets
@@ -29,6 +30,8 @@ class SiteApps:
 		self._web = web
 		self._files = files
 		self._sites = sites
+		self.on_learned: Callable[[str], None] = lambda site: None
+		"""Told of a site whose apps are known from now on."""
 		self._known: Answers[str, tuple[str, ...]] = Answers(SECONDS, 10_000)
 
 	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
@@ -58,6 +61,7 @@ class SiteApps:
 			names = {str(name) for name in versions}
 		except (ValueError, KeyError, TypeError):
 			raise WebAway(f"{VERSIONS} answered HTTP {status}, and no apps") from None
+		self.on_learned(site)
 		ordered = [name for name in self._bench_order() if name in names]
 		return (*ordered, *sorted(names.difference(ordered)))
 
