@@ -92,7 +92,7 @@ class RealtimeServer:
 		self.sessions = Sessions(self.store, seconds, self._all_sockets)
 		self.recovery = Recovery(config, self.history, self.sessions, self.permissions, self.lists)
 		self.app_handlers = AppHandlers(config.bench)
-		self.authenticator.site_apps = SiteApps(self.web, self.app_handlers, config.sites)
+		self.authenticator.ask_apps_of(SiteApps(self.web, self.app_handlers, config.sites))
 		self.site_requests = SiteRequests(self.web, self.store.secret)
 		self.python = PythonHandlers(
 			self.app_handlers,
