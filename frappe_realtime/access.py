@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 import frappe
 
 from .outbox import Message
-from .publish import held_for_commit, logger, outbox
+from .publish import ends_job, held_for_commit, logger, outbox
 
 CHANNEL = "frappe_realtime:access"
 
@@ -44,7 +44,9 @@ def _never_fails(handler: _Handler) -> _Handler:
 	def guarded(*args: Any, **kwargs: Any) -> None:
 		try:
 			handler(*args, **kwargs)
-		except Exception:
+		except Exception as error:
+			if ends_job(error):
+				raise
 			logger().exception(
 				"The realtime server was not told of a change of access (%s)", handler.__name__
 			)

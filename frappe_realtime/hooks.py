@@ -1,16 +1,16 @@
 """What Frappe is told about this app."""
 
-from . import __version__ as app_version
-
 app_name = "frappe_realtime"
 app_title = "Frappe Realtime"
 app_publisher = "The frappe_realtime authors"
 app_description = "The realtime server for Frappe sites, in Python"
 app_license = "mit"
 
-# A plain file, so the name carries the version: nginx lets browsers keep /assets for a year.
-app_include_js = [f"/assets/frappe_realtime/js/desk.js?v={app_version}"]
-web_include_js = [f"/assets/frappe_realtime/js/desk.js?v={app_version}"]
+# A bundle, so that it has run when the Desk starts its connection, and that its name changes with its content.
+app_include_js = ["frappe_realtime.bundle.js"]
+web_include_js = ["frappe_realtime.bundle.js"]
+extend_bootinfo = ["frappe_realtime.boot.extend_bootinfo"]
+update_website_context = ["frappe_realtime.boot.update_website_context"]
 
 after_install = "frappe_realtime.install.after_install"
 after_uninstall = "frappe_realtime.install.after_uninstall"

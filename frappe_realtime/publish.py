@@ -16,6 +16,7 @@ import frappe
 
 from .connection import queue_connector
 from .outbox import Message, Outbox
+from .progress import with_page
 from .rooms import SITE_ROOM, WEBSITE_ROOM, doc_room, doctype_room, task_room, user_room
 
 EVENTS_CHANNEL = "events"
@@ -204,7 +205,9 @@ def _send_held(entries: list[list[Any]]) -> None:
 	for event, message, room in entries:
 		try:
 			messages.append(_message(event, message, room))
-		except Exception:
+		except Exception as error:
+			if ends_job(error):
+				raise
 			# The transaction is committed: what cannot become JSON must not take the others with it.
 			logger().exception(
 				"Realtime event %s for room %s was not sent: it does not become JSON", event, room
@@ -214,6 +217,7 @@ def _send_held(entries: list[list[Any]]) -> None:
 
 def _message(event: str, message: Any, room: str | None) -> Message:
 	site = frappe.local.site
+	message = with_page(event, message)
 	payload = _as_json({"event": event, "message": message, "room": room, "namespace": site})
 	if room is None:
 		return Message(EVENTS_CHANNEL, payload)
@@ -240,6 +244,11 @@ def _number(key: str, default: int) -> int:
 		return max(0, int(frappe.conf.get(key) or 0)) or default
 	except (TypeError, ValueError):
 		return default
+
+
+def ends_job(error: Exception) -> bool:
+	"""Whether this is rq ending a job whose time is over; that can surface anywhere, and is nobody's to swallow."""
+	return type(error).__module__ == "rq.timeouts"
 
 
 _outbox: Outbox | None = None

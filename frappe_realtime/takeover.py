@@ -28,6 +28,7 @@ import frappe.realtime
 import frappe.sessions
 
 from . import access, publish
+from .progress import keep_page_in_jobs
 
 APP = "frappe_realtime"
 
@@ -59,7 +60,9 @@ def is_installed() -> bool:
 			return _known.get(site, False)
 		try:
 			answer = (site, APP in frappe.get_installed_apps())
-		except Exception:
+		except Exception as error:
+			if publish.ends_job(error):
+				raise
 			return _known.get(site, False)
 		frappe.local.frappe_realtime_installed = answer
 		_known[site] = answer[1]
@@ -81,6 +84,7 @@ def take_over() -> None:
 	for name in NEWER:
 		if not hasattr(frappe.realtime, name):
 			setattr(frappe.realtime, name, _by_site(_missing(name), getattr(publish, name)))
+	keep_page_in_jobs()
 	modules = [module for name in ("frappe.sessions", "frappe.auth") if (module := sys.modules.get(name))]
 	_replace(modules, "delete_session", partial(_followed, follower=access.on_session_end))
 	modules = [module for name in ("frappe", "frappe.cache_manager") if (module := sys.modules.get(name))]

@@ -622,7 +622,7 @@ def test_console_goes_to_the_log_with_the_app(chat_bench: Bench, one: Client) ->
 
 
 def test_health_names_the_apps(chat_bench: Bench, one: Client) -> None:
-	said = chat_bench.sidecar.health()[1]["javascript"]
+	said = chat_bench.sidecar.health()[1]["handlers"]["javascript"]
 	assert said["apps"] == ["chat", "second"]
 	assert said["left_out"] == {}
 	assert [said["process"]] == processes(chat_bench)

@@ -88,7 +88,7 @@ def test_an_error_is_logged_and_hurts_nobody(
 		client.emit("throw")
 		client.next("the next listener")
 	assert processes(bench) == [pid]
-	assert bench.sidecar.health()[1]["javascript"]["failures"]["bad"] >= 1
+	assert bench.sidecar.health()[1]["handlers"]["javascript"]["failures"]["bad"] >= 1
 
 
 def test_an_error_at_the_end_of_a_socket(
@@ -117,7 +117,7 @@ def test_handlers_that_cannot_be_loaded(
 	bench = make_javascript_bench(broken=f"{handlers}\n// module.exports", good=GOOD)
 	good(connect(bench, bench.user()))
 	in_log(bench, said)
-	assert "broken" in bench.sidecar.health()[1]["javascript"]["left_out"]
+	assert "broken" in bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"]
 	assert bench.sidecar.log.count("broken is left out") == 1
 	good(connect(bench, bench.user()))
 	assert bench.sidecar.log.count("broken is left out") == 1
@@ -226,7 +226,7 @@ def test_without_node(make_javascript_bench: MakeJavaScriptBench, connect: Conne
 		client = connect(bench, bench.user())
 		client.emit("good")
 		client.fence()
-	left_out = bench.sidecar.health()[1]["javascript"]["left_out"]
+	left_out = bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"]
 	assert set(left_out) == {"good", "other"}
 	assert "realtime_node" in left_out["good"]
 	assert "/nowhere/node" in left_out["good"]
@@ -297,11 +297,11 @@ def test_a_changed_file_is_loaded_again(make_javascript_bench: MakeJavaScriptBen
 	)
 	says(client, 20)
 	write_app(bench, "chat", "module.exports = (")
-	until(lambda: "chat" in bench.sidecar.health()[1]["javascript"]["left_out"], "the reason")
+	until(lambda: "chat" in bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"], "the reason")
 	good(client)
 	write_app(bench, "chat", function('socket.on("version", () => socket.emit("version", 30));'))
 	says(client, 30)
-	assert bench.sidecar.health()[1]["javascript"]["left_out"] == {}
+	assert bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"] == {}
 	assert client.disconnects == 0
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import frappe_realtime
 
-OURS = ("publish", "takeover", "access")
+OURS = ("publish", "takeover", "access", "progress", "boot")
 
 
 class Callbacks:
@@ -109,13 +109,22 @@ def frappe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Frappe]:
 		return function
 
 	realtime, sessions = ModuleType("frappe.realtime"), ModuleType("frappe.sessions")
+	utils, jobs = ModuleType("frappe.utils"), ModuleType("frappe.utils.background_jobs")
+	utils.background_jobs, jobs.Queue = jobs, type("Queue", (), {})
 	for name in ("publish_realtime", "publish_progress", "emit_via_redis"):
 		setattr(realtime, name, stock(name))
 	module.publish_realtime, module.publish_progress = realtime.publish_realtime, realtime.publish_progress
 	sessions.delete_session = stock("delete_session")
 	module.clear_cache = stock("clear_cache")
 	module.realtime, module.sessions = realtime, sessions
-	for name, value in {"frappe": module, "frappe.realtime": realtime, "frappe.sessions": sessions}.items():
+	modules = {
+		"frappe": module,
+		"frappe.realtime": realtime,
+		"frappe.sessions": sessions,
+		"frappe.utils": utils,
+		"frappe.utils.background_jobs": jobs,
+	}
+	for name, value in modules.items():
 		monkeypatch.setitem(sys.modules, name, value)
 	for name in ("frappe.auth", "frappe.cache_manager"):
 		monkeypatch.delitem(sys.modules, name, raising=False)

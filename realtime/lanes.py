@@ -1,0 +1,208 @@
+"""The events of one socket for one app, one after the other, each in its own guard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from frappe_realtime.registry import Handler, is_async
+from frappe_realtime.sync_socket import SyncSocket
+
+from .sockets import Ack
+
+if TYPE_CHECKING:
+	from frappe_realtime.socket import Socket
+
+	from .registry import PythonHandlers
+
+logger = logging.getLogger("realtime.handlers")
+
+
+@dataclass(slots=True)
+class App:
+	"""An app with Python handlers. `context` is what its code runs in, copied for each run."""
+
+	name: str
+	context: Context
+	handlers: dict[str, list[Handler]] = field(default_factory=dict)
+	set_up: Callable[..., Any] | None = None
+	set_up_waits: bool = False
+	generation: int = 0
+
+	def bind(self, handlers: Sequence[Handler], set_up: Callable[..., Any] | None) -> None:
+		"""Take what the file gave in place of what it gave before."""
+		self.handlers = {}
+		for handler in handlers:
+			self.handlers.setdefault(handler.event, []).append(handler)
+		self.set_up = set_up
+		self.set_up_waits = set_up is not None and is_async(set_up)
+		self.generation += 1
+
+
+class Call(NamedTuple):
+	"""An event that waits for its turn."""
+
+	event: str
+	arguments: list[Any]
+	ack: Ack | None
+
+
+FAILURES = (Exception, SystemExit, asyncio.CancelledError)
+"""What a handler may raise without consequences for others; a cancelled future that it awaits is its own affair."""
+
+SET_UP = "(set-up)"
+"""Stands for an event in the queue where an async set-up function is to run."""
+
+
+class Lane:
+	"""One socket's events for one app, in order. A task exists while there is something to do."""
+
+	__slots__ = ("app", "event", "host", "listeners", "middleware", "queue", "runner", "socket", "started")
+
+	def __init__(self, host: PythonHandlers, app: App, socket: Socket) -> None:
+		self.host = host
+		self.app = app
+		self.socket = socket
+		self.listeners: dict[str, list[Handler]] = {}
+		self.middleware: list[Callable[..., Any]] = []
+		self.queue: deque[Call] = deque()
+		self.runner: object | None = None
+		"""Stands for the task that works on the queue; None when there is none, or when it has been overtaken."""
+		self.event = ""
+		self.started = 0.0
+
+	def answers(self, event: str) -> bool:
+		"""Whether the app may answer `event` of this socket."""
+		return (
+			event in self.app.handlers
+			or event in self.listeners
+			# Something under way may yet add the listener.
+			or (self.runner is not None and self.app.set_up is not None)
+		)
+
+	def push(self, call: Call) -> bool:
+		"""Put an event in the queue, and begin with it when nothing else is under way; False when the queue is full."""
+		if len(self.queue) >= self.host.queue_limit:
+			return False
+		self.queue.append(call)
+		if self.runner is None:
+			self.begin()
+		return True
+
+	def queue_last(self, call: Call) -> None:
+		"""Put the socket's last event in the queue, however long it is."""
+		self.queue.append(call)
+		if self.runner is None:
+			self.begin()
+
+	def begin(self) -> None:
+		"""Start to work on the queue."""
+		self.runner = runner = object()
+		self.host.start_lane(self, runner, self._work(runner))
+
+	def overtake(self) -> None:
+		"""Let the events behind the present one go on; it ends when it ends."""
+		self.runner = None
+		if self.queue:
+			self.begin()
+
+	async def _work(self, runner: object) -> None:
+		queue = self.queue
+		loop_time = self.host.time
+		while queue and self.runner is runner:
+			call = queue.popleft()
+			self.event = call.event
+			self.started = loop_time()
+			try:
+				await self._answer(call)
+			except FAILURES as error:
+				self.host.failed(self, call.event, error)
+		if self.runner is runner:
+			self.runner = None
+		self.host.ended(runner)
+
+	async def _answer(self, call: Call) -> None:
+		event, arguments, ack = call
+		if event == SET_UP:
+			assert self.app.set_up is not None
+			await self.app.set_up(self.socket)
+			return
+		for middleware in self.middleware:
+			allowed = middleware(event, arguments)
+			if asyncio.iscoroutine(allowed):
+				allowed = await allowed
+			if allowed is False:
+				return
+		own = self.listeners.get(event)
+		handlers = self.app.handlers.get(event, ())
+		for handler in [*handlers, *own] if own else handlers:
+			try:
+				await self._run(handler, arguments, ack)
+			except FAILURES as error:
+				self.host.failed(self, event, error)
+
+	async def _run(self, handler: Handler, arguments: list[Any], ack: Ack | None) -> None:
+		if not handler.allow_guest and self.socket.user == "Guest":
+			return
+		if handler.once:
+			self._forget(handler)
+		fitting = handler.signature.fit(arguments)
+		if fitting is None:
+			logger.warning(
+				"%s: %s did not run: %r came with %d arguments, it needs %d (user %s of %s)",
+				self.app.name,
+				handler.name,
+				handler.event,
+				len(arguments),
+				handler.signature.least,
+				self.socket.user,
+				self.socket.site,
+			)
+			return
+		options = {"ack": self._ack_for(handler, ack)} if handler.signature.ack else {}
+		if handler.is_async:
+			if handler.takes_socket:
+				answer = await handler.function(self.socket, *fitting, **options)
+			else:
+				answer = await handler.function(*fitting, **options)
+		else:
+			first = (SyncSocket(self.host, self.socket),) if handler.takes_socket else ()
+			answer = await self.host.in_thread(self, handler, (*first, *fitting), options)
+		if answer is not None and ack is not None:
+			ack(*answer) if type(answer) is tuple else ack(answer)
+
+	def _forget(self, handler: Handler) -> None:
+		kept = [one for one in self.listeners.pop(handler.event, ()) if one is not handler]
+		if kept:
+			self.listeners[handler.event] = kept
+
+	def _ack_for(self, handler: Handler, ack: Ack | None) -> Ack:
+		if ack is None:
+			return _nobody_asked
+		if handler.is_async:
+			return ack
+		return lambda *arguments: self.host.in_loop(lambda: ack(*arguments))
+
+	def set_up(self) -> None:
+		"""Call the set-up function: a plain one at once, before the first event can come."""
+		function = self.app.set_up
+		if function is None:
+			return
+		if self.app.set_up_waits:
+			self.queue.append(Call(SET_UP, [], None))
+			if self.runner is None:
+				self.begin()
+			return
+		try:
+			self.app.context.run(copy_context).run(function, SyncSocket(self.host, self.socket))
+		except FAILURES as error:
+			self.host.failed(self, SET_UP, error)
+
+
+def _nobody_asked(*_: Any) -> None:
+	"""The acknowledgement of an event whose sender wants none."""
