@@ -423,7 +423,12 @@ def test_an_authorization_header(chat_bench: Bench, connect: Connect) -> None:
 
 
 def test_handshake(chat_bench: Bench, connect: Connect) -> None:
-	client = connect(chat_bench, chat_bench.user(), headers={"X-More": "1", "X-Forwarded-For": "192.0.2.7"}, auth={"a": {"b": 1}})
+	client = connect(
+		chat_bench,
+		chat_bench.user(),
+		headers={"X-More": "1", "X-Forwarded-For": "192.0.2.7"},
+		auth={"a": {"b": 1}},
+	)
 	handshake = run(client, "return socket.handshake")
 	assert handshake["auth"] == {"a": {"b": 1}}
 	assert handshake["query"]["transport"] == "websocket"
