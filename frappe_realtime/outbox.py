@@ -8,8 +8,10 @@ written in order when it is back, which the thread tries with growing pauses of 
 
 What Redis is given, in one step of one script for each batch:
 
-- `XADD <stream> MAXLEN ~ <history_count> * e <payload>`, then everything older than `history_seconds` is trimmed
-  and the key expires that long after the last event;
+- `XADD <stream> MAXLEN ~ <history_count> * e <payload> p <id of the entry before>`, then everything older than
+  `history_seconds` is trimmed and the key expires that long after the last event;
+- `SET frappe_realtime:<site>:last <id of the entry>`, which outlives the stream: together with `p` it shows a reader
+  whether anything is gone from the history that it has not read;
 - `PUBLISH <channel> {"offset":"<id of the entry>",<payload>}`;
 - `SET frappe_realtime:writer:<process> <number of the last message>`, which lasts two minutes: a batch whose answer
   was lost is sent again, and what the first attempt had written is left out. So a message with a stream is
@@ -57,14 +59,16 @@ TRY_SCRIPT_AGAIN = 60.0
 
 SCRIPT = """
 local written = tonumber(redis.call('GET', KEYS[1]) or '0')
-local key = 1
+local key = 0
 for at = 1, #ARGV, 5 do
 	local number, channel, payload = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
 	local count, age = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-	if count > 0 then key = key + 1 end
+	if count > 0 then key = key + 2 end
 	if number > written then
 		if count > 0 then
-			local id = redis.call('XADD', KEYS[key], 'MAXLEN', '~', count, '*', 'e', payload)
+			local before = redis.call('GET', KEYS[key + 1]) or '0-0'
+			local id = redis.call('XADD', KEYS[key], 'MAXLEN', '~', count, '*', 'e', payload, 'p', before)
+			redis.call('SET', KEYS[key + 1], id, 'PX', math.max(age, 86400000))
 			local oldest = string.format('%.0f', tonumber(string.match(id, '^%d+')) - age)
 			redis.pcall('XTRIM', KEYS[key], 'MINID', '~', oldest)
 			redis.call('PEXPIRE', KEYS[key], age)
@@ -323,7 +327,7 @@ class Outbox:
 		arguments: list[str | int] = []
 		for message in batch:
 			if message.stream:
-				keys.append(message.stream)
+				keys += [message.stream, message.stream.removesuffix("events") + "last"]
 			arguments += [
 				message.number,
 				message.channel,

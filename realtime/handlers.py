@@ -9,9 +9,9 @@ from typing import Any
 
 from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_room
 
-from . import packets
 from .auth import Session
 from .fanout import Fanout
+from .limits import Limits
 from .permissions import Permissions
 from .sockets import Ack, Socket
 from .web import WebAway
@@ -31,10 +31,12 @@ class CoreHandlers:
 		self,
 		permissions: Permissions,
 		fanout: Fanout,
+		limits: Limits,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
 		self._permissions = permissions
 		self._fanout = fanout
+		self._limits = limits
 		self._open_in_editor = open_in_editor
 		self._entering: dict[tuple[Socket, str], asyncio.Future[bool]] = {}
 		self.events: dict[str, Handler] = {
@@ -52,7 +54,9 @@ class CoreHandlers:
 		}
 
 	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
-		"""The application has put the socket into its rooms; the core has nothing to add."""
+		"""A socket that has recovered has documents open: tell those who have too that it is back, and it who they are."""
+		for room in list(socket.rooms):
+			self.on_room_withdrawn(socket, room)
 
 	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Answer `event` when it is the core's."""
@@ -66,7 +70,7 @@ class CoreHandlers:
 			self.on_room_withdrawn(socket, room)
 
 	def on_room_withdrawn(self, socket: Socket, room: str) -> None:
-		"""The socket has left `room` without having asked to."""
+		"""The socket has left `room`, or is back in it, without having asked to."""
 		if room.startswith("open_doc:"):
 			doctype, _, name = room.removeprefix("open_doc:").partition("/")
 			self._tell_viewers(socket, doctype, name)
@@ -74,7 +78,7 @@ class CoreHandlers:
 	# -- events
 
 	def ping(self, socket: Socket, *_: Any) -> None:
-		socket.send(packets.encode_event(socket.namespace.name, ("pong",)))
+		socket.emit("pong")
 
 	def doctype_subscribe(self, socket: Socket, doctype: Any, *_: Any) -> None:
 		if _is_name(doctype):
@@ -138,6 +142,8 @@ class CoreHandlers:
 		key = (socket, room)
 		if key in self._entering:
 			return
+		if not self._limits.may_enter(socket, room):
+			return
 		answer = self._permissions.may(socket.session, doctype, name)
 		if isinstance(answer, bool):
 			if answer:
@@ -155,7 +161,13 @@ class CoreHandlers:
 			return
 		del self._entering[key]
 		socket, room = key
-		if not future.cancelled() and future.result() and socket.connected:
+		if (
+			not future.cancelled()
+			and future.result()
+			and socket.connected
+			# Others that were asked about at the same time may have come first.
+			and self._limits.may_enter(socket, room)
+		):
 			socket.join(room)
 			entered()
 

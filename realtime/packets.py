@@ -157,6 +157,12 @@ def encode_event(namespace: str, arguments: Sequence[Any], id: int | None = None
 	return _with_arguments(EVENT, namespace, id, arguments)
 
 
+def with_offset(event: Encoded, offset: str) -> Encoded:
+	"""The `event`, which asks for no acknowledgement, with `offset` as one more argument at its end."""
+	text, *attachments = event.messages
+	return Encoded(f'{str(text)[:-1]},"{offset}"]', *attachments)
+
+
 def encode_ack(namespace: str, arguments: Sequence[Any], id: int) -> Encoded:
 	"""The acknowledgement of event `id`. Raises TypeError when an argument is neither JSON nor binary."""
 	return _with_arguments(ACK, namespace, id, arguments)

@@ -43,6 +43,11 @@ async def health(server: RealtimeServer) -> web.Response:
 			"subscribed": server.bus.connected,
 			"url_key": "redis_queue",
 		},
+		"history": {
+			"ok": not server.history.trouble and not server.sessions.refused,
+			"refused": server.history.trouble,
+			"sessions_refused": server.sessions.refused,
+		},
 		"web": {"ok": web_process, "url": server.config.web_url, "url_key": "webserver_host, webserver_port"},
 		"connections": len(server.engine.connections),
 		"handlers": server.handlers_health(),

@@ -353,7 +353,7 @@ class JavaScriptHandlers:
 			return
 		socket = mirrored.socket
 		if token is None:
-			socket.send(_event(socket.namespace.name, json, attachments))
+			socket.send_event(_event(socket.namespace.name, json, attachments))
 			return
 		event, *arguments = packets.reconstruct(packets.loads(json), attachments)
 		socket.call(event, *arguments).add_done_callback(
