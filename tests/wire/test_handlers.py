@@ -224,7 +224,8 @@ def test_the_stock_client_gets_its_answers(
 	alpha_bench: Bench, connect_node: ConnectNode, node_version: str
 ) -> None:
 	client = connect_node(alpha_bench, node_version, alpha_bench.user())
-	assert client.call("alpha", {"deep": [1, None]})["value"] == {"deep": [1, None]}
+	[answer] = client.call("alpha", {"deep": [1, None]})
+	assert answer["value"] == {"deep": [1, None]}
 
 
 def test_every_version_of_frappe(make_app_bench: MakeAppBench, connect: Connect) -> None:
