@@ -368,7 +368,9 @@ class History:
 					events.append(event)
 				else:
 					reached = parse_offset(entries[-1].id) or reached
-			self._prepend(feed, place, events)
+			if place < feed.start:
+				self._prepend(feed, place, events)
+			# Another may have read it while this one waited.
 			if place >= feed.start:
 				return place, []
 			return reached, [event for event in events if event.room is None or event.room in rooms]

@@ -10,6 +10,8 @@ const server = http.createServer();
 const io = new Server(server, {
 	cors: { origin: true, credentials: true },
 	cleanupEmptyChildNamespaces: true,
+	// As Socket.IO documents it; Frappe does not set it.
+	...(process.env.RECOVERY && { connectionStateRecovery: { maxDisconnectionDuration: 120_000 } }),
 });
 const realtime = io.of(/^\/.*$/);
 
