@@ -154,6 +154,7 @@ def run(server: Server, redis_port: int, scale: Scale) -> Figures:
 	"""All cases on one fresh server."""
 	figures: Figures = {}
 	publisher = Publisher(redis_port)
+	figures["start_cpu_ms"] = server.start_cpu * 1e3
 	settle(server)
 	figures["start_mb"] = server.memory() / 1e6
 	load = Load(server.port)

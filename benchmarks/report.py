@@ -12,6 +12,7 @@ from .cases import Figures, Scale
 from .servers import ROOT
 
 LABELS = {
+	"start_cpu_ms": "CPU until it listens, ms",
 	"start_mb": "resident at start, MB",
 	"connection_kb": "resident per idle connection in three rooms, KB",
 	"connect_us": "CPU per WebSocket connect with authentication, µs",

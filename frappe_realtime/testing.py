@@ -266,8 +266,10 @@ class Client:
 	async def _connect(self) -> None:
 		sockets = sidecar("sockets")
 		server = self.site._server
-		namespace = server.namespaces.setdefault(self._namespace, sockets.Namespace(self._namespace))
-		self._raw = raw = sockets.Socket(namespace, self._connection, self._session)
+		namespace = server.namespaces.setdefault(
+			self._namespace, sockets.Namespace(self._namespace, server.changed)
+		)
+		self._raw = raw = sockets.Socket(namespace, self._connection, sockets.Admission(self._session))
 		self._connection.data = sockets.Client(self._connection)
 		self._connection.data.sockets[namespace.name] = raw
 		namespace.sockets[raw.id] = raw
@@ -312,6 +314,7 @@ class _Connection:
 		self.query = query
 		self.headers = {name.lower(): value for name, value in headers.items()}
 		self.remote = "127.0.0.1"
+		self.engine = _Engine()
 		self._client = client
 
 	def send(self, encoded: Encoded) -> None:
@@ -319,6 +322,18 @@ class _Connection:
 
 	def close(self, reason: str, abort: bool = False) -> None:
 		self.closed = True
+
+
+class _Wheel:
+	"""No connection of a test is closed because time passes."""
+
+	def schedule(self, item: Any, delay: float) -> None: ...
+
+	def cancel(self, item: Any) -> None: ...
+
+
+class _Engine:
+	wheel = _Wheel()
 
 
 class _Application:

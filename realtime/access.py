@@ -43,7 +43,7 @@ class Access:
 	) -> None:
 		self._sockets = sockets
 		self._sessions = authenticator.answers
-		self._answers = permissions.answers
+		self._permissions = permissions
 		self._recheck = recheck
 		self.told: Counter[str] = Counter()
 		"""Messages by kind; `invalid` are those that were not understood."""
@@ -74,7 +74,7 @@ class Access:
 	def missed(self) -> None:
 		"""Messages may have been lost: ask again about everybody of the sites that would have sent them."""
 		self._sessions.forget(lambda key, answer: True)
-		self._answers.forget(lambda question, answer: True)
+		self._permissions.forget(lambda *_: True)
 		for namespace in list(self._sockets.namespaces.values()):
 			self._recheck.sessions(
 				session for session in _sessions(namespace.sockets.values()) if session.asks_in_batches
@@ -89,17 +89,16 @@ class Access:
 			self._sessions.forget(
 				lambda key, answer: key[0] == site and (answer is None or answer.user == user)
 			)
-			# Questions without a user are about several.
-			self._answers.forget(lambda key, answer: key.site == site and key.user in (user, ""))
+			self._permissions.forget(lambda of, who, *_: of == site and who == user)
 		elif kind == "doctype":
 			doctype = message["doctype"]
-			self._answers.forget(lambda key, answer: key.site == site and key.doctype == doctype)
+			self._permissions.forget(lambda of, _, about, __: of == site and about == doctype)
 		elif kind in ("doc", "renamed"):
 			document = _document(message)
-			self._answers.forget(lambda key, answer: key.site == site and (key.doctype, key.name) == document)
+			self._permissions.forget(lambda of, _, *about: of == site and tuple(about) == document)
 		elif kind == "site":
 			self._sessions.forget(lambda key, answer: key[0] == site)
-			self._answers.forget(lambda key, answer: key.site == site)
+			self._permissions.forget(lambda of, *_: of == site)
 		else:
 			raise ValueError("a kind that is not known")
 

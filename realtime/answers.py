@@ -21,7 +21,8 @@ class Answers(Generic[K, V]):
 		self.found = 0
 		# All are kept equally long, so they expire in the order in which they came.
 		self._known: OrderedDict[K, tuple[float, V]] = OrderedDict()
-		self._asking: dict[K, asyncio.Task[V]] = {}
+		self.asking: dict[K, asyncio.Task[V]] = {}
+		"""The questions that are out."""
 		self._doubted: set[K] = set()
 
 	def __len__(self) -> int:
@@ -54,9 +55,9 @@ class Answers(Generic[K, V]):
 		answer = self.known(key)
 		if answer is not None:
 			return answer
-		task = self._asking.get(key)
+		task = self.asking.get(key)
 		if task is None:
-			task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key, ask))
+			task = self.asking[key] = asyncio.get_running_loop().create_task(self._ask(key, ask))
 		# One who stops waiting does not take the answer from the others.
 		return await asyncio.shield(task)
 
@@ -76,7 +77,7 @@ class Answers(Generic[K, V]):
 					return answer
 		finally:
 			self._doubted.discard(key)
-			del self._asking[key]
+			del self.asking[key]
 
 	def forget(self, concerned: Callable[[K, V | None], bool]) -> None:
 		"""Drop the answers that are `concerned`.
@@ -87,6 +88,6 @@ class Answers(Generic[K, V]):
 		for key, (_, answer) in list(self._known.items()):
 			if concerned(key, answer):
 				del self._known[key]
-		for key in self._asking:
+		for key in self.asking:
 			if concerned(key, None):
 				self._doubted.add(key)

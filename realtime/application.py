@@ -10,10 +10,12 @@ from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
 
 from .auth import Authenticator, Session, credential_of
 from .engine import Connection
+from .limits import Limits
 from .recheck import Recheck
 from .recovery import Recovery
 from .site import Sites
 from .sockets import Ack, Admission, Socket, SocketServer
+from .web import Credential
 
 logger = logging.getLogger("realtime.application")
 
@@ -45,9 +47,11 @@ class FrappeApplication:
 		authenticator: Authenticator,
 		recovery: Recovery,
 		recheck: Recheck,
+		limits: Limits,
 		responders: Sequence[Responder],
 	) -> None:
 		self._sites = sites
+		self._limits = limits
 		self._recheck = recheck
 		self._authenticator = authenticator
 		self._recovery = recovery
@@ -64,18 +68,27 @@ class FrappeApplication:
 		if namespace == "/":
 			return Admission(None)
 		headers = connection.request.headers
-		site = self._sites.admit(namespace, headers)
+		behind_proxy = connection.request.proxied
+		site = self._sites.admit(namespace, headers, behind_proxy)
 		credential = credential_of(headers, auth)
+		if credential.sid:
+			self._sites.refuse_foreign_page(headers, behind_proxy)
 		session = self._authenticator.known(site, credential)
-		if session is not None:
-			return self._recovery.admit(connection, session, auth)
-		return self._authenticated(connection, self._authenticator.session(site, credential), auth)
+		if session is None:
+			return self._authenticated(connection, site, credential, auth)
+		self._check_limits(connection, session)
+		return self._recovery.admit(connection, session, auth)
 
 	async def _authenticated(
-		self, connection: Connection, session: Awaitable[Session], auth: dict[str, Any]
+		self, connection: Connection, site: str, credential: Credential, auth: dict[str, Any]
 	) -> Admission:
-		admission = self._recovery.admit(connection, await session, auth)
+		session = await self._authenticator.session(site, credential)
+		self._check_limits(connection, session)
+		admission = self._recovery.admit(connection, session, auth)
 		return admission if isinstance(admission, Admission) else await admission
+
+	def _check_limits(self, connection: Connection, session: Session) -> None:
+		self._limits.check_socket(session, self.server.namespaces.get("/" + session.site), connection)
 
 	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
 		session: Session | None = socket.session
@@ -87,6 +100,7 @@ class FrappeApplication:
 		socket.join(WEBSITE_ROOM)
 		if session.user_type == "System User":
 			socket.join(SITE_ROOM)
+		self._limits.on_connect(socket)
 		self._recheck.on_connect(socket)
 		for responder in self._responders:
 			responder.on_connect(socket, auth)
@@ -98,6 +112,7 @@ class FrappeApplication:
 
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		if socket.session is not None:
+			self._limits.on_disconnect(socket)
 			self._recovery.left(socket, reason, rooms)
 			for responder in self._responders:
 				responder.on_disconnect(socket, reason, rooms)

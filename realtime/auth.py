@@ -9,6 +9,7 @@ from typing import Any
 
 from .answers import Answers
 from .config import Config
+from .site_apps import SiteApps
 from .sockets import ConnectPostponed, ConnectRefused
 from .web import Credential, Web, WebAway
 
@@ -21,7 +22,8 @@ USER_INFO = "/api/method/frappe.realtime.get_user_info"
 class Session:
 	"""Who a socket is, as the web process said. Sockets with one credential share it.
 
-	`installed_apps` is None where the site's Frappe does not tell (v15 without our app).
+	`installed_apps` is None while it is not known. `tells_apps` is False where the site's Frappe does not tell them with
+	the user: v15 without our app, whose endpoints are others too.
 	"""
 
 	site: str
@@ -30,6 +32,7 @@ class Session:
 	user_type: str
 	full_name: str
 	installed_apps: tuple[str, ...] | None
+	tells_apps: bool = True
 
 	@property
 	def asks_in_batches(self) -> bool:
@@ -81,6 +84,8 @@ class Authenticator:
 		self.answers: Answers[tuple[str, Credential], Session] = Answers(
 			config["realtime_cache_seconds"], config["realtime_cache_size"]
 		)
+		self.site_apps: SiteApps | None = None
+		"""Asked where the site does not tell its apps with the user."""
 
 	def known(self, site: str, credential: Credential) -> Session | None:
 		"""The session, when the web process has told it a moment ago."""
@@ -115,6 +120,9 @@ class Authenticator:
 				f"Unauthorized: the web process answered HTTP {answer.status}", {"status": answer.status}
 			)
 		apps = info.get("installed_apps")
+		tells_apps = apps is not None
+		if not tells_apps and self.site_apps is not None:
+			apps = await self.site_apps.ask(site, credential, info["user"])
 		return Session(
 			site=site,
 			credential=credential,
@@ -122,4 +130,5 @@ class Authenticator:
 			user_type=str(info.get("user_type") or "Website User"),
 			full_name=str(info.get("full_name") or info["user"]),
 			installed_apps=None if apps is None else tuple(str(app) for app in apps),
+			tells_apps=tells_apps,
 		)

@@ -80,6 +80,19 @@ def _list(value: Any) -> tuple[str, ...]:
 	raise ValueError("it must be a list of strings")
 
 
+PRIVATE = (
+	"127.0.0.0/8",
+	"::1",
+	"10.0.0.0/8",
+	"172.16.0.0/12",
+	"192.168.0.0/16",
+	"100.64.0.0/10",
+	"169.254.0.0/16",
+	"fc00::/7",
+	"fe80::/10",
+)
+"""This machine, and the networks that containers and clusters put a proxy in: what no address of the internet is."""
+
 KEYS: tuple[Key, ...] = (
 	Key("socketio_port", 9000, _integer(0, 65535), "port to listen on", "FRAPPE_SOCKETIO_PORT"),
 	Key("socketio_uds", "", _text, "Unix socket to listen on instead of the port", "FRAPPE_SOCKETIO_UDS"),
@@ -118,6 +131,65 @@ KEYS: tuple[Key, ...] = (
 		4 * 1024 * 1024,
 		_integer(1000, 1 << 30),
 		"bytes that may wait for a client; past them it is closed and recovers",
+	),
+	Key(
+		"realtime_max_packets",
+		1000,
+		_integer(10, 1_000_000),
+		"packets in one polling request; socket.io-client sends what it has buffered at once",
+	),
+	Key(
+		"realtime_events_per_second",
+		50.0,
+		_number(1, 1_000_000),
+		"events that a connection may send; ten seconds' worth at once",
+	),
+	Key("realtime_guest_events_per_second", 10.0, _number(0.1, 1_000_000), "the same for Guests"),
+	Key(
+		"realtime_rooms_per_socket",
+		1000,
+		_integer(1, 10_000_000),
+		"rooms that a client may ask for at a time",
+	),
+	Key("realtime_guest_rooms_per_socket", 50, _integer(1, 10_000_000), "the same for Guests"),
+	Key(
+		"realtime_guest_rooms",
+		("doc", "doctype"),
+		_list,
+		"kinds of rooms that Guests may ask for: doc, doctype, open_doc",
+		"FRAPPE_REALTIME_GUEST_ROOMS",
+	),
+	Key("realtime_sockets_per_user", 500, _integer(1, 10_000_000), "sockets of one user of a site"),
+	Key(
+		"realtime_guests_per_address",
+		500,
+		_integer(1, 10_000_000),
+		"sockets of Guests from one address, where it is known",
+	),
+	Key(
+		"realtime_connections_per_address",
+		5000,
+		_integer(1, 10_000_000),
+		"connections from one address, where it is known",
+	),
+	Key(
+		"realtime_unknown_connections",
+		20_000,
+		_integer(1, 10_000_000),
+		"connections that are no site's yet: nobody has said who they are",
+	),
+	Key(
+		"realtime_namespaces_per_connection",
+		16,
+		_integer(1, 1000),
+		"namespaces of one connection: a client talks to one site, or to a few",
+	),
+	Key(
+		"realtime_trusted_proxies",
+		PRIVATE,
+		_list,
+		"addresses and networks whose X-Frappe-Site-Name, X-Forwarded-Host and X-Forwarded-For count",
+		"FRAPPE_REALTIME_TRUSTED_PROXIES",
 	),
 	Key(
 		"realtime_connect_timeout",

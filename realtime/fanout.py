@@ -94,6 +94,10 @@ class Fanout:
 			encoded = with_offset
 		return joined(encoded), joined(with_offset)
 
+	def send_events(self, namespace: Namespace, members: Sequence[Socket], events: Sequence[Event]) -> None:
+		"""Send `events` to these sockets of `namespace`."""
+		self._send_run(namespace, members, events)
+
 	def emit(
 		self,
 		namespace: Namespace,

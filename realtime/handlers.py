@@ -11,6 +11,7 @@ from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_ro
 
 from .auth import Session
 from .fanout import Fanout
+from .limits import Limits
 from .permissions import Permissions
 from .sockets import Ack, Socket
 from .web import WebAway
@@ -30,10 +31,12 @@ class CoreHandlers:
 		self,
 		permissions: Permissions,
 		fanout: Fanout,
+		limits: Limits,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
 		self._permissions = permissions
 		self._fanout = fanout
+		self._limits = limits
 		self._open_in_editor = open_in_editor
 		self._entering: dict[tuple[Socket, str], asyncio.Future[bool]] = {}
 		self.events: dict[str, Handler] = {
@@ -139,6 +142,8 @@ class CoreHandlers:
 		key = (socket, room)
 		if key in self._entering:
 			return
+		if not self._limits.may_enter(socket, room):
+			return
 		answer = self._permissions.may(socket.session, doctype, name)
 		if isinstance(answer, bool):
 			if answer:
@@ -156,7 +161,13 @@ class CoreHandlers:
 			return
 		del self._entering[key]
 		socket, room = key
-		if not future.cancelled() and future.result() and socket.connected:
+		if (
+			not future.cancelled()
+			and future.result()
+			and socket.connected
+			# Others that were asked about at the same time may have come first.
+			and self._limits.may_enter(socket, room)
+		):
 			socket.join(room)
 			entered()
 

@@ -20,6 +20,7 @@ BATCH = 200
 """Questions, or users, in one request; the app answers no more."""
 
 METHOD = "/api/method/frappe.realtime."
+CLIENT_METHOD = "/api/method/frappe.client."
 
 ANYBODY = Credential(sid="Guest")
 """The credential of requests that prove themselves by the shared secret alone."""
@@ -43,6 +44,28 @@ class Question(NamedTuple):
 	ptype: str
 
 
+class ReadersQuestion(NamedTuple):
+	"""Which of `users` may read a document."""
+
+	site: str
+	doctype: str
+	name: str
+	users: tuple[str, ...]
+
+
+class Readers(Answers[ReadersQuestion, frozenset[str]]):
+	"""Keeps what is learnt of several users where each of them is asked about."""
+
+	def __init__(self, answers: Answers[Question, bool]) -> None:
+		super().__init__(answers.seconds, answers.size)
+		self._answers = answers
+
+	def remember(self, key: ReadersQuestion, answer: frozenset[str]) -> None:
+		for user in key.users:
+			question = Question(key.site, user, key.doctype, key.name, "read")
+			self._answers.remember(question, user in answer)
+
+
 Asked = tuple[Question, "asyncio.Future[bool]"]
 
 
@@ -63,11 +86,22 @@ class Permissions:
 		self.answers: Answers[Question, bool] = Answers(
 			config["realtime_cache_seconds"], config["realtime_cache_size"]
 		)
+		self._readers = Readers(self.answers)
 		self.requests = 0
 		self.on_session_ended: Callable[[Session], None] = lambda session: None
 		"""Told of a session that turned out to be nobody's any more."""
 		self._batches: dict[tuple[str, Credential], Batch] = {}
 		self._tasks: set[asyncio.Task[None]] = set()
+
+	@property
+	def waiting(self) -> int:
+		"""Questions that are out."""
+		return len(self.answers.asking) + len(self._readers.asking)
+
+	@property
+	def away(self) -> bool:
+		"""Whether nobody answers at this time."""
+		return self._web.away
 
 	def may(
 		self, session: Session, doctype: str, name: str = "", ptype: str = "read"
@@ -102,25 +136,27 @@ class Permissions:
 		"""
 		asked = list(users)
 		for start in range(0, len(asked), BATCH):
-			part = asked[start : start + BATCH]
-			# The question is the caller's, but what is forgotten meanwhile must not be remembered.
-			readers = Question(site, "", doctype, name, ",".join(part))
-			await self.answers.get(readers, lambda part=part: self._readers(site, doctype, name, part))  # type: ignore[misc]
+			question = ReadersQuestion(site, doctype, name, tuple(asked[start : start + BATCH]))
+			await self._readers.get(question, lambda question=question: self._ask_readers(question))  # type: ignore[misc]
 
-	async def _readers(self, site: str, doctype: str, name: str, users: list[str]) -> bool:
-		question = {"doctype": doctype, "name": name, "users": users}
+	def forget(self, concerned: Callable[[str, str, str, str], bool]) -> None:
+		"""Let answers count no more that are `concerned`, told by site, user, DocType and name."""
+		self.answers.forget(lambda key, answer: concerned(key.site, key.user, key.doctype, key.name))
+		self._readers.forget(
+			lambda key, answer: any(concerned(key.site, user, key.doctype, key.name) for user in key.users)
+		)
+
+	async def _ask_readers(self, question: ReadersQuestion) -> frozenset[str]:
 		path = f"{METHOD}readers"
+		body = {"doctype": question.doctype, "name": question.name, "users": list(question.users)}
 		self.requests += 1
-		answer = await self._web.call(site, path, ANYBODY, json=question)
+		answer = await self._web.call(question.site, path, ANYBODY, json=body)
 		if answer.status == 403:
 			# The shared secret has been changed.
-			answer = await self._web.call(site, path, ANYBODY, json=question, renew_secret=True)
+			answer = await self._web.call(question.site, path, ANYBODY, json=body, renew_secret=True)
 		if answer.status != 200 or not isinstance(answer.message, list):
-			raise WebAway(f"{path} on {site} answered HTTP {answer.status}")
-		allowed = set(answer.message)
-		for user in users:
-			self.answers.remember(Question(site, user, doctype, name, "read"), user in allowed)
-		return True
+			raise WebAway(f"{path} on {question.site} answered HTTP {answer.status}")
+		return frozenset(answer.message)
 
 	def _ask(self, session: Session, question: Question) -> Awaitable[bool]:
 		loop = asyncio.get_running_loop()
@@ -202,9 +238,17 @@ class Permissions:
 	async def _ask_stock(self, session: Session, question: Question) -> bool:
 		"""Ask the endpoints that Frappe itself has: v15 those that name no installed apps, later versions the other."""
 		params = {"doctype": question.doctype}
-		if session.installed_apps is not None:
+		if question.ptype != "read":
+			# The endpoints below answer about reading on versions that know no `ptype`, whatever is asked.
+			params |= {"docname": question.name, "perm_type": question.ptype}
+			answer = await self._call(session, "has_permission", params, prefix=CLIENT_METHOD)
+			message = answer.message
+			return (
+				answer.status == 200 and isinstance(message, dict) and message.get("has_permission") is True
+			)
+		if session.tells_apps:
 			method = "has_permission"
-			params |= {"name": question.name, "ptype": question.ptype}
+			params["name"] = question.name
 		elif question.name:
 			method = "can_subscribe_doc"
 			params["docname"] = question.name
@@ -214,10 +258,15 @@ class Permissions:
 		return answer.status == 200 and answer.message is True
 
 	async def _call(
-		self, session: Session, method: str, params: dict[str, str] | None = None, json: Any = None
+		self,
+		session: Session,
+		method: str,
+		params: dict[str, str] | None = None,
+		json: Any = None,
+		prefix: str = METHOD,
 	) -> Answer:
 		self.requests += 1
-		answer = await self._web.call(session.site, METHOD + method, session.credential, params, json)
+		answer = await self._web.call(session.site, prefix + method, session.credential, params, json)
 		ended = isinstance(answer.data, dict) and answer.data.get("session_expired")
 		if answer.status == 401 or (ended and session.user != "Guest"):
 			# It was answered for a Guest, and must not stand for what this user may.

@@ -24,6 +24,7 @@ from .config import Config
 from .engine import Connection, Encoded
 from .fanout import Event, encode_missed
 from .history import Feed, Gap, History, Place, parse_offset
+from .lists import ListUpdates
 from .permissions import Permissions
 from .recheck import subject
 from .sessions import Sessions
@@ -68,13 +69,19 @@ class Recovery:
 	"""Admits clients, new ones and those that come back, and keeps the sessions of both."""
 
 	def __init__(
-		self, config: Config, history: History, sessions: Sessions, permissions: Permissions
+		self,
+		config: Config,
+		history: History,
+		sessions: Sessions,
+		permissions: Permissions,
+		lists: ListUpdates,
 	) -> None:
 		self._agents: Sequence[str] = config["realtime_recovery_agents"]
 		self._max_bytes: int = config["realtime_max_unsent"]
 		self._history = history
 		self._sessions = sessions
 		self._permissions = permissions
+		self._lists = lists
 		self.counters = Counters()
 
 	# -- coming
@@ -147,6 +154,7 @@ class Recovery:
 			logger.info("a client of %s starts anew: %s", session.site, gap)
 			self.counters.refused += 1
 			return None
+		await self._lists.learn([*older, *feed.missed(reached, rooms)], session)
 		if self._history.feed(session.site) is not feed:
 			raise StoreAway("the history was taken up anew")
 		if (
@@ -199,7 +207,10 @@ class Recovery:
 			socket.join(room)
 		missed = [*admission.older, *admission.feed.missed(admission.reached, admission.rooms)]
 		self.counters.replayed += len(missed)
-		return [encode_missed(socket.namespace.name, event) for event in missed]
+		return [
+			encode_missed(socket.namespace.name, self._lists.as_seen(event, socket.session))
+			for event in missed
+		]
 
 	# -- going
 

@@ -16,19 +16,24 @@ from .application import FrappeApplication, Responder
 from .apps import AppHandlers
 from .auth import Authenticator
 from .bus import Bus
-from .config import EXIT_LISTEN, Config, ConfigError
+from .config import EXIT_CONFIG, EXIT_LISTEN, Config, ConfigError
 from .endpoint import Endpoint
 from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
 from .history import History
 from .javascript import JavaScriptHandlers
+from .limits import Limits
+from .lists import ListUpdates
 from .permissions import Permissions
+from .proxies import Proxies
 from .recheck import Recheck
 from .recovery import Recovery
-from .registry import Limits, PythonHandlers
+from .registry import Limits as HandlerLimits
+from .registry import PythonHandlers
 from .sessions import Sessions
 from .site import Sites
+from .site_apps import SiteApps
 from .site_requests import SiteRequests
 from .sockets import Socket, SocketServer
 from .store import Store
@@ -55,24 +60,39 @@ class RealtimeServer:
 		self.permissions = Permissions(config, self.web)
 		self.authenticator = Authenticator(config, self.web)
 		sites = Sites(config)
+		try:
+			self.proxies = Proxies(config["realtime_trusted_proxies"])
+		except ValueError as error:
+			raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error
+		self.limits = Limits(config, self.proxies)
 		self._tasks: set[asyncio.Task[Any]] = set()
 		# Each layer knows the one below; the application is the only one that is told of the layer above it.
-		self.sockets = SocketServer(None, connect_timeout=config["realtime_connect_timeout"])  # type: ignore[arg-type]
+		self.sockets = SocketServer(
+			None,  # type: ignore[arg-type]
+			connect_timeout=config["realtime_connect_timeout"],
+			max_namespaces=config["realtime_namespaces_per_connection"],
+			guard=self.limits,
+		)
 		self.fanout = Fanout(self.sockets)
+		self.lists = ListUpdates(self.sockets, self.fanout, self.permissions)
 		self.core = CoreHandlers(
-			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
+			self.permissions,
+			self.fanout,
+			self.limits,
+			self._open_in_editor if config["developer_mode"] else None,
 		)
 		seconds = config["realtime_recovery_seconds"]
 		self.history = History(
 			self.store,
-			self.fanout.deliver,
+			self.lists.deliver,
 			lambda site: "/" + site in self.sockets.namespaces,
 			self._start_anew,
 			seconds,
 		)
 		self.sessions = Sessions(self.store, seconds, self._all_sockets)
-		self.recovery = Recovery(config, self.history, self.sessions, self.permissions)
+		self.recovery = Recovery(config, self.history, self.sessions, self.permissions, self.lists)
 		self.app_handlers = AppHandlers(config.bench)
+		self.authenticator.site_apps = SiteApps(self.web, self.app_handlers, config.sites)
 		self.site_requests = SiteRequests(self.web, self.store.secret)
 		self.python = PythonHandlers(
 			self.app_handlers,
@@ -81,7 +101,7 @@ class RealtimeServer:
 			self.fanout,
 			self.permissions.may,
 			self.site_requests.send,
-			Limits(
+			HandlerLimits(
 				rate=config["realtime_handler_rate"],
 				queue=config["realtime_handler_queue"],
 				seconds=config["realtime_handler_seconds"],
@@ -100,7 +120,7 @@ class RealtimeServer:
 		self.permissions.on_session_ended = self.recheck.session
 		self.access = Access(self.sockets, self.authenticator, self.permissions, self.recheck)
 		self.application = FrappeApplication(
-			sites, self.authenticator, self.recovery, self.recheck, self.responders
+			sites, self.authenticator, self.recovery, self.recheck, self.limits, self.responders
 		)
 		self.application.server = self.sockets
 		self.sockets.application = self.application
@@ -111,10 +131,12 @@ class RealtimeServer:
 				ping_timeout=config["realtime_ping_timeout"],
 				max_payload=config["realtime_max_payload"],
 				max_unsent=config["realtime_max_unsent"],
+				max_packets=config["realtime_max_packets"],
 				transports=config["realtime_transports"],
 			),
 			self.sockets,
 			self._page_protocol,
+			self.limits.check_handshake,
 		)
 		self.bus = Bus(self.endpoint, self.history.take, {access.CHANNEL: self.access.take})
 		self.bus.on_subscribed += [self.access.missed, self.history.subscribed, self.sessions.rewrite]

@@ -18,9 +18,6 @@ from .engine.packets import Message
 
 logger = logging.getLogger("realtime.sockets")
 
-MAX_NAMESPACES = 16
-"""Namespaces of one connection: a client talks to one site, or to a few."""
-
 OFFSET_EVENT = "frappe_realtime:offset"
 """Tells a client that can recover where in the order of its site's events it is; it has no other argument."""
 
@@ -225,7 +222,18 @@ class Socket:
 class Client:
 	"""What is kept of a connection: its sockets by namespace, and a binary packet that is not complete yet."""
 
-	__slots__ = ("attachments", "connecting", "connection", "packet", "slot", "sockets")
+	__slots__ = (
+		"attachments",
+		"connecting",
+		"connection",
+		"credit",
+		"packet",
+		"rate",
+		"refused",
+		"seen",
+		"slot",
+		"sockets",
+	)
 
 	def __init__(self, connection: Connection) -> None:
 		self.connection = connection
@@ -234,11 +242,33 @@ class Client:
 		self.connecting: dict[str, asyncio.Task[None]] | None = None
 		self.packet: packets.Packet | None = None
 		self.attachments: list[bytes] | None = None
+		self.refused = 0
+		"""CONNECTs that were refused."""
+		self.rate = self.credit = self.seen = 0.0
+		"""For the guard: events per second, events that it may send now, and when that was reckoned."""
 
 	def on_timer(self) -> None:
 		"""The connection has been open for long without a namespace; one that the application still decides on may stay."""
 		if not self.sockets and not self.connecting:
 			self.connection.close("forced close")
+
+
+class Guard:
+	"""Told of what clients do, and says when it is too much. This one lets everything pass."""
+
+	def on_open(self, client: Client) -> None:
+		"""A connection has come."""
+
+	def on_close(self, client: Client) -> None:
+		"""The connection is closed, after it has left all its namespaces."""
+
+	def allows(self, client: Client) -> bool:
+		"""Whether the client may send an event, or ask for a namespace, now."""
+		return True
+
+	def too_many_namespaces(self, most: int) -> ConnectRefused:
+		"""What a client is answered that is in too many namespaces."""
+		return ConnectRefused("Too many namespaces", {"most": most})
 
 
 @dataclass(slots=True)
@@ -257,6 +287,8 @@ class SocketServer:
 
 	application: Application
 	connect_timeout: float = 45.0
+	max_namespaces: int = 16
+	guard: Guard = field(default_factory=Guard)
 	changed: Callable[[Socket], None] = lambda socket: None
 	"""Told of a recoverable socket whose rooms have changed."""
 	namespaces: dict[str, Namespace] = field(default_factory=dict)
@@ -266,6 +298,7 @@ class SocketServer:
 
 	def on_open(self, connection: Connection) -> None:
 		connection.data = client = Client(connection)
+		self.guard.on_open(client)
 		connection.engine.wheel.schedule(client, self.connect_timeout)
 
 	def on_message(self, connection: Connection, message: Message) -> None:
@@ -295,6 +328,7 @@ class SocketServer:
 			task.cancel()
 		for socket in list(client.sockets.values()):
 			self._gone(socket, reason)
+		self.guard.on_close(client)
 
 	# -- packets
 
@@ -321,7 +355,8 @@ class SocketServer:
 
 	def _receive(self, connection: Connection, client: Client, packet: packets.Packet) -> None:
 		if packet.type == packets.CONNECT:
-			self._connect(connection, client, packet)
+			if self.guard.allows(client):
+				self._connect(connection, client, packet)
 			return
 		socket = client.sockets.get(packet.namespace)
 		if socket is None:
@@ -329,12 +364,13 @@ class SocketServer:
 			self.counters.invalid += 1
 			connection.close("parse error")
 		elif packet.type in (packets.EVENT, packets.BINARY_EVENT):
-			self._event(socket, packet)
+			if self.guard.allows(client):
+				self._event(socket, packet)
 		elif packet.type in (packets.ACK, packets.BINARY_ACK):
 			if packet.id is not None:
 				socket.acknowledged(packet.id, packet.data)
 		elif packet.type == packets.DISCONNECT:
-			del client.sockets[packet.namespace]
+			self._take_out(client, packet.namespace)
 			self._gone(socket, "client namespace disconnect")
 
 	def _event(self, socket: Socket, packet: packets.Packet) -> None:
@@ -366,9 +402,8 @@ class SocketServer:
 		connecting = client.connecting or {}
 		if name in connecting:
 			return
-		if len(connecting) + len(client.sockets) >= MAX_NAMESPACES:
-			self.counters.invalid += 1
-			connection.close("parse error")
+		if len(connecting) + len(client.sockets) >= self.max_namespaces:
+			self._refuse(connection, name, self.guard.too_many_namespaces(self.max_namespaces))
 			return
 		auth = packet.data or {}
 		try:
@@ -388,6 +423,12 @@ class SocketServer:
 	def _refuse(self, connection: Connection, name: str, refused: ConnectRefused) -> None:
 		self.counters.refused += 1
 		connection.send(packets.encode_connect_error(name, refused.message, refused.data))
+		client: Client | None = connection.data
+		if client is not None:
+			client.refused += 1
+			if client.refused > self.max_namespaces:
+				# One that tries name after name; a client comes with the one of its site.
+				connection.close("forced close")
 
 	async def _wait_and_admit(
 		self,
@@ -458,10 +499,15 @@ class SocketServer:
 		client: Client | None = socket.connection.data
 		socket.send(packets.encode_disconnect(socket.namespace.name))
 		if client is not None:
-			client.sockets.pop(socket.namespace.name, None)
+			self._take_out(client, socket.namespace.name)
 		self._gone(socket, "server namespace disconnect")
 		if close:
 			socket.connection.close("forced close")
+
+	def _take_out(self, client: Client, name: str) -> None:
+		"""The connection stays without this namespace: for a while only, when it was its last."""
+		if client.sockets.pop(name, None) is not None and not client.sockets:
+			client.connection.engine.wheel.schedule(client, self.connect_timeout)
 
 	def _supersede(self, socket: Socket) -> None:
 		"""End a socket whose client has come back before its old connection was known to be lost: nobody has left."""

@@ -22,8 +22,6 @@ CHECKS = {
 	"ruff format": ("ruff", "format", "--check", "."),
 	"mypy": ("mypy",),
 }
-FOLDERS = {"wire": ["tests/wire", "tests/browser"]}
-"""the rings of more than their own folder"""
 NO_TESTS = 5
 """pytest's exit code for it"""
 
@@ -74,7 +72,7 @@ def ring(name: str, arguments: list[str]) -> Result:
 	say(f"ring {name}")
 	report = CACHE / f"{name}.xml"
 	report.unlink(missing_ok=True)
-	folders = FOLDERS.get(name, [f"tests/{name}"])
+	folders = [f"tests/{folder}" for folder in RINGS[name]]
 	command = [sys.executable, "-m", "pytest", *folders, f"--junitxml={report}", *arguments]
 	code = subprocess.run(command, cwd=ROOT, check=False).returncode
 	if report.exists():

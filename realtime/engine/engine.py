@@ -26,6 +26,7 @@ class EngineSettings:
 	upgrade_timeout: float = 10.0
 	max_payload: int = 1_000_000
 	max_unsent: int = 4 * 1024 * 1024
+	max_packets: int = 1000
 	head_timeout: float = 20.0
 	keep_alive_timeout: float = 75.0
 	transports: tuple[str, ...] = ("polling", "websocket")
@@ -40,6 +41,8 @@ class Counters:
 	upgrades: int = 0
 	refused: int = 0
 	slow_clients: int = 0
+	too_large: int = 0
+	too_many_packets: int = 0
 
 
 class Listener(Protocol):
@@ -60,11 +63,13 @@ class Engine:
 	"""Makes connections of requests.
 
 	`application` makes the protocol that takes over requests for other paths, or returns None when there is none.
+	`admit` is asked about each new connection, and raises `Refused`.
 	"""
 
 	settings: EngineSettings
 	listener: Listener
 	application: Callable[[], asyncio.Protocol | None] = lambda: None
+	admit: Callable[[Request], None] = lambda request: None
 	connections: dict[str, Connection] = field(default_factory=dict)
 	transports: set[asyncio.Transport] = field(default_factory=set)
 	counters: Counters = field(default_factory=Counters)
@@ -172,6 +177,7 @@ class Engine:
 		return protocol
 
 	def _open(self, request: Request) -> Connection:
+		self.admit(request)
 		connection = Connection(self, secrets.token_urlsafe(15), request)
 		self.connections[connection.id] = connection
 		self.counters.handshakes += 1

@@ -30,6 +30,9 @@ FIRST_DELAY, LAST_DELAY = 0.2, 30.0
 STEADY = 60.0
 """Seconds after which a process counts as one that works."""
 
+LINGER = 2.0
+"""Seconds that a process has for its end once it does not listen any more."""
+
 GRACE = 0.2
 """Seconds for an answer that has come and was not read."""
 
@@ -157,7 +160,9 @@ class Child:
 					preexec_fn=_end_with_parent,
 				)
 			stack.callback(_end, process)
-			transport, _ = await loop.create_unix_connection(lambda: _Input(self._received), sock=ours)
+			transport, _ = await loop.create_unix_connection(
+				lambda: _Input(self._received, self._forget), sock=ours
+			)
 			stack.callback(transport.close)
 			stack.callback(self._forget)
 			self.starts += 1
@@ -167,6 +172,11 @@ class Child:
 			await self._watch(process, ended, note)
 
 	def _forget(self) -> None:
+		"""The process does not listen any more; its end follows, or is brought about."""
+		if self._transport is None:
+			return
+		if self._process is not None:
+			asyncio.get_running_loop().call_later(LINGER, _kill, self._process)
 		self._transport = self._process = None
 		self._operations, self._attachments = [], []
 		self._owner.died()
@@ -212,9 +222,14 @@ def _read_note(file: int) -> str:
 	return note[1 : 1 + note[0]].decode(errors="replace") if note else "none"
 
 
-def _end(process: asyncio.SubprocessTransport) -> None:
+def _kill(process: asyncio.SubprocessTransport) -> None:
 	if process.get_returncode() is None:
-		process.kill()
+		with contextlib.suppress(ProcessLookupError):
+			process.kill()
+
+
+def _end(process: asyncio.SubprocessTransport) -> None:
+	_kill(process)
 	process.close()
 
 
@@ -240,8 +255,9 @@ else:
 class _Input(asyncio.Protocol):
 	"""What the process sends."""
 
-	def __init__(self, received: Callable[[list[Any], list[bytes]], None]) -> None:
+	def __init__(self, received: Callable[[list[Any], list[bytes]], None], lost: Callable[[], None]) -> None:
 		self._received = received
+		self._lost = lost
 		self._decoder = frames.Decoder()
 		self._transport: asyncio.BaseTransport | None = None
 
@@ -256,6 +272,9 @@ class _Input(asyncio.Protocol):
 			logger.exception("the Node process sent something else than frames and is ended")
 			if self._transport is not None:
 				self._transport.close()
+
+	def connection_lost(self, exc: Exception | None) -> None:
+		self._lost()
 
 
 class _Output(asyncio.SubprocessProtocol):

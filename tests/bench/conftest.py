@@ -1,131 +1,126 @@
-"""A real bench, named by FRAPPE_BENCH_ROOT: one site with the app, one without, and its redis_queue running."""
+"""Fixtures of the bench ring.
+
+`bench` is the real one that FRAPPE_BENCH_ROOT names, with everything running; what ran before is used and left alone.
+`node_clients` are socket.io-client, of two versions and over each way to connect.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
+from playwright.sync_api import Browser, BrowserContext
 
-PATIENCE = 60.0
+from tests.wire import nodejs
+from tests.wire.browser import NoChromium, chromium
+from tests.wire.clients import BOTH, POLLING, WEBSOCKET
 
-PREAMBLE = """
-import json, os, sys, time
-import frappe
-frappe.init(sys.argv[1])
-frappe.connect()
-from frappe_realtime.takeover import take_over
-take_over()
-def answer(value): print("ANSWER " + json.dumps(value))
-"""
+from .installation import AnyClient, Bench, NotSuitable, Person
 
+WAYS = [(version, transports) for version in nodejs.VERSIONS for transports in (POLLING, WEBSOCKET, BOTH)]
+"""Both versions of socket.io-client, over polling, over WebSocket, and upgrading from one to the other."""
 
-@dataclass
-class Bench:
-	"""The bench and its two sites."""
-
-	root: Path
-	site: str
-	other: str
-	redis: redis.Redis
-
-	@property
-	def python(self) -> str:
-		return str(self.root / "env" / "bin" / "python")
-
-	def run(self, *command: str, stdin: str | None = None, **environment: str) -> str:
-		"""Run a command in `sites`, where bench runs them; its output. It must succeed."""
-		done = subprocess.run(
-			command,
-			cwd=self.root / "sites",
-			input=stdin,
-			env={**os.environ, **environment},
-			capture_output=True,
-			text=True,
-			check=False,
-			timeout=PATIENCE * 3,
-		)
-		assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-		return done.stdout
-
-	def command(self, *arguments: str, site: str | None = None, stdin: str | None = None, **env: str) -> str:
-		"""`bench --site … <arguments>`."""
-		options = ["--site", site] if site else []
-		return self.run(
-			self.python, "-m", "frappe.utils.bench_helper", "frappe", *options, *arguments, stdin=stdin, **env
-		)
-
-	def python_on(self, site: str, code: str) -> Any:
-		"""Run code on a site as a background process would; what it gives to `answer()`."""
-		output = self.run(self.python, "-c", PREAMBLE + textwrap.dedent(code), site)
-		answers = [line[7:] for line in output.splitlines() if line.startswith("ANSWER ")]
-		return json.loads(answers[-1]) if answers else None
+ConnectNode = Callable[..., nodejs.NodeClient]
+OpenWindow = Callable[..., BrowserContext]
 
 
 @pytest.fixture(scope="session")
-def bench() -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+	"""The bench, with all its processes running."""
 	root = os.environ.get("FRAPPE_BENCH_ROOT")
 	if not root:
-		pytest.skip("FRAPPE_BENCH_ROOT is not set")
-	sites = sorted(path.parent.name for path in Path(root, "sites").glob("*/site_config.json"))
-	config = json.loads(Path(root, "sites", "common_site_config.json").read_text())
-	bench = Bench(Path(root), "", "", redis.Redis.from_url(config["redis_queue"], decode_responses=True))
+		pytest.skip("FRAPPE_BENCH_ROOT names no bench")
 	try:
-		bench.redis.ping()
-	except redis.ConnectionError:
-		pytest.skip(f"redis_queue of {root} does not run ({config['redis_queue']})")
-	for site in sites:
-		installed = bench.run(
-			bench.python,
-			"-c",
-			"import frappe, sys; frappe.init(sys.argv[1]); frappe.connect();"
-			"print('frappe_realtime' in frappe.get_installed_apps())",
-			site,
-		)
-		if installed.split()[-1] == "True":
-			bench.site = bench.site or site
-		else:
-			bench.other = bench.other or site
-	if not bench.site or not bench.other:
-		pytest.skip(f"{root} needs a site with frappe_realtime and one without; it has {', '.join(sites)}")
-	yield bench
-	bench.redis.close()
-
-
-class Channel:
-	"""What is published meanwhile."""
-
-	def __init__(self, client: redis.Redis) -> None:
-		self.subscriber = client.pubsub()
-		self.subscriber.subscribe("events", "frappe_realtime:access", "test:end")
-		for _ in range(3):
-			assert self.subscriber.get_message(timeout=PATIENCE)["type"] == "subscribe"
-		self.client = client
-
-	def read(self) -> list[dict[str, Any]]:
-		"""All that was published until now; access messages have a `kind`, events an `event`."""
-		self.client.publish("test:end", "")
-		messages = []
-		while True:
-			message = self.subscriber.get_message(timeout=PATIENCE)
-			assert message is not None
-			if message["channel"] == "test:end":
-				return messages
-			messages.append(json.loads(message["data"]))
-
-	def events(self, *names: str) -> list[dict[str, Any]]:
-		return [message for message in self.read() if message.get("event") in names]
+		one = Bench(Path(root).resolve(), tmp_path_factory.mktemp("bench"))
+	except NotSuitable as reason:
+		pytest.skip(str(reason))
+	try:
+		one.start()
+		yield one
+	except NotSuitable as reason:
+		pytest.skip(str(reason))
+	finally:
+		one.close()
 
 
 @pytest.fixture
-def channel(bench: Bench) -> Iterator[Channel]:
-	channel = Channel(bench.redis)
-	yield channel
-	channel.subscriber.close()
+def own_processes(bench: Bench) -> Bench:
+	"""The bench, whose processes a test may stop, since the tests have started all of them."""
+	if not bench.owns_processes:
+		pytest.skip("processes of the bench ran before the tests: stop them, and the tests start their own")
+	return bench
+
+
+@pytest.fixture
+def clients() -> Iterator[list[AnyClient]]:
+	"""The clients of a test; they are closed in the end."""
+	made: list[AnyClient] = []
+	yield made
+	for one in made:
+		one.close()
+
+
+@pytest.fixture
+def connect_node(bench: Bench, clients: list[AnyClient]) -> ConnectNode:
+	"""Connect a Node client: `connect_node(person or site, version=…, transports=…, credential=…, url=…)`.
+
+	`wait=False` does not wait for the connection; more arguments become headers.
+	"""
+	if reason := nodejs.missing():
+		pytest.skip(reason)
+
+	def connect(
+		person: Person | str,
+		version: str = nodejs.NEW,
+		transports: tuple[str, ...] = WEBSOCKET,
+		credential: str = "",
+		url: str = "",
+		site: str = "",
+		options: dict[str, Any] | None = None,
+		wait: bool = True,
+		**headers: str | None,
+	) -> nodejs.NodeClient:
+		site = site or (person if isinstance(person, str) else person.site)
+		client = nodejs.NodeClient(
+			version,
+			f"{url or f'http://{site}:{bench.port}'}/{site}",
+			bench.headers(person, credential, **headers),
+			transports,
+			options or {},
+		)
+		clients.append(client)
+		return client.connect() if wait else client
+
+	return connect
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+	"""One headless Chromium for the whole run, to which every host is this machine."""
+	try:
+		with chromium("--host-resolver-rules=MAP * 127.0.0.1") as one:
+			yield one
+	except NoChromium as reason:
+		pytest.skip(str(reason))
+
+
+@pytest.fixture
+def open_window(bench: Bench, browser: Browser) -> Iterator[OpenWindow]:
+	"""One person's browser, logged in: `open_window(person)`; `host` where it is not the site's name."""
+	windows: list[BrowserContext] = []
+
+	def open_window(person: Person | None, host: str = "") -> BrowserContext:
+		window = browser.new_context(ignore_https_errors=True, viewport={"width": 1300, "height": 850})
+		windows.append(window)
+		window.set_default_timeout(60_000)
+		if person:
+			sid, domain = bench.log_in(person), host or person.site
+			window.add_cookies([{"name": "sid", "value": sid, "domain": domain, "path": "/"}])
+		return window
+
+	yield open_window
+	for window in windows:
+		window.close()

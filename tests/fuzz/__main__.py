@@ -17,7 +17,7 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 
 from realtime.engine import Connection, Engine, EngineSettings
-from realtime.sockets import Ack, ConnectRefused, Socket, SocketServer
+from realtime.sockets import Ack, Admission, ConnectRefused, Socket, SocketServer
 
 from ..unit.engine.fakes import Wire, request, websocket_request
 
@@ -40,12 +40,13 @@ class Application:
 
 	server: SocketServer
 
-	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> None:
+	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		dict(connection.request.headers)
 		if namespace != "/a":
 			raise ConnectRefused("Invalid namespace")
+		return Admission(None, "a-pid-of-twenty-letters" if auth.get("token") else None)
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
 		self.server.welcome(socket)
 		socket.join("room")
 

@@ -41,8 +41,8 @@ def executable(playwright: Playwright) -> str:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-	"""A headless Chromium.
+def chromium(*options: str) -> Iterator[Browser]:
+	"""A headless Chromium, with further options of its command line; the last of equal ones counts.
 
 	Raises:
 		NoChromium: there is none, or it does not start.
@@ -50,7 +50,7 @@ def chromium() -> Iterator[Browser]:
 	with sync_playwright() as playwright:
 		path = executable(playwright)
 		try:
-			browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
+			browser = playwright.chromium.launch(executable_path=path, args=[*OPTIONS, *options])
 		except PlaywrightError as error:
 			raise NoChromium(f"{path} does not start: {error.message.splitlines()[0]}") from error
 		yield browser

@@ -238,6 +238,37 @@ def test_v15_with_our_app(make_app_bench: MakeAppBench, connect: Connect) -> Non
 	assert connect(bench, bench.user()).call("alpha", 15)["value"] == 15
 
 
+def test_v15_without_our_app_tells_its_apps_on_demand(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(start=False, version=15, common={"realtime_cache_seconds": 0.01})
+	write_handlers(bench, "alpha", ALPHA)
+	install(bench, "alpha", site=STOCK_SITE)
+	bench.start()
+	early = connect(bench, site=STOCK_SITE)
+	user = bench.user(STOCK_SITE)
+	assert connect(bench, user, STOCK_SITE).call("alpha", 15)["value"] == 15
+	assert connect(bench, bench.user(STOCK_SITE), STOCK_SITE).call("may", "Note", "1") is True
+	assert connect(bench, site=STOCK_SITE).call("for_guests") == "Guest"
+	assert bench.web.counts["frappe.utils.change_log.get_versions"] == 1
+	# Connected before anybody could say which apps there are.
+	early.emit("for_guests")
+	early.fence()
+
+
+@pytest.mark.parametrize("version", [15, 16, 17])
+def test_other_permissions_than_read_on_a_stock_site(
+	make_bench: MakeBench, connect: Connect, version: int
+) -> None:
+	bench = make_bench(start=False, version=version)
+	write_handlers(bench, "alpha", ALPHA)
+	install(bench, "alpha", site=STOCK_SITE)
+	bench.start()
+	user = bench.user(STOCK_SITE)
+	bench.site(STOCK_SITE).forbid(user.name, "Note", "1", "write")
+	client = connect(bench, user, STOCK_SITE)
+	answers = [client.call("may", "Note", "1", ptype) for ptype in ("read", "write", "delete")]
+	assert answers == [True, False, True]
+
+
 ORDER = """
 from frappe_realtime import realtime
 

@@ -64,6 +64,8 @@ class Listener:
 	def on_message(self, connection: Connection, message: str | bytes) -> None:
 		self.messages.append(message)
 
+	def on_ping(self, connection: Connection) -> None: ...
+
 	def on_close(self, connection: Connection, reason: str) -> None:
 		self.closed.append(reason)
 

@@ -1,0 +1,116 @@
+"""Runs in the bench's own Python, in its folder `sites`: what tests need of a site and no endpoint gives.
+
+python inside.py SITE COMMAND [JSON]       prints one line of JSON, the last of the output
+"""
+
+import json
+import sys
+
+import frappe
+from frappe.utils import add_to_date, now_datetime
+
+PEOPLE = {
+	"manager": ("System User", ["System Manager"]),
+	"reader": ("System User", []),
+	"visitor": ("Website User", []),
+}
+CLIENT = "frappe_realtime bench tests"
+
+
+def address(person):
+	"""Return the name of a test's user, which no site has by chance."""
+	return f"realtime-{person}@bench-test.invalid"
+
+
+def make_people(password):
+	"""Make the users; return for each its name, API key and secret, and a bearer token of the manager."""
+	from frappe.utils.password import update_password
+
+	remove_people()
+	people = {}
+	for person, (user_type, roles) in PEOPLE.items():
+		user = frappe.get_doc({"doctype": "User", "email": address(person), "first_name": person.title()})
+		user.update({"user_type": user_type, "send_welcome_email": 0, "enabled": 1, "language": "en"})
+		if user_type == "System User" and frappe.db.exists("Role", "Desk User"):
+			roles = [*roles, "Desk User"]
+		for role in roles:
+			user.append("roles", {"role": role})
+		user.api_key, user.api_secret = frappe.generate_hash(length=15), frappe.generate_hash(length=15)
+		user.flags.no_welcome_mail = user.flags.ignore_password_policy = True
+		secret = user.api_secret
+		user.insert(ignore_permissions=True)
+		update_password(user.name, password)
+		people[person] = {"name": user.name, "token": f"{user.api_key}:{secret}"}
+	people["manager"]["bearer"] = make_bearer(people["manager"]["name"])
+	return people
+
+
+def make_bearer(user):
+	"""Make an OAuth token of a user."""
+	client = frappe.get_doc(
+		{
+			"doctype": "OAuth Client",
+			"app_name": CLIENT,
+			"scopes": "all",
+			"redirect_uris": "http://localhost",
+			"default_redirect_uri": "http://localhost",
+		}
+	).insert(ignore_permissions=True)
+	token = frappe.generate_hash(length=30)
+	frappe.get_doc(
+		{
+			"doctype": "OAuth Bearer Token",
+			"client": client.name,
+			"user": user,
+			"scopes": "all",
+			"access_token": token,
+			"refresh_token": frappe.generate_hash(length=30),
+			"expires_in": 3600,
+			"expiration_time": add_to_date(now_datetime(), hours=1),
+			"status": "Active",
+		}
+	).insert(ignore_permissions=True)
+	return token
+
+
+def remove_people():
+	"""Remove the users and all that they have made."""
+	names = [address(person) for person in PEOPLE]
+	for doctype, field in (("OAuth Bearer Token", "user"), ("Note", "owner"), ("ToDo", "owner")):
+		for name in frappe.get_all(doctype, filters={field: ["in", names]}, pluck="name"):
+			frappe.delete_doc(doctype, name, force=True, ignore_permissions=True)
+	for name in frappe.get_all("OAuth Client", filters={"app_name": CLIENT}, pluck="name"):
+		frappe.delete_doc("OAuth Client", name, force=True, ignore_permissions=True)
+	for name in names:
+		frappe.db.delete("Sessions", {"user": name})
+		if frappe.db.exists("User", name):
+			frappe.delete_doc("User", name, force=True, ignore_permissions=True)
+		if frappe.db.exists("Contact", {"email_id": name}):
+			contact = frappe.db.get_value("Contact", {"email_id": name})
+			frappe.delete_doc("Contact", contact, force=True, ignore_permissions=True)
+
+
+def enqueue(user, method, arguments):
+	"""Let a worker call a method as a user."""
+	frappe.set_user(user)
+	frappe.enqueue(method, queue="short", **arguments)
+
+
+def about():
+	"""Return what is installed here, and Frappe's version."""
+	return {"version": frappe.__version__, "apps": frappe.get_installed_apps()}
+
+
+def run(site, command, arguments="{}"):
+	"""Run one of the functions above, and commit."""
+	frappe.init(site)
+	frappe.connect()
+	frappe.set_user("Administrator")
+	frappe.flags.mute_emails = True
+	answer = globals()[command](**json.loads(arguments))
+	frappe.db.commit()
+	print("\n" + json.dumps(answer))
+	frappe.destroy()
+
+
+run(*sys.argv[1:])
