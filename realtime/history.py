@@ -118,6 +118,13 @@ class Feed:
 		"""What a client is told that has everything."""
 		return _offset(self.place)
 
+	def offset_before(self, end: Place) -> str:
+		"""What a client is told that has everything before `end`."""
+		for event in reversed(self.recent):
+			if event.place < end:
+				return _offset(event.place)
+		return _offset(self.start)
+
 	def missed(self, place: Place, rooms: Collection[str]) -> list[Event]:
 		"""The events of `rooms` after `place`, which must not lie before `start`."""
 		found = []
