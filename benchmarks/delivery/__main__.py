@@ -172,7 +172,7 @@ async def settle(clients: Clients, published: int, ended: int) -> Result:
 	return Result(
 		100 * columns[0] / (published * len(report)),
 		100 * min(client[0] for client in report) / published,
-		columns[1],
+		columns[1] + columns[8],
 		columns[2],
 		columns[4],
 		columns[5],

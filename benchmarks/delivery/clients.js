@@ -1,21 +1,22 @@
 // Stock socket.io-clients that count what reaches them.
 //
-// node clients.js URL SITE COUNT TRANSPORTS
+// node clients.js URL SITE COUNT TRANSPORTS [NUMBER OF THE FIRST]
 //
 // Each line on standard input is answered by one on standard output:
 //   connected   how many are
-//   report      per client: [delivered, duplicates, out of order, last, told, silent, recovered, reconnects]
+//   report      per client: [delivered, duplicates, out of order, last, told, silent, recovered, reconnects, of other sites]
 // The messages of the event `tick` are whole numbers from 1 on. A number that is missing is *told* when the client
 // has reconnected without `recovered` meanwhile, so that a page can ask for what it has missed; else it is *silent*.
 
 const readline = require("node:readline");
 const { io } = require("socket.io-client-4");
 
-const [, , url, site, count, transports] = process.argv;
+const [, , url, site, count, transports, first = 0] = process.argv;
 
-const clients = Array.from({ length: Number(count) }, (_, number) => {
+const clients = Array.from({ length: Number(count) }, (_, index) => {
+	const number = Number(first) + index;
 	const client = {
-		seen: new Set(), last: 0, duplicates: 0, disordered: 0, gaps: [], anew: false, recovered: 0, reconnects: 0, connects: 0,
+		seen: new Set(), last: 0, duplicates: 0, disordered: 0, gaps: [], anew: false, recovered: 0, reconnects: 0, connects: 0, strays: 0,
 	};
 	const socket = io(`${url}/${site}`, {
 		transports: transports.split(","),
@@ -33,6 +34,9 @@ const clients = Array.from({ length: Number(count) }, (_, number) => {
 			if (socket.recovered) client.recovered++;
 			else client.anew = true;
 		}
+	});
+	socket.on("site", (name) => {
+		if (name !== site) client.strays++;
 	});
 	socket.on("tick", (number) => {
 		if (client.seen.has(number)) {
@@ -65,7 +69,7 @@ function report(published) {
 				else silent++;
 			}
 		}
-		return [client.seen.size, client.duplicates, client.disordered, client.last, told, silent, client.recovered, client.reconnects];
+		return [client.seen.size, client.duplicates, client.disordered, client.last, told, silent, client.recovered, client.reconnects, client.strays];
 	});
 }
 

