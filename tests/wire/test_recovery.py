@@ -336,3 +336,20 @@ def test_a_quiet_client_keeps_up(make_bench: MakeBench) -> None:
 	raw, _, offset = first(bench, bench.user())
 	Publisher(bench.valkey.url).publish("elsewhere", 1, "user:somebody@example.com")
 	until(lambda: event(raw) > ["frappe_realtime:offset", offset], "a later offset")
+
+
+def test_how_long_a_session_is_kept(bench: Bench) -> None:
+	"""Longer than the time there is for coming back while the client is there, for that time once it has gone."""
+	raw, known, _ = first(bench, bench.user())
+	key = f"frappe_realtime:{APP_SITE}:session:{known['pid']}"
+	until(lambda: bench.valkey.client.ttl(key) > 120, "the session of a live client")
+	raw.close()
+	until(lambda: 0 < bench.valkey.client.ttl(key) <= 120, "the session of a client that has gone")
+
+
+def test_no_session_is_kept_after_a_disconnect(bench: Bench) -> None:
+	raw, known, _ = first(bench, bench.user())
+	key = f"frappe_realtime:{APP_SITE}:session:{known['pid']}"
+	until(lambda: bench.valkey.client.exists(key), "the session")
+	raw.send(f"41/{APP_SITE},")
+	until(lambda: not bench.valkey.client.exists(key), "the end of the session")
