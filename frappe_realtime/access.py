@@ -69,7 +69,7 @@ def _send_last(messages: list[dict[str, str]]) -> None:
 
 
 def _send(messages: list[dict[str, str]]) -> None:
-	outbox().send([Message(CHANNEL, json.dumps(message)) for message in messages])
+	outbox().send([Message(CHANNEL, json.dumps(message), ages=False) for message in messages])
 
 
 @_never_fails

@@ -220,15 +220,11 @@ def _message(event: str, message: Any, room: str | None) -> Message:
 	site = frappe.local.site
 	message = with_page(event, message)
 	payload = _as_json({"event": event, "message": message, "room": room, "namespace": site})
-	if room is None:
+	count = _number("realtime_history_count", 10000)
+	seconds = _number("realtime_history_seconds", 600)
+	if room is None or not count or not seconds:
 		return Message(EVENTS_CHANNEL, payload)
-	return Message(
-		EVENTS_CHANNEL,
-		payload,
-		stream=f"frappe_realtime:{site}:events",
-		history_count=_number("realtime_history_count", 10000),
-		history_seconds=_number("realtime_history_seconds", 600),
-	)
+	return Message(EVENTS_CHANNEL, payload, f"frappe_realtime:{site}:events", count, seconds)
 
 
 def _as_json(value: Mapping[str, Any]) -> str:
@@ -240,11 +236,12 @@ def _as_json(value: Mapping[str, Any]) -> str:
 
 
 def _number(key: str, default: int) -> int:
-	"""A positive number from the site's configuration; anything else there counts as not set."""
+	"""A whole number from the site's configuration; what is none, or negative, counts as not set."""
 	try:
-		return max(0, int(frappe.conf.get(key) or 0)) or default
+		number = int(frappe.conf.get(key, default))
 	except (TypeError, ValueError):
 		return default
+	return number if number >= 0 else default
 
 
 def ends_job(error: Exception) -> bool:

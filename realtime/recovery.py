@@ -158,8 +158,8 @@ class Recovery:
 			self.counters.refused += 1
 			return None
 		await self._lists.learn([*older, *feed.missed(reached, rooms)], session)
-		if self._history.feed(session.site) is not feed:
-			raise StoreAway("the history was taken up anew")
+		if self._history.feed(session.site) is not feed or reached < feed.start:
+			raise StoreAway("the history was taken up anew, or has moved on")
 		if (
 			sum(event.size for event in older) + sum(e.size for e in feed.missed(reached, rooms))
 			> self._max_bytes
@@ -203,8 +203,10 @@ class Recovery:
 		Puts it into its rooms. To be called in the same turn of the loop as the admission was answered.
 		"""
 		feed = self._history.feed(socket.session.site)
+		# What waits for a list's readers comes later, to this socket too.
+		end = self._lists.held_from(socket.session.site)
 		if feed is not None:
-			socket.namespace.offset = feed.offset
+			socket.namespace.offset = feed.offset if end is None else feed.offset_before(end)
 		if socket.offsets:
 			self._sessions.changed(socket)
 		if not isinstance(admission, Recovered) or admission.feed is None:
@@ -212,6 +214,7 @@ class Recovery:
 		for room in admission.rooms:
 			socket.join(room)
 		missed = [*admission.older, *admission.feed.missed(admission.reached, admission.rooms)]
+		missed = [event for event in missed if end is None or event.place < end]
 		self.counters.replayed += len(missed)
 		return [
 			encode_missed(socket.namespace.name, self._lists.as_seen(event, socket.session))

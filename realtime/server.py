@@ -97,7 +97,7 @@ class RealtimeServer:
 			config, self.history, self.sessions, self.permissions, self.lists, self.tasks
 		)
 		self.app_handlers = AppHandlers(config.bench)
-		self.authenticator.site_apps = SiteApps(self.web, self.app_handlers, config.sites)
+		self.authenticator.ask_apps_of(SiteApps(self.web, self.app_handlers, config.sites))
 		self.site_requests = SiteRequests(self.web, self.store.secret)
 		self.python = PythonHandlers(
 			self.app_handlers,

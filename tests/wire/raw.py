@@ -88,7 +88,9 @@ class RawSocket:
 
 	def close(self) -> None:
 		"""Close without ceremony."""
-		self._connection.socket.close()
+		with contextlib.suppress(OSError):
+			# Wakes the thread that reads; it would otherwise be waited for.
+			self._connection.socket.shutdown(socket.SHUT_RDWR)
 		self._stack.close()
 
 
