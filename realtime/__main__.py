@@ -1,4 +1,4 @@
-"""The command line: frappe-realtime serve | publish | demo."""
+"""The command line: frappe-realtime serve | publish | demo | doctor."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
 	demo.add_argument("--port", type=int, help="port of the page (the first free one from 8090 on)")
 	demo.add_argument("--no-browser", action="store_true", help="do not open the page")
 	demo.set_defaults(run=_demo)
+
+	doctor = commands.add_parser("doctor", help="say why realtime is not working")
+	_add_bench(doctor)
+	doctor.add_argument("--site", help="look at this site only")
+	doctor.set_defaults(run=_doctor)
 	return parser
 
 
@@ -99,6 +104,12 @@ def _demo(options: argparse.Namespace) -> None:
 	from .demo.run import run
 
 	run(options.host, options.port, open_browser=not options.no_browser)
+
+
+def _doctor(options: argparse.Namespace) -> None:
+	from .doctor import doctor
+
+	doctor(_config(options), options.site)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,13 @@ class Sites:
 		"""All sites of the bench, in alphabetical order."""
 		return sorted(path.parent.name for path in self._folder.glob("*/site_config.json"))
 
+	def address(self, site: str) -> str | None:
+		"""The URL that the site's configuration gives it (`host_name`), without a path; None without one."""
+		name = self._config(site).get("host_name")
+		if not isinstance(name, str) or not name:
+			return None
+		return (name if "://" in name else f"http://{name}").rstrip("/")
+
 	def admit(self, namespace: str, headers: Mapping[str, str], behind_proxy: bool) -> str:
 		"""The site that `namespace` and the headers of the request agree on.
 
