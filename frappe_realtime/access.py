@@ -12,6 +12,7 @@ who is behind each socket of that user is asked again, then every room it is in 
 every room of the DocType and of its documents is asked again |
 | `doc` | `doctype`, `name` | the document was deleted | its rooms are emptied |
 | `renamed` | `doctype`, `old`, `new` | the document was renamed | the rooms of the old name are emptied |
+| `task` | `task_id`, `user` | the user has started a background task (tasks.py) | they may follow it |
 | `site` | | a role changed, or all caches were cleared | every socket of the site is asked again |
 
 `sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers.
@@ -68,7 +69,7 @@ def _send_last(messages: list[dict[str, str]]) -> None:
 
 
 def _send(messages: list[dict[str, str]]) -> None:
-	outbox().send([Message(CHANNEL, json.dumps(message)) for message in messages])
+	outbox().send([Message(CHANNEL, json.dumps(message), ages=False) for message in messages])
 
 
 @_never_fails

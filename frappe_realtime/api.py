@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any, NamedTuple, NoReturn
 
@@ -88,20 +89,33 @@ def readers(doctype: Any = None, name: Any = "", users: Any = None) -> list[str]
 		_malformed("users: names of users are expected")
 	enabled = set(frappe.get_all("User", filters={"name": ["in", users], "enabled": 1}, pluck="name"))
 	foreign = _foreign_permission()
-	return [user for user in users if user in enabled and _may(foreign, doctype, name, "read", user)]
+	document = None
+	if name and not foreign.document and (document := _load(doctype, name)) is None:
+		return []
+	return [
+		user for user in users if user in enabled and _may(foreign, doctype, name, "read", user, document)
+	]
 
 
-def _may(foreign: _Foreign, doctype: str, name: str, ptype: str, user: str | None = None) -> bool:
+def _may(
+	foreign: _Foreign, doctype: str, name: str, ptype: str, user: str | None = None, document: Any = None
+) -> bool:
+	"""Whether `user`, or the session's, may. `document` is the one meant, where it is loaded already."""
 	said = len(frappe.local.message_log)
+	override = foreign.document if name else foreign.doctype
 	try:
-		if not _exists(doctype, name):
+		meta = frappe.get_meta(doctype)
+		if name and meta.issingle and name != doctype:
 			return False
-		if override := foreign.document if name else foreign.doctype:
-			if user is None:
-				return _ask_foreign(override, doctype, name, ptype)
-			with _acting_as(user):
-				return _ask_foreign(override, doctype, name, ptype)
-		return bool(frappe.has_permission(doctype, ptype, doc=name or None, user=user))
+		# Others are refused when the document is loaded; Administrator may everything, also what is not there.
+		if (override or (user or frappe.session.user) == "Administrator") and not _exists(meta, name):
+			return False
+		if not override:
+			return bool(frappe.has_permission(doctype, ptype, doc=document or name or None, user=user))
+		if user is None:
+			return _ask_foreign(override, doctype, name, ptype)
+		with _acting_as(user):
+			return _ask_foreign(override, doctype, name, ptype)
 	except (frappe.DoesNotExistError, frappe.PermissionError):
 		return False
 	except (ImportError, frappe.ValidationError):
@@ -114,16 +128,23 @@ def _may(foreign: _Foreign, doctype: str, name: str, ptype: str, user: str | Non
 		frappe.flags.pop("error_message", None)
 
 
-def _exists(doctype: str, name: str) -> bool:
-	"""Administrator may read everything, says Frappe, also what is not there."""
-	meta = frappe.get_meta(doctype)
-	if not name:
+def _exists(meta: Any, name: str) -> bool:
+	if not name or meta.issingle:
 		return True
-	if meta.issingle:
-		return name == doctype
 	if meta.get("is_virtual"):
-		return bool(frappe.get_doc(doctype, name))
-	return bool(frappe.db.exists(doctype, {"name": name}))
+		return bool(frappe.get_doc(meta.name, name))
+	return bool(frappe.db.exists(meta.name, {"name": name}))
+
+
+def _load(doctype: str, name: str) -> Any:
+	"""The document, once for all users; None where it does not exist."""
+	said = len(frappe.local.message_log)
+	try:
+		return frappe.get_doc(doctype, name)
+	except (frappe.DoesNotExistError, ImportError):
+		return None
+	finally:
+		del frappe.local.message_log[said:]
 
 
 def _foreign(method: str) -> Callable[..., Any] | None:
@@ -156,23 +177,18 @@ def _ask_foreign(override: Callable[..., Any], doctype: str, name: str, ptype: s
 	return bool(answer)
 
 
-class _acting_as:
+@contextmanager
+def _acting_as(user: str) -> Iterator[None]:
 	"""Another user for the length of one question; what `frappe.set_user` forgets of the request is given back."""
-
-	def __init__(self, user: str) -> None:
-		self.user = user
-
-	def __enter__(self) -> None:
-		session = frappe.local.session
-		self.session = (session.user, session.sid, session.data)
-		self.form_dict = frappe.local.form_dict
-		frappe.set_user(self.user)
-
-	def __exit__(self, *exc: object) -> None:
-		frappe.set_user(self.session[0])
-		session = frappe.local.session
-		session.user, session.sid, session.data = self.session
-		frappe.local.form_dict = self.form_dict
+	session, form_dict = frappe.local.session, frappe.local.form_dict
+	before = session.user, session.sid, session.data
+	frappe.set_user(user)
+	try:
+		yield
+	finally:
+		frappe.set_user(before[0])
+		session.user, session.sid, session.data = before
+		frappe.local.form_dict = form_dict
 
 
 def _question(entry: Any) -> tuple[str, str, str]:

@@ -17,7 +17,7 @@ after_uninstall = "frappe_realtime.install.after_uninstall"
 
 # Publishing: ours in the place of Frappe's, in every process that meets a site with this app.
 before_request = ["frappe_realtime.takeover.take_over"]
-before_job = ["frappe_realtime.takeover.take_over"]
+before_job = ["frappe_realtime.takeover.take_over", "frappe_realtime.tasks.before_job"]
 after_job = ["frappe_realtime.takeover.flush_after_job"]
 
 # All of them lie under /api/method/frappe.realtime., which Frappe exempts from a user's IP restriction.

@@ -17,6 +17,9 @@ What Redis is given, in one step of one script for each batch:
   was lost is sent again, and what the first attempt had written is left out. So a message with a stream is
   appended once, although it may be sent twice.
 
+The first event of a site after some had to be dropped is left out of the history, and says so as below: whoever comes
+back then is told that something is missing.
+
 Where Redis does not let us (no right to run scripts or to touch these keys, a key of another type, memory full),
 the messages are published without history, and say so to whoever reads them: `"offset":null` and
 `"unrecorded":"<what Redis answered>"` are added to the payload; `/health` shows it. The script is tried again once a minute.
@@ -97,6 +100,8 @@ class Message:
 	stream: str | None = None
 	history_count: int = 0
 	history_seconds: float = 0
+	ages: bool = True
+	"""Whether it is worth nothing any more after `pending_seconds`; what comes after one that is not waits with it."""
 	number: int = field(default=0, init=False)
 	born: float = field(default=0.0, init=False)
 
@@ -146,6 +151,7 @@ class Outbox:
 		self._quick_after = 0.0
 		self._plain_until = 0.0
 		self._refusal = ""
+		self._lost: dict[str, int] = {}
 		self._reported: dict[str, float] = {}
 		self.dropped = 0
 		"""Messages that a bound made us drop, since the process began."""
@@ -160,8 +166,10 @@ class Outbox:
 
 		Raises nothing of its own, whatever becomes of Redis.
 		"""
-		if not messages:
-			return
+		for first in range(0, len(messages), BATCH):
+			self._send_batch(messages[first : first + BATCH])
+
+	def _send_batch(self, messages: Sequence[Message]) -> None:
 		with self._lock:
 			for message in messages:
 				self._last += 1
@@ -171,7 +179,7 @@ class Outbox:
 				self._bytes += len(message.payload)
 			mine = self._last
 			self._drop_excess()
-			if self._quick and len(self._pending) <= len(messages) <= BATCH and self._write_quickly():
+			if self._quick and len(self._pending) <= len(messages) and self._write_quickly():
 				return
 			if (started := self._start()) and not self._failing:
 				self._work.notify()
@@ -325,28 +333,34 @@ class Outbox:
 	def _record(self, client: redis.Redis, batch: Collection[Message]) -> None:
 		keys = [f"frappe_realtime:writer:{self._writer}"]
 		arguments: list[str | int] = []
+		told = set()
 		for message in batch:
-			if message.stream:
-				keys += [message.stream, message.stream.removesuffix("events") + "last"]
+			stream, payload = message.stream, message.payload
+			if stream and stream in self._lost and stream not in told:
+				told.add(stream)
+				payload = _unrecorded(payload, f"{self._lost[stream]} events before it were dropped")
+				stream = None
+			if stream:
+				keys += [stream, stream.removesuffix("events") + "last"]
 			arguments += [
 				message.number,
 				message.channel,
-				message.payload,
-				max(1, message.history_count) if message.stream else 0,
-				max(1, int(message.history_seconds * 1000)),
+				payload,
+				message.history_count if stream else 0,
+				int(message.history_seconds * 1000),
 			]
 		try:
 			client.evalsha(_SCRIPT_SHA, len(keys), *keys, *arguments)
 		except NoScriptError:
 			client.eval(SCRIPT, len(keys), *keys, *arguments)
+		for stream in told:
+			self._lost.pop(stream, None)
 
 	def _publish(self, client: redis.Redis, batch: Sequence[Message]) -> None:
-		unrecorded = f'{{"offset":null,"unrecorded":{json.dumps(self._refusal)},'
 		pipeline = client.pipeline(transaction=False)
 		for message in batch:
-			pipeline.publish(
-				message.channel, unrecorded + message.payload[1:] if message.stream else message.payload
-			)
+			payload = _unrecorded(message.payload, self._refusal) if message.stream else message.payload
+			pipeline.publish(message.channel, payload)
 		pipeline.execute()
 
 	def _drop_excess(self) -> None:
@@ -355,10 +369,13 @@ class Outbox:
 		while self._pending and (
 			len(self._pending) > self._pending_count
 			or self._bytes > PENDING_BYTES
-			or self._pending[0].born < oldest
+			or (self._pending[0].ages and self._pending[0].born < oldest)
 		):
-			self._bytes -= len(self._pending.popleft().payload)
+			message = self._pending.popleft()
+			self._bytes -= len(message.payload)
 			self.dropped += 1
+			if message.stream:
+				self._lost[message.stream] = self._lost.get(message.stream, 0) + 1
 		if self.dropped > before:
 			self._progress.notify_all()
 
@@ -375,6 +392,10 @@ class Outbox:
 		self._reported[matter] = now
 		with suppress(Exception):
 			self._report_line(line)
+
+
+def _unrecorded(payload: str, why: str) -> str:
+	return f'{{"offset":null,"unrecorded":{json.dumps(why)},{payload[1:]}'
 
 
 _outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()

@@ -16,9 +16,10 @@ from frappe_realtime.rooms import doc_room, open_doc_room, user_room
 
 from . import packets
 from .auth import Authenticator, Session
+from .namespace import Namespace, Socket
 from .permissions import Permissions
 from .recheck import KINDS, Recheck, subject
-from .sockets import Namespace, Socket, SocketServer
+from .sockets import SocketServer
 from .web import Credential
 
 logger = logging.getLogger("realtime.access")
@@ -27,6 +28,8 @@ CHANNEL = "frappe_realtime:access"
 
 GATHER = 0.05
 """Seconds in which messages are gathered: a saved role says the same of many users, and often twice."""
+
+NAMES = ("site", "kind", "sid_hash", "user", "doctype", "name", "old")
 
 Message = dict[str, Any]
 
@@ -56,8 +59,8 @@ class Access:
 		try:
 			message = packets.loads(payload)
 			kind = message["kind"]
-			if not all(isinstance(value, str) for value in message.values()):
-				raise ValueError("all values are texts")
+			if not all(isinstance(message[key], str) for key in NAMES if key in message):
+				raise ValueError("a name that is no text")
 			if kind in self.others:
 				self.others[kind](message)
 			else:

@@ -11,10 +11,11 @@ from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
 from .auth import Authenticator, Session, credential_of
 from .engine import Connection
 from .limits import Limits
+from .namespace import Admission, Socket
 from .recheck import Recheck
 from .recovery import Recovery
 from .site import Sites
-from .sockets import Ack, Admission, Socket, SocketServer
+from .sockets import Ack, SocketServer
 from .web import Credential
 
 logger = logging.getLogger("realtime.application")
@@ -77,7 +78,8 @@ class FrappeApplication:
 		if session is None:
 			return self._authenticated(connection, site, credential, auth)
 		self._check_limits(connection, session)
-		return self._recovery.admit(connection, session, auth)
+		admission = self._recovery.admit(connection, session, auth)
+		return admission if isinstance(admission, Admission) else self._counted(connection, admission)
 
 	async def _authenticated(
 		self, connection: Connection, site: str, credential: Credential, auth: dict[str, Any]
@@ -85,7 +87,13 @@ class FrappeApplication:
 		session = await self._authenticator.session(site, credential)
 		self._check_limits(connection, session)
 		admission = self._recovery.admit(connection, session, auth)
-		return admission if isinstance(admission, Admission) else await admission
+		return admission if isinstance(admission, Admission) else await self._counted(connection, admission)
+
+	async def _counted(self, connection: Connection, awaited: Awaitable[Admission]) -> Admission:
+		"""The admission; others may have come first while it was waited for."""
+		admission = await awaited
+		self._check_limits(connection, admission.session)
+		return admission
 
 	def _check_limits(self, connection: Connection, session: Session) -> None:
 		self._limits.check_socket(session, self.server.namespaces.get("/" + session.site), connection)
@@ -102,6 +110,9 @@ class FrappeApplication:
 			socket.join(SITE_ROOM)
 		self._limits.on_connect(socket)
 		self._recheck.on_connect(socket)
+		if self._authenticator.known(session.site, session.credential) is not session:
+			# A change of access came while the client was waited for.
+			self._recheck.sessions([session])
 		for responder in self._responders:
 			responder.on_connect(socket, auth)
 

@@ -84,8 +84,18 @@ class Authenticator:
 		self.answers: Answers[tuple[str, Credential], Session] = Answers(
 			config["realtime_cache_seconds"], config["realtime_cache_size"]
 		)
-		self.site_apps: SiteApps | None = None
-		"""Asked where the site does not tell its apps with the user."""
+		self._site_apps: SiteApps | None = None
+
+	def ask_apps_of(self, site_apps: SiteApps) -> None:
+		"""Ask `site_apps` where a site does not tell its apps with the user."""
+		self._site_apps = site_apps
+		site_apps.on_learned = self._forget_without_apps
+
+	def _forget_without_apps(self, site: str) -> None:
+		"""The next Guest gets a session that knows the apps."""
+		self.answers.forget(
+			lambda key, session: key[0] == site and session is not None and session.installed_apps is None
+		)
 
 	def known(self, site: str, credential: Credential) -> Session | None:
 		"""The session, when the web process has told it a moment ago."""
@@ -121,8 +131,8 @@ class Authenticator:
 			)
 		apps = info.get("installed_apps")
 		tells_apps = apps is not None
-		if not tells_apps and self.site_apps is not None:
-			apps = await self.site_apps.ask(site, credential, info["user"])
+		if not tells_apps and self._site_apps is not None:
+			apps = await self._site_apps.ask(site, credential, info["user"])
 		return Session(
 			site=site,
 			credential=credential,

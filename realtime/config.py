@@ -72,6 +72,15 @@ def _flag(value: Any) -> bool:
 	raise ValueError("it must be 0 or 1")
 
 
+def _choice(*choices: str) -> Callable[[Any], str]:
+	def read(value: Any) -> str:
+		if value not in choices:
+			raise ValueError(f"it must be one of {', '.join(map(repr, choices))}")
+		return str(value)
+
+	return read
+
+
 def _list(value: Any) -> tuple[str, ...]:
 	if isinstance(value, str):
 		return tuple(item.strip() for item in value.split(",") if item.strip())
@@ -158,6 +167,12 @@ KEYS: tuple[Key, ...] = (
 		_list,
 		"kinds of rooms that Guests may ask for: doc, doctype, open_doc",
 		"FRAPPE_REALTIME_GUEST_ROOMS",
+	),
+	Key(
+		"realtime_task_subscribers",
+		"System User",
+		_choice("System User", "owner"),
+		"who may follow a background job beside the user who started it: every System User, or nobody (owner)",
 	),
 	Key("realtime_sockets_per_user", 500, _integer(1, 10_000_000), "sockets of one user of a site"),
 	Key(

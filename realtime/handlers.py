@@ -12,8 +12,10 @@ from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_ro
 from .auth import Session
 from .fanout import Fanout
 from .limits import Limits
+from .namespace import Socket
 from .permissions import Permissions
-from .sockets import Ack, Socket
+from .sockets import Ack
+from .tasks import Tasks
 from .web import WebAway
 
 logger = logging.getLogger("realtime.handlers")
@@ -32,11 +34,13 @@ class CoreHandlers:
 		permissions: Permissions,
 		fanout: Fanout,
 		limits: Limits,
+		tasks: Tasks,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
 		self._permissions = permissions
 		self._fanout = fanout
 		self._limits = limits
+		self._tasks = tasks
 		self._open_in_editor = open_in_editor
 		self._entering: dict[tuple[Socket, str], asyncio.Future[bool]] = {}
 		self.events: dict[str, Handler] = {
@@ -66,6 +70,7 @@ class CoreHandlers:
 
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		"""Tell those who have a document open that this socket, which has left its rooms, does not any more."""
+		self._tasks.on_disconnect(socket)
 		for room in rooms:
 			self.on_room_withdrawn(socket, room)
 
@@ -111,13 +116,12 @@ class CoreHandlers:
 			self._tell_viewers(socket, doctype, name)
 
 	def task_subscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
-		# Frappe lets anybody follow any task. A Guest has none, so whatever he asks for is somebody else's.
-		if _is_name(task_id) and socket.session.user != "Guest":
-			socket.join(task_room(task_id))
+		if _is_name(task_id) and self._limits.may_enter(socket, task_room(task_id)):
+			self._tasks.enter(socket, task_id)
 
 	def task_unsubscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
 		if _is_name(task_id):
-			socket.leave(task_room(task_id))
+			self._tasks.leave(socket, task_id)
 
 	def open_in_editor(self, socket: Socket, data: Any, *_: Any) -> None:
 		"""Pass the place of a build error on to `bench watch`; only where `developer_mode` is set."""

@@ -118,6 +118,13 @@ class Feed:
 		"""What a client is told that has everything."""
 		return _offset(self.place)
 
+	def offset_before(self, end: Place) -> str:
+		"""What a client is told that has everything before `end`."""
+		for event in reversed(self.recent):
+			if event.place < end:
+				return _offset(event.place)
+		return _offset(self.start)
+
 	def missed(self, place: Place, rooms: Collection[str]) -> list[Event]:
 		"""The events of `rooms` after `place`, which must not lie before `start`."""
 		found = []
@@ -368,7 +375,9 @@ class History:
 					events.append(event)
 				else:
 					reached = parse_offset(entries[-1].id) or reached
-			self._prepend(feed, place, events)
+			if place < feed.start:
+				self._prepend(feed, place, events)
+			# Another may have read it while this one waited.
 			if place >= feed.start:
 				return place, []
 			return reached, [event for event in events if event.room is None or event.room in rooms]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextvars import Context, copy_context
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("realtime.handlers")
 
 @dataclass(slots=True)
 class App:
-	"""An app with Python handlers. `context` is what its code runs in, copied for each run."""
+	"""An app with Python handlers. Each run of its code has a copy of `context`, which itself nothing runs in."""
 
 	name: str
 	context: Context
@@ -54,6 +54,8 @@ class Call(NamedTuple):
 
 FAILURES = (Exception, SystemExit, asyncio.CancelledError)
 """What a handler may raise without consequences for others; a cancelled future that it awaits is its own affair."""
+
+_NONE: dict[str, Any] = {}
 
 SET_UP = "(set-up)"
 """Stands for an event in the queue where an async set-up function is to run."""
@@ -87,6 +89,12 @@ class Lane:
 
 	def push(self, call: Call) -> bool:
 		"""Put an event in the queue, and begin with it when nothing else is under way; False when the queue is full."""
+		if self.runner is None and not self.middleware and call.event not in self.listeners:
+			handlers = self.app.handlers.get(call.event, ())
+			if len(handlers) == 1 and handlers[0].is_async:
+				self.runner = runner = object()
+				self.host.start_lane(self, runner, self._work(runner, handlers[0], call))
+				return True
 		if len(self.queue) >= self.host.queue_limit:
 			return False
 		self.queue.append(call)
@@ -111,9 +119,21 @@ class Lane:
 		if self.queue:
 			self.begin()
 
-	async def _work(self, runner: object) -> None:
+	async def _work(self, runner: object, handler: Handler | None = None, call: Call | None = None) -> None:
+		"""Answer what is in the queue; before it, in the ordinary case, one call with its one async handler."""
 		queue = self.queue
 		loop_time = self.host.time
+		if handler is not None and call is not None:
+			self.event = call.event
+			self.started = loop_time()
+			try:
+				options = self._options(handler, call)
+				if options is not None:
+					answer = await handler.function(self.socket, *options[0], **options[1])
+					if answer is not None and call.ack is not None:
+						call.ack(*answer) if type(answer) is tuple else call.ack(answer)
+			except FAILURES as error:
+				self.host.failed(self, call.event, error)
 		while queue and self.runner is runner:
 			call = queue.popleft()
 			self.event = call.event
@@ -127,13 +147,13 @@ class Lane:
 		self.host.ended(runner)
 
 	async def _answer(self, call: Call) -> None:
-		event, arguments, ack = call
+		event = call.event
 		if event == SET_UP:
 			assert self.app.set_up is not None
 			await self.app.set_up(self.socket)
 			return
 		for middleware in self.middleware:
-			allowed = middleware(event, arguments)
+			allowed = middleware(event, call.arguments)
 			if asyncio.iscoroutine(allowed):
 				allowed = await allowed
 			if allowed is False:
@@ -142,39 +162,46 @@ class Lane:
 		handlers = self.app.handlers.get(event, ())
 		for handler in [*handlers, *own] if own else handlers:
 			try:
-				await self._run(handler, arguments, ack)
+				await self._run(handler, call)
 			except FAILURES as error:
 				self.host.failed(self, event, error)
 
-	async def _run(self, handler: Handler, arguments: list[Any], ack: Ack | None) -> None:
-		if not handler.allow_guest and self.socket.user == "Guest":
+	async def _run(self, handler: Handler, call: Call) -> None:
+		options = self._options(handler, call)
+		if options is None:
 			return
 		if handler.once:
 			self._forget(handler)
-		fitting = handler.signature.fit(arguments)
-		if fitting is None:
+		arguments, named = options
+		if not handler.is_async:
+			first = (SyncSocket(self.host, self.socket),) if handler.takes_socket else ()
+			answer = await self.host.in_thread(self, handler, (*first, *arguments), named)
+		elif handler.takes_socket:
+			answer = await handler.function(self.socket, *arguments, **named)
+		else:
+			answer = await handler.function(*arguments, **named)
+		if answer is not None and call.ack is not None:
+			call.ack(*answer) if type(answer) is tuple else call.ack(answer)
+
+	def _options(self, handler: Handler, call: Call) -> tuple[list[Any], dict[str, Any]] | None:
+		"""What to call `handler` with; None when it is not to run for this user, or has too few arguments."""
+		if not handler.allow_guest and self.socket.user == "Guest":
+			return None
+		signature = handler.signature
+		arguments = signature.fit(call.arguments)
+		if arguments is None:
 			logger.warning(
 				"%s: %s did not run: %r came with %d arguments, it needs %d (user %s of %s)",
 				self.app.name,
 				handler.name,
 				handler.event,
-				len(arguments),
-				handler.signature.least,
+				len(call.arguments),
+				signature.least,
 				self.socket.user,
 				self.socket.site,
 			)
-			return
-		options = {"ack": self._ack_for(handler, ack)} if handler.signature.ack else {}
-		if handler.is_async:
-			if handler.takes_socket:
-				answer = await handler.function(self.socket, *fitting, **options)
-			else:
-				answer = await handler.function(*fitting, **options)
-		else:
-			first = (SyncSocket(self.host, self.socket),) if handler.takes_socket else ()
-			answer = await self.host.in_thread(self, handler, (*first, *fitting), options)
-		if answer is not None and ack is not None:
-			ack(*answer) if type(answer) is tuple else ack(answer)
+			return None
+		return arguments, {"ack": self._ack_for(handler, call.ack)} if signature.ack else _NONE
 
 	def _forget(self, handler: Handler) -> None:
 		kept = [one for one in self.listeners.pop(handler.event, ()) if one is not handler]
@@ -199,7 +226,7 @@ class Lane:
 				self.begin()
 			return
 		try:
-			self.app.context.run(copy_context).run(function, SyncSocket(self.host, self.socket))
+			self.host.context_of(self.app).run(function, SyncSocket(self.host, self.socket))
 		except FAILURES as error:
 			self.host.failed(self, SET_UP, error)
 

@@ -14,9 +14,10 @@ from typing import Any
 from .auth import Session
 from .config import Config
 from .engine import Connection, Refused, Request
+from .namespace import Namespace, Socket
 from .proxies import Proxies
 from .recheck import GUEST
-from .sockets import Client, ConnectRefused, Guard, Namespace, Socket
+from .sockets import Client, ConnectRefused, Guard
 
 logger = logging.getLogger("realtime.limits")
 
@@ -152,7 +153,9 @@ class Limits(Guard):
 	def may_enter(self, socket: Socket, room: str) -> bool:
 		"""Whether a client may ask for one more room; it is told when not."""
 		guest = socket.session.user == GUEST
-		if guest and not room.startswith(tuple(f"{kind}:" for kind in self._config["realtime_guest_rooms"])):
+		kind = room.partition(":")[0]
+		# Whose a task is, tasks.py says.
+		if guest and kind not in ("task_progress", *self._config["realtime_guest_rooms"]):
 			self.meet("realtime_guest_rooms")
 			return False
 		key = "realtime_guest_rooms_per_socket" if guest else "realtime_rooms_per_socket"

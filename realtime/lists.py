@@ -3,7 +3,8 @@
 Stands between the bus and the fan-out. Frappe tells everybody in a list's room which document has changed, also those
 from whom a user permission or a missing share hides it. Here the name goes to those who may read the document. Who that
 is, the web process says, in one request for all where our app is on the site, else user by user. What comes later for
-the same room waits meanwhile; other rooms do not. Who is not known to be a reader in time gets no name.
+the same room waits meanwhile, and what has a later place in the order of the site: a client that was told that place
+could not ask for this event any more. Who is not known to be a reader in time gets no name.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from typing import Any
 
 from .auth import Session
 from .fanout import Event, Fanout
+from .namespace import Namespace, Socket
 from .permissions import Permissions
 from .recheck import subject
-from .sockets import Namespace, Socket, SocketServer
+from .sockets import SocketServer
 from .web import WebAway
 
 logger = logging.getLogger("realtime.lists")
 
 EVENT = "list_update"
 
-WAIT = 2.0
+WAIT = 1.0
 """Seconds that an event waits for the web process to say who its readers are."""
 
 MOST_ASKED = 1000
@@ -46,7 +48,7 @@ class Held:
 
 
 class ListUpdates:
-	"""Takes events, and gives them to `fanout` in the order of their rooms."""
+	"""Takes events, and gives them to `fanout` in the order of their sites."""
 
 	def __init__(self, sockets: SocketServer, fanout: Fanout, permissions: Permissions) -> None:
 		self.nameless = 0
@@ -56,8 +58,7 @@ class ListUpdates:
 		self._sockets = sockets
 		self._fanout = fanout
 		self._permissions = permissions
-		self._held: dict[tuple[str, str], deque[Held]] = {}
-		self._overtaken: set[str] = set()
+		self._held: dict[str, deque[Held]] = {}
 		self._slots = asyncio.Semaphore(ONE_BY_ONE)
 		self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,30 +68,30 @@ class ListUpdates:
 		return sum(map(len, self._held.values()))
 
 	def deliver(self, events: Sequence[Event]) -> None:
-		"""Deliver `events`; those of a list's room perhaps a moment later."""
+		"""Deliver `events`; those of a site with a list that has changed perhaps a moment later."""
 		if not self._held and not any(event.event == EVENT for event in events):
 			self._fanout.deliver(events)
 			return
 		passing: list[Event] = []
 		for event in events:
-			if event.event != EVENT and (event.site, event.room) not in self._held:
+			if event.event != EVENT and not self._waits(event):
 				passing.append(event)
 				continue
-			self._pass(passing)
-			passing = []
+			if passing:
+				self._fanout.deliver(passing)
+				passing = []
 			self._take(event)
-		self._pass(passing)
+		if passing:
+			self._fanout.deliver(passing)
 
-	def _pass(self, events: list[Event]) -> None:
-		for event in events:
-			self._overtakes(event)
-		if events:
-			self._fanout.deliver(events)
+	def _waits(self, event: Event) -> bool:
+		"""Whether `event` must not go before what is held already."""
+		held = self._held.get(event.site or "")
+		return held is not None and (bool(event.offset) or any(one.event.room == event.room for one in held))
 
-	def _overtakes(self, event: Event, key: tuple[str, str] | None = None) -> None:
-		"""Note that `event` is sent before what other rooms of its site still hold."""
-		if event.offset and event.site and any(each[0] == event.site and each != key for each in self._held):
-			self._overtaken.add(event.site)
+	def held_from(self, site: str) -> tuple[int, int] | None:
+		"""The place of the first event of `site` that waits here; None when none does."""
+		return next((held.event.place for held in self._held.get(site, ()) if held.event.offset), None)
 
 	async def learn(self, events: Iterable[Event], session: Session) -> None:
 		"""Find out which documents that `events` name the user of `session` may read, for `as_seen`."""
@@ -117,21 +118,18 @@ class ListUpdates:
 
 	def _take(self, event: Event) -> None:
 		namespace = self._sockets.namespaces.get(f"/{event.site}")
-		if namespace is None or event.site is None or event.room is None:
+		if event.site is None:
 			self._fanout.deliver([event])
 			return
-		key = (event.site, event.room)
-		held = self._held.get(key)
-		asking = self._ask(namespace, event)
-		if held is None and asking is None:
-			self._overtakes(event)
-			self._send(namespace, event)
+		asking = None if namespace is None else self._ask(namespace, event)
+		if asking is None and not self._waits(event):
+			self._send(event)
 			return
+		held = self._held.get(event.site)
 		if held is None:
-			held = self._held[key] = deque()
+			held = self._held[event.site] = deque()
+			self._start(self._work_off(event.site, held))
 		held.append(Held(event, asking, asyncio.get_running_loop().time() + WAIT))
-		if len(held) == 1:
-			self._start(self._work_off(key, held))
 
 	def _ask(self, namespace: Namespace, event: Event) -> asyncio.Task[None] | None:
 		"""Have it asked who may read the document that `event` names; None when that is known, or needs no asking."""
@@ -167,7 +165,7 @@ class ListUpdates:
 			if not isinstance(answer, bool):
 				await answer
 
-	async def _work_off(self, key: tuple[str, str], held: deque[Held]) -> None:
+	async def _work_off(self, site: str, held: deque[Held]) -> None:
 		while held:
 			first = held[0]
 			if first.asking is not None:
@@ -175,19 +173,13 @@ class ListUpdates:
 				await asyncio.wait([first.asking], timeout=max(0, left))
 				first.asking.cancel()
 			held.popleft()
-			namespace = self._sockets.namespaces.get(f"/{key[0]}")
-			if namespace is not None:
-				# Its place in the order is behind that of what was sent since: clients must not go back to it.
-				late = key[0] in self._overtaken
-				self._send(namespace, replace(first.event, offset=None) if late else first.event)
-				self._overtakes(first.event, key)
-		del self._held[key]
-		if not any(site == key[0] for site, _ in self._held):
-			self._overtaken.discard(key[0])
+			self._send(first.event)
+		del self._held[site]
 
-	def _send(self, namespace: Namespace, event: Event) -> None:
+	def _send(self, event: Event) -> None:
+		namespace = self._sockets.namespaces.get(f"/{event.site}")
 		document = _document(event)
-		if document is None:
+		if document is None or namespace is None:
 			self._fanout.deliver([event])
 			return
 		site = str(event.site)

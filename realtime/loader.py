@@ -147,8 +147,13 @@ def _load(app: str, path: Path) -> Loaded:
 
 
 def _package(app: str, path: Path) -> str:
-	"""Import the package that `path` lies in and return its name."""
-	if path.parents[1].name == app and (path.parents[1] / "__init__.py").is_file():
+	"""The name of the package for the module at `path`: the app's own, imported, when the file refers to it.
+
+	Else one that has only the folder: an app's `__init__` often loads Frappe and half of the app, and a file that asks
+	for nothing of it should not pay for that.
+	"""
+	in_package = path.parents[1].name == app and (path.parents[1] / "__init__.py").is_file()
+	if in_package and _refers_to(path, app):
 		folder = str(path.parents[2])
 		# An app that is not installed in this environment, as in a container that has only the folders.
 		if importlib.util.find_spec(app) is None and folder not in sys.path:
@@ -156,13 +161,25 @@ def _package(app: str, path: Path) -> str:
 		name = f"{app}.realtime"
 		importlib.import_module(name)
 		return name
-	# Beside `handlers.js` there is no package; one of our own lets the file import its neighbours.
 	name = f"frappe_realtime_handlers_of_{app}"
-	if name not in sys.modules:
-		spec = ModuleSpec(name, None, is_package=True)
-		spec.submodule_search_locations = [str(path.parent)]
-		sys.modules[name] = importlib.util.module_from_spec(spec)
+	spec = ModuleSpec(name, None, is_package=True)
+	spec.submodule_search_locations = [str(path.parent)]
+	sys.modules[name] = importlib.util.module_from_spec(spec)
 	return name
+
+
+def _refers_to(path: Path, app: str) -> bool:
+	"""Whether the file imports something of the app beyond its own folder."""
+	for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+		if isinstance(node, ast.Import):
+			names = [alias.name for alias in node.names]
+		elif isinstance(node, ast.ImportFrom):
+			names = [app if node.level > 1 else "" if node.level else node.module or ""]
+		else:
+			continue
+		if any(name.partition(".")[0] == app for name in names):
+			return True
+	return False
 
 
 def _set_up_function(module: ModuleType) -> Callable[..., Any]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from .metrics import render
+
 if TYPE_CHECKING:
 	from .server import RealtimeServer
 
@@ -15,6 +17,7 @@ def application(server: RealtimeServer) -> web.Application:
 	"""The aiohttp application of `server`."""
 	app = web.Application(middlewares=[_one_request])
 	app.router.add_get("/health", lambda request: health(server))
+	app.router.add_get("/metrics", lambda request: metrics(server, request))
 	return app
 
 
@@ -28,6 +31,15 @@ async def _one_request(request: web.Request, handler: web._Middleware) -> web.St
 		raise
 	response.force_close()
 	return response
+
+
+async def metrics(server: RealtimeServer, request: web.Request) -> web.Response:
+	"""The numbers for Prometheus; 403 for one who is not in a network of ours."""
+	if not server.proxies.trusts(request.remote or ""):
+		raise web.HTTPForbidden(text="name the address or network in realtime_trusted_proxies\n")
+	return web.Response(
+		text=render(server), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+	)
 
 
 async def health(server: RealtimeServer) -> web.Response:

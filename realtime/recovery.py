@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
+from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, task_room, user_room
 
 from .agents import can_recover
 from .auth import Session
@@ -25,11 +25,13 @@ from .engine import Connection, Encoded
 from .fanout import Event, encode_missed
 from .history import Feed, Gap, History, Place, parse_offset
 from .lists import ListUpdates
+from .namespace import Admission, Socket
 from .permissions import Permissions
 from .recheck import subject
 from .sessions import Sessions
-from .sockets import Admission, ConnectPostponed, Socket
+from .sockets import ConnectPostponed
 from .store import StoreAway, StoreRefused
+from .tasks import Tasks
 from .web import WebAway
 
 logger = logging.getLogger("realtime.recovery")
@@ -75,6 +77,7 @@ class Recovery:
 		sessions: Sessions,
 		permissions: Permissions,
 		lists: ListUpdates,
+		tasks: Tasks,
 	) -> None:
 		self._agents: Sequence[str] = config["realtime_recovery_agents"]
 		self._max_bytes: int = config["realtime_max_unsent"]
@@ -82,6 +85,7 @@ class Recovery:
 		self._sessions = sessions
 		self._permissions = permissions
 		self._lists = lists
+		self._tasks = tasks
 		self.counters = Counters()
 
 	# -- coming
@@ -155,8 +159,8 @@ class Recovery:
 			self.counters.refused += 1
 			return None
 		await self._lists.learn([*older, *feed.missed(reached, rooms)], session)
-		if self._history.feed(session.site) is not feed:
-			raise StoreAway("the history was taken up anew")
+		if self._history.feed(session.site) is not feed or reached < feed.start:
+			raise StoreAway("the history was taken up anew, or has moved on")
 		if (
 			sum(event.size for event in older) + sum(e.size for e in feed.missed(reached, rooms))
 			> self._max_bytes
@@ -178,7 +182,10 @@ class Recovery:
 			question = subject(room)
 			if question is None:
 				# A handler has let this user in. The rooms from the start are decided anew.
-				if room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith("user:"):
+				if room.startswith(task_room("")):
+					if self._tasks.may(session, room):
+						allowed.add(room)
+				elif room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith("user:"):
 					allowed.add(room)
 				continue
 			answer = self._permissions.may(session, *question)
@@ -197,8 +204,10 @@ class Recovery:
 		Puts it into its rooms. To be called in the same turn of the loop as the admission was answered.
 		"""
 		feed = self._history.feed(socket.session.site)
+		# What waits for a list's readers comes later, to this socket too.
+		end = self._lists.held_from(socket.session.site)
 		if feed is not None:
-			socket.namespace.offset = feed.offset
+			socket.namespace.offset = feed.offset if end is None else feed.offset_before(end)
 		if socket.offsets:
 			self._sessions.changed(socket)
 		if not isinstance(admission, Recovered) or admission.feed is None:
@@ -206,6 +215,7 @@ class Recovery:
 		for room in admission.rooms:
 			socket.join(room)
 		missed = [*admission.older, *admission.feed.missed(admission.reached, admission.rooms)]
+		missed = [event for event in missed if end is None or event.place < end]
 		self.counters.replayed += len(missed)
 		return [
 			encode_missed(socket.namespace.name, self._lists.as_seen(event, socket.session))

@@ -1,32 +1,32 @@
-"""The apps' handlers in Python: which of them answer an event of a socket, and all that they can ask of the server."""
+"""The apps' handlers in Python: which of them answer an event of a socket, and what becomes of those that fail."""
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import inspect
 import logging
+import os
 import sys
-import threading
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from frappe_realtime.registry import Handler, Signature, current_app, is_async
+from frappe_realtime.registry import Handler, current_app
 from frappe_realtime.request import Response
-from frappe_realtime.socket import DONE, Socket
+from frappe_realtime.socket import Socket
 
 from .apps import AppHandlers
 from .auth import Session
+from .drive import Driver
 from .fanout import Fanout
+from .host import SocketHost, View
 from .lanes import App, Call, Lane
 from .loader import load
-from .sockets import Ack, Namespace, SocketServer
-from .sockets import Socket as RawSocket
+from .namespace import Socket as RawSocket
+from .sockets import Ack, SocketServer
 from .threads import Threads, frappe_context
 from .watchdog import Watchdog
 
@@ -58,20 +58,8 @@ class Counters:
 	slow: int = 0
 
 
-class View:
-	"""What is kept of a socket for handlers."""
-
-	__slots__ = ("credit", "lanes", "refilled", "socket")
-
-	def __init__(self, socket: Socket, credit: float, now: float) -> None:
-		self.socket = socket
-		self.lanes: dict[str, Lane] = {}
-		self.credit = credit
-		self.refilled = now
-
-
-class PythonHandlers:
-	"""A responder for all apps with Python handlers, and the `Host` of the sockets they are given."""
+class PythonHandlers(SocketHost):
+	"""A responder for all apps with Python handlers."""
 
 	def __init__(
 		self,
@@ -84,27 +72,20 @@ class PythonHandlers:
 		limits: Limits | None = None,
 		developer_mode: bool = False,
 	) -> None:
+		self.limits = limits or Limits()
+		super().__init__(server, fanout, may, request, 5.0 * self.limits.rate)
 		self.counters = Counters()
 		self.errors: dict[str, dict[str, str]] = {}
 		"""What went wrong with the files that are not loaded, by app."""
-		self.limits = limits or Limits()
 		self.queue_limit = self.limits.queue
-		self.time: Callable[[], float] = lambda: 0.0
 		self.threads = Threads(self.limits.threads)
 		self.developer_mode = developer_mode
 		self._files = files
 		self._sites = str(sites)
-		self._server = server
-		self._fanout = fanout
-		self._may = may
-		self._request = request
-		self._apps: dict[str, App] = {}
 		self._scoped: dict[tuple[str, ...] | None, tuple[App, ...]] = {}
 		self._running: dict[object, tuple[Lane, asyncio.Task[None] | None]] = {}
-		self._asking: set[concurrent.futures.Future[Any]] = set()
 		self._stopping = False
-		self._loop: asyncio.AbstractEventLoop
-		self._loop_thread = 0
+		self._driver: Driver
 		self._watchdog: Watchdog | None = None
 		self._seen: dict[str, Any] = {}
 		self._watching: asyncio.Task[None] | None = None
@@ -113,13 +94,15 @@ class PythonHandlers:
 
 	def start(self) -> None:
 		"""Import the handlers of all apps of the bench. A file that fails is reported, and the others go on."""
-		self._loop = asyncio.get_running_loop()
-		self._loop_thread = threading.get_ident()
-		self.time = self._loop.time
+		self.begin()
+		self._driver = Driver()
 		for app in self._files.apps():
 			path = self._files.python(app)
 			if path is not None:
 				self._load(app, path)
+		if "frappe" in sys.modules:
+			# Much of Frappe takes for granted that it runs in the folder of the sites.
+			os.chdir(self._sites)
 		if self.developer_mode:
 			self._watching = self._loop.create_task(self._reload_changed())
 
@@ -130,11 +113,11 @@ class PythonHandlers:
 			self._watchdog.stop()
 		if self._watching is not None:
 			self._watching.cancel()
+		self._driver.stop()
 		for _, task in list(self._running.values()):
 			if task is not None:
 				task.cancel()
-		for future in list(self._asking):
-			future.cancel()
+		self.end()
 
 	def health(self) -> dict[str, Any]:
 		"""What `/health` says about handlers in Python."""
@@ -158,7 +141,7 @@ class PythonHandlers:
 		known = self._apps.get(app) or App(app, Context())
 		known.context.run(current_app.set, app)
 		try:
-			loaded = load(app, path, known.context)
+			loaded = load(app, path, known.context.copy())
 		except (Exception, SystemExit) as error:
 			place = f"{path}: {type(error).__name__}: {error}"
 			logger.error("the handlers of %s are not loaded: %s", app, place, exc_info=error)
@@ -171,7 +154,6 @@ class PythonHandlers:
 			self._tell_developers(app)
 			return
 		self.errors.pop(app, None)
-		known.context.run(_set_sites_path, self._sites)
 		known.bind(loaded.handlers, loaded.set_up)
 		self._apps[app] = known
 		self._scoped.clear()
@@ -232,28 +214,21 @@ class PythonHandlers:
 			self._scoped[installed] = apps
 		return apps
 
-	def _view(self, raw: RawSocket, auth: Mapping[str, Any] | None = None) -> View:
-		view: View | None = raw.view
-		if view is None:
-			view = raw.view = View(Socket(self, raw, auth or {}), 5.0 * self.limits.rate, self.time())
-		return view
-
-	def _lane(self, raw: RawSocket, app: App) -> Lane:
-		view = self._view(raw)
-		lane = view.lanes.get(app.name)
-		if lane is None:
-			lane = view.lanes[app.name] = Lane(self, app, view.socket)
-		return lane
+	def _make_lane(self, app: App, socket: Socket) -> Lane:
+		return Lane(self, app, socket)
 
 	def _within_rate(self, socket: RawSocket, event: str) -> bool:
-		view = self._view(socket)
+		view: View = socket.view or self._view(socket)
 		rate = self.limits.rate
 		now = self.time()
-		view.credit = min(view.credit + (now - view.refilled) * rate, 5.0 * rate) - 1
+		credit = view.credit + (now - view.refilled) * rate
+		if credit > 5.0 * rate:
+			credit = 5.0 * rate
 		view.refilled = now
-		if view.credit >= 0:
+		if credit >= 1:
+			view.credit = credit - 1
 			return True
-		view.credit = max(view.credit, -1.0)
+		view.credit = credit
 		self._dropped(socket, event, f"more than {rate} events a second (realtime_handler_rate)")
 		return False
 
@@ -267,15 +242,22 @@ class PythonHandlers:
 
 	# -- running
 
+	def context_of(self, app: App) -> Context:
+		"""A context for one run of the app's code.
+
+		What Frappe keeps in `frappe.local` it changes in place: a context in which that exists is never copied, or one
+		user's would be another's.
+		"""
+		context = app.context.copy()
+		if "frappe" in sys.modules:
+			context.run(_set_sites_path, self._sites)
+		return context
+
 	def start_lane(self, lane: Lane, runner: object, work: Coroutine[Any, Any, None]) -> None:
-		"""Run `work` in a task in the app's context; on Python 3.12 and later its first step at once."""
+		"""Run `work` in the app's context, its first step at once."""
 		self._running[runner] = (lane, None)
-		context = lane.app.context
-		if sys.version_info >= (3, 12):
-			task = asyncio.Task(work, loop=self._loop, eager_start=True, context=context.copy())
-		else:
-			task = context.run(self._loop.create_task, work)
-		if not task.done():
+		task = self._driver.start(work, self.context_of(lane.app))
+		if task is not None:
 			self._running[runner] = (lane, task)
 
 	def tasks(self) -> list[asyncio.Task[None]]:
@@ -288,7 +270,7 @@ class PythonHandlers:
 
 	async def in_thread(self, lane: Lane, handler: Handler, arguments: Iterable[Any], options: Any) -> Any:
 		"""Run a plain handler in a thread, and in a Frappe context when it wants one."""
-		context = lane.app.context.copy()
+		context = self.context_of(lane.app)
 		session: Session = lane.socket._raw.session
 		if handler.frappe_context:
 
@@ -302,32 +284,6 @@ class PythonHandlers:
 				return handler.function(*arguments, **options)
 
 		return await self.threads.run(lambda: context.run(job))
-
-	def in_loop(self, action: Callable[[], Any]) -> Any:
-		"""Do `action` on the event loop; from a thread, wait for it and for what it gives to await."""
-		if threading.get_ident() == self._loop_thread:
-			return action()
-		future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-		self._asking.add(future)
-		try:
-			self._loop.call_soon_threadsafe(self._do, action, future)
-			return future.result()
-		finally:
-			self._asking.discard(future)
-
-	def _do(self, action: Callable[[], Any], future: concurrent.futures.Future[Any]) -> None:
-		try:
-			result = action()
-		except BaseException as error:
-			future.set_exception(error)
-			return
-		if result is DONE:
-			future.set_result(None)
-		elif inspect.isawaitable(result):
-			task = asyncio.ensure_future(result)
-			task.add_done_callback(lambda task: _hand_over(task, future))
-		else:
-			future.set_result(result)
 
 	def failed(self, lane: Lane, event: str, error: BaseException) -> None:
 		"""A handler raised: that is the end of this event for it, and of nothing else."""
@@ -359,69 +315,6 @@ class PythonHandlers:
 					lane.socket.site,
 				)
 				lane.overtake()
-
-	# -- what sockets ask for
-
-	def emit(
-		self,
-		namespace: Namespace,
-		rooms: Iterable[str] | None,
-		event: str,
-		arguments: tuple[Any, ...],
-		but: RawSocket | None,
-	) -> None:
-		self._fanout.emit(namespace, rooms, event, arguments, but)
-
-	def disconnect(self, raw: RawSocket, close: bool) -> None:
-		self._server.disconnect(raw, close)
-
-	def listen(self, socket: Socket, event: str, listener: Callable[..., Any], once: bool) -> None:
-		app = self._apps.get(current_app.get(""))
-		if app is None:
-			raise RuntimeError("socket.on is for the handlers of an app, while the server runs them")
-		self._lane(socket._raw, app).listeners.setdefault(event, []).append(
-			Handler(
-				event=event,
-				function=listener,
-				app=app.name,
-				signature=Signature.of(listener),
-				is_async=is_async(listener),
-				takes_socket=False,
-				once=once,
-			)
-		)
-
-	def forget(self, socket: Socket, event: str | None, listener: Callable[..., Any] | None) -> None:
-		lane = self._own_lane(socket)
-		if lane is None:
-			return
-		if event is None:
-			lane.listeners.clear()
-			return
-		kept = [
-			one for one in lane.listeners.pop(event, ()) if listener is not None and one.function != listener
-		]
-		if kept:
-			lane.listeners[event] = kept
-
-	def use(self, socket: Socket, middleware: Callable[..., Any]) -> None:
-		app = self._apps.get(current_app.get(""))
-		if app is None:
-			raise RuntimeError("socket.use is for the handlers of an app, while the server runs them")
-		self._lane(socket._raw, app).middleware.append(middleware)
-
-	def _own_lane(self, socket: Socket) -> Lane | None:
-		view: View | None = socket._raw.view
-		return None if view is None else view.lanes.get(current_app.get(""))
-
-	def may(self, session: Session, doctype: str, name: str, ptype: str) -> bool | Awaitable[bool]:
-		return self._may(session, doctype, name, ptype)
-
-	async def request(self, session: Session, *arguments: Any) -> Response:
-		return await self._request(session, *arguments)
-
-	def socket(self, raw: RawSocket) -> Socket:
-		return self._view(raw).socket
 
 	# -- development
 
@@ -455,17 +348,6 @@ class PythonHandlers:
 			for raw in self._sockets_with(app):
 				if raw.session.user_type == "System User":
 					raw.emit(ERROR_EVENT, self.errors[app])
-
-
-def _hand_over(task: asyncio.Future[Any], future: concurrent.futures.Future[Any]) -> None:
-	if future.done():
-		return
-	if task.cancelled():
-		future.set_exception(ConnectionError("the server is stopping, or the client has gone"))
-	elif (error := task.exception()) is not None:
-		future.set_exception(error)
-	else:
-		future.set_result(task.result())
 
 
 def _describe(frame: FrameType) -> str:

@@ -25,6 +25,7 @@ from .history import History
 from .javascript import JavaScriptHandlers
 from .limits import Limits
 from .lists import ListUpdates
+from .namespace import Socket
 from .permissions import Permissions
 from .proxies import Proxies
 from .recheck import Recheck
@@ -35,8 +36,9 @@ from .sessions import Sessions
 from .site import Sites
 from .site_apps import SiteApps
 from .site_requests import SiteRequests
-from .sockets import Socket, SocketServer
+from .sockets import SocketServer
 from .store import Store
+from .tasks import Tasks
 from .web import Web
 
 logger = logging.getLogger("realtime.server")
@@ -74,11 +76,13 @@ class RealtimeServer:
 			guard=self.limits,
 		)
 		self.fanout = Fanout(self.sockets)
+		self.tasks = Tasks(config, self.store)
 		self.lists = ListUpdates(self.sockets, self.fanout, self.permissions)
 		self.core = CoreHandlers(
 			self.permissions,
 			self.fanout,
 			self.limits,
+			self.tasks,
 			self._open_in_editor if config["developer_mode"] else None,
 		)
 		seconds = config["realtime_recovery_seconds"]
@@ -90,9 +94,11 @@ class RealtimeServer:
 			seconds,
 		)
 		self.sessions = Sessions(self.store, seconds, self._all_sockets)
-		self.recovery = Recovery(config, self.history, self.sessions, self.permissions, self.lists)
+		self.recovery = Recovery(
+			config, self.history, self.sessions, self.permissions, self.lists, self.tasks
+		)
 		self.app_handlers = AppHandlers(config.bench)
-		self.authenticator.site_apps = SiteApps(self.web, self.app_handlers, config.sites)
+		self.authenticator.ask_apps_of(SiteApps(self.web, self.app_handlers, config.sites))
 		self.site_requests = SiteRequests(self.web, self.store.secret)
 		self.python = PythonHandlers(
 			self.app_handlers,
@@ -119,6 +125,7 @@ class RealtimeServer:
 		)
 		self.permissions.on_session_ended = self.recheck.session
 		self.access = Access(self.sockets, self.authenticator, self.permissions, self.recheck)
+		self.access.others["task"] = self.tasks.take
 		self.application = FrappeApplication(
 			sites, self.authenticator, self.recovery, self.recheck, self.limits, self.responders
 		)
@@ -139,7 +146,12 @@ class RealtimeServer:
 			self.limits.check_handshake,
 		)
 		self.bus = Bus(self.endpoint, self.history.take, {access.CHANNEL: self.access.take})
-		self.bus.on_subscribed += [self.access.missed, self.history.subscribed, self.sessions.rewrite]
+		self.bus.on_subscribed += [
+			self.access.missed,
+			self.tasks.on_subscribed,
+			self.history.subscribed,
+			self.sessions.rewrite,
+		]
 		self._listener: asyncio.AbstractServer | None = None
 		self._pages: Any = None
 
@@ -184,8 +196,9 @@ class RealtimeServer:
 		stopped = asyncio.Event()
 		for number in (signal.SIGTERM, signal.SIGINT):
 			loop.add_signal_handler(number, stopped.set)
+		# When it cannot listen, nothing has been started that would have to be stopped.
+		await self.start()
 		try:
-			await self.start()
 			await stopped.wait()
 			logger.info("stopping; %d clients will come back", len(self.engine.connections))
 		finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from . import packets
@@ -17,6 +19,9 @@ VERSIONS = "/api/method/frappe.utils.change_log.get_versions"
 
 SECONDS = 600.0
 
+PAUSES = (0.1, 0.5, 2.0)
+"""Seconds between attempts: a client waits for them, and without an answer no handler runs for it."""
+
 
 class SiteApps:
 	"""Asks once for each site, and only on a bench in which some app has handlers."""
@@ -25,6 +30,8 @@ class SiteApps:
 		self._web = web
 		self._files = files
 		self._sites = sites
+		self.on_learned: Callable[[str], None] = lambda site: None
+		"""Told of a site whose apps are known from now on."""
 		self._known: Answers[str, tuple[str, ...]] = Answers(SECONDS, 10_000)
 
 	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
@@ -41,12 +48,20 @@ class SiteApps:
 			return None
 
 	async def _ask(self, site: str, credential: Credential) -> tuple[str, ...]:
-		status, _, body = await self._web.request(site, VERSIONS, credential.headers)
+		for pause in PAUSES:
+			try:
+				status, _, body = await self._web.request(site, VERSIONS, credential.headers)
+				break
+			except WebAway:
+				await asyncio.sleep(pause)
+		else:
+			status, _, body = await self._web.request(site, VERSIONS, credential.headers)
 		try:
 			versions = packets.loads(body)["message"]
 			names = {str(name) for name in versions}
 		except (ValueError, KeyError, TypeError):
 			raise WebAway(f"{VERSIONS} answered HTTP {status}, and no apps") from None
+		self.on_learned(site)
 		ordered = [name for name in self._bench_order() if name in names]
 		return (*ordered, *sorted(names.difference(ordered)))
 

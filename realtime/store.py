@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ logger = logging.getLogger("realtime.store")
 
 SECRET_KEY = "socketio_auth_secret"
 """Where Frappe keeps the secret that it shares with its realtime server."""
+
+CONNECTIONS = 8
+"""Connections for histories and sessions: the client opens one for each command that is under way."""
 
 PASSING = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
 """Answers of a Redis that is failing over, loading or occupied: it is away, and will be back."""
@@ -55,6 +59,7 @@ class Store:
 	def __init__(self, endpoint: Endpoint) -> None:
 		self.endpoint = endpoint
 		self._redis: Redis | None = None
+		self._slots = asyncio.Semaphore(CONNECTIONS)
 		self._secret = ""
 
 	@property
@@ -138,11 +143,12 @@ class Store:
 		from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 		try:
-			pipeline = self.redis.pipeline(transaction=transaction)
-			for command in commands:
-				pipeline.execute_command(*command)
-			# Raised here and not by the client, whose message has the command in it, and so the key of a session.
-			answers: list = await pipeline.execute(raise_on_error=False)
+			async with self._slots:
+				pipeline = self.redis.pipeline(transaction=transaction)
+				for command in commands:
+					pipeline.execute_command(*command)
+				# Raised here and not by the client, whose message has the command in it, and so the key of a session.
+				answers: list = await pipeline.execute(raise_on_error=False)
 			for answer in answers:
 				if isinstance(answer, Exception):
 					raise answer

@@ -12,15 +12,17 @@ from typing import Any
 
 from .. import packets
 from ..apps import AppHandlers
-from ..auth import Session, cookie
+from ..auth import Session
 from ..config import Config
 from ..engine import Encoded
 from ..fanout import Fanout
+from ..namespace import Socket
 from ..permissions import Permissions
-from ..sockets import Ack, Socket, SocketServer
+from ..sockets import Ack, SocketServer
 from ..web import WebAway
 from .child import Child, find_node
 from .journal import Journal
+from .mirrored import Mirrored
 from .watch import Watch
 
 logger = logging.getLogger("realtime.javascript")
@@ -33,31 +35,6 @@ MAX_WAITING = 10_000
 
 MAX_UNREAD_EVENTS = 8 * 1024 * 1024
 """Bytes that the process may leave unread; past them events are dropped until it has caught up."""
-
-MAX_ACKS = 1000
-"""Acknowledgements of one socket that handlers owe; the oldest go when there are more."""
-
-
-class Mirrored:
-	"""A socket that the process knows, and what it takes to show it to the next process."""
-
-	__slots__ = ("acks", "apps", "auth", "last_ack", "since", "socket")
-
-	def __init__(self, socket: Socket, apps: list[str], auth: dict[str, Any], since: float) -> None:
-		self.socket = socket
-		self.apps = apps
-		self.auth = auth
-		self.since = since
-		self.acks: dict[int, Ack] = {}
-		self.last_ack = 0
-
-	def owe(self, ack: Ack) -> int:
-		"""Keep `ack` until a handler answers; returns the token it answers with."""
-		self.last_ack += 1
-		self.acks[self.last_ack] = ack
-		if len(self.acks) > MAX_ACKS:
-			del self.acks[next(iter(self.acks))]
-		return self.last_ack
 
 
 class JavaScriptHandlers:
@@ -217,7 +194,7 @@ class JavaScriptHandlers:
 
 	def _add(self, mirrored: Mirrored) -> None:
 		socket = mirrored.socket
-		self._send("add", socket.namespace.name, socket.id, _about(mirrored), list(socket.rooms))
+		self._send("add", socket.namespace.name, socket.id, mirrored.about(), list(socket.rooms))
 
 	def _set_up(self, mirrored: Mirrored) -> None:
 		apps = [app for app in mirrored.apps if self._load(app)]
@@ -427,31 +404,3 @@ def _event(name: str, json: str, attachments: list[bytes]) -> Encoded:
 	if attachments:
 		return Encoded(f"{packets.BINARY_EVENT}{len(attachments)}-{name},{json}", *attachments)
 	return Encoded(f"{packets.EVENT}{name},{json}")
-
-
-def _about(mirrored: Mirrored) -> dict[str, Any]:
-	"""What a handler can read of a socket beside its rooms."""
-	socket = mirrored.socket
-	session: Session = socket.session
-	request = socket.connection.request
-	headers = dict(request.headers)
-	secure = headers.get("x-forwarded-proto", "http") == "https"
-	# Proxies drop the Origin; Frappe's get_url needs it.
-	headers.setdefault("origin", f"{'https' if secure else 'http'}://{headers.get('host', session.site)}")
-	credential = session.credential
-	return {
-		"site": session.site,
-		"user": session.user,
-		"user_type": session.user_type,
-		"installed_apps": session.installed_apps,
-		"sid": cookie(headers.get("cookie", ""), "sid") or None,
-		"authorization": credential.authorization or None,
-		"credential": credential.headers,
-		"headers": headers,
-		"query": request.query,
-		"url": request.target.decode("latin-1"),
-		"address": request.remote,
-		"secure": secure,
-		"auth": mirrored.auth,
-		"since": mirrored.since,
-	}

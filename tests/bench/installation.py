@@ -89,6 +89,9 @@ class Bench:
 			self._log("web"),
 			{"DEV_SERVER": "1"},
 		)
+		self.production_web = Listener(
+			self.web_port, [*gunicorn, "frappe.app:application", "--preload"], self.sites, self._log("web")
+		)
 		self.sidecar = Listener(
 			self.port,
 			[root / "env/bin/frappe-realtime", "serve", "--bench", root],

@@ -17,12 +17,13 @@ class Publisher:
 	Args:
 		url: redis_queue.
 		history_count: events that the history keeps.
+		more: more keys of the configuration.
 	"""
 
-	def __init__(self, url: str, history_count: int = 10_000) -> None:
+	def __init__(self, url: str, history_count: int = 10_000, more: dict[str, Any] | None = None) -> None:
 		self._history_count = history_count
 		self.reports: list[str] = []
-		self._outbox = Outbox(queue_connector({"redis_queue": url}), self.reports.append)
+		self._outbox = Outbox(queue_connector({"redis_queue": url, **(more or {})}), self.reports.append)
 
 	def publish(self, event: str, message: Any, room: str = "website", site: str = APP_SITE) -> None:
 		"""Publish one event."""

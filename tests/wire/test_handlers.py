@@ -240,7 +240,7 @@ def test_v15_with_our_app(make_app_bench: MakeAppBench, connect: Connect) -> Non
 
 
 def test_v15_without_our_app_tells_its_apps_on_demand(make_bench: MakeBench, connect: Connect) -> None:
-	bench = make_bench(start=False, version=15, common={"realtime_cache_seconds": 0.01})
+	bench = make_bench(start=False, version=15)
 	write_handlers(bench, "alpha", ALPHA)
 	install(bench, "alpha", site=STOCK_SITE)
 	bench.start()

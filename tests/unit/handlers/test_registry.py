@@ -202,6 +202,21 @@ def test_contextvars_of_one_event_are_not_those_of_the_next(make_site: MakeSite)
 	assert [client.call("go"), client.call("go"), client.call("a"), client.call("a")] == [0, 0, 0, 0]
 
 
+def test_what_an_import_or_a_handler_leaves_behind_is_seen_by_no_other(make_site: MakeSite) -> None:
+	# As `frappe.local` does it: one dict in a context variable, changed in place.
+	site = make_site(
+		HEAD
+		+ "from contextvars import ContextVar\nlocal = ContextVar('local')\nlocal.set({'user': 'of the import'})\n"
+		+ "def take(user):\n\tif local.get(None) is None:\n\t\tlocal.set({})\n"
+		+ "\told = local.get().get('user')\n\tlocal.get()['user'] = user\n\treturn old or 'nobody'\n"
+		+ "@realtime.on('plain')\ndef plain(socket):\n\treturn take(socket.user)\n"
+		+ "@realtime.on('async')\nasync def asynchronous(socket):\n\tawait asyncio.sleep(0)\n\treturn take(socket.user)\n"
+	)
+	ann, bob = site.connect("ann@example.com"), site.connect("bob@example.com")
+	for client in (ann, bob, ann):
+		assert (client.call("plain"), client.call("async")) == ("nobody", "nobody")
+
+
 # -- files
 
 
@@ -241,6 +256,17 @@ def test_a_module_beside_the_file_may_register_too(tmp_path: Path, make_site: Ma
 	)
 	client = make_site(neighbours="from . import typing_events\n").connect("ann@example.com")
 	assert client.call("typing") == 1
+
+
+def test_the_apps_package_is_loaded_only_for_a_file_that_refers_to_it(
+	tmp_path: Path, make_site: MakeSite
+) -> None:
+	path = write_app(tmp_path, "heavy", "")
+	(path.parents[1] / "__init__.py").write_text("import no_such_module_anywhere\n")
+	go = "@realtime.on('go')\nasync def go(socket):\n\treturn 1\n"
+	assert make_site(heavy=HEAD + go).connect("ann@example.com").call("go") == 1
+	with pytest.raises(ImportError, match="no_such_module_anywhere"):
+		make_site(heavy=HEAD + go + "\tfrom heavy.utils import x\n")
 
 
 @pytest.mark.parametrize(
