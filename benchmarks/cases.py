@@ -154,6 +154,7 @@ def run(server: Server, redis_port: int, scale: Scale) -> Figures:
 	"""All cases on one fresh server."""
 	figures: Figures = {}
 	publisher = Publisher(redis_port)
+	figures["start_cpu_ms"] = server.start_cpu * 1e3
 	settle(server)
 	figures["start_mb"] = server.memory() / 1e6
 	load = Load(server.port)
@@ -205,13 +206,18 @@ def run_connections(server: Server, redis_port: int, scale: Scale) -> Figures:
 	)
 	figures["connection_kb"] = (server.memory() - before) / scale.connects / 1024
 	costs: list[float] = []
+	seconds: list[float] = []
 	memory: list[float] = []
 	for _ in range(scale.waves):
 		load.drop()
 		settle(server)
-		costs.append(connects(server, load, scale.connects, load.connect)[0])
+		# All at once, as after a restart of the proxy.
+		cost, rate = connects(server, load, scale.connects, lambda count: load.connect(count, window=count))
+		costs.append(cost)
+		seconds.append(scale.connects / rate)
 		memory.append(server.memory())
 	figures["reconnect_us"] = statistics.median(costs)
+	figures["reconnect_seconds"] = statistics.median(seconds)
 	figures["reconnect_growth_percent"] = (memory[-1] / memory[0] - 1) * 100
 	load.drop()
 	return figures

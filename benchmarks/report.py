@@ -12,6 +12,7 @@ from .cases import Figures, Scale
 from .servers import ROOT
 
 LABELS = {
+	"start_cpu_ms": "CPU until it listens, ms",
 	"start_mb": "resident at start, MB",
 	"connection_kb": "resident per idle connection in three rooms, KB",
 	"connect_us": "CPU per WebSocket connect with authentication, µs",
@@ -19,6 +20,7 @@ LABELS = {
 	"polling_connect_us": "CPU per polling connect and upgrade, µs",
 	"polling_connects_per_second": "polling connects and upgrades per second",
 	"reconnect_us": "all dropped and back, CPU per connect, µs",
+	"reconnect_seconds": "all dropped and back at once, seconds until the last is in",
 	"reconnect_growth_percent": "growth of resident memory from the first such wave to the last, %",
 	"one_user_us": "CPU per message to one user among 5,000, µs",
 	"p50_ms": "10 events/s to 1,000: p50 publish to receipt, ms",

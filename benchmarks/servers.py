@@ -35,6 +35,8 @@ class Server:
 	name: str
 	port: int
 	process: subprocess.Popen[bytes]
+	start_cpu: float = 0.0
+	"""Seconds of CPU until it was seen to listen."""
 
 	def cpu(self) -> float:
 		"""Seconds of CPU, user and system, of all threads so far."""
@@ -93,7 +95,9 @@ def running(name: str, bench: Path, redis_url: str, web_port: int) -> Iterator[S
 	)
 	try:
 		wait_for_port(port, process)
-		yield Server(name, port, process)
+		server = Server(name, port, process)
+		server.start_cpu = server.cpu()
+		yield server
 	finally:
 		process.terminate()
 		try:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 
 import httptools
 import uvloop
+
+APPS = json.dumps(["frappe", *sys.argv[2:]]).encode()
+"""The apps of the site: frappe, and those of the command line after the port."""
 
 
 class StandIn(asyncio.Protocol):
@@ -25,9 +29,9 @@ class StandIn(asyncio.Protocol):
 			self.sid = value.partition(b"sid=")[2]
 
 	def on_message_complete(self) -> None:
-		body = (
-			b'{"message":{"user":"%b@example.com","user_type":"System User","installed_apps":["frappe"]}}'
-			% self.sid
+		body = b'{"message":{"user":"%b@example.com","user_type":"System User","installed_apps":%b}}' % (
+			self.sid,
+			APPS,
 		)
 		self.transport.write(  # type: ignore[attr-defined]
 			b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"

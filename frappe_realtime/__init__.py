@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 	from .publish import publish_to_room as publish_to_room
 	from .publish import publish_to_user as publish_to_user
 	from .publish import publish_to_website as publish_to_website
+	from .registry import realtime as realtime
+	from .socket import Socket as Socket
+	from .sync_socket import SyncSocket as SyncSocket
 
 __version__ = "0.1.0"
 
 _HOME = {
+	"Socket": "socket",
+	"SyncSocket": "sync_socket",
 	"publish_progress": "publish",
 	"publish_realtime": "publish",
 	"publish_task_progress": "publish",
@@ -32,6 +37,7 @@ _HOME = {
 	"publish_to_room": "publish",
 	"publish_to_user": "publish",
 	"publish_to_website": "publish",
+	"realtime": "registry",
 }
 """The module of this package that each public name comes from."""
 

@@ -12,6 +12,7 @@ who is behind each socket of that user is asked again, then every room it is in 
 every room of the DocType and of its documents is asked again |
 | `doc` | `doctype`, `name` | the document was deleted | its rooms are emptied |
 | `renamed` | `doctype`, `old`, `new` | the document was renamed | the rooms of the old name are emptied |
+| `task` | `task_id`, `user` | the user has started a background task (tasks.py) | they may follow it |
 | `site` | | a role changed, or all caches were cleared | every socket of the site is asked again |
 
 `sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers.
@@ -32,7 +33,7 @@ from typing import Any, TypeVar
 import frappe
 
 from .outbox import Message
-from .publish import held_for_commit, logger, outbox
+from .publish import ends_job, held_for_commit, logger, outbox
 
 CHANNEL = "frappe_realtime:access"
 
@@ -44,7 +45,9 @@ def _never_fails(handler: _Handler) -> _Handler:
 	def guarded(*args: Any, **kwargs: Any) -> None:
 		try:
 			handler(*args, **kwargs)
-		except Exception:
+		except Exception as error:
+			if ends_job(error):
+				raise
 			logger().exception(
 				"The realtime server was not told of a change of access (%s)", handler.__name__
 			)
@@ -66,7 +69,7 @@ def _send_last(messages: list[dict[str, str]]) -> None:
 
 
 def _send(messages: list[dict[str, str]]) -> None:
-	outbox().send([Message(CHANNEL, json.dumps(message)) for message in messages])
+	outbox().send([Message(CHANNEL, json.dumps(message), ages=False) for message in messages])
 
 
 @_never_fails

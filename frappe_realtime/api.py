@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import signature
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import frappe
 import frappe.realtime
@@ -34,8 +35,10 @@ def get_user_info() -> dict[str, Any]:
 	"""
 	if hasattr(frappe.realtime, "get_socketio_secret") and not _secret_matches():
 		return {}
-	stock: Callable[[], dict[str, Any]] = _foreign("get_user_info") or frappe.realtime.get_user_info
-	answer = stock()
+	override = _foreign("get_user_info")
+	if override:
+		frappe.is_whitelisted(override)
+	answer = (override or frappe.realtime.get_user_info)()
 	if not answer:
 		return {}
 	user = answer.get("user") or frappe.session.user
@@ -55,7 +58,7 @@ def has_permission(doctype: Any = None, name: Any = "", ptype: Any = "read") -> 
 	:raises frappe.PermissionError: no; also for what does not exist
 	:raises frappe.ValidationError: the question is malformed
 	"""
-	if not _may(*_question([doctype, name, ptype])):
+	if not _may(_foreign_permission(), *_question([doctype, name, ptype])):
 		raise frappe.PermissionError
 	return True
 
@@ -66,7 +69,9 @@ def has_permissions(questions: Any = None) -> list[bool]:
 
 	:raises frappe.ValidationError: the questions are malformed, or more than 200
 	"""
-	return [_may(*question) for question in [_question(entry) for entry in _list(questions, "questions")]]
+	asked = [_question(entry) for entry in _list(questions, "questions")]
+	foreign = _foreign_permission()
+	return [_may(foreign, *question) for question in asked]
 
 
 @frappe.whitelist(allow_guest=True, xss_safe=True)
@@ -83,20 +88,34 @@ def readers(doctype: Any = None, name: Any = "", users: Any = None) -> list[str]
 	if not all(isinstance(user, str) for user in users):
 		_malformed("users: names of users are expected")
 	enabled = set(frappe.get_all("User", filters={"name": ["in", users], "enabled": 1}, pluck="name"))
-	return [user for user in users if user in enabled and _may(doctype, name, "read", user=user)]
+	foreign = _foreign_permission()
+	document = None
+	if name and not foreign.document and (document := _load(doctype, name)) is None:
+		return []
+	return [
+		user for user in users if user in enabled and _may(foreign, doctype, name, "read", user, document)
+	]
 
 
-def _may(doctype: str, name: str, ptype: str, user: str | None = None) -> bool:
+def _may(
+	foreign: _Foreign, doctype: str, name: str, ptype: str, user: str | None = None, document: Any = None
+) -> bool:
+	"""Whether `user`, or the session's, may. `document` is the one meant, where it is loaded already."""
 	said = len(frappe.local.message_log)
+	override = foreign.document if name else foreign.doctype
 	try:
-		if not _exists(doctype, name):
+		meta = frappe.get_meta(doctype)
+		if name and meta.issingle and name != doctype:
 			return False
-		if foreign := _foreign_permission(name):
-			if user is None:
-				return _ask_foreign(foreign, doctype, name, ptype)
-			with _acting_as(user):
-				return _ask_foreign(foreign, doctype, name, ptype)
-		return bool(frappe.has_permission(doctype, ptype, doc=name or None, user=user))
+		# Others are refused when the document is loaded; Administrator may everything, also what is not there.
+		if (override or (user or frappe.session.user) == "Administrator") and not _exists(meta, name):
+			return False
+		if not override:
+			return bool(frappe.has_permission(doctype, ptype, doc=document or name or None, user=user))
+		if user is None:
+			return _ask_foreign(override, doctype, name, ptype)
+		with _acting_as(user):
+			return _ask_foreign(override, doctype, name, ptype)
 	except (frappe.DoesNotExistError, frappe.PermissionError):
 		return False
 	except (ImportError, frappe.ValidationError):
@@ -109,36 +128,48 @@ def _may(doctype: str, name: str, ptype: str, user: str | None = None) -> bool:
 		frappe.flags.pop("error_message", None)
 
 
-def _exists(doctype: str, name: str) -> bool:
-	"""Administrator may read everything, says Frappe, also what is not there."""
-	meta = frappe.get_meta(doctype)
-	if not name:
+def _exists(meta: Any, name: str) -> bool:
+	if not name or meta.issingle:
 		return True
-	if meta.issingle:
-		return name == doctype
 	if meta.get("is_virtual"):
-		return bool(frappe.get_doc(doctype, name))
-	return bool(frappe.db.exists(doctype, {"name": name}))
+		return bool(frappe.get_doc(meta.name, name))
+	return bool(frappe.db.exists(meta.name, {"name": name}))
+
+
+def _load(doctype: str, name: str) -> Any:
+	"""The document, once for all users; None where it does not exist."""
+	said = len(frappe.local.message_log)
+	try:
+		return frappe.get_doc(doctype, name)
+	except (frappe.DoesNotExistError, ImportError):
+		return None
+	finally:
+		del frappe.local.message_log[said:]
 
 
 def _foreign(method: str) -> Callable[..., Any] | None:
 	"""Another app's override of `frappe.realtime.<method>`: the last one, as Frappe decides."""
 	overrides = frappe.get_hooks("override_whitelisted_methods", {}).get(f"frappe.realtime.{method}", [])
 	others = [path for path in overrides if not path.startswith("frappe_realtime.")]
-	if not others:
-		return None
-	override: Callable[..., Any] = frappe.get_attr(others[-1])
-	frappe.is_whitelisted(override)
-	return override
+	return frappe.get_attr(others[-1]) if others else None
 
 
-def _foreign_permission(name: str) -> Callable[..., Any] | None:
-	if hasattr(frappe.realtime, "can_subscribe_doc"):  # v15
-		return _foreign("can_subscribe_doc" if name else "can_subscribe_doctype")
-	return _foreign("has_permission")
+class _Foreign(NamedTuple):
+	"""Other apps' overrides of the question whether one may read; v15 has two endpoints for it."""
+
+	document: Callable[..., Any] | None
+	doctype: Callable[..., Any] | None
+
+
+def _foreign_permission() -> _Foreign:
+	if hasattr(frappe.realtime, "can_subscribe_doc"):
+		return _Foreign(_foreign("can_subscribe_doc"), _foreign("can_subscribe_doctype"))
+	override = _foreign("has_permission")
+	return _Foreign(override, override)
 
 
 def _ask_foreign(override: Callable[..., Any], doctype: str, name: str, ptype: str) -> bool:
+	frappe.is_whitelisted(override)
 	answer = frappe.call(override, doctype=doctype, name=name, docname=name, ptype=ptype)
 	if ptype != "read" and "ptype" not in signature(override).parameters:
 		# It answered for reading only.
@@ -146,23 +177,18 @@ def _ask_foreign(override: Callable[..., Any], doctype: str, name: str, ptype: s
 	return bool(answer)
 
 
-class _acting_as:
+@contextmanager
+def _acting_as(user: str) -> Iterator[None]:
 	"""Another user for the length of one question; what `frappe.set_user` forgets of the request is given back."""
-
-	def __init__(self, user: str) -> None:
-		self.user = user
-
-	def __enter__(self) -> None:
-		session = frappe.local.session
-		self.session = (session.user, session.sid, session.data)
-		self.form_dict = frappe.local.form_dict
-		frappe.set_user(self.user)
-
-	def __exit__(self, *exc: object) -> None:
-		frappe.set_user(self.session[0])
-		session = frappe.local.session
-		session.user, session.sid, session.data = self.session
-		frappe.local.form_dict = self.form_dict
+	session, form_dict = frappe.local.session, frappe.local.form_dict
+	before = session.user, session.sid, session.data
+	frappe.set_user(user)
+	try:
+		yield
+	finally:
+		frappe.set_user(before[0])
+		session.user, session.sid, session.data = before
+		frappe.local.form_dict = form_dict
 
 
 def _question(entry: Any) -> tuple[str, str, str]:
@@ -198,7 +224,7 @@ def _malformed(why: str) -> NoReturn:
 
 def _secret_matches() -> bool:
 	given = frappe.get_request_header(SECRET_HEADER) or ""
-	client = queue_connector(frappe.conf)()
+	client = queue_connector(frappe.conf)(1.0)
 	try:
 		# Created here as everywhere: by whoever comes first, so that nobody replaces another's.
 		client.set(SECRET_KEY, frappe.generate_hash(length=32), nx=True)

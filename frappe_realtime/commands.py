@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from frappe.utils import get_bench_path
 
-from . import process_config
+from . import new_handlers, process_config
 from .takeover import take_over
 
 take_over()
@@ -77,6 +77,22 @@ def _write(path: Path, text: str) -> None:
 	if target.exists():
 		new.chmod(target.stat().st_mode)
 	os.replace(new, target)
+
+
+@realtime.command("new-handlers")
+@click.option("--app", required=True, help="The app that is to answer events.")
+def write_new_handlers(app: str) -> None:
+	"""Write a first handlers file for an app, with a test."""
+	try:
+		written = new_handlers.write(Path(get_bench_path()).absolute(), app)
+	except (new_handlers.HasHandlers, new_handlers.NoSuchApp) as error:
+		raise click.ClickException(str(error)) from error
+	for path in written:
+		click.echo(f"Wrote {path}")
+	click.echo(
+		f"Now run: bench run-tests --module {app}.realtime.test_handlers\n"
+		"The realtime server loads a new file when it starts, with developer_mode at once."
+	)
 
 
 commands = [realtime]

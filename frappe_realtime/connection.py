@@ -9,9 +9,6 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-TIMEOUT = 1.0
-"""Seconds for connecting and for each answer."""
-
 _KEYS = (
 	"redis_queue",
 	"redis_queue_sentinel_enabled",
@@ -24,8 +21,8 @@ _KEYS = (
 )
 
 
-def queue_connector(conf: Mapping[str, Any]) -> Callable[[], redis.Redis]:
-	"""A function that returns a new client of redis_queue.
+def queue_connector(conf: Mapping[str, Any]) -> Callable[[float], redis.Redis]:
+	"""A function that returns a new client of redis_queue, given the seconds that connecting and each answer may take.
 
 	`conf` is a site's configuration (`frappe.conf`); what is needed of it is copied, so that the function may be
 	called from a thread without a site. As with Frappe's own realtime events, the user is the one in the URL, not
@@ -33,11 +30,11 @@ def queue_connector(conf: Mapping[str, Any]) -> Callable[[], redis.Redis]:
 	"""
 	settings = {key: conf.get(key) for key in _KEYS}
 
-	def connect() -> redis.Redis:
+	def connect(timeout: float) -> redis.Redis:
 		# What is to be tried again is the caller's decision, who knows what a second attempt may repeat.
 		limits: dict[str, Any] = {
-			"socket_timeout": TIMEOUT,
-			"socket_connect_timeout": TIMEOUT,
+			"socket_timeout": timeout,
+			"socket_connect_timeout": timeout,
 			"retry": Retry(NoBackoff(), 0),
 		}
 		if not settings["redis_queue_sentinel_enabled"]:

@@ -9,13 +9,15 @@ app_license = "mit"
 # A bundle, so that it has run when the Desk starts its connection, and that its name changes with its content.
 app_include_js = ["frappe_realtime.bundle.js"]
 web_include_js = ["frappe_realtime.bundle.js"]
+extend_bootinfo = ["frappe_realtime.boot.extend_bootinfo"]
+update_website_context = ["frappe_realtime.boot.update_website_context"]
 
 after_install = "frappe_realtime.install.after_install"
 after_uninstall = "frappe_realtime.install.after_uninstall"
 
 # Publishing: ours in the place of Frappe's, in every process that meets a site with this app.
 before_request = ["frappe_realtime.takeover.take_over"]
-before_job = ["frappe_realtime.takeover.take_over"]
+before_job = ["frappe_realtime.takeover.take_over", "frappe_realtime.tasks.before_job"]
 after_job = ["frappe_realtime.takeover.flush_after_job"]
 
 # All of them lie under /api/method/frappe.realtime., which Frappe exempts from a user's IP restriction.

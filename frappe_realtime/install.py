@@ -21,4 +21,5 @@ def after_install() -> None:
 def after_uninstall() -> None:
 	"""Remove the site's history of events from Redis; without Redis it expires by itself."""
 	with suppress(Exception):
-		queue_connector(frappe.conf)().delete(f"frappe_realtime:{frappe.local.site}:events")
+		site = f"frappe_realtime:{frappe.local.site}"
+		queue_connector(frappe.conf)(1.0).delete(f"{site}:events", f"{site}:last")

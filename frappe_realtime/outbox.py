@@ -1,18 +1,24 @@
 """The outbox: what one process publishes, on its way to Redis, in order and never in the caller's way.
 
-A message is written by a thread of the process that owns the connection; the caller waits for that only `wait`
-seconds (5 ms), so a Redis that hangs, a name that does not resolve or a slow TLS handshake costs a request or a job no
-more than that, once. While Redis is away the messages stay here, bounded by count, age and bytes; they are written
-in order when it is back, which the thread tries with growing pauses of at most a second.
+A thread of the process connects, and writes what could not be written at once. When there is a connection and nothing
+waits, the caller writes its messages itself, and gives Redis `wait` seconds (5 ms) to answer; otherwise it waits as long
+for the thread. So a Redis that hangs, a name that does not resolve or a slow TLS handshake costs a request or a job
+no more than that, once. While Redis is away the messages stay here, bounded by count, age and bytes; they are
+written in order when it is back, which the thread tries with growing pauses of at most a second.
 
 What Redis is given, in one step of one script for each batch:
 
-- `XADD <stream> MAXLEN ~ <history_count> * e <payload>`, then everything older than `history_seconds` is trimmed
-  and the key expires that long after the last event;
+- `XADD <stream> MAXLEN ~ <history_count> * e <payload> p <id of the entry before>`, then everything older than
+  `history_seconds` is trimmed and the key expires that long after the last event;
+- `SET frappe_realtime:<site>:last <id of the entry>`, which outlives the stream: together with `p` it shows a reader
+  whether anything is gone from the history that it has not read;
 - `PUBLISH <channel> {"offset":"<id of the entry>",<payload>}`;
 - `SET frappe_realtime:writer:<process> <number of the last message>`, which lasts two minutes: a batch whose answer
   was lost is sent again, and what the first attempt had written is left out. So a message with a stream is
   appended once, although it may be sent twice.
+
+The first event of a site after some had to be dropped is left out of the history, and says so as below: whoever comes
+back then is told that something is missing.
 
 Where Redis does not let us (no right to run scripts or to touch these keys, a key of another type, memory full),
 the messages are published without history, and say so to whoever reads them: `"offset":null` and
@@ -28,7 +34,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha1
@@ -37,13 +43,16 @@ from time import monotonic
 from uuid import uuid4
 
 import redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 BATCH = 100
 """Messages written in one step; a script holds up the other clients of Redis for this many."""
 
 PENDING_BYTES = 16 * 1024 * 1024
 """Payloads kept while Redis is away, in bytes, whatever their number."""
+
+PATIENCE = 1.0
+"""Seconds that the thread gives Redis for each answer."""
 
 PAUSE = 0.05
 LONGEST_PAUSE = 1.0
@@ -53,14 +62,16 @@ TRY_SCRIPT_AGAIN = 60.0
 
 SCRIPT = """
 local written = tonumber(redis.call('GET', KEYS[1]) or '0')
-local key = 1
+local key = 0
 for at = 1, #ARGV, 5 do
 	local number, channel, payload = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
 	local count, age = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-	if count > 0 then key = key + 1 end
+	if count > 0 then key = key + 2 end
 	if number > written then
 		if count > 0 then
-			local id = redis.call('XADD', KEYS[key], 'MAXLEN', '~', count, '*', 'e', payload)
+			local before = redis.call('GET', KEYS[key + 1]) or '0-0'
+			local id = redis.call('XADD', KEYS[key], 'MAXLEN', '~', count, '*', 'e', payload, 'p', before)
+			redis.call('SET', KEYS[key + 1], id, 'PX', math.max(age, 86400000))
 			local oldest = string.format('%.0f', tonumber(string.match(id, '^%d+')) - age)
 			redis.pcall('XTRIM', KEYS[key], 'MINID', '~', oldest)
 			redis.call('PEXPIRE', KEYS[key], age)
@@ -89,6 +100,8 @@ class Message:
 	stream: str | None = None
 	history_count: int = 0
 	history_seconds: float = 0
+	ages: bool = True
+	"""Whether it is worth nothing any more after `pending_seconds`; what comes after one that is not waits with it."""
 	number: int = field(default=0, init=False)
 	born: float = field(default=0.0, init=False)
 
@@ -100,13 +113,13 @@ class Unavailable(Exception):
 class Outbox:
 	"""Sends messages to Redis in the order in which they were handed over.
 
-	`connect` returns a Redis client with time limits, and is called from the outbox's own thread. `report` is given
-	one line for the log, at most once a minute for each matter.
+	`connect` is given seconds and returns a Redis client that waits so long for each answer; it is called from the
+	outbox's own thread. `report` is given one line for the log, at most once a minute for each matter.
 	"""
 
 	def __init__(
 		self,
-		connect: Callable[[], redis.Redis],
+		connect: Callable[[float], redis.Redis],
 		report: Callable[[str], None],
 		*,
 		pending_count: int = 10_000,
@@ -133,9 +146,12 @@ class Outbox:
 		self._failing = False
 		self._thread: threading.Thread | None = None
 		self._client: redis.Redis | None = None
+		self._quick: redis.Redis | None = None
 		self._writer = uuid4().hex
+		self._quick_after = 0.0
 		self._plain_until = 0.0
 		self._refusal = ""
+		self._lost: dict[str, int] = {}
 		self._reported: dict[str, float] = {}
 		self.dropped = 0
 		"""Messages that a bound made us drop, since the process began."""
@@ -146,9 +162,14 @@ class Outbox:
 		return len(self._pending)
 
 	def send(self, messages: Sequence[Message]) -> None:
-		"""Hand over `messages`; returns when Redis has them, or when waiting for that takes too long. Never fails."""
-		if not messages:
-			return
+		"""Hand over `messages`; returns when Redis has them, or when waiting for that takes too long.
+
+		Raises nothing of its own, whatever becomes of Redis.
+		"""
+		for first in range(0, len(messages), BATCH):
+			self._send_batch(messages[first : first + BATCH])
+
+	def _send_batch(self, messages: Sequence[Message]) -> None:
 		with self._lock:
 			for message in messages:
 				self._last += 1
@@ -158,6 +179,8 @@ class Outbox:
 				self._bytes += len(message.payload)
 			mine = self._last
 			self._drop_excess()
+			if self._quick and len(self._pending) <= len(messages) and self._write_quickly():
+				return
 			if (started := self._start()) and not self._failing:
 				self._work.notify()
 				if not self._behind or self._nearly_full():
@@ -179,6 +202,35 @@ class Outbox:
 				while self._pending and (left := deadline - monotonic()) > 0:
 					self._progress.wait(left)
 			return not self._pending
+
+	def _write_quickly(self) -> bool:
+		"""Write what is pending in the caller's own thread; in any doubt it is left to ours, and not waited for."""
+		assert self._quick
+		taken = False
+		try:
+			self._record(self._quick, self._pending)
+			taken = True
+		except (RedisError, OSError):
+			# Among these is a lost answer: the script leaves out what it has written already.
+			pass
+		finally:
+			# rq ends a job whose time is over with an exception, anywhere; the caller gets it, the thread the rest.
+			if not taken:
+				self._quick = None
+				self._behind = True
+				self._start()
+				self._work.notify()
+		if taken:
+			self._taken(self._last)
+		return taken
+
+	def _taken(self, number: int) -> None:
+		"""Redis has all messages up to this one."""
+		while self._pending and self._pending[0].number <= number:
+			self._bytes -= len(self._pending.popleft().payload)
+		self._done = number
+		self._behind = False
+		self._progress.notify_all()
 
 	def _nearly_full(self) -> bool:
 		"""Whether it is better to be slow than to lose: a Redis that is silent, but not known to be away."""
@@ -235,11 +287,7 @@ class Outbox:
 			return False
 		with self._lock:
 			recovered, self._failing = self._failing, False
-			self._behind = False
-			while self._pending and self._pending[0].number <= batch[-1].number:
-				self._bytes -= len(self._pending.popleft().payload)
-			self._done = batch[-1].number
-			self._progress.notify_all()
+			self._taken(batch[-1].number)
 		if recovered and "away" in self._reported:
 			self._report("back", f"Redis takes realtime events again; {self.dropped} were dropped so far.")
 		return True
@@ -247,7 +295,7 @@ class Outbox:
 	def _write(self, batch: Sequence[Message]) -> None:
 		try:
 			if self._client is None:
-				self._client = self._connect()
+				self._client = self._connect(PATIENCE)
 			if monotonic() >= self._plain_until:
 				try:
 					self._record(self._client, batch)
@@ -263,37 +311,56 @@ class Outbox:
 						"EVAL, XADD and XTRIM on keys frappe_realtime:*.",
 					)
 				else:
+					if batch[0].number > 1:  # a process that publishes once needs no second connection
+						self._offer_quick()
 					return
 			self._publish(self._client, batch)
 		except Exception as error:
 			# Whatever it is (an answer, a name that does not resolve, a URL that is none), this thread goes on.
 			raise Unavailable(f"{type(error).__name__}: {error}") from error
 
-	def _record(self, client: redis.Redis, batch: Sequence[Message]) -> None:
+	def _offer_quick(self) -> None:
+		"""Give callers a connection of their own, made here because making one may take long."""
+		if self._quick is None and monotonic() >= self._quick_after:
+			self._quick_after = monotonic() + 1
+			with suppress(RedisError, OSError):
+				pool = self._connect(self._wait).connection_pool
+				# A single connection is never made anew behind the caller's back.
+				quick = redis.Redis(connection_pool=pool, single_connection_client=True)
+				quick.ping()
+				self._quick = quick
+
+	def _record(self, client: redis.Redis, batch: Collection[Message]) -> None:
 		keys = [f"frappe_realtime:writer:{self._writer}"]
 		arguments: list[str | int] = []
+		told = set()
 		for message in batch:
-			if message.stream:
-				keys.append(message.stream)
+			stream, payload = message.stream, message.payload
+			if stream and stream in self._lost and stream not in told:
+				told.add(stream)
+				payload = _unrecorded(payload, f"{self._lost[stream]} events before it were dropped")
+				stream = None
+			if stream:
+				keys += [stream, stream.removesuffix("events") + "last"]
 			arguments += [
 				message.number,
 				message.channel,
-				message.payload,
-				max(1, message.history_count) if message.stream else 0,
-				max(1, int(message.history_seconds * 1000)),
+				payload,
+				message.history_count if stream else 0,
+				int(message.history_seconds * 1000),
 			]
 		try:
 			client.evalsha(_SCRIPT_SHA, len(keys), *keys, *arguments)
 		except NoScriptError:
 			client.eval(SCRIPT, len(keys), *keys, *arguments)
+		for stream in told:
+			self._lost.pop(stream, None)
 
 	def _publish(self, client: redis.Redis, batch: Sequence[Message]) -> None:
-		unrecorded = f'{{"offset":null,"unrecorded":{json.dumps(self._refusal)},'
 		pipeline = client.pipeline(transaction=False)
 		for message in batch:
-			pipeline.publish(
-				message.channel, unrecorded + message.payload[1:] if message.stream else message.payload
-			)
+			payload = _unrecorded(message.payload, self._refusal) if message.stream else message.payload
+			pipeline.publish(message.channel, payload)
 		pipeline.execute()
 
 	def _drop_excess(self) -> None:
@@ -302,10 +369,13 @@ class Outbox:
 		while self._pending and (
 			len(self._pending) > self._pending_count
 			or self._bytes > PENDING_BYTES
-			or self._pending[0].born < oldest
+			or (self._pending[0].ages and self._pending[0].born < oldest)
 		):
-			self._bytes -= len(self._pending.popleft().payload)
+			message = self._pending.popleft()
+			self._bytes -= len(message.payload)
 			self.dropped += 1
+			if message.stream:
+				self._lost[message.stream] = self._lost.get(message.stream, 0) + 1
 		if self.dropped > before:
 			self._progress.notify_all()
 
@@ -322,6 +392,10 @@ class Outbox:
 		self._reported[matter] = now
 		with suppress(Exception):
 			self._report_line(line)
+
+
+def _unrecorded(payload: str, why: str) -> str:
+	return f'{{"offset":null,"unrecorded":{json.dumps(why)},{payload[1:]}'
 
 
 _outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()

@@ -14,6 +14,7 @@ from typing import Any
 
 import frappe
 
+from . import tasks
 from .connection import queue_connector
 from .outbox import Message, Outbox
 from .progress import with_page
@@ -91,7 +92,7 @@ def publish_realtime(
 			if (entry := [event, message, name]) not in held:
 				held.append(entry)
 	else:
-		outbox().send([_message(event, message, name) for name in rooms])
+		outbox().send([*tasks.started(rooms), *[_message(event, message, name) for name in rooms]])
 
 
 def publish_progress(
@@ -157,7 +158,7 @@ def publish_to_room(
 
 def emit(event: str, message: Any, room: str | None) -> None:
 	"""Send one event now. Without a room it goes to every socket of every site, and into no site's history."""
-	outbox().send([_message(event, message, room)])
+	outbox().send([*tasks.started([room] if room else []), _message(event, message, room)])
 
 
 def _several(names: str | Iterable[str] | None) -> list[str] | None:
@@ -205,7 +206,9 @@ def _send_held(entries: list[list[Any]]) -> None:
 	for event, message, room in entries:
 		try:
 			messages.append(_message(event, message, room))
-		except Exception:
+		except Exception as error:
+			if ends_job(error):
+				raise
 			# The transaction is committed: what cannot become JSON must not take the others with it.
 			logger().exception(
 				"Realtime event %s for room %s was not sent: it does not become JSON", event, room
@@ -217,15 +220,11 @@ def _message(event: str, message: Any, room: str | None) -> Message:
 	site = frappe.local.site
 	message = with_page(event, message)
 	payload = _as_json({"event": event, "message": message, "room": room, "namespace": site})
-	if room is None:
+	count = _number("realtime_history_count", 10000)
+	seconds = _number("realtime_history_seconds", 600)
+	if room is None or not count or not seconds:
 		return Message(EVENTS_CHANNEL, payload)
-	return Message(
-		EVENTS_CHANNEL,
-		payload,
-		stream=f"frappe_realtime:{site}:events",
-		history_count=_number("realtime_history_count", 10000),
-		history_seconds=_number("realtime_history_seconds", 600),
-	)
+	return Message(EVENTS_CHANNEL, payload, f"frappe_realtime:{site}:events", count, seconds)
 
 
 def _as_json(value: Mapping[str, Any]) -> str:
@@ -237,11 +236,17 @@ def _as_json(value: Mapping[str, Any]) -> str:
 
 
 def _number(key: str, default: int) -> int:
-	"""A positive number from the site's configuration; anything else there counts as not set."""
+	"""A whole number from the site's configuration; what is none, or negative, counts as not set."""
 	try:
-		return max(0, int(frappe.conf.get(key) or 0)) or default
+		number = int(frappe.conf.get(key, default))
 	except (TypeError, ValueError):
 		return default
+	return number if number >= 0 else default
+
+
+def ends_job(error: Exception) -> bool:
+	"""Whether this is rq ending a job whose time is over; that can surface anywhere, and is nobody's to swallow."""
+	return type(error).__module__ == "rq.timeouts"
 
 
 _outbox: Outbox | None = None

@@ -12,7 +12,8 @@ rules of permission change without any document event (access.py).
 
 It happens when a request or a job meets a site with the app (hooks `before_request` and `before_job`), and at the
 start of every `bench` command (commands.py), which covers console, execute, migrate, the scheduler and the workers.
-A script of one's own that only calls `frappe.init` and `frappe.connect` imports `frappe_realtime` itself.
+A script of one's own that only calls `frappe.init` and `frappe.connect` publishes as Frappe does, unless it publishes
+with `frappe_realtime.publish_realtime`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def is_installed() -> bool:
 			return _known.get(site, False)
 		try:
 			answer = (site, APP in frappe.get_installed_apps())
-		except Exception:
+		except Exception as error:
+			if publish.ends_job(error):
+				raise
 			return _known.get(site, False)
 		frappe.local.frappe_realtime_installed = answer
 		_known[site] = answer[1]

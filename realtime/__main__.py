@@ -1,4 +1,4 @@
-"""The command line: frappe-realtime serve | publish."""
+"""The command line: frappe-realtime serve | publish | demo."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
 	target.add_argument("--user", help="to all sockets of one user")
 	target.add_argument("--room", help="to one room, as frappe.publish_realtime names them")
 	publish.set_defaults(run=_publish)
+
+	demo = commands.add_parser("demo", help="see it work, without a bench")
+	demo.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+	demo.add_argument("--port", type=int, help="port of the page (the first free one from 8090 on)")
+	demo.add_argument("--no-browser", action="store_true", help="do not open the page")
+	demo.set_defaults(run=_demo)
 	return parser
 
 
@@ -87,6 +93,12 @@ def _publish(options: argparse.Namespace) -> None:
 	from .publish import publish
 
 	publish(_config(options), options.site, options.event, options.message, options.user, options.room)
+
+
+def _demo(options: argparse.Namespace) -> None:
+	from .demo.run import run
+
+	run(options.host, options.port, open_browser=not options.no_browser)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,11 @@ class Answers(Generic[K, V]):
 		self.size = size
 		self.asked = 0
 		self.found = 0
+		# All are kept equally long, so they expire in the order in which they came.
 		self._known: OrderedDict[K, tuple[float, V]] = OrderedDict()
-		self._asking: dict[K, asyncio.Task[V]] = {}
+		self.asking: dict[K, asyncio.Task[V]] = {}
+		"""The questions that are out."""
+		self._doubted: set[K] = set()
 
 	def __len__(self) -> int:
 		return len(self._known)
@@ -38,39 +41,53 @@ class Answers(Generic[K, V]):
 
 	def remember(self, key: K, answer: V) -> None:
 		"""Keep `answer` from now on."""
+		now = asyncio.get_running_loop().time()
 		self._known.pop(key, None)
-		self._known[key] = (asyncio.get_running_loop().time() + self.seconds, answer)
-		if len(self._known) > self.size:
-			self._known.popitem(last=False)
+		self._known[key] = (now + self.seconds, answer)
+		while self._known:
+			oldest = next(iter(self._known))
+			if self._known[oldest][0] >= now and len(self._known) <= self.size:
+				break
+			del self._known[oldest]
 
 	async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
 		"""The answer to `key`, from `ask` when it is not known. What `ask` raises goes to all who wait, and is not kept."""
 		answer = self.known(key)
 		if answer is not None:
 			return answer
-		task = self._asking.get(key)
+		task = self.asking.get(key)
 		if task is None:
-			task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key, ask))
+			task = self.asking[key] = asyncio.get_running_loop().create_task(self._ask(key, ask))
 		# One who stops waiting does not take the answer from the others.
 		return await asyncio.shield(task)
 
 	async def _ask(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
-		self.asked += 1
-		task = asyncio.current_task()
 		try:
-			answer = await ask()
-			# Forgotten meanwhile: what it was asked on may not hold any more.
-			if self._asking.get(key) is task:
-				self.remember(key, answer)
-			return answer
+			while True:
+				self.asked += 1
+				self._doubted.discard(key)
+				try:
+					answer = await ask()
+				except Exception:
+					if key in self._doubted:
+						continue
+					raise
+				if key not in self._doubted:
+					self.remember(key, answer)
+					return answer
 		finally:
-			if self._asking.get(key) is task:
-				del self._asking[key]
+			self._doubted.discard(key)
+			del self.asking[key]
 
 	def forget(self, concerned: Callable[[K, V | None], bool]) -> None:
-		"""Drop the answers that are `concerned`; a question under way is asked again by the next who needs it."""
+		"""Drop the answers that are `concerned`.
+
+		What is being asked at this moment is asked again before anybody gets the answer: it may have been given before
+		the change that makes us forget.
+		"""
 		for key, (_, answer) in list(self._known.items()):
 			if concerned(key, answer):
 				del self._known[key]
-		for key in [key for key in self._asking if concerned(key, None)]:
-			del self._asking[key]
+		for key in self.asking:
+			if concerned(key, None):
+				self._doubted.add(key)

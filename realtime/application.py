@@ -10,8 +10,12 @@ from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
 
 from .auth import Authenticator, Session, credential_of
 from .engine import Connection
+from .limits import Limits
+from .recheck import Recheck
+from .recovery import Recovery
 from .site import Sites
-from .sockets import Ack, Socket, SocketServer
+from .sockets import Ack, Admission, Socket, SocketServer
+from .web import Credential
 
 logger = logging.getLogger("realtime.application")
 
@@ -37,35 +41,77 @@ class Responder(Protocol):
 class FrappeApplication:
 	"""Decides over the sockets of all sites. The namespace `/` is open and has no handlers, as in Node."""
 
-	def __init__(self, sites: Sites, authenticator: Authenticator, responders: Sequence[Responder]) -> None:
+	def __init__(
+		self,
+		sites: Sites,
+		authenticator: Authenticator,
+		recovery: Recovery,
+		recheck: Recheck,
+		limits: Limits,
+		responders: Sequence[Responder],
+	) -> None:
 		self._sites = sites
+		self._limits = limits
+		self._recheck = recheck
 		self._authenticator = authenticator
+		self._recovery = recovery
 		self._responders = responders
 		self.server: SocketServer
 
 	def authorize(
 		self, connection: Connection, namespace: str, auth: dict[str, Any]
-	) -> Session | Awaitable[Session] | None:
-		"""The session of a client on the site of `namespace`, at once when the web process told it a moment ago.
+	) -> Admission | Awaitable[Admission]:
+		"""Let a client in on the site of `namespace`, at once when the web process told its user a moment ago.
 
 		Raises `ConnectRefused` or `ConnectPostponed`.
 		"""
 		if namespace == "/":
-			return None
+			return Admission(None)
 		headers = connection.request.headers
-		site = self._sites.admit(namespace, headers)
+		behind_proxy = connection.request.proxied
+		site = self._sites.admit(namespace, headers, behind_proxy)
 		credential = credential_of(headers, auth)
-		return self._authenticator.known(site, credential) or self._authenticator.session(site, credential)
+		if credential.sid:
+			self._sites.refuse_foreign_page(headers, behind_proxy)
+		session = self._authenticator.known(site, credential)
+		if session is None:
+			return self._authenticated(connection, site, credential, auth)
+		self._check_limits(connection, session)
+		admission = self._recovery.admit(connection, session, auth)
+		return admission if isinstance(admission, Admission) else self._counted(connection, admission)
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
-		self.server.welcome(socket)
+	async def _authenticated(
+		self, connection: Connection, site: str, credential: Credential, auth: dict[str, Any]
+	) -> Admission:
+		session = await self._authenticator.session(site, credential)
+		self._check_limits(connection, session)
+		admission = self._recovery.admit(connection, session, auth)
+		return admission if isinstance(admission, Admission) else await self._counted(connection, admission)
+
+	async def _counted(self, connection: Connection, awaited: Awaitable[Admission]) -> Admission:
+		"""The admission; others may have come first while it was waited for."""
+		admission = await awaited
+		self._check_limits(connection, admission.session)
+		return admission
+
+	def _check_limits(self, connection: Connection, session: Session) -> None:
+		self._limits.check_socket(session, self.server.namespaces.get("/" + session.site), connection)
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
 		session: Session | None = socket.session
 		if session is None:
+			self.server.welcome(socket)
 			return
+		self.server.welcome(socket, self._recovery.welcome(socket, admission))
 		socket.join(user_room(session.user))
 		socket.join(WEBSITE_ROOM)
 		if session.user_type == "System User":
 			socket.join(SITE_ROOM)
+		self._limits.on_connect(socket)
+		self._recheck.on_connect(socket)
+		if self._authenticator.known(session.site, session.credential) is not session:
+			# A change of access came while the client was waited for.
+			self._recheck.sessions([session])
 		for responder in self._responders:
 			responder.on_connect(socket, auth)
 
@@ -76,5 +122,7 @@ class FrappeApplication:
 
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		if socket.session is not None:
+			self._limits.on_disconnect(socket)
+			self._recovery.left(socket, reason, rooms)
 			for responder in self._responders:
 				responder.on_disconnect(socket, reason, rooms)

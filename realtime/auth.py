@@ -9,6 +9,7 @@ from typing import Any
 
 from .answers import Answers
 from .config import Config
+from .site_apps import SiteApps
 from .sockets import ConnectPostponed, ConnectRefused
 from .web import Credential, Web, WebAway
 
@@ -21,7 +22,8 @@ USER_INFO = "/api/method/frappe.realtime.get_user_info"
 class Session:
 	"""Who a socket is, as the web process said. Sockets with one credential share it.
 
-	`installed_apps` is None where the site's Frappe does not tell (v15 without our app).
+	`installed_apps` is None while it is not known. `tells_apps` is False where the site's Frappe does not tell them with
+	the user: v15 without our app, whose endpoints are others too.
 	"""
 
 	site: str
@@ -30,6 +32,7 @@ class Session:
 	user_type: str
 	full_name: str
 	installed_apps: tuple[str, ...] | None
+	tells_apps: bool = True
 
 	@property
 	def asks_in_batches(self) -> bool:
@@ -57,8 +60,8 @@ def credential_of(headers: Mapping[str, str], auth: Mapping[str, Any]) -> Creden
 
 def _as_authorization(token: str) -> str:
 	"""`token` may be a whole Authorization header, an API key and secret, or a bearer token."""
-	if "\r" in token or "\n" in token:
-		raise ConnectRefused("Unauthorized: auth.token has a line break")
+	if not token.isprintable():
+		raise ConnectRefused("Unauthorized: auth.token has a character that no header can carry")
 	if " " in token:
 		return token
 	return f"token {token}" if ":" in token else f"Bearer {token}"
@@ -80,6 +83,18 @@ class Authenticator:
 		self._web = web
 		self.answers: Answers[tuple[str, Credential], Session] = Answers(
 			config["realtime_cache_seconds"], config["realtime_cache_size"]
+		)
+		self._site_apps: SiteApps | None = None
+
+	def ask_apps_of(self, site_apps: SiteApps) -> None:
+		"""Ask `site_apps` where a site does not tell its apps with the user."""
+		self._site_apps = site_apps
+		site_apps.on_learned = self._forget_without_apps
+
+	def _forget_without_apps(self, site: str) -> None:
+		"""The next Guest gets a session that knows the apps."""
+		self.answers.forget(
+			lambda key, session: key[0] == site and session is not None and session.installed_apps is None
 		)
 
 	def known(self, site: str, credential: Credential) -> Session | None:
@@ -115,6 +130,9 @@ class Authenticator:
 				f"Unauthorized: the web process answered HTTP {answer.status}", {"status": answer.status}
 			)
 		apps = info.get("installed_apps")
+		tells_apps = apps is not None
+		if not tells_apps and self._site_apps is not None:
+			apps = await self._site_apps.ask(site, credential, info["user"])
 		return Session(
 			site=site,
 			credential=credential,
@@ -122,4 +140,5 @@ class Authenticator:
 			user_type=str(info.get("user_type") or "Website User"),
 			full_name=str(info.get("full_name") or info["user"]),
 			installed_apps=None if apps is None else tuple(str(app) for app in apps),
+			tells_apps=tells_apps,
 		)

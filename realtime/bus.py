@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Callable
 from typing import Any, cast
 
 import hiredis
 
 from . import packets
+from .endpoint import TIMEOUT, Address, Endpoint
 from .fanout import Event
 
 logger = logging.getLogger("realtime.bus")
 
 CHANNEL = b"events"
-SILENCE = 4.0
+SILENCE = 3.0
 """Seconds without a word from Redis after which it is asked for one; twice that, and the connection is given up."""
 
 
@@ -87,14 +87,16 @@ class Bus:
 
 	def __init__(
 		self,
-		url: str,
+		endpoint: Endpoint,
 		take: Callable[[list[Event]], None],
 		others: dict[str, Callable[[bytes], None]] | None = None,
 	) -> None:
-		self.url = url
+		self.endpoint = endpoint
 		self.connected = False
 		self.received = 0
 		self.invalid = 0
+		self.on_subscribed: list[Callable[[], None]] = []
+		"""Called each time the subscription begins: what was published before may have been missed."""
 		self._take_events = take
 		self._others = {name.encode(): function for name, function in (others or {}).items()}
 		self._task: asyncio.Task[None] | None = None
@@ -105,9 +107,10 @@ class Bus:
 
 	async def stop(self) -> None:
 		"""End the subscription."""
-		if self._task is not None:
+		# More than once, since up to Python 3.11 `wait_for` loses a cancellation that comes with its result.
+		while self._task is not None and not self._task.done():
 			self._task.cancel()
-			await asyncio.gather(self._task, return_exceptions=True)
+			await asyncio.wait([self._task], timeout=1)
 
 	async def _run(self) -> None:
 		delay = 0.1
@@ -115,9 +118,9 @@ class Bus:
 		while True:
 			reason = ""
 			try:
-				link = await self._connect()
+				link, address = await self._connect()
 				try:
-					await self._watch(link)
+					await self._watch(link, address)
 				finally:
 					if link.transport is not None:
 						link.transport.abort()
@@ -128,56 +131,62 @@ class Bus:
 				delay = 0.1
 			if self.connected or not complained:
 				complained = True
-				logger.warning(
-					"Redis at %s (redis_queue) is away: %s; trying again until it is back",
-					safe_url(self.url),
-					reason,
-				)
+				logger.warning("%s is away: %s; trying again until it is back", self.endpoint, reason)
 			self.connected = False
 			await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 			delay = min(delay * 1.6, 3)
 
-	async def _watch(self, link: Link) -> None:
-		"""Until the connection is lost, or says nothing although it was asked."""
+	async def _watch(self, link: Link, address: Address) -> None:
+		"""Until the connection is lost, says nothing although it was asked, or is to a server that is not the master."""
 		loop = asyncio.get_running_loop()
+		asked = 0.0
+		checked = loop.time()
 		while not link.lost.done():
-			await asyncio.wait([link.lost], timeout=SILENCE)
-			silent = loop.time() - link.last
-			if silent > 2 * SILENCE:
-				link.error = f"no answer for {silent:.0f} s"
+			quiet = loop.time() - link.last
+			if quiet > 2 * SILENCE:
+				link.error = f"no answer for {quiet:.0f} s"
 				return
-			if silent >= SILENCE and link.transport is not None:
+			if quiet >= SILENCE and asked <= link.last and link.transport is not None:
+				asked = loop.time()
 				link.transport.write(_command(b"PING"))
+			if self.endpoint.sentinels and loop.time() - checked >= SILENCE:
+				checked = loop.time()
+				if await self._is_moved(address):
+					link.error = f"{address.host}:{address.port} is not the master any more"
+					return
+			await asyncio.wait([link.lost], timeout=SILENCE / 3)
 
-	async def _connect(self) -> Link:
-		from redis.asyncio.connection import parse_url
+	async def _is_moved(self, address: Address) -> bool:
+		try:
+			return await self.endpoint.master() != (address.host, address.port)
+		except OSError:
+			# Sentinels that are away have not named another.
+			return False
 
-		options: dict[str, Any] = dict(parse_url(self.url))
-		link = Link(self._greeting(options), self._on_subscribed, self._take)
+	async def _connect(self) -> tuple[Link, Address]:
+		address = await self.endpoint.address()
+		link = Link(self._greeting(address), self._on_subscribed, self._take)
 		loop = asyncio.get_running_loop()
-		if "path" in options:
-			attempt: Any = loop.create_unix_connection(lambda: link, options["path"])
+		if address.path:
+			attempt: Any = loop.create_unix_connection(lambda: link, address.path)
 		else:
-			attempt = loop.create_connection(
-				lambda: link,
-				options.get("host", "localhost"),
-				options.get("port", 6379),
-				ssl=_tls(options) if self.url.startswith("rediss:") else None,
-			)
-		await asyncio.wait_for(attempt, timeout=5)
-		return link
+			attempt = loop.create_connection(lambda: link, address.host, address.port, ssl=address.tls)
+		await asyncio.wait_for(attempt, timeout=TIMEOUT)
+		return link, address
 
-	def _greeting(self, options: dict[str, Any]) -> bytes:
+	def _greeting(self, address: Address) -> bytes:
 		commands = []
-		if options.get("password"):
-			names = [options["username"]] if options.get("username") else []
-			commands.append(_command(b"AUTH", *[part.encode() for part in [*names, options["password"]]]))
+		if address.password:
+			names = [address.username] if address.username else []
+			commands.append(_command(b"AUTH", *[part.encode() for part in [*names, address.password]]))
 		commands.append(_command(b"SUBSCRIBE", CHANNEL, *self._others))
 		return b"".join(commands)
 
 	def _on_subscribed(self) -> None:
 		self.connected = True
-		logger.info("subscribed to the events on %s", safe_url(self.url))
+		logger.info("subscribed to the events on %s", self.endpoint)
+		for function in self.on_subscribed:
+			function()
 
 	def _take(self, messages: list[tuple[bytes, bytes]]) -> None:
 		events: list[Event] = []
@@ -194,14 +203,7 @@ class Bus:
 
 	def _read(self, payload: bytes) -> Event | None:
 		try:
-			data = packets.loads(payload)
-			site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
-			offset = data.get("offset")
-			if not isinstance(event, str) or not all(
-				value is None or isinstance(value, str) for value in (site, room, offset)
-			):
-				raise ValueError("a name that is no string")
-			return Event(site, room, event, data.get("message"), offset)
+			return read_event(payload)
 		except (ValueError, KeyError, TypeError, AttributeError):
 			self.invalid += 1
 			if self.invalid == 1:
@@ -209,21 +211,18 @@ class Bus:
 			return None
 
 
+def read_event(payload: bytes) -> Event:
+	"""The event in what a publisher wrote. Raises ValueError, KeyError, TypeError or AttributeError when it is none."""
+	data = packets.loads(payload)
+	site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
+	offset = data.get("offset")
+	if not isinstance(event, str) or not all(
+		value is None or isinstance(value, str) for value in (site, room, offset)
+	):
+		raise ValueError("a name that is no string")
+	unrecorded = data.get("unrecorded", "") if offset is None else ""
+	return Event(site, room, event, data.get("message"), offset, len(payload), str(unrecorded))
+
+
 def _command(*parts: bytes) -> bytes:
 	return b"*%d\r\n" % len(parts) + b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
-
-
-def _tls(options: dict[str, Any]) -> ssl.SSLContext:
-	context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-	if options.get("ssl_certfile"):
-		context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-	if options.get("ssl_cert_reqs") in ("none", ssl.CERT_NONE):
-		context.check_hostname = False
-		context.verify_mode = ssl.CERT_NONE
-	return context
-
-
-def safe_url(url: str) -> str:
-	"""`url` without its password, for logs."""
-	scheme, separator, rest = url.partition("://")
-	return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -72,6 +72,15 @@ def _flag(value: Any) -> bool:
 	raise ValueError("it must be 0 or 1")
 
 
+def _choice(*choices: str) -> Callable[[Any], str]:
+	def read(value: Any) -> str:
+		if value not in choices:
+			raise ValueError(f"it must be one of {', '.join(map(repr, choices))}")
+		return str(value)
+
+	return read
+
+
 def _list(value: Any) -> tuple[str, ...]:
 	if isinstance(value, str):
 		return tuple(item.strip() for item in value.split(",") if item.strip())
@@ -80,10 +89,30 @@ def _list(value: Any) -> tuple[str, ...]:
 	raise ValueError("it must be a list of strings")
 
 
+PRIVATE = (
+	"127.0.0.0/8",
+	"::1",
+	"10.0.0.0/8",
+	"172.16.0.0/12",
+	"192.168.0.0/16",
+	"100.64.0.0/10",
+	"169.254.0.0/16",
+	"fc00::/7",
+	"fe80::/10",
+)
+"""This machine, and the networks that containers and clusters put a proxy in: what no address of the internet is."""
+
 KEYS: tuple[Key, ...] = (
 	Key("socketio_port", 9000, _integer(0, 65535), "port to listen on", "FRAPPE_SOCKETIO_PORT"),
 	Key("socketio_uds", "", _text, "Unix socket to listen on instead of the port", "FRAPPE_SOCKETIO_UDS"),
 	Key("redis_queue", "redis://127.0.0.1:11000", _text, "Redis with the events", "FRAPPE_REDIS_QUEUE"),
+	Key("redis_queue_sentinel_enabled", False, _flag, "ask Sentinels where redis_queue is"),
+	Key("redis_queue_sentinels", (), _list, "the Sentinels, each as host:port"),
+	Key("redis_queue_sentinel_username", "", _text, "user at the Sentinels"),
+	Key("redis_queue_sentinel_password", "", _text, "password at the Sentinels"),
+	Key("redis_queue_master_service", "", _text, "name of redis_queue at the Sentinels"),
+	Key("redis_queue_master_username", "", _text, "user at the master"),
+	Key("redis_queue_master_password", "", _text, "password at the master"),
 	Key("redis_cache", "redis://127.0.0.1:13000", _text, "Redis cache, for handlers", "FRAPPE_REDIS_CACHE"),
 	Key("default_site", "", _text, "site of requests to localhost", "FRAPPE_SITE"),
 	Key("webserver_host", "127.0.0.1", _text, "host of the web process", "FRAPPE_WEBSERVER_HOST"),
@@ -113,10 +142,87 @@ KEYS: tuple[Key, ...] = (
 		"bytes that may wait for a client; past them it is closed and recovers",
 	),
 	Key(
+		"realtime_max_packets",
+		1000,
+		_integer(10, 1_000_000),
+		"packets in one polling request; socket.io-client sends what it has buffered at once",
+	),
+	Key(
+		"realtime_events_per_second",
+		50.0,
+		_number(1, 1_000_000),
+		"events that a connection may send; ten seconds' worth at once",
+	),
+	Key("realtime_guest_events_per_second", 10.0, _number(0.1, 1_000_000), "the same for Guests"),
+	Key(
+		"realtime_rooms_per_socket",
+		1000,
+		_integer(1, 10_000_000),
+		"rooms that a client may ask for at a time",
+	),
+	Key("realtime_guest_rooms_per_socket", 50, _integer(1, 10_000_000), "the same for Guests"),
+	Key(
+		"realtime_guest_rooms",
+		("doc", "doctype"),
+		_list,
+		"kinds of rooms that Guests may ask for: doc, doctype, open_doc",
+		"FRAPPE_REALTIME_GUEST_ROOMS",
+	),
+	Key(
+		"realtime_task_subscribers",
+		"System User",
+		_choice("System User", "owner"),
+		"who may follow a background job beside the user who started it: every System User, or nobody (owner)",
+	),
+	Key("realtime_sockets_per_user", 500, _integer(1, 10_000_000), "sockets of one user of a site"),
+	Key(
+		"realtime_guests_per_address",
+		500,
+		_integer(1, 10_000_000),
+		"sockets of Guests from one address, where it is known",
+	),
+	Key(
+		"realtime_connections_per_address",
+		5000,
+		_integer(1, 10_000_000),
+		"connections from one address, where it is known",
+	),
+	Key(
+		"realtime_unknown_connections",
+		20_000,
+		_integer(1, 10_000_000),
+		"connections that are no site's yet: nobody has said who they are",
+	),
+	Key(
+		"realtime_namespaces_per_connection",
+		16,
+		_integer(1, 1000),
+		"namespaces of one connection: a client talks to one site, or to a few",
+	),
+	Key(
+		"realtime_trusted_proxies",
+		PRIVATE,
+		_list,
+		"addresses and networks whose X-Frappe-Site-Name, X-Forwarded-Host and X-Forwarded-For count",
+		"FRAPPE_REALTIME_TRUSTED_PROXIES",
+	),
+	Key(
 		"realtime_connect_timeout",
 		45.0,
 		_number(1, 3600),
 		"seconds a connection may live without a namespace",
+	),
+	Key(
+		"realtime_recovery_seconds",
+		120.0,
+		_number(1, 86400),
+		"seconds past a disconnect in which a client can recover",
+	),
+	Key(
+		"realtime_recovery_agents",
+		(),
+		_list,
+		"User-Agents, by how they begin, of further clients that can recover; '!' before it: cannot",
 	),
 	Key("realtime_web_timeout", 10.0, _number(0.1, 600), "seconds the web process has for one answer"),
 	Key(
@@ -127,7 +233,22 @@ KEYS: tuple[Key, ...] = (
 	),
 	Key("realtime_web_connections", 16, _integer(1, 1000), "requests to the web process at a time"),
 	Key("realtime_cache_seconds", 5.0, _number(0, 3600), "seconds that answers of the web process are kept"),
+	Key(
+		"realtime_recheck_seconds",
+		30.0,
+		_number(0, 86400),
+		"seconds after which a session and its rooms are asked about again on sites without the app; 0: never",
+	),
 	Key("realtime_cache_size", 50_000, _integer(100, 10_000_000), "answers that are kept at a time"),
+	Key(
+		"realtime_node", "", _text, "Node for handlers in JavaScript; empty: on PATH", "FRAPPE_REALTIME_NODE"
+	),
+	Key(
+		"realtime_javascript_timeout",
+		30.0,
+		_number(0.5, 3600),
+		"seconds that a handler in JavaScript may block all others before their process is ended",
+	),
 	Key(
 		"realtime_allowed_origins",
 		(),
@@ -135,6 +256,25 @@ KEYS: tuple[Key, ...] = (
 		"hostnames of pages elsewhere that may connect",
 		"FRAPPE_REALTIME_ALLOWED_ORIGINS",
 	),
+	Key(
+		"realtime_handler_rate", 200, _integer(1, 1_000_000), "events a second of a socket for apps' handlers"
+	),
+	Key(
+		"realtime_handler_queue", 1000, _integer(1, 1_000_000), "events of a socket that may wait for an app"
+	),
+	Key(
+		"realtime_handler_seconds",
+		10.0,
+		_number(0.1, 3600),
+		"seconds after which a handler is reported and overtaken",
+	),
+	Key(
+		"realtime_handler_blocking",
+		1.0,
+		_number(0.05, 600),
+		"seconds a handler may block the event loop unnamed",
+	),
+	Key("realtime_handler_threads", 16, _integer(1, 1000), "threads for plain handlers"),
 	Key("realtime_log_level", "INFO", _text, "DEBUG, INFO, WARNING or ERROR", "FRAPPE_REALTIME_LOG_LEVEL"),
 )
 
@@ -188,8 +328,8 @@ def load(
 ) -> Config:
 	"""Read the configuration of `bench`.
 
-	Later wins: the defaults, `config.json`, `sites/common_site_config.json` (in both a falsy value counts as absent), the
-	environment, `overrides` of the command line. Raises `ConfigError` naming the file or variable and the key.
+	Later wins: the defaults, `config.json`, `sites/common_site_config.json` (in both a falsy value of Frappe's own keys counts
+	as absent), the environment, `overrides` of the command line. Raises `ConfigError` naming the file or variable and the key.
 	"""
 	values = {key.name: key.default for key in KEYS}
 	for name in ("config.json", "sites/common_site_config.json"):
@@ -216,8 +356,10 @@ def _apply_file(path: Path, values: dict[str, Any]) -> None:
 	if not isinstance(content, dict):
 		raise ConfigError(f"{path} does not hold a JSON object", EXIT_CONFIG)
 	for key in KEYS:
-		if content.get(key.name):
-			values[key.name] = _read(key, content[key.name], str(path))
+		value = content.get(key.name)
+		# Frappe's own keys are read as the Node server reads them; in ours a 0 says something.
+		if value or (key.name.startswith("realtime_") and value in (0, False)):
+			values[key.name] = _read(key, value, str(path))
 
 
 def _read(key: Key, value: Any, origin: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import packets
 from .engine import Encoded
-from .sockets import Namespace, Socket, SocketServer
+from .sockets import Namespace, Socket, SocketServer, joined
 
 
 @dataclass(slots=True)
@@ -21,6 +21,14 @@ class Event:
 	message: Any
 	offset: str | None = None
 	"""The event's place in the order of its site; clients that can recover get it as the last argument."""
+	size: int = 0
+	"""Bytes of what the publisher wrote."""
+	unrecorded: str = ""
+	"""Why the publisher could not give it a place, although it should have one."""
+	place: tuple[int, int] = (0, 0)
+	"""`offset`, for comparing."""
+	encoded: Encoded | None = None
+	"""The event with its offset, once somebody who has missed it has needed it."""
 
 
 @dataclass(slots=True)
@@ -61,14 +69,34 @@ class Fanout:
 			self._send_run(namespace, namespace.members(first.room), run)
 
 	def _send_run(self, namespace: Namespace, members: Iterable[Socket], run: Sequence[Event]) -> None:
-		if not members:
-			return
+		if members:
+			plain, with_offset = self._encode_run(namespace, run)
+			self.deliveries += len(run) * send_all(members, plain, with_offset)
+		for event in run:
+			if event.offset:
+				namespace.offset = event.offset
+
+	@staticmethod
+	def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, Encoded]:
+		"""The events for clients without and with an offset; one of the two is the other where nobody needs it."""
 		name = namespace.name
-		plain = _joined([packets.encode_event(name, (event.event, event.message)) for event in run])
-		if any(event.offset for event in run):
-			self.deliveries += len(run) * send_all(members, plain, _joined(_with_offsets(name, run)))
-		else:
-			self.deliveries += len(run) * send_all(members, plain, plain)
+		encoded = [packets.encode_event(name, (event.event, event.message)) for event in run]
+		if not namespace.recoverable:
+			plain = joined(encoded)
+			return plain, plain
+		offset = namespace.offset
+		with_offset = []
+		for event, one in zip(run, encoded, strict=True):
+			# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
+			offset = event.offset or offset
+			with_offset.append(packets.with_offset(one, offset))
+		if namespace.recoverable == len(namespace.sockets):
+			encoded = with_offset
+		return joined(encoded), joined(with_offset)
+
+	def send_events(self, namespace: Namespace, members: Sequence[Socket], events: Sequence[Event]) -> None:
+		"""Send `events` to these sockets of `namespace`."""
+		self._send_run(namespace, members, events)
 
 	def emit(
 		self,
@@ -91,23 +119,40 @@ class Fanout:
 			members.discard(but)
 		if members:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
-			self.deliveries += send_all(members, encoded, encoded)
+			self.deliveries += _send_event(namespace, members, encoded)
+
+	def send(
+		self,
+		namespace: Namespace,
+		rooms: Iterable[str] | None,
+		encoded: Encoded,
+		excluded: Iterable[str] = (),
+	) -> None:
+		"""Send an event that is encoded already to the sockets of `rooms`, each once, but to none of those in `excluded` rooms."""
+		members: set[Socket]
+		if rooms is None:
+			members = set(namespace.sockets.values())
+		else:
+			members = set().union(*[namespace.members(room) for room in rooms])
+		for room in excluded:
+			members.difference_update(namespace.members(room))
+		if members:
+			self.deliveries += _send_event(namespace, members, encoded)
 
 
-def _with_offsets(name: str, run: Sequence[Event]) -> list[Encoded]:
-	return [
-		packets.encode_event(
-			name,
-			(event.event, event.message, event.offset) if event.offset else (event.event, event.message),
-		)
-		for event in run
-	]
+def _send_event(namespace: Namespace, members: Iterable[Socket], event: Encoded) -> int:
+	"""Send an event that has no place of its own."""
+	if namespace.recoverable:
+		return send_all(members, event, packets.with_offset(event, namespace.offset))
+	return send_all(members, event, event)
 
 
-def _joined(encoded: list[Encoded]) -> Encoded:
-	if len(encoded) == 1:
-		return encoded[0]
-	return Encoded(*[message for one in encoded for message in one.messages])
+def encode_missed(namespace: str, event: Event) -> Encoded:
+	"""`event`, which has an offset, for a client that comes back; kept, since there may be many of them."""
+	if event.encoded is None:
+		encoded = packets.encode_event(namespace, (event.event, event.message))
+		event.encoded = packets.with_offset(encoded, str(event.offset))
+	return event.encoded
 
 
 def send_all(members: Iterable[Socket], plain: Encoded, with_offset: Encoded) -> int:

@@ -9,11 +9,12 @@ from typing import Any
 
 from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_room
 
-from . import packets
 from .auth import Session
 from .fanout import Fanout
+from .limits import Limits
 from .permissions import Permissions
 from .sockets import Ack, Socket
+from .tasks import Tasks
 from .web import WebAway
 
 logger = logging.getLogger("realtime.handlers")
@@ -31,10 +32,14 @@ class CoreHandlers:
 		self,
 		permissions: Permissions,
 		fanout: Fanout,
+		limits: Limits,
+		tasks: Tasks,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
 		self._permissions = permissions
 		self._fanout = fanout
+		self._limits = limits
+		self._tasks = tasks
 		self._open_in_editor = open_in_editor
 		self._entering: dict[tuple[Socket, str], asyncio.Future[bool]] = {}
 		self.events: dict[str, Handler] = {
@@ -52,7 +57,9 @@ class CoreHandlers:
 		}
 
 	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
-		"""The application has put the socket into its rooms; the core has nothing to add."""
+		"""A socket that has recovered has documents open: tell those who have too that it is back, and it who they are."""
+		for room in list(socket.rooms):
+			self.on_room_withdrawn(socket, room)
 
 	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Answer `event` when it is the core's."""
@@ -62,15 +69,20 @@ class CoreHandlers:
 
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		"""Tell those who have a document open that this socket, which has left its rooms, does not any more."""
+		self._tasks.on_disconnect(socket)
 		for room in rooms:
-			if room.startswith("open_doc:"):
-				doctype, _, name = room.removeprefix("open_doc:").partition("/")
-				self._tell_viewers(socket, doctype, name)
+			self.on_room_withdrawn(socket, room)
+
+	def on_room_withdrawn(self, socket: Socket, room: str) -> None:
+		"""The socket has left `room`, or is back in it, without having asked to."""
+		if room.startswith("open_doc:"):
+			doctype, _, name = room.removeprefix("open_doc:").partition("/")
+			self._tell_viewers(socket, doctype, name)
 
 	# -- events
 
 	def ping(self, socket: Socket, *_: Any) -> None:
-		socket.send(packets.encode_event(socket.namespace.name, ("pong",)))
+		socket.emit("pong")
 
 	def doctype_subscribe(self, socket: Socket, doctype: Any, *_: Any) -> None:
 		if _is_name(doctype):
@@ -103,13 +115,12 @@ class CoreHandlers:
 			self._tell_viewers(socket, doctype, name)
 
 	def task_subscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
-		# Frappe lets anybody follow any task. A Guest has none, so whatever he asks for is somebody else's.
-		if _is_name(task_id) and socket.session.user != "Guest":
-			socket.join(task_room(task_id))
+		if _is_name(task_id) and self._limits.may_enter(socket, task_room(task_id)):
+			self._tasks.enter(socket, task_id)
 
 	def task_unsubscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
 		if _is_name(task_id):
-			socket.leave(task_room(task_id))
+			self._tasks.leave(socket, task_id)
 
 	def open_in_editor(self, socket: Socket, data: Any, *_: Any) -> None:
 		"""Pass the place of a build error on to `bench watch`; only where `developer_mode` is set."""
@@ -134,6 +145,8 @@ class CoreHandlers:
 		key = (socket, room)
 		if key in self._entering:
 			return
+		if not self._limits.may_enter(socket, room):
+			return
 		answer = self._permissions.may(socket.session, doctype, name)
 		if isinstance(answer, bool):
 			if answer:
@@ -151,7 +164,13 @@ class CoreHandlers:
 			return
 		del self._entering[key]
 		socket, room = key
-		if not future.cancelled() and future.result() and socket.connected:
+		if (
+			not future.cancelled()
+			and future.result()
+			and socket.connected
+			# Others that were asked about at the same time may have come first.
+			and self._limits.may_enter(socket, room)
+		):
 			socket.join(room)
 			entered()
 

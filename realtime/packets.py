@@ -124,14 +124,15 @@ def _reconstruct(data: Any, attachments: Sequence[bytes]) -> Any:
 	return {key: _reconstruct(value, attachments) for key, value in data.items()}
 
 
-def _deconstruct(data: Any, attachments: list[bytes]) -> Any:
+def deconstruct(data: Any, attachments: list[bytes]) -> Any:
+	"""`data` with a placeholder for each binary value, which is appended to `attachments`."""
 	if isinstance(data, bytes | bytearray | memoryview):
 		attachments.append(bytes(data))
 		return {"_placeholder": True, "num": len(attachments) - 1}
 	if isinstance(data, list | tuple):
-		return [_deconstruct(item, attachments) for item in data]
+		return [deconstruct(item, attachments) for item in data]
 	if isinstance(data, dict):
-		return {key: _deconstruct(value, attachments) for key, value in data.items()}
+		return {key: deconstruct(value, attachments) for key, value in data.items()}
 	return data
 
 
@@ -144,7 +145,7 @@ def _with_arguments(kind: int, namespace: str, id: int | None, arguments: Sequen
 		return Encoded(_text(kind, "", namespace, id, dumps(arguments)))
 	except TypeError:
 		attachments: list[bytes] = []
-		data = _deconstruct(arguments, attachments)
+		data = deconstruct(arguments, attachments)
 		if not attachments:
 			raise
 		binary = BINARY_EVENT if kind == EVENT else BINARY_ACK
@@ -154,6 +155,12 @@ def _with_arguments(kind: int, namespace: str, id: int | None, arguments: Sequen
 def encode_event(namespace: str, arguments: Sequence[Any], id: int | None = None) -> Encoded:
 	"""An event: `arguments` begins with its name; with `id` an acknowledgement is asked for. Raises TypeError."""
 	return _with_arguments(EVENT, namespace, id, arguments)
+
+
+def with_offset(event: Encoded, offset: str) -> Encoded:
+	"""The `event`, which asks for no acknowledgement, with `offset` as one more argument at its end."""
+	text, *attachments = event.messages
+	return Encoded(f'{str(text)[:-1]},"{offset}"]', *attachments)
 
 
 def encode_ack(namespace: str, arguments: Sequence[Any], id: int) -> Encoded:

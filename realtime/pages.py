@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from .metrics import render
+
 if TYPE_CHECKING:
 	from .server import RealtimeServer
 
@@ -15,6 +17,7 @@ def application(server: RealtimeServer) -> web.Application:
 	"""The aiohttp application of `server`."""
 	app = web.Application(middlewares=[_one_request])
 	app.router.add_get("/health", lambda request: health(server))
+	app.router.add_get("/metrics", lambda request: metrics(server, request))
 	return app
 
 
@@ -30,6 +33,15 @@ async def _one_request(request: web.Request, handler: web._Middleware) -> web.St
 	return response
 
 
+async def metrics(server: RealtimeServer, request: web.Request) -> web.Response:
+	"""The numbers for Prometheus; 403 for one who is not in a network of ours."""
+	if not server.proxies.trusts(request.remote or ""):
+		raise web.HTTPForbidden(text="name the address or network in realtime_trusted_proxies\n")
+	return web.Response(
+		text=render(server), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+	)
+
+
 async def health(server: RealtimeServer) -> web.Response:
 	"""200 when Redis and the web process answer, else 503; the body says which, and what to look at."""
 	redis, web_process = await asyncio.gather(
@@ -43,7 +55,13 @@ async def health(server: RealtimeServer) -> web.Response:
 			"subscribed": server.bus.connected,
 			"url_key": "redis_queue",
 		},
+		"history": {
+			"ok": not server.history.trouble and not server.sessions.refused,
+			"refused": server.history.trouble,
+			"sessions_refused": server.sessions.refused,
+		},
 		"web": {"ok": web_process, "url": server.config.web_url, "url_key": "webserver_host, webserver_port"},
 		"connections": len(server.engine.connections),
+		"handlers": server.handlers_health(),
 	}
 	return web.json_response(body, status=200 if healthy else 503)

@@ -7,8 +7,8 @@ import sys
 from frappe_realtime.rooms import SITE_ROOM, user_room
 
 from . import packets
-from .bus import safe_url
 from .config import EXIT_CONFIG, Config, ConfigError
+from .endpoint import safe_url
 from .site import Sites
 
 

@@ -10,19 +10,34 @@ import signal
 import socket
 from typing import Any
 
-from . import packets
+from . import access, packets
+from .access import Access
 from .application import FrappeApplication, Responder
 from .apps import AppHandlers
 from .auth import Authenticator
 from .bus import Bus
-from .config import EXIT_LISTEN, Config, ConfigError
+from .config import EXIT_CONFIG, EXIT_LISTEN, Config, ConfigError
+from .endpoint import Endpoint
 from .engine import Engine, EngineSettings
 from .fanout import Fanout
 from .handlers import CoreHandlers
+from .history import History
+from .javascript import JavaScriptHandlers
+from .limits import Limits
+from .lists import ListUpdates
 from .permissions import Permissions
+from .proxies import Proxies
+from .recheck import Recheck
+from .recovery import Recovery
+from .registry import Limits as HandlerLimits
+from .registry import PythonHandlers
+from .sessions import Sessions
 from .site import Sites
-from .sockets import SocketServer
+from .site_apps import SiteApps
+from .site_requests import SiteRequests
+from .sockets import Socket, SocketServer
 from .store import Store
+from .tasks import Tasks
 from .web import Web
 
 logger = logging.getLogger("realtime.server")
@@ -31,57 +46,142 @@ BACKLOG = 4096
 """Connections that may wait to be accepted when all clients come back at once; the kernel's somaxconn bounds it too."""
 
 
+FLUSH_SECONDS = 3.0
+"""Seconds that a stop waits for what has been sent, and for the sessions of its clients to be written."""
+
+
 class RealtimeServer:
 	"""The sidecar of one bench."""
 
 	def __init__(self, config: Config) -> None:
 		self.config = config
-		self.store = Store(config["redis_queue"])
+		self.endpoint = Endpoint(config)
+		self.store = Store(self.endpoint)
 		self.web = Web(config, self.store.secret)
 		self.permissions = Permissions(config, self.web)
 		self.authenticator = Authenticator(config, self.web)
 		sites = Sites(config)
+		try:
+			self.proxies = Proxies(config["realtime_trusted_proxies"])
+		except ValueError as error:
+			raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error
+		self.limits = Limits(config, self.proxies)
 		self._tasks: set[asyncio.Task[Any]] = set()
 		# Each layer knows the one below; the application is the only one that is told of the layer above it.
-		self.sockets = SocketServer(None, connect_timeout=config["realtime_connect_timeout"])  # type: ignore[arg-type]
+		self.sockets = SocketServer(
+			None,  # type: ignore[arg-type]
+			connect_timeout=config["realtime_connect_timeout"],
+			max_namespaces=config["realtime_namespaces_per_connection"],
+			guard=self.limits,
+		)
 		self.fanout = Fanout(self.sockets)
+		self.tasks = Tasks(config, self.store)
+		self.lists = ListUpdates(self.sockets, self.fanout, self.permissions)
 		self.core = CoreHandlers(
-			self.permissions, self.fanout, self._open_in_editor if config["developer_mode"] else None
+			self.permissions,
+			self.fanout,
+			self.limits,
+			self.tasks,
+			self._open_in_editor if config["developer_mode"] else None,
+		)
+		seconds = config["realtime_recovery_seconds"]
+		self.history = History(
+			self.store,
+			self.lists.deliver,
+			lambda site: "/" + site in self.sockets.namespaces,
+			self._start_anew,
+			seconds,
+		)
+		self.sessions = Sessions(self.store, seconds, self._all_sockets)
+		self.recovery = Recovery(
+			config, self.history, self.sessions, self.permissions, self.lists, self.tasks
 		)
 		self.app_handlers = AppHandlers(config.bench)
-		self.responders: list[Responder] = [self.core]
-		self.application = FrappeApplication(sites, self.authenticator, self.responders)
+		self.authenticator.ask_apps_of(SiteApps(self.web, self.app_handlers, config.sites))
+		self.site_requests = SiteRequests(self.web, self.store.secret)
+		self.python = PythonHandlers(
+			self.app_handlers,
+			config.sites,
+			self.sockets,
+			self.fanout,
+			self.permissions.may,
+			self.site_requests.send,
+			HandlerLimits(
+				rate=config["realtime_handler_rate"],
+				queue=config["realtime_handler_queue"],
+				seconds=config["realtime_handler_seconds"],
+				blocking=config["realtime_handler_blocking"],
+				threads=config["realtime_handler_threads"],
+			),
+			config["developer_mode"],
+		)
+		self.javascript = JavaScriptHandlers(
+			config, self.app_handlers, self.sockets, self.fanout, self.permissions, self.store.secret
+		)
+		self.responders: list[Responder] = [self.core, self.python, self.javascript]
+		self.recheck = Recheck(
+			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
+		)
+		self.permissions.on_session_ended = self.recheck.session
+		self.access = Access(self.sockets, self.authenticator, self.permissions, self.recheck)
+		self.access.others["task"] = self.tasks.take
+		self.application = FrappeApplication(
+			sites, self.authenticator, self.recovery, self.recheck, self.limits, self.responders
+		)
 		self.application.server = self.sockets
 		self.sockets.application = self.application
+		self.sockets.changed = self.sessions.changed
 		self.engine = Engine(
 			EngineSettings(
 				ping_interval=config["realtime_ping_interval"],
 				ping_timeout=config["realtime_ping_timeout"],
 				max_payload=config["realtime_max_payload"],
 				max_unsent=config["realtime_max_unsent"],
+				max_packets=config["realtime_max_packets"],
 				transports=config["realtime_transports"],
 			),
 			self.sockets,
 			self._page_protocol,
+			self.limits.check_handshake,
 		)
-		self.bus = Bus(config["redis_queue"], self.fanout.deliver)
+		self.bus = Bus(self.endpoint, self.history.take, {access.CHANNEL: self.access.take})
+		self.bus.on_subscribed += [
+			self.access.missed,
+			self.tasks.on_subscribed,
+			self.history.subscribed,
+			self.sessions.rewrite,
+		]
 		self._listener: asyncio.AbstractServer | None = None
 		self._pages: Any = None
 
 	async def start(self) -> None:
 		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
 		self._listener = await self._listen()
+		# Before the loop turns again: no socket connects while handlers are missing.
+		self.python.start()
+		self.recheck.start()
 		self.bus.start()
+		self.sessions.start()
+		self.javascript.start()
 		await self._start_pages()
+
+	def handlers_health(self) -> dict[str, Any]:
+		"""What `/health` says about the apps' handlers, by language."""
+		return {"python": self.python.health(), "javascript": self.javascript.health()}
 
 	async def stop(self) -> None:
 		"""Close the clients so that they come back at once, and let go of everything."""
 		if self._listener is not None:
 			self._listener.close()
 		self.engine.close()
+		await asyncio.gather(self.engine.flush(FLUSH_SECONDS), self.sessions.stop(FLUSH_SECONDS))
 		if self.config["socketio_uds"]:
 			_remove_socket(self.config["socketio_uds"])
+		await self.python.stop()
 		await self.bus.stop()
+		self.history.stop()
+		await self.recheck.stop()
+		await self.javascript.stop()
 		for task in self._tasks:
 			task.cancel()
 		if self._pages is not None:
@@ -141,6 +241,18 @@ class RealtimeServer:
 
 	def _page_protocol(self) -> asyncio.Protocol | None:
 		return None if self._pages is None else self._pages.server()
+
+	def _all_sockets(self) -> list[Socket]:
+		return [
+			socket for namespace in self.sockets.namespaces.values() for socket in namespace.sockets.values()
+		]
+
+	def _start_anew(self, site: str) -> None:
+		namespace = self.sockets.namespaces.get("/" + site)
+		if namespace is not None:
+			self.recovery.start_anew(
+				list(namespace.sockets.values()), lambda socket: socket.connection.close("forced close")
+			)
 
 	def _open_in_editor(self, data: dict[str, Any]) -> None:
 		task = asyncio.get_running_loop().create_task(

@@ -41,8 +41,10 @@ class Sites:
 		"""All sites of the bench, in alphabetical order."""
 		return sorted(path.parent.name for path in self._folder.glob("*/site_config.json"))
 
-	def admit(self, namespace: str, headers: Mapping[str, str]) -> str:
+	def admit(self, namespace: str, headers: Mapping[str, str], behind_proxy: bool) -> str:
 		"""The site that `namespace` and the headers of the request agree on.
+
+		What a proxy says (`X-Frappe-Site-Name`, `X-Forwarded-Host`) counts only when the request came from one.
 
 		Raises `ConnectRefused`: "Invalid namespace" when they do not or the bench has no such site, "Invalid origin" when
 		the page belongs to another host. An absent Origin is accepted: proxies drop it, and a browser always sends one
@@ -51,14 +53,17 @@ class Sites:
 		site = namespace.removeprefix("/")
 		if not self.exists(site):
 			raise ConnectRefused("Invalid namespace", {"reason": "this bench has no such site"})
-		requested = self._requested(headers)
-		if requested != site and not self._is_other_name(requested, site, headers):
+		named = headers.get("x-frappe-site-name", "") if behind_proxy else ""
+		host = hostname(headers.get("host", ""))
+		forwarded = hostname(headers.get("x-forwarded-host", "").partition(",")[0]) if behind_proxy else ""
+		requested = self._requested(named, forwarded or host, headers)
+		if requested != site and not self._is_other_name(requested, site, named):
 			raise ConnectRefused(
 				"Invalid namespace",
 				{"reason": f"the request is for {requested!r}, the namespace is {site!r}"},
 			)
 		origin = headers.get("origin")
-		if origin and not self._same_host(hostname(origin), hostname(headers.get("host", "")), site):
+		if origin and not self._same_host(hostname(origin), {host, forwarded}, site):
 			raise ConnectRefused(
 				"Invalid origin",
 				{
@@ -67,30 +72,48 @@ class Sites:
 			)
 		return site
 
-	def _requested(self, headers: Mapping[str, str]) -> str:
-		named = headers.get("x-frappe-site-name")
-		host = hostname(headers.get("host", ""))
+	def refuse_foreign_page(self, headers: Mapping[str, str], behind_proxy: bool) -> None:
+		"""Refuse a page elsewhere that uses a cookie, where the proxy has put its own Origin in the place of the page's.
+
+		Bench's nginx does that. The browser's own word (`Sec-Fetch-Site`) is left, from those browsers that give it.
+		"""
+		if not behind_proxy or headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+			return
+		origin = headers.get("origin")
+		if not origin or hostname(origin) == hostname(headers.get("host", "")):
+			raise ConnectRefused(
+				"Invalid origin",
+				{
+					"reason": "the page is from elsewhere, and the proxy hides from where: let it pass the browser's Origin"
+				},
+			)
+
+	def _requested(self, named: str, host: str, headers: Mapping[str, str]) -> str:
 		if named:
 			return hostname(named)
 		if self._default and host in ("localhost", "127.0.0.1"):
 			return self._default
 		return hostname(headers.get("origin") or host)
 
-	def _is_other_name(self, requested: str, site: str, headers: Mapping[str, str]) -> bool:
+	def _is_other_name(self, requested: str, site: str, named: str) -> bool:
 		"""Whether `requested` is a host that is not a site itself, and by which `site` is reached all the same."""
 		if self.exists(requested):
 			return False
 		if requested in self._other_names(site):
 			return True
 		# Without a proxy that names the site, a bench with one site serves it under every host.
-		return not headers.get("x-frappe-site-name") and (self._default or self._only_site()) == site
+		return not named and (self._default or self._only_site()) == site
 
 	def _only_site(self) -> str | None:
 		names = self.names()
 		return names[0] if len(names) == 1 else None
 
-	def _same_host(self, origin: str, host: str, site: str) -> bool:
-		return origin in (host, site) or origin in self._allowed or origin in self._other_names(site)
+	def _same_host(self, origin: str, hosts: set[str], site: str) -> bool:
+		if not origin:
+			return False
+		return (
+			origin in hosts or origin == site or origin in self._allowed or origin in self._other_names(site)
+		)
 
 	def _other_names(self, site: str) -> set[str]:
 		"""Hosts that the site's own configuration names: `host_name` and `domains`."""

@@ -6,10 +6,9 @@ A connection carries a `Socket` for each namespace it has joined. What a socket 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,8 +18,8 @@ from .engine.packets import Message
 
 logger = logging.getLogger("realtime.sockets")
 
-MAX_NAMESPACES = 16
-"""Namespaces of one connection: a client talks to one site, or to a few."""
+OFFSET_EVENT = "frappe_realtime:offset"
+"""Tells a client that can recover where in the order of its site's events it is; it has no other argument."""
 
 Ack = Callable[..., None]
 """Answers an event with the arguments it is called with; further calls do nothing."""
@@ -39,31 +38,70 @@ class ConnectPostponed(Exception):
 	"""Raised by `Application.authorize` when nobody can decide now: the transport is closed, and the client comes back."""
 
 
+@dataclass(slots=True)
+class Admission:
+	"""A client that is let in: the new socket's `session`, and for one that can recover its `pid`.
+
+	`id` is the id of the socket that the client had before, when it recovers.
+	"""
+
+	session: Any
+	pid: str | None = None
+	id: str | None = None
+
+
 class Application(Protocol):
 	"""What decides over sockets and answers their events."""
 
-	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Any:
-		"""Who this is: the new socket's `session`, or an awaitable of it when somebody has to be asked.
+	def authorize(
+		self, connection: Connection, namespace: str, auth: dict[str, Any]
+	) -> Admission | Awaitable[Admission]:
+		"""Who this is, or an awaitable of it when somebody has to be asked.
 
 		Raises `ConnectRefused` or `ConnectPostponed`, at once or when awaited.
 		"""
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None: ...
+	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None: ...
 
 	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None: ...
 
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None: ...
 
 
+class RoomObserver(Protocol):
+	"""Hears of every move in a namespace, after it has been made. Neither method may raise."""
+
+	def joined(self, socket: Socket, room: str) -> None: ...
+
+	def left(self, socket: Socket, room: str) -> None: ...
+
+
 class Namespace:
 	"""The sockets of one namespace, and who of them is in which room."""
 
-	__slots__ = ("name", "rooms", "sockets")
+	__slots__ = ("_offset_event", "changed", "name", "observers", "offset", "recoverable", "rooms", "sockets")
 
-	def __init__(self, name: str) -> None:
+	def __init__(self, name: str, changed: Callable[[Socket], None]) -> None:
 		self.name = name
 		self.sockets: dict[str, Socket] = {}
-		self.rooms: dict[str, set[Socket]] = {}
+		self.rooms: dict[str, dict[Socket, None]] = {}
+		"""The members of each room in the order in which they came, as in Node."""
+		self.observers: tuple[RoomObserver, ...] = ()
+		self.offset: str = ""
+		"""The last place in the site's order of events of which all that goes to these sockets has been written."""
+		self.recoverable = 0
+		"""How many of the sockets take an offset."""
+		self.changed = changed
+		"""Told of a recoverable socket whose rooms have changed."""
+		self._offset_event: tuple[str, Encoded] | None = None
+
+	@property
+	def offset_event(self) -> Encoded:
+		"""The event that tells a client the offset alone."""
+		if self._offset_event is None or self._offset_event[0] != self.offset:
+			encoded = packets.encode_event(self.name, (OFFSET_EVENT, self.offset))
+			self._offset_event = (self.offset, encoded)
+		return self._offset_event[1]
 
 	def members(self, room: str) -> Iterable[Socket]:
 		"""The sockets in `room`. As in Socket.IO a socket's own id is a room with this socket in it."""
@@ -91,15 +129,15 @@ class Socket:
 		"view",
 	)
 
-	def __init__(self, namespace: Namespace, connection: Connection, session: Any) -> None:
-		self.id = secrets.token_urlsafe(15)
+	def __init__(self, namespace: Namespace, connection: Connection, admission: Admission) -> None:
+		self.id = admission.id or secrets.token_urlsafe(15)
 		self.namespace = namespace
 		self.connection = connection
-		self.session = session
+		self.session = admission.session
 		self.rooms: set[str] = set()
-		self.pid: str | None = None
+		self.pid = admission.pid
 		"""The private id by which this client can recover its session."""
-		self.offsets = False
+		self.offsets = admission.pid is not None
 		"""Whether this client takes an offset as the last argument of an event."""
 		self.view: Any = None
 		"""What handlers are given for this socket; made when the first one asks."""
@@ -117,9 +155,13 @@ class Socket:
 		self.rooms.add(room)
 		members = self.namespace.rooms.get(room)
 		if members is None:
-			self.namespace.rooms[room] = {self}
+			self.namespace.rooms[room] = {self: None}
 		else:
-			members.add(self)
+			members[self] = None
+		for observer in self.namespace.observers:
+			observer.joined(self, room)
+		if self.offsets:
+			self.namespace.changed(self)
 
 	def leave(self, room: str) -> None:
 		"""Leave `room`; not in it, nothing happens."""
@@ -127,13 +169,22 @@ class Socket:
 			return
 		self.rooms.discard(room)
 		members = self.namespace.rooms[room]
-		members.discard(self)
+		members.pop(self, None)
 		if not members:
 			del self.namespace.rooms[room]
+		for observer in self.namespace.observers:
+			observer.left(self, room)
+		if self.offsets and self.connected:
+			self.namespace.changed(self)
 
 	def emit(self, event: str, *arguments: Any) -> None:
 		"""Send an event to this socket. Raises TypeError when an argument is neither JSON nor binary."""
-		self.send(packets.encode_event(self.namespace.name, [event, *arguments]))
+		self.send_event(packets.encode_event(self.namespace.name, [event, *arguments]))
+
+	def send_event(self, encoded: Encoded) -> None:
+		"""Send an event that is encoded already and asks for no acknowledgement."""
+		# A client that can recover takes any last argument that is a string for the offset: so there is always one.
+		self.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
 
 	def call(self, event: str, *arguments: Any) -> asyncio.Future[list[Any]]:
 		"""Send an event and get the arguments of its acknowledgement; cancelled when the socket goes first."""
@@ -171,7 +222,18 @@ class Socket:
 class Client:
 	"""What is kept of a connection: its sockets by namespace, and a binary packet that is not complete yet."""
 
-	__slots__ = ("attachments", "connecting", "connection", "packet", "slot", "sockets")
+	__slots__ = (
+		"attachments",
+		"connecting",
+		"connection",
+		"credit",
+		"packet",
+		"rate",
+		"refused",
+		"seen",
+		"slot",
+		"sockets",
+	)
 
 	def __init__(self, connection: Connection) -> None:
 		self.connection = connection
@@ -180,11 +242,33 @@ class Client:
 		self.connecting: dict[str, asyncio.Task[None]] | None = None
 		self.packet: packets.Packet | None = None
 		self.attachments: list[bytes] | None = None
+		self.refused = 0
+		"""CONNECTs that were refused."""
+		self.rate = self.credit = self.seen = 0.0
+		"""For the guard: events per second, events that it may send now, and when that was reckoned."""
 
 	def on_timer(self) -> None:
 		"""The connection has been open for long without a namespace; one that the application still decides on may stay."""
 		if not self.sockets and not self.connecting:
 			self.connection.close("forced close")
+
+
+class Guard:
+	"""Told of what clients do, and says when it is too much. This one lets everything pass."""
+
+	def on_open(self, client: Client) -> None:
+		"""A connection has come."""
+
+	def on_close(self, client: Client) -> None:
+		"""The connection is closed, after it has left all its namespaces."""
+
+	def allows(self, client: Client) -> bool:
+		"""Whether the client may send an event, or ask for a namespace, now."""
+		return True
+
+	def too_many_namespaces(self, most: int) -> ConnectRefused:
+		"""What a client is answered that is in too many namespaces."""
+		return ConnectRefused("Too many namespaces", {"most": most})
 
 
 @dataclass(slots=True)
@@ -203,6 +287,10 @@ class SocketServer:
 
 	application: Application
 	connect_timeout: float = 45.0
+	max_namespaces: int = 16
+	guard: Guard = field(default_factory=Guard)
+	changed: Callable[[Socket], None] = lambda socket: None
+	"""Told of a recoverable socket whose rooms have changed."""
 	namespaces: dict[str, Namespace] = field(default_factory=dict)
 	counters: Counters = field(default_factory=Counters)
 
@@ -210,6 +298,7 @@ class SocketServer:
 
 	def on_open(self, connection: Connection) -> None:
 		connection.data = client = Client(connection)
+		self.guard.on_open(client)
 		connection.engine.wheel.schedule(client, self.connect_timeout)
 
 	def on_message(self, connection: Connection, message: Message) -> None:
@@ -224,6 +313,13 @@ class SocketServer:
 		if packet is not None:
 			self._receive(connection, client, packet)
 
+	def on_ping(self, connection: Connection) -> None:
+		# A client that hears nothing for long would come back with an offset that the history has left behind.
+		client: Client = connection.data
+		for socket in client.sockets.values():
+			if socket.offsets:
+				connection.send(socket.namespace.offset_event)
+
 	def on_close(self, connection: Connection, reason: str) -> None:
 		client: Client = connection.data
 		connection.data = None
@@ -232,6 +328,7 @@ class SocketServer:
 			task.cancel()
 		for socket in list(client.sockets.values()):
 			self._gone(socket, reason)
+		self.guard.on_close(client)
 
 	# -- packets
 
@@ -258,7 +355,8 @@ class SocketServer:
 
 	def _receive(self, connection: Connection, client: Client, packet: packets.Packet) -> None:
 		if packet.type == packets.CONNECT:
-			self._connect(connection, client, packet)
+			if self.guard.allows(client):
+				self._connect(connection, client, packet)
 			return
 		socket = client.sockets.get(packet.namespace)
 		if socket is None:
@@ -266,12 +364,13 @@ class SocketServer:
 			self.counters.invalid += 1
 			connection.close("parse error")
 		elif packet.type in (packets.EVENT, packets.BINARY_EVENT):
-			self._event(socket, packet)
+			if self.guard.allows(client):
+				self._event(socket, packet)
 		elif packet.type in (packets.ACK, packets.BINARY_ACK):
 			if packet.id is not None:
 				socket.acknowledged(packet.id, packet.data)
 		elif packet.type == packets.DISCONNECT:
-			del client.sockets[packet.namespace]
+			self._take_out(client, packet.namespace)
 			self._gone(socket, "client namespace disconnect")
 
 	def _event(self, socket: Socket, packet: packets.Packet) -> None:
@@ -303,34 +402,45 @@ class SocketServer:
 		connecting = client.connecting or {}
 		if name in connecting:
 			return
-		if len(connecting) + len(client.sockets) >= MAX_NAMESPACES:
-			self.counters.invalid += 1
-			connection.close("parse error")
+		if len(connecting) + len(client.sockets) >= self.max_namespaces:
+			self._refuse(connection, name, self.guard.too_many_namespaces(self.max_namespaces))
 			return
 		auth = packet.data or {}
 		try:
-			session = self.application.authorize(connection, name, auth)
+			answer = self.application.authorize(connection, name, auth)
 		except ConnectRefused as refused:
 			self._refuse(connection, name, refused)
 			return
-		if not inspect.isawaitable(session):
-			self._admit(connection, client, name, auth, session)
+		if isinstance(answer, Admission):
+			self._admit(connection, client, name, auth, answer)
 			return
 		if client.connecting is None:
 			client.connecting = {}
 		client.connecting[name] = asyncio.get_running_loop().create_task(
-			self._wait_and_admit(connection, client, name, auth, session)
+			self._wait_and_admit(connection, client, name, auth, answer)
 		)
 
 	def _refuse(self, connection: Connection, name: str, refused: ConnectRefused) -> None:
 		self.counters.refused += 1
 		connection.send(packets.encode_connect_error(name, refused.message, refused.data))
+		client: Client | None = connection.data
+		if client is not None:
+			client.refused += 1
+			if client.refused > self.max_namespaces:
+				# One that tries name after name; a client comes with the one of its site.
+				connection.close("forced close")
 
 	async def _wait_and_admit(
-		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], answer: Awaitable[Any]
+		self,
+		connection: Connection,
+		client: Client,
+		name: str,
+		auth: dict[str, Any],
+		answer: Awaitable[Admission],
 	) -> None:
 		try:
-			session = await answer
+			# What comes after it must follow in the same turn of the loop: the answer tells what the client has missed.
+			admission = await answer
 		except ConnectRefused as refused:
 			self._refuse(connection, name, refused)
 			return
@@ -347,20 +457,25 @@ class SocketServer:
 				if not client.connecting:
 					client.connecting = None
 		if not connection.closed:
-			self._admit(connection, client, name, auth, session)
+			self._admit(connection, client, name, auth, admission)
 
 	def _admit(
-		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], session: Any
+		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], admission: Admission
 	) -> None:
 		self.counters.connects += 1
 		namespace = self.namespaces.get(name)
 		if namespace is None:
-			namespace = self.namespaces[name] = Namespace(name)
-		socket = Socket(namespace, connection, session)
+			namespace = self.namespaces[name] = Namespace(name, self.changed)
+		previous = namespace.sockets.get(admission.id) if admission.id else None
+		if previous is not None:
+			self._supersede(previous)
+		socket = Socket(namespace, connection, admission)
 		namespace.sockets[socket.id] = socket
+		if socket.offsets:
+			namespace.recoverable += 1
 		client.sockets[name] = socket
 		connection.engine.wheel.cancel(client)
-		self.application.on_connect(socket, auth)
+		self.application.on_connect(socket, auth, admission)
 
 	def _welcome(self, socket: Socket) -> Encoded:
 		answer = {"sid": socket.id}
@@ -368,9 +483,12 @@ class SocketServer:
 			answer["pid"] = socket.pid
 		return packets.encode_connect(socket.namespace.name, answer)
 
-	def welcome(self, socket: Socket) -> None:
-		"""Tell the client that it is in the namespace; from here on it takes events."""
-		socket.send(self._welcome(socket))
+	def welcome(self, socket: Socket, missed: Sequence[Encoded] = ()) -> None:
+		"""Tell the client that it is in the namespace; from here on it takes events. First come those that it has missed."""
+		first = [self._welcome(socket), *missed]
+		if socket.offsets:
+			first.append(socket.namespace.offset_event)
+		socket.send(joined(first))
 
 	# -- leaving
 
@@ -381,18 +499,47 @@ class SocketServer:
 		client: Client | None = socket.connection.data
 		socket.send(packets.encode_disconnect(socket.namespace.name))
 		if client is not None:
-			client.sockets.pop(socket.namespace.name, None)
+			self._take_out(client, socket.namespace.name)
 		self._gone(socket, "server namespace disconnect")
 		if close:
 			socket.connection.close("forced close")
 
+	def _take_out(self, client: Client, name: str) -> None:
+		"""The connection stays without this namespace: for a while only, when it was its last."""
+		if client.sockets.pop(name, None) is not None and not client.sockets:
+			client.connection.engine.wheel.schedule(client, self.connect_timeout)
+
+	def _supersede(self, socket: Socket) -> None:
+		"""End a socket whose client has come back before its old connection was known to be lost: nobody has left."""
+		client: Client | None = socket.connection.data
+		if client is not None:
+			client.sockets.pop(socket.namespace.name, None)
+		socket.pid = None
+		self._leave(socket)
+		self.application.on_disconnect(socket, "transport close", set())
+		socket.connection.close("transport close", abort=True)
+
 	def _gone(self, socket: Socket, reason: str) -> None:
+		rooms = self._leave(socket)
+		if not socket.namespace.sockets:
+			self.namespaces.pop(socket.namespace.name, None)
+		self.application.on_disconnect(socket, reason, rooms)
+
+	@staticmethod
+	def _leave(socket: Socket) -> set[str]:
+		"""Take `socket` out of its namespace, and out of the rooms that are returned."""
 		namespace = socket.namespace
+		if namespace.sockets.pop(socket.id, None) is not None and socket.offsets:
+			namespace.recoverable -= 1
 		rooms = set(socket.rooms)
 		for room in rooms:
 			socket.leave(room)
-		namespace.sockets.pop(socket.id, None)
-		if not namespace.sockets:
-			self.namespaces.pop(namespace.name, None)
 		socket.cancel_acks()
-		self.application.on_disconnect(socket, reason, rooms)
+		return rooms
+
+
+def joined(encoded: Sequence[Encoded]) -> Encoded:
+	"""Several messages as one, for one write."""
+	if len(encoded) == 1:
+		return encoded[0]
+	return Encoded(*[message for one in encoded for message in one.messages])

@@ -7,7 +7,9 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from . import packets
 from .config import Config
@@ -34,6 +36,11 @@ class Credential:
 
 	sid: str = ""
 	authorization: str = ""
+
+	@property
+	def sid_hash(self) -> str:
+		"""By which Redis names a session without telling its id; empty for an Authorization header."""
+		return sha256(unquote(self.sid).encode()).hexdigest() if self.sid else ""
 
 	@property
 	def headers(self) -> dict[str, str]:
@@ -74,9 +81,11 @@ class Web:
 		self._session: aiohttp.ClientSession | None = None
 		self._back: asyncio.Event | None = None
 		self._probe: asyncio.Task[None] | None = None
+		self._closed = False
 
 	async def close(self) -> None:
 		"""Let go of all connections; calls under way end with `WebAway`."""
+		self._closed = True
 		if self._probe is not None:
 			self._probe.cancel()
 		if self._session is not None:
@@ -99,7 +108,7 @@ class Web:
 		loop = asyncio.get_running_loop()
 		deadline = loop.time() + self._patience
 		delay = 0.2
-		while True:
+		while not self._closed:
 			if self._back is not None:
 				try:
 					await asyncio.wait_for(self._back.wait(), deadline - loop.time())
@@ -117,6 +126,7 @@ class Web:
 				raise WebAway(reason)
 			await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 			delay = min(delay * 1.6, 3)
+		raise WebAway("the sidecar is stopping")
 
 	async def request(
 		self,
@@ -211,7 +221,7 @@ class Web:
 
 	def _gone(self, reason: str) -> None:
 		"""Let all calls wait for one that finds the web process back, instead of each trying by itself."""
-		if self._back is None:
+		if self._back is None and not self._closed:
 			logger.warning(
 				"the web process at %s is away (%s); clients wait. Set webserver_host and webserver_port if it is elsewhere",
 				self.url,

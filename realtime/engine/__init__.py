@@ -7,5 +7,16 @@ Knows no Socket.IO and no Frappe. `Engine` makes a `Connection` for each client 
 from .connection import Connection
 from .engine import Engine, EngineSettings, Listener
 from .packets import Encoded, PayloadError
+from .refused import Refused
+from .request import Request
 
-__all__ = ["Connection", "Encoded", "Engine", "EngineSettings", "Listener", "PayloadError"]
+__all__ = [
+	"Connection",
+	"Encoded",
+	"Engine",
+	"EngineSettings",
+	"Listener",
+	"PayloadError",
+	"Refused",
+	"Request",
+]

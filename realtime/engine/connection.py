@@ -68,6 +68,11 @@ class Connection:
 			return self._websocket.transport.get_write_buffer_size()
 		return self._outbox_size
 
+	@property
+	def transport(self) -> asyncio.Transport | None:
+		"""What carries the WebSocket; None while the client is polling."""
+		return None if self._websocket is None else self._websocket.transport
+
 	# -- out
 
 	def send(self, encoded: Encoded) -> None:
@@ -145,6 +150,8 @@ class Connection:
 			self._websocket.transport.write(PING_FRAME)
 		else:
 			self.send_packet(PING)
+		if not self.closed:
+			self.engine.listener.on_ping(self)
 
 	# -- polling
 

@@ -26,6 +26,7 @@ class EngineSettings:
 	upgrade_timeout: float = 10.0
 	max_payload: int = 1_000_000
 	max_unsent: int = 4 * 1024 * 1024
+	max_packets: int = 1000
 	head_timeout: float = 20.0
 	keep_alive_timeout: float = 75.0
 	transports: tuple[str, ...] = ("polling", "websocket")
@@ -40,6 +41,8 @@ class Counters:
 	upgrades: int = 0
 	refused: int = 0
 	slow_clients: int = 0
+	too_large: int = 0
+	too_many_packets: int = 0
 
 
 class Listener(Protocol):
@@ -49,6 +52,9 @@ class Listener(Protocol):
 
 	def on_message(self, connection: Connection, message: Message) -> None: ...
 
+	def on_ping(self, connection: Connection) -> None:
+		"""The connection is pinged: the moment for what may wait."""
+
 	def on_close(self, connection: Connection, reason: str) -> None: ...
 
 
@@ -57,15 +63,18 @@ class Engine:
 	"""Makes connections of requests.
 
 	`application` makes the protocol that takes over requests for other paths, or returns None when there is none.
+	`admit` is asked about each new connection, and raises `Refused`.
 	"""
 
 	settings: EngineSettings
 	listener: Listener
 	application: Callable[[], asyncio.Protocol | None] = lambda: None
+	admit: Callable[[Request], None] = lambda request: None
 	connections: dict[str, Connection] = field(default_factory=dict)
 	transports: set[asyncio.Transport] = field(default_factory=set)
 	counters: Counters = field(default_factory=Counters)
 	accepting: bool = True
+	_closing: list[asyncio.Transport] = field(default_factory=list)
 	wheel: Wheel = field(init=False)
 	path: bytes = field(init=False)
 
@@ -87,10 +96,23 @@ class Engine:
 		"""Take no new connection, and close all there are, so that their clients reconnect at once."""
 		self.accepting = False
 		for connection in list(self.connections.values()):
+			wire = connection.transport
+			if wire is not None:
+				self._closing.append(wire)
 			connection.close("server shutting down")
 		for transport in list(self.transports):
+			self._closing.append(transport)
 			transport.close()
 		self.wheel.stop()
+
+	async def flush(self, timeout: float) -> None:
+		"""After `close`: wait until the clients have been sent what was written for them, `timeout` seconds at most."""
+		deadline = asyncio.get_running_loop().time() + timeout
+		while any(transport.get_write_buffer_size() for transport in self._closing):
+			if asyncio.get_running_loop().time() > deadline:
+				break
+			await asyncio.sleep(0.02)
+		self._closing.clear()
 
 	# -- handshakes
 
@@ -155,6 +177,7 @@ class Engine:
 		return protocol
 
 	def _open(self, request: Request) -> Connection:
+		self.admit(request)
 		connection = Connection(self, secrets.token_urlsafe(15), request)
 		self.connections[connection.id] = connection
 		self.counters.handshakes += 1

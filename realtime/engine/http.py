@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import httptools
 
-from .packets import PayloadError, decode_payload
+from .packets import PayloadError, TooManyPackets, decode_payload
 from .refused import Refused
 from .request import Request, add_header
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 MAX_HEAD = 32 * 1024
 """Bytes of a request's head; browsers and nginx stay below 16 KiB with all their cookies."""
-
-MAX_PACKETS = 1000
-"""Packets in one polling payload: socket.io-client sends what it has buffered at once."""
 
 # Only what clients of Socket.IO send: a page elsewhere must not be able to set a proxy's headers.
 PREFLIGHT = (
@@ -36,6 +33,7 @@ STATUS = {
 	403: "Forbidden",
 	404: "Not Found",
 	413: "Payload Too Large",
+	429: "Too Many Requests",
 	431: "Request Header Fields Too Large",
 	503: "Service Unavailable",
 }
@@ -110,6 +108,7 @@ class HTTPProtocol(asyncio.Protocol):
 		elif upgraded_at >= 0:
 			self._upgrade(data[upgraded_at:])
 		elif self._body_size > self.engine.settings.max_payload:
+			self.engine.counters.too_large += 1
 			self._abandon(413)
 		elif self._complete:
 			self._dispatch()
@@ -227,7 +226,12 @@ class HTTPProtocol(asyncio.Protocol):
 
 	def _post(self, connection: Connection) -> None:
 		try:
-			packets = decode_payload(b"".join(self._body), MAX_PACKETS)
+			packets = decode_payload(b"".join(self._body), self.engine.settings.max_packets)
+		except TooManyPackets as error:
+			self.engine.counters.too_many_packets += 1
+			connection.close("transport error")
+			self._refuse(Refused(3, str(error).capitalize(), 413))
+			return
 		except PayloadError:
 			connection.close("transport error")
 			self._refuse(Refused(3, "Bad request"))

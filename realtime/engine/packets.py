@@ -20,6 +20,10 @@ class PayloadError(ValueError):
 	"""A payload or packet that the protocol does not allow; the connection that sent it is closed."""
 
 
+class TooManyPackets(PayloadError):
+	"""A payload of more packets than it may have."""
+
+
 def text_frame(packet: str) -> bytes:
 	"""The WebSocket frame of one text packet, as a server sends it (not masked)."""
 	return Frame(Opcode.TEXT, packet.encode()).serialize(mask=False)
@@ -69,14 +73,14 @@ def decode_payload(body: bytes, max_packets: int) -> list[tuple[str, Message]]:
 	"""Read the body of a polling POST.
 
 	Returns (packet type, data) pairs in order; a binary message has the type `MESSAGE` and bytes as data.
-	Raises `PayloadError` for text that is not UTF-8, an unknown or empty packet, bad base64, or more than `max_packets`.
+	Raises `PayloadError` for text that is not UTF-8, an unknown or empty packet or bad base64, and `TooManyPackets`.
 	"""
 	try:
 		text = body.decode()
 	except UnicodeDecodeError as error:
 		raise PayloadError("the payload is not UTF-8") from error
 	if text.count(SEPARATOR) >= max_packets:
-		raise PayloadError(f"more than {max_packets} packets in one payload")
+		raise TooManyPackets(f"more than {max_packets} packets in one payload")
 	return [decode_packet(packet) for packet in text.split(SEPARATOR)]
 
 

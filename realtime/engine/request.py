@@ -35,12 +35,14 @@ def add_header(headers: dict[str, str], name: bytes, value: bytes) -> None:
 class Request:
 	"""Method, target, headers and remote address of the request that opened a connection."""
 
-	__slots__ = ("_headers", "_target", "head", "method", "remote")
+	__slots__ = ("_headers", "_target", "head", "method", "proxied", "remote")
 
 	def __init__(self, method: str, target: bytes, headers: dict[str, str], head: bytes, remote: str) -> None:
 		self.method = method
 		self.head = head
 		self.remote = remote
+		self.proxied = False
+		"""Whether the peer is a proxy whose headers count; for who admits connections to say."""
 		self._target: bytes | None = target
 		self._headers: dict[str, str] | None = headers
 

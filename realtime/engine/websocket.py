@@ -9,7 +9,7 @@ from binascii import Error as Base64Error
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import PayloadTooBig, WebSocketException
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import SERVER, Protocol
 
@@ -102,6 +102,8 @@ class WebSocketProtocol(asyncio.Protocol):
 					self._message(b"".join(parts), opcode)
 			if self.transport.is_closing():
 				return
+		if isinstance(reader.parser_exc, PayloadTooBig):
+			self.engine.counters.too_large += 1
 		for answer in reader.data_to_send():
 			if answer:
 				self.transport.write(answer)

@@ -17,16 +17,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 from realtime.demo.model import GUEST, User
-from tests.wire import conftest as wire
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.nodejs import NEW, NODE_FOLDER, OLD, missing
 from tests.wire.sidecar import ROOT
-
-background = wire.background
-shared_benches = wire.shared_benches
-bench = wire.bench
-make_bench = wire.make_bench
-browser = wire.browser
 
 PAGES = Path(__file__).parent / "pages"
 FOLDERS = {

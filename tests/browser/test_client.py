@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Error, Page
 
+from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
 from tests.wire.conftest import MakeBench
 
@@ -13,6 +14,7 @@ from .driving import (
 	IMPORT,
 	connect,
 	listen,
+	lose_connection,
 	seen,
 	settle,
 	start,
@@ -23,6 +25,30 @@ from .driving import (
 )
 
 UNREACHABLE = "**/assets/**/socket.io-client/**"
+
+HANDLERS = """
+from frappe.realtime import realtime
+
+@realtime.on("add")
+async def add(socket, one, other):
+	return one + other
+
+@realtime.on("answer_me")
+async def answer_me(socket):
+	await socket.emit("answer", "one text")
+
+@realtime.on("send_me_away")
+async def send_me_away(socket):
+	await socket.disconnect()
+"""
+
+
+def bench_with_handlers(make_bench: MakeBench) -> Bench:
+	"""Make a bench with an app whose handlers are `HANDLERS`."""
+	bench = make_bench(start=False)
+	write_handlers(bench, "shop", HANDLERS)
+	install(bench, "shop")
+	return bench.start()
 
 
 def test_a_listener_gets_the_message_and_nothing_else(bench: Bench, open_portal: OpenPage) -> None:
@@ -151,6 +177,22 @@ def test_without_socket_io_the_error_says_what_was_tried(bench: Bench, open_port
 		start(page)
 
 
+def test_an_acknowledged_emit_gives_the_answer(make_bench: MakeBench, open_portal: OpenPage) -> None:
+	bench = bench_with_handlers(make_bench)
+	page = open_portal(bench, bench.user())
+	start(page)
+	assert page.evaluate("realtime.emitWithAck('add', 1, 2)") == 3
+
+
+def test_listeners_get_all_that_a_handler_emits(make_bench: MakeBench, open_portal: OpenPage) -> None:
+	bench = bench_with_handlers(make_bench)
+	page = open_portal(bench, bench.user())
+	connect(page)
+	listen(page, "answer")
+	page.evaluate("realtime.emit('answer_me')")
+	wait_to_see(page, ["answer", "one text"])
+
+
 def test_an_emit_that_nobody_answers_is_rejected_when_the_connection_breaks(
 	make_bench: MakeBench, open_portal: OpenPage
 ) -> None:
@@ -160,7 +202,7 @@ def test_an_emit_that_nobody_answers_is_rejected_when_the_connection_breaks(
 	page.evaluate(
 		"""() => void realtime.emitWithAck("nobody_answers", 1).catch((error) => seen.push(error.message))"""
 	)
-	bench.sidecar.stop()
+	lose_connection(bench, page)
 	wait_to_see(page, '"nobody_answers" was not answered: socket has been disconnected')
 
 
@@ -176,8 +218,7 @@ def test_status_tells_connecting_connected_and_lost(make_bench: MakeBench, open_
 		}}"""
 	)
 	wait_for_status(page, "connected")
-	bench.sidecar.stop()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	bench.sidecar.start()
 	wait_for_status(page, "connected")
 	page.evaluate("realtime.close()")
@@ -201,8 +242,7 @@ def test_after_a_reconnect_it_is_in_its_rooms_again(make_bench: MakeBench, open_
 	for room in rooms:
 		wait_for_room(bench, page, room)
 	listen(page, "left")
-	bench.sidecar.kill()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	bench.sidecar.start()
 	wait_for_status(page, "connected")
 	for room in rooms:
@@ -219,8 +259,7 @@ def test_viewers_of_a_document_are_viewers_again(make_bench: MakeBench, open_por
 	connect(page)
 	page.evaluate("realtime.doc_open('ToDo', 'T-1')")
 	wait_for_room(bench, page, "open_doc:ToDo/T-1")
-	bench.sidecar.kill()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	bench.sidecar.start()
 	wait_for_room(bench, page, "open_doc:ToDo/T-1")
 
@@ -231,8 +270,7 @@ def test_what_is_sent_while_the_connection_is_lost_waits(
 	bench = make_bench()
 	page = open_portal(bench, bench.user())
 	connect(page)
-	bench.sidecar.kill()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	page.evaluate("realtime.doc_subscribe('ToDo', 'T-1')")
 	bench.sidecar.start()
 	wait_for_room(bench, page, "doc:ToDo/T-1")
@@ -245,8 +283,7 @@ def test_the_page_is_told_when_events_may_have_been_missed(
 	page = open_portal(bench, bench.user())
 	connect(page)
 	listen(page, "realtime_missed")
-	bench.sidecar.kill()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	# Nothing to recover from is left anywhere.
 	bench.valkey.client.flushall()
 	bench.sidecar.start()
@@ -262,12 +299,19 @@ def test_a_refused_page_tries_again(bench: Bench, open_portal: OpenPage) -> None
 	wait_for_status(page, "connected")
 
 
-def test_a_page_that_the_server_sends_away_comes_back(bench: Bench, open_portal: OpenPage) -> None:
+def test_a_page_that_the_server_sends_away_comes_back(make_bench: MakeBench, open_portal: OpenPage) -> None:
+	bench = bench_with_handlers(make_bench)
 	page = open_portal(bench, bench.user())
 	connect(page)
-	page.evaluate("realtime.socket.onpacket({ type: 1, nsp: realtime.socket.nsp })")
-	wait_for_status(page, "lost")
-	wait_for_status(page, "connected")
+	listen(page, "realtime_status")
+	page.evaluate("realtime.on('disconnect', (reason) => seen.push(reason))")
+	page.evaluate("realtime.emit('send_me_away')")
+	wait_to_see(page, ["realtime_status", "connected"])
+	assert seen(page) == [
+		["realtime_status", "lost"],
+		"io server disconnect",
+		["realtime_status", "connected"],
+	]
 
 
 def test_it_tries_at_once_when_the_browser_is_online_again(bench: Bench, open_portal: OpenPage) -> None:

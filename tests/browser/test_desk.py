@@ -9,7 +9,16 @@ from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
 
 from .conftest import OpenPage
-from .driving import listen, seen, settle, wait_for_room, wait_for_status, wait_to_see, wait_until
+from .driving import (
+	listen,
+	lose_connection,
+	seen,
+	settle,
+	wait_for_room,
+	wait_for_status,
+	wait_to_see,
+	wait_until,
+)
 
 SIGN = ".realtime-sign"
 BARS = "dialog"
@@ -102,8 +111,7 @@ def test_after_a_reconnect_it_is_in_its_rooms_again(make_bench: MakeBench, open_
 	rooms = ["doc:ToDo/T-1", "doctype:ToDo", "task_progress:job-1"]
 	for room in rooms:
 		wait_for_room(bench, page, room)
-	bench.sidecar.kill()
-	wait_for_status(page, "lost")
+	lose_connection(bench, page)
 	bench.sidecar.start()
 	for room in rooms:
 		wait_for_room(bench, page, room)
@@ -121,7 +129,7 @@ def test_it_does_not_give_up(make_bench: MakeBench, open_desk: OpenPage) -> None
 			manager.on("reconnect_attempt", () => seen.push("attempt"));
 		}"""
 	)
-	bench.sidecar.kill()
+	lose_connection(bench, page)
 	until(lambda: len(seen(page)) > 5, "more attempts than the Desk's three")
 	bench.sidecar.start()
 	wait_for_status(page, "connected")
@@ -132,7 +140,7 @@ def test_a_sign_shows_while_the_connection_is_lost(make_bench: MakeBench, open_d
 	page = open_desk(bench, bench.user())
 	wait_for_status(page, "connected")
 	expect(page.locator(SIGN)).to_be_hidden()
-	bench.sidecar.kill()
+	lose_connection(bench, page)
 	expect(page.get_by_role("status")).to_contain_text("Live updates are paused", timeout=30_000)
 	expect(page.locator(SIGN)).to_be_visible()
 	bench.sidecar.start()
@@ -238,15 +246,13 @@ def test_a_bar_that_the_user_has_closed_comes_back_with_the_next_work(
 	page = open_desk(bench, user)
 	wait_for_status(page, "connected")
 	bench.publish("progress", {"title": "Import", "percent": 50}, f"user:{user.name}")
-	expect(page.locator(BARS)).to_have_count(1)
-	page.evaluate(
-		"document.querySelector('dialog').className = ''; document.querySelector('dialog').open = false"
-	)
+	wait_until(page, "frappe.cur_progress?.display")
+	page.evaluate("frappe.cur_progress.close()")
 	bench.publish("progress", {"title": "Import", "percent": 60}, f"user:{user.name}")
 	wait_until(page, "seen.includes('Import: 60')")
-	expect(page.locator(f"{BARS}:visible")).to_have_count(0)
+	expect(page.locator(BARS)).to_have_count(0)
 	bench.publish("progress", {"title": "Import", "percent": 5}, f"user:{user.name}")
-	expect(page.locator(f"{BARS}:visible")).to_have_text(["Import: 5"])
+	expect(page.locator(BARS)).to_have_text(["Import: 5"])
 
 
 def test_only_the_page_that_has_asked_shows_the_bar(bench: Bench, open_desk: OpenPage) -> None:

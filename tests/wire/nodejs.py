@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -20,6 +21,8 @@ NODE_FOLDER = ROOT / ".cache" / "node"
 OLD = "socket.io-client-4.7"
 NEW = "socket.io-client-4"
 VERSIONS = (OLD, NEW)
+OFFSET = re.compile(r"\d+-\d+")
+"""What ends each event to a client that can recover."""
 
 
 def node() -> str:
@@ -144,7 +147,14 @@ class NodeClient:
 		self._say(connect=True)
 
 	def all(self, event: str) -> list[Args]:
-		"""Return the arguments of all events of a name so far."""
+		"""Return the arguments of all events of a name so far, each without the offset at its end."""
+		return [
+			args[:-1] if args and isinstance(args[-1], str) and OFFSET.fullmatch(args[-1]) else args
+			for args in self.with_offsets(event)
+		]
+
+	def with_offsets(self, event: str) -> list[Args]:
+		"""Return the arguments of all events of a name so far, as they came."""
 		return [tuple(unpack(line["args"])) for line in self._lines("event") if line["event"] == event]
 
 	def next(self, event: str, patience: float = PATIENCE) -> Args:

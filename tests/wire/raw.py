@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
+import time
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
@@ -52,8 +53,9 @@ class RawSocket:
 
 	def receive(self) -> str | bytes:
 		"""Return the next message that is no Engine.IO ping; answer pings on the way."""
+		end = time.monotonic() + PATIENCE
 		while True:
-			message = self._connection.recv(PATIENCE)
+			message = self._connection.recv(end - time.monotonic())
 			if message != "2":
 				return message
 			self.send("3")
@@ -86,7 +88,9 @@ class RawSocket:
 
 	def close(self) -> None:
 		"""Close without ceremony."""
-		self._connection.socket.close()
+		with contextlib.suppress(OSError):
+			# Wakes the thread that reads; it would otherwise be waited for.
+			self._connection.socket.shutdown(socket.SHUT_RDWR)
 		self._stack.close()
 
 

@@ -130,7 +130,7 @@ def test_the_desk_gets_in_after_a_long_start(
 def test_clients_that_are_in_do_not_notice(
 	make_bench: MakeBench, connect: Connect, start_connecting: StartConnecting
 ) -> None:
-	bench = make_bench()
+	bench = make_bench(common={"realtime_web_timeout": 1})
 	client = connect(bench, bench.user())
 	bench.web.fail(hang=True)
 	waiting = [start_connecting(bench, bench.user())[1] for _ in range(20)]

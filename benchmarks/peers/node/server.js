@@ -10,12 +10,15 @@ const server = http.createServer();
 const io = new Server(server, {
 	cors: { origin: true, credentials: true },
 	cleanupEmptyChildNamespaces: true,
+	// As Socket.IO documents it; Frappe does not set it.
+	...(process.env.RECOVERY && { connectionStateRecovery: { maxDisconnectionDuration: 120_000 } }),
 });
 const realtime = io.of(/^\/.*$/);
 
 realtime.use((socket, next) => {
 	const { sid } = cookie.parse(socket.request.headers.cookie || "");
-	fetch(`${web}/api/method/frappe.realtime.get_user_info`, { headers: { Cookie: `sid=${sid}` } })
+	const headers = { Cookie: `sid=${sid}`, "X-Frappe-Site-Name": socket.nsp.name.slice(1) };
+	fetch(`${web}/api/method/frappe.realtime.get_user_info`, { headers })
 		.then((response) => response.json())
 		.then(({ message }) => {
 			socket.user = message.user;

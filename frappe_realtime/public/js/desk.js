@@ -16,6 +16,10 @@ function extend(realtime) {
 		// The first listener is Frappe's own: it shows the bar in every tab.
 		realtime.socket.off("progress", realtime.socket.listeners("progress")[0]);
 		connection.on("progress", show_progress);
+		connection.on("realtime_handlers_error", ({ app, error, traceback }) => {
+			// Only where developer_mode is set: a handlers file that was just saved cannot be loaded.
+			console.error(`Realtime handlers of ${app}: ${error}`, traceback);
+		});
 		if (window.app) connection.on(STATUS_EVENT, show_status);
 	}
 

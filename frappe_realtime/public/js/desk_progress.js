@@ -5,8 +5,8 @@ import { PAGE_HEADER, page_id, read_progress } from "./realtime.js";
 // Milliseconds for which a full bar is left to be seen.
 const FAREWELL = 500;
 
-// The bars of this page, by their title.
-const dialogs = new Map();
+// The bars of this page, by their title: `{ dialog, is_closed }`.
+const bars = new Map();
 
 /** Let the server know which page a request comes from. */
 export function mark_requests(jquery) {
@@ -23,22 +23,36 @@ export function show_progress(message) {
 	message.percent = progress.percent;
 
 	const title = progress.title || __("Progress");
-	const begun = dialogs.get(title);
+	const begun = bars.get(title);
 	if (!progress.is_here && (message.page || !begun)) return;
 
-	// frappe.show_progress goes on with the dialog that it finds here, also with one that the user has closed:
-	// right for the rest of that work, not for the next.
-	const is_next = begun && !begun.$wrapper.hasClass("show") && progress.percent < begun.percent;
-	frappe.cur_progress = is_next ? null : (begun ?? frappe.cur_progress);
+	// When the user has closed a bar, the rest of that work goes on unseen; the next work gets a bar of its own.
+	const is_next = begun?.is_closed && progress.percent < begun.dialog.percent;
+	// frappe.show_progress goes on with the dialog that it finds here, if it has the same title.
+	if (begun) frappe.cur_progress = is_next ? null : begun.dialog;
 	const dialog = frappe.show_progress(title, progress.percent, 100, progress.description);
-	dialogs.set(title, dialog);
-	if (progress.percent === 100) setTimeout(() => close(title, dialog), FAREWELL);
+
+	const bar = dialog === begun?.dialog ? begun : remember(title, dialog);
+	if (progress.percent === 100) setTimeout(() => close(title, bar), FAREWELL);
 }
 
-function close(title, dialog) {
+function remember(title, dialog) {
+	const bar = { dialog, is_closed: false };
+	bars.set(title, bar);
+	dialog.$wrapper.on("hidden.bs.modal", () => (bar.is_closed = true));
+	return bar;
+}
+
+function close(title, bar) {
+	const { dialog } = bar;
 	// The same work may have begun anew meanwhile.
 	if (dialog.percent < 100) return;
+	if (!dialog.display && !bar.is_closed) {
+		// Bootstrap does not hide what is still on its way to be shown.
+		dialog.$wrapper.one("shown.bs.modal", () => close(title, bar));
+		return;
+	}
 	dialog.hide();
-	if (dialogs.get(title) === dialog) dialogs.delete(title);
+	if (bars.get(title) === bar) bars.delete(title);
 	if (frappe.cur_progress === dialog) frappe.cur_progress = null;
 }

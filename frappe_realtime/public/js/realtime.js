@@ -27,6 +27,8 @@ const SUBSCRIPTIONS = {
 };
 const BEGINNINGS = Object.values(SUBSCRIPTIONS);
 
+const CONNECT_PACKET = 0;
+
 const CLIENT_PLACES = [
 	"../node_modules/socket.io-client/dist/socket.io.esm.min.js",
 	"/assets/frappe/node_modules/socket.io-client/dist/socket.io.esm.min.js",
@@ -54,7 +56,11 @@ const ACK_TIMEOUT = 20_000;
  */
 export async function connect({ site = default_site(), url = default_url(), io, ...options } = {}) {
 	const open = io ?? (await load_io());
-	return new Connection(open(`${url}/${site}`, { withCredentials: true, ...options }));
+	// It connects when the Connection listens, which otherwise would not see the first packet.
+	const socket = open(`${url}/${site}`, { withCredentials: true, ...options, autoConnect: false });
+	const connection = new Connection(socket);
+	if (options.autoConnect !== false) socket.connect();
+	return connection;
 }
 
 /** A Socket.IO socket that is kept alive, with the subscriptions of Frappe's rooms. */
@@ -66,6 +72,7 @@ export class Connection {
 		this.socket = null;
 		this._own_events = new OwnEvents();
 		this._subscriptions = new Map();
+		this._has_offsets = false;
 		this._refusals = 0;
 		this._retry = null;
 		if (socket) this.attach(socket);
@@ -74,6 +81,9 @@ export class Connection {
 	/** Take care of a socket from now on. */
 	attach(socket) {
 		this.socket = socket;
+		socket.io.on("packet", ({ type, nsp, data }) => {
+			if (type === CONNECT_PACKET && nsp === socket.nsp) this._has_offsets = Boolean(data?.pid);
+		});
 		socket.io.reconnectionAttempts(Infinity);
 		socket.io.reconnectionDelay(FIRST_DELAY);
 		socket.io.reconnectionDelayMax(LONGEST_DELAY_BROKEN);
@@ -213,11 +223,13 @@ export class Connection {
 		return OWN_EVENTS.includes(event) ? this._own_events : this.socket;
 	}
 
-	// socket.io-client hands the recovery offset to listeners as one more argument, which they do not expect.
+	// Where the server recovers sessions, each event ends with an offset, which socket.io-client hands to listeners
+	// as one more argument. They do not expect it.
 	_listener(event, callback) {
-		const emitter = this._emitter(event);
+		const connection = this;
+		const is_own = OWN_EVENTS.includes(event);
 		const listener = function (...args) {
-			if (emitter._pid && typeof args[args.length - 1] === "string") args.pop();
+			if (!is_own && connection._has_offsets && typeof args[args.length - 1] === "string") args.pop();
 			callback.apply(this, args);
 		};
 		// By this property off() finds a listener by the callback that it stands for.

@@ -89,21 +89,37 @@ frappe.realtime = new StandInForRealTimeClient();
 window.stock = frappe.realtime;
 window.__ = (text) => text;
 
-// A dialog of the Desk, as far as a progress bar needs it.
+// A dialog of the Desk, as far as a progress bar needs it: it takes a while to appear, and cannot be hidden until then.
 class Dialog {
 	constructor(title) {
 		this.title = title;
 		this.is_visible = true;
+		this.display = false;
 		this.element = document.createElement("dialog");
-		this.element.className = "show";
 		this.element.open = true;
 		document.body.append(this.element);
-		this.$wrapper = { hasClass: (name) => this.element.classList.contains(name) };
+		const target = new EventTarget();
+		this.$wrapper = {
+			on: (event, callback) => target.addEventListener(event, callback),
+			one: (event, callback) => target.addEventListener(event, callback, { once: true }),
+		};
+		this.say = (event) => target.dispatchEvent(new Event(event));
+		setTimeout(() => {
+			this.display = true;
+			this.say("shown.bs.modal");
+		}, 700);
 	}
 
 	hide() {
 		this.is_visible = false;
+		if (this.display) this.close();
+	}
+
+	// What the user does, of which `is_visible` is not told.
+	close() {
+		this.display = false;
 		this.element.remove();
+		this.say("hidden.bs.modal");
 	}
 }
 

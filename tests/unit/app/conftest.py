@@ -14,7 +14,7 @@ import pytest
 
 import frappe_realtime
 
-OURS = ("publish", "takeover", "access", "progress")
+OURS = ("publish", "takeover", "access", "progress", "boot", "tasks")
 
 
 class Callbacks:
@@ -89,7 +89,7 @@ class Sent:
 
 	def events(self) -> list[tuple[str, Any, str | None]]:
 		"""(event, message, room) of all that was sent."""
-		payloads = [json.loads(message.payload) for message in self.messages]
+		payloads = [json.loads(message.payload) for message in self.messages if message.channel == "events"]
 		return [(payload["event"], payload["message"], payload["room"]) for payload in payloads]
 
 

@@ -188,7 +188,14 @@ def test_what_redis_is_given(publish, sent, frappe):
 	assert (message.history_count, message.history_seconds) == (5, 7)
 
 
-@pytest.mark.parametrize("value", [None, 0, -3, "many", [1]])
+@pytest.mark.parametrize("key", ["realtime_history_count", "realtime_history_seconds"])
+def test_a_history_of_nothing_is_none(publish, sent, frappe, key):
+	frappe.conf[key] = 0
+	publish.publish_realtime("e")
+	assert sent.messages[0].stream is None
+
+
+@pytest.mark.parametrize("value", [None, "", -3, "many", [1]])
 def test_a_bound_that_is_none_counts_as_not_set(publish, sent, frappe, value):
 	frappe.conf.update(realtime_history_count=value)
 	publish.publish_realtime("e")

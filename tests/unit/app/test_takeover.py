@@ -204,3 +204,15 @@ def test_a_job_waits_for_what_is_pending_and_a_request_does_not(takeover, frappe
 	frappe.local.request = ModuleType("request")
 	takeover.flush_after_job()
 	assert waited == [2.0]
+
+
+@pytest.mark.parametrize("named_by", ["access token", "refresh token"])
+def test_a_token_revoked_at_oauths_endpoint(takeover, frappe, sent, named_by):
+	told = importlib.import_module("frappe_realtime.access")
+	token: Any = "t" if named_by == "access token" else {"refresh_token": "t"}
+	frappe.form_dict = {"token": "t"}
+	frappe.db.get_value = lambda doctype, name, field: "alice" if name == token else None
+	told.after_request(SimpleNamespace(path="/api/method/frappe.integrations.oauth2.get_token"))
+	assert access(sent) == []
+	told.after_request(SimpleNamespace(path="/api/method/frappe.integrations.oauth2.revoke_token"))
+	assert access(sent) == [{"site": "one", "kind": "user", "user": "alice"}]

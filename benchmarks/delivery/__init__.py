@@ -1,0 +1,1 @@
+"""What of what is published reaches stock clients whose connections drop, and whose server and Redis restart."""

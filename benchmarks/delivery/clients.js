@@ -1,0 +1,81 @@
+// Stock socket.io-clients that count what reaches them.
+//
+// node clients.js URL SITE COUNT TRANSPORTS [NUMBER OF THE FIRST]
+//
+// Each line on standard input is answered by one on standard output:
+//   connected   how many are
+//   report      per client: [delivered, duplicates, out of order, last, told, silent, recovered, reconnects, of other sites]
+// The messages of the event `tick` are whole numbers from 1 on. A number that is missing is *told* when the client
+// has reconnected without `recovered` meanwhile, so that a page can ask for what it has missed; else it is *silent*.
+
+const readline = require("node:readline");
+const { io } = require("socket.io-client-4");
+
+const [, , url, site, count, transports, first = 0] = process.argv;
+
+const clients = Array.from({ length: Number(count) }, (_, index) => {
+	const number = Number(first) + index;
+	const client = {
+		seen: new Set(), last: 0, duplicates: 0, disordered: 0, gaps: [], anew: false, recovered: 0, reconnects: 0, connects: 0, strays: 0,
+	};
+	const socket = io(`${url}/${site}`, {
+		transports: transports.split(","),
+		forceNew: true,
+		query: { client: number },
+		extraHeaders: {
+			Cookie: `sid=session-${number}`,
+			"X-Frappe-Site-Name": site,
+		},
+	});
+	client.socket = socket;
+	socket.on("connect", () => {
+		if (client.connects++ > 0) {
+			client.reconnects++;
+			if (socket.recovered) client.recovered++;
+			else client.anew = true;
+		}
+	});
+	socket.on("site", (name) => {
+		if (name !== site) client.strays++;
+	});
+	socket.on("tick", (number) => {
+		if (client.seen.has(number)) {
+			client.duplicates++;
+			return;
+		}
+		client.seen.add(number);
+		if (number < client.last) {
+			client.disordered++;
+			return;
+		}
+		if (number > client.last + 1) client.gaps.push([client.last + 1, number - 1, client.anew]);
+		client.last = number;
+		client.anew = false;
+	});
+	return client;
+});
+
+function report(published) {
+	return clients.map((client) => {
+		const gaps = [...client.gaps];
+		// A client that is not connected knows that it misses something.
+		if (client.last < published) gaps.push([client.last + 1, published, client.anew || !client.socket.connected]);
+		let told = 0;
+		let silent = 0;
+		for (const [from, to, anew] of gaps) {
+			for (let number = from; number <= to; number++) {
+				if (client.seen.has(number)) continue;
+				if (anew) told++;
+				else silent++;
+			}
+		}
+		return [client.seen.size, client.duplicates, client.disordered, client.last, told, silent, client.recovered, client.reconnects, client.strays];
+	});
+}
+
+readline.createInterface({ input: process.stdin }).on("line", (line) => {
+	const [command, argument] = line.split(" ");
+	const answer = command === "report" ? report(Number(argument)) : clients.filter(({ socket }) => socket.connected).length;
+	process.stdout.write(JSON.stringify(answer) + "\n");
+});
+process.stdin.on("end", () => process.exit(0));

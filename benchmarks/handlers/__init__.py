@@ -1,0 +1,1 @@
+"""What an event costs that an app's handler answers."""

@@ -1,0 +1,1 @@
+"""Half an hour of everything that can go wrong, against one sidecar."""

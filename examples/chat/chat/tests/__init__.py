@@ -1,0 +1,1 @@
+"""Tests that need neither a site nor a server."""

@@ -1,0 +1,50 @@
+"""The chat, between clients in memory. Run with `python -m pytest` or `bench run-tests --app chat`."""
+
+from __future__ import annotations
+
+import unittest
+
+from frappe_realtime.testing import Client, Site
+
+NOTE = ("Note", "Minutes")
+
+
+class TestChat(unittest.TestCase):
+	def setUp(self) -> None:
+		self.site = Site("chat").open()
+		self.addCleanup(self.site.close)
+		self.ann = self.site.connect("ann@example.com")
+		self.bob = self.site.connect("bob@example.com")
+
+	def open(self, *clients: Client) -> None:
+		for client in clients:
+			assert "error" not in client.call("chat_open", *NOTE)
+
+	def test_everybody_sees_who_is_there(self) -> None:
+		self.open(self.ann, self.bob)
+		assert self.ann.received("chat_present")[-1][0]["users"] == ["ann@example.com", "bob@example.com"]
+		self.bob.disconnect()
+		assert self.ann.received("chat_present")[-1][0]["users"] == ["ann@example.com"]
+
+	def test_only_the_others_see_who_types(self) -> None:
+		self.open(self.ann, self.bob)
+		self.bob.emit("chat_typing", *NOTE)
+		[[typing]] = self.ann.received("chat_typing")
+		assert (typing["user"], typing["typing"]) == ("bob@example.com", True)
+		assert self.bob.received("chat_typing") == []
+
+	def test_a_message_is_confirmed_and_reaches_all(self) -> None:
+		self.open(self.ann, self.bob)
+		answer = self.ann.call("chat_send", *NOTE, "Hello")
+		for client in (self.ann, self.bob):
+			[[message]] = client.received("chat_message")
+			assert (message["text"], message["sent"]) == ("Hello", answer["sent"])
+
+	def test_who_may_not_read_the_document_stays_outside(self) -> None:
+		self.site.forbid("bob@example.com", *NOTE)
+		assert "error" in self.bob.call("chat_open", *NOTE)
+		assert "error" in self.bob.call("chat_send", *NOTE, "Hello?")
+
+
+if __name__ == "__main__":
+	unittest.main()

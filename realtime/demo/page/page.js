@@ -1,0 +1,225 @@
+// The demo's page: everything that moves in it comes through the browser client that ships with the app.
+
+import { connect, page_id, PAGE_HEADER, STATUS_EVENT } from "/assets/frappe_realtime/js/realtime.js";
+import { io } from "/assets/socket.io.esm.min.js";
+
+const DOCTYPE = "Sales Order";
+// What the page itself listens to; anything else was published by somebody at a terminal.
+const KNOWN = /^(doc_update|list_update|doc_viewers|progress|chat_|pong)/;
+const FEED_LENGTH = 40;
+
+const $ = (id) => document.getElementById(id);
+const user = new URLSearchParams(location.search).get("user");
+
+let token = null;
+let people = {};
+let orders = {};
+let steps = [];
+let current = null;
+let realtime = null;
+
+if (user) open_desk();
+else show_welcome();
+
+async function show_welcome() {
+	({ people } = await call("demo.state"));
+	$("people").append(
+		...Object.entries(people).map(([name, person]) => {
+			const link = element("a", { href: `/?user=${encodeURIComponent(name)}`, target: "_blank" });
+			const text = element("span");
+			text.append(element("strong", {}, `Log in as ${person.full_name.split(" ")[0]}`), element("small", { className: "quiet" }, person.role));
+			link.append(avatar(name), text);
+			const item = element("li");
+			item.append(link);
+			return item;
+		})
+	);
+	$("welcome").hidden = false;
+}
+
+async function open_desk() {
+	({ token } = await call("demo.log_in", { user }));
+	const state = await call("demo.state");
+	({ people, orders, steps } = state);
+	document.title = `${people[user].full_name} · frappe_realtime demo`;
+	$("me").append(avatar(user), people[user].full_name);
+	const other = Object.keys(people).find((name) => name !== user);
+	$("other").href = `/?user=${encodeURIComponent(other)}`;
+	$("other").textContent = `Open ${people[other].full_name}'s window`;
+	$("command").textContent = state.command.replace("USER", user);
+	show_orders();
+
+	realtime = await connect({
+		io,
+		site: state.site,
+		url: `${location.protocol}//${location.hostname}:${state.realtime_port}`,
+		auth: { token },
+	});
+	listen();
+	$("desk").hidden = false;
+	realtime.doctype_subscribe(DOCTYPE);
+	open_order(Object.keys(orders)[0]);
+}
+
+function listen() {
+	realtime.on(STATUS_EVENT, show_status);
+	show_status(realtime.status);
+	realtime.socket.onAny(feed);
+
+	realtime.on("list_update", ({ name, step }) => {
+		orders[name].step = step;
+		show_orders();
+	});
+	realtime.on("doc_update", ({ name, step, by }) => {
+		orders[name].step = step;
+		if (name === current) show_order();
+		if (by !== user) toast(`${people[by].full_name} has moved ${name} on`);
+	});
+	realtime.on("doc_viewers", ({ docname, users }) => {
+		if (docname === current) show_viewers(users);
+	});
+	realtime.progress(({ percent, description }) => {
+		$("bar").style.width = `${percent}%`;
+		$("bar").parentElement.setAttribute("aria-valuenow", percent);
+		$("progress").textContent = percent < 100 ? description : "Done.";
+		$("start").disabled = percent < 100;
+	});
+	realtime.on("chat_message", (message) => {
+		if (message.name === current) show_message(message);
+	});
+	realtime.on("chat_typing", ({ name, user: who, typing }) => {
+		if (name === current) $("typing").textContent = typing ? `${people[who].full_name} is typing …` : "";
+	});
+	// The rooms of Frappe's own events come back by themselves; the chat is this page's business.
+	realtime.socket.on("connect", () => {
+		if (current && !realtime.socket.recovered) realtime.emit("chat_open", DOCTYPE, current);
+	});
+}
+
+$("advance").onclick = () => call("demo.advance", { name: current });
+$("start").onclick = () => {
+	$("start").disabled = true;
+	call("demo.start_job");
+};
+$("copy").onclick = async () => {
+	await navigator.clipboard.writeText($("command").textContent);
+	toast("Copied. Run it in the folder of the demo.");
+};
+$("text").oninput = () => realtime.emit("chat_typing", DOCTYPE, current, $("text").value !== "");
+$("compose").onsubmit = async (event) => {
+	event.preventDefault();
+	const text = $("text").value.trim();
+	if (!text) return;
+	const answer = await realtime.emitWithAck("chat_send", DOCTYPE, current, text);
+	if (answer?.error) return toast(answer.error);
+	$("text").value = "";
+	realtime.emit("chat_typing", DOCTYPE, current, false);
+};
+
+function open_order(name) {
+	if (current) {
+		realtime.doc_close(DOCTYPE, current);
+		realtime.doc_unsubscribe(DOCTYPE, current);
+		realtime.emit("chat_close", DOCTYPE, current);
+	}
+	current = name;
+	show_orders();
+	show_order();
+	show_viewers([user]);
+	$("messages").replaceChildren();
+	$("typing").textContent = "";
+	realtime.doc_subscribe(DOCTYPE, name);
+	realtime.doc_open(DOCTYPE, name);
+	if (realtime.status === "connected") realtime.emit("chat_open", DOCTYPE, name);
+}
+
+function show_orders() {
+	$("orders").replaceChildren(
+		...Object.entries(orders).map(([name, order]) => {
+			const button = element("button", { type: "button" }, order.customer);
+			button.append(element("small", {}, `${name} · ${steps[order.step]}`));
+			if (name === current) button.setAttribute("aria-current", "true");
+			button.onclick = () => open_order(name);
+			return button;
+		})
+	);
+}
+
+function show_order() {
+	const order = orders[current];
+	$("order-name").textContent = `${DOCTYPE} ${current}`;
+	$("order-customer").textContent = order.customer;
+	$("steps").replaceChildren(
+		...steps.map((step, index) => {
+			const now = index === order.step ? " now" : "";
+			return element("li", { className: (index <= order.step ? "done" : "") + now }, step);
+		})
+	);
+	const next = (order.step + 1) % steps.length;
+	$("advance").textContent = next ? `Set to ${steps[next]}` : "Start over";
+}
+
+function show_viewers(users) {
+	const seen = new Set([...users, user]);
+	const here = seen.size > 1 ? `${seen.size} are viewing` : "Only you are viewing";
+	$("viewers").replaceChildren(element("small", {}, here), ...[...seen].map(avatar));
+}
+
+function show_message({ user: who, text, sent }) {
+	const message = element("div", { className: who === user ? "message mine" : "message" });
+	const name = who === user ? "You" : people[who].full_name;
+	message.append(element("span", {}, text), element("small", {}, `${name}, ${clock(new Date(sent * 1000))}`));
+	$("messages").append(message);
+	$("messages").scrollTop = $("messages").scrollHeight;
+}
+
+function show_status(status) {
+	$("status").textContent = status;
+	$("status").dataset.status = status;
+}
+
+function feed(event, message) {
+	const line = element("li");
+	line.append(element("time", {}, clock(new Date())), element("b", {}, event), element("span", {}, JSON.stringify(message)));
+	$("feed").prepend(line);
+	$("feed").children[FEED_LENGTH]?.remove();
+	if (!KNOWN.test(event)) toast(`${event}: ${message?.text ?? JSON.stringify(message)}`);
+}
+
+function toast(text) {
+	const line = element("p", {}, text);
+	$("toasts").append(line);
+	setTimeout(() => line.remove(), 5000);
+}
+
+function avatar(name) {
+	const person = people[name] ?? { full_name: name, colour: "#64748b" };
+	const mark = element("span", { className: "avatar", title: person.full_name }, person.full_name[0]);
+	mark.style.setProperty("--who", person.colour);
+	return mark;
+}
+
+function element(tag, properties = {}, text = "") {
+	return Object.assign(document.createElement(tag), properties, text ? { textContent: text } : {});
+}
+
+function clock(time) {
+	return time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+async function call(method, args = {}) {
+	const response = await fetch(`/api/method/${method}`, {
+		method: "POST",
+		headers: {
+			"Content-Type": "application/json",
+			[PAGE_HEADER]: page_id,
+			...(token ? { Authorization: token } : {}),
+		},
+		body: JSON.stringify(args),
+	});
+	if (!response.ok) {
+		toast(`${method} answered HTTP ${response.status}. Does the demo still run?`);
+		throw new Error(`${method}: HTTP ${response.status}`);
+	}
+	return (await response.json()).message;
+}

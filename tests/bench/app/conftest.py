@@ -1,0 +1,141 @@
+"""A real bench, named by FRAPPE_BENCH_ROOT: one site with the app, one without, and its redis_queue running."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+PATIENCE = 60.0
+
+PREAMBLE = """
+import json, os, sys, time
+import frappe
+frappe.init(sys.argv[1])
+frappe.connect()
+from frappe_realtime.takeover import take_over
+take_over()
+def answer(value): print("ANSWER " + json.dumps(value))
+"""
+
+
+@dataclass
+class Bench:
+	"""The bench and its two sites."""
+
+	root: Path
+	site: str
+	other: str
+	redis: redis.Redis
+
+	@property
+	def python(self) -> str:
+		return str(self.root / "env" / "bin" / "python")
+
+	def run(self, *command: str, stdin: str | None = None, **environment: str) -> str:
+		"""Run a command in `sites`, where bench runs them; its output. It must succeed."""
+		done = subprocess.run(
+			command,
+			cwd=self.root / "sites",
+			input=stdin,
+			env={**os.environ, **environment},
+			capture_output=True,
+			text=True,
+			check=False,
+			timeout=PATIENCE * 3,
+		)
+		assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+		return done.stdout
+
+	def command(self, *arguments: str, site: str | None = None, stdin: str | None = None, **env: str) -> str:
+		"""`bench --site … <arguments>`."""
+		options = ["--site", site] if site else []
+		return self.run(
+			self.python, "-m", "frappe.utils.bench_helper", "frappe", *options, *arguments, stdin=stdin, **env
+		)
+
+	def python_on(self, site: str, code: str) -> Any:
+		"""Run code on a site as a background process would; what it gives to `answer()`."""
+		output = self.run(self.python, "-c", PREAMBLE + textwrap.dedent(code), site)
+		answers = [line[7:] for line in output.splitlines() if line.startswith("ANSWER ")]
+		return json.loads(answers[-1]) if answers else None
+
+
+@pytest.fixture(scope="session")
+def bench() -> Iterator[Bench]:
+	root = os.environ.get("FRAPPE_BENCH_ROOT")
+	if not root:
+		pytest.skip("FRAPPE_BENCH_ROOT is not set")
+	sites = sorted(path.parent.name for path in Path(root, "sites").glob("*/site_config.json"))
+	config = json.loads(Path(root, "sites", "common_site_config.json").read_text())
+	bench = Bench(Path(root), "", "", redis.Redis.from_url(config["redis_queue"], decode_responses=True))
+	try:
+		bench.redis.ping()
+	except redis.ConnectionError:
+		pytest.skip(f"redis_queue of {root} does not run ({config['redis_queue']})")
+	for site in sites:
+		installed = bench.run(
+			bench.python,
+			"-c",
+			"import frappe, sys; frappe.init(sys.argv[1]); frappe.connect();"
+			"print('frappe_realtime' in frappe.get_installed_apps())",
+			site,
+		)
+		if installed.split()[-1] == "True":
+			bench.site = bench.site or site
+		else:
+			bench.other = bench.other or site
+	if not bench.site or not bench.other:
+		pytest.skip(f"{root} needs a site with frappe_realtime and one without; it has {', '.join(sites)}")
+	yield bench
+	bench.redis.close()
+
+
+class Channel:
+	"""What is published meanwhile."""
+
+	def __init__(self, client: redis.Redis) -> None:
+		self.subscriber = client.pubsub()
+		self.subscriber.subscribe("events", "frappe_realtime:access", "test:end")
+		for _ in range(3):
+			assert self.subscriber.get_message(timeout=PATIENCE)["type"] == "subscribe"
+		self.client = client
+
+	def read(self) -> list[dict[str, Any]]:
+		"""All that was published until now; access messages have a `kind`, events an `event`."""
+		self.client.publish("test:end", "")
+		messages = []
+		while True:
+			message = self.subscriber.get_message(timeout=PATIENCE)
+			assert message is not None
+			if message["channel"] == "test:end":
+				return messages
+			messages.append(json.loads(message["data"]))
+
+	def wait_for(self, event: str, namespace: str) -> dict[str, Any]:
+		"""The next such event; a process of the bench may publish it, at its own time."""
+		while True:
+			message = self.subscriber.get_message(timeout=PATIENCE)
+			assert message is not None, f"{event} was not published on {namespace}; was the bench restarted?"
+			if message["channel"] == "events":
+				content = json.loads(message["data"])
+				if (content["event"], content["namespace"]) == (event, namespace):
+					return content
+
+	def events(self, *names: str) -> list[dict[str, Any]]:
+		return [message for message in self.read() if message.get("event") in names]
+
+
+@pytest.fixture
+def channel(bench: Bench) -> Iterator[Channel]:
+	channel = Channel(bench.redis)
+	yield channel
+	channel.subscriber.close()

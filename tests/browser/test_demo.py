@@ -1,0 +1,168 @@
+"""The demo: what a newcomer sees, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from realtime.config import ConfigError
+from realtime.demo.run import socketio_client
+from tests.wire.conditions import PATIENCE, free_port, until
+from tests.wire.sidecar import ROOT, environment
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+ANN, BEN = "ann@example.com", "ben@example.com"
+
+
+class Demo:
+	"""A running `frappe-realtime demo`, with its temporary folders in one of the test's."""
+
+	def __init__(self, folder: Path) -> None:
+		self.folder = folder / "tmp"
+		self.folder.mkdir()
+		self._output = folder / "output"
+		command = [sys.executable, "-m", "realtime", "demo", "--no-browser", "--port", str(free_port())]
+		with self._output.open("wb") as output:
+			self.process = subprocess.Popen(
+				command,
+				cwd=ROOT,
+				stdout=output,
+				stderr=output,
+				stdin=subprocess.DEVNULL,
+				env=environment(TMPDIR=str(self.folder)),
+			)
+		until(lambda: "Ctrl-C" in self.output or self.process.poll() is not None, "the demo has started")
+		assert self.process.poll() is None, self.output
+
+	@property
+	def output(self) -> str:
+		"""What it has printed."""
+		return self._output.read_text()
+
+	@property
+	def url(self) -> str:
+		"""Where its page is."""
+		found = re.search(r"http://\S+/", self.output)
+		assert found
+		return found[0]
+
+	def processes(self) -> list[str]:
+		"""Return the command lines of all processes that it has started."""
+		lines = []
+		for file in Path("/proc").glob("[0-9]*/cmdline"):
+			try:
+				lines.append(file.read_bytes().replace(b"\0", b" ").decode())
+			except OSError:
+				continue
+		return [line for line in lines if str(self.folder) in line]
+
+	def end(self, signum: int = signal.SIGINT) -> None:
+		"""End it as Ctrl-C does; fail when anything stays behind."""
+		self.process.send_signal(signum)
+		assert self.process.wait(PATIENCE) == 0, self.output
+		assert "Traceback" not in self.output, self.output
+		assert list(self.folder.iterdir()) == []
+		assert self.processes() == []
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+	try:
+		socketio_client()
+	except ConfigError as reason:
+		pytest.skip(str(reason))
+	one = Demo(tmp_path)
+	yield one
+	if one.process.poll() is None:
+		one.end()
+
+
+@pytest.fixture
+def person(browser: Browser) -> Iterator[BrowserContext]:
+	one = browser.new_context()
+	one.set_default_timeout(PATIENCE * 1000)
+	yield one
+	one.close()
+
+
+def log_in(person: BrowserContext, demo: Demo, user: str) -> Page:
+	"""Open a user's window."""
+	page = person.new_page()
+	page.goto(f"{demo.url}?user={user}")
+	expect(page.locator("#status")).to_have_text("connected")
+	return page
+
+
+def test_two_people_see_each_other(demo: Demo, person: BrowserContext) -> None:
+	welcome = person.new_page()
+	welcome.goto(demo.url)
+	expect(welcome.locator(".people a")).to_have_count(2)
+	ann, ben = log_in(person, demo, ANN), log_in(person, demo, BEN)
+	for page in (ann, ben):
+		expect(page.locator("#viewers .avatar")).to_have_count(2)
+
+	ben.click("#advance")
+	expect(ann.locator(".steps .now")).to_have_text("Packed")
+	expect(ann.locator("#orders [aria-current] small")).to_contain_text("Packed")
+
+	ann.fill("#text", "Hello Ben")
+	expect(ben.locator("#typing")).to_contain_text("Ann Abara is typing")
+	ann.press("#text", "Enter")
+	expect(ben.locator(".message span")).to_have_text("Hello Ben")
+	expect(ben.locator("#typing")).to_be_empty()
+
+	ann.click("#start")
+	expect(ann.locator("#progress")).to_have_text("Done.")
+	expect(ann.locator(".bar")).to_have_attribute("aria-valuenow", "100")
+	expect(ben.locator(".bar")).not_to_have_attribute("aria-valuenow", re.compile("."))
+
+	ben.click("#orders button:last-child")
+	expect(ann.locator("#viewers .avatar")).to_have_count(1)
+
+
+def test_an_event_from_the_command_line(demo: Demo, person: BrowserContext) -> None:
+	ann, ben = log_in(person, demo, ANN), log_in(person, demo, BEN)
+	command = shlex.split(ann.locator("#command").inner_text())
+	assert f" {shlex.join(command[1:])}" in demo.output, "the page and the terminal show the same command"
+	done = subprocess.run(
+		[sys.executable, "-m", "realtime", *command[1:]],
+		cwd=ROOT,
+		env=environment(),
+		capture_output=True,
+		check=False,
+	)
+	assert done.returncode == 0, done
+	expect(ann.locator("#toasts")).to_contain_text("Hello from a terminal")
+	assert "hello" not in ben.locator("#feed").inner_text()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_stays_behind(demo: Demo, person: BrowserContext, signum: int) -> None:
+	log_in(person, demo, ANN)
+	assert len(demo.processes()) >= 1
+	demo.end(signum)
+
+
+def test_a_port_that_is_taken(demo: Demo) -> None:
+	port = demo.url.rsplit(":", 1)[1].rstrip("/")
+	again = subprocess.run(
+		[sys.executable, "-m", "realtime", "demo", "--no-browser", "--port", port],
+		cwd=ROOT,
+		env=environment(TMPDIR=str(demo.folder)),
+		capture_output=True,
+		text=True,
+		timeout=PATIENCE,
+		check=False,
+	)
+	assert again.returncode not in (0, 1)
+	assert f"port {port}" in again.stderr
+	assert "Traceback" not in again.stderr

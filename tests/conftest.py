@@ -1,0 +1,170 @@
+"""Fixtures with a whole bench behind them: those of the wire ring, in its two folders.
+
+`bench` is one that many tests share: make users and documents of your own in it (`bench.user()`, `bench.document()`)
+and change nothing that others see. `every_bench` is the same in v15, v16 and v17. `make_bench` starts one of your own,
+which you may stop, break and restart. `connect` connects a client to a bench and closes it in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext
+
+from realtime.demo.model import GUEST, User
+
+from .wire import nodejs
+from .wire.background import Background
+from .wire.bench import APP_SITE, AnyClient, Bench
+from .wire.browser import NoChromium, chromium
+from .wire.clients import Client
+from .wire.conftest import LONG, VERSIONS, Connect, ConnectNode, MakeBench, StartConnecting
+
+
+@pytest.fixture(scope="session")
+def background() -> Iterator[Background]:
+	"""The event loop of the stand-ins and the Python clients."""
+	one = Background()
+	yield one
+	one.close()
+
+
+@pytest.fixture(scope="session")
+def shared_benches(
+	background: Background, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[int], Bench]]:
+	"""A bench of a version, started when it is first asked for."""
+	started: dict[int, Bench] = {}
+
+	def get(version: int) -> Bench:
+		if version not in started:
+			one = Bench(background, tmp_path_factory.mktemp(f"v{version}"), version)
+			started[version] = one
+			one.start()
+		assert started[version].sidecar.alive, f"an earlier test ended it:\n{started[version].sidecar.log}"
+		return started[version]
+
+	yield get
+	for one in started.values():
+		one.close()
+
+
+@pytest.fixture
+def bench(shared_benches: Callable[[int], Bench]) -> Iterator[Bench]:
+	"""A shared bench of v16."""
+	one = shared_benches(16)
+	yield one
+	one.sidecar.check_log()
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda version: f"v{version}")
+def every_bench(request: pytest.FixtureRequest, shared_benches: Callable[[int], Bench]) -> Iterator[Bench]:
+	"""A shared bench of each version in turn."""
+	one = shared_benches(request.param)
+	yield one
+	one.sidecar.check_log()
+
+
+@pytest.fixture
+def make_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeBench]:
+	"""Make a bench of the test's own; `start=False` leaves the starting to the test."""
+	made: list[Bench] = []
+
+	def make(*, start: bool = True, **options: Any) -> Bench:
+		one = Bench(background, tmp_path_factory.mktemp("own"), **options)
+		made.append(one)
+		return one.start() if start else one
+
+	yield make
+	for one in made:
+		one.close()
+	for one in made:
+		one.sidecar.check_log()
+
+
+@pytest.fixture
+def clients() -> Iterator[list[AnyClient]]:
+	"""The clients of a test; they are closed in the end."""
+	made: list[AnyClient] = []
+	yield made
+	for one in made:
+		one.close()
+
+
+@pytest.fixture
+def connect(clients: list[AnyClient]) -> Connect:
+	"""Connect a Python client: `connect(bench, user, site, …)` with the arguments of `Bench.client`."""
+
+	def connect(bench: Bench, user: User | str = GUEST, site: str = APP_SITE, **options: Any) -> Client:
+		client = bench.client(user, site, **options)
+		clients.append(client)
+		return client.connect()
+
+	return connect
+
+
+@pytest.fixture
+def start_connecting(clients: list[AnyClient]) -> StartConnecting:
+	"""As `connect`, but without waiting: returns the client and what its connecting comes to."""
+
+	def start(
+		bench: Bench, user: User | str = GUEST, site: str = APP_SITE, **options: Any
+	) -> tuple[Client, Future[None]]:
+		client = bench.client(user, site, **options)
+		clients.append(client)
+		return client, client.start_connecting(LONG)
+
+	return start
+
+
+@pytest.fixture(params=nodejs.VERSIONS)
+def node_version(request: pytest.FixtureRequest) -> str:
+	"""The module name of each socket.io-client in turn."""
+	if reason := nodejs.missing():
+		pytest.skip(reason)
+	return str(request.param)
+
+
+@pytest.fixture
+def connect_node(clients: list[AnyClient]) -> ConnectNode:
+	"""Connect a Node client: `connect_node(bench, module, user, site, …)`, arguments of `Bench.node_client`.
+
+	With `wait=False` it does not wait for the connection.
+	"""
+	if reason := nodejs.missing():
+		pytest.skip(reason)
+
+	def connect(
+		bench: Bench,
+		module: str,
+		user: User | str = GUEST,
+		site: str = APP_SITE,
+		wait: bool = True,
+		**options: Any,
+	) -> nodejs.NodeClient:
+		client = bench.node_client(module, user, site, **options)
+		clients.append(client)
+		return client.connect() if wait else client
+
+	return connect
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+	"""One headless Chromium for the whole run; hosts that end in `.test` are this machine."""
+	try:
+		with chromium() as one:
+			yield one
+	except NoChromium as reason:
+		pytest.skip(str(reason))
+
+
+@pytest.fixture
+def browser_context(browser: Browser) -> Iterator[BrowserContext]:
+	"""A browser window without cookies."""
+	one = browser.new_context()
+	yield one
+	one.close()

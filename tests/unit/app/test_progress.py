@@ -1,0 +1,115 @@
+"""Which page has asked: from the request's header, through a job, into the message."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+HEADER = "X-Frappe-Realtime-Page"
+
+
+@pytest.fixture
+def progress(frappe: Any) -> Any:
+	frappe.local.request = None
+	frappe.local.job = None
+	frappe.get_request_header = lambda name: frappe.local.request.headers.get(name)
+	return importlib.import_module("frappe_realtime.progress")
+
+
+def ask(frappe: Any, page: str | None) -> None:
+	"""Be in a request of a page."""
+	frappe.local.request = SimpleNamespace(headers={HEADER: page} if page else {})
+
+
+def run_job(frappe: Any, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any]) -> None:
+	"""Be in a job."""
+	frappe.local.job = {"method": "work"}
+	rq = ModuleType("rq")
+	rq.get_current_job = lambda: SimpleNamespace(meta=meta)  # type: ignore[attr-defined]
+	monkeypatch.setitem(sys.modules, "rq", rq)
+
+
+@pytest.mark.parametrize("page", ["a1b2", "a-b_c"])
+def test_a_request_names_its_page(frappe: Any, progress: Any, page: str) -> None:
+	ask(frappe, page)
+	assert progress.with_page("progress", {"percent": 1}) == {"percent": 1, "page": page}
+
+
+@pytest.mark.parametrize("page", [None, "", "a b", "<script>", "x" * 65, "ä"])
+def test_what_is_no_name_is_left_out(frappe: Any, progress: Any, page: str | None) -> None:
+	ask(frappe, page)
+	assert progress.with_page("progress", {"percent": 1}) == {"percent": 1}
+
+
+def test_without_request_or_job_there_is_no_page(progress: Any) -> None:
+	assert progress.asking_page() is None
+
+
+@pytest.mark.parametrize(
+	("event", "message"),
+	[("list_update", {"doctype": "ToDo"}), ("progress", "10"), ("progress", {"page": "mine"})],
+)
+def test_other_messages_stay_as_they_are(frappe: Any, progress: Any, event: str, message: Any) -> None:
+	ask(frappe, "a1")
+	assert progress.with_page(event, message) is message
+
+
+def test_the_message_of_the_caller_is_not_changed(frappe: Any, progress: Any) -> None:
+	ask(frappe, "a1")
+	message = {"percent": 1}
+	progress.with_page("progress", message)
+	assert message == {"percent": 1}
+
+
+def test_a_job_remembers_who_enqueued_it(frappe: Any, progress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+	enqueued: list[Any] = []
+
+	class Queue:
+		def enqueue_call(self, function: Any, meta: Any = None, **kwargs: Any) -> None:
+			enqueued.append((function, meta, kwargs))
+
+	jobs = sys.modules["frappe.utils.background_jobs"]
+	jobs.Queue = Queue  # type: ignore[attr-defined]
+	progress.keep_page_in_jobs()
+	ours = jobs.Queue
+	progress.keep_page_in_jobs()
+	assert jobs.Queue is ours
+
+	ours().enqueue_call("scheduled", timeout=1)
+	ask(frappe, "a1")
+	ours().enqueue_call("work", timeout=1)
+	ours().enqueue_call("work", meta={"other": 1})
+	frappe.local.request = None
+	run_job(frappe, monkeypatch, enqueued[1][1])
+	ours().enqueue_call("more work")
+	assert progress.with_page("progress", {"percent": 1})["page"] == "a1"
+	key = progress.META_KEY
+	assert enqueued == [
+		("scheduled", None, {"timeout": 1}),
+		("work", {key: "a1"}, {"timeout": 1}),
+		("work", {"other": 1, key: "a1"}, {}),
+		("more work", {key: "a1"}, {}),
+	]
+
+
+def test_a_job_of_nobody_has_no_page(frappe: Any, progress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+	run_job(frappe, monkeypatch, {})
+	assert progress.asking_page() is None
+
+
+def test_pages_are_told_to_use_websocket_only(frappe: Any) -> None:
+	boot = importlib.import_module("frappe_realtime.boot")
+	info: dict[str, Any] = {}
+	context: dict[str, Any] = {"boot": {}}
+	boot.extend_bootinfo(bootinfo=info)
+	boot.update_website_context(context)
+	assert info == context["boot"] == {}
+	frappe.conf["realtime_websocket_only"] = 1
+	boot.extend_bootinfo(bootinfo=info)
+	boot.update_website_context(context)
+	boot.update_website_context({})
+	assert info == context["boot"] == {"realtime_websocket_only": 1}

@@ -1,0 +1,117 @@
+"""A transport, a loop and a listener that keep what the engine does with them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+from realtime.engine import Connection, Engine, EngineSettings
+from realtime.engine.http import HTTPProtocol
+
+
+class Transport(asyncio.Transport):
+	"""Keeps what is written, and tells the protocol when it is closed, as a real one does in the loop's next turn."""
+
+	def __init__(self) -> None:
+		super().__init__()
+		self.written = b""
+		self.closed = False
+		self.aborted = False
+		self.unsent = 0
+		self.protocol: Any = None
+
+	def write(self, data: bytes | bytearray | memoryview) -> None:
+		assert isinstance(data, bytes)
+		if not self.closed:
+			self.written += data
+
+	def close(self) -> None:
+		if not self.closed:
+			self.closed = True
+			self.protocol.connection_lost(None)
+
+	def abort(self) -> None:
+		self.aborted = True
+		self.close()
+
+	def is_closing(self) -> bool:
+		return self.closed
+
+	def set_protocol(self, protocol: Any) -> None:
+		self.protocol = protocol
+
+	def get_write_buffer_size(self) -> int:
+		return self.unsent
+
+	def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+	def get_extra_info(self, name: str, default: Any = None) -> Any:
+		return ("127.0.0.1", 5) if name == "peername" else default
+
+
+class Listener:
+	"""Keeps what the engine tells."""
+
+	def __init__(self) -> None:
+		self.opened: list[Connection] = []
+		self.messages: list[str | bytes] = []
+		self.closed: list[str] = []
+
+	def on_open(self, connection: Connection) -> None:
+		self.opened.append(connection)
+
+	def on_message(self, connection: Connection, message: str | bytes) -> None:
+		self.messages.append(message)
+
+	def on_ping(self, connection: Connection) -> None: ...
+
+	def on_close(self, connection: Connection, reason: str) -> None:
+		self.closed.append(reason)
+
+
+class Wire:
+	"""One TCP connection to a fresh engine. Needs a running loop."""
+
+	def __init__(self, engine: Engine | None = None, **settings: Any) -> None:
+		self.listener = Listener()
+		self.engine = engine or Engine(EngineSettings(**settings), self.listener)
+		self.transport = Transport()
+		protocol = HTTPProtocol(self.engine)
+		self.transport.protocol = protocol
+		protocol.connection_made(self.transport)
+
+	def feed(self, data: bytes) -> None:
+		"""What the client sends, if anybody still reads it."""
+		if data and not self.transport.closed:
+			self.transport.protocol.data_received(data)
+
+	def feed_in_pieces(self, data: bytes, cuts: list[int]) -> None:
+		"""The same, cut at the positions `cuts`."""
+		edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+		for start, end in itertools.pairwise(edges):
+			self.feed(data[start:end])
+
+	def answers(self) -> bytes:
+		"""What has been written since the last call."""
+		written, self.transport.written = self.transport.written, b""
+		return written
+
+
+def request(
+	method: str = "GET", query: str = "EIO=4&transport=polling", body: bytes = b"", headers: str = ""
+) -> bytes:
+	"""An HTTP request for the engine."""
+	length = f"Content-Length: {len(body)}\r\n" if body or method == "POST" else ""
+	return f"{method} /socket.io/?{query} HTTP/1.1\r\nHost: a\r\n{headers}{length}\r\n".encode() + body
+
+
+UPGRADE = (
+	"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+	"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+)
+
+
+def websocket_request(query: str = "EIO=4&transport=websocket") -> bytes:
+	"""The handshake of a WebSocket."""
+	return request(query=query, headers=UPGRADE)

@@ -1,0 +1,219 @@
+"""Requests as they come over TCP: in one piece, in many, wrong, too long, or not meant for the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.engine import Engine, EngineSettings
+from realtime.engine.request import Request
+
+from .fakes import Listener, Transport, Wire, request, websocket_request
+
+cuts = st.lists(st.integers(0, 10_000), max_size=12)
+
+
+def opened(answer: bytes) -> dict[str, Any]:
+	"""The open packet in an answer to a handshake."""
+	assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer
+	return json.loads(answer.partition(b"\r\n\r\n0")[2])
+
+
+def test_a_polling_session() -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(request())
+		sid = opened(wire.answers())["sid"]
+		wire.feed(request("POST", f"transport=polling&sid={sid}", b"4hello\x1e4you"))
+		assert wire.answers().endswith(b"\r\n\r\nok")
+		assert wire.listener.messages == ["hello", "you"]
+		wire.feed(request(query=f"transport=polling&sid={sid}"))
+		assert wire.answers() == b"", "a GET waits for something to say"
+		wire.engine.close()
+		assert wire.answers().endswith(b"\r\n\r\n1")
+		assert wire.listener.closed == ["server shutting down"]
+
+	asyncio.run(run())
+
+
+@given(cuts)
+def test_a_request_may_come_in_any_pieces(places: list[int]) -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed_in_pieces(request(headers="Cookie: sid=abc\r\nOrigin: http://a\r\n"), places)
+		answer = wire.answers()
+		assert opened(answer)["pingInterval"] == 25000
+		assert b"Access-Control-Allow-Origin: http://a\r\n" in answer
+		assert wire.listener.opened[0].request.headers["cookie"] == "sid=abc"
+		assert wire.listener.opened[0].request.query == {"EIO": "4", "transport": "polling"}
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+@given(cuts)
+def test_a_post_may_come_in_any_pieces(places: list[int]) -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(request())
+		sid = opened(wire.answers())["sid"]
+		wire.feed_in_pieces(request("POST", f"transport=polling&sid={sid}", "4ä\x1e4b".encode()), places)
+		assert wire.listener.messages == ["ä", "b"]
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+@given(st.binary(max_size=300), cuts)
+def test_garbage_ends_the_connection_and_nothing_else(garbage: bytes, places: list[int]) -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed_in_pieces(garbage + b"\r\n\r\n\r\n\r\n", places)
+		assert not wire.listener.opened
+		assert not wire.engine.connections
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+	("sent", "status", "code"),
+	[
+		(request(query="EIO=4"), 400, 0),
+		(request(query="EIO=4&transport=tcp"), 400, 0),
+		(request(query="transport=polling&sid=none"), 400, 1),
+		(request("POST", "EIO=4&transport=polling"), 400, 2),
+		(request(query="EIO=3&transport=polling"), 400, 5),
+		(request(query="transport=polling"), 400, 5),
+		(request(query="EIO=4&transport=websocket"), 400, 3),
+		(websocket_request("EIO=3&transport=websocket"), 400, 5),
+		(websocket_request("EIO=4&transport=websocket&sid=none"), 400, 1),
+		(websocket_request().replace(b"Version: 13", b"Version: 8"), 400, 3),
+		(websocket_request().replace(b"MDEyMzQ1Njc4OWFiY2RlZg==", b"short"), 400, 3),
+	],
+)
+def test_what_the_protocol_does_not_allow(sent: bytes, status: int, code: int) -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(sent)
+		head, _, body = wire.answers().partition(b"\r\n\r\n")
+		assert head.startswith(f"HTTP/1.1 {status} ".encode())
+		assert json.loads(body)["code"] == code
+		assert wire.engine.counters.refused == 1
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+	("sent", "status"),
+	[
+		(b"GET /" + b"a" * 40_000, 431),
+		(b"no http at all\r\n\r\n", 400),
+		(b"POST /socket.io/?EIO=4 HTTP/1.1\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+		(request("POST", "transport=polling&sid=a", b"4" * 1001), 413),
+		(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+	],
+)
+def test_what_http_does_not_allow(sent: bytes, status: int) -> None:
+	async def run() -> None:
+		wire = Wire(max_payload=1000)
+		wire.feed(sent)
+		assert wire.answers().startswith(f"HTTP/1.1 {status} ".encode())
+		assert wire.transport.closed
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_pipelining_ends_the_connection() -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(request())
+		sid = opened(wire.answers())["sid"]
+		wire.feed(request(query=f"transport=polling&sid={sid}"))
+		wire.feed(request(query=f"transport=polling&sid={sid}"))
+		assert wire.transport.closed
+		assert wire.listener.closed == ["transport error"]
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_two_polls_at_a_time_end_the_session() -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(request())
+		sid = opened(wire.answers())["sid"]
+		wire.feed(request(query=f"transport=polling&sid={sid}"))
+		second = Wire(wire.engine)
+		second.feed(request(query=f"transport=polling&sid={sid}"))
+		assert second.answers().startswith(b"HTTP/1.1 400")
+		assert wire.listener.closed == ["transport error"]
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_other_paths_go_to_the_application_with_all_that_has_come() -> None:
+	class Application(asyncio.Protocol):
+		received = b""
+
+		def data_received(self, data: bytes) -> None:
+			Application.received += data
+
+	async def run() -> None:
+		engine = Engine(EngineSettings(), Listener(), Application)
+		wire = Wire(engine)
+		first, second = b"POST /health HTTP/1.1\r\nContent-Length: 4\r\n", b"\r\nab"
+		wire.feed(first)
+		wire.feed(second)
+		wire.feed(b"cd")
+		assert Application.received == first + second + b"cd"
+		assert isinstance(wire.transport.protocol, Application)
+		assert not engine.transports
+		engine.close()
+
+	asyncio.run(run())
+
+
+def test_a_preflight_names_only_what_a_client_needs() -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(
+			request(
+				"OPTIONS", headers="Origin: http://b\r\nAccess-Control-Request-Headers: x-forwarded-host\r\n"
+			)
+		)
+		answer = wire.answers()
+		assert answer.startswith(b"HTTP/1.1 204 ")
+		assert b"x-forwarded-host" not in answer.lower()
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_a_request_is_read_again_from_its_bytes() -> None:
+	head = (
+		b"GET /socket.io/?EIO=4&x=%C3%A4&x=2 HTTP/1.1\r\nA: 1\r\na: 2\r\nCookie: b=1\r\nCookie: c=2\r\n\r\n"
+	)
+	kept = Request("GET", b"", {}, head, "")
+	kept.release()
+	assert kept.headers == {"a": "1, 2", "cookie": "b=1; c=2"}
+	assert kept.query == {"EIO": "4", "x": "ä"}
+
+
+def test_a_client_that_sends_no_request_is_closed() -> None:
+	async def run() -> None:
+		wire = Wire(head_timeout=0.01)
+		transport: Transport = wire.transport
+		while not transport.closed:
+			await asyncio.sleep(0)
+		assert not wire.engine.transports
+
+	asyncio.run(asyncio.wait_for(run(), 10))

@@ -1,0 +1,48 @@
+"""Payloads and packets of Engine.IO: what is read and written, and that nothing else gets through."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Opcode
+from websockets.protocol import CLIENT, Protocol
+
+from realtime.engine.packets import MESSAGE, SEPARATOR, Encoded, PayloadError, decode_payload
+
+texts = st.text().filter(lambda text: SEPARATOR not in text)
+messages = st.lists(st.one_of(texts, st.binary()), min_size=1, max_size=8)
+
+
+@given(messages)
+def test_a_payload_is_read_as_it_was_written(sent: list[str | bytes]) -> None:
+	assert [data for _, data in decode_payload(Encoded(*sent).packets.encode(), 100)] == sent
+
+
+@given(messages)
+def test_frames_are_read_by_a_websocket_client_as_they_were_written(sent: list[str | bytes]) -> None:
+	client = Protocol(CLIENT, max_size=None)
+	client.receive_data(Encoded(*sent).frames)
+	received = [
+		frame.data.decode() if frame.opcode is Opcode.TEXT else frame.data
+		for frame in client.events_received()
+	]
+	assert received == [MESSAGE + item if isinstance(item, str) else item for item in sent]
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_or_understood(body: bytes) -> None:
+	try:
+		for kind, data in decode_payload(body, 10):
+			assert kind in "0123456"
+			assert isinstance(data, str | bytes)
+	except PayloadError:
+		pass
+
+
+@pytest.mark.parametrize(
+	"body", [b"", b"\xff", b"x", b"4a\x1e", b"\x1e4a", b"b!", b"9", "bä".encode(), b"4a\x1e" * 10 + b"4a"]
+)
+def test_a_payload_that_is_none(body: bytes) -> None:
+	with pytest.raises(PayloadError):
+		decode_payload(body, 10)

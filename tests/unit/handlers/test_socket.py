@@ -1,0 +1,396 @@
+"""All that a handler can do with its socket, in both styles."""
+
+from __future__ import annotations
+
+import pytest
+
+from frappe_realtime.testing import Client, NoAnswer, Site
+
+from .conftest import MakeSite
+
+HEAD = """
+import asyncio
+from frappe.realtime import Socket, SyncSocket, realtime
+
+"""
+
+
+def both(body: str, event: str = "go", arguments: str = "") -> list[object]:
+	"""The same handler as an async and as a plain one; `AWAIT` stands where the async one waits."""
+	parameters = f"socket, {arguments}".rstrip(", ")
+	plain = body.replace("AWAIT ", "")
+	return [
+		pytest.param(
+			f"{HEAD}@realtime.on('{event}')\nasync def handler({parameters}):\n{body.replace('AWAIT', 'await')}",
+			id="async",
+		),
+		pytest.param(f"{HEAD}@realtime.on('{event}')\ndef handler({parameters}):\n{plain}", id="plain"),
+	]
+
+
+def pair(site: Site) -> tuple[Client, Client]:
+	return site.connect("ann@example.com"), site.connect("bob@example.com")
+
+
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\treturn [socket.sid == socket.id, socket.namespace, socket.site, socket.user, socket.user_type,"
+		" socket.full_name, socket.installed_apps[0], socket.connected, socket.authorization_header, socket.nsp.name]"
+	),
+)
+def test_identity(make_site: MakeSite, text: str) -> None:
+	client = make_site(text).connect("ann@example.com")
+	assert client.call("go") == [
+		True,
+		"/test.localhost",
+		"test.localhost",
+		"ann@example.com",
+		"System User",
+		"ann@example.com",
+		"frappe",
+		True,
+		None,
+		"/test.localhost",
+	]
+
+
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\tAWAIT socket.emit('none')\n\tAWAIT socket.emit('one', {'a': b'x'})\n\tAWAIT socket.emit('two', (1, None))"
+	),
+)
+def test_emit_to_this_client(make_site: MakeSite, text: str) -> None:
+	ann, bob = pair(make_site(text))
+	ann.emit("go")
+	assert ann.events == [("none", ()), ("one", ({"a": b"x"},)), ("two", (1, None))]
+	assert bob.events == []
+
+
+@pytest.mark.parametrize(
+	"text",
+	both("\tAWAIT socket.emit('hi', 1, room='website')\n\tAWAIT socket.emit('all', 2, ['all', 'website'])"),
+)
+def test_emit_to_a_room(make_site: MakeSite, text: str) -> None:
+	ann, bob = pair(make_site(text))
+	ann.emit("go")
+	assert ann.events == bob.events == [("hi", (1,)), ("all", (2,))]
+
+
+@pytest.mark.parametrize("text", both("\tAWAIT socket.to('website').to('all').emit('hi', 1)"))
+def test_emit_to_the_others_of_a_room(make_site: MakeSite, text: str) -> None:
+	ann, bob = pair(make_site(text))
+	ann.emit("go")
+	assert (ann.events, bob.events) == ([], [("hi", (1,))])
+
+
+@pytest.mark.parametrize("text", both("\tAWAIT socket.broadcast.emit('hi', 1)"))
+def test_broadcast(make_site: MakeSite, text: str) -> None:
+	ann, bob = pair(make_site(text))
+	ann.emit("go")
+	assert (ann.events, bob.events) == ([], [("hi", (1,))])
+
+
+@pytest.mark.parametrize(
+	"text", both("\tAWAIT socket.nsp.to('website').emit('room')\n\tAWAIT socket.nsp.emit('every')")
+)
+def test_namespace_emit(make_site: MakeSite, text: str) -> None:
+	ann, bob = pair(make_site(text))
+	ann.emit("go")
+	assert ann.events == bob.events == [("room", ()), ("every", ())]
+
+
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\tAWAIT socket.join(['a', 'b'])\n\tAWAIT socket.join('c')\n\tAWAIT socket.leave('b')\n"
+		"\treturn [sorted(socket.rooms - {socket.sid}), socket.sid in socket.rooms, socket.participants('a') == [socket.sid],"
+		" len(socket.nsp.rooms.get('a')), socket.nsp.rooms.get('b'), 'website' in socket.nsp.rooms]"
+	),
+)
+def test_rooms(make_site: MakeSite, text: str) -> None:
+	client = make_site(text).connect("ann@example.com")
+	assert client.call("go") == [
+		["a", "all", "c", "user:ann@example.com", "website"],
+		True,
+		True,
+		1,
+		None,
+		True,
+	]
+
+
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\tothers = socket.nsp.sockets\n\tfor sid, other in others.items():\n"
+		"\t\tif sid != socket.sid:\n\t\t\tother.nickname = 'Bobby'\n\t\t\tAWAIT other.emit('you', other.user)\n"
+		"\treturn [len(others), socket.user_of(sid), socket.user_of('nobody')]"
+	),
+)
+def test_other_sockets(make_site: MakeSite, text: str) -> None:
+	ann, bob = pair(make_site(text))
+	assert ann.call("go") == [2, "bob@example.com", None]
+	assert bob.events == [("you", ("bob@example.com",))]
+	assert bob.socket.nickname == "Bobby"  # type: ignore[attr-defined]
+
+
+def test_attributes_of_the_apps_own(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "@realtime.on('a')\nasync def a(socket):\n\tsocket.mood = 'good'\n"
+		+ "@realtime.on('b')\ndef b(socket):\n\told = socket.mood\n\tsocket.mood = 'bad'\n\treturn old\n"
+		+ "@realtime.on('c')\nasync def c(socket):\n\treturn socket.mood\n"
+	)
+	client = site.connect("ann@example.com")
+	client.emit("a")
+	assert (client.call("b"), client.call("c")) == ("good", "bad")
+
+
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\tbefore = socket.get('n', 0)\n\tAWAIT socket.set('n', before + 1)\n\treturn [before, socket.get('x'), socket.get('n')]"
+	),
+)
+def test_state(make_site: MakeSite, text: str) -> None:
+	ann, bob = pair(make_site(text))
+	assert ann.call("go") == [0, None, 1]
+	assert ann.call("go") == [1, None, 2]
+	assert bob.call("go") == [0, None, 1]
+
+
+@pytest.mark.parametrize("text", both("\treturn AWAIT socket.call('ask', (1, 2), timeout=5)"))
+def test_call_the_client(make_site: MakeSite, text: str) -> None:
+	client = make_site(text).connect("ann@example.com")
+	client.answer("ask", lambda a, b: {"sum": a + b})
+	assert client.call("go") == {"sum": 3}
+
+
+@pytest.mark.parametrize("text", both("\tAWAIT socket.call('ask', timeout=0.01)"))
+def test_call_without_answer(make_site: MakeSite, text: str) -> None:
+	client = make_site(text).connect("ann@example.com")
+	with pytest.raises(TimeoutError, match="did not answer 'ask' within"):
+		client.emit("go")
+
+
+def test_call_of_a_client_that_goes(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "seen = []\n@realtime.on('go')\nasync def go(socket):\n\ttry:\n\t\tawait asyncio.gather(socket.call('ask'), socket.disconnect())\n"
+		+ "\texcept ConnectionError as error:\n\t\tawait socket.nsp.emit('gone', str(error).partition(' has gone')[2])\n"
+	)
+	ann, bob = pair(site)
+	ann.emit("go")
+	assert bob.received("gone") == [(" without answering 'ask'",)]
+
+
+@pytest.mark.parametrize("text", both("\tAWAIT socket.disconnect()\n\treturn socket.connected"))
+def test_disconnect(make_site: MakeSite, text: str) -> None:
+	site = make_site(text)
+	client = site.connect("ann@example.com")
+	client.call("go")
+	assert not client.connected
+	assert site.connect("bob@example.com").socket.participants("website") != [client.socket.sid]
+
+
+def test_nothing_reaches_a_socket_that_has_gone(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD + "@realtime.on('disconnect')\nasync def bye(socket):\n\tawait socket.emit('late')\n"
+	)
+	client = site.connect("ann@example.com")
+	client.disconnect()
+	assert client.events == []
+
+
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\tshake = socket.handshake\n\treturn [shake.query['device'], shake.headers['x-app'], shake.auth, shake.address]"
+	),
+)
+def test_handshake(make_site: MakeSite, text: str) -> None:
+	client = make_site(text).connect(
+		"ann@example.com", query={"device": "7"}, headers={"X-App": "yes"}, auth={"token": "t"}
+	)
+	assert client.call("go") == ["7", "yes", {"token": "t"}, "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\tr = AWAIT socket.frappe_request('/api/method/x', {'a': 1}, method='POST', body={'b': 2}, headers={'X': 'y'})\n"
+		"\tm = AWAIT socket.frappe_request('/missing')\n"
+		"\treturn [r.ok, r.status, r.json(), r.message, r.headers['content-type'], m.ok, m.status, m.text()]"
+	),
+)
+def test_frappe_request(make_site: MakeSite, text: str) -> None:
+	site = make_site(text)
+	site.answer("/api/method/x", lambda a, b: a + b)
+	client = site.connect("ann@example.com")
+	assert client.call("go") == [True, 200, {"message": 3}, 3, "application/json", False, 404, "{}"]
+	assert site.requests[0] == ("POST", "/api/method/x", {"a": 1}, {"b": 2})
+
+
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\treturn [AWAIT socket.has_permission('Note', name, ptype), AWAIT socket.has_permission('Note')]",
+		arguments="name, ptype='read'",
+	),
+)
+def test_has_permission(make_site: MakeSite, text: str) -> None:
+	site = make_site(text)
+	site.forbid("ann@example.com", "Note", "1", "write")
+	client = site.connect("ann@example.com")
+	assert client.call("go", 1) == [True, True]
+	assert client.call("go", 1, "write") == [False, True]
+
+
+@pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error"])
+@pytest.mark.parametrize("text", both("\tAWAIT socket.emit(name)", arguments="name"))
+def test_reserved_events(make_site: MakeSite, text: str, name: str) -> None:
+	client = make_site(text).connect("ann@example.com")
+	with pytest.raises(ValueError, match="an event of Socket"):
+		client.emit("go", name)
+
+
+@pytest.mark.parametrize("text", both("\tAWAIT socket.emit('x', object())"))
+def test_what_cannot_be_sent(make_site: MakeSite, text: str) -> None:
+	client = make_site(text).connect("ann@example.com")
+	with pytest.raises(TypeError):
+		client.emit("go")
+
+
+def test_await_is_optional_where_nothing_waits(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "@realtime.on('go')\nasync def go(socket):\n\tsocket.join('r')\n\tsocket.emit('x', room='r')\n\tawait socket.leave('r')\n"
+	)
+	client = site.connect("ann@example.com")
+	client.emit("go")
+	assert client.events == [("x", ())]
+	assert "r" not in client.rooms
+
+
+# -- acknowledgements
+
+
+@pytest.mark.parametrize(
+	("returned", "answer"),
+	[("1", 1), ("(1, 2)", (1, 2)), ("()", None), ("(None,)", None), ("False", False), ("b'x'", b"x")],
+)
+def test_the_return_value_answers(make_site: MakeSite, returned: str, answer: object) -> None:
+	site = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\treturn {returned}\n")
+	assert site.connect("ann@example.com").call("go") == answer
+
+
+def test_none_is_no_answer(make_site: MakeSite) -> None:
+	site = make_site(HEAD + "@realtime.on('go')\nasync def go(socket):\n\treturn None\n")
+	with pytest.raises(NoAnswer, match="no handler answered 'go'"):
+		site.connect("ann@example.com").call("go")
+
+
+@pytest.mark.parametrize(
+	"text", both("\tack(1, 2)\n\tack('too late')\n\treturn 'later still'", arguments="ack")
+)
+def test_ack_as_a_parameter(make_site: MakeSite, text: str) -> None:
+	client = make_site(text).connect("ann@example.com")
+	assert client.call("go") == (1, 2)
+	client.emit("go")
+
+
+# -- listeners
+
+
+def test_on_once_off_and_nested(make_site: MakeSite) -> None:
+	site = make_site(
+		"""
+async def app_handlers(socket):
+	async def first(*arguments):
+		await socket.emit("first", arguments)
+	def second(a=None):
+		socket.emit("second", a)
+	socket.on("x", first)
+	socket.on("x", second)
+	socket.once("x", lambda: socket.on("added", lambda: socket.emit("added")))
+	socket.on("stop", lambda: socket.off("x", second))
+	socket.on("clear", lambda: socket.off())
+"""
+	)
+	client = site.connect("ann@example.com")
+	client.emit("added")
+	client.emit("x", 1, 2)
+	client.emit("added")
+	client.emit("stop")
+	client.emit("x", 3)
+	client.emit("clear")
+	client.emit("x", 4)
+	assert client.events == [("first", (1, 2)), ("second", (1,)), ("added", ()), ("first", (3,))]
+
+
+def test_a_listener_of_each_kind_in_a_plain_set_up_function(make_site: MakeSite) -> None:
+	site = make_site(
+		"""
+import threading
+
+def app_handlers(socket):
+	socket.join("from set-up")
+	async def waits():
+		await socket.emit("loop", threading.current_thread() is threading.main_thread())
+		return await socket.has_permission("Note", "1")
+	def blocks():
+		socket.emit("thread", threading.current_thread() is threading.main_thread())
+		return socket.has_permission("Note", "1")
+	socket.on("waits", waits)
+	socket.on("blocks", blocks)
+	socket.on("disconnect", lambda reason: socket.nsp.emit("left", reason))
+"""
+	)
+	ann, bob = pair(site)
+	assert "from set-up" in ann.rooms
+	assert (ann.call("waits"), ann.call("blocks")) == (True, True)
+	assert ann.events == [("loop", (True,)), ("thread", (False,))]
+	ann.disconnect()
+	assert bob.received("left") == [("client namespace disconnect",)]
+
+
+def test_middleware(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ """
+@realtime.on("connect")
+async def connected(socket):
+	async def upper(event, arguments):
+		if event == "secret":
+			return False
+		if event == "broken":
+			raise PermissionError(event)
+		arguments[0] = arguments[0].upper()
+	socket.use(upper)
+
+@realtime.on("say")
+async def say(socket, text):
+	return text
+
+@realtime.on("secret")
+@realtime.on("broken")
+async def never(socket):
+	return "reached"
+"""
+	)
+	client = site.connect("ann@example.com")
+	assert client.call("say", "hi") == "HI"
+	with pytest.raises(NoAnswer):
+		client.call("secret")
+	with pytest.raises(PermissionError):
+		client.call("broken")
+
+
+def test_listening_is_for_handlers(make_site: MakeSite) -> None:
+	client = make_site(HEAD + "@realtime.on('go')\nasync def go(socket):\n\tpass\n").connect(
+		"ann@example.com"
+	)
+	with pytest.raises(RuntimeError, match=r"socket\.on is for the handlers of an app"):
+		client.socket.on("x", lambda: None)

@@ -1,0 +1,296 @@
+"""The order of a site's events, against a store that a test fills."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from realtime import history
+from realtime.fanout import Event
+from realtime.history import Gap, History, parse_offset
+from realtime.store import Entry, StoreAway, StoreRefused
+
+SITE = "one.test"
+
+
+class FakeStore:
+	"""A stream in memory. `after_reading` runs when an answer has been made and is still on its way."""
+
+	endpoint = "a fake"
+
+	def __init__(self) -> None:
+		self.entries: list[Entry] = []
+		self.last: str | None = None
+		self.failures: list[Exception] = []
+		self.reads = 0
+		self.after_reading: Callable[[], None] = lambda: None
+
+	def append(self, number: int, room: str = "website") -> Event:
+		payload = {"event": "step", "message": number, "room": room, "namespace": SITE}
+		id = f"{number}-0"
+		self.entries.append(Entry(id, json.dumps(payload).encode(), self.last or "0-0"))
+		self.last = id
+		return Event(SITE, room, "step", number, id, 50)
+
+	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
+		if self.failures:
+			raise self.failures.pop(0)
+		self.reads += 1
+		begin = parse_offset(first) or (0, 0)
+		found = [entry for entry in self.entries if (parse_offset(entry.id) or begin) >= begin][:count]
+		answer = (found, self.last)
+		self.after_reading()
+		await asyncio.sleep(0)
+		return answer
+
+
+class Setting:
+	"""A history over a fake store, with what it has delivered and whom it has called lost."""
+
+	def __init__(self) -> None:
+		self.store = FakeStore()
+		self.delivered: list[Any] = []
+		self.lost: list[str] = []
+		self.history = History(
+			self.store,  # type: ignore[arg-type]
+			lambda events: self.delivered.extend(event.message for event in events),
+			lambda site: True,
+			self.lost.append,
+			120,
+		)
+
+	def live(self, number: int) -> None:
+		"""Publish, with the subscription standing."""
+		self.history.take([self.store.append(number)])
+
+	async def caught_up(self) -> None:
+		"""Wait until nothing is read any more."""
+		for _ in range(1000):
+			await asyncio.sleep(0)
+
+
+def run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
+	asyncio.run(_run(test))
+
+
+async def _run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
+	await test(Setting())
+
+
+def test_nothing_comes_twice() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		it.history.take([Event(SITE, "website", "step", 1, "1-0")])
+		assert it.delivered == [1]
+
+	run(test)
+
+
+def test_offsets_are_compared_as_numbers() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		for number in (9, 10, 99, 100):
+			it.live(number)
+		assert it.delivered == [9, 10, 99, 100]
+
+	run(test)
+
+
+def test_what_was_missed_comes_before_what_is_live() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		for number in (2, 3):
+			it.store.append(number)
+		it.history.subscribed()
+		it.live(4)
+		it.store.after_reading = lambda: None
+		await it.caught_up()
+		it.live(5)
+		assert it.delivered == [1, 2, 3, 4, 5]
+
+	run(test)
+
+
+def test_live_events_between_the_answer_and_its_arrival() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		it.store.append(2)
+
+		def published() -> None:
+			it.store.after_reading = lambda: None
+			it.live(3)
+
+		it.store.after_reading = published
+		it.history.subscribed()
+		await it.caught_up()
+		assert it.delivered == [1, 2, 3]
+
+	run(test)
+
+
+def test_while_a_site_is_taken_up() -> None:
+	"""What comes before its place is known waits, and is neither lost nor repeated."""
+
+	async def test(it: Setting) -> None:
+		it.store.append(1)
+
+		def published() -> None:
+			it.store.after_reading = lambda: None
+			it.live(2)
+
+		it.store.after_reading = published
+		feed = await it.history.follow(SITE)
+		assert it.delivered == [2]
+		assert feed.offset == "2-0"
+
+	run(test)
+
+
+def test_a_store_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(history.random, "uniform", lambda low, high: 0)
+
+	async def test(it: Setting) -> None:
+		it.store.failures = [StoreAway("away")] * 3
+		await it.history.follow(SITE)
+		it.live(1)
+		assert it.delivered == [1]
+
+	run(test)
+
+
+def test_a_store_that_refuses() -> None:
+	async def test(it: Setting) -> None:
+		it.store.failures = [StoreRefused("NOPERM")]
+		for _ in range(2):
+			with pytest.raises(StoreRefused):
+				await it.history.follow(SITE)
+		it.live(1)
+		assert it.delivered == [1]
+		assert it.history.trouble == {SITE: "NOPERM"}
+
+	run(test)
+
+
+def test_a_gap_in_the_stream_is_told() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		for number in (2, 3, 4):
+			it.store.append(number)
+		del it.store.entries[:2]
+		it.history.subscribed()
+		await it.caught_up()
+		assert it.lost == [SITE]
+
+	run(test)
+
+
+def test_a_stream_that_has_expired_with_what_was_missed() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		it.store.append(2)
+		it.store.entries.clear()
+		it.history.subscribed()
+		await it.caught_up()
+		assert it.lost == [SITE]
+
+	run(test)
+
+
+def test_a_stream_that_has_expired_with_nothing_missed() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		it.store.entries.clear()
+		it.history.subscribed()
+		await it.caught_up()
+		assert it.lost == []
+		it.live(2)
+		assert it.delivered == [1, 2]
+
+	run(test)
+
+
+def test_a_redis_that_has_forgotten_everything() -> None:
+	"""It begins anew, also when its clock is behind: what it publishes then is new."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(10)
+		it.store.entries.clear()
+		it.store.last = None
+		it.history.subscribed()
+		await it.caught_up()
+		it.live(5)
+		assert it.delivered == [10, 5]
+
+	run(test)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 5000])
+def test_reaching_back(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+	"""From memory, from Redis, and from both; many at once, from different places."""
+	monkeypatch.setattr(history, "KEPT_EVENTS", kept)
+	monkeypatch.setattr(history, "PAGE", 4)
+
+	async def test(it: Setting) -> None:
+		for number in range(1, 21):
+			it.store.append(number, "a" if number % 2 else "b")
+		feed = await it.history.follow(SITE)
+		for number in range(21, 31):
+			it.history.take([it.store.append(number, "a" if number % 2 else "b")])
+
+		async def missed(since: int) -> list[Any]:
+			reached, older = await it.history.reach(feed, (since, 0), {"a"})
+			return [event.message for event in [*older, *feed.missed(reached, {"a"})]]
+
+		places = [7, 3, 12, 25, 3, 0, 29, 30]
+		for since, found in zip(places, await asyncio.gather(*map(missed, places)), strict=True):
+			assert found == [number for number in range(since + 1, 31) if number % 2], since
+
+	run(test)
+
+
+def test_what_lies_before_the_history_cannot_be_reached() -> None:
+	async def test(it: Setting) -> None:
+		for number in range(1, 11):
+			it.store.append(number)
+		feed = await it.history.follow(SITE)
+		del it.store.entries[:5]
+		assert await it.history.reach(feed, (5, 0), set())
+		for place in ((4, 0), (0, 0), (11, 0)):
+			with pytest.raises(Gap):
+				await it.history.reach(feed, place, set())
+
+	run(test)
+
+
+def test_an_event_without_a_place_that_should_have_one() -> None:
+	async def test(it: Setting) -> None:
+		feed = await it.history.follow(SITE)
+		it.history.take([Event(SITE, "website", "step", 1, None, 10, "NOPERM")])
+		with pytest.raises(Gap):
+			await it.history.reach(feed, (0, 0), set())
+		assert it.history.trouble == {SITE: "NOPERM"}
+
+	run(test)
+
+
+@pytest.mark.parametrize(
+	"text",
+	["", "-", "1", "1-", "-1", "1-2-3", "a-b", "1-\u0662", " 1-2", "+1-2", "1_0-2", None, 5, f"{1 << 64}-0"],
+)
+def test_what_is_no_offset(text: object) -> None:
+	assert parse_offset(text) is None
+
+
+def test_what_is_one() -> None:
+	assert parse_offset("1795481441863-7") == (1795481441863, 7)

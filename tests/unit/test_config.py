@@ -1,0 +1,110 @@
+"""The configuration: what wins over what, what is refused, and that the documentation has every key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realtime.config import EXIT_BENCH, EXIT_CONFIG, KEYS, ConfigError, find_bench, load
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+	(tmp_path / "sites").mkdir()
+	return tmp_path
+
+
+def write(bench: Path, name: str, **values: Any) -> None:
+	(bench / name).write_text(json.dumps(values))
+
+
+def test_later_wins(bench: Path) -> None:
+	write(
+		bench,
+		"config.json",
+		socketio_port=9001,
+		webserver_port=8001,
+		default_site="a",
+		redis_queue="redis://a",
+	)
+	write(bench, "sites/common_site_config.json", socketio_port=9002, webserver_port=8002, default_site="")
+	environment = {"FRAPPE_SOCKETIO_PORT": "9003", "FRAPPE_SOCKETIO_UDS": ""}
+	config = load(bench, environment, {"socketio_port": None})
+	assert config["socketio_port"] == 9003
+	assert config["webserver_port"] == 8002
+	assert config["default_site"] == "a", "a falsy value counts as absent"
+	assert config["redis_queue"] == "redis://a"
+	assert load(bench, environment, {"socketio_port": 9004})["socketio_port"] == 9004
+
+
+def test_a_zero_says_something_in_our_own_keys(bench: Path) -> None:
+	write(bench, "config.json", realtime_cache_seconds=0, socketio_port=0)
+	config = load(bench, {})
+	assert (config["realtime_cache_seconds"], config["socketio_port"]) == (0, 9000)
+
+
+def test_defaults_without_any_file(bench: Path) -> None:
+	config = load(bench, {})
+	assert config["socketio_port"] == 9000
+	assert config.web_url == "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize(
+	("host", "url"),
+	[
+		("backend", "http://backend:8000"),
+		("::1", "http://[::1]:8000"),
+		("https://frappe.internal/", "https://frappe.internal"),
+	],
+)
+def test_where_the_web_process_is(bench: Path, host: str, url: str) -> None:
+	write(bench, "config.json", webserver_host=host)
+	assert load(bench, {}).web_url == url
+
+
+@pytest.mark.parametrize(
+	("values", "words"),
+	[
+		({"socketio_port": "nine"}, ["socketio_port", "'nine'", "a number", "common_site_config.json"]),
+		({"socketio_port": 70000}, ["socketio_port", "70000", "65535"]),
+		({"socketio_port": 9000.5}, ["socketio_port", "whole number"]),
+		({"developer_mode": "maybe"}, ["developer_mode", "0 or 1"]),
+		({"redis_queue": 5}, ["redis_queue", "string"]),
+		({"realtime_transports": ["carrier pigeon"]}, ["realtime_transports", "websocket"]),
+	],
+)
+def test_a_value_that_cannot_be(bench: Path, values: dict[str, Any], words: list[str]) -> None:
+	write(bench, "sites/common_site_config.json", **values)
+	with pytest.raises(ConfigError) as caught:
+		load(bench, {})
+	assert caught.value.exit_code == EXIT_CONFIG
+	assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\ud83d".encode("utf-16", "surrogatepass").decode("latin-1")])
+def test_a_file_that_cannot_be_read(bench: Path, content: str) -> None:
+	(bench / "sites" / "common_site_config.json").write_text(content)
+	with pytest.raises(ConfigError) as caught:
+		load(bench, {})
+	assert caught.value.exit_code == EXIT_CONFIG
+	assert "common_site_config.json" in str(caught.value)
+
+
+def test_the_bench_is_named_or_found(bench: Path, tmp_path: Path) -> None:
+	assert find_bench(str(bench), {}) == bench.resolve()
+	assert find_bench(None, {"FRAPPE_BENCH_ROOT": str(bench)}) == bench.resolve()
+	with pytest.raises(ConfigError, match="FRAPPE_BENCH_ROOT") as caught:
+		find_bench(None, {"FRAPPE_BENCH_ROOT": str(tmp_path / "elsewhere")})
+	assert caught.value.exit_code == EXIT_BENCH
+
+
+def test_every_key_is_documented() -> None:
+	text = DOCUMENTATION.read_text()
+	missing = [key.name for key in KEYS if f"`{key.name}`" not in text]
+	missing += [key.environment for key in KEYS if key.environment and f"`{key.environment}`" not in text]
+	assert not missing

