@@ -162,9 +162,15 @@ class Bench:
 
 	def start_worker(self) -> None:
 		"""Start a worker where there is none."""
-		if not self.events.smembers("rq:workers"):
+		if not self._workers():
 			self.worker.start()
-			self.worker.wait_for(lambda: self.events.smembers("rq:workers"), "a worker")
+			self.worker.wait_for(self._workers, "a worker")
+
+	def _workers(self) -> list[int]:
+		"""The processes of the workers of this machine that Redis knows; one that was killed stays there for a while."""
+		keys: set[bytes] = self.events.smembers("rq:workers")  # type: ignore[assignment]
+		known = [self.events.hget(key.decode(), "pid") for key in keys]
+		return [int(pid) for pid in known if pid and Path(f"/proc/{int(pid)}").exists()]  # type: ignore[arg-type]
 
 	def start_sidecar(self) -> None:
 		"""Start the sidecar, and wait until what is published reaches it."""
@@ -309,8 +315,10 @@ class Bench:
 			more: further headers, with _ for -; one given as None is left out.
 		"""
 		site = person if isinstance(person, str) else person.site
-		host = f"{site}:{self.port}"
-		headers: dict[str, str | None] = {"Host": host, "Origin": f"http://{host}"}
+		headers: dict[str, str | None] = {
+			"Host": f"{site}:{self.port}",
+			"Origin": f"http://{site}:{self.web_port}",
+		}
 		if credential:
 			headers["Authorization"] = credential
 		else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from .processes import Process
 
 MAIN = """
 daemon off;
+user {user};
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
@@ -61,15 +63,13 @@ class Proxy:
 	"""
 
 	def __init__(self, bench: Bench, folder: Path) -> None:
-		# The proxy's workers may be another user's.
-		folder.chmod(0o755)
 		self.port, self.tls_port = free_port(), free_port()
 		servers = (bench.root / "config/nginx.conf").read_text()
 		for standard, own in (("80", self.port), ("443", self.tls_port)):
 			servers = re.sub(rf"listen {standard}\b", f"listen 127.0.0.1:{own}", servers)
 			servers = re.sub(rf"^\s*listen \[::\]:{standard}\b.*$", "", servers, flags=re.M)
 		configuration = folder / "nginx.conf"
-		configuration.write_text(MAIN.format(folder=folder, servers=servers))
+		configuration.write_text(MAIN.format(user=getpass.getuser(), folder=folder, servers=servers))
 		command = [
 			shutil.which("nginx") or "/usr/sbin/nginx",
 			"-c",

@@ -42,8 +42,6 @@ def addresses(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 	if not bench.web.is_ours:
 		pytest.skip("the web process ran before the tests: stop it, and the tests start their own")
 	folder = tmp_path_factory.mktemp("nginx")
-	for parent in folder.parents[:2]:
-		parent.chmod(0o755)
 	cert, key = certificate(folder, SECURE)
 	site, other = bench.site, bench.other_site
 	with bench.kept("config/nginx.conf", f"sites/{site}/site_config.json", "sites/common_site_config.json"):
