@@ -49,8 +49,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 @pytest.fixture
 def own_processes(bench: Bench) -> Bench:
 	"""The bench, whose processes a test may stop, since the tests have started all of them."""
-	if not bench.owns_processes:
-		pytest.skip("processes of the bench ran before the tests: stop them, and the tests start their own")
+	if names := ", ".join(bench.foreign_processes()):
+		pytest.skip(f"not started by the tests, which may not stop it therefore: {names}")
 	return bench
 
 

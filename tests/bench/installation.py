@@ -191,7 +191,7 @@ class Bench:
 		for server in self.redis:
 			server.start_unless_running()
 		self.web.start_unless_running()
-		self.start_worker()
+		self.worker.start()
 		self.start_sidecar()
 
 	def close(self) -> None:
@@ -202,10 +202,10 @@ class Bench:
 		finally:
 			self.stop_processes()
 
-	@property
-	def owns_processes(self) -> bool:
-		"""Whether all of the bench's processes are those that the tests have started, and may be stopped."""
-		return all(process.alive for process in (*self.redis, self.web, self.worker, self.sidecar))
+	def foreign_processes(self) -> list[str]:
+		"""Return what runs, or does not, without the tests having started it; what is not in it may be stopped."""
+		processes = (*self.redis, self.web, self.worker, self.sidecar)
+		return [process.log_path.stem for process in processes if not process.alive]
 
 	def health(self) -> tuple[int, dict[str, Any]]:
 		"""Ask the realtime server's `/health`; return the status, 0 without an answer, and the object in it."""
