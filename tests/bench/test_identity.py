@@ -118,8 +118,9 @@ def test_clients_wait_while_the_web_process_is_away(own_processes: Bench, connec
 	]
 	clients.append(connect_node(person, credential=f"token {person.token}", wait=False))
 	try:
-		until(lambda: bench.health()[1].get("connections") == len(clients), "all of them wait")
-		assert bench.health()[0] == 503
+		for client in clients:
+			client.wait_for("open")
+		until(lambda: bench.health()[0] == 503, "the sidecar notices")
 		assert not any(client.state()["connected"] for client in clients)
 	finally:
 		bench.web.start_unless_running()

@@ -63,7 +63,10 @@ socket.on("connect", () => say({ connect: state() }));
 socket.on("disconnect", (reason) => say({ disconnect: reason }));
 socket.on("connect_error", (error) => say({ connect_error: error.message, data: error.data ?? null, active: socket.active }));
 socket.io.on("reconnect_failed", () => say({ reconnect_failed: true }));
-socket.io.on("open", () => socket.io.engine.on("upgrade", (transport) => say({ upgrade: transport.name })));
+socket.io.on("open", () => {
+	say({ open: true });
+	socket.io.engine.on("upgrade", (transport) => say({ upgrade: transport.name }));
+});
 socket.onAny((event, ...args) => say({ event, args: pack(args.filter((arg) => typeof arg !== "function")) }));
 // An event that carries an acknowledgement is answered with its own arguments, so that a test sees both ways.
 socket.on("echo", (...args) => {
