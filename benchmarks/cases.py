@@ -43,10 +43,10 @@ class Scale:
 
 	sizes: tuple[int, ...] = (100, 1000, 10_000)
 	rooms: tuple[int, ...] = (100, 1000, 5000)
-	deliveries: int = 200_000
-	saturated: int = 1_000_000
+	deliveries: int = 100_000
+	saturated: int = 200_000
 	user_messages: int = 4000
-	seconds: float = 15.0
+	seconds: float = 10.0
 	connects: int = 5000
 	polling: int = 2000
 	waves: int = 4

@@ -264,12 +264,12 @@ class Client:
 		return f"/{self.site.name}"
 
 	async def _connect(self) -> None:
-		sockets = sidecar("sockets")
+		sockets, namespaces = sidecar("sockets"), sidecar("namespace")
 		server = self.site._server
 		namespace = server.namespaces.setdefault(
-			self._namespace, sockets.Namespace(self._namespace, server.changed)
+			self._namespace, namespaces.Namespace(self._namespace, server.changed)
 		)
-		self._raw = raw = sockets.Socket(namespace, self._connection, sockets.Admission(self._session))
+		self._raw = raw = namespaces.Socket(namespace, self._connection, namespaces.Admission(self._session))
 		self._connection.data = sockets.Client(self._connection)
 		self._connection.data.sockets[namespace.name] = raw
 		namespace.sockets[raw.id] = raw

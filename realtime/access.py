@@ -16,9 +16,10 @@ from frappe_realtime.rooms import doc_room, open_doc_room, user_room
 
 from . import packets
 from .auth import Authenticator, Session
+from .namespace import Namespace, Socket
 from .permissions import Permissions
 from .recheck import KINDS, Recheck, subject
-from .sockets import Namespace, Socket, SocketServer
+from .sockets import SocketServer
 from .web import Credential
 
 logger = logging.getLogger("realtime.access")

@@ -11,10 +11,11 @@ from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
 from .auth import Authenticator, Session, credential_of
 from .engine import Connection
 from .limits import Limits
+from .namespace import Admission, Socket
 from .recheck import Recheck
 from .recovery import Recovery
 from .site import Sites
-from .sockets import Ack, Admission, Socket, SocketServer
+from .sockets import Ack, SocketServer
 from .web import Credential
 
 logger = logging.getLogger("realtime.application")

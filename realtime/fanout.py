@@ -8,7 +8,8 @@ from typing import Any
 
 from . import packets
 from .engine import Encoded
-from .sockets import Namespace, Socket, SocketServer, joined
+from .namespace import Namespace, Socket, joined
+from .sockets import SocketServer
 
 
 @dataclass(slots=True)

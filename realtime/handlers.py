@@ -12,8 +12,9 @@ from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_ro
 from .auth import Session
 from .fanout import Fanout
 from .limits import Limits
+from .namespace import Socket
 from .permissions import Permissions
-from .sockets import Ack, Socket
+from .sockets import Ack
 from .tasks import Tasks
 from .web import WebAway
 

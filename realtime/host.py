@@ -16,8 +16,9 @@ from frappe_realtime.socket import DONE, Socket
 from .auth import Session
 from .fanout import Fanout
 from .lanes import App, Lane
-from .sockets import Namespace, SocketServer
-from .sockets import Socket as RawSocket
+from .namespace import Namespace
+from .namespace import Socket as RawSocket
+from .sockets import SocketServer
 
 
 class View:

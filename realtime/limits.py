@@ -14,9 +14,10 @@ from typing import Any
 from .auth import Session
 from .config import Config
 from .engine import Connection, Refused, Request
+from .namespace import Namespace, Socket
 from .proxies import Proxies
 from .recheck import GUEST
-from .sockets import Client, ConnectRefused, Guard, Namespace, Socket
+from .sockets import Client, ConnectRefused, Guard
 
 logger = logging.getLogger("realtime.limits")
 

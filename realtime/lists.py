@@ -18,9 +18,10 @@ from typing import Any
 
 from .auth import Session
 from .fanout import Event, Fanout
+from .namespace import Namespace, Socket
 from .permissions import Permissions
 from .recheck import subject
-from .sockets import Namespace, Socket, SocketServer
+from .sockets import SocketServer
 from .web import WebAway
 
 logger = logging.getLogger("realtime.lists")

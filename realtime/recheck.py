@@ -20,8 +20,9 @@ from frappe_realtime.rooms import user_room
 
 from .auth import Authenticator, Session
 from .config import Config
+from .namespace import Namespace, Socket
 from .permissions import ANYBODY, Permissions, SessionEnded
-from .sockets import ConnectPostponed, ConnectRefused, Namespace, Socket, SocketServer
+from .sockets import ConnectPostponed, ConnectRefused, SocketServer
 from .web import Credential, WebAway
 
 logger = logging.getLogger("realtime.recheck")

@@ -25,10 +25,11 @@ from .engine import Connection, Encoded
 from .fanout import Event, encode_missed
 from .history import Feed, Gap, History, Place, parse_offset
 from .lists import ListUpdates
+from .namespace import Admission, Socket
 from .permissions import Permissions
 from .recheck import subject
 from .sessions import Sessions
-from .sockets import Admission, ConnectPostponed, Socket
+from .sockets import ConnectPostponed
 from .store import StoreAway, StoreRefused
 from .tasks import Tasks
 from .web import WebAway

@@ -25,8 +25,8 @@ from .fanout import Fanout
 from .host import SocketHost, View
 from .lanes import App, Call, Lane
 from .loader import load
+from .namespace import Socket as RawSocket
 from .sockets import Ack, SocketServer
-from .sockets import Socket as RawSocket
 from .threads import Threads, frappe_context
 from .watchdog import Watchdog
 

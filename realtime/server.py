@@ -25,6 +25,7 @@ from .history import History
 from .javascript import JavaScriptHandlers
 from .limits import Limits
 from .lists import ListUpdates
+from .namespace import Socket
 from .permissions import Permissions
 from .proxies import Proxies
 from .recheck import Recheck
@@ -35,7 +36,7 @@ from .sessions import Sessions
 from .site import Sites
 from .site_apps import SiteApps
 from .site_requests import SiteRequests
-from .sockets import Socket, SocketServer
+from .sockets import SocketServer
 from .store import Store
 from .tasks import Tasks
 from .web import Web
@@ -195,8 +196,9 @@ class RealtimeServer:
 		stopped = asyncio.Event()
 		for number in (signal.SIGTERM, signal.SIGINT):
 			loop.add_signal_handler(number, stopped.set)
+		# When it cannot listen, nothing has been started that would have to be stopped.
+		await self.start()
 		try:
-			await self.start()
 			await stopped.wait()
 			logger.info("stopping; %d clients will come back", len(self.engine.connections))
 		finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from . import packets
-from .sockets import Socket
+from .namespace import Socket
 from .store import SessionWrite, Store, StoreAway, StoreRefused
 
 logger = logging.getLogger("realtime.sessions")

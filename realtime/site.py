@@ -24,6 +24,11 @@ def hostname(address: str) -> str:
 	return host.partition(":")[0]
 
 
+def _is_another_port(origin: str, host: str) -> bool:
+	"""Whether a page is from another port than the one asked, as in development: no proxy makes up such an Origin."""
+	return host.rpartition(":")[2].isdigit() and origin.partition("://")[2].lower() != host.strip().lower()
+
+
 class Sites:
 	"""The sites of the bench: the folders below `sites` that hold a `site_config.json`."""
 
@@ -86,8 +91,8 @@ class Sites:
 		"""
 		if not behind_proxy or headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
 			return
-		origin = headers.get("origin")
-		if not origin or hostname(origin) == hostname(headers.get("host", "")):
+		origin, host = headers.get("origin"), headers.get("host", "")
+		if not origin or (hostname(origin) == hostname(host) and not _is_another_port(origin, host)):
 			raise ConnectRefused(
 				"Invalid origin",
 				{

@@ -17,7 +17,7 @@ from frappe_realtime.rooms import task_room
 from . import packets
 from .auth import Session
 from .config import Config
-from .sockets import Socket
+from .namespace import Socket
 from .store import Store
 
 K = TypeVar("K")

@@ -96,12 +96,14 @@ def read_report(report: Path, result: Result) -> None:
 
 
 def prepare_node() -> None:
-	"""Install the npm packages of tests/node; without them, the tests that need them are left out."""
-	from realtime.demo import npm
+	"""Install the npm packages of the tests and of the demo; without them, the tests that need them are left out."""
+	from realtime.config import ConfigError
+	from realtime.demo import npm, run
 
 	try:
 		npm.install(NODE_FOLDER, ROOT / "tests" / "node" / "package.json")
-	except npm.NpmFailed as error:
+		run.socketio_client()
+	except (npm.NpmFailed, ConfigError) as error:
 		print(error, file=sys.stderr)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from realtime.engine import Connection, Encoded, Engine, EngineSettings
-from realtime.sockets import Ack, Admission, ConnectRefused, Socket, SocketServer
+from realtime.namespace import Admission, Socket
+from realtime.sockets import Ack, ConnectRefused, SocketServer
 
 
 class EngineEcho:

@@ -7,6 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+PATIENCE = 300
+"""Seconds for all of npm; by itself it tries for a quarter of an hour."""
+
 
 class NpmFailed(Exception):
 	"""The packages could not be installed."""
@@ -21,14 +24,18 @@ def install(folder: Path, package_json: Path) -> None:
 	command, path = _npm()
 	folder.mkdir(parents=True, exist_ok=True)
 	(folder / "package.json").write_text(wanted)
-	done = subprocess.run(
-		[*command, "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"],
-		cwd=folder,
-		env={**os.environ, "PATH": path},
-		capture_output=True,
-		text=True,
-		check=False,
-	)
+	try:
+		done = subprocess.run(
+			[*command, "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"],
+			cwd=folder,
+			env={**os.environ, "PATH": path},
+			capture_output=True,
+			text=True,
+			timeout=PATIENCE,
+			check=False,
+		)
+	except subprocess.TimeoutExpired:
+		raise NpmFailed(f"npm install of {package_json} took more than {PATIENCE} s") from None
 	if done.returncode:
 		raise NpmFailed(f"npm install of {package_json} failed:\n{done.stderr.strip()}")
 	stamp.write_text(wanted)

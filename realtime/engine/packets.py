@@ -5,8 +5,7 @@ https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v4-curre
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-
-from websockets.frames import Frame, Opcode
+from struct import pack
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
 
@@ -24,14 +23,28 @@ class TooManyPackets(PayloadError):
 	"""A payload of more packets than it may have."""
 
 
+def _header(first: int, size: int) -> bytes:
+	"""The header of a frame that is final and not masked (RFC 6455, 5.2).
+
+	Written here, where reading is left to `websockets`: a server's header is its opcode and its size, and the library's
+	frame object for it takes 3 of the 20 µs that an event to one user costs.
+	"""
+	if size < 126:
+		return bytes((first, size))
+	if size < 65536:
+		return pack(">BBH", first, 126, size)
+	return pack(">BBQ", first, 127, size)
+
+
 def text_frame(packet: str) -> bytes:
-	"""The WebSocket frame of one text packet, as a server sends it (not masked)."""
-	return Frame(Opcode.TEXT, packet.encode()).serialize(mask=False)
+	"""The WebSocket frame of one text packet, as a server sends it."""
+	data = packet.encode()
+	return _header(0x81, len(data)) + data
 
 
 def binary_frame(data: bytes) -> bytes:
-	"""The WebSocket frame of one binary message, as a server sends it (not masked)."""
-	return Frame(Opcode.BINARY, data).serialize(mask=False)
+	"""The WebSocket frame of one binary message, as a server sends it."""
+	return _header(0x82, len(data)) + data
 
 
 class Encoded:

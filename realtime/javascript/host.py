@@ -16,8 +16,9 @@ from ..auth import Session
 from ..config import Config
 from ..engine import Encoded
 from ..fanout import Fanout
+from ..namespace import Socket
 from ..permissions import Permissions
-from ..sockets import Ack, Socket, SocketServer
+from ..sockets import Ack, SocketServer
 from ..web import WebAway
 from .child import Child, find_node
 from .journal import Journal

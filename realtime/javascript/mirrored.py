@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..auth import Session, cookie
-from ..sockets import Ack, Socket
+from ..namespace import Socket
+from ..sockets import Ack
 
 MAX_ACKS = 1000
 """Acknowledgements of one socket that handlers owe; the oldest go when there are more."""

@@ -28,7 +28,7 @@ def written(bench: Bench) -> Iterator[dict[Path, str]]:
 	if not shutil.which("bench"):
 		pytest.skip("there is no bench command on PATH")
 	with bench.kept(*FILES, *BACKUPS):
-		bench.bench("setup", "procfile", "--yes")
+		bench.bench("setup", "procfile", given="y\n")
 		bench.bench("setup", "supervisor", "--yes", "--user", getpass.getuser())
 		bench.bench("setup", "systemd", "--yes", "--user", getpass.getuser())
 		files = [bench.root / "Procfile", bench.root / "config/supervisor.conf"]

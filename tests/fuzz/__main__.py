@@ -17,7 +17,8 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 
 from realtime.engine import Connection, Engine, EngineSettings
-from realtime.sockets import Ack, Admission, ConnectRefused, Socket, SocketServer
+from realtime.namespace import Admission, Socket
+from realtime.sockets import Ack, ConnectRefused, SocketServer
 
 from ..unit.engine.fakes import Wire, request, websocket_request
 

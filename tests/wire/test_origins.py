@@ -105,6 +105,12 @@ def test_pages_of_the_site_behind_nginx(bench: Bench, connect: Connect) -> None:
 		assert connect(bench, bench.user(), headers={**BEHIND_NGINX, **more}).connected
 
 
+def test_a_page_of_the_site_from_another_port(bench: Bench, connect: Connect) -> None:
+	"""As with `bench start`: the browser calls the page and the realtime server of one host "same-site"."""
+	direct = {"Origin": f"http://{APP_SITE}:8000", "Sec-Fetch-Site": "same-site"}
+	assert connect(bench, bench.user(), headers=direct).connected
+
+
 def test_an_allowed_origin(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(common={"realtime_allowed_origins": ["https://portal.example"]})
 	headers = {**BEHIND_NGINX, "Origin": "https://portal.example", "Sec-Fetch-Site": "cross-site"}

@@ -30,6 +30,15 @@ def test_frames_are_read_by_a_websocket_client_as_they_were_written(sent: list[s
 	assert received == [MESSAGE + item if isinstance(item, str) else item for item in sent]
 
 
+@pytest.mark.parametrize("size", [0, 1, 124, 125, 126, 65534, 65535, 65536, 100_000])
+def test_a_frame_of_any_size(size: int) -> None:
+	client = Protocol(CLIENT, max_size=None)
+	client.receive_data(Encoded("x" * size, b"y" * size).frames)
+	text, binary = client.events_received()
+	assert (text.opcode, text.data) == (Opcode.TEXT, b"4" + b"x" * size)
+	assert (binary.opcode, binary.data) == (Opcode.BINARY, b"y" * size)
+
+
 @given(st.binary(max_size=200))
 def test_garbage_is_refused_or_understood(body: bytes) -> None:
 	try:
