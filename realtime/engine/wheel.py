@@ -83,5 +83,6 @@ class Wheel:
 					item.slot = None
 					item.on_timer()
 		self._moment = inf
-		if self._slots and self._timer is None:
+		# What was scheduled meanwhile may have armed the timer for a later slot than the first.
+		if self._slots and (self._timer is None or min(self._slots) < self._due):
 			self._arm(min(self._slots))
