@@ -10,7 +10,7 @@ from tests.wire.conditions import until
 
 from .installation import Bench
 
-PATIENCE = 90_000
+PATIENCE = 60_000
 """Milliseconds: the Desk is some megabytes of script, and the machine may have better to do."""
 
 
