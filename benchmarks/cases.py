@@ -65,7 +65,7 @@ def in_flight(
 ) -> float:
 	"""µs of server CPU for a delivery when the next event waits until all have the last."""
 	command = publisher.command("all", size)
-	events = max(20, deliveries // room)
+	events = max(10, deliveries // room)
 	for measured in (False, True):
 		load.reset()
 		before = server.cpu()
@@ -80,10 +80,10 @@ def saturated(
 	server: Server, load: Load, publisher: Publisher, room: int, size: int, deliveries: int, scale: Scale
 ) -> Figures:
 	"""µs of server CPU for a delivery, and deliveries a second, when events come faster than they can be delivered."""
-	events = max(50, deliveries // room)
-	chunk = 50
+	chunk = min(50, max(10, 50_000 // room))
+	events = max(chunk, deliveries // room)
 	commands = publisher.command("all", size) * chunk
-	for rounds in (2, events // chunk or 1):
+	for rounds in (1, events // chunk):
 		load.reset()
 		before, started = server.cpu(), time.perf_counter()
 		for _ in range(rounds):

@@ -33,6 +33,7 @@ def get_user_info() -> dict[str, Any]:
 
 	Where Frappe demands the shared secret (v16 from 2026-02, v17), a wrong one gets `{}`, as from Frappe.
 	"""
+	_is_no_activity()
 	if hasattr(frappe.realtime, "get_socketio_secret") and not _secret_matches():
 		return {}
 	override = _foreign("get_user_info")
@@ -58,6 +59,7 @@ def has_permission(doctype: Any = None, name: Any = "", ptype: Any = "read") -> 
 	:raises frappe.PermissionError: no; also for what does not exist
 	:raises frappe.ValidationError: the question is malformed
 	"""
+	_is_no_activity()
 	if not _may(_foreign_permission(), *_question([doctype, name, ptype])):
 		raise frappe.PermissionError
 	return True
@@ -69,6 +71,7 @@ def has_permissions(questions: Any = None) -> list[bool]:
 
 	:raises frappe.ValidationError: the questions are malformed, or more than 200
 	"""
+	_is_no_activity()
 	asked = [_question(entry) for entry in _list(questions, "questions")]
 	foreign = _foreign_permission()
 	return [_may(foreign, *question) for question in asked]
@@ -95,6 +98,11 @@ def readers(doctype: Any = None, name: Any = "", users: Any = None) -> list[str]
 	return [
 		user for user in users if user in enabled and _may(foreign, doctype, name, "read", user, document)
 	]
+
+
+def _is_no_activity() -> None:
+	"""Keep this request from extending the session: the sidecar asks for as long as a tab is open, used or not."""
+	frappe.flags.read_only = True
 
 
 def _may(

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from realtime.engine import Connection, Encoded, Engine, EngineSettings
@@ -77,4 +79,5 @@ if __name__ == "__main__":
 	parser.add_argument("--port", type=int, default=3000)
 	parser.add_argument("--engine-only", action="store_true")
 	options = parser.parse_args()
+	uvloop.install()
 	asyncio.run(serve(options.port, options.engine_only))

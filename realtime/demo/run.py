@@ -21,6 +21,8 @@ from .shop import SITE, Shop
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "demo"
 CLIENT = Path("node_modules", "socket.io-client", "dist", "socket.io.esm.min.js")
+CLIENT_FOLDERS = (ROOT, ROOT.parent / "frappe", CACHE)
+"""where it may lie: our own packages, the bench's Frappe, what the demo has installed"""
 FIRST_PORT = 8090
 START_SECONDS = 20
 STOP_SECONDS = 10
@@ -197,7 +199,7 @@ def free_port(host: str, first: int) -> int:
 
 def socketio_client() -> Path:
 	"""Return the file of socket.io-client for browsers: the bench's, else one from npm; raises `ConfigError`."""
-	for folder in (ROOT, ROOT.parent / "frappe", CACHE):
+	for folder in CLIENT_FOLDERS:
 		if (folder / CLIENT).exists():
 			return folder / CLIENT
 	try:

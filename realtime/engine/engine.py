@@ -81,7 +81,7 @@ class Engine:
 	def __post_init__(self) -> None:
 		self.path = self.settings.path.rstrip("/").encode()
 		shortest = min(self.settings.ping_interval, self.settings.ping_timeout)
-		self.wheel = Wheel(shortest / 200)
+		self.wheel = Wheel(shortest / 1000)
 
 	def protocol(self) -> HTTPProtocol:
 		"""The protocol of a new TCP connection."""

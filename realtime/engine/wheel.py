@@ -5,8 +5,11 @@ move from one set to another, and one timer wakes for a whole slot.
 """
 
 import asyncio
-from math import ceil
+from math import ceil, inf
 from typing import Protocol
+
+FORGIVEN = 5
+"""Grains that the loop may be late with an item before what follows from it is late too."""
 
 
 class Timed(Protocol):
@@ -25,12 +28,18 @@ class Wheel:
 		self._slots: dict[int, set[Timed]] = {}
 		self._timer: asyncio.TimerHandle | None = None
 		self._due = 0
+		self._moment = inf
+		"""When the items that are being called were due."""
 
 	def schedule(self, item: Timed, delay: float) -> None:
 		"""Let `item` wait for `delay` seconds; what it was waiting for before is forgotten."""
 		self.cancel(item)
 		loop = asyncio.get_running_loop()
-		slot = ceil((loop.time() + delay) / self.grain)
+		# What follows from another moment counts from that one, so that small delays of the loop do not add up. Large ones
+		# do count: a client must not have less time to answer because this process was busy.
+		now = loop.time()
+		now = min(now, max(self._moment, now - FORGIVEN * self.grain))
+		slot = ceil((now + delay) / self.grain)
 		waiting = self._slots.get(slot)
 		if waiting is None:
 			waiting = self._slots[slot] = set()
@@ -67,10 +76,13 @@ class Wheel:
 		self._timer = None
 		now = asyncio.get_running_loop().time() / self.grain
 		for slot in sorted(slot for slot in self._slots if slot <= now):
+			self._moment = slot * self.grain
 			for item in self._slots.pop(slot, ()):
 				# An item that an earlier one of this slot has moved or cancelled is not due any more.
 				if item.slot == slot:
 					item.slot = None
 					item.on_timer()
-		if self._slots and self._timer is None:
+		self._moment = inf
+		# What was scheduled meanwhile may have armed the timer for a later slot than the first.
+		if self._slots and (self._timer is None or min(self._slots) < self._due):
 			self._arm(min(self._slots))

@@ -284,6 +284,24 @@ def test_changes_while_the_web_process_is_away(make_bench: MakeBench, connect: C
 	newcomer.close()
 
 
+def test_the_question_is_put_again_until_it_is_answered(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_web_patience": 0.3})
+	user, loser = bench.user(), bench.user()
+	client, disabled = connect(bench, user), connect(bench, loser)
+	room = follow(bench, client, bench.document())
+	bench.web.fail(status=500)
+	bench.site().forbid(user.name, "ToDo")
+	bench.site().disable(loser.name)
+	for one in (user, loser):
+		tell(bench, "user", user=one.name)
+	asked = bench.web.counts[ASKED_WHO]
+	until(lambda: bench.web.counts[ASKED_WHO] > asked + 6, "attempts, each with its patience")
+	assert hears(bench, client, room, disabled)
+	bench.web.heal()
+	disabled.wait_for_disconnect()
+	leaves(bench, client, room)
+
+
 def test_what_was_said_while_redis_was_away(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench()
 	user, gone = bench.user(), bench.user()

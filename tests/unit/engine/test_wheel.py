@@ -60,3 +60,22 @@ def test_one_of_a_slot_may_cancel_another() -> None:
 		assert called[-1] is canceller
 
 	asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_one_that_is_scheduled_by_another_does_not_delay_those_that_wait() -> None:
+	async def run() -> None:
+		wheel = Wheel(0.001)
+		called: list[Item] = []
+		waiting = Item(called)
+
+		class Again(Item):
+			def on_timer(self) -> None:
+				wheel.schedule(self, 60)
+
+		wheel.schedule(Again(called), 0.01)
+		wheel.schedule(waiting, 0.02)
+		while not called:
+			await asyncio.sleep(0)
+		wheel.stop()
+
+	asyncio.run(asyncio.wait_for(run(), 10))

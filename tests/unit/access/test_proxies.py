@@ -1,0 +1,53 @@
+"""Whose word counts about a client's address."""
+
+from __future__ import annotations
+
+import pytest
+
+from realtime.config import PRIVATE
+from realtime.proxies import Proxies
+
+
+@pytest.mark.parametrize(
+	("peer", "trusted"),
+	[
+		("", True),
+		("127.0.0.1", True),
+		("::1", True),
+		("::ffff:127.0.0.1", True),
+		("172.18.0.5", True),
+		("fe80::1%eth0", True),
+		("8.8.8.8", False),
+		("::ffff:8.8.8.8", False),
+		("2001:db8::1", False),
+		("172.32.0.1", False),
+		("no address", False),
+	],
+)
+def test_the_default(peer: str, trusted: bool) -> None:
+	assert Proxies(PRIVATE).trusts(peer) is trusted
+
+
+@pytest.mark.parametrize(
+	("peer", "headers", "address"),
+	[
+		("8.8.8.8", {}, "8.8.8.8"),
+		("8.8.8.8", {"x-forwarded-for": "9.9.9.9", "x-real-ip": "9.9.9.9"}, "8.8.8.8"),
+		("127.0.0.1", {}, ""),
+		("127.0.0.1", {"x-forwarded-for": "9.9.9.9"}, "9.9.9.9"),
+		("", {"x-forwarded-for": "9.9.9.9"}, "9.9.9.9"),
+		("127.0.0.1", {"x-forwarded-for": "1.1.1.1, 9.9.9.9, 10.0.0.1"}, "9.9.9.9"),
+		("127.0.0.1", {"x-forwarded-for": "1.1.1.1, garbage, 10.0.0.1"}, ""),
+		("127.0.0.1", {"x-forwarded-for": "10.0.0.1"}, ""),
+		("127.0.0.1", {"x-real-ip": "9.9.9.9"}, "9.9.9.9"),
+		("127.0.0.1", {"x-real-ip": "<script>"}, ""),
+		("127.0.0.1", {"x-forwarded-for": "::ffff:9.9.9.9"}, "9.9.9.9"),
+	],
+)
+def test_the_client_s_address(peer: str, headers: dict[str, str], address: str) -> None:
+	assert Proxies(PRIVATE).client(peer, headers) == address
+
+
+def test_what_is_no_network() -> None:
+	with pytest.raises(ValueError, match="nginx"):
+		Proxies(["127.0.0.1", "nginx"])
