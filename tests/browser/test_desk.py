@@ -49,16 +49,18 @@ def test_off_takes_a_callback_as_ever(bench: Bench, open_desk: OpenPage) -> None
 	wait_for_status(page, "connected")
 	page.evaluate(
 		"""() => {
-			window.first = () => seen.push("first");
-			frappe.realtime.on("news", first);
-			frappe.realtime.on("news", () => seen.push("second"));
-			frappe.realtime.off("news", first);
+			window.second = () => seen.push("second");
+			frappe.realtime.on("news", () => seen.push("first"));
+			frappe.realtime.on("news", second);
+			frappe.realtime.on("news", () => seen.push("third"));
+			frappe.realtime.off("news", second);
+			frappe.realtime.off("unheard of");
 			frappe.realtime.off("news");
 		}"""
 	)
 	bench.publish("news", {}, "website")
 	settle(bench, page)
-	assert seen(page) == ["second"]
+	assert seen(page) == ["third"], "without a callback the oldest goes, as in Frappe"
 
 
 def test_once_listens_once(bench: Bench, open_desk: OpenPage) -> None:

@@ -51,9 +51,14 @@ function extend(realtime) {
 		},
 
 		off(event, callback) {
-			// Without a callback Frappe's own off() takes nothing away, and the Desk has come to rely on it.
 			if (OWN_EVENTS.includes(event)) connection.off(event, callback);
-			else stock.off.call(this, event, callback);
+			else if (callback || !this.socket) stock.off.call(this, event, callback);
+			else {
+				// Frappe's own off() without a callback takes the oldest listener away: it looks for one whose `fn` is
+				// undefined, which ours never is. Forms and lists rely on it when they replace theirs.
+				const [oldest] = this.socket.listeners(event);
+				if (oldest) this.socket.off(event, oldest);
+			}
 		},
 
 		emitWithAck(event, ...args) {
