@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .load import SITE, Load
+from .load import MARK, SITE, Load
 from .servers import Server
 
 Figures = dict[str, float]
@@ -25,7 +25,7 @@ class Publisher:
 	@staticmethod
 	def command(room: str, size: int) -> bytes:
 		"""The PUBLISH of an event whose message fills about `size` bytes."""
-		message = {"mark": "~", "text": "x" * max(0, size - 30)}
+		message = {"mark": MARK.decode(), "text": "x" * max(0, size - 30)}
 		payload = json.dumps({"event": "bench", "message": message, "room": room, "namespace": SITE}).encode()
 		return b"*3\r\n$7\r\nPUBLISH\r\n$6\r\nevents\r\n$%d\r\n%b\r\n" % (len(payload), payload)
 
@@ -73,7 +73,9 @@ def in_flight(
 		for number in range(1, count + 1):
 			publisher.publish(command)
 			load.wait_for(number * room)
-	return (server.cpu() - before) / (events * room) * 1e6
+	cost = (server.cpu() - before) / (events * room) * 1e6
+	load.check(events * room)
+	return cost
 
 
 def saturated(
@@ -92,9 +94,11 @@ def saturated(
 		load.wait_for(rounds * chunk * room)
 	total = rounds * chunk * room
 	elapsed = time.perf_counter() - started
+	cost = (server.cpu() - before) / total * 1e6
 	scale.generator.append((load.busy + time.process_time()) / elapsed)
+	load.check(total)
 	return {
-		f"saturated_us_{room}": (server.cpu() - before) / total * 1e6,
+		f"saturated_us_{room}": cost,
 		f"saturated_per_second_{room}": total / elapsed,
 	}
 
@@ -107,7 +111,9 @@ def one_user(server: Server, load: Load, publisher: Publisher, messages: int, us
 	for number in range(1, messages + 1):
 		publisher.publish(commands[number * 7 % users])
 		load.wait_for(number)
-	return (server.cpu() - before) / messages * 1e6
+	cost = (server.cpu() - before) / messages * 1e6
+	load.check(messages)
+	return cost
 
 
 def latency(
@@ -127,6 +133,7 @@ def latency(
 		while time.perf_counter() < begun + number / 10:
 			load.turn(max(0.0, begun + number / 10 - time.perf_counter()))
 	scale.generator.append((load.busy + time.process_time()) / (time.perf_counter() - begun))
+	load.check(number * room)
 	return {"p50_ms": percentile(values, 0.5), "p99_ms": percentile(values, 0.99)}
 
 

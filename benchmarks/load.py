@@ -1,7 +1,7 @@
 """The load generator: raw sockets on one epoll, which count and time what arrives and do as little else as possible.
 
-An event carries the byte `~` once and nothing else does, so counting events is counting a byte, however the stream
-is cut.
+An event carries the byte `^` once and nothing else does, so counting events is counting a byte, however the stream
+is cut. `check` says when that does not hold: the lengths in frame headers are bytes too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import Callable
 
 SITE = "bench.localhost"
-MARK = b"~"
+MARK = b"^"
 PING = b"\x81\x012"
 KEY = b64encode(b"0123456789abcdef").decode()
 
@@ -231,4 +231,13 @@ class Load:
 		while self.received < count:
 			if time.monotonic() > deadline:
 				raise RuntimeError(f"{self.received} of {count} events came")
-			self.turn(0.2, arrivals)
+			self.turn(0, arrivals)
+
+	def check(self, count: int) -> None:
+		"""Raises RuntimeError when more than `count` events come in all: then what was measured is not what was meant."""
+		received = -1
+		while received != self.received:
+			received = self.received
+			self.turn(0.2)
+		if received != count:
+			raise RuntimeError(f"{received} events came instead of {count}")
