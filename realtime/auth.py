@@ -60,7 +60,7 @@ def credential_of(headers: Mapping[str, str], auth: Mapping[str, Any]) -> Creden
 
 def _as_authorization(token: str) -> str:
 	"""`token` may be a whole Authorization header, an API key and secret, or a bearer token."""
-	if not token.isprintable():
+	if not (token.isascii() and token.isprintable()):
 		raise ConnectRefused("Unauthorized: auth.token has a character that no header can carry")
 	if " " in token:
 		return token

@@ -34,7 +34,7 @@ class SiteRequests:
 				f"the path of a request to the site must begin with '/', and this does not: {path!r}"
 			)
 		content, kind = _content(body)
-		status, answer_headers, answer = await self._web.request(
+		answer = await self._web.request(
 			session.site,
 			path,
 			{
@@ -47,7 +47,7 @@ class SiteRequests:
 			{key: _as_text(value) for key, value in (args or {}).items() if value is not None} or None,
 			content,
 		)
-		return Response(status, answer, answer_headers)
+		return Response(answer.status, answer.body, answer.headers)
 
 
 def _content(body: Any) -> tuple[bytes | None, str]:

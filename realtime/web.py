@@ -8,19 +8,16 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
 
 from . import packets
 from .config import Config
-
-if TYPE_CHECKING:
-	import aiohttp
+from .http_client import HTTPAnswer, HTTPClient, HTTPError
 
 logger = logging.getLogger("realtime.web")
 
-MAX_ANSWER = 4 * 1024 * 1024
-"""Bytes of an answer that are read."""
+ACCEPT = {"Accept": "application/json", "User-Agent": "frappe-realtime"}
 
 RETRIED = frozenset({429, 500, 502, 503, 504})
 """Statuses that say that nobody has answered yet: a web process that starts, restarts or is overloaded."""
@@ -74,11 +71,10 @@ class Web:
 		self.calls = 0
 		self.away = False
 		"""Whether the last attempt found nobody."""
-		self._timeout = config["realtime_web_timeout"]
+		self._client = HTTPClient(self.url, config["realtime_web_timeout"])
 		self._patience = config["realtime_web_patience"]
 		self._slots = asyncio.Semaphore(config["realtime_web_connections"])
 		self._secret = secret
-		self._session: aiohttp.ClientSession | None = None
 		self._back: asyncio.Event | None = None
 		self._probe: asyncio.Task[None] | None = None
 		self._closed = False
@@ -88,8 +84,7 @@ class Web:
 		self._closed = True
 		if self._probe is not None:
 			self._probe.cancel()
-		if self._session is not None:
-			await self._session.close()
+		self._client.close()
 
 	async def call(
 		self,
@@ -136,88 +131,52 @@ class Web:
 		method: str = "GET",
 		params: Mapping[str, str] | None = None,
 		body: bytes | None = None,
-	) -> tuple[int, dict[str, str], bytes]:
-		"""One request of a handler, as it is: status, headers and body; raises `WebAway` when nobody answers."""
-		import aiohttp
-
+	) -> HTTPAnswer:
+		"""One request of a handler, as it is; raises `WebAway` when nobody answers, ValueError for what cannot be sent."""
+		named = {**ACCEPT, **headers, "Host": site, "X-Frappe-Site-Name": site}
 		try:
-			async with (
-				self._slots,
-				self._open().request(
-					method,
-					self.url + path,
-					params=params,
-					data=body,
-					headers={**headers, "Host": site, "X-Frappe-Site-Name": site},
-					allow_redirects=False,
-				) as response,
-			):
+			async with self._slots:
 				self.calls += 1
-				return response.status, dict(response.headers), await response.read()
-		except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+				return await self._client.request(method, _target(path, params), named, body or b"")
+		except (OSError, asyncio.TimeoutError, HTTPError) as error:
 			raise WebAway(f"{method} {self.url}{path} failed: {error!r}") from error
 
 	async def answers(self, site: str, timeout: float = 2.0) -> bool:
 		"""Whether the web process answers at all, for `/health`."""
-		import aiohttp
-
+		headers = {**ACCEPT, "Host": site or "localhost"}
 		try:
-			async with self._open().get(
-				self.url + "/api/method/ping",
-				headers={"Host": site or "localhost"},
-				allow_redirects=False,
-				timeout=aiohttp.ClientTimeout(total=timeout),
-			) as response:
-				return response.status not in (502, 503, 504)
-		except (aiohttp.ClientError, asyncio.TimeoutError):
+			answer = await self._client.request("GET", "/api/method/ping", headers, timeout=timeout)
+		except (OSError, asyncio.TimeoutError, HTTPError):
 			return False
-
-	def _open(self) -> aiohttp.ClientSession:
-		# Imported here: the sidecar listens before it needs a client, and aiohttp is most of what it imports.
-		import aiohttp
-
-		if self._session is None:
-			self._session = aiohttp.ClientSession(
-				connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-				cookie_jar=aiohttp.DummyCookieJar(),
-				timeout=aiohttp.ClientTimeout(total=self._timeout),
-				headers={"Accept": "application/json", "User-Agent": "frappe-realtime"},
-			)
-		return self._session
+		return answer.status not in (502, 503, 504)
 
 	async def _attempt(
 		self, site: str, path: str, headers: dict[str, str], params: Mapping[str, str] | None, json: Any
 	) -> Answer | None:
-		import aiohttp
-
-		headers |= {"Host": site, "X-Frappe-Site-Name": site}
-		body = None
+		headers |= {**ACCEPT, "Host": site, "X-Frappe-Site-Name": site}
+		body = b""
 		if json is not None:
 			body = packets.dumps(json).encode()
 			headers["Content-Type"] = "application/json"
 		try:
 			async with self._slots:
 				self.calls += 1
-				async with self._open().get(
-					self.url + path, params=params, data=body, headers=headers, allow_redirects=False
-				) as response:
-					if response.status in RETRIED:
-						if response.status in (502, 503, 504):
-							self._gone(f"HTTP {response.status}")
-						return None
-					content = await response.content.read(MAX_ANSWER)
-					status = response.status
-		except aiohttp.ClientConnectionError as error:
+				answer = await self._client.request("GET", _target(path, params), headers, body)
+		except (asyncio.TimeoutError, HTTPError) as error:
+			logger.warning("%s%s for %s gave no answer: %s", self.url, path, site, error)
+			return None
+		except OSError as error:
 			self._gone(str(error))
 			return None
-		except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-			logger.warning("%s%s for %s gave no answer: %r", self.url, path, site, error)
+		if answer.status in RETRIED:
+			if answer.status in (502, 503, 504):
+				self._gone(f"HTTP {answer.status}")
 			return None
 		self.away = False
 		try:
-			return Answer(status, packets.loads(content))
+			return Answer(answer.status, packets.loads(answer.body))
 		except ValueError:
-			return Answer(status, None)
+			return Answer(answer.status, None)
 
 	def _gone(self, reason: str) -> None:
 		"""Let all calls wait for one that finds the web process back, instead of each trying by itself."""
@@ -240,3 +199,12 @@ class Web:
 		self.away = False
 		self._back = None
 		back.set()
+
+
+def _target(path: str, params: Mapping[str, str] | None) -> str:
+	"""`path`, which may have a query already, with `params`."""
+	# What a path is made of, and what is escaped already, stays as it is.
+	target = quote(path, safe="/%?&=:@+,;!$'()*~-._[]")
+	if not params:
+		return target
+	return f"{target}{'&' if '?' in target else '?'}{urlencode(params)}"
