@@ -216,10 +216,9 @@ def read_event(payload: bytes) -> Event:
 	data = packets.loads(payload)
 	site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
 	offset = data.get("offset")
-	if not isinstance(event, str) or not all(
-		value is None or isinstance(value, str) for value in (site, room, offset)
-	):
-		raise ValueError("a name that is no string")
+	for value in (event, site or "", room or "", offset or ""):
+		if not isinstance(value, str):
+			raise ValueError("a name that is no string")
 	unrecorded = data.get("unrecorded", "") if offset is None else ""
 	return Event(site, room, event, data.get("message"), offset, len(payload), str(unrecorded))
 

@@ -69,7 +69,7 @@ class ListUpdates:
 
 	def deliver(self, events: Sequence[Event]) -> None:
 		"""Deliver `events`; those of a site with a list that has changed perhaps a moment later."""
-		if not self._held and not any(event.event == EVENT for event in events):
+		if not self._held and EVENT not in [event.event for event in events]:
 			self._fanout.deliver(events)
 			return
 		passing: list[Event] = []

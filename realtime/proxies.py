@@ -43,6 +43,8 @@ class Proxies:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
+	if not text:
+		return None
 	try:
 		address = ip_address(text.partition("%")[0])
 	except ValueError:

@@ -7,10 +7,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from .config import Config
 from .sockets import ConnectRefused
+
+SEEN_SECONDS = 1.0
+"""How long a site counts as there without another look: when all clients come back, they ask thousands of times."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z")
 
@@ -37,10 +41,19 @@ class Sites:
 		self._default = config["default_site"]
 		self._allowed = {hostname(origin) for origin in config["realtime_allowed_origins"]}
 		self._configs: dict[str, tuple[int, dict[str, Any]]] = {}
+		self._seen: dict[str, float] = {}
 
 	def exists(self, name: str) -> bool:
 		"""Whether the bench has a site of this name."""
-		return _NAME.match(name) is not None and os.path.isfile(f"{self._folder}/{name}/site_config.json")
+		now = monotonic()
+		if self._seen.get(name, 0) > now:
+			return True
+		there = _NAME.match(name) is not None and os.path.isfile(f"{self._folder}/{name}/site_config.json")
+		if there:
+			self._seen[name] = now + SEEN_SECONDS
+		else:
+			self._seen.pop(name, None)
+		return there
 
 	def names(self) -> list[str]:
 		"""All sites of the bench, in alphabetical order."""

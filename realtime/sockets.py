@@ -309,6 +309,7 @@ class SocketServer:
 			namespace.recoverable += 1
 		client.sockets[name] = socket
 		connection.engine.wheel.cancel(client)
+		connection.request.release()
 		self.application.on_connect(socket, auth, admission)
 
 	def _welcome(self, socket: Socket) -> Encoded:

@@ -63,7 +63,7 @@ class Connection:
 
 	@property
 	def unsent(self) -> int:
-		"""Bytes that wait for this client to read."""
+		"""Bytes that wait for this client to read, as long as it is not closed."""
 		if self._websocket is not None:
 			return self._websocket.transport.get_write_buffer_size()
 		return self._outbox_size

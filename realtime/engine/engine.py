@@ -139,7 +139,6 @@ class Engine:
 		connection = self._open(http.open_request())
 		connection.send_packet(self._open_packet(connection, ("websocket",)))
 		self.listener.on_open(connection)
-		connection.request.release()
 		return connection
 
 	def websocket(
@@ -173,7 +172,6 @@ class Engine:
 		transport.write(answer + text_frame(self._open_packet(connection, ())))
 		protocol = WebSocketProtocol(self, transport, connection, probing=False)
 		self.listener.on_open(connection)
-		request.release()
 		return protocol
 
 	def _open(self, request: Request) -> Connection:

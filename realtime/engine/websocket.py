@@ -82,7 +82,7 @@ class WebSocketProtocol(asyncio.Protocol):
 	# -- asyncio.Protocol
 
 	def data_received(self, data: bytes) -> None:
-		reader = self._reader
+		reader, transport = self._reader, self.transport
 		reader.receive_data(data)
 		for frame in reader.events_received():
 			assert isinstance(frame, Frame)
@@ -100,15 +100,15 @@ class WebSocketProtocol(asyncio.Protocol):
 				if frame.fin:
 					self._fragments = None
 					self._message(b"".join(parts), opcode)
-			if self.transport.is_closing():
+			if transport.is_closing():
 				return
 		if isinstance(reader.parser_exc, PayloadTooBig):
 			self.engine.counters.too_large += 1
 		for answer in reader.data_to_send():
 			if answer:
-				self.transport.write(answer)
+				transport.write(answer)
 			else:
-				self.transport.close()
+				transport.close()
 
 	def connection_lost(self, error: Exception | None) -> None:
 		self.engine.wheel.cancel(self)
@@ -117,6 +117,9 @@ class WebSocketProtocol(asyncio.Protocol):
 			self.connection.upgrading = False
 		else:
 			self.connection.close("transport close" if error is None else "transport error")
+		# Each of these leads back here; thousands of clients that go at once are not left to the garbage collector.
+		self._reader.parser.close()
+		del self.connection, self.transport
 
 	def pause_writing(self) -> None:
 		self.congested = True
