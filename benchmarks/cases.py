@@ -49,6 +49,8 @@ class Scale:
 	seconds: float = 10.0
 	connects: int = 5000
 	polling: int = 2000
+	staying: int = 200
+	"""Of 1,000 clients, how many stay with long-polling in the case with both."""
 	waves: int = 4
 	generator: list[float] = field(default_factory=list)
 	"""The share of one core that the load generator used in each timed case."""
@@ -173,6 +175,12 @@ def run(server: Server, redis_port: int, scale: Scale) -> Figures:
 	figures["polling_connect_us"], figures["polling_connects_per_second"] = connects(
 		server, load, scale.polling, load.connect_polling
 	)
+	load.drop()
+	settle(server)
+
+	load.connect_mixed(1000, scale.staying)
+	settle(server)
+	figures["mixed_us"] = in_flight(server, load, publisher, 1000, 100, scale.deliveries // 4)
 	load.drop()
 	settle(server)
 

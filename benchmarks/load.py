@@ -47,12 +47,13 @@ UPGRADE = (
 class Client:
 	"""One client. `step` gets what has arrived until it is connected; from then on it is counted by the `Load`."""
 
-	__slots__ = ("buffer", "id", "ready", "received", "session", "socket", "step")
+	__slots__ = ("buffer", "id", "polls", "ready", "session", "socket", "step")
 
 	def __init__(self, id: int) -> None:
 		self.id = id
 		self.ready = False
-		self.received = 0
+		self.polls = False
+		"""Whether it stays with long-polling."""
 		self.buffer = b""
 		self.session = ""
 		self.socket: socket.socket
@@ -107,7 +108,15 @@ class Load:
 		"""The same by long-polling first, with the upgrade that follows."""
 		self._connect(count, window, self._start_polling)
 
-	def _connect(self, count: int, window: int, start: Callable[[Client], None]) -> None:
+	def connect_mixed(self, count: int, polling: int) -> None:
+		"""Join the namespace with `count` clients, of whom `polling` stay with long-polling.
+
+		Those do not answer pings: what is measured with them must end before the first one's answer is overdue.
+		"""
+		self.connect(count - polling)
+		self._connect(polling, 100, self._start_staying, first=count - polling)
+
+	def _connect(self, count: int, window: int, start: Callable[[Client], None], first: int = 0) -> None:
 		waiting: set[Client] = set()
 		started = 0
 		deadline = time.monotonic() + 120
@@ -115,7 +124,7 @@ class Load:
 			if time.monotonic() > deadline:
 				raise RuntimeError(f"{len(waiting)} of {count} clients did not get in")
 			while started < count and len(waiting) < window:
-				client = Client(started)
+				client = Client(first + started)
 				start(client)
 				started += 1
 				waiting.add(client)
@@ -133,6 +142,10 @@ class Load:
 		client.step = self._polling_opened
 		self._add(client)
 		client.socket.send(head("GET", "transport=polling", client.sid))
+
+	def _start_staying(self, client: Client) -> None:
+		client.polls = True
+		self._start_polling(client)
 
 	def _polling_opened(self, client: Client) -> None:
 		if b'"maxPayload"' not in client.buffer or not client.buffer.rstrip().endswith(b"}"):
@@ -158,6 +171,10 @@ class Load:
 		if b"40/" not in client.buffer or not client.buffer.rstrip().endswith(b"}"):
 			return
 		client.buffer = b""
+		if client.polls:
+			client.ready = True
+			client.socket.send(head("GET", f"transport=polling&sid={client.session}", client.sid))
+			return
 		self._remove(client)
 		client.socket.close()
 		client.socket = client.open(self.port)
@@ -222,8 +239,19 @@ class Load:
 				self.received += marks
 				if arrivals is not None:
 					arrivals.extend([time.perf_counter()] * marks)
-			if PING in data:
+			if client.polls:
+				self._poll_again(client, data)
+			elif PING in data:
 				client.socket.send(PONG)
+
+	def _poll_again(self, client: Client, data: bytes) -> None:
+		"""Ask for what comes next, once an answer is complete."""
+		client.buffer += data
+		header, blank, body = client.buffer.partition(b"\r\n\r\n")
+		length = header.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+		if blank and len(body) >= int(length):
+			client.buffer = b""
+			client.socket.send(head("GET", f"transport=polling&sid={client.session}", client.sid))
 
 	def wait_for(self, count: int, timeout: float = 120, arrivals: list[float] | None = None) -> None:
 		"""Read until `count` events have come in all; raises RuntimeError when they do not."""

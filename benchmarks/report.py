@@ -22,6 +22,7 @@ LABELS = {
 	"reconnect_us": "all dropped and back, CPU per connect, µs",
 	"reconnect_seconds": "all dropped and back at once, seconds until the last is in",
 	"reconnect_growth_percent": "growth of resident memory from the first such wave to the last, %",
+	"mixed_us": "CPU per delivery, one in flight, 1,000 in the room, 200 of them by long-polling, 100 B, µs",
 	"one_user_us": "CPU per message to one user among 5,000, µs",
 	"p50_ms": "10 events/s to 1,000: p50 publish to receipt, ms",
 	"p99_ms": "10 events/s to 1,000: p99 publish to receipt, ms",
