@@ -33,9 +33,8 @@ from typing import Any, TypeVar
 import frappe
 
 from .outbox import Message
-from .publish import ends_job, held_for_commit, logger, outbox
-
-CHANNEL = "frappe_realtime:access"
+from .rooms import ACCESS_CHANNEL
+from .sender import ends_job, held_for_commit, logger, outbox
 
 _Handler = TypeVar("_Handler", bound=Callable[..., None])
 
@@ -69,7 +68,7 @@ def _send_last(messages: list[dict[str, str]]) -> None:
 
 
 def _send(messages: list[dict[str, str]]) -> None:
-	outbox().send([Message(CHANNEL, json.dumps(message), ages=False) for message in messages])
+	outbox().send([Message(ACCESS_CHANNEL, json.dumps(message), ages=False) for message in messages])
 
 
 @_never_fails

@@ -8,19 +8,16 @@ All functions need an initialised site (`frappe.local.site`). None of them fails
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import frappe
 
 from . import tasks
-from .connection import queue_connector
-from .outbox import Message, Outbox
+from .outbox import Message
 from .progress import with_page
-from .rooms import SITE_ROOM, WEBSITE_ROOM, doc_room, doctype_room, task_room, user_room
-
-EVENTS_CHANNEL = "events"
+from .rooms import EVENTS_CHANNEL, SITE_ROOM, WEBSITE_ROOM, doc_room, doctype_room, task_room, user_room
+from .sender import ends_job, held_for_commit, logger, number, outbox
 
 
 def publish_realtime(
@@ -170,37 +167,6 @@ def _several(names: str | Iterable[str] | None) -> list[str] | None:
 	return list(dict.fromkeys(names))
 
 
-class _Held(list[Any]):
-	"""What waits for the commit of one connection to the database."""
-
-	db: Any = None
-
-
-def held_for_commit(attribute: str, send: Callable[[list[Any]], None]) -> list[Any]:
-	"""The list, kept as `frappe.local.<attribute>`, that `send` is given when the transaction commits.
-
-	A rollback empties it; so does a new connection to the database, which the old one's transaction did not survive.
-	"""
-	held = getattr(frappe.local, attribute, None)
-	if held is not None and (not isinstance(held, _Held) or held.db is frappe.local.db):
-		return held
-	held = _Held()
-	held.db = frappe.local.db
-	setattr(frappe.local, attribute, held)
-
-	def forget() -> None:
-		if getattr(frappe.local, attribute, None) is held:
-			delattr(frappe.local, attribute)
-
-	def commit() -> None:
-		forget()
-		send(held)
-
-	frappe.db.after_commit.add(commit)
-	frappe.db.after_rollback.add(forget)
-	return held
-
-
 def _send_held(entries: list[list[Any]]) -> None:
 	messages = []
 	for event, message, room in entries:
@@ -220,8 +186,8 @@ def _message(event: str, message: Any, room: str | None) -> Message:
 	site = frappe.local.site
 	message = with_page(event, message)
 	payload = _as_json({"event": event, "message": message, "room": room, "namespace": site})
-	count = _number("realtime_history_count", 10000)
-	seconds = _number("realtime_history_seconds", 600)
+	count = number("realtime_history_count", 10000)
+	seconds = number("realtime_history_seconds", 600)
 	if room is None or not count or not seconds:
 		return Message(EVENTS_CHANNEL, payload)
 	return Message(EVENTS_CHANNEL, payload, f"frappe_realtime:{site}:events", count, seconds)
@@ -233,41 +199,3 @@ def _as_json(value: Mapping[str, Any]) -> str:
 		# Python writes numbers that JSON does not know, and no reader accepts. JSON.stringify makes them null.
 		text = json.dumps(json.loads(text, parse_constant=lambda _: None), separators=(",", ":"))
 	return text
-
-
-def _number(key: str, default: int) -> int:
-	"""A whole number from the site's configuration; what is none, or negative, counts as not set."""
-	try:
-		number = int(frappe.conf.get(key, default))
-	except (TypeError, ValueError):
-		return default
-	return number if number >= 0 else default
-
-
-def ends_job(error: Exception) -> bool:
-	"""Whether this is rq ending a job whose time is over; that can surface anywhere, and is nobody's to swallow."""
-	return type(error).__module__ == "rq.timeouts"
-
-
-_outbox: Outbox | None = None
-_outbox_lock = threading.Lock()
-
-
-def outbox() -> Outbox:
-	"""The outbox of this process; a process has one, whatever the number of its sites, as it has one redis_queue."""
-	global _outbox
-	if _outbox is None:
-		with _outbox_lock:
-			if _outbox is None:
-				_outbox = Outbox(
-					queue_connector(frappe.conf),
-					lambda line: logger().error(line),
-					pending_count=_number("realtime_pending_count", 10000),
-					pending_seconds=_number("realtime_pending_seconds", 60),
-				)
-	return _outbox
-
-
-def logger() -> Any:
-	"""The bench's log `logs/frappe_realtime.log`. Below ERROR nothing is written to it outside of development."""
-	return frappe.logger("frappe_realtime", allow_site=False)

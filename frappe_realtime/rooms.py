@@ -1,7 +1,13 @@
-"""Names of rooms: the one piece that the web process and the sidecar share, free of imports.
+"""Names of rooms and channels: the one piece that the web process and the sidecar share, free of imports.
 
-The names are Frappe's (`frappe.realtime.get_*_room`), since v15 relative to the namespace of the site.
+The rooms' names are Frappe's (`frappe.realtime.get_*_room`), since v15 relative to the namespace of the site.
 """
+
+EVENTS_CHANNEL = "events"
+"""The Redis channel of all events of the bench; the name is Frappe's."""
+
+ACCESS_CHANNEL = "frappe_realtime:access"
+"""The Redis channel on which sidecars are told who may see less than before (access.py)."""
 
 SITE_ROOM = "all"
 """Every System User; joined at connect."""

@@ -30,8 +30,8 @@ import frappe.sessions
 
 from . import access, publish
 from .progress import keep_page_in_jobs
-
-APP = "frappe_realtime"
+from .sender import outbox
+from .site import is_installed
 
 NEWER = (
 	"publish_to_user",
@@ -45,29 +45,6 @@ NEWER = (
 """What `frappe.realtime` has on v17, and gets from us where it has not."""
 
 _taken_over = False
-
-_known: dict[str, bool] = {}
-"""The last answer for each site, for the moments in which there is no database to ask."""
-
-
-def is_installed() -> bool:
-	"""Whether the site of this request, job or command has the app; asked once in each."""
-	site = getattr(frappe.local, "site", None)
-	if not site:
-		return False
-	answer = getattr(frappe.local, "frappe_realtime_installed", None)
-	if answer is None or answer[0] != site:
-		if not getattr(frappe.local, "db", None) or frappe.flags.in_install_db:
-			return _known.get(site, False)
-		try:
-			answer = (site, APP in frappe.get_installed_apps())
-		except Exception as error:
-			if publish.ends_job(error):
-				raise
-			return _known.get(site, False)
-		frappe.local.frappe_realtime_installed = answer
-		_known[site] = answer[1]
-	return answer[1]
 
 
 def take_over() -> None:
@@ -98,8 +75,8 @@ def flush_after_job() -> None:
 	The process of a job ends without running exit handlers, and the worker reports the job's end to the same
 	Redis: while that is away the job cannot end anyhow. A job that runs inside a request is not waited for.
 	"""
-	if getattr(frappe.local, "request", None) is None and publish.outbox().pending:
-		publish.outbox().flush(2.0)
+	if getattr(frappe.local, "request", None) is None and outbox().pending:
+		outbox().flush(2.0)
 
 
 def _replace(modules: Iterable[ModuleType], name: str, replacement: Callable[[Any], Any]) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 import frappe
 
 from .outbox import Message
-from .rooms import task_room
+from .rooms import ACCESS_CHANNEL, task_room
+from .sender import outbox
+from .site import is_installed
 
 KEPT_COUNT = 1000
 KEPT_SECONDS = 24 * 60 * 60
@@ -29,9 +31,6 @@ _told: dict[tuple[str, str], None] = {}
 
 def before_job(method: str = "", kwargs: Any = None, transaction_type: str = "job", **more: Any) -> None:
 	"""Hook: a job begins, under the user who enqueued it."""
-	from .publish import outbox
-	from .takeover import is_installed
-
 	task_id = kwargs.get("task_id") if isinstance(kwargs, dict) else None
 	if isinstance(task_id, str) and task_id and is_installed():
 		outbox().send(started([task_room(task_id)]))
@@ -54,10 +53,8 @@ def started(rooms: Iterable[str]) -> list[Message]:
 
 
 def _message(site: str, task_id: str, user: str) -> Message:
-	from .access import CHANNEL
-
 	return Message(
-		CHANNEL,
+		ACCESS_CHANNEL,
 		json.dumps({"site": site, "kind": "task", "task_id": task_id, "user": user}),
 		stream=f"frappe_realtime:{site}:tasks",
 		history_count=KEPT_COUNT,

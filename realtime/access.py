@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from frappe_realtime.rooms import doc_room, open_doc_room, user_room
+from frappe_realtime.rooms import ACCESS_CHANNEL, doc_room, open_doc_room, user_room
 
 from . import packets
 from .auth import Authenticator, Session
@@ -23,8 +23,6 @@ from .sockets import SocketServer
 from .web import Credential
 
 logger = logging.getLogger("realtime.access")
-
-CHANNEL = "frappe_realtime:access"
 
 GATHER = 0.05
 """Seconds in which messages are gathered: a saved role says the same of many users, and often twice."""
@@ -70,7 +68,7 @@ class Access:
 				self._gathered.append(message)
 		except (ValueError, KeyError, TypeError, AttributeError):
 			self.told["invalid"] += 1
-			logger.warning("a message on the channel %r is not understood: %.200r", CHANNEL, payload)
+			logger.warning("a message on the channel %r is not understood: %.200r", ACCESS_CHANNEL, payload)
 		else:
 			self.told[kind] += 1
 

@@ -10,7 +10,9 @@ import signal
 import socket
 from typing import Any
 
-from . import access, packets
+from frappe_realtime.rooms import ACCESS_CHANNEL
+
+from . import packets
 from .access import Access
 from .application import FrappeApplication, Responder
 from .apps import AppHandlers
@@ -145,7 +147,7 @@ class RealtimeServer:
 			self._page_protocol,
 			self.limits.check_handshake,
 		)
-		self.bus = Bus(self.endpoint, self.history.take, {access.CHANNEL: self.access.take})
+		self.bus = Bus(self.endpoint, self.history.take, {ACCESS_CHANNEL: self.access.take})
 		self.bus.on_subscribed += [
 			self.access.missed,
 			self.tasks.on_subscribed,

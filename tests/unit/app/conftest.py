@@ -14,7 +14,7 @@ import pytest
 
 import frappe_realtime
 
-OURS = ("publish", "takeover", "access", "progress", "boot", "tasks")
+OURS = ("access", "boot", "progress", "publish", "sender", "site", "takeover", "tasks")
 
 
 class Callbacks:
@@ -149,5 +149,5 @@ def publish(frappe: Frappe) -> Any:
 @pytest.fixture
 def sent(publish: Any, monkeypatch: pytest.MonkeyPatch) -> Sent:
 	sent = Sent()
-	monkeypatch.setattr(publish, "_outbox", sent)
+	monkeypatch.setattr(importlib.import_module("frappe_realtime.sender"), "_outbox", sent)
 	return sent
