@@ -382,7 +382,7 @@ def test_many_threads_publish_at_once(server, client):
 
 
 def test_a_publisher_in_a_loop_does_not_outrun_a_redis_that_answers(server, client):
-	outbox = Outbox(connector(server), lambda line: None, pending_count=1000)
+	outbox = Outbox(connector(server), lambda line: None, pending_count=1000, wait=PATIENCE)
 	for number in range(5000):
 		outbox.send([event(number, history_count=10_000)])
 	outbox.send([event(number, history_count=10_000) for number in range(5000, 10_000)])
