@@ -40,7 +40,7 @@ RESERVED = frozenset(
 
 
 class Host(Protocol):
-	"""The sidecar, as sockets see it. The low-level sockets and namespaces are those of `realtime.sockets`."""
+	"""The sidecar, as sockets see it. The low-level sockets and namespaces are those of `realtime.socketio`."""
 
 	def emit(
 		self, namespace: Any, rooms: Iterable[str] | None, event: str, arguments: tuple[Any, ...], but: Any

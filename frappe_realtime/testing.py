@@ -31,7 +31,7 @@ from .request import Response
 from .socket import Socket
 
 if TYPE_CHECKING:
-	from realtime.auth import Session
+	from realtime.access.auth import Session
 	from realtime.engine import Encoded
 
 PATIENCE = 10.0
@@ -98,9 +98,9 @@ class Site:
 		auth: dict[str, Any] | None = None,
 	) -> Client:
 		"""Connect a client of `user`; a Guest is a Website User."""
-		session = sidecar("auth").Session(
+		session = sidecar("access.auth").Session(
 			site=self.name,
-			credential=sidecar("web").Credential(sid=user),
+			credential=sidecar("web.process").Credential(sid=user),
 			user=user,
 			user_type="Website User" if user == GUEST else user_type,
 			full_name=user,
@@ -133,7 +133,7 @@ class Site:
 	# -- behind it
 
 	def _make_handlers(self) -> Any:
-		registry, sockets, fanout = sidecar("registry"), sidecar("sockets"), sidecar("fanout")
+		registry, sockets, fanout = sidecar("handlers.registry"), sidecar("socketio.sockets"), sidecar("socketio.fanout")
 		errors = self._errors
 
 		class Handlers(registry.PythonHandlers):  # type: ignore[name-defined]
@@ -207,7 +207,7 @@ class Client:
 		self._session = session
 		self._auth = auth
 		self._connection = _Connection(self, query, headers)
-		self._packets = sidecar("packets")
+		self._packets = sidecar("socketio.packets")
 		self._answers: dict[str, Any] = {}
 		self._acks: dict[int, list[Any]] = {}
 		self._last_id = 0
@@ -264,7 +264,7 @@ class Client:
 		return f"/{self.site.name}"
 
 	async def _connect(self) -> None:
-		sockets, namespaces = sidecar("sockets"), sidecar("namespace")
+		sockets, namespaces = sidecar("socketio.sockets"), sidecar("socketio.namespace")
 		server = self.site._server
 		namespace = server.namespaces.setdefault(
 			self._namespace, namespaces.Namespace(self._namespace, server.changed)
@@ -380,5 +380,5 @@ def _handlers_file(app: str) -> Path:
 
 
 def _response(message: Any, status: int) -> Response:
-	text: str = sidecar("packets").dumps({} if message is None else {"message": message})
+	text: str = sidecar("socketio.packets").dumps({} if message is None else {"message": message})
 	return Response(status, text.encode(), {"content-type": "application/json"})

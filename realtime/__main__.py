@@ -7,8 +7,12 @@ import asyncio
 import gc
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 from .config import EXIT_CONFIG, Config, ConfigError, find_bench, load
+
+if TYPE_CHECKING:
+	from aiohttp.web import AppRunner
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -84,8 +88,14 @@ def _serve(options: argparse.Namespace) -> None:
 
 	from .server import RealtimeServer
 
+	def make_pages(server: RealtimeServer) -> AppRunner:
+		# Only now, when it listens: aiohttp takes longest to import.
+		from .operations.pages import pages
+
+		return pages(server)
+
 	async def serve() -> None:
-		await RealtimeServer(config).run()
+		await RealtimeServer(config, make_pages).run()
 
 	# Neither a client nor an event leaves a cycle behind for the collector, which would look through all of them.
 	gc.freeze()
@@ -100,7 +110,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-	from .publish import publish
+	from .operations.publish import publish
 
 	publish(_config(options), options.site, options.event, options.message, options.user, options.room)
 
@@ -112,7 +122,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-	from .doctor import doctor
+	from .operations.doctor import doctor
 
 	doctor(_config(options), options.site)
 

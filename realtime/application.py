@@ -8,15 +8,15 @@ from typing import Any, Protocol
 
 from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
 
-from .auth import Authenticator, Session, credential_of
+from .access.auth import Authenticator, Session, credential_of
+from .access.limits import Limits
+from .access.recheck import Recheck
+from .access.site import Sites
 from .engine import Connection
-from .limits import Limits
-from .namespace import Admission, Socket
-from .recheck import Recheck
-from .recovery import Recovery
-from .site import Sites
-from .sockets import Ack, SocketServer
-from .web import Credential
+from .recovery.recovery import Recovery
+from .socketio.namespace import Admission, Socket
+from .socketio.sockets import Ack, SocketServer
+from .web.process import Credential
 
 logger = logging.getLogger("realtime.application")
 

@@ -8,40 +8,44 @@ import logging
 import os
 import signal
 import socket
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from frappe_realtime.rooms import ACCESS_CHANNEL
 
-from . import packets
-from .access import Access
+from .access.auth import Authenticator
+from .access.changes import Access
+from .access.limits import Limits
+from .access.lists import ListUpdates
+from .access.permissions import Permissions
+from .access.proxies import Proxies
+from .access.recheck import Recheck
+from .access.site import Sites
+from .access.tasks import Tasks
 from .application import FrappeApplication, Responder
-from .apps import AppHandlers
-from .auth import Authenticator
-from .bus import Bus
+from .bus.endpoint import Endpoint
+from .bus.store import Store
+from .bus.subscription import Bus
 from .config import EXIT_CONFIG, EXIT_LISTEN, Config, ConfigError
-from .endpoint import Endpoint
 from .engine import Engine, EngineSettings
-from .fanout import Fanout
-from .handlers import CoreHandlers
-from .history import History
+from .handlers.apps import AppHandlers
+from .handlers.core import CoreHandlers
+from .handlers.registry import Limits as HandlerLimits
+from .handlers.registry import PythonHandlers
+from .handlers.site_apps import SiteApps
+from .handlers.site_requests import SiteRequests
 from .javascript import JavaScriptHandlers
-from .limits import Limits
-from .lists import ListUpdates
-from .namespace import Socket
-from .permissions import Permissions
-from .proxies import Proxies
-from .recheck import Recheck
-from .recovery import Recovery
-from .registry import Limits as HandlerLimits
-from .registry import PythonHandlers
-from .sessions import Sessions
-from .site import Sites
-from .site_apps import SiteApps
-from .site_requests import SiteRequests
-from .sockets import SocketServer
-from .store import Store
-from .tasks import Tasks
-from .web import Web
+from .recovery.history import History
+from .recovery.recovery import Recovery
+from .recovery.sessions import Sessions
+from .socketio import packets
+from .socketio.fanout import Fanout
+from .socketio.namespace import Socket
+from .socketio.sockets import SocketServer
+from .web.process import Web
+
+if TYPE_CHECKING:
+	from aiohttp.web import AppRunner
 
 logger = logging.getLogger("realtime.server")
 
@@ -54,10 +58,11 @@ FLUSH_SECONDS = 3.0
 
 
 class RealtimeServer:
-	"""The sidecar of one bench."""
+	"""The sidecar of one bench. `make_pages` makes what answers every path but `/socket.io/`."""
 
-	def __init__(self, config: Config) -> None:
+	def __init__(self, config: Config, make_pages: Callable[[RealtimeServer], AppRunner]) -> None:
 		self.config = config
+		self._make_pages = make_pages
 		self.endpoint = Endpoint(config)
 		self.store = Store(self.endpoint)
 		self.web = Web(config, self.store.secret)
@@ -155,7 +160,7 @@ class RealtimeServer:
 			self.sessions.rewrite,
 		]
 		self._listener: asyncio.AbstractServer | None = None
-		self._pages: Any = None
+		self._pages: AppRunner | None = None
 
 	async def start(self) -> None:
 		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
@@ -235,16 +240,13 @@ class RealtimeServer:
 		return reason
 
 	async def _start_pages(self) -> None:
-		# Imported here: nobody asks for a page in the first moments, and clients connect in them.
-		from aiohttp import web
-
-		from .pages import application
-
-		self._pages = web.AppRunner(application(self), access_log=None, handle_signals=False)
+		# Made only now: nobody asks for a page in the first moments, and clients connect in them.
+		self._pages = self._make_pages(self)
 		await self._pages.setup()
 
 	def _page_protocol(self) -> asyncio.Protocol | None:
-		return None if self._pages is None else self._pages.server()
+		server = None if self._pages is None else self._pages.server
+		return None if server is None else server()
 
 	def _all_sockets(self) -> list[Socket]:
 		return [

@@ -17,8 +17,8 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from realtime.engine import Connection, Encoded, Engine, EngineSettings
-from realtime.namespace import Admission, Socket
-from realtime.sockets import Ack, ConnectRefused, SocketServer
+from realtime.socketio.namespace import Admission, Socket
+from realtime.socketio.sockets import Ack, ConnectRefused, SocketServer
 
 
 class EngineEcho:

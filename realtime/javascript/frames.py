@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .. import packets
+from ..socketio import packets
 
 MAX_FRAME = 1 << 30
 """Bytes; more is not ours."""

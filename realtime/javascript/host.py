@@ -10,16 +10,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from .. import packets
-from ..apps import AppHandlers
-from ..auth import Session
+from ..access.auth import Session
+from ..access.permissions import Permissions
 from ..config import Config
 from ..engine import Encoded
-from ..fanout import Fanout
-from ..namespace import Socket
-from ..permissions import Permissions
-from ..sockets import Ack, SocketServer
-from ..web import WebAway
+from ..handlers.apps import AppHandlers
+from ..socketio import packets
+from ..socketio.fanout import Fanout
+from ..socketio.namespace import Socket
+from ..socketio.sockets import Ack, SocketServer
+from ..web.process import WebAway
 from .child import Child, find_node
 from .journal import Journal
 from .mirrored import Mirrored

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from .. import packets
+from ..socketio import packets
 
 logger = logging.getLogger("realtime.javascript")
 

@@ -17,8 +17,8 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 
 from realtime.engine import Connection, Engine, EngineSettings
-from realtime.namespace import Admission, Socket
-from realtime.sockets import Ack, ConnectRefused, SocketServer
+from realtime.socketio.namespace import Admission, Socket
+from realtime.socketio.sockets import Ack, ConnectRefused, SocketServer
 
 from ..unit.engine.fakes import Wire, request, websocket_request
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from realtime.access.proxies import Proxies
 from realtime.config import PRIVATE
-from realtime.proxies import Proxies
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from frappe_realtime.rooms import user_room
-from realtime.auth import Session
-from realtime.recheck import WORKERS, Recheck, subject
-from realtime.web import Credential
+from realtime.access.auth import Session
+from realtime.access.recheck import WORKERS, Recheck, subject
+from realtime.web.process import Credential
 
 SITE = "one.test"
 

@@ -10,7 +10,7 @@ import pytest
 
 from frappe_realtime.registry import Registry, Signature
 from frappe_realtime.testing import NoAnswer
-from realtime.apps import AppHandlers
+from realtime.handlers.apps import AppHandlers
 
 from .conftest import MakeSite, write_app
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from realtime import history
-from realtime.fanout import Event
-from realtime.history import Gap, History, parse_offset
-from realtime.store import Entry, StoreAway, StoreRefused
+from realtime.bus.store import Entry, StoreAway, StoreRefused
+from realtime.recovery import history
+from realtime.recovery.history import Gap, History, parse_offset
+from realtime.socketio.fanout import Event
 
 SITE = "one.test"
 

@@ -1,0 +1,274 @@
+"""May this user read that: asked of the web process in batches where it can, and each question once for all who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..config import Config
+from ..web.answers import Answers
+from ..web.process import Answer, Credential, Web, WebAway
+from .auth import Session
+
+logger = logging.getLogger("realtime.permissions")
+
+BATCH = 200
+"""Questions, or users, in one request; the app answers no more."""
+
+METHOD = "/api/method/frappe.realtime."
+CLIENT_METHOD = "/api/method/frappe.client."
+
+ANYBODY = Credential(sid="Guest")
+"""The credential of requests that prove themselves by the shared secret alone."""
+
+
+class SessionEnded(WebAway):
+	"""The web process did not take the credential for its user's any more: it has said nothing about that user."""
+
+	def __init__(self, message: str, session: Session) -> None:
+		super().__init__(message)
+		self.session = session
+
+
+class Question(NamedTuple):
+	"""Whether `user` of `site` may do `ptype` on a document, with an empty `name` on the DocType as a whole."""
+
+	site: str
+	user: str
+	doctype: str
+	name: str
+	ptype: str
+
+
+class ReadersQuestion(NamedTuple):
+	"""Which of `users` may read a document."""
+
+	site: str
+	doctype: str
+	name: str
+	users: tuple[str, ...]
+
+
+class Readers(Answers[ReadersQuestion, frozenset[str]]):
+	"""Keeps what is learnt of several users where each of them is asked about."""
+
+	def __init__(self, answers: Answers[Question, bool]) -> None:
+		super().__init__(answers.seconds, answers.size)
+		self._answers = answers
+
+	def remember(self, key: ReadersQuestion, answer: frozenset[str]) -> None:
+		for user in key.users:
+			question = Question(key.site, user, key.doctype, key.name, "read")
+			self._answers.remember(question, user in answer)
+
+
+Asked = tuple[Question, "asyncio.Future[bool]"]
+
+
+@dataclass(slots=True)
+class Batch:
+	"""The questions of one credential: what waits while a request is out goes together in the next."""
+
+	session: Session
+	waiting: deque[Asked] = field(default_factory=deque)
+	out: bool = False
+
+
+class Permissions:
+	"""Answers questions of sockets, from what is known or from the web process."""
+
+	def __init__(self, config: Config, web: Web) -> None:
+		self._web = web
+		self.answers: Answers[Question, bool] = Answers(
+			config["realtime_cache_seconds"], config["realtime_cache_size"]
+		)
+		self._readers = Readers(self.answers)
+		self.requests = 0
+		self.on_session_ended: Callable[[Session], None] = lambda session: None
+		"""Told of a session that turned out to be nobody's any more."""
+		self._batches: dict[tuple[str, Credential], Batch] = {}
+		self._tasks: set[asyncio.Task[None]] = set()
+
+	@property
+	def waiting(self) -> int:
+		"""Questions that are out."""
+		return len(self.answers.asking) + len(self._readers.asking)
+
+	@property
+	def away(self) -> bool:
+		"""Whether nobody answers at this time."""
+		return self._web.away
+
+	def may(
+		self, session: Session, doctype: str, name: str = "", ptype: str = "read"
+	) -> bool | Awaitable[bool]:
+		"""Whether the user of `session` has the permission: at once when it is known, else to be awaited.
+
+		Awaiting raises `WebAway` when the web process gives no answer.
+		"""
+		question = Question(session.site, session.user, doctype, name, ptype)
+		known = self.answers.known(question)
+		if known is not None:
+			return known
+		return self._answer(session, question)
+
+	async def _answer(self, session: Session, question: Question) -> bool:
+		while True:
+			try:
+				return await self.answers.get(question, lambda: self._ask(session, question))
+			except SessionEnded as error:
+				# It was asked as another session of the same user, which has ended.
+				if error.session.credential == session.credential:
+					raise
+
+	def known_reader(self, site: str, user: str, doctype: str, name: str) -> bool | None:
+		"""Whether `user` may read the document, as far as it is known without asking."""
+		return self.answers.known(Question(site, user, doctype, name, "read"))
+
+	async def readers(self, site: str, doctype: str, name: str, users: Iterable[str]) -> None:
+		"""Learn which of `users` may read the document, in one request; only where the site has our app.
+
+		Afterwards `known_reader` answers. Raises `WebAway` when there is no answer.
+		"""
+		asked = list(users)
+		for start in range(0, len(asked), BATCH):
+			question = ReadersQuestion(site, doctype, name, tuple(asked[start : start + BATCH]))
+			await self._readers.get(question, lambda question=question: self._ask_readers(question))  # type: ignore[misc]
+
+	def forget(self, concerned: Callable[[str, str, str, str], bool]) -> None:
+		"""Let answers count no more that are `concerned`, told by site, user, DocType and name."""
+		self.answers.forget(lambda key, answer: concerned(key.site, key.user, key.doctype, key.name))
+		self._readers.forget(
+			lambda key, answer: any(concerned(key.site, user, key.doctype, key.name) for user in key.users)
+		)
+
+	async def _ask_readers(self, question: ReadersQuestion) -> frozenset[str]:
+		path = f"{METHOD}readers"
+		body = {"doctype": question.doctype, "name": question.name, "users": list(question.users)}
+		self.requests += 1
+		answer = await self._web.call(question.site, path, ANYBODY, json=body)
+		if answer.status == 403:
+			# The shared secret has been changed.
+			answer = await self._web.call(question.site, path, ANYBODY, json=body, renew_secret=True)
+		if answer.status != 200 or not isinstance(answer.message, list):
+			raise WebAway(f"{path} on {question.site} answered HTTP {answer.status}")
+		return frozenset(answer.message)
+
+	def _ask(self, session: Session, question: Question) -> Awaitable[bool]:
+		loop = asyncio.get_running_loop()
+		future: asyncio.Future[bool] = loop.create_future()
+		key = (session.site, session.credential)
+		batch = self._batches.get(key)
+		if batch is None:
+			batch = self._batches[key] = Batch(session)
+			# What one turn of the loop brings is asked together.
+			loop.call_soon(self._flush, key)
+		batch.waiting.append((question, future))
+		if batch.out and not session.asks_in_batches:
+			loop.call_soon(self._flush, key)
+		return future
+
+	def _flush(self, key: tuple[str, Credential]) -> None:
+		batch = self._batches.get(key)
+		if batch is None:
+			return
+		if batch.session.asks_in_batches:
+			if not batch.out:
+				self._start(
+					key, batch, [batch.waiting.popleft() for _ in range(min(BATCH, len(batch.waiting)))]
+				)
+		else:
+			while batch.waiting:
+				self._start(key, batch, [batch.waiting.popleft()])
+
+	def _start(self, key: tuple[str, Credential], batch: Batch, part: list[Asked]) -> None:
+		batch.out = True
+		task = asyncio.get_running_loop().create_task(self._settle(key, batch, part))
+		self._tasks.add(task)
+		task.add_done_callback(self._tasks.discard)
+
+	async def _settle(self, key: tuple[str, Credential], batch: Batch, part: list[Asked]) -> None:
+		"""Give each who asked its answer, or the reason why there is none."""
+		error: Exception | None = None
+		answers: list[bool] = []
+		try:
+			answers = await self._request(batch.session, part)
+		except SessionEnded as ended:
+			error = ended
+			self.on_session_ended(batch.session)
+		except Exception as failed:
+			error = failed
+		except asyncio.CancelledError:
+			error = WebAway("shutting down")
+		for index, (_, future) in enumerate(part):
+			if future.done():
+				continue
+			if error is None:
+				future.set_result(answers[index])
+			else:
+				future.set_exception(error)
+		batch.out = False
+		if batch.waiting:
+			self._flush(key)
+		elif self._batches.get(key) is batch:
+			del self._batches[key]
+
+	async def _request(self, session: Session, part: list[Asked]) -> list[bool]:
+		if session.asks_in_batches:
+			answer = await self._call(
+				session,
+				"has_permissions",
+				json={
+					"questions": [[question.doctype, question.name, question.ptype] for question, _ in part]
+				},
+			)
+			answers = answer.message
+			if answer.status == 200 and isinstance(answers, list) and len(answers) == len(part):
+				return [yes is True for yes in answers]
+			if answer.status != 403:
+				logger.warning(
+					"has_permissions on %s answered HTTP %s; asking one by one", session.site, answer.status
+				)
+		return [await self._ask_stock(session, question) for question, _ in part]
+
+	async def _ask_stock(self, session: Session, question: Question) -> bool:
+		"""Ask the endpoints that Frappe itself has: v15 those that name no installed apps, later versions the other."""
+		params = {"doctype": question.doctype}
+		if question.ptype != "read":
+			# The endpoints below answer about reading on versions that know no `ptype`, whatever is asked.
+			params |= {"docname": question.name, "perm_type": question.ptype}
+			answer = await self._call(session, "has_permission", params, prefix=CLIENT_METHOD)
+			message = answer.message
+			return (
+				answer.status == 200 and isinstance(message, dict) and message.get("has_permission") is True
+			)
+		if session.tells_apps:
+			method = "has_permission"
+			params["name"] = question.name
+		elif question.name:
+			method = "can_subscribe_doc"
+			params["docname"] = question.name
+		else:
+			method = "can_subscribe_doctype"
+		answer = await self._call(session, method, params)
+		return answer.status == 200 and answer.message is True
+
+	async def _call(
+		self,
+		session: Session,
+		method: str,
+		params: dict[str, str] | None = None,
+		json: Any = None,
+		prefix: str = METHOD,
+	) -> Answer:
+		self.requests += 1
+		answer = await self._web.call(session.site, prefix + method, session.credential, params, json)
+		ended = isinstance(answer.data, dict) and answer.data.get("session_expired")
+		if answer.status == 401 or (ended and session.user != "Guest"):
+			# It was answered for a Guest, and must not stand for what this user may.
+			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}", session)
+		return answer

@@ -1,0 +1,176 @@
+"""Redis for everything but the subscription: the shared secret, publishing, histories and sessions of clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..web.process import WebAway
+from .endpoint import Endpoint
+
+if TYPE_CHECKING:
+	from redis.asyncio import Redis
+
+logger = logging.getLogger("realtime.store")
+
+SECRET_KEY = "socketio_auth_secret"
+"""Where Frappe keeps the secret that it shares with its realtime server."""
+
+CONNECTIONS = 8
+"""Connections for histories and sessions: the client opens one for each command that is under way."""
+
+PASSING = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
+"""Answers of a Redis that is failing over, loading or occupied: it is away, and will be back."""
+
+
+class StoreAway(Exception):
+	"""Redis has not answered; it is worth another try."""
+
+
+class StoreRefused(Exception):
+	"""Redis has answered that it will not: the rights of the user in redis_queue forbid it, or the key is another's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+	"""One event of a site's history: its id, what the publisher wrote, and the id of the event before it."""
+
+	id: str
+	payload: bytes
+	before: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionWrite:
+	"""What becomes of one session: `value` is kept for `seconds`; without a value it is forgotten."""
+
+	key: str
+	value: str | None
+	seconds: int = 0
+
+
+class Store:
+	"""Commands to redis_queue. The client library is imported with the first one."""
+
+	def __init__(self, endpoint: Endpoint) -> None:
+		self.endpoint = endpoint
+		self._redis: Redis | None = None
+		self._slots = asyncio.Semaphore(CONNECTIONS)
+		self._secret = ""
+
+	@property
+	def redis(self) -> Redis:
+		"""The client; its commands raise `redis.RedisError` and OSError."""
+		if self._redis is None:
+			self._redis = self.endpoint.client()
+		return self._redis
+
+	async def secret(self, renew: bool = False) -> str:
+		"""The shared secret, made when there is none yet; with `renew` read again. Raises `WebAway` without Redis."""
+		if self._secret and not renew:
+			return self._secret
+		from redis.exceptions import RedisError
+
+		try:
+			# SET NX first: a secret that Frappe makes in its own first request refuses that very request.
+			await self.redis.set(SECRET_KEY, secrets.token_hex(16), nx=True)
+			value = await self.redis.get(SECRET_KEY)
+		except (RedisError, OSError) as error:
+			raise WebAway(f"the shared secret cannot be read from {self.endpoint}: {error}") from error
+		self._secret = value.decode() if isinstance(value, bytes) else str(value)
+		return self._secret
+
+	async def answers(self) -> bool:
+		"""Whether Redis answers, for `/health`."""
+		from redis.exceptions import RedisError
+
+		try:
+			return bool(await self.redis.ping())
+		except (RedisError, OSError):
+			return False
+
+	async def publish(self, channel: str, payload: str) -> None:
+		"""Publish once; without Redis it is logged and lost."""
+		from redis.exceptions import RedisError
+
+		try:
+			await self.redis.publish(channel, payload)
+		except (RedisError, OSError) as error:
+			logger.warning("could not publish on %r: %s", channel, error)
+
+	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
+		"""At most `count` events of `site` from the id `first` on, and the id of its last one (None: never had any).
+
+		`count` may be 0. Raises `StoreAway` and `StoreRefused`.
+		"""
+		# One transaction: the last id must not be that of an event that is too new to be among the others.
+		commands: list[tuple[str | int, ...]] = [("GET", f"frappe_realtime:{site}:last")]
+		if count:
+			commands.append(("XRANGE", f"frappe_realtime:{site}:events", first, "+", "COUNT", count))
+		answers = await self._pipeline(commands, transaction=True)
+		last = answers[0]
+		entries = []
+		for id, fields in answers[1] if count else ():
+			values = _pairs(fields)
+			entries.append(Entry(_text(id), values.get(b"e", b""), _text(values.get(b"p", b""))))
+		return entries, None if last is None else _text(last)
+
+	async def session(self, key: str) -> str | None:
+		"""What was kept of a session. Raises `StoreAway` and `StoreRefused`."""
+		value = (await self._pipeline([("GET", key)]))[0]
+		return None if value is None else _text(value)
+
+	async def write_sessions(self, writes: Sequence[SessionWrite]) -> None:
+		"""Keep or forget sessions. Raises `StoreAway` and `StoreRefused`."""
+		await self._pipeline(
+			[
+				("DEL", write.key)
+				if write.value is None
+				else ("SET", write.key, write.value, "EX", write.seconds)
+				for write in writes
+			]
+		)
+
+	async def prolong_sessions(self, keys: Sequence[str], seconds: int) -> list[bool]:
+		"""Let sessions live for `seconds` from now; False for each that is not there. Raises `StoreAway`, `StoreRefused`."""
+		return [bool(done) for done in await self._pipeline([("EXPIRE", key, seconds) for key in keys])]
+
+	async def _pipeline(self, commands: Sequence[tuple[str | int, ...]], transaction: bool = False) -> list:
+		from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+		try:
+			async with self._slots:
+				pipeline = self.redis.pipeline(transaction=transaction)
+				for command in commands:
+					pipeline.execute_command(*command)
+				# Raised here and not by the client, whose message has the command in it, and so the key of a session.
+				answers: list = await pipeline.execute(raise_on_error=False)
+			for answer in answers:
+				if isinstance(answer, Exception):
+					raise answer
+			return answers
+		except (ResponseError, AuthenticationError) as error:
+			if any(word in f"{type(error).__name__} {error}".upper() for word in PASSING):
+				raise StoreAway(str(error)) from error
+			raise StoreRefused(str(error)) from error
+		except (RedisError, OSError) as error:
+			raise StoreAway(str(error) or type(error).__name__) from error
+
+	async def close(self) -> None:
+		"""Let go of the connections."""
+		if self._redis is not None:
+			# `close` became `aclose` in redis-py 5; Frappe v15 pins 4.5.
+			await (self._redis.aclose() if hasattr(self._redis, "aclose") else self._redis.close())
+
+
+def _text(value: bytes | str) -> str:
+	return value.decode() if isinstance(value, bytes) else value
+
+
+def _pairs(fields: dict[bytes, bytes] | list[bytes]) -> dict[bytes, bytes]:
+	"""The fields of an entry, which a client gives as a mapping or as Redis sends them."""
+	return fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))

@@ -1,0 +1,210 @@
+"""The core's own events: subscriptions to documents, lists and tasks, who views a document, and ping."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_room
+
+from ..access.auth import Session
+from ..access.limits import Limits
+from ..access.permissions import Permissions
+from ..access.tasks import Tasks
+from ..socketio.fanout import Fanout
+from ..socketio.namespace import Socket
+from ..socketio.sockets import Ack
+from ..web.process import WebAway
+
+logger = logging.getLogger("realtime.handlers")
+
+MAX_NAME = 600
+"""Characters of a DocType's or document's name; Frappe's own names end at 140."""
+
+Handler = Callable[..., None]
+
+
+class CoreHandlers:
+	"""Answers the events that the Desk sends. An event with the wrong arguments is ignored, as any unknown one."""
+
+	def __init__(
+		self,
+		permissions: Permissions,
+		fanout: Fanout,
+		limits: Limits,
+		tasks: Tasks,
+		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
+	) -> None:
+		self._permissions = permissions
+		self._fanout = fanout
+		self._limits = limits
+		self._tasks = tasks
+		self._open_in_editor = open_in_editor
+		self._entering: dict[tuple[Socket, str], asyncio.Future[bool]] = {}
+		self.events: dict[str, Handler] = {
+			"ping": self.ping,
+			"doctype_subscribe": self.doctype_subscribe,
+			"doctype_unsubscribe": self.doctype_unsubscribe,
+			"doc_subscribe": self.doc_subscribe,
+			"doc_unsubscribe": self.doc_unsubscribe,
+			"doc_open": self.doc_open,
+			"doc_close": self.doc_close,
+			"task_subscribe": self.task_subscribe,
+			"task_unsubscribe": self.task_unsubscribe,
+			"progress_subscribe": self.task_subscribe,
+			"open_in_editor": self.open_in_editor,
+		}
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+		"""A socket that has recovered has documents open: tell those who have too that it is back, and it who they are."""
+		for room in list(socket.rooms):
+			self.on_room_withdrawn(socket, room)
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		"""Answer `event` when it is the core's."""
+		handler = self.events.get(event)
+		if handler is not None:
+			handler(socket, *[*arguments, None, None][:2])
+
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+		"""Tell those who have a document open that this socket, which has left its rooms, does not any more."""
+		self._tasks.on_disconnect(socket)
+		for room in rooms:
+			self.on_room_withdrawn(socket, room)
+
+	def on_room_withdrawn(self, socket: Socket, room: str) -> None:
+		"""The socket has left `room`, or is back in it, without having asked to."""
+		if room.startswith("open_doc:"):
+			doctype, _, name = room.removeprefix("open_doc:").partition("/")
+			self._tell_viewers(socket, doctype, name)
+
+	# -- events
+
+	def ping(self, socket: Socket, *_: Any) -> None:
+		socket.emit("pong")
+
+	def doctype_subscribe(self, socket: Socket, doctype: Any, *_: Any) -> None:
+		if _is_name(doctype):
+			self._enter(socket, doctype_room(doctype), doctype, "")
+
+	def doctype_unsubscribe(self, socket: Socket, doctype: Any, *_: Any) -> None:
+		if _is_name(doctype):
+			self._leave(socket, doctype_room(doctype))
+
+	def doc_subscribe(self, socket: Socket, doctype: Any, name: Any) -> None:
+		name = _document_name(name)
+		if _is_name(doctype) and name:
+			self._enter(socket, doc_room(doctype, name), doctype, name)
+
+	def doc_unsubscribe(self, socket: Socket, doctype: Any, name: Any) -> None:
+		name = _document_name(name)
+		if _is_name(doctype) and name:
+			self._leave(socket, doc_room(doctype, name))
+
+	def doc_open(self, socket: Socket, doctype: Any, name: Any) -> None:
+		name = _document_name(name)
+		if _is_name(doctype) and name:
+			room = open_doc_room(doctype, name)
+			self._enter(socket, room, doctype, name, lambda: self._tell_viewers(socket, doctype, name))
+
+	def doc_close(self, socket: Socket, doctype: Any, name: Any) -> None:
+		name = _document_name(name)
+		if _is_name(doctype) and name:
+			self._leave(socket, open_doc_room(doctype, name))
+			self._tell_viewers(socket, doctype, name)
+
+	def task_subscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
+		if _is_name(task_id) and self._limits.may_enter(socket, task_room(task_id)):
+			self._tasks.enter(socket, task_id)
+
+	def task_unsubscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
+		if _is_name(task_id):
+			self._tasks.leave(socket, task_id)
+
+	def open_in_editor(self, socket: Socket, data: Any, *_: Any) -> None:
+		"""Pass the place of a build error on to `bench watch`; only where `developer_mode` is set."""
+		session: Session = socket.session
+		if self._open_in_editor is not None and isinstance(data, dict) and session.user_type == "System User":
+			self._open_in_editor({key: data.get(key) for key in ("file", "line", "column")})
+
+	# -- rooms
+
+	def _enter(
+		self,
+		socket: Socket,
+		room: str,
+		doctype: str,
+		name: str,
+		entered: Callable[[], None] = lambda: None,
+	) -> None:
+		"""Join `room` once the web process has said that this user may read what it is about."""
+		if room in socket.rooms:
+			entered()
+			return
+		key = (socket, room)
+		if key in self._entering:
+			return
+		if not self._limits.may_enter(socket, room):
+			return
+		answer = self._permissions.may(socket.session, doctype, name)
+		if isinstance(answer, bool):
+			if answer:
+				socket.join(room)
+				entered()
+			return
+		self._entering[key] = asyncio.ensure_future(_quietly(answer))
+		self._entering[key].add_done_callback(lambda future: self._entered(key, future, entered))
+
+	def _entered(
+		self, key: tuple[Socket, str], future: asyncio.Future[bool], entered: Callable[[], None]
+	) -> None:
+		# Left again, or disconnected, while the question was out: then another future, or none, has this place.
+		if self._entering.get(key) is not future:
+			return
+		del self._entering[key]
+		socket, room = key
+		if (
+			not future.cancelled()
+			and future.result()
+			and socket.connected
+			# Others that were asked about at the same time may have come first.
+			and self._limits.may_enter(socket, room)
+		):
+			socket.join(room)
+			entered()
+
+	def _leave(self, socket: Socket, room: str) -> None:
+		self._entering.pop((socket, room), None)
+		socket.leave(room)
+
+	def _tell_viewers(self, socket: Socket, doctype: str, name: str) -> None:
+		"""Send those who have the document open the users who do, unless that is only the one who has just acted."""
+		room = open_doc_room(doctype, name)
+		namespace = socket.namespace
+		users = list(dict.fromkeys(member.session.user for member in namespace.members(room)))
+		if users and users != [socket.session.user]:
+			self._fanout.emit(
+				namespace, [room], "doc_viewers", [{"doctype": doctype, "docname": name, "users": users}]
+			)
+
+
+async def _quietly(answer: Awaitable[bool]) -> bool:
+	"""No answer is a no: the client asks again when it reconnects or opens the page anew."""
+	try:
+		return await answer
+	except WebAway as error:
+		logger.warning("a subscription was not granted: %s", error)
+		return False
+
+
+def _is_name(value: Any) -> bool:
+	return isinstance(value, str) and 0 < len(value) <= MAX_NAME
+
+
+def _document_name(value: Any) -> str:
+	"""A document's name as text, since names of some DocTypes are numbers; empty when it is none."""
+	if isinstance(value, int) and not isinstance(value, bool):
+		return str(value)
+	return value if _is_name(value) else ""

@@ -1,0 +1,252 @@
+"""The events of one socket for one app, one after the other, each in its own guard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from frappe_realtime.registry import Handler, is_async
+from frappe_realtime.socket import Host, Socket
+from frappe_realtime.sync_socket import SyncSocket
+
+from ..socketio.sockets import Ack
+
+logger = logging.getLogger("realtime.handlers")
+
+
+@dataclass(slots=True)
+class App:
+	"""An app with Python handlers. Each run of its code has a copy of `context`, which itself nothing runs in."""
+
+	name: str
+	context: Context
+	handlers: dict[str, list[Handler]] = field(default_factory=dict)
+	set_up: Callable[..., Any] | None = None
+	set_up_waits: bool = False
+	generation: int = 0
+
+	def bind(self, handlers: Sequence[Handler], set_up: Callable[..., Any] | None) -> None:
+		"""Take what the file gave in place of what it gave before."""
+		self.handlers = {}
+		for handler in handlers:
+			self.handlers.setdefault(handler.event, []).append(handler)
+		self.set_up = set_up
+		self.set_up_waits = set_up is not None and is_async(set_up)
+		self.generation += 1
+
+
+class Call(NamedTuple):
+	"""An event that waits for its turn."""
+
+	event: str
+	arguments: list[Any]
+	ack: Ack | None
+
+
+FAILURES = (Exception, SystemExit, asyncio.CancelledError)
+"""What a handler may raise without consequences for others; a cancelled future that it awaits is its own affair."""
+
+_NONE: dict[str, Any] = {}
+
+SET_UP = "(set-up)"
+"""Stands for an event in the queue where an async set-up function is to run."""
+
+
+class Runner(Host, Protocol):
+	"""Runs what lanes have to do, and hears how it went."""
+
+	queue_limit: int
+	"""Events of one socket that may wait for an app."""
+	time: Callable[[], float]
+	"""The loop's clock."""
+
+	def start_lane(self, lane: Lane, runner: object, work: Coroutine[Any, Any, None]) -> None: ...
+
+	def ended(self, runner: object) -> None: ...
+
+	def failed(self, lane: Lane, event: str, error: BaseException) -> None: ...
+
+	def context_of(self, app: App) -> Context: ...
+
+	async def in_thread(
+		self, lane: Lane, handler: Handler, arguments: Iterable[Any], options: Any
+	) -> Any: ...
+
+
+class Lane:
+	"""One socket's events for one app, in order. A task exists while there is something to do."""
+
+	__slots__ = ("app", "event", "host", "listeners", "middleware", "queue", "runner", "socket", "started")
+
+	def __init__(self, host: Runner, app: App, socket: Socket) -> None:
+		self.host = host
+		self.app = app
+		self.socket = socket
+		self.listeners: dict[str, list[Handler]] = {}
+		self.middleware: list[Callable[..., Any]] = []
+		self.queue: deque[Call] = deque()
+		self.runner: object | None = None
+		"""Stands for the task that works on the queue; None when there is none, or when it has been overtaken."""
+		self.event = ""
+		self.started = 0.0
+
+	def answers(self, event: str) -> bool:
+		"""Whether the app may answer `event` of this socket."""
+		return (
+			event in self.app.handlers
+			or event in self.listeners
+			# Something under way may yet add the listener.
+			or (self.runner is not None and self.app.set_up is not None)
+		)
+
+	def push(self, call: Call) -> bool:
+		"""Put an event in the queue, and begin with it when nothing else is under way; False when the queue is full."""
+		if self.runner is None and not self.middleware and call.event not in self.listeners:
+			handlers = self.app.handlers.get(call.event, ())
+			if len(handlers) == 1 and handlers[0].is_async:
+				self.runner = runner = object()
+				self.host.start_lane(self, runner, self._work(runner, handlers[0], call))
+				return True
+		if len(self.queue) >= self.host.queue_limit:
+			return False
+		self.queue.append(call)
+		if self.runner is None:
+			self.begin()
+		return True
+
+	def queue_last(self, call: Call) -> None:
+		"""Put the socket's last event in the queue, however long it is."""
+		self.queue.append(call)
+		if self.runner is None:
+			self.begin()
+
+	def begin(self) -> None:
+		"""Start to work on the queue."""
+		self.runner = runner = object()
+		self.host.start_lane(self, runner, self._work(runner))
+
+	def overtake(self) -> None:
+		"""Let the events behind the present one go on; it ends when it ends."""
+		self.runner = None
+		if self.queue:
+			self.begin()
+
+	async def _work(self, runner: object, handler: Handler | None = None, call: Call | None = None) -> None:
+		"""Answer what is in the queue; before it, in the ordinary case, one call with its one async handler."""
+		queue = self.queue
+		loop_time = self.host.time
+		if handler is not None and call is not None:
+			self.event = call.event
+			self.started = loop_time()
+			try:
+				options = self._options(handler, call)
+				if options is not None:
+					answer = await handler.function(self.socket, *options[0], **options[1])
+					if answer is not None and call.ack is not None:
+						call.ack(*answer) if type(answer) is tuple else call.ack(answer)
+			except FAILURES as error:
+				self.host.failed(self, call.event, error)
+		while queue and self.runner is runner:
+			call = queue.popleft()
+			self.event = call.event
+			self.started = loop_time()
+			try:
+				await self._answer(call)
+			except FAILURES as error:
+				self.host.failed(self, call.event, error)
+		if self.runner is runner:
+			self.runner = None
+		self.host.ended(runner)
+
+	async def _answer(self, call: Call) -> None:
+		event = call.event
+		if event == SET_UP:
+			assert self.app.set_up is not None
+			await self.app.set_up(self.socket)
+			return
+		for middleware in self.middleware:
+			allowed = middleware(event, call.arguments)
+			if asyncio.iscoroutine(allowed):
+				allowed = await allowed
+			if allowed is False:
+				return
+		own = self.listeners.get(event)
+		handlers = self.app.handlers.get(event, ())
+		for handler in [*handlers, *own] if own else handlers:
+			try:
+				await self._run(handler, call)
+			except FAILURES as error:
+				self.host.failed(self, event, error)
+
+	async def _run(self, handler: Handler, call: Call) -> None:
+		options = self._options(handler, call)
+		if options is None:
+			return
+		if handler.once:
+			self._forget(handler)
+		arguments, named = options
+		if not handler.is_async:
+			first = (SyncSocket(self.host, self.socket),) if handler.takes_socket else ()
+			answer = await self.host.in_thread(self, handler, (*first, *arguments), named)
+		elif handler.takes_socket:
+			answer = await handler.function(self.socket, *arguments, **named)
+		else:
+			answer = await handler.function(*arguments, **named)
+		if answer is not None and call.ack is not None:
+			call.ack(*answer) if type(answer) is tuple else call.ack(answer)
+
+	def _options(self, handler: Handler, call: Call) -> tuple[list[Any], dict[str, Any]] | None:
+		"""What to call `handler` with; None when it is not to run for this user, or has too few arguments."""
+		if not handler.allow_guest and self.socket.user == "Guest":
+			return None
+		signature = handler.signature
+		arguments = signature.fit(call.arguments)
+		if arguments is None:
+			logger.warning(
+				"%s: %s did not run: %r came with %d arguments, it needs %d (user %s of %s)",
+				self.app.name,
+				handler.name,
+				handler.event,
+				len(call.arguments),
+				signature.least,
+				self.socket.user,
+				self.socket.site,
+			)
+			return None
+		return arguments, {"ack": self._ack_for(handler, call.ack)} if signature.ack else _NONE
+
+	def _forget(self, handler: Handler) -> None:
+		kept = [one for one in self.listeners.pop(handler.event, ()) if one is not handler]
+		if kept:
+			self.listeners[handler.event] = kept
+
+	def _ack_for(self, handler: Handler, ack: Ack | None) -> Ack:
+		if ack is None:
+			return _nobody_asked
+		if handler.is_async:
+			return ack
+		return lambda *arguments: self.host.in_loop(lambda: ack(*arguments))
+
+	def set_up(self) -> None:
+		"""Call the set-up function: a plain one at once, before the first event can come."""
+		function = self.app.set_up
+		if function is None:
+			return
+		if self.app.set_up_waits:
+			self.queue.append(Call(SET_UP, [], None))
+			if self.runner is None:
+				self.begin()
+			return
+		try:
+			self.host.context_of(self.app).run(function, SyncSocket(self.host, self.socket))
+		except FAILURES as error:
+			self.host.failed(self, SET_UP, error)
+
+
+def _nobody_asked(*_: Any) -> None:
+	"""The acknowledgement of an event whose sender wants none."""

@@ -1,0 +1,64 @@
+"""The HTTP pages of the sidecar beside `/socket.io/`: health for a balancer and an operator."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from ..server import RealtimeServer
+from .metrics import render
+
+
+def pages(server: RealtimeServer) -> web.AppRunner:
+	"""What answers for `server`, to be set up by it."""
+	app = web.Application(middlewares=[_one_request])
+	app.router.add_get("/health", lambda request: health(server))
+	app.router.add_get("/metrics", lambda request: metrics(server, request))
+	return web.AppRunner(app, access_log=None, handle_signals=False)
+
+
+@web.middleware
+async def _one_request(request: web.Request, handler: web._Middleware) -> web.StreamResponse:  # type: ignore[name-defined]
+	"""Close the connection after the answer, since the next request of a proxy on it may be one for the engine."""
+	try:
+		response: web.StreamResponse = await handler(request)
+	except web.HTTPException as error:
+		error.force_close()
+		raise
+	response.force_close()
+	return response
+
+
+async def metrics(server: RealtimeServer, request: web.Request) -> web.Response:
+	"""The numbers for Prometheus; 403 for one who is not in a network of ours."""
+	if not server.proxies.trusts(request.remote or ""):
+		raise web.HTTPForbidden(text="name the address or network in realtime_trusted_proxies\n")
+	return web.Response(
+		text=render(server), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+	)
+
+
+async def health(server: RealtimeServer) -> web.Response:
+	"""200 when Redis and the web process answer, else 503; the body says which, and what to look at."""
+	redis, web_process = await asyncio.gather(
+		server.store.answers(), server.web.answers(server.config["default_site"])
+	)
+	healthy = redis and web_process and server.bus.connected
+	body = {
+		"status": "ok" if healthy else "error",
+		"redis": {
+			"ok": redis and server.bus.connected,
+			"subscribed": server.bus.connected,
+			"url_key": "redis_queue",
+		},
+		"history": {
+			"ok": not server.history.trouble and not server.sessions.refused,
+			"refused": server.history.trouble,
+			"sessions_refused": server.sessions.refused,
+		},
+		"web": {"ok": web_process, "url": server.config.web_url, "url_key": "webserver_host, webserver_port"},
+		"connections": len(server.engine.connections),
+		"handlers": server.handlers_health(),
+	}
+	return web.json_response(body, status=200 if healthy else 503)

@@ -1,0 +1,442 @@
+"""The order of each site's events: what is new, what is known already, and what somebody has missed.
+
+With our app installed, a site's events have an id from the stream that Redis keeps (`frappe_realtime:{site}:events`),
+and each of its entries names the one before it, so that a gap cannot hide. A `Feed` follows one site: live events that
+it has seen are dropped, and after the subscription was interrupted the stream is read from where it stopped while
+live ones are held back. What went by lately stays in memory, so that clients that come back seldom need Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from ..bus.store import Entry, Store, StoreAway, StoreRefused
+from ..bus.subscription import read_event
+from ..socketio.fanout import Event
+
+logger = logging.getLogger("realtime.history")
+
+Place = tuple[int, int]
+
+START: Place = (0, 0)
+"""Before the first event of a site."""
+
+PAGE = 500
+"""Events read from Redis at a time."""
+
+KEPT_EVENTS = 5000
+KEPT_BYTES = 2 * 1024 * 1024
+KEPT_BYTES_IN_ALL = 32 * 1024 * 1024
+"""What stays in memory: events and bytes of one site, bytes of all."""
+
+HELD = 20_000
+"""Live events of a site held back while its stream is read; past them it is read once more."""
+
+REFUSED_AGAIN = 60.0
+"""Seconds after which a Redis that has refused to show a history is asked again."""
+
+
+def parse_offset(text: object) -> Place | None:
+	"""The place that an offset names; None when it is none."""
+	if not isinstance(text, str) or len(text) > 41:
+		return None
+	milliseconds, dash, number = text.partition("-")
+	if not (dash and milliseconds.isascii() and milliseconds.isdigit() and number.isascii()):
+		return None
+	if not number.isdigit():
+		return None
+	place = (int(milliseconds), int(number))
+	return place if max(place) < 1 << 64 else None
+
+
+def _offset(place: Place) -> str:
+	return f"{place[0]}-{place[1]}"
+
+
+def _next(place: Place) -> str:
+	"""The smallest id after `place`, as Redis before 6.2 needs it too."""
+	milliseconds, number = place
+	return _offset((milliseconds, number + 1) if number + 1 < 1 << 64 else (milliseconds + 1, 0))
+
+
+class Gap(Exception):
+	"""The history does not reach back that far."""
+
+
+@dataclass(slots=True)
+class Counters:
+	"""What the histories have seen since the start."""
+
+	repeated: int = 0
+	caught_up: int = 0
+	read: int = 0
+	gaps: int = 0
+
+
+class Feed:
+	"""The events of one site, in their order."""
+
+	__slots__ = (
+		"held",
+		"lock",
+		"overrun",
+		"place",
+		"ready",
+		"recent",
+		"site",
+		"size",
+		"start",
+		"task",
+		"unrecorded",
+	)
+
+	def __init__(self, site: str) -> None:
+		self.site = site
+		self.place: Place = START
+		"""The last event that has been passed on."""
+		self.start: Place = START
+		"""`recent` has every event after this one."""
+		self.recent: deque[Event] = deque()
+		self.size = 0
+		self.held: list[Event] | None = []
+		"""Live events that wait until the stream has been read; None when there is nothing to wait for."""
+		self.overrun = False
+		self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+		"""Done once `place` is known; fails with `StoreRefused`."""
+		self.lock = asyncio.Lock()
+		self.task: asyncio.Task[None] | None = None
+		self.unrecorded: tuple[float, str] | None = None
+		"""When the last event came that a publisher could not record, and why."""
+
+	@property
+	def offset(self) -> str:
+		"""What a client is told that has everything."""
+		return _offset(self.place)
+
+	def offset_before(self, end: Place) -> str:
+		"""What a client is told that has everything before `end`."""
+		for event in reversed(self.recent):
+			if event.place < end:
+				return _offset(event.place)
+		return _offset(self.start)
+
+	def missed(self, place: Place, rooms: Collection[str]) -> list[Event]:
+		"""The events of `rooms` after `place`, which must not lie before `start`."""
+		found = []
+		for event in reversed(self.recent):
+			if event.place <= place:
+				break
+			if event.room is None or event.room in rooms:
+				found.append(event)
+		found.reverse()
+		return found
+
+
+class History:
+	"""Follows the sites that have clients.
+
+	`deliver` is given what is new, in order. `lost` is told of a site some of whose events nobody can deliver any more.
+	An event that could not be recorded counts against the history for `seconds`.
+	"""
+
+	def __init__(
+		self,
+		store: Store,
+		deliver: Callable[[Sequence[Event]], None],
+		has_clients: Callable[[str], bool],
+		lost: Callable[[str], None],
+		seconds: float,
+	) -> None:
+		self._store = store
+		self._seconds = seconds
+		self._deliver = deliver
+		self._has_clients = has_clients
+		self._lost = lost
+		self._feeds: dict[str, Feed] = {}
+		self._size = 0
+		self._refused: dict[str, tuple[float, str]] = {}
+		self.counters = Counters()
+
+	# -- live
+
+	def take(self, events: Sequence[Event]) -> None:
+		"""Live events, from the bus: passes on what is new and not to wait."""
+		if not self._feeds:
+			self._deliver(events)
+			return
+		fresh = []
+		for event in events:
+			feed = self._feeds.get(event.site) if event.site else None
+			if feed is None:
+				fresh.append(event)
+			elif feed.held is not None:
+				if len(feed.held) < HELD:
+					feed.held.append(event)
+				else:
+					feed.overrun = True
+			elif self._accept(feed, event):
+				fresh.append(event)
+		if fresh:
+			self._deliver(fresh)
+
+	def _accept(self, feed: Feed, event: Event) -> bool:
+		"""Give `event` its place; False when it has been passed on before."""
+		if event.unrecorded:
+			feed.unrecorded = (asyncio.get_running_loop().time(), event.unrecorded)
+		place = parse_offset(event.offset)
+		if place is None:
+			event.offset = None
+			return True
+		if place <= feed.place:
+			self.counters.repeated += 1
+			return False
+		event.place = feed.place = place
+		feed.recent.append(event)
+		feed.size += event.size
+		self._size += event.size
+		while feed.recent and (
+			len(feed.recent) > KEPT_EVENTS or feed.size > KEPT_BYTES or self._size > KEPT_BYTES_IN_ALL
+		):
+			oldest = feed.recent.popleft()
+			feed.start = oldest.place
+			feed.size -= oldest.size
+			self._size -= oldest.size
+		return True
+
+	# -- following a site
+
+	def feed(self, site: str) -> Feed | None:
+		"""The feed of `site`, once its place is known."""
+		feed = self._feeds.get(site)
+		return feed if feed is not None and feed.ready.done() else None
+
+	async def follow(self, site: str) -> Feed:
+		"""The feed of `site`, made when there is none; waits until its place is known. Raises `StoreRefused`."""
+		refused = self._refused.get(site)
+		if refused is not None:
+			if asyncio.get_running_loop().time() < refused[0]:
+				raise StoreRefused(refused[1])
+			del self._refused[site]
+		feed = self._feeds.get(site)
+		if feed is None:
+			feed = self._feeds[site] = Feed(site)
+			self._synchronise(feed)
+		await asyncio.shield(feed.ready)
+		return feed
+
+	def subscribed(self) -> None:
+		"""The subscription stands (again): read what was published while it did not."""
+		for feed in list(self._feeds.values()):
+			if not self._has_clients(feed.site) and feed.ready.done():
+				self._forget(feed)
+			else:
+				if feed.held is None:
+					feed.held = []
+				self._synchronise(feed)
+
+	def stop(self) -> None:
+		"""Read no more."""
+		for feed in self._feeds.values():
+			if feed.task is not None:
+				feed.task.cancel()
+			if not feed.ready.done():
+				feed.ready.cancel()
+
+	def _forget(self, feed: Feed) -> None:
+		del self._feeds[feed.site]
+		self._size -= feed.size
+		if feed.task is not None:
+			feed.task.cancel()
+
+	def _synchronise(self, feed: Feed) -> None:
+		if feed.task is not None:
+			feed.task.cancel()
+		feed.task = asyncio.get_running_loop().create_task(self._catch_up(feed))
+
+	async def _catch_up(self, feed: Feed) -> None:
+		"""Bring `feed` to the end of its stream, then pass on what was held back meanwhile."""
+		delay = 0.1
+		while True:
+			try:
+				if feed.ready.done():
+					await self._read_on(feed)
+				else:
+					_, last = await self._store.history(feed.site, "-", 0)
+					self._restart(feed, last)
+			except StoreAway as error:
+				logger.debug("the history of %s waits for Redis: %s", feed.site, error)
+				await asyncio.sleep(delay * random.uniform(0.7, 1.3))
+				delay = min(delay * 1.6, 2)
+				continue
+			except StoreRefused as error:
+				self._refuse(feed, error)
+				return
+			if not feed.overrun:
+				break
+			feed.overrun, feed.held = False, []
+		held, feed.held = feed.held or [], None
+		feed.task = None
+		if not feed.ready.done():
+			feed.ready.set_result(None)
+		fresh = [event for event in held if self._accept(feed, event)]
+		if fresh:
+			self._deliver(fresh)
+
+	def _restart(self, feed: Feed, last: str | None) -> None:
+		feed.place = feed.start = parse_offset(last) or START
+		self._size -= feed.size
+		feed.recent.clear()
+		feed.size = 0
+
+	def _refuse(self, feed: Feed, error: StoreRefused) -> None:
+		logger.error(
+			"%s keeps no history of %s: %s. What a browser misses while it is away is lost. "
+			"Let the user of redis_queue run GET and XRANGE on frappe_realtime:*.",
+			self._store.endpoint,
+			feed.site,
+			error,
+		)
+		self._refused[feed.site] = (asyncio.get_running_loop().time() + REFUSED_AGAIN, str(error))
+		held, feed.held, feed.task = feed.held or [], None, None
+		was_ready = feed.ready.done()
+		if not was_ready:
+			feed.ready.set_exception(error)
+			feed.ready.exception()
+		self._forget(feed)
+		if held:
+			self._deliver(held)
+		if was_ready:
+			self._lost(feed.site)
+
+	async def _read_on(self, feed: Feed) -> None:
+		"""Pass on what the stream of `feed` has after its place."""
+		while True:
+			entries, last = await self._store.history(feed.site, _next(feed.place), PAGE)
+			if not entries and (parse_offset(last) or START) < feed.place:
+				logger.warning(
+					"%s has forgotten the last events of %s (%s after %s): is it without persistence?",
+					self._store.endpoint,
+					feed.site,
+					last or "nothing",
+					feed.offset,
+				)
+				self._restart(feed, last)
+				return
+			try:
+				_check(feed.place, entries, last)
+			except Gap as gap:
+				self.counters.gaps += 1
+				logger.warning("events of %s are lost: %s; its clients start anew", feed.site, gap)
+				self._restart(feed, last)
+				self._lost(feed.site)
+				return
+			events = [event for event in _events(feed.site, entries) if self._accept(feed, event)]
+			self.counters.caught_up += len(events)
+			if events:
+				self._deliver(events)
+			if len(entries) < PAGE:
+				return
+			# Beyond the last entry even when it was no event that could be read.
+			feed.place = max(feed.place, parse_offset(entries[-1].id) or START)
+
+	# -- what somebody has missed
+
+	async def reach(self, feed: Feed, place: Place, rooms: Collection[str]) -> tuple[Place, list[Event]]:
+		"""The events of `rooms` after `place` that `feed` does not have in memory, and the place from where it has them.
+
+		Valid in the same turn of the loop, together with `feed.missed`. Raises `Gap` when the history does not reach
+		back to `place`, `StoreAway` and `StoreRefused`.
+		"""
+		if reason := self._unrecorded(feed):
+			raise Gap(f"an event was published without a place: {reason}")
+		if place > feed.place:
+			raise Gap("this offset has not been given out yet, or Redis has forgotten it")
+		if place >= feed.start:
+			return place, []
+		async with feed.lock:
+			events: list[Event] = []
+			reached = place
+			while reached < feed.start:
+				entries, last = await self._store.history(feed.site, _next(reached), PAGE)
+				_check(reached, entries, last)
+				self.counters.read += len(entries)
+				if not entries:
+					raise Gap("Redis has forgotten what it had")
+				for event in _events(feed.site, entries):
+					reached = event.place
+					if reached > feed.start:
+						reached = feed.start
+						break
+					events.append(event)
+				else:
+					reached = parse_offset(entries[-1].id) or reached
+			if place < feed.start:
+				self._prepend(feed, place, events)
+			# Another may have read it while this one waited.
+			if place >= feed.start:
+				return place, []
+			return reached, [event for event in events if event.room is None or event.room in rooms]
+
+	def _prepend(self, feed: Feed, place: Place, events: list[Event]) -> None:
+		"""Keep what was read, for the next who comes back, when there is room for it."""
+		size = sum(event.size for event in events)
+		if (
+			len(events) + len(feed.recent) <= KEPT_EVENTS
+			and feed.size + size <= KEPT_BYTES
+			and self._size + size <= KEPT_BYTES_IN_ALL
+		):
+			kept = [event for event in events if event.place <= feed.start]
+			feed.recent.extendleft(reversed(kept))
+			feed.size += size
+			self._size += size
+			feed.start = place
+
+	@property
+	def trouble(self) -> dict[str, str]:
+		"""Sites whose events have no history, each with what Redis has said."""
+		found = {site: reason for site, (_, reason) in self._refused.items()}
+		for feed in self._feeds.values():
+			if reason := self._unrecorded(feed):
+				found[feed.site] = reason
+		return found
+
+	def _unrecorded(self, feed: Feed) -> str:
+		if feed.unrecorded is None:
+			return ""
+		if asyncio.get_running_loop().time() - feed.unrecorded[0] > self._seconds:
+			feed.unrecorded = None
+			return ""
+		return feed.unrecorded[1]
+
+
+def _check(place: Place, entries: Sequence[Entry], last: str | None) -> None:
+	"""Raise `Gap` unless `entries` and `last` show all that there was after `place`."""
+	if entries:
+		before = parse_offset(entries[0].before)
+		if before is None or before > place:
+			raise Gap(
+				f"the history begins after {entries[0].before or entries[0].id}, asked for {_offset(place)}"
+			)
+	else:
+		end = parse_offset(last) or START
+		if end != place:
+			raise Gap(f"the last event was {_offset(end)}, asked for {_offset(place)}")
+
+
+def _events(site: str, entries: Iterable[Entry]) -> Iterable[Event]:
+	for entry in entries:
+		try:
+			event = read_event(entry.payload)
+		except (ValueError, KeyError, AttributeError):
+			continue
+		event.site = site
+		event.offset = entry.id
+		place = parse_offset(entry.id)
+		if place is not None:
+			event.place = place
+			yield event

@@ -1,0 +1,241 @@
+"""Clients that come back: Socket.IO's connection state recovery, with sessions and history in Redis.
+
+A client that can recover is given a `pid` with its CONNECT, and an offset with each event. When it comes back with both,
+its user is authenticated anew, its rooms are those that it had and may still have, and first of all it gets what it
+has missed. When some of that is gone it gets a new session instead, which the client sees (`socket.recovered`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, task_room, user_room
+
+from ..access.auth import Session
+from ..access.lists import ListUpdates
+from ..access.permissions import Permissions
+from ..access.recheck import subject
+from ..access.tasks import Tasks
+from ..bus.store import StoreAway, StoreRefused
+from ..config import Config
+from ..engine import Connection, Encoded
+from ..socketio.fanout import Event, encode_missed
+from ..socketio.namespace import Admission, Socket
+from ..socketio.sockets import ConnectPostponed
+from ..web.process import WebAway
+from .agents import can_recover
+from .history import Feed, Gap, History, Place, parse_offset
+from .sessions import Sessions
+
+logger = logging.getLogger("realtime.recovery")
+
+PATIENCE = 20.0
+"""Seconds that a client waits for Redis; then it is sent away, to come back."""
+
+RECOVERABLE = frozenset(
+	{"transport error", "transport close", "forced close", "ping timeout", "server shutting down"}
+)
+"""Reasons of a disconnect after which a client may come back to its session, as in Node."""
+
+_PID = re.compile(r"[A-Za-z0-9_-]{20,64}")
+
+
+@dataclass(slots=True)
+class Recovered(Admission):
+	"""A client that has come back to its session."""
+
+	rooms: frozenset[str] = frozenset()
+	feed: Feed | None = None
+	reached: Place = (0, 0)
+	"""From where `feed` has in memory what was missed; what came before is in `older`."""
+	older: Sequence[Event] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Counters:
+	"""Clients that came with a pid since the start."""
+
+	recovered: int = 0
+	refused: int = 0
+	replayed: int = 0
+
+
+class Recovery:
+	"""Admits clients, new ones and those that come back, and keeps the sessions of both."""
+
+	def __init__(
+		self,
+		config: Config,
+		history: History,
+		sessions: Sessions,
+		permissions: Permissions,
+		lists: ListUpdates,
+		tasks: Tasks,
+	) -> None:
+		self._agents: Sequence[str] = config["realtime_recovery_agents"]
+		self._max_bytes: int = config["realtime_max_unsent"]
+		self._history = history
+		self._sessions = sessions
+		self._permissions = permissions
+		self._lists = lists
+		self._tasks = tasks
+		self.counters = Counters()
+
+	# -- coming
+
+	def admit(
+		self, connection: Connection, session: Session, auth: dict[str, Any]
+	) -> Admission | Awaitable[Admission]:
+		"""Let a client of `session` in, at once when it is new and its site is followed already.
+
+		Awaiting raises `ConnectPostponed` when Redis stays away. The answer holds for this turn of the loop.
+		"""
+		if not session.asks_in_batches:
+			# Without our app on the site nothing has a place in an order.
+			return Admission(session)
+		if self._history.feed(session.site) is None or "pid" in auth:
+			return self._admit_when_followed(connection, session, auth)
+		return self._new(connection, session, auth)
+
+	def _new(self, connection: Connection, session: Session, auth: dict[str, Any]) -> Admission:
+		if self._sessions.refused or not can_recover(connection.request, auth, self._agents):
+			return Admission(session)
+		return Admission(session, secrets.token_urlsafe(18))
+
+	async def _admit_when_followed(
+		self, connection: Connection, session: Session, auth: dict[str, Any]
+	) -> Admission:
+		deadline = asyncio.get_running_loop().time() + PATIENCE
+		while True:
+			try:
+				left = deadline - asyncio.get_running_loop().time()
+				if left <= 0:
+					raise asyncio.TimeoutError
+				feed = await asyncio.wait_for(self._history.follow(session.site), left)
+				recovered = await self._recover(connection, session, auth, feed)
+				if recovered is not None:
+					return recovered
+				if self._history.feed(session.site) is feed:
+					return self._new(connection, session, auth)
+				# Redis has come back meanwhile, and the site is followed anew.
+			except StoreRefused:
+				return Admission(session)
+			except asyncio.TimeoutError:
+				logger.warning(
+					"a client of %s was sent away to come back: Redis does not answer", session.site
+				)
+				raise ConnectPostponed from None
+			except StoreAway:
+				await asyncio.sleep(random.uniform(0.1, 0.3))
+
+	async def _recover(
+		self, connection: Connection, session: Session, auth: dict[str, Any], feed: Feed
+	) -> Recovered | None:
+		pid, place = auth.get("pid"), parse_offset(auth.get("offset"))
+		if not (isinstance(pid, str) and _PID.fullmatch(pid)) or place is None:
+			return None
+		if not can_recover(connection.request, auth, self._agents):
+			return None
+		saved = await self._sessions.load(session.site, pid)
+		if saved is None or saved.user != session.user:
+			self.counters.refused += 1
+			return None
+		try:
+			rooms = await self._still_allowed(session, saved.rooms)
+		except WebAway as error:
+			logger.warning("a client of %s was sent away to come back: %s", session.site, error)
+			raise ConnectPostponed from error
+		try:
+			reached, older = await self._history.reach(feed, place, rooms)
+		except Gap as gap:
+			logger.info("a client of %s starts anew: %s", session.site, gap)
+			self.counters.refused += 1
+			return None
+		await self._lists.learn([*older, *feed.missed(reached, rooms)], session)
+		if self._history.feed(session.site) is not feed or reached < feed.start:
+			raise StoreAway("the history was taken up anew, or has moved on")
+		if (
+			sum(event.size for event in older) + sum(e.size for e in feed.missed(reached, rooms))
+			> self._max_bytes
+		):
+			logger.info("a client of %s starts anew: it has missed more than it may be sent", session.site)
+			self.counters.refused += 1
+			return None
+		self.counters.recovered += 1
+		return Recovered(session, pid, saved.id, rooms, feed, reached, older)
+
+	async def _still_allowed(self, session: Session, rooms: frozenset[str]) -> frozenset[str]:
+		"""Those of `rooms` that the user may still be in, and those that are his from the start."""
+		base = {user_room(session.user), WEBSITE_ROOM}
+		if session.user_type == "System User":
+			base.add(SITE_ROOM)
+		allowed = set(base)
+		asked: dict[str, Awaitable[bool]] = {}
+		for room in rooms:
+			question = subject(room)
+			if question is None:
+				# A handler has let this user in. The rooms from the start are decided anew.
+				if room.startswith(task_room("")):
+					if self._tasks.may(session, room):
+						allowed.add(room)
+				elif room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith("user:"):
+					allowed.add(room)
+				continue
+			answer = self._permissions.may(session, *question)
+			if not isinstance(answer, bool):
+				asked[room] = answer
+			elif answer:
+				allowed.add(room)
+		for room, may in zip(asked, await asyncio.gather(*asked.values()), strict=True):
+			if may:
+				allowed.add(room)
+		return frozenset(allowed)
+
+	def welcome(self, socket: Socket, admission: Admission) -> list[Encoded]:
+		"""What `socket`, which has just been let in, has missed, for the order in which it is to be sent.
+
+		Puts it into its rooms. To be called in the same turn of the loop as the admission was answered.
+		"""
+		feed = self._history.feed(socket.session.site)
+		# What waits for a list's readers comes later, to this socket too.
+		end = self._lists.held_from(socket.session.site)
+		if feed is not None:
+			socket.namespace.offset = feed.offset if end is None else feed.offset_before(end)
+		if socket.offsets:
+			self._sessions.changed(socket)
+		if not isinstance(admission, Recovered) or admission.feed is None:
+			return []
+		for room in admission.rooms:
+			socket.join(room)
+		missed = [*admission.older, *admission.feed.missed(admission.reached, admission.rooms)]
+		missed = [event for event in missed if end is None or event.place < end]
+		self.counters.replayed += len(missed)
+		return [
+			encode_missed(socket.namespace.name, self._lists.as_seen(event, socket.session))
+			for event in missed
+		]
+
+	# -- going
+
+	def left(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+		"""`socket` is gone, and has left `rooms`."""
+		if socket.pid is None:
+			return
+		if reason in RECOVERABLE:
+			self._sessions.left(socket, rooms)
+		else:
+			self._sessions.forget(socket)
+
+	def start_anew(self, sockets: Sequence[Socket], close: Callable[[Socket], None]) -> None:
+		"""Let `sockets` come back to new sessions: what they have missed is gone."""
+		for socket in sockets:
+			self._sessions.forget(socket)
+			socket.pid = None
+			close(socket)

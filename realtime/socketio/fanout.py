@@ -1,0 +1,181 @@
+"""One event to many sockets: encoded once, framed once, written once for each socket of the room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine import Encoded
+from . import packets
+from .namespace import Namespace, Socket, joined
+from .sockets import SocketServer
+
+
+@dataclass(slots=True)
+class Event:
+	"""An event as a publisher wrote it. `site` is None for the events that all sites get, `room` None for all sockets."""
+
+	site: str | None
+	room: str | None
+	event: str
+	message: Any
+	offset: str | None = None
+	"""The event's place in the order of its site; clients that can recover get it as the last argument."""
+	size: int = 0
+	"""Bytes of what the publisher wrote."""
+	unrecorded: str = ""
+	"""Why the publisher could not give it a place, although it should have one."""
+	place: tuple[int, int] = (0, 0)
+	"""`offset`, for comparing."""
+	encoded: Encoded | None = None
+	"""The event with its offset, once somebody who has missed it has needed it."""
+
+
+@dataclass(slots=True)
+class Fanout:
+	"""Sends events to the sockets of `server`."""
+
+	server: SocketServer
+	deliveries: int = 0
+	"""Events written to sockets since the start."""
+
+	def deliver(self, events: Sequence[Event]) -> None:
+		"""Send `events` in order. Neighbours that go to one room share one write for each socket."""
+		if len(events) == 1:
+			self._deliver_run(events)
+			return
+		start = 0
+		for index in range(1, len(events) + 1):
+			if (
+				index == len(events)
+				or events[index].room != events[start].room
+				or events[index].site != events[start].site
+			):
+				self._deliver_run(events[start:index])
+				start = index
+
+	def _deliver_run(self, run: Sequence[Event]) -> None:
+		first = run[0]
+		if first.site is None:
+			for each in list(self.server.namespaces.values()):
+				self._send_run(each, each.sockets.values(), run)
+			return
+		namespace = self.server.namespaces.get("/" + first.site)
+		if namespace is None:
+			return
+		if first.room is None:
+			self._send_run(namespace, namespace.sockets.values(), run)
+		else:
+			self._send_run(namespace, namespace.members(first.room), run)
+
+	def _send_run(self, namespace: Namespace, members: Iterable[Socket], run: Sequence[Event]) -> None:
+		if members:
+			plain, with_offset = self._encode_run(namespace, run)
+			self.deliveries += len(run) * send_all(members, plain, with_offset)
+		for event in run:
+			if event.offset:
+				namespace.offset = event.offset
+
+	@staticmethod
+	def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, Encoded]:
+		"""The events for clients without and with an offset; one of the two is the other where nobody needs it."""
+		name = namespace.name
+		encoded = [packets.encode_event(name, (event.event, event.message)) for event in run]
+		if not namespace.recoverable:
+			plain = joined(encoded)
+			return plain, plain
+		offset = namespace.offset
+		with_offset = []
+		for event, one in zip(run, encoded, strict=True):
+			# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
+			offset = event.offset or offset
+			with_offset.append(packets.with_offset(one, offset))
+		if namespace.recoverable == len(namespace.sockets):
+			encoded = with_offset
+		return joined(encoded), joined(with_offset)
+
+	def send_events(self, namespace: Namespace, members: Sequence[Socket], events: Sequence[Event]) -> None:
+		"""Send `events` to these sockets of `namespace`."""
+		self._send_run(namespace, members, events)
+
+	def emit(
+		self,
+		namespace: Namespace,
+		rooms: Iterable[str] | None,
+		event: str,
+		arguments: Sequence[Any],
+		but: Socket | None = None,
+	) -> None:
+		"""Send a handler's event to the sockets of `rooms`, each once; None means the whole namespace.
+
+		Raises TypeError when an argument is neither JSON nor binary.
+		"""
+		members: set[Socket]
+		if rooms is None:
+			members = set(namespace.sockets.values())
+		else:
+			members = set().union(*[namespace.members(room) for room in rooms])
+		if but is not None:
+			members.discard(but)
+		if members:
+			encoded = packets.encode_event(namespace.name, [event, *arguments])
+			self.deliveries += _send_event(namespace, members, encoded)
+
+	def send(
+		self,
+		namespace: Namespace,
+		rooms: Iterable[str] | None,
+		encoded: Encoded,
+		excluded: Iterable[str] = (),
+	) -> None:
+		"""Send an event that is encoded already to the sockets of `rooms`, each once, but to none of those in `excluded` rooms."""
+		members: set[Socket]
+		if rooms is None:
+			members = set(namespace.sockets.values())
+		else:
+			members = set().union(*[namespace.members(room) for room in rooms])
+		for room in excluded:
+			members.difference_update(namespace.members(room))
+		if members:
+			self.deliveries += _send_event(namespace, members, encoded)
+
+
+def _send_event(namespace: Namespace, members: Iterable[Socket], event: Encoded) -> int:
+	"""Send an event that has no place of its own."""
+	if namespace.recoverable:
+		return send_all(members, event, packets.with_offset(event, namespace.offset))
+	return send_all(members, event, event)
+
+
+def encode_missed(namespace: str, event: Event) -> Encoded:
+	"""`event`, which has an offset, for a client that comes back; kept, since there may be many of them."""
+	if event.encoded is None:
+		encoded = packets.encode_event(namespace, (event.event, event.message))
+		event.encoded = packets.with_offset(encoded, str(event.offset))
+	return event.encoded
+
+
+def send_all(members: Iterable[Socket], plain: Encoded, with_offset: Encoded) -> int:
+	"""Write to each socket what it understands; returns how many there were.
+
+	The loop calls nothing but the transport's write for a socket on WebSocket that keeps up. The others come after it,
+	since one of them may be closed, and so change the room that is being read.
+	"""
+	plain_frames = plain.frames
+	offset_frames = with_offset.frames
+	count = 0
+	others: list[Socket] | None = None
+	for socket in members:
+		count += 1
+		wire = socket.connection.wire
+		if wire is not None:
+			wire.write(offset_frames if socket.offsets else plain_frames)
+		elif others is None:
+			others = [socket]
+		else:
+			others.append(socket)
+	if others is not None:
+		for socket in others:
+			socket.connection.send(with_offset if socket.offsets else plain)
+	return count

@@ -1,0 +1,184 @@
+"""Socket.IO 5 packets: text and attachments to values, and back. As strict as the JavaScript parser.
+
+https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v5-current.md
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ..engine import Encoded
+
+CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
+
+MAX_ATTACHMENTS = 10
+"""The limit of socket.io-parser."""
+
+RESERVED_EVENTS = frozenset(
+	{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+"""Events that the server itself raises: a client that sends one is disconnected."""
+
+_HEAD = re.compile(r"([0-6])(?:([0-9]{1,9})-)?(?:(/[^,]*),?)?([0-9]{1,16})?", re.ASCII)
+
+
+class PacketError(ValueError):
+	"""A packet that the protocol does not allow; the connection that sent it is closed."""
+
+
+@dataclass(slots=True)
+class Packet:
+	"""One packet. `data` is None when the packet has none; `missing` is the number of attachments still to come."""
+
+	type: int
+	namespace: str = "/"
+	id: int | None = None
+	data: Any = None
+	missing: int = 0
+
+
+def loads(text: str | bytes) -> Any:
+	"""Read JSON. Takes what Python's and JavaScript's writers make beyond the standard (NaN, lone surrogates); raises ValueError."""
+	try:
+		return orjson.loads(text)
+	except orjson.JSONDecodeError:
+		try:
+			return json.loads(text)
+		except RecursionError as error:
+			raise ValueError("nested too deeply") from error
+
+
+def dumps(value: Any) -> str:
+	"""Write JSON as JavaScript reads it: NaN is null. Raises TypeError for what JSON cannot hold, bytes among it."""
+	try:
+		return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+	except TypeError:
+		# Integers beyond 64 bits and lone surrogates, which orjson refuses and JSON allows.
+		return json.dumps(value, separators=(",", ":"))
+
+
+def decode(text: str) -> Packet:
+	"""Read a packet's text; the caller adds `missing` attachments with `reconstruct`. Raises `PacketError`."""
+	head = _HEAD.match(text)
+	if head is None:
+		raise PacketError("unknown packet type")
+	kind, attachments, namespace, id, rest = int(head[1]), head[2], head[3], head[4], text[head.end() :]
+	binary = kind in (BINARY_EVENT, BINARY_ACK)
+	if binary != (attachments is not None):
+		raise PacketError("attachments are announced by binary packets, and only by them")
+	missing = int(attachments or 0)
+	if missing > MAX_ATTACHMENTS:
+		raise PacketError(f"more than {MAX_ATTACHMENTS} attachments")
+	data = None
+	if rest:
+		try:
+			data = loads(rest)
+		except ValueError as error:
+			raise PacketError("the data is not JSON") from error
+	if not _valid(kind, data, bool(rest)):
+		raise PacketError("the data does not fit the packet type")
+	return Packet(
+		kind, namespace.partition("?")[0] if namespace else "/", int(id) if id else None, data, missing
+	)
+
+
+def _valid(kind: int, data: Any, present: bool) -> bool:
+	if kind == CONNECT:
+		return not present or isinstance(data, dict)
+	if kind == DISCONNECT:
+		return not present
+	if kind == CONNECT_ERROR:
+		return isinstance(data, str | dict)
+	if not isinstance(data, list):
+		return False
+	if kind in (ACK, BINARY_ACK):
+		return True
+	name = data[0] if data else None
+	if isinstance(name, str):
+		return name not in RESERVED_EVENTS
+	return isinstance(name, int | float) and not isinstance(name, bool)
+
+
+def reconstruct(data: Any, attachments: Sequence[bytes]) -> Any:
+	"""Put `attachments` where `data` has their placeholders. Raises `PacketError` for a placeholder of none of them."""
+	try:
+		return _reconstruct(data, attachments)
+	except RecursionError as error:
+		raise PacketError("nested too deeply") from error
+
+
+def _reconstruct(data: Any, attachments: Sequence[bytes]) -> Any:
+	if isinstance(data, list):
+		return [_reconstruct(item, attachments) for item in data]
+	if not isinstance(data, dict):
+		return data
+	if data.get("_placeholder") is True:
+		number = data.get("num")
+		if type(number) is not int or not 0 <= number < len(attachments):
+			raise PacketError("a placeholder without its attachment")
+		return attachments[number]
+	return {key: _reconstruct(value, attachments) for key, value in data.items()}
+
+
+def deconstruct(data: Any, attachments: list[bytes]) -> Any:
+	"""`data` with a placeholder for each binary value, which is appended to `attachments`."""
+	if isinstance(data, bytes | bytearray | memoryview):
+		attachments.append(bytes(data))
+		return {"_placeholder": True, "num": len(attachments) - 1}
+	if isinstance(data, list | tuple):
+		return [deconstruct(item, attachments) for item in data]
+	if isinstance(data, dict):
+		return {key: deconstruct(value, attachments) for key, value in data.items()}
+	return data
+
+
+def _text(kind: int, count: str, namespace: str, id: int | None, data: str) -> str:
+	return f"{kind}{count}{'' if namespace == '/' else namespace + ','}{'' if id is None else id}{data}"
+
+
+def _with_arguments(kind: int, namespace: str, id: int | None, arguments: Sequence[Any]) -> Encoded:
+	try:
+		return Encoded(_text(kind, "", namespace, id, dumps(arguments)))
+	except TypeError:
+		attachments: list[bytes] = []
+		data = deconstruct(arguments, attachments)
+		if not attachments:
+			raise
+		binary = BINARY_EVENT if kind == EVENT else BINARY_ACK
+		return Encoded(_text(binary, f"{len(attachments)}-", namespace, id, dumps(data)), *attachments)
+
+
+def encode_event(namespace: str, arguments: Sequence[Any], id: int | None = None) -> Encoded:
+	"""An event: `arguments` begins with its name; with `id` an acknowledgement is asked for. Raises TypeError."""
+	return _with_arguments(EVENT, namespace, id, arguments)
+
+
+def with_offset(event: Encoded, offset: str) -> Encoded:
+	"""The `event`, which asks for no acknowledgement, with `offset` as one more argument at its end."""
+	text, *attachments = event.messages
+	return Encoded(f'{str(text)[:-1]},"{offset}"]', *attachments)
+
+
+def encode_ack(namespace: str, arguments: Sequence[Any], id: int) -> Encoded:
+	"""The acknowledgement of event `id`. Raises TypeError when an argument is neither JSON nor binary."""
+	return _with_arguments(ACK, namespace, id, arguments)
+
+
+def encode_connect(namespace: str, answer: dict[str, str]) -> Encoded:
+	"""The answer to CONNECT."""
+	return Encoded(_text(CONNECT, "", namespace, None, dumps(answer)))
+
+
+def encode_connect_error(namespace: str, message: str, data: Any = None) -> Encoded:
+	"""The refusal of CONNECT; the client reads `message` and `data` of the error it gets."""
+	error = {"message": message} if data is None else {"message": message, "data": data}
+	return Encoded(_text(CONNECT_ERROR, "", namespace, None, dumps(error)))
+
+
+def encode_disconnect(namespace: str) -> Encoded:
+	"""The server ends this namespace for the client, which does not come back by itself."""
+	return Encoded(_text(DISCONNECT, "", namespace, None, ""))

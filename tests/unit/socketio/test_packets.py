@@ -1,0 +1,174 @@
+"""Socket.IO packets, beside the codec of python-socketio, and against what no client should send."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from socketio.packet import Packet as Stock
+
+from realtime.socketio import packets
+from realtime.socketio.packets import PacketError
+
+values = st.recursive(
+	st.none()
+	| st.booleans()
+	| st.integers(-(2**53), 2**53)
+	| st.text()
+	| st.floats(allow_nan=False, allow_infinity=False),
+	lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+	max_leaves=12,
+)
+with_bytes = st.recursive(
+	values | st.binary(),
+	lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1), inner, max_size=3),
+	max_leaves=8,
+)
+names = st.text(min_size=1).filter(lambda name: name not in packets.RESERVED_EVENTS)
+namespaces = st.sampled_from(["/", "/site.example.com", "/a b"])
+ids = st.none() | st.integers(0, 10**9)
+
+
+def count_bytes(value: Any) -> int:
+	if isinstance(value, bytes):
+		return 1
+	if isinstance(value, dict):
+		return sum(map(count_bytes, value.values()))
+	return sum(map(count_bytes, value)) if isinstance(value, list) else 0
+
+
+def read(messages: tuple[str | bytes, ...]) -> packets.Packet:
+	text, *attachments = messages
+	assert isinstance(text, str)
+	packet = packets.decode(text)
+	assert packet.missing == len(attachments)
+	if attachments:
+		packet.data = packets.reconstruct(packet.data, [bytes(item) for item in attachments])  # type: ignore[arg-type]
+	return packet
+
+
+@given(namespaces, names, st.lists(with_bytes, max_size=3), ids)
+def test_an_event_is_read_as_it_was_written(
+	namespace: str, name: str, arguments: list[Any], id: int | None
+) -> None:
+	if count_bytes(arguments) > packets.MAX_ATTACHMENTS:
+		return
+	packet = read(packets.encode_event(namespace, [name, *arguments], id).messages)
+	assert (packet.namespace, packet.id, packet.data) == (namespace, id, [name, *arguments])
+
+
+@given(namespaces, names, st.lists(values, max_size=3), ids)
+def test_it_is_what_python_socketio_reads_and_writes(
+	namespace: str, name: str, arguments: list[Any], id: int | None
+) -> None:
+	ours = packets.encode_event(namespace, [name, *arguments], id).messages[0]
+	theirs = Stock(encoded_packet=ours)
+	assert (theirs.namespace or "/", theirs.id, theirs.data) == (namespace, id, [name, *arguments])
+	written = Stock(packets.EVENT, data=[name, *arguments], namespace=namespace, id=id).encode()
+	packet = packets.decode(written)
+	assert (packet.namespace, packet.id, packet.data) == (namespace, id, [name, *arguments])
+
+
+@given(st.text(max_size=80))
+def test_garbage_is_refused_or_understood(text: str) -> None:
+	try:
+		packet = packets.decode(text)
+	except PacketError:
+		return
+	assert packet.missing <= packets.MAX_ATTACHMENTS
+
+
+@given(st.sampled_from("0123456"), st.text('0123456789-/,[]{}"aé ', max_size=40))
+def test_near_misses_are_refused_or_understood(kind: str, rest: str) -> None:
+	with contextlib.suppress(PacketError):
+		packets.decode(kind + rest)
+
+
+@pytest.mark.parametrize(
+	"text",
+	[
+		"",
+		"7",
+		"x",
+		"2",
+		"2{}",
+		"2[]",
+		"2[null]",
+		"2[true]",
+		"2[[]]",
+		'2["connect",{}]',
+		'2["disconnect"]',
+		'2["connect_error"]',
+		'2["disconnecting"]',
+		'2["newListener"]',
+		'2["removeListener"]',
+		'20-["a"]',
+		'5["a"]',
+		'5-["a"]',
+		'511-["a"]',
+		'59999999999-["a"]',
+		'2["a"',
+		'2["a"]x',
+		"0[]",
+		'0"a"',
+		"1{}",
+		"4[]",
+		"3{}",
+		"3",
+		'2٣["a"]',
+		'299999999999999999["a"]',
+		'2["a",' + "[" * 100_000,
+	],
+)
+def test_what_the_parser_does_not_allow(text: str) -> None:
+	with pytest.raises(PacketError):
+		packets.decode(text)
+
+
+@pytest.mark.parametrize(
+	"data",
+	[
+		{"_placeholder": True, "num": 1},
+		{"_placeholder": True, "num": -1},
+		{"_placeholder": True, "num": True},
+		{"_placeholder": True, "num": "0"},
+		{"_placeholder": True},
+	],
+)
+def test_a_placeholder_without_its_attachment(data: dict[str, Any]) -> None:
+	with pytest.raises(PacketError):
+		packets.reconstruct(["a", data], [b"x"])
+
+
+def test_the_depth_of_a_binary_event_is_bounded() -> None:
+	deep: Any = []
+	for _ in range(5000):
+		deep = [deep]
+	with pytest.raises(PacketError):
+		packets.reconstruct(["a", deep], [b""])
+
+
+@pytest.mark.parametrize(
+	("value", "text"),
+	[
+		(float("nan"), "null"),
+		(2**70, str(2**70)),
+		("\ud800", '"\\ud800"'),
+		({1: 2}, '{"1":2}'),
+	],
+)
+def test_what_json_writers_disagree_on(value: Any, text: str) -> None:
+	assert packets.dumps(value) == text
+
+
+def test_what_is_no_json_is_an_error_of_the_caller() -> None:
+	with pytest.raises(TypeError):
+		packets.encode_event("/", ["a", object()])
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '"\\ud800"', "[Infinity]"])
+def test_what_python_and_javascript_write_beyond_json_is_read(text: str) -> None:
+	packets.loads(text)
