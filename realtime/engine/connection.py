@@ -94,16 +94,19 @@ class Connection:
 
 	def _send_congested(self, encoded: Encoded) -> None:
 		assert self._websocket is not None
-		if self.unsent > self.engine.settings.max_unsent:
-			self.engine.counters.slow_clients += 1
-			self.close("transport error", abort=True)
-		else:
+		if not self.close_if_too_slow():
 			self._websocket.transport.write(encoded.frames)
 
+	def close_if_too_slow(self) -> bool:
+		"""Close the connection when more waits for its client than may; tells whether."""
+		if self.unsent <= self.engine.settings.max_unsent:
+			return False
+		self.engine.counters.slow_clients += 1
+		self.close("transport error", abort=True)
+		return True
+
 	def _queue(self, packet: Encoded | str, size: int) -> None:
-		if self._outbox_size > self.engine.settings.max_unsent:
-			self.engine.counters.slow_clients += 1
-			self.close("transport error", abort=True)
+		if self.close_if_too_slow():
 			return
 		if self._outbox is None:
 			self._outbox = []

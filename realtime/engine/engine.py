@@ -29,6 +29,8 @@ class EngineSettings:
 	max_packets: int = 1000
 	head_timeout: float = 20.0
 	keep_alive_timeout: float = 75.0
+	flush_timeout: float = 10.0
+	"""How long a connection that is closed waits for its client to read what was written before."""
 	transports: tuple[str, ...] = ("polling", "websocket")
 	path: str = "/socket.io/"
 

@@ -94,9 +94,11 @@ class WebSocketProtocol(asyncio.Protocol):
 				else:
 					self._fragments = (opcode, [payload])
 			elif opcode is Opcode.CONT and self._fragments is not None:
-				# The reader has refused a continuation of nothing, and a message that grows too large.
+				# The reader has refused a continuation of nothing, and a message that grows too large; of empty fragments
+				# there may be any number.
 				opcode, parts = self._fragments
-				parts.append(bytes(frame.data))
+				if frame.data:
+					parts.append(bytes(frame.data))
 				if frame.fin:
 					self._fragments = None
 					self._message(b"".join(parts), opcode)
@@ -108,15 +110,22 @@ class WebSocketProtocol(asyncio.Protocol):
 			if answer:
 				transport.write(answer)
 			else:
-				transport.close()
+				self._end()
+				return
+		if self.congested:
+			# A client may send pings without end, and read none of the answers.
+			if not self.probing:
+				self.connection.close_if_too_slow()
+			elif transport.get_write_buffer_size() > self.engine.settings.max_unsent:
+				self.close(abort=True)
 
 	def connection_lost(self, error: Exception | None) -> None:
-		self.engine.wheel.cancel(self)
 		if self.probing:
 			# The connection lives on by polling, and may try again.
 			self.connection.upgrading = False
 		else:
 			self.connection.close("transport close" if error is None else "transport error")
+		self.engine.wheel.cancel(self)
 		# Each of these leads back here; thousands of clients that go at once are not left to the garbage collector.
 		self._reader.parser.close()
 		del self.connection, self.transport
@@ -134,22 +143,27 @@ class WebSocketProtocol(asyncio.Protocol):
 	# -- Engine.IO
 
 	def on_timer(self) -> None:
-		"""The probe took too long."""
+		"""The probe took too long, or the client has not read the goodbye."""
 		self.close(abort=True)
 
 	def close(self, abort: bool = False) -> None:
 		"""Say goodbye and close; with `abort` close at once."""
-		self.engine.wheel.cancel(self)
 		if abort:
+			self.engine.wheel.cancel(self)
 			self.transport.abort()
 			return
 		try:
 			self._reader.send_close(CloseCode.NORMAL_CLOSURE)
 		except WebSocketException:
 			# The reader is not in its open state: the goodbye has been said.
-			self.transport.close()
-			return
-		self.transport.write(b"".join(self._reader.data_to_send()))
+			pass
+		else:
+			self.transport.write(b"".join(self._reader.data_to_send()))
+		self._end()
+
+	def _end(self) -> None:
+		"""Close once the client has read what was written, or not at all: one that reads nothing would stay for ever."""
+		self.engine.wheel.schedule(self, self.engine.settings.flush_timeout)
 		self.transport.close()
 
 	def _message(self, payload: bytes, opcode: Opcode) -> None:
@@ -171,7 +185,12 @@ class WebSocketProtocol(asyncio.Protocol):
 			self._probed = True
 			self.transport.write(PROBE_ANSWER)
 			connection.start_upgrade()
-		elif kind == UPGRADE and self._probed and not connection.closed:
+		elif (
+			kind == UPGRADE
+			and self._probed
+			and not connection.closed
+			and connection.transport_name == "polling"
+		):
 			self.probing = False
 			self.engine.wheel.cancel(self)
 			connection.attach(self)

@@ -11,13 +11,19 @@ from realtime.engine.http import HTTPProtocol
 
 
 class Transport(asyncio.Transport):
-	"""Keeps what is written, and tells the protocol when it is closed, as a real one does in the loop's next turn."""
+	"""Keeps what is written, and tells the protocol when it is closed, as a real one does in the loop's next turn.
+
+	With something `unsent`, only `abort` closes it: the client reads nothing. With `counts` that is all that is written.
+	"""
 
 	def __init__(self) -> None:
 		super().__init__()
 		self.written = b""
 		self.closed = False
+		self.closing = False
 		self.aborted = False
+		self.reading = True
+		self.counts = False
 		self.unsent = 0
 		self.protocol: Any = None
 
@@ -25,18 +31,28 @@ class Transport(asyncio.Transport):
 		assert isinstance(data, bytes)
 		if not self.closed:
 			self.written += data
+			if self.counts:
+				self.unsent += len(data)
 
 	def close(self) -> None:
-		if not self.closed:
+		self.closing = True
+		if not self.closed and not self.unsent:
 			self.closed = True
 			self.protocol.connection_lost(None)
 
 	def abort(self) -> None:
 		self.aborted = True
+		self.unsent = 0
 		self.close()
 
 	def is_closing(self) -> bool:
-		return self.closed
+		return self.closing
+
+	def pause_reading(self) -> None:
+		self.reading = False
+
+	def resume_reading(self) -> None:
+		self.reading = True
 
 	def set_protocol(self, protocol: Any) -> None:
 		self.protocol = protocol
@@ -83,7 +99,7 @@ class Wire:
 
 	def feed(self, data: bytes) -> None:
 		"""What the client sends, if anybody still reads it."""
-		if data and not self.transport.closed:
+		if data and not self.transport.closing:
 			self.transport.protocol.data_received(data)
 
 	def feed_in_pieces(self, data: bytes, cuts: list[int]) -> None:

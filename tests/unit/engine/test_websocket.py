@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from realtime.engine import Encoded
+from realtime.engine.websocket import WebSocketProtocol
 
 from .fakes import Wire, request, websocket_request
 from .test_http import cuts, opened
@@ -27,7 +29,7 @@ def text(message: str) -> bytes:
 	return masked(Opcode.TEXT, message.encode())
 
 
-def connected(**settings: int) -> Wire:
+def connected(**settings: float) -> Wire:
 	"""A client on WebSocket."""
 	wire = Wire(**settings)
 	wire.feed(websocket_request())
@@ -203,6 +205,101 @@ def test_a_client_that_does_not_read_is_closed_and_costs_no_other() -> None:
 	asyncio.run(run())
 
 
+@pytest.mark.parametrize("how", ["the server closes it", "it says goodbye", "it breaks the protocol"])
+def test_a_client_that_does_not_read_cannot_hold_a_closed_connection(how: str) -> None:
+	async def run() -> None:
+		wire = connected(flush_timeout=0.01)
+		wire.transport.unsent = 1
+		if how == "the server closes it":
+			wire.listener.opened[0].close("server namespace disconnect")
+		elif how == "it says goodbye":
+			wire.feed(masked(Opcode.CLOSE, Close(1001, "").serialize()))
+		else:
+			wire.feed(b"\x83\x80\0\0\0\0")
+		assert wire.transport.closing
+		while not wire.transport.closed:
+			await asyncio.sleep(0)
+		assert len(wire.listener.closed) == 1
+		assert not wire.engine.connections
+
+	asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_a_client_that_is_slow_to_read_the_goodbye_gets_it() -> None:
+	async def run() -> None:
+		wire = connected()
+		wire.answers()
+		wire.transport.unsent = 1
+		wire.listener.opened[0].close("server namespace disconnect")
+		assert not wire.transport.closed
+		assert frames(wire.answers()) == [(Opcode.CLOSE, b"\x03\xe8")]
+		wire.transport.unsent = 0
+		wire.transport.close()
+		assert not wire.transport.aborted
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_a_client_that_pings_and_does_not_read_is_closed() -> None:
+	"""The reader answers each ping of WebSocket itself."""
+
+	async def run() -> None:
+		wire = connected(max_unsent=10_000)
+		wire.transport.counts = True
+		wire.transport.protocol.pause_writing()
+		ping = masked(Opcode.PING, b"x" * 125)
+		for _ in range(200):
+			wire.feed(ping)
+		assert wire.transport.aborted
+		assert wire.engine.counters.slow_clients == 1
+		assert wire.listener.closed == ["transport error"]
+
+	asyncio.run(run())
+
+
+def test_a_message_of_endless_empty_fragments_takes_no_room() -> None:
+	async def run() -> None:
+		wire = connected()
+		wire.feed(masked(Opcode.TEXT, b"4a", fin=False))
+		before = _reachable(wire.transport.protocol)
+		empty = masked(Opcode.CONT, b"", fin=False)
+		for _ in range(100):
+			wire.feed(empty * 20)
+		assert _reachable(wire.transport.protocol) - before < 1000
+		wire.feed(masked(Opcode.CONT, b"b"))
+		assert wire.listener.messages == ["ab"]
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def _reachable(protocol: WebSocketProtocol) -> int:
+	_, parts = protocol._fragments or (None, [])
+	return sys.getsizeof(parts)
+
+
+def test_a_client_upgrades_once() -> None:
+	"""A second WebSocket would be nobody's: not counted, not pinged, not closed with the connection."""
+
+	async def run() -> None:
+		wire, sid = polling()
+		probes = [Wire(wire.engine) for _ in range(2)]
+		for probe in probes:
+			probe.feed(websocket_request(f"transport=websocket&EIO=4&sid={sid}"))
+		for probe in probes:
+			probe.feed(text("2probe"))
+		for probe in probes:
+			probe.feed(text("5"))
+		assert [probe.transport.closed for probe in probes] == [False, True]
+		probes[0].feed(text("4hello"))
+		assert wire.listener.messages == ["hello"]
+		assert wire.listener.closed == []
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
 def test_a_client_that_catches_up_stays() -> None:
 	async def run() -> None:
 		wire = connected(max_unsent=1000)
@@ -234,7 +331,7 @@ def test_a_polling_client_that_does_not_poll_is_closed() -> None:
 
 def test_pings_and_their_absence() -> None:
 	async def run() -> None:
-		wire = connected(ping_interval=0.02, ping_timeout=0.02)  # type: ignore[arg-type]
+		wire = connected(ping_interval=0.02, ping_timeout=0.02)
 		wire.answers()
 		while not (answer := wire.answers()):
 			await asyncio.sleep(0)
