@@ -48,10 +48,13 @@ class HTTPProtocol(asyncio.Protocol):
 		"_busy",
 		"_complete",
 		"_connection",
+		"_head_size",
 		"_headers",
 		"_keep_alive",
 		"_parser",
+		"_pipelined",
 		"_raw",
+		"_raw_size",
 		"_route",
 		"_target",
 		"engine",
@@ -71,12 +74,15 @@ class HTTPProtocol(asyncio.Protocol):
 	def _reset(self) -> None:
 		self._target = b""
 		self._headers: dict[str, str] = {}
+		self._head_size = 0
 		self._raw: list[bytes] = []
+		self._raw_size = 0
 		self._body: list[bytes] = []
 		self._body_size = 0
 		self._keep_alive = True
 		self._route = ""
 		self._complete = False
+		self._pipelined = False
 
 	# -- asyncio.Protocol
 
@@ -93,6 +99,7 @@ class HTTPProtocol(asyncio.Protocol):
 			return
 		if not self._route:
 			self._raw.append(data)
+			self._raw_size += len(data)
 		assert self._parser is not None
 		upgraded_at = -1
 		try:
@@ -103,8 +110,12 @@ class HTTPProtocol(asyncio.Protocol):
 			if self._route != "application":
 				self._abandon(400)
 				return
-		if self._route == "application":
+		if self._head_size > MAX_HEAD:
+			self._abandon(431)
+		elif self._route == "application":
 			self._hand_over()
+		elif self._pipelined:
+			self._abandon(400)
 		elif upgraded_at >= 0:
 			self._upgrade(data[upgraded_at:])
 		elif self._body_size > self.engine.settings.max_payload:
@@ -112,7 +123,7 @@ class HTTPProtocol(asyncio.Protocol):
 			self._abandon(413)
 		elif self._complete:
 			self._dispatch()
-		elif not self._route and sum(map(len, self._raw)) > MAX_HEAD:
+		elif not self._route and self._raw_size > MAX_HEAD:
 			self._abandon(431)
 
 	def connection_lost(self, error: Exception | None) -> None:
@@ -123,17 +134,33 @@ class HTTPProtocol(asyncio.Protocol):
 			self._connection = None
 		self._parser = None
 
+	def pause_writing(self) -> None:
+		# Who reads no answers gets no more of them: what waits here is bounded by the longest one.
+		if not self.transport.is_closing():
+			self.transport.pause_reading()
+
+	def resume_writing(self) -> None:
+		if not self.transport.is_closing():
+			self.transport.resume_reading()
+
 	def on_timer(self) -> None:
-		"""No complete request in time, or a keep-alive connection that nobody uses any more."""
-		self.transport.close()
+		"""No complete request in time, a keep-alive connection that nobody uses any more, or an answer that nobody reads."""
+		self.transport.abort()
 
 	# -- httptools
 
+	def on_message_begin(self) -> None:
+		self._pipelined = self._complete
+
 	def on_url(self, url: bytes) -> None:
+		self._head_size += len(url)
 		self._target += url
 
 	def on_header(self, name: bytes, value: bytes) -> None:
-		add_header(self._headers, name, value)
+		self._head_size += len(name) + len(value) + len(": \r\n")
+		# Those that come after the body are not of the head: no proxy has looked at them.
+		if not self._route and self._head_size <= MAX_HEAD:
+			add_header(self._headers, name, value)
 
 	def on_headers_complete(self) -> None:
 		assert self._parser is not None
@@ -267,6 +294,7 @@ class HTTPProtocol(asyncio.Protocol):
 			)
 		if not self._keep_alive:
 			head.append(b"Connection: close\r\n")
+			self.engine.wheel.schedule(self, self.engine.settings.flush_timeout)
 		if self.transport.is_closing():
 			return
 		self.transport.write(b"".join([*head, b"\r\n", body]))

@@ -145,6 +145,123 @@ def test_pipelining_ends_the_connection() -> None:
 	asyncio.run(run())
 
 
+def test_two_requests_in_one_piece_are_not_taken_for_one() -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(request())
+		sid = opened(wire.answers())["sid"]
+		wire.feed(
+			request("POST", f"transport=polling&sid={sid}", b"4first")
+			+ request("POST", f"transport=polling&sid={sid}", b"4second")
+		)
+		assert wire.answers().startswith(b"HTTP/1.1 400 ")
+		assert wire.transport.closed
+		assert wire.listener.messages == []
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+	"headers",
+	["X: " + "a" * 40_000 + "\r\n", "X: y\r\n" * 10_000, "".join(f"X{n}: y\r\n" for n in range(5000))],
+)
+def test_a_head_that_is_too_long_is_refused_also_in_one_piece(headers: str) -> None:
+	"""What is kept of a connection is its head."""
+
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(request(headers=headers))
+		assert wire.answers().startswith(b"HTTP/1.1 431 ")
+		assert wire.transport.closed
+		assert wire.listener.opened == []
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_what_comes_after_the_body_is_no_header() -> None:
+	"""Proxies that take away what a client says in their name look at the head alone."""
+
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(
+			request(headers="Transfer-Encoding: chunked\r\n")
+			+ b"1\r\na\r\n0\r\nX-Frappe-Site-Name: b\r\n\r\n"
+		)
+		opened(wire.answers())
+		assert "x-frappe-site-name" not in wire.listener.opened[0].request.headers
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_no_header_of_a_request_makes_one_of_the_answer() -> None:
+	async def run() -> None:
+		for origin in (b"http://a\rX-Evil: 1", b"http://a\r\n\tX-Evil: 1", b"http://a\n X-Evil: 1", b"a\0b"):
+			wire = Wire()
+			wire.feed(request().replace(b"Host: a\r\n", b"Host: a\r\nOrigin: " + origin + b"\r\n"))
+			head = wire.answers().partition(b"\r\n\r\n")[0]
+			assert head
+			assert not [line for line in head.splitlines() if line.strip().lower().startswith(b"x-evil")]
+			wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_a_client_that_reads_no_answer_is_not_read() -> None:
+	"""Or its answers would pile up: each can be as long as its Origin."""
+
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(request("OPTIONS"))
+		wire.transport.protocol.pause_writing()
+		assert not wire.transport.reading
+		wire.transport.protocol.resume_writing()
+		assert wire.transport.reading
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+UNREAD = {
+	"an answer after which it would go on": request("OPTIONS"),
+	"an answer after which the connection ends": request("OPTIONS", headers="Connection: close\r\n"),
+	"a refusal": b"no http at all\r\n\r\n",
+	"a refused WebSocket": websocket_request("EIO=4&transport=websocket&sid=none"),
+}
+
+
+@pytest.mark.parametrize("sent", UNREAD.values(), ids=UNREAD.keys())
+def test_a_client_that_does_not_read_cannot_hold_a_connection(sent: bytes) -> None:
+	async def run() -> None:
+		wire = Wire(flush_timeout=0.01, keep_alive_timeout=0.01)
+		wire.transport.counts = True
+		wire.feed(sent)
+		assert wire.transport.unsent
+		while not wire.transport.closed:
+			await asyncio.sleep(0)
+		wire.engine.close()
+
+	asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_a_second_websocket_that_is_refused_and_not_read_is_closed() -> None:
+	async def run() -> None:
+		first = Wire(flush_timeout=0.01)
+		first.feed(websocket_request())
+		sid = next(iter(first.engine.connections))
+		second = Wire(first.engine)
+		second.transport.counts = True
+		second.feed(websocket_request(f"EIO=4&transport=websocket&sid={sid}"))
+		while not second.transport.closed:
+			await asyncio.sleep(0)
+		assert not first.transport.closed
+		first.engine.close()
+
+	asyncio.run(asyncio.wait_for(run(), 10))
+
+
 def test_two_polls_at_a_time_end_the_session() -> None:
 	async def run() -> None:
 		wire = Wire()

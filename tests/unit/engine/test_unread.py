@@ -1,0 +1,80 @@
+"""Clients that read nothing, over real sockets and the loop that serves sites: what they hold comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvloop
+
+from realtime.engine import Encoded, Engine, EngineSettings
+
+from .fakes import Listener, request, websocket_request
+
+Scenario = Callable[[Engine, Listener, socket.socket], Awaitable[None]]
+
+
+def descriptors() -> int:
+	"""How many this process has open."""
+	return len(os.listdir("/proc/self/fd"))
+
+
+async def until(condition: Callable[[], object]) -> None:
+	while not condition():
+		await asyncio.sleep(0.001)
+
+
+async def a_closed_websocket(engine: Engine, listener: Listener, client: socket.socket) -> None:
+	client.sendall(websocket_request())
+	await until(lambda: listener.opened)
+	listener.opened[0].send(Encoded("x" * 8_000_000))
+	assert listener.opened[0].unsent
+	listener.opened[0].close("server namespace disconnect")
+
+
+async def a_long_poll(engine: Engine, listener: Listener, client: socket.socket) -> None:
+	client.sendall(request())
+	await until(lambda: listener.opened)
+	listener.opened[0].send(Encoded("x" * 8_000_000))
+	client.sendall(
+		request(query=f"transport=polling&sid={listener.opened[0].id}", headers="Connection: close\r\n")
+	)
+	await until(lambda: not listener.opened[0].unsent)
+
+
+async def requests_without_end(engine: Engine, listener: Listener, client: socket.socket) -> None:
+	one = request(query="transport=polling&sid=none", headers=f"Origin: http://{'a' * 20_000}\r\n")
+	[transport] = engine.transports
+	while transport.is_reading():
+		refused = engine.counters.refused
+		client.sendall(one)
+		await until(lambda refused=refused: engine.counters.refused > refused)  # type: ignore[misc]
+		assert transport.get_write_buffer_size() < 1_000_000
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+@pytest.mark.parametrize("scenario", [a_closed_websocket, a_long_poll, requests_without_end])
+def test_its_descriptor_is_given_back(scenario: Scenario) -> None:
+	async def run() -> None:
+		listener = Listener()
+		settings = EngineSettings(flush_timeout=0.05, keep_alive_timeout=0.05, max_unsent=10_000_000)
+		engine = Engine(settings, listener)
+		server = await asyncio.get_running_loop().create_server(engine.protocol, "127.0.0.1", 0)
+		with socket.socket() as client:
+			client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+			before = descriptors()
+			client.connect(server.sockets[0].getsockname())
+			await until(lambda: descriptors() == before + 1)
+			await scenario(engine, listener, client)
+			await until(lambda: descriptors() == before)
+		engine.close()
+		server.close()
+
+	loop = uvloop.new_event_loop()
+	try:
+		loop.run_until_complete(asyncio.wait_for(run(), 30))
+	finally:
+		loop.close()
