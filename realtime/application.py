@@ -114,7 +114,9 @@ class FrappeApplication:
 			# A change of access came while the client was waited for.
 			self._recheck.sessions([session])
 		for responder in self._responders:
-			responder.on_connect(socket, auth)
+			# What one of them sends may be too much for a client that has missed a lot.
+			if socket.connected:
+				responder.on_connect(socket, auth)
 
 	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		if socket.session is not None:

@@ -296,6 +296,8 @@ class SocketServer:
 	def _admit(
 		self, connection: Connection, client: Client, name: str, auth: dict[str, Any], admission: Admission
 	) -> None:
+		if connection.close_if_too_slow():
+			return
 		self.counters.connects += 1
 		namespace = self.namespaces.get(name)
 		if namespace is None:
@@ -355,6 +357,9 @@ class SocketServer:
 		socket.connection.close("transport close", abort=True)
 
 	def _gone(self, socket: Socket, reason: str) -> None:
+		if not socket.connected:
+			# The goodbye has closed the connection of a client that does not read, and ended the socket with it.
+			return
 		rooms = self._leave(socket)
 		if not socket.namespace.sockets:
 			self.namespaces.pop(socket.namespace.name, None)

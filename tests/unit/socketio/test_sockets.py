@@ -1,0 +1,73 @@
+"""Sockets that end while something is written to them: their client has stopped to read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from realtime.engine import Connection, Engine, EngineSettings
+from realtime.socketio.namespace import Admission, Socket
+from realtime.socketio.sockets import Ack, SocketServer
+
+from ..engine.fakes import Wire, websocket_request
+from ..engine.test_websocket import text
+
+
+class Application:
+	"""Lets everybody in, and keeps what it is told."""
+
+	def __init__(self) -> None:
+		self.told: list[str] = []
+		self.sockets: list[Socket] = []
+		self.welcome: Callable[[Socket], None]
+
+	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
+		return Admission(namespace)
+
+	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
+		self.told.append(f"connect {socket.namespace.name}")
+		self.sockets.append(socket)
+		self.welcome(socket)
+
+	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None: ...
+
+	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+		self.told.append(f"disconnect {socket.namespace.name}")
+
+
+def connected() -> tuple[Wire, SocketServer, Application]:
+	"""A client in a namespace, and far behind with reading."""
+	application = Application()
+	server = SocketServer(application)
+	application.welcome = server.welcome
+	wire = Wire(Engine(EngineSettings(max_unsent=1000), server))
+	wire.feed(websocket_request())
+	wire.feed(text("40/a,"))
+	wire.transport.unsent = 1001
+	wire.transport.protocol.pause_writing()
+	return wire, server, application
+
+
+def test_a_socket_that_the_server_ends_ends_once() -> None:
+	async def run() -> None:
+		wire, server, application = connected()
+		server.disconnect(application.sockets[0])
+		assert wire.transport.aborted
+		assert application.told == ["connect /a", "disconnect /a"]
+		assert not server.namespaces
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_a_client_that_does_not_read_gets_no_further_socket() -> None:
+	async def run() -> None:
+		wire, server, application = connected()
+		wire.feed(text("40/b,"))
+		assert wire.transport.aborted
+		assert application.told == ["connect /a", "disconnect /a"]
+		assert not server.namespaces
+		wire.engine.close()
+
+	asyncio.run(run())
