@@ -34,6 +34,10 @@ class SessionEnded(WebAway):
 		self.session = session
 
 
+class BatchFailed(Exception):
+	"""The web process failed at one of the questions in a request, and so answered none."""
+
+
 class Question(NamedTuple):
 	"""Whether `user` of `site` may do `ptype` on a document, with an empty `name` on the DocType as a whole."""
 
@@ -76,6 +80,8 @@ class Batch:
 	session: Session
 	waiting: deque[Asked] = field(default_factory=deque)
 	out: bool = False
+	patient: bool = False
+	"""Whether it is worth another try when the web process fails at it; nothing else waits for it then."""
 
 
 class Permissions:
@@ -114,6 +120,8 @@ class Permissions:
 		known = self.answers.known(question)
 		if known is not None:
 			return known
+		if not _is_text(doctype + name + ptype):
+			return False
 		return self._answer(session, question)
 
 	async def _answer(self, session: Session, question: Question) -> bool:
@@ -196,7 +204,12 @@ class Permissions:
 		error: Exception | None = None
 		answers: list[bool] = []
 		try:
-			answers = await self._request(batch.session, part)
+			answers = await self._request(batch.session, part, batch.patient)
+		except BatchFailed:
+			# Each by itself: the one at which it fails, whoever has asked it, must not keep the others waiting.
+			for asked in part:
+				self._start(key, Batch(batch.session, patient=True), [asked])
+			part = []
 		except SessionEnded as ended:
 			error = ended
 			self.on_session_ended(batch.session)
@@ -217,7 +230,7 @@ class Permissions:
 		elif self._batches.get(key) is batch:
 			del self._batches[key]
 
-	async def _request(self, session: Session, part: list[Asked]) -> list[bool]:
+	async def _request(self, session: Session, part: list[Asked], patient: bool) -> list[bool]:
 		if session.asks_in_batches:
 			answer = await self._call(
 				session,
@@ -225,7 +238,10 @@ class Permissions:
 				json={
 					"questions": [[question.doctype, question.name, question.ptype] for question, _ in part]
 				},
+				retries_failure=patient,
 			)
+			if answer.status == 500:
+				raise BatchFailed
 			answers = answer.message
 			if answer.status == 200 and isinstance(answers, list) and len(answers) == len(part):
 				return [yes is True for yes in answers]
@@ -264,11 +280,28 @@ class Permissions:
 		params: dict[str, str] | None = None,
 		json: Any = None,
 		prefix: str = METHOD,
+		retries_failure: bool = True,
 	) -> Answer:
 		self.requests += 1
-		answer = await self._web.call(session.site, prefix + method, session.credential, params, json)
+		answer = await self._web.call(
+			session.site,
+			prefix + method,
+			session.credential,
+			params,
+			json,
+			retries_failure=retries_failure,
+		)
 		ended = isinstance(answer.data, dict) and answer.data.get("session_expired")
 		if answer.status == 401 or (ended and session.user != "Guest"):
 			# It was answered for a Guest, and must not stand for what this user may.
 			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}", session)
 		return answer
+
+
+def _is_text(name: str) -> bool:
+	"""Whether a request and a database can hold `name`: JSON from a client can have halves of characters and NUL in it."""
+	try:
+		name.encode()
+	except UnicodeEncodeError:
+		return False
+	return "\0" not in name

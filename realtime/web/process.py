@@ -19,8 +19,8 @@ logger = logging.getLogger("realtime.web")
 
 ACCEPT = {"Accept": "application/json", "User-Agent": "frappe-realtime"}
 
-RETRIED = frozenset({429, 500, 502, 503, 504})
-"""Statuses that say that nobody has answered yet: a web process that starts, restarts or is overloaded."""
+RETRIED = frozenset({429, 502, 503, 504})
+"""Statuses that say that nobody has answered yet: a web process that starts, restarts or is overloaded. A 500 mostly does."""
 
 
 class WebAway(Exception):
@@ -94,11 +94,12 @@ class Web:
 		params: Mapping[str, str] | None = None,
 		json: Any = None,
 		renew_secret: bool = False,
+		retries_failure: bool = True,
 	) -> Answer:
 		"""GET `path` as `site`, with the client's credential and the shared secret.
 
 		Waits while the web process, or Redis with the secret, is away; raises `WebAway` when that takes longer than
-		`realtime_web_patience`. A 4xx is an answer, and returned.
+		`realtime_web_patience`. A 4xx is an answer, and returned; so is a 500 without `retries_failure`.
 		"""
 		loop = asyncio.get_running_loop()
 		deadline = loop.time() + self._patience
@@ -113,7 +114,7 @@ class Web:
 			try:
 				headers = {"X-Frappe-Socket-Secret": await self._secret(renew_secret), **credential.headers}
 				answer = await self._attempt(site, path, headers, params, json)
-				if answer is not None:
+				if answer is not None and not (answer.status == 500 and retries_failure):
 					return answer
 			except WebAway as error:
 				reason = str(error)

@@ -360,6 +360,19 @@ def test_a_guest_floods_names(make_bench: MakeBench, connect: Connect) -> None:
 	witness.fence()
 
 
+@pytest.mark.parametrize("site", [APP_SITE, STOCK_SITE])
+@pytest.mark.parametrize("name", ["\\ud800", "a\\udfffb", "\\u0000"], ids=["high", "low", "NUL"])
+def test_names_that_are_no_text(every_bench: Bench, connect: Connect, site: str, name: str) -> None:
+	"""JSON can hold half of a character; no request to the web process can, and no document is named so."""
+	raw = RawSocket(every_bench, every_bench.headers(every_bench.user(site), site)).join(f"/{site}")
+	for event in ("doc_subscribe", "doc_open", "doc_close", "doctype_subscribe", "task_subscribe"):
+		raw.send(f'42/{site},["{event}","{name}","{name}"]')
+		raw.send(f'42/{site},["{event}","ToDo","{name}"]')
+	every_bench.settle(connect(every_bench, site=site), site=site)
+	assert raw.fence(f"/{site}")
+	raw.close()
+
+
 def test_connections_that_never_join(make_bench: MakeBench) -> None:
 	"""They are closed, so that nobody holds the server with empty ones."""
 	bench = make_bench(common={"realtime_connect_timeout": 1})

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from realtime.demo.site import FrappeError
+
 from .bench import SITES, Bench
 from .clients import BOTH, POLLING, WEBSOCKET, Refused
 from .conditions import until
@@ -159,6 +161,34 @@ def test_a_question_waits_too(make_bench: MakeBench, connect: Connect) -> None:
 
 	until(joined, "both rooms")
 	assert client.all("doc_update") == []
+
+
+def test_a_question_that_the_web_process_fails_at_holds_up_no_other(
+	make_bench: MakeBench, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	"""A permission hook that fails at odd names; all Guests ask with one credential."""
+	bench = make_bench()
+	site = bench.site()
+	site.allow("Guest", "ToDo")
+	may = site.may
+
+	def fails(user: str, doctype: str, name: str = "", ptype: str = "read") -> bool:
+		if name == "odd":
+			raise FrappeError(500, "AttributeError")
+		return may(user, doctype, name, ptype)
+
+	monkeypatch.setattr(site, "may", fails)
+	hostile, other = connect(bench), connect(bench)
+	hostile.emit("doc_subscribe", "ToDo", "odd")
+	until(lambda: any(request.status == 500 for request in bench.web.requests), "the failure")
+	bench.join(other, "doc:ToDo/1", "doc_subscribe", "ToDo", "1")
+	# And in one request with others.
+	for name in ("2", "odd", "3"):
+		other.emit("doc_subscribe", "ToDo", name)
+	bench.join(other, "doc:ToDo/2", "doc_subscribe", "ToDo", "2")
+	bench.join(other, "doc:ToDo/3", "doc_subscribe", "ToDo", "3")
+	monkeypatch.setattr(site, "may", may)
+	bench.join(hostile, "doc:ToDo/odd", "doc_subscribe", "ToDo", "odd")
 
 
 def test_clients_that_give_up_leave_nothing(
