@@ -14,11 +14,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from ..config import Config
 from . import frames
-from .journal import Journal
+from .journal import Journal, Lines
 
 logger = logging.getLogger("realtime.javascript")
 
@@ -35,6 +35,9 @@ LINGER = 2.0
 
 GRACE = 0.2
 """Seconds for an answer that has come and was not read."""
+
+BREATH = 0.05
+"""Seconds for which a process that prints too much is not listened to."""
 
 MAX_UNREAD = 64 * 1024 * 1024
 """Bytes that the process may leave unread; past them it is ended as one that hangs."""
@@ -283,19 +286,31 @@ class _Output(asyncio.SubprocessProtocol):
 	def __init__(self, journal: Journal, ended: asyncio.Future[None]) -> None:
 		self._journal = journal
 		self._ended = ended
-		self._rest = {1: b"", 2: b""}
+		self._lines = {1: Lines(), 2: Lines()}
+		self._process: asyncio.SubprocessTransport
+
+	def connection_made(self, transport: asyncio.BaseTransport) -> None:
+		# uvloop's transports are asyncio's in all but their base class.
+		self._process = cast(asyncio.SubprocessTransport, transport)
 
 	def pipe_data_received(self, fd: int, data: bytes) -> None:
-		*lines, rest = (self._rest[fd] + data).split(b"\n")
-		self._rest[fd] = rest
-		for line in lines:
-			self._journal.take(line)
+		taken = [self._journal.take(line) for line in self._lines[fd].feed(data)]
+		if not all(taken):
+			# Reading what is only thrown away must not take the time of all others; who prints it waits meanwhile.
+			pipe = cast(asyncio.ReadTransport, self._process.get_pipe_transport(fd))
+			pipe.pause_reading()
+			asyncio.get_running_loop().call_later(BREATH, _read_on, pipe)
 
 	def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-		rest = self._rest.pop(fd, b"")
+		rest = self._lines[fd].end()
 		if rest:
 			self._journal.take(rest)
 
 	def process_exited(self) -> None:
 		if not self._ended.done():
 			self._ended.set_result(None)
+
+
+def _read_on(pipe: asyncio.ReadTransport) -> None:
+	if not pipe.is_closing():
+		pipe.resume_reading()

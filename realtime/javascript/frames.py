@@ -11,8 +11,8 @@ from typing import Any
 
 from ..socketio import packets
 
-MAX_FRAME = 1 << 30
-"""Bytes; more is not ours."""
+MAX_FRAME = 64 * 1024 * 1024
+"""Bytes; whoever sends more in one turn of the loop would take the memory of all others."""
 
 
 class FrameError(ValueError):

@@ -42,6 +42,8 @@ BAD = """
 	socket.on("disconnect", () => { throw new Error("at the end"); });
 	socket.on("exit", () => process.exit(3));
 	socket.on("hang", () => { for (;;); });
+	socket.on("print", () => setInterval(() => { for (let n = 0; n < 1000; n++) console.log("x".repeat(500)); }, 1));
+	socket.on("print a line", () => setInterval(() => process.stdout.write("x".repeat(1e6)), 1));
 	socket.on("grow", () => { const all = []; for (;;) all.push(new Array(1e6).fill(all.length)); });
 	socket.on("remember", (room) => { socket.join(room); socket.emit("rooms", [...socket.rooms]); });
 	socket.on("rooms", () => socket.emit("rooms", [...socket.rooms]));
@@ -177,6 +179,22 @@ def node_environment() -> dict[str, str]:
 	from . import nodejs
 
 	return {"FRAPPE_REALTIME_NODE": nodejs.node()}
+
+
+@pytest.mark.parametrize("how", ["print", "print a line"])
+def test_a_flood_of_output_fills_neither_memory_nor_log(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect, how: str
+) -> None:
+	bench = make_javascript_bench(good=function(GOOD + BAD))
+	client = connect(bench, bench.user())
+	good(client)
+	before = bench.sidecar.memory()
+	client.emit(how)
+	for _ in range(100):
+		# Neither the sidecar nor, as the process answers, its handlers are lost.
+		good(client)
+	assert bench.sidecar.memory() - before < 32 << 20
+	assert len(bench.sidecar.log) < 8 << 20
 
 
 def test_events_wait_while_the_process_is_started(

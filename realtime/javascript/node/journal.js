@@ -7,6 +7,7 @@ const util = require("node:util");
 
 const LEVELS = { debug: "debug", log: "info", info: "info", warn: "warning", error: "error", trace: "error" };
 const MARK = "\x1e"; // begins a line of ours; other lines on standard output are somebody else's
+const MAX_LINE = 64 * 1024; // characters of an entry in the sidecar's log
 
 const owners = new WeakMap(); // listener → its app
 const roots = []; // [folder with a separator at its end, app]
@@ -64,7 +65,7 @@ function app_in(stack) {
 }
 
 function write(level, app, text) {
-	process.stdout.write(`${MARK}${JSON.stringify([level, app, text])}\n`);
+	process.stdout.write(`${MARK}${JSON.stringify([level, app, text.slice(0, MAX_LINE)])}\n`);
 }
 
 /** Log an error of a handler; `doing` says during what. */
