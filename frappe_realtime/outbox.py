@@ -308,7 +308,7 @@ class Outbox:
 						"plain",
 						f"Redis refuses to keep a history of realtime events: {error}. They are published without it: "
 						"what a browser or the realtime server misses is lost. Let the user of redis_queue run EVALSHA, "
-						"EVAL, XADD and XTRIM on keys frappe_realtime:*.",
+						"EVAL, XADD, XTRIM and PEXPIRE on keys frappe_realtime:*.",
 					)
 				else:
 					if batch[0].number > 1:  # a process that publishes once needs no second connection

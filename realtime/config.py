@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 
 class ConfigError(Exception):
@@ -37,6 +38,18 @@ def _text(value: Any) -> str:
 	if not isinstance(value, str):
 		raise ValueError("it must be a string")
 	return value
+
+
+def _redis(value: Any) -> str:
+	text = _text(value)
+	url = urlsplit(text)
+	try:
+		there = bool(url.path if url.scheme == "unix" else url.hostname and url.port != 0)
+	except ValueError:
+		there = False
+	if url.scheme not in ("redis", "rediss", "unix") or not there:
+		raise ValueError("it must be redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH")
+	return text
 
 
 def _number(low: float, high: float) -> Callable[[Any], float]:
@@ -105,7 +118,7 @@ PRIVATE = (
 KEYS: tuple[Key, ...] = (
 	Key("socketio_port", 9000, _integer(0, 65535), "port to listen on", "FRAPPE_SOCKETIO_PORT"),
 	Key("socketio_uds", "", _text, "Unix socket to listen on instead of the port", "FRAPPE_SOCKETIO_UDS"),
-	Key("redis_queue", "redis://127.0.0.1:11000", _text, "Redis with the events", "FRAPPE_REDIS_QUEUE"),
+	Key("redis_queue", "redis://127.0.0.1:11000", _redis, "Redis with the events", "FRAPPE_REDIS_QUEUE"),
 	Key("redis_queue_sentinel_enabled", False, _flag, "ask Sentinels where redis_queue is"),
 	Key("redis_queue_sentinels", (), _list, "the Sentinels, each as host:port"),
 	Key("redis_queue_sentinel_username", "", _text, "user at the Sentinels"),
@@ -113,7 +126,7 @@ KEYS: tuple[Key, ...] = (
 	Key("redis_queue_master_service", "", _text, "name of redis_queue at the Sentinels"),
 	Key("redis_queue_master_username", "", _text, "user at the master"),
 	Key("redis_queue_master_password", "", _text, "password at the master"),
-	Key("redis_cache", "redis://127.0.0.1:13000", _text, "Redis cache, for handlers", "FRAPPE_REDIS_CACHE"),
+	Key("redis_cache", "redis://127.0.0.1:13000", _redis, "Redis cache, for handlers", "FRAPPE_REDIS_CACHE"),
 	Key("default_site", "", _text, "site of requests to localhost", "FRAPPE_SITE"),
 	Key("webserver_host", "127.0.0.1", _text, "host of the web process", "FRAPPE_WEBSERVER_HOST"),
 	Key("webserver_port", 8000, _integer(1, 65535), "port of the web process", "FRAPPE_WEBSERVER_PORT"),
@@ -366,4 +379,5 @@ def _read(key: Key, value: Any, origin: str) -> Any:
 	try:
 		return key.read(value)
 	except ValueError as error:
-		raise ConfigError(f"{key.name} in {origin} is {value!r}: {error}", EXIT_CONFIG) from error
+		shown = value.rpartition("@")[2] if key.read is _redis and isinstance(value, str) else value
+		raise ConfigError(f"{key.name} in {origin} is {shown!r}: {error}", EXIT_CONFIG) from error

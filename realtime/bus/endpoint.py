@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -119,9 +120,17 @@ def _node(node: str) -> tuple[str, int]:
 
 
 def _tls(options: dict[str, Any]) -> ssl.SSLContext:
-	context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-	if options.get("ssl_certfile"):
-		context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+	files = [options.get(key) for key in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
+	for file in files:
+		if file and not os.path.isfile(file):
+			# The error of the ssl module names no file.
+			raise FileNotFoundError(f"there is no file {file}")
+	authorities, certificate, key = files
+	context = ssl.create_default_context(cafile=authorities)
+	if certificate:
+		context.load_cert_chain(certificate, key)
+	if str(options.get("ssl_check_hostname")).lower() in ("false", "no", "0"):
+		context.check_hostname = False
 	if options.get("ssl_cert_reqs") in ("none", ssl.CERT_NONE):
 		context.check_hostname = False
 		context.verify_mode = ssl.CERT_NONE

@@ -125,7 +125,8 @@ class Bus:
 					if link.transport is not None:
 						link.transport.abort()
 				reason = link.error or "the connection was closed"
-			except (OSError, asyncio.TimeoutError) as error:
+			except (OSError, asyncio.TimeoutError, ValueError) as error:
+				# A ValueError is an option in the address that the client library does not know.
 				reason = str(error) or type(error).__name__
 			if self.connected:
 				delay = 0.1
