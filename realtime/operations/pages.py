@@ -7,13 +7,18 @@ import asyncio
 from aiohttp import web
 
 from ..server import RealtimeServer
+from ..web.answers import Answers
 from .metrics import render
+
+HEALTH_SECONDS = 1.0
+"""Seconds for which `/health`, which is open to everybody, does not ask Redis and the web process again."""
 
 
 def pages(server: RealtimeServer) -> web.AppRunner:
 	"""What answers for `server`, to be set up by it."""
 	app = web.Application(middlewares=[_one_request])
-	app.router.add_get("/health", lambda request: health(server))
+	answers: Answers[str, tuple[bool, bool]] = Answers(HEALTH_SECONDS, 1)
+	app.router.add_get("/health", lambda request: health(server, answers))
 	app.router.add_get("/metrics", lambda request: metrics(server, request))
 	return web.AppRunner(app, access_log=None, handle_signals=False)
 
@@ -39,11 +44,16 @@ async def metrics(server: RealtimeServer, request: web.Request) -> web.Response:
 	)
 
 
-async def health(server: RealtimeServer) -> web.Response:
-	"""200 when Redis and the web process answer, else 503; the body says which, and what to look at."""
-	redis, web_process = await asyncio.gather(
-		server.store.answers(), server.web.answers(server.config["default_site"])
-	)
+async def health(server: RealtimeServer, answers: Answers[str, tuple[bool, bool]]) -> web.Response:
+	"""200 when Redis and the web process answer, else 503; the body says which, and what to look at.
+
+	`answers` keeps what they have answered, for all who ask in the same moment.
+	"""
+
+	async def ask() -> tuple[bool, bool]:
+		return await asyncio.gather(server.store.answers(), server.web.answers(server.config["default_site"]))
+
+	redis, web_process = await answers.get("", ask)
 	healthy = redis and web_process and server.bus.connected
 	body = {
 		"status": "ok" if healthy else "error",

@@ -383,6 +383,29 @@ def test_connections_that_never_join(make_bench: MakeBench) -> None:
 	until(lambda: opened(bench) == 0, "no connection")
 
 
+def test_health_is_no_lever_against_the_web_process(make_bench: MakeBench) -> None:
+	bench = make_bench()
+	bench.web.fail("/api/method/ping", hang=True)
+	answers: list[tuple[int, str]] = []
+	threads = [
+		threading.Thread(target=lambda: answers.append(bench.sidecar.get("/health")), daemon=True)
+		for _ in range(50)
+	]
+	for thread in threads:
+		thread.start()
+	until(lambda: pings(bench), "the question")
+	bench.web.heal()
+	for thread in threads:
+		thread.join()
+	assert len(answers) == 50
+	assert pings(bench) < 10
+
+
+def pings(bench: Bench) -> int:
+	"""How often the web process was asked whether it is there."""
+	return sum("method/ping" in request.path for request in list(bench.web.requests))
+
+
 HTTP_GARBAGE = {
 	"nothing": b"",
 	"zeros": b"\0" * 1000,
