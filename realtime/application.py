@@ -110,7 +110,9 @@ class FrappeApplication:
 			socket.join(SITE_ROOM)
 		self._limits.on_connect(socket)
 		self._recheck.on_connect(socket)
-		if self._authenticator.known(session.site, session.credential) is not session:
+		if self._authenticator.known(
+			session.site, session.credential
+		) is not session or self._recovery.is_doubtful(admission):
 			# A change of access came while the client was waited for.
 			self._recheck.sessions([session])
 		for responder in self._responders:

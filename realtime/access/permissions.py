@@ -94,6 +94,8 @@ class Permissions:
 		)
 		self._readers = Readers(self.answers)
 		self.requests = 0
+		self.changes = 0
+		"""How often answers were taken back."""
 		self.on_session_ended: Callable[[Session], None] = lambda session: None
 		"""Told of a session that turned out to be nobody's any more."""
 		self._batches: dict[tuple[str, Credential], Batch] = {}
@@ -149,6 +151,7 @@ class Permissions:
 
 	def forget(self, concerned: Callable[[str, str, str, str], bool]) -> None:
 		"""Let answers count no more that are `concerned`, told by site, user, DocType and name."""
+		self.changes += 1
 		self.answers.forget(lambda key, answer: concerned(key.site, key.user, key.doctype, key.name))
 		self._readers.forget(
 			lambda key, answer: any(concerned(key.site, user, key.doctype, key.name) for user in key.users)

@@ -58,6 +58,12 @@ def _offset(place: Place) -> str:
 	return f"{place[0]}-{place[1]}"
 
 
+def offset_before(end: Place) -> str:
+	"""What a client is told that has everything before the event at `end`; it need not be an event's own offset."""
+	milliseconds, number = end
+	return _offset((milliseconds, number - 1) if number else (milliseconds - 1, (1 << 64) - 1))
+
+
 def _next(place: Place) -> str:
 	"""The smallest id after `place`, as Redis before 6.2 needs it too."""
 	milliseconds, number = place
@@ -117,13 +123,6 @@ class Feed:
 	def offset(self) -> str:
 		"""What a client is told that has everything."""
 		return _offset(self.place)
-
-	def offset_before(self, end: Place) -> str:
-		"""What a client is told that has everything before `end`."""
-		for event in reversed(self.recent):
-			if event.place < end:
-				return _offset(event.place)
-		return _offset(self.start)
 
 	def missed(self, place: Place, rooms: Collection[str]) -> list[Event]:
 		"""The events of `rooms` after `place`, which must not lie before `start`."""
@@ -355,7 +354,11 @@ class History:
 		if reason := self._unrecorded(feed):
 			raise Gap(f"an event was published without a place: {reason}")
 		if place > feed.place:
-			raise Gap("this offset has not been given out yet, or Redis has forgotten it")
+			_, last = await self._store.history(feed.site, "-", 0)
+			if place <= (parse_offset(last) or START):
+				# Another sidecar has given it out.
+				raise StoreAway("what this client has had already has not been read yet")
+			raise Gap("Redis has forgotten this offset, or never given it out")
 		if place >= feed.start:
 			return place, []
 		async with feed.lock:

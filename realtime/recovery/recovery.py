@@ -31,7 +31,7 @@ from ..socketio.namespace import Admission, Socket
 from ..socketio.sockets import ConnectPostponed
 from ..web.process import WebAway
 from .agents import can_recover
-from .history import Feed, Gap, History, Place, parse_offset
+from .history import Feed, Gap, History, Place, offset_before, parse_offset
 from .sessions import Sessions
 
 logger = logging.getLogger("realtime.recovery")
@@ -56,6 +56,8 @@ class Recovered(Admission):
 	reached: Place = (0, 0)
 	"""From where `feed` has in memory what was missed; what came before is in `older`."""
 	older: Sequence[Event] = field(default_factory=list)
+	changes: int = 0
+	"""How often answers of the web process had been taken back when it was asked about the rooms."""
 
 
 @dataclass(slots=True)
@@ -147,6 +149,7 @@ class Recovery:
 		if saved is None or saved.user != session.user:
 			self.counters.refused += 1
 			return None
+		changes = self._permissions.changes
 		try:
 			rooms = await self._still_allowed(session, saved.rooms)
 		except WebAway as error:
@@ -161,6 +164,10 @@ class Recovery:
 		await self._lists.learn([*older, *feed.missed(reached, rooms)], session)
 		if self._history.feed(session.site) is not feed or reached < feed.start:
 			raise StoreAway("the history was taken up anew, or has moved on")
+		held = self._lists.held_from(session.site)
+		if held is not None and place >= held:
+			# It has had from another sidecar what waits here for a list's readers, and would get it once more.
+			raise StoreAway("what this client has had already has not been sent yet")
 		if (
 			sum(event.size for event in older) + sum(e.size for e in feed.missed(reached, rooms))
 			> self._max_bytes
@@ -169,7 +176,7 @@ class Recovery:
 			self.counters.refused += 1
 			return None
 		self.counters.recovered += 1
-		return Recovered(session, pid, saved.id, rooms, feed, reached, older)
+		return Recovered(session, pid, saved.id, rooms, feed, reached, older, changes)
 
 	async def _still_allowed(self, session: Session, rooms: frozenset[str]) -> frozenset[str]:
 		"""Those of `rooms` that the user may still be in, and those that are his from the start."""
@@ -207,7 +214,7 @@ class Recovery:
 		# What waits for a list's readers comes later, to this socket too.
 		end = self._lists.held_from(socket.session.site)
 		if feed is not None:
-			socket.namespace.offset = feed.offset if end is None else feed.offset_before(end)
+			socket.namespace.offset = feed.offset if end is None else offset_before(end)
 		if socket.offsets:
 			self._sessions.changed(socket)
 		if not isinstance(admission, Recovered) or admission.feed is None:
@@ -221,6 +228,10 @@ class Recovery:
 			encode_missed(socket.namespace.name, self._lists.as_seen(event, socket.session))
 			for event in missed
 		]
+
+	def is_doubtful(self, admission: Admission) -> bool:
+		"""Whether a change of access has come after the web process was asked about the rooms of `admission`."""
+		return isinstance(admission, Recovered) and admission.changes != self._permissions.changes
 
 	# -- going
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from realtime.demo.model import User
 
@@ -106,6 +107,91 @@ def test_a_room_that_may_not_be_entered_any_more(make_bench: MakeBench, connect_
 	publisher.publish("public", 2)
 	client.next("public")
 	assert not client.all("secret")
+
+
+def test_a_room_that_is_withdrawn_while_the_client_comes_back(
+	make_bench: MakeBench, connect_node: ConnectNode
+) -> None:
+	"""It has been asked about already, and the client is not in it yet, when the rules of the DocType change."""
+	bench = make_bench(common={"realtime_cache_seconds": 600})
+	publisher = Publisher(bench.valkey.url)
+	user = bench.user()
+	client = connect_node(bench, NEW, user, options=SLOWLY)
+	bench.join(client, "doc:ToDo/1", "doc_subscribe", "ToDo", "1")
+	bench.join(client, "doctype:Note", "doctype_subscribe", "Note")
+	away(client)
+	# Whether he may read this note is asked last, and not answered.
+	publisher.publish("list_update", {"doctype": "Note", "name": "N"}, "doctype:Note")
+	bench.web.fail("has_permissions", hang=True)
+	until(
+		lambda: ["Note", "N"] in [one for request in list(bench.web.requests) for one in request.questions()],
+		"it",
+	)
+	bench.site().forbid(user.name, "ToDo", "1")
+	bench.valkey.client.publish(
+		"frappe_realtime:access", json.dumps({"site": APP_SITE, "kind": "doctype", "doctype": "ToDo"})
+	)
+	until(
+		lambda: 'access_messages_total{kind="doctype"} 1' in bench.sidecar.get("/metrics")[1], "the message"
+	)
+	bench.web.heal()
+	client.connect(2)
+	assert client.state()["recovered"] is True
+	until(lambda: "rooms_withdrawn_total 1" in bench.sidecar.get("/metrics")[1], "the withdrawal")
+
+
+@pytest.mark.parametrize("transports", [WEBSOCKET, POLLING], ids=str)
+def test_across_two_kills_in_a_row(
+	make_bench: MakeBench, connect_node: ConnectNode, transports: tuple[str, ...]
+) -> None:
+	bench = make_bench()
+	publisher = Publisher(bench.valkey.url)
+	user, name = bench.user(), bench.document()
+	client = connect_node(bench, NEW, user, transports=transports)
+	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
+	publisher.publish("step", 1, f"doc:ToDo/{name}")
+	client.next("step")
+	# The second life ends before anybody has come back, or with somebody just let in.
+	for number in (2, 3):
+		bench.sidecar.kill()
+		publisher.publish("step", number, f"doc:ToDo/{name}")
+		bench.sidecar.start()
+	client.connect(2)
+	bench.sidecar.kill()
+	publisher.publish("step", 4, f"doc:ToDo/{name}")
+	bench.sidecar.start()
+	until(lambda: 4 in messages(client, "step"), "what it has missed")
+	assert messages(client, "step") == [1, 2, 3, 4]
+	assert client.state()["recovered"] is True
+
+
+def hears(raw: RawSocket, name: str, message: object) -> bool:
+	"""Read up to an event; False when the connection ends before."""
+	try:
+		while f'["{name}",{message},' not in str(raw.receive()):
+			pass
+	except ConnectionClosed:
+		return False
+	return True
+
+
+def test_two_that_come_with_one_session(make_bench: MakeBench) -> None:
+	"""The later one has it; the other is closed, and nothing is left of it."""
+	bench = make_bench()
+	publisher, user = Publisher(bench.valkey.url), bench.user()
+	old, known, offset = first(bench, user)
+	old.close()
+	publisher.publish("missed", 1, f"user:{user.name}")
+	both = [recover(bench, user, known["pid"], offset) for _ in range(2)]
+	# Both have been let in when each has answered, or has been closed.
+	until(lambda: "recovered_total 2" in bench.sidecar.get("/metrics")[1], "both")
+	for number in (1, 2):
+		publisher.publish("live", number, f"user:{user.name}")
+	[winner] = [one for one in both if hears(one, "live", 2)]
+	winner.close()
+	last = recover(bench, user, known["pid"], offset)
+	assert answer(last)["sid"] == known["sid"]
+	assert [event(last)[0] for _ in range(3)] == ["missed", "live", "live"]
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])

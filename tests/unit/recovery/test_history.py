@@ -11,7 +11,7 @@ import pytest
 
 from realtime.bus.store import Entry, StoreAway, StoreRefused
 from realtime.recovery import history
-from realtime.recovery.history import Gap, History, parse_offset
+from realtime.recovery.history import Gap, History, offset_before, parse_offset
 from realtime.socketio.fanout import Event
 
 SITE = "one.test"
@@ -257,6 +257,33 @@ def test_reaching_back(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
 			assert found == [number for number in range(since + 1, 31) if number % 2], since
 
 	run(test)
+
+
+def test_an_offset_that_another_sidecar_has_given_out() -> None:
+	"""Redis knows it already: this one is behind, and nothing is lost."""
+
+	async def test(it: Setting) -> None:
+		feed = await it.history.follow(SITE)
+		it.live(1)
+		event = it.store.append(2)
+		with pytest.raises(StoreAway):
+			await it.history.reach(feed, (2, 0), {"website"})
+		it.history.take([event])
+		assert await it.history.reach(feed, (2, 0), {"website"}) == ((2, 0), [])
+		with pytest.raises(Gap):
+			await it.history.reach(feed, (3, 0), {"website"})
+
+	run(test)
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_the_offset_before_an_event_leads_to_it(number: int) -> None:
+	"""Also when the history in memory begins after it."""
+	end = (5, number)
+	before = parse_offset(offset_before(end))
+	assert before is not None
+	assert before < end
+	assert parse_offset(history._next(before)) == end
 
 
 def test_what_lies_before_the_history_cannot_be_reached() -> None:
