@@ -80,6 +80,9 @@ class Limits(Guard):
 		self.connections -= 1
 		_less(self.addresses, client.connection.request.remote)
 
+	def too_long_without_namespace(self, client: Client) -> None:
+		self.meet("realtime_connect_timeout")
+
 	def too_many_namespaces(self, most: int) -> ConnectRefused:
 		self.meet("realtime_namespaces_per_connection")
 		return ConnectRefused(

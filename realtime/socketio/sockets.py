@@ -61,6 +61,7 @@ class Client:
 		"connecting",
 		"connection",
 		"credit",
+		"guard",
 		"packet",
 		"rate",
 		"refused",
@@ -69,8 +70,9 @@ class Client:
 		"sockets",
 	)
 
-	def __init__(self, connection: Connection) -> None:
+	def __init__(self, connection: Connection, guard: Guard) -> None:
 		self.connection = connection
+		self.guard = guard
 		self.slot: int | None = None
 		self.sockets: dict[str, Socket] = {}
 		self.connecting: dict[str, asyncio.Task[None]] | None = None
@@ -84,6 +86,7 @@ class Client:
 	def on_timer(self) -> None:
 		"""The connection has been open for long without a namespace; one that the application still decides on may stay."""
 		if not self.sockets and not self.connecting:
+			self.guard.too_long_without_namespace(self)
 			self.connection.close("forced close")
 
 
@@ -99,6 +102,9 @@ class Guard:
 	def allows(self, client: Client) -> bool:
 		"""Whether the client may send an event, or ask for a namespace, now."""
 		return True
+
+	def too_long_without_namespace(self, client: Client) -> None:
+		"""The connection is about to be closed, since its client is in no namespace."""
 
 	def too_many_namespaces(self, most: int) -> ConnectRefused:
 		"""What a client is answered that is in too many namespaces."""
@@ -131,7 +137,7 @@ class SocketServer:
 	# -- the engine's listener
 
 	def on_open(self, connection: Connection) -> None:
-		connection.data = client = Client(connection)
+		connection.data = client = Client(connection, self.guard)
 		self.guard.on_open(client)
 		connection.engine.wheel.schedule(client, self.connect_timeout)
 

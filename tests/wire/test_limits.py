@@ -193,6 +193,7 @@ def test_unauthenticated_time(make_bench: MakeBench) -> None:
 	left = RawSocket(bench, bench.headers()).join()
 	left.send(f"41/{APP_SITE},")
 	assert left.ends(), "one that has left its last namespace"
+	assert reached(bench, "realtime_connect_timeout") == 2
 
 
 def test_namespaces_per_connection(make_bench: MakeBench, connect: Connect) -> None:
