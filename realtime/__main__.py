@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import resource
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ from .config import EXIT_CONFIG, Config, ConfigError, find_bench, load
 
 if TYPE_CHECKING:
 	from aiohttp.web import AppRunner
+
+
+MOST_DESCRIPTORS = 1 << 20
+"""What containers call unlimited is a number that no process should count to."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -97,6 +102,7 @@ def _serve(options: argparse.Namespace) -> None:
 	async def serve() -> None:
 		await RealtimeServer(config, make_pages).run()
 
+	_raise_descriptor_limit()
 	# Neither a client nor an event leaves a cycle behind for the collector, which would look through all of them.
 	gc.freeze()
 	gc.set_threshold(10_000, 20, 50)
@@ -107,6 +113,14 @@ def _serve(options: argparse.Namespace) -> None:
 	else:
 		uvloop.install()
 		asyncio.run(serve())
+
+
+def _raise_descriptor_limit() -> None:
+	"""Let there be as many connections as may be: many systems begin with 1024, and Node raises that for itself too."""
+	soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+	most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+	if soft != resource.RLIM_INFINITY and soft < most:
+		resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import resource
 import signal
 import socket
 import sys
@@ -72,6 +74,37 @@ def test_clients_come_back_after_a_kill(
 	bench.wait_until_subscribed()
 	client.connect(2)
 	client.fence()
+
+
+def test_it_takes_as_many_descriptors_as_it_may(make_bench: MakeBench) -> None:
+	"""Many systems start a process with 1024, which would be the number of clients."""
+	bench = make_bench(start=False)
+	limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+	resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+	try:
+		bench.sidecar.start()
+	finally:
+		resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+	assert bench.sidecar.process
+	soft, hard = resource.prlimit(bench.sidecar.process.pid, resource.RLIMIT_NOFILE)
+	assert soft == min(hard, 1 << 20) != 256
+
+
+def test_running_out_of_descriptors(make_bench: MakeBench, connect: Connect) -> None:
+	"""Those who are in stay, and when there is room again others get in."""
+	bench = make_bench()
+	assert bench.sidecar.process
+	client = connect(bench, bench.user())
+	pid = bench.sidecar.process.pid
+	held = len(os.listdir(f"/proc/{pid}/fd"))
+	_, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+	resource.prlimit(pid, resource.RLIMIT_NOFILE, (held + 10, hard))
+	more = [socket.create_connection(("127.0.0.1", bench.sidecar.port)) for _ in range(60)]
+	client.fence()
+	for one in more:
+		one.close()
+	until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= held, "they are gone")
+	connect(bench, bench.user()).fence()
 
 
 def test_sigterm_while_clients_wait_for_the_web_process(make_bench: MakeBench) -> None:
