@@ -112,8 +112,11 @@ class CoreHandlers:
 	def doc_close(self, socket: Socket, doctype: Any, name: Any) -> None:
 		name = _document_name(name)
 		if _is_name(doctype) and name:
-			self._leave(socket, open_doc_room(doctype, name))
-			self._tell_viewers(socket, doctype, name)
+			room = open_doc_room(doctype, name)
+			viewed = room in socket.rooms
+			self._leave(socket, room)
+			if viewed:
+				self._tell_viewers(socket, doctype, name)
 
 	def task_subscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
 		if _is_name(task_id) and self._limits.may_enter(socket, task_room(task_id)):

@@ -373,6 +373,22 @@ def test_names_that_are_no_text(every_bench: Bench, connect: Connect, site: str,
 	raw.close()
 
 
+def test_who_does_not_view_a_document_makes_nobody_hear_of_it(bench: Bench, connect: Connect) -> None:
+	name = bench.document()
+	viewers = [connect(bench, bench.user()) for _ in range(2)]
+	for viewer in viewers:
+		bench.join(viewer, f"open_doc:ToDo/{name}", "doc_open", "ToDo", name)
+	until(lambda: viewers[0].all("doc_viewers"), "viewers")
+	bench.settle(*viewers)
+	heard = [len(viewer.all("doc_viewers")) for viewer in viewers]
+	guest = connect(bench)
+	for _ in range(5):
+		guest.emit("doc_close", "ToDo", name)
+	guest.fence()
+	bench.settle(*viewers)
+	assert [len(viewer.all("doc_viewers")) for viewer in viewers] == heard
+
+
 def test_connections_that_never_join(make_bench: MakeBench) -> None:
 	"""They are closed, so that nobody holds the server with empty ones."""
 	bench = make_bench(common={"realtime_connect_timeout": 1})
