@@ -180,6 +180,8 @@ class SocketServer:
 				raise packets.PacketError("text while attachments are missing")
 			packet = packets.decode(message)
 			if packet.missing:
+				if packet.namespace not in client.sockets:
+					raise packets.PacketError("attachments for a namespace that is not connected")
 				client.packet, client.attachments = packet, []
 				return None
 			return packet

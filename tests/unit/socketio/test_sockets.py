@@ -1,10 +1,12 @@
-"""Sockets that end while something is written to them: their client has stopped to read."""
+"""Sockets that end while something is written to them, since their client has stopped to read, and packets for nobody."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from realtime.engine import Connection, Engine, EngineSettings
 from realtime.socketio.namespace import Admission, Socket
@@ -68,6 +70,19 @@ def test_a_client_that_does_not_read_gets_no_further_socket() -> None:
 		assert wire.transport.aborted
 		assert application.told == ["connect /a", "disconnect /a"]
 		assert not server.namespaces
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+@pytest.mark.parametrize("packet", ['451-/b,["x",{"_placeholder":true,"num":0}]', '461-["x"]'])
+def test_nothing_is_kept_for_who_is_in_no_namespace(packet: str) -> None:
+	async def run() -> None:
+		wire, server, application = connected()
+		wire.transport.unsent = 0
+		wire.feed(text(packet))
+		assert wire.transport.closed
+		assert server.counters.invalid == 1
 		wire.engine.close()
 
 	asyncio.run(run())
