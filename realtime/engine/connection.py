@@ -33,6 +33,7 @@ class Connection:
 		"data",
 		"engine",
 		"id",
+		"posting",
 		"request",
 		"slot",
 		"upgrading",
@@ -49,6 +50,8 @@ class Connection:
 		self.slot: int | None = None
 		self.closed = False
 		self.upgrading = False
+		self.posting = False
+		"""Whether a POST of this client is being read."""
 		self._websocket: WebSocketProtocol | None = None
 		self._poll: HTTPProtocol | None = None
 		self._outbox: list[Encoded | str] | None = None

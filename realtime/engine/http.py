@@ -53,6 +53,7 @@ class HTTPProtocol(asyncio.Protocol):
 		"_keep_alive",
 		"_parser",
 		"_pipelined",
+		"_posting",
 		"_raw",
 		"_raw_size",
 		"_route",
@@ -67,6 +68,7 @@ class HTTPProtocol(asyncio.Protocol):
 		self.slot: int | None = None
 		self.transport: asyncio.Transport
 		self._connection: Connection | None = None
+		self._posting: Connection | None = None
 		self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
 		self._busy = False
 		self._reset()
@@ -132,6 +134,7 @@ class HTTPProtocol(asyncio.Protocol):
 		if self._connection is not None:
 			self._connection.poll_lost(self)
 			self._connection = None
+		self._stop_posting()
 		self._parser = None
 
 	def pause_writing(self) -> None:
@@ -167,10 +170,27 @@ class HTTPProtocol(asyncio.Protocol):
 		path = self._target.partition(b"?")[0]
 		self._keep_alive = self._parser.should_keep_alive()
 		self._route = "engine" if path.rstrip(b"/") == self.engine.path else "application"
+		if self._route == "engine" and self._parser.get_method() == b"POST":
+			self._start_posting()
+
+	def _start_posting(self) -> None:
+		"""Only a connection has a body kept, and one at a time: its client sends the next when this one is answered."""
+		connection = self.engine.connections.get(self._query().get("sid", ""))
+		if connection is not None and connection.posting:
+			# Which of the two is the first, nobody can know.
+			connection.close("transport error")
+		elif connection is not None:
+			connection.posting = True
+			self._posting = connection
+
+	def _stop_posting(self) -> None:
+		if self._posting is not None:
+			self._posting.posting = False
+			self._posting = None
 
 	def on_body(self, body: bytes) -> None:
 		self._body_size += len(body)
-		if self._route == "engine" and self._body_size <= self.engine.settings.max_payload:
+		if self._posting is not None and self._body_size <= self.engine.settings.max_payload:
 			self._body.append(body)
 
 	def on_message_complete(self) -> None:
@@ -281,6 +301,7 @@ class HTTPProtocol(asyncio.Protocol):
 
 	def respond(self, status: int, body: bytes, headers: bytes) -> None:
 		"""Answer the request, and be ready for the next on this TCP connection."""
+		self._stop_posting()
 		head = [f"HTTP/1.1 {status} {STATUS[status]}\r\n".encode(), headers]
 		if status != 204:
 			head.append(b"Content-Length: %d\r\n" % len(body))

@@ -277,6 +277,54 @@ def test_two_polls_at_a_time_end_the_session() -> None:
 	asyncio.run(run())
 
 
+def test_two_posts_at_a_time_end_the_session() -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(request())
+		post = request("POST", f"transport=polling&sid={opened(wire.answers())['sid']}", b"4hello")
+		first, second = Wire(wire.engine), Wire(wire.engine)
+		first.feed(post[:-1])
+		second.feed(post)
+		assert second.answers().startswith(b"HTTP/1.1 400 ")
+		assert wire.listener.closed == ["transport error"]
+		first.feed(post[-1:])
+		assert first.answers().startswith(b"HTTP/1.1 400 ")
+		assert wire.listener.messages == []
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_a_post_that_breaks_off_leaves_the_session() -> None:
+	async def run() -> None:
+		wire = Wire()
+		wire.feed(request())
+		post = request("POST", f"transport=polling&sid={opened(wire.answers())['sid']}", b"4hello")
+		lost = Wire(wire.engine)
+		lost.feed(post[:-1])
+		lost.transport.close()
+		for _ in range(2):
+			wire.feed(post)
+		assert wire.listener.messages == ["hello", "hello"]
+		assert wire.listener.closed == []
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
+def test_the_body_of_a_request_for_nobody_is_not_kept() -> None:
+	async def run() -> None:
+		for sent in (request("POST", "transport=polling&sid=none", b"4" * 900), request(body=b"4" * 900)):
+			wire = Wire(max_payload=1000)
+			wire.feed(sent[:-1])
+			assert wire.transport.protocol._body == []
+			wire.feed(sent[-1:])
+			assert wire.answers()
+			wire.engine.close()
+
+	asyncio.run(run())
+
+
 def test_other_paths_go_to_the_application_with_all_that_has_come() -> None:
 	class Application(asyncio.Protocol):
 		received = b""

@@ -78,7 +78,7 @@ def test_a_client_that_does_not_read_gets_no_further_socket() -> None:
 @pytest.mark.parametrize("packet", ['451-/b,["x",{"_placeholder":true,"num":0}]', '461-["x"]'])
 def test_nothing_is_kept_for_who_is_in_no_namespace(packet: str) -> None:
 	async def run() -> None:
-		wire, server, application = connected()
+		wire, server, _ = connected()
 		wire.transport.unsent = 0
 		wire.feed(text(packet))
 		assert wire.transport.closed
