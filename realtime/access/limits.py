@@ -16,7 +16,7 @@ from ..engine import Connection, Refused, Request
 from ..socketio.namespace import Namespace, Socket
 from ..socketio.sockets import Client, ConnectRefused, Guard
 from .auth import Session
-from .proxies import Proxies
+from .proxies import Proxies, customer
 from .recheck import GUEST
 
 logger = logging.getLogger("realtime.limits")
@@ -58,11 +58,9 @@ class Limits(Guard):
 		request.remote = self._proxies.client(request.remote, request.headers)
 		if self.connections - self.sockets >= self._config["realtime_unknown_connections"]:
 			raise self._refused("realtime_unknown_connections", 503)
-		if (
-			request.remote
-			and self.addresses[request.remote] >= self._config["realtime_connections_per_address"]
-		):
-			raise self._refused("realtime_connections_per_address", 429, f" from {request.remote}")
+		address = customer(request.remote)
+		if address and self.addresses[address] >= self._config["realtime_connections_per_address"]:
+			raise self._refused("realtime_connections_per_address", 429, f" from {address}")
 
 	def _refused(self, key: str, status: int, whose: str = "") -> Refused:
 		self.meet(key, whose)
@@ -73,12 +71,12 @@ class Limits(Guard):
 		client.credit = self._guest_rate * BURST
 		client.seen = monotonic()
 		self.connections += 1
-		if client.connection.request.remote:
-			self.addresses[client.connection.request.remote] += 1
+		if address := customer(client.connection.request.remote):
+			self.addresses[address] += 1
 
 	def on_close(self, client: Client) -> None:
 		self.connections -= 1
-		_less(self.addresses, client.connection.request.remote)
+		_less(self.addresses, customer(client.connection.request.remote))
 
 	def too_long_without_namespace(self, client: Client) -> None:
 		self.meet("realtime_connect_timeout")
@@ -120,8 +118,8 @@ class Limits(Guard):
 
 	def check_socket(self, session: Session, namespace: Namespace | None, connection: Connection) -> None:
 		"""Let `session` have one more socket; raises `ConnectRefused`."""
-		address = connection.request.remote
 		if session.user == GUEST:
+			address = customer(connection.request.remote)
 			key = "realtime_guests_per_address"
 			if address and self.guests[address] >= self._config[key]:
 				raise self.refusal(key, f" from {address}")
@@ -142,8 +140,8 @@ class Limits(Guard):
 		client: Client = socket.connection.data
 		self.sockets += 1
 		if socket.session.user == GUEST:
-			if socket.connection.request.remote:
-				self.guests[socket.connection.request.remote] += 1
+			if address := customer(socket.connection.request.remote):
+				self.guests[address] += 1
 		elif client.rate != self._rate:
 			client.rate = self._rate
 			client.credit = self._rate * BURST
@@ -151,7 +149,7 @@ class Limits(Guard):
 	def on_disconnect(self, socket: Socket) -> None:
 		self.sockets -= 1
 		if socket.session.user == GUEST:
-			_less(self.guests, socket.connection.request.remote)
+			_less(self.guests, customer(socket.connection.request.remote))
 
 	def may_enter(self, socket: Socket, room: str) -> bool:
 		"""Whether a client may ask for one more room; it is told when not."""

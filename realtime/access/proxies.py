@@ -42,6 +42,14 @@ class Proxies:
 		return str(address) if address is not None and not self.trusts(str(address)) else ""
 
 
+@lru_cache(maxsize=4096)
+def customer(address: str) -> str:
+	"""Whom `address` stands for where connections are counted: of IPv6 the network of 64 bits, in which a machine has
+	any number of addresses."""
+	found = _address(address)
+	return str(ip_network((found, 64), strict=False)) if isinstance(found, IPv6Address) else address
+
+
 def _address(text: str) -> IPv4Address | IPv6Address | None:
 	if not text:
 		return None

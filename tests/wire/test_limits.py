@@ -174,6 +174,14 @@ def test_the_address_that_counts(make_bench: MakeBench, connect: Connect, truste
 		connect(bench, headers=forged[1])
 
 
+def test_addresses_of_ipv6_that_one_customer_has(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_guests_per_address": 1})
+	connect(bench, headers={"X-Forwarded-For": "2001:db8:0:1::1"})
+	with pytest.raises(Refused, match="Too many connections from 2001:db8:0:1::/64"):
+		connect(bench, headers={"X-Forwarded-For": "2001:db8:0:1:ffff::2"})
+	assert connect(bench, headers={"X-Forwarded-For": "2001:db8:0:2::1"}).connected
+
+
 def test_unknown_connections(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(common={"realtime_unknown_connections": 3})
 	silent = [RawSocket(bench, bench.headers()) for _ in range(2)]
