@@ -42,6 +42,7 @@ class Sites:
 		self._allowed = {hostname(origin) for origin in config["realtime_allowed_origins"]}
 		self._configs: dict[str, tuple[int, dict[str, Any]]] = {}
 		self._seen: dict[str, float] = {}
+		self._only: tuple[float, str | None] = (0.0, None)
 
 	def exists(self, name: str) -> bool:
 		"""Whether the bench has a site of this name."""
@@ -130,8 +131,12 @@ class Sites:
 		return not named and (self._default or self._only_site()) == site
 
 	def _only_site(self) -> str | None:
-		names = self.names()
-		return names[0] if len(names) == 1 else None
+		# To look means to read the folder, and who asks for a wrong host makes us look.
+		now = monotonic()
+		if self._only[0] <= now:
+			names = self.names()
+			self._only = (now + SEEN_SECONDS, names[0] if len(names) == 1 else None)
+		return self._only[1]
 
 	def _same_host(self, origin: str, hosts: set[str], site: str) -> bool:
 		if not origin:
