@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import urllib.request
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, WebSocket
 
 from tests.wire.conditions import until
 from tests.wire.nodejs import NodeClient
 
 from .conftest import ConnectNode, OpenWindow
-from .desk import listen, open_desk, origin, seen
+from .desk import open_desk, origin
 from .installation import Bench, Person
 
 STOCK_PATIENCE = 120.0
@@ -33,26 +32,28 @@ def log_out(bench: Bench, person: Person, sid: str) -> None:
 
 
 class Tab:
-	"""A tab of the Desk of the site with the app, and what reaches it."""
+	"""A tab of the Desk of the site with the app, and what its connection brings: also when it goes to another page."""
 
-	def __init__(self, bench: Bench, page: Page) -> None:
+	def __init__(self, bench: Bench, page: Page, sockets: list[WebSocket]) -> None:
 		self.bench = bench
 		self.page = page
+		self.sockets = sockets
+		self.frames: list[str] = []
+		for socket in sockets:
+			socket.on("framereceived", lambda frame: self.frames.append(str(frame)))
+
+	def got(self, event: str) -> bool:
+		"""Tell whether an event has come."""
+		self.page.wait_for_timeout(0)  # lets Playwright tell what it has seen
+		return any(f'"{event}"' in frame for frame in self.frames)
 
 	def hears(self, room: str) -> bool:
 		"""Tell whether an event for a room reaches the tab."""
 		event, last = self.bench.event(), self.bench.event()
-		for one in (event, last):
-			listen(self.page, one)
 		self.bench.publish(event, {}, room, self.bench.site)
-
-		def settled() -> list[list[Any]]:
-			# Again and again: the tab may be on its way back.
-			self.bench.publish(last, {}, "website", self.bench.site)
-			return seen(self.page, last)
-
-		until(settled, "the tab hears what every visitor hears")
-		return bool(seen(self.page, event))
+		self.bench.publish(last, {}, "website", self.bench.site)
+		until(lambda: self.got(last), "the tab hears what every visitor hears")
+		return self.got(event)
 
 	def enters(self, room: str, call: str) -> None:
 		"""Call a method of `frappe.realtime` and wait until it has brought the tab into a room."""
@@ -69,16 +70,29 @@ def tab(bench: Bench, open_window: OpenWindow) -> Tab:
 	"""A tab of the reader, who has no role of his own."""
 	if not bench.web.is_ours:
 		pytest.skip("the web process ran before the tests: stop it, and the tests start one that has /assets")
-	return Tab(bench, open_desk(bench, open_window(bench.person("reader")), origin(bench, bench.site)))
+	window = open_window(bench.person("reader"))
+	sockets: list[WebSocket] = []
+	window.on("page", lambda page: page.on("websocket", lambda socket: sockets.append(socket)))
+	page = open_desk(bench, window, origin(bench, bench.site))
+	return Tab(bench, page, [one for one in sockets if "/socket.io/" in one.url])
 
 
-def test_a_logout_elsewhere(bench: Bench, tab: Tab) -> None:
+def test_a_logout_elsewhere(bench: Bench, tab: Tab, connect_node: ConnectNode) -> None:
 	reader = bench.person("reader")
+	other_device = connect_node(reader)
 	assert tab.hears(f"user:{reader.name}")
 	(cookie,) = [one for one in tab.page.context.cookies() if one["name"] == "sid"]
 	log_out(bench, reader, cookie["value"])
-	tab.leaves(f"user:{reader.name}")
-	assert not tab.hears("all")
+
+	def closed() -> bool:
+		tab.page.wait_for_timeout(0)
+		return all(one.is_closed() for one in tab.sockets)
+
+	until(closed, "the tab's connection is closed")
+	event = bench.event()
+	bench.publish(event, {}, f"user:{reader.name}", bench.site)
+	other_device.next(event)
+	assert not tab.got(event)
 
 
 def test_a_role_that_is_taken(bench: Bench, tab: Tab) -> None:
