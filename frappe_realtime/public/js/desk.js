@@ -5,6 +5,7 @@
 
 import { mark_requests, show_progress } from "./desk_progress.js";
 import { show_status } from "./desk_sign.js";
+import { close_left_documents } from "./desk_viewers.js";
 import { Connection, OWN_EVENTS, STATUS_EVENT } from "./realtime.js";
 
 function extend(realtime) {
@@ -89,7 +90,10 @@ function extend(realtime) {
 	Object.defineProperty(realtime, "status", { get: () => connection.status });
 
 	if (realtime.socket) attach();
-	if (window.jQuery) mark_requests(window.jQuery);
+	if (window.jQuery) {
+		mark_requests(window.jQuery);
+		close_left_documents(window.jQuery, realtime);
+	}
 }
 
 if (window.frappe?.realtime?.init) extend(window.frappe.realtime);
