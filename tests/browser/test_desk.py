@@ -229,6 +229,20 @@ def test_website_pages_connect_when_something_listens(bench: Bench, open_desk: O
 	wait_to_see(page, ["news", {}])
 
 
+def test_a_page_of_the_website_without_dialogs_goes_on_when_something_progresses(
+	bench: Bench, open_desk: OpenPage
+) -> None:
+	user = bench.user()
+	page = open_desk(bench, user, "website")
+	errors = []
+	page.on("pageerror", lambda error: errors.append(error))
+	listen(page, "progress")
+	wait_for_status(page, "connected")
+	bench.publish("progress", {"title": "Import", "percent": 50}, f"user:{user.name}")
+	wait_to_see(page, ["progress", {"title": "Import", "percent": 50}])
+	assert errors == []
+
+
 def test_websocket_only_when_the_site_says_so(bench: Bench, open_desk: OpenPage) -> None:
 	page = open_desk(bench, bench.user(), realtime_websocket_only=1)
 	wait_for_status(page, "connected")

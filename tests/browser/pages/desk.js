@@ -137,9 +137,12 @@ class Dialog {
 	}
 }
 
+// Pages of the website have no dialogs.
+if (window.app) frappe.ui = { Dialog };
+
 frappe.show_progress = (title, count, total, description) => {
 	let dialog = frappe.cur_progress;
-	if (!(dialog?.title === title && dialog.is_visible)) dialog = new Dialog(title);
+	if (!(dialog?.title === title && dialog.is_visible)) dialog = new frappe.ui.Dialog(title);
 	dialog.percent = Math.trunc((100 * count) / total);
 	dialog.element.textContent = `${title}: ${dialog.percent}`;
 	seen.push(dialog.element.textContent);
