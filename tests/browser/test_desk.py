@@ -243,6 +243,11 @@ def test_a_page_of_the_website_without_dialogs_goes_on_when_something_progresses
 	assert errors == []
 
 
+def test_behind_a_proxy_a_development_bench_is_one_address(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user(), "dev_server", socketio_port=1)
+	wait_for_status(page, "connected")
+
+
 def test_websocket_only_when_the_site_says_so(bench: Bench, open_desk: OpenPage) -> None:
 	page = open_desk(bench, bench.user(), realtime_websocket_only=1)
 	wait_for_status(page, "connected")

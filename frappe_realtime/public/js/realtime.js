@@ -108,7 +108,15 @@ export class Connection {
 				this._retry_if_given_up();
 			}
 		});
+		// Where a proxy joins the two ports of a development bench, the page's own address is the right one.
+		const { uri } = socket.io;
+		const addresses =
+			window.dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
 		socket.on("connect_error", () => {
+			if (!had_connected && socket.active && addresses.length) {
+				socket.io.uri = addresses[0];
+				addresses.reverse();
+			}
 			this._set_status("lost");
 			this._retry_if_given_up();
 		});
