@@ -333,6 +333,26 @@ def test_a_closed_client_stays_away(bench: Bench, open_portal: OpenPage) -> None
 	assert page.evaluate("[realtime.status, realtime.socket.active]") == ["closed", False]
 
 
+def test_a_closed_client_leaves_nothing_on_the_page(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	page.evaluate(
+		"""() => {
+			const stock = { add: window.addEventListener, remove: window.removeEventListener };
+			window.addEventListener = (event, ...rest) => {
+				if (event === "online") seen.push("add");
+				stock.add.call(window, event, ...rest);
+			};
+			window.removeEventListener = (event, ...rest) => {
+				if (event === "online") seen.push("remove");
+				stock.remove.call(window, event, ...rest);
+			};
+		}"""
+	)
+	connect(page)
+	page.evaluate("realtime.close()")
+	assert seen(page).count("add") == seen(page).count("remove") > 0
+
+
 @pytest.mark.parametrize(
 	("message", "percent"),
 	[

@@ -75,6 +75,7 @@ export class Connection {
 		this._has_offsets = false;
 		this._refusals = 0;
 		this._retry = null;
+		this._on_online = () => this._retry_now();
 		if (socket) this.attach(socket);
 	}
 
@@ -121,7 +122,7 @@ export class Connection {
 			this._retry_if_given_up();
 		});
 		socket.onAnyOutgoing((event, ...args) => this._remember(event, args));
-		window.addEventListener("online", () => this._retry_now());
+		window.addEventListener("online", this._on_online);
 		if (socket.connected) on_connect();
 	}
 
@@ -222,6 +223,7 @@ export class Connection {
 
 	/** Disconnect for good. */
 	close() {
+		window.removeEventListener("online", this._on_online);
 		clearTimeout(this._retry);
 		this.socket.disconnect();
 		this._set_status("closed");
