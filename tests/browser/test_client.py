@@ -264,6 +264,59 @@ def test_viewers_of_a_document_are_viewers_again(make_bench: MakeBench, open_por
 	wait_for_room(bench, page, "open_doc:ToDo/T-1")
 
 
+SWALLOW = """() => {
+	const { transport } = realtime.socket.io.engine;
+	transport.send = () => {};
+	window.hang_up = () => transport.ws.close();
+}"""
+
+
+def test_what_a_dead_connection_swallowed_is_said_again(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	connect(page)
+	wait_until(page, "realtime.socket.io.engine.transport.name === 'websocket'")
+	page.evaluate("realtime.doc_open('ToDo', 'T-1')")
+	wait_for_room(bench, page, "open_doc:ToDo/T-1")
+	page.evaluate(SWALLOW)
+	page.evaluate(
+		"() => { realtime.doc_close('ToDo', 'T-1'); realtime.doc_subscribe('ToDo', 'T-2'); hang_up(); }"
+	)
+	wait_for_status(page, "lost")
+	wait_for_status(page, "connected")
+	assert page.evaluate("realtime.socket.recovered")
+	wait_for_room(bench, page, "doc:ToDo/T-2")
+	listen(page, "left")
+	bench.publish("left", {}, "open_doc:ToDo/T-1")
+	settle(bench, page)
+	assert seen(page) == []
+
+
+def test_many_subscriptions_come_back_without_a_storm(make_bench: MakeBench, open_portal: OpenPage) -> None:
+	bench = make_bench()
+	page = open_portal(bench, bench.user())
+	connect(page)
+	page.evaluate(
+		"""() => {
+			for (let number = 0; number < 100; number++) realtime.doc_subscribe("ToDo", `T-${number}`);
+			realtime.socket.onAnyOutgoing((event, doctype, name) => seen.push(name));
+		}"""
+	)
+	wait_for_room(bench, page, "doc:ToDo/T-99")
+	lose_connection(bench, page)
+	bench.valkey.client.flushall()
+	bench.sidecar.start()
+	wait_for_status(page, "connected")
+	# The server takes a hundred events at once from a Guest.
+	assert seen(page) == [f"T-{number}" for number in range(99, 19, -1)]
+	page.evaluate("realtime.doc_unsubscribe('ToDo', 'T-5')")
+	wait_until(page, "seen.includes('T-0')")
+	assert seen(page)[80:] == ["T-5", *[f"T-{number}" for number in range(19, -1, -1)]]
+	listen(page, "left")
+	bench.publish("left", {}, "doc:ToDo/T-5")
+	settle(bench, page)
+	assert ["left", {}] not in seen(page)
+
+
 def test_what_is_sent_while_the_connection_is_lost_waits(
 	make_bench: MakeBench, open_portal: OpenPage
 ) -> None:

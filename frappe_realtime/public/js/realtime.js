@@ -40,6 +40,15 @@ const LONGEST_DELAY_BROKEN = 10_000;
 const LONGEST_DELAY_REFUSED = 60_000;
 const JITTER = 0.5;
 
+// Milliseconds before a disconnect in which the connection may have been dead already: what was sent then may be lost.
+const DOUBTFUL = 60_000;
+
+// How many subscriptions are remembered (the server allows a socket as many rooms), and how many of them are sent
+// again at once, and after what pause the next: what is more than the server's limits allow would be ignored.
+const MOST_SUBSCRIPTIONS = 1000;
+const BATCH = 80;
+const BATCH_PAUSE = 10_000;
+
 /** How long `emitWithAck` waits for its answer, in milliseconds. */
 const ACK_TIMEOUT = 20_000;
 
@@ -72,6 +81,9 @@ export class Connection {
 		this.socket = null;
 		this._own_events = new OwnEvents();
 		this._subscriptions = new Map();
+		this._ended = new Map();
+		this._to_repeat = [];
+		this._repeating = null;
 		this._has_offsets = false;
 		this._refusals = 0;
 		this._retry = null;
@@ -91,17 +103,21 @@ export class Connection {
 		socket.io.randomizationFactor(JITTER);
 
 		let had_connected = false;
+		let lost_at = 0;
 		const on_connect = () => {
 			const missed = had_connected && !socket.recovered;
+			if (missed) this._ended.clear();
+			if (had_connected) this._subscribe_again(missed ? -Infinity : lost_at - DOUBTFUL, lost_at);
 			had_connected = true;
 			this._refusals = 0;
 			clearTimeout(this._retry);
-			if (missed) this._subscribe_again();
 			this._set_status("connected");
 			if (missed) this._own_events.raise(MISSED_EVENT);
 		};
 		socket.on("connect", on_connect);
 		socket.on("disconnect", (reason) => {
+			lost_at = performance.now();
+			clearTimeout(this._repeating);
 			if (reason === "io client disconnect") {
 				this._set_status("closed");
 			} else {
@@ -254,19 +270,37 @@ export class Connection {
 	}
 
 	_remember(event, args) {
-		const beginning = SUBSCRIPTIONS[event];
-		if (beginning) {
-			this._subscriptions.delete(JSON.stringify([beginning, ...args.map(String)]));
-		} else if (BEGINNINGS.includes(event)) {
-			this._subscriptions.set(JSON.stringify([event, ...args.map(String)]), [event, ...args]);
+		const ended = SUBSCRIPTIONS[event];
+		if (!ended && !BEGINNINGS.includes(event)) return;
+		const key = JSON.stringify([ended ?? event, ...args.map(String)]);
+		const packet = { said: [event, ...args], at: performance.now() };
+		this._ended.delete(key);
+		if (ended) {
+			this._subscriptions.delete(key);
+			this._ended.set(key, packet);
+			forget_oldest(this._ended, ({ at }) => packet.at - at > DOUBTFUL);
+		} else {
+			this._subscriptions.set(key, packet);
+			forget_oldest(this._subscriptions, () => this._subscriptions.size > MOST_SUBSCRIPTIONS);
 		}
 	}
 
-	_subscribe_again() {
+	// Say again what was said between then and then, and what was to be said again already.
+	_subscribe_again(since, until) {
+		const said = (map) => [...map].filter(([, { at }]) => since < at && at <= until).map(([key]) => key);
 		// The newest first: they are what the page shows now.
-		for (const [event, ...args] of [...this._subscriptions.values()].reverse()) {
-			this.socket.emit(event, ...args);
+		const keys = [...said(this._ended), ...said(this._subscriptions).reverse(), ...this._to_repeat];
+		this._to_repeat = [...new Set(keys)];
+		this._repeat();
+	}
+
+	_repeat() {
+		clearTimeout(this._repeating);
+		for (const key of this._to_repeat.splice(0, BATCH)) {
+			const packet = this._subscriptions.get(key) ?? this._ended.get(key);
+			if (packet) this.socket.emit(...packet.said);
 		}
+		if (this._to_repeat.length) this._repeating = setTimeout(() => this._repeat(), BATCH_PAUSE);
 	}
 
 	// socket.io-client gives up when the server has refused it, or has sent it away.
@@ -333,6 +367,14 @@ export function read_progress(message) {
 		description,
 		is_here: page ? page === page_id : document.visibilityState === "visible",
 	};
+}
+
+// Of a map in the order in which its entries were added.
+function forget_oldest(map, is_too_old) {
+	for (const [key, value] of map) {
+		if (!is_too_old(value)) return;
+		map.delete(key);
+	}
 }
 
 function jittered(delay) {
