@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Error, Page
 
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
+from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
+from tests.wire.sidecar import ROOT
 
 from .conftest import OpenPage, sign_in
 from .driving import (
@@ -24,6 +28,7 @@ from .driving import (
 	wait_until,
 )
 
+BROWSER_MD = ROOT / "docs" / "browser.md"
 UNREACHABLE = "**/assets/**/socket.io-client/**"
 
 HANDLERS = """
@@ -262,6 +267,24 @@ def test_viewers_of_a_document_are_viewers_again(make_bench: MakeBench, open_por
 	lose_connection(bench, page)
 	bench.sidecar.start()
 	wait_for_room(bench, page, "open_doc:ToDo/T-1")
+
+
+def test_the_example_for_other_pages_runs(bench: Bench, open_portal: OpenPage) -> None:
+	example = re.search(r"```html\n<script type=\"module\">\n(.+?)</script>", BROWSER_MD.read_text(), re.S)
+	assert example
+	user = bench.user()
+	page = open_portal(bench, user)
+	said = []
+	page.on("console", lambda message: said.append(message.text))
+	page.add_script_tag(content=example[1], type="module")
+
+	def told() -> list[str]:
+		bench.publish("order_ready", "SO-0001", "doc:Sales Order/SO-0001")
+		page.evaluate("0")
+		return said
+
+	until(told, "the example has logged something")
+	assert set(said) == {"SO-0001"}
 
 
 SWALLOW = """() => {
