@@ -260,7 +260,14 @@ def test_websocket_only_when_the_site_says_so(bench: Bench, open_desk: OpenPage)
 
 def test_where_realtime_is_disabled_nothing_happens(bench: Bench, open_desk: OpenPage) -> None:
 	page = open_desk(bench, bench.user(), disable_async=1)
-	page.evaluate("frappe.realtime.on('news', () => {})")
+	page.evaluate(
+		"""() => {
+			frappe.realtime.on("news", () => {});
+			frappe.realtime.doctype_subscribe("ToDo");
+			frappe.realtime.doc_subscribe("ToDo", "T-1");
+			frappe.realtime.task_subscribe("job-1");
+		}"""
+	)
 	assert page.evaluate("frappe.realtime.socket") is None
 	assert page.evaluate("frappe.realtime.emitWithAck('ping').catch((error) => error.message)") == (
 		'"ping" was not sent: realtime is disabled'

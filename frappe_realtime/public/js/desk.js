@@ -9,7 +9,8 @@ import { close_left_documents } from "./desk_viewers.js";
 import { Connection, OWN_EVENTS, STATUS_EVENT } from "./realtime.js";
 
 function extend(realtime) {
-	const stock = { init: realtime.init, off: realtime.off, process_response: realtime.process_response };
+	const { init, off, emit, process_response } = realtime;
+	const stock = { init, off, emit, process_response };
 	const connection = new Connection();
 
 	function attach() {
@@ -60,6 +61,11 @@ function extend(realtime) {
 				const [oldest] = this.socket.listeners(event);
 				if (oldest) this.socket.off(event, oldest);
 			}
+		},
+
+		emit(event, ...args) {
+			// Where realtime is disabled, lists and forms ask for their rooms all the same: on v15 and v16 in vain and aloud.
+			if (this.socket) stock.emit.call(this, event, ...args);
 		},
 
 		emitWithAck(event, ...args) {

@@ -4,7 +4,6 @@
 export function close_left_documents(jquery, realtime) {
 	const open = new WeakMap();
 	jquery(document).on("form-refresh form-unload", (event, form) => {
-		if (!realtime.socket) return;
 		const before = open.get(form);
 		const now = form.doc && !form.is_new() ? form.docname : undefined;
 		if (before !== undefined && before !== now) realtime.doc_close(form.doctype, before);
