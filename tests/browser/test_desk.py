@@ -140,6 +140,24 @@ def test_a_form_that_goes_on_to_another_document_closes_the_one_before(
 	]
 
 
+def test_a_form_that_is_left_says_so_once_however_many_documents_it_has_shown(
+	bench: Bench, open_desk: OpenPage
+) -> None:
+	page = open_desk(bench, bench.user())
+	wait_for_status(page, "connected")
+	sent = page.evaluate(
+		f"""() => {{
+			{FORM}
+			show(frm, "T-1");
+			for (let shown = 0; shown < 3; shown++) leave(frm);
+			frappe.realtime.emit("doc_open", "ToDo", "T-2");
+			frappe.realtime.doc_close("ToDo", "T-2");
+			return sent;
+		}}"""
+	)
+	assert [event for event, *_ in sent] == ["doc_open", "doc_close"] * 2
+
+
 def test_where_realtime_is_disabled_forms_are_left_alone(bench: Bench, open_desk: OpenPage) -> None:
 	page = open_desk(bench, bench.user(), disable_async=1)
 	page.evaluate(

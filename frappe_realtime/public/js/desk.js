@@ -5,13 +5,14 @@
 
 import { mark_requests, show_progress } from "./desk_progress.js";
 import { show_status } from "./desk_sign.js";
-import { close_left_documents } from "./desk_viewers.js";
+import { close_left_documents, needed_events } from "./desk_viewers.js";
 import { Connection, OWN_EVENTS, STATUS_EVENT } from "./realtime.js";
 
 function extend(realtime) {
 	const { init, off, emit, process_response } = realtime;
 	const stock = { init, off, emit, process_response };
 	const connection = new Connection();
+	const is_needed = needed_events();
 
 	function attach() {
 		connection.attach(realtime.socket);
@@ -65,7 +66,7 @@ function extend(realtime) {
 
 		emit(event, ...args) {
 			// Where realtime is disabled, lists and forms ask for their rooms all the same: on v15 and v16 in vain and aloud.
-			if (this.socket) stock.emit.call(this, event, ...args);
+			if (this.socket && is_needed(event, ...args)) stock.emit.call(this, event, ...args);
 		},
 
 		emitWithAck(event, ...args) {
