@@ -57,7 +57,7 @@ for name in ("reader", "outsider"):
 			break
 		except Exception as error:
 			frappe.db.rollback()
-			if not left or error.args[:1] != (CHANGED_MEANWHILE,):
+			if not left or str(CHANGED_MEANWHILE) not in str(error):
 				raise
 """
 
