@@ -133,7 +133,11 @@ class Site:
 	# -- behind it
 
 	def _make_handlers(self) -> Any:
-		registry, sockets, fanout = sidecar("handlers.registry"), sidecar("socketio.sockets"), sidecar("socketio.fanout")
+		registry, sockets, fanout = (
+			sidecar("handlers.registry"),
+			sidecar("socketio.sockets"),
+			sidecar("socketio.fanout"),
+		)
 		errors = self._errors
 
 		class Handlers(registry.PythonHandlers):  # type: ignore[name-defined]
