@@ -91,6 +91,7 @@ class Adapter:
 		self._changes: dict[Membership, str | None] = {}
 		self._beat_due = False
 		self._state_due = False
+		self._asking: set[str] = set()
 		self._heard_itself = False
 		self._beating: asyncio.Task[None] | None = None
 		self._stopped = False
@@ -160,12 +161,15 @@ class Adapter:
 	def _fill(self) -> None:
 		"""Put into the outbox what has waited for Redis to be free."""
 		self._write_changes()
-		if self._state_due:
-			self._state_due = False
-			self.outbox.put_all(messages.state(self.id, self._seq, self._own_members()))
 		if self._beat_due:
 			self._beat_due = False
 			self.outbox.put_all([messages.alive(self.id, self.at, self._seq)])
+		if self._state_due:
+			self._state_due = False
+			self.outbox.put_all(messages.state(self.id, self._seq, self._own_members()))
+		# Behind the sign of life: who is asked begins to tell of changes when the first other has come.
+		self.outbox.put_all([messages.ask(self.id, sidecar) for sidecar in self._asking])
+		self._asking.clear()
 
 	def _write_changes(self) -> None:
 		if not self._changes:
@@ -281,7 +285,8 @@ class Adapter:
 			sidecar.seq = None
 			if sidecar.patience <= 0:
 				sidecar.patience = PATIENCE
-				self.outbox.put(messages.ask(self.id, sender))
+				self._asking.add(sender)
+				self.outbox.wake()
 
 	def _bye(self, sender: str, message: Bye) -> None:
 		self._has_gone(sender, "has stopped")
