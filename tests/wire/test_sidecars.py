@@ -17,6 +17,7 @@ from .bench import APP_SITE, STOCK_SITE, Bench
 from .clients import Client
 from .conditions import until
 from .conftest import Connect, MakeBench
+from .raw import PollingSession, request
 from .sidecars import CHANNEL, PYTHON, Pair, metric, others
 from .test_doc_viewers import open_document, sees, viewers
 from .test_recovery import answer, event, first, recover
@@ -389,6 +390,14 @@ def test_a_client_comes_back_to_the_other_sidecar(pair: Pair, connect: Connect) 
 	assert viewers(watcher, name) == sorted([user.name, user_of(watcher)])
 	assert pair.first.valkey.client.exists(f"frappe_realtime:{APP_SITE}:session:{known['pid']}")
 	new.close()
+
+
+def test_long_polling_belongs_to_one(pair: Pair) -> None:
+	"""What the documentation of balancers says."""
+	polling = PollingSession(pair.first, pair.first.headers())
+	refused = request(pair.second, "GET", polling.path, pair.second.headers())
+	assert (refused.status, json.loads(refused.text)["message"]) == (400, "Session ID unknown")
+	assert polling.post(f"40/{APP_SITE},").status == 200
 
 
 # -- what does not go over the channel
