@@ -19,6 +19,7 @@ from frappe_realtime.request import Response
 from frappe_realtime.socket import Socket
 
 from ..access.auth import Session
+from ..adapter.members import Members
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Socket as RawSocket
 from ..socketio.sockets import Ack, SocketServer
@@ -71,9 +72,10 @@ class PythonHandlers(SocketHost):
 		request: Callable[..., Awaitable[Response]],
 		limits: Limits | None = None,
 		developer_mode: bool = False,
+		elsewhere: Members | None = None,
 	) -> None:
 		self.limits = limits or Limits()
-		super().__init__(server, fanout, may, request, 5.0 * self.limits.rate)
+		super().__init__(server, fanout, may, request, 5.0 * self.limits.rate, elsewhere or Members())
 		self.counters = Counters()
 		self.errors: dict[str, dict[str, str]] = {}
 		"""What went wrong with the files that are not loaded, by app."""
