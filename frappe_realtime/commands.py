@@ -50,9 +50,10 @@ def setup(undo: bool, yes: bool) -> None:
 			_write(change.path, change.after)
 			change.backup.unlink(missing_ok=True)
 		else:
-			_write(change.backup, change.before)
+			if change.to_keep is not None:
+				_write(change.backup, change.to_keep)
+				click.echo(f"Kept {change.backup}")
 			_write(change.path, change.after)
-			click.echo(f"Kept {change.backup}")
 	click.echo("Now run, where the bench is started with it:")
 	for change in changes:
 		click.echo(f"  {change.path.name}: {change.then}")

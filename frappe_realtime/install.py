@@ -19,7 +19,9 @@ def after_install() -> None:
 
 
 def after_uninstall() -> None:
-	"""Remove the site's history of events from Redis; without Redis it expires by itself."""
+	"""Remove what the site has in Redis: its history of events and of tasks; without Redis it expires by itself."""
 	with suppress(Exception):
 		site = f"frappe_realtime:{frappe.local.site}"
-		queue_connector(frappe.conf)(1.0).delete(f"{site}:events", f"{site}:last")
+		queue_connector(frappe.conf)(1.0).delete(
+			f"{site}:events", f"{site}:last", f"{site}:tasks", f"{site}:taskslast"
+		)

@@ -33,6 +33,8 @@ class Change:
 	before: str
 	after: str
 	then: str
+	to_keep: str | None = None
+	"""What is to be kept in `backup`; None where that stays as it is: it holds what was there before us, or is done with."""
 
 	@property
 	def backup(self) -> Path:
@@ -58,7 +60,7 @@ class _Place:
 
 	def restored(self, text: str) -> str:
 		"""The text with the Node server's command back in it, and with all else that changed since."""
-		if not self._is_ours(text):
+		if not self.is_ours(text):
 			return text
 		backup = self.path.with_name(self.path.name + BACKUP)
 		if not backup.is_file():
@@ -69,7 +71,7 @@ class _Place:
 		match = self.command.search(original)
 		return self.put(text, match[2] if match else self.node)
 
-	def _is_ours(self, text: str) -> bool:
+	def is_ours(self, text: str) -> bool:
 		match = self.command.search(text)
 		return bool(match and _OURS in match[2])
 
@@ -96,7 +98,8 @@ def changes(bench: Path, *, undo: bool = False) -> list[Change]:
 		before = place.path.read_text()
 		after = place.restored(before) if undo else place.put(before, place.ours)
 		if after != before:
-			result.append(Change(place.path, before, after, place.then))
+			to_keep = None if undo or place.is_ours(before) else before
+			result.append(Change(place.path, before, after, place.then, to_keep))
 	return result
 
 

@@ -57,7 +57,7 @@ def publish_realtime(
 
 	if event is None:
 		event = "task_progress" if task_id else "global"
-	elif event == "msgprint" and not user:
+	elif event == "msgprint" and _several(user) is None:
 		user = frappe.session.user
 	elif event == "list_update":
 		if not doctype and isinstance(message, Mapping):

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from .request import Response
@@ -43,8 +43,12 @@ class Host(Protocol):
 	"""The sidecar, as sockets see it. The low-level sockets and namespaces are those of `realtime.socketio`."""
 
 	def emit(
-		self, namespace: Any, rooms: Iterable[str] | None, event: str, arguments: tuple[Any, ...], but: Any
+		self, namespace: Any, rooms: Sequence[str] | None, event: str, arguments: tuple[Any, ...], but: Any
 	) -> None: ...
+
+	def ids_elsewhere(self, namespace: Any, room: str) -> Iterable[str]: ...
+
+	def user_elsewhere(self, namespace: Any, sid: str) -> str | None: ...
 
 	def disconnect(self, raw: Any, close: bool) -> None: ...
 
@@ -119,7 +123,7 @@ class Broadcast:
 
 
 class Sockets(Mapping[str, "Socket"]):
-	"""The sockets of a namespace by their ids, as they are at the moment they are asked for."""
+	"""The sockets of a namespace in this process by their ids, as they are at the moment they are asked for."""
 
 	def __init__(self, host: Host, namespace: Any) -> None:
 		self._host = host
@@ -136,7 +140,7 @@ class Sockets(Mapping[str, "Socket"]):
 
 
 class RoomsOfNamespace(Mapping[str, frozenset[str]]):
-	"""The ids of the sockets in each room; a room exists while somebody is in it."""
+	"""The ids of this process's sockets in each room; a room exists while somebody is in it."""
 
 	def __init__(self, namespace: Any) -> None:
 		self._namespace = namespace
@@ -155,7 +159,7 @@ class RoomsOfNamespace(Mapping[str, frozenset[str]]):
 
 
 class Namespace:
-	"""All sockets of one site."""
+	"""All sockets of one site. What is emitted reaches those on other sidecars too; `sockets` and `rooms` are this one's."""
 
 	def __init__(self, host: Host, namespace: Any) -> None:
 		self.name: str = namespace.name
@@ -264,13 +268,19 @@ class Socket:
 		return DONE
 
 	def participants(self, room: str) -> list[str]:
-		"""The ids of the sockets in `room`."""
-		return [member.id for member in self._raw.namespace.members(room)]
+		"""The ids of the sockets in `room`, with those on other sidecars where a handler has made the room."""
+		namespace = self._raw.namespace
+		here = [member.id for member in namespace.members(room)]
+		return list(dict.fromkeys([*here, *self._host.ids_elsewhere(namespace, room)]))
 
 	def user_of(self, sid: str) -> str | None:
-		"""The user of another socket of this site; None when there is no such socket."""
-		other = self._raw.namespace.sockets.get(sid)
-		return None if other is None else other.session.user
+		"""The user of another socket of this site; None when there is no such socket.
+
+		A socket on another sidecar is known while it is in a room that a handler has made.
+		"""
+		namespace = self._raw.namespace
+		other = namespace.sockets.get(sid)
+		return self._host.user_elsewhere(namespace, sid) if other is None else other.session.user
 
 	# -- sending
 

@@ -161,11 +161,11 @@ class SyncSocket:
 		return self._do(lambda: self._socket.leave(room))
 
 	def participants(self, room: str) -> list[str]:
-		"""The ids of the sockets in `room`."""
+		"""The ids of the sockets in `room`; see `Socket.participants`."""
 		return self._do(lambda: self._socket.participants(room))
 
 	def user_of(self, sid: str) -> str | None:
-		"""The user of another socket of this site; None when there is no such socket."""
+		"""The user of another socket of this site; see `Socket.user_of`."""
 		return self._socket.user_of(sid)
 
 	# -- sending

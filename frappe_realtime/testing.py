@@ -133,7 +133,11 @@ class Site:
 	# -- behind it
 
 	def _make_handlers(self) -> Any:
-		registry, sockets, fanout = sidecar("handlers.registry"), sidecar("socketio.sockets"), sidecar("socketio.fanout")
+		registry, sockets, fanout = (
+			sidecar("handlers.registry"),
+			sidecar("socketio.sockets"),
+			sidecar("socketio.fanout"),
+		)
 		errors = self._errors
 
 		class Handlers(registry.PythonHandlers):  # type: ignore[name-defined]
@@ -270,7 +274,7 @@ class Client:
 			self._namespace, namespaces.Namespace(self._namespace, server.changed)
 		)
 		self._raw = raw = namespaces.Socket(namespace, self._connection, namespaces.Admission(self._session))
-		self._connection.data = sockets.Client(self._connection)
+		self._connection.data = sockets.Client(self._connection, server.guard)
 		self._connection.data.sockets[namespace.name] = raw
 		namespace.sockets[raw.id] = raw
 		server.application.on_connect(raw, self._auth)

@@ -288,6 +288,19 @@ KEYS: tuple[Key, ...] = (
 		"seconds a handler may block the event loop unnamed",
 	),
 	Key("realtime_handler_threads", 16, _integer(1, 1000), "threads for plain handlers"),
+	Key("realtime_sidecars", 64, _integer(1, 10_000), "other sidecars of the bench that this one listens to"),
+	Key(
+		"realtime_sidecar_members",
+		100_000,
+		_integer(1, 10_000_000),
+		"sockets in rooms on other sidecars that this one remembers",
+	),
+	Key(
+		"realtime_sidecar_unsent",
+		8 * 1024 * 1024,
+		_integer(10_000, 1 << 30),
+		"bytes for other sidecars that may wait for Redis",
+	),
 	Key("realtime_log_level", "INFO", _text, "DEBUG, INFO, WARNING or ERROR", "FRAPPE_REALTIME_LOG_LEVEL"),
 )
 

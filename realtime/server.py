@@ -22,6 +22,8 @@ from .access.proxies import Proxies
 from .access.recheck import Recheck
 from .access.site import Sites
 from .access.tasks import Tasks
+from .adapter.adapter import Adapter
+from .adapter.messages import CHANNEL as SIDECARS_CHANNEL
 from .application import FrappeApplication, Responder
 from .bus.endpoint import Endpoint
 from .bus.store import Store
@@ -54,7 +56,7 @@ BACKLOG = 4096
 
 
 FLUSH_SECONDS = 3.0
-"""Seconds that a stop waits for what has been sent, and for the sessions of its clients to be written."""
+"""Seconds that a stop waits for what has been sent, also to other sidecars, and for the sessions of its clients to be written."""
 
 
 class RealtimeServer:
@@ -83,6 +85,7 @@ class RealtimeServer:
 			guard=self.limits,
 		)
 		self.fanout = Fanout(self.sockets)
+		self.adapter = Adapter(config, self.sockets, self.fanout, self.store, self.limits.meet)
 		self.tasks = Tasks(config, self.store)
 		self.lists = ListUpdates(self.sockets, self.fanout, self.permissions)
 		self.core = CoreHandlers(
@@ -90,8 +93,10 @@ class RealtimeServer:
 			self.fanout,
 			self.limits,
 			self.tasks,
+			self.adapter.members,
 			self._open_in_editor if config["developer_mode"] else None,
 		)
+		self.adapter.changed = self.core.on_viewers_changed
 		seconds = config["realtime_recovery_seconds"]
 		self.history = History(
 			self.store,
@@ -122,6 +127,7 @@ class RealtimeServer:
 				threads=config["realtime_handler_threads"],
 			),
 			config["developer_mode"],
+			self.adapter.members,
 		)
 		self.javascript = JavaScriptHandlers(
 			config, self.app_handlers, self.sockets, self.fanout, self.permissions, self.store.secret
@@ -152,12 +158,17 @@ class RealtimeServer:
 			self._page_protocol,
 			self.limits.check_handshake,
 		)
-		self.bus = Bus(self.endpoint, self.history.take, {ACCESS_CHANNEL: self.access.take})
+		self.bus = Bus(
+			self.endpoint,
+			self.history.take,
+			{ACCESS_CHANNEL: self.access.take, SIDECARS_CHANNEL: self.adapter.take},
+		)
 		self.bus.on_subscribed += [
 			self.access.missed,
 			self.tasks.on_subscribed,
 			self.history.subscribed,
 			self.sessions.rewrite,
+			self.adapter.on_subscribed,
 		]
 		self._listener: asyncio.AbstractServer | None = None
 		self._pages: AppRunner | None = None
@@ -170,6 +181,7 @@ class RealtimeServer:
 		self.recheck.start()
 		self.bus.start()
 		self.sessions.start()
+		self.adapter.start()
 		self.javascript.start()
 		await self._start_pages()
 
@@ -182,7 +194,11 @@ class RealtimeServer:
 		if self._listener is not None:
 			self._listener.close()
 		self.engine.close()
-		await asyncio.gather(self.engine.flush(FLUSH_SECONDS), self.sessions.stop(FLUSH_SECONDS))
+		await asyncio.gather(
+			self.engine.flush(FLUSH_SECONDS),
+			self.sessions.stop(FLUSH_SECONDS),
+			self.adapter.stop(FLUSH_SECONDS),
+		)
 		if self.config["socketio_uds"]:
 			_remove_socket(self.config["socketio_uds"])
 		await self.python.stop()

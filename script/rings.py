@@ -68,7 +68,7 @@ def ring(name: str, arguments: list[str]) -> Result:
 	if name == "bench" and not os.environ.get("FRAPPE_BENCH_ROOT"):
 		result.remark = "left out: FRAPPE_BENCH_ROOT names no bench"
 		return result
-	if name == "wire":
+	if name in ("wire", "bench"):
 		prepare_node()
 		prepare_chromium()
 	say(f"ring {name}")

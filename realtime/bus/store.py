@@ -102,13 +102,17 @@ class Store:
 		except (RedisError, OSError) as error:
 			logger.warning("could not publish on %r: %s", channel, error)
 
+	async def publish_all(self, channel: str, payloads: Sequence[bytes]) -> None:
+		"""Publish several messages in this order. Raises `StoreAway` and `StoreRefused`."""
+		await self._pipeline([("PUBLISH", channel, payload) for payload in payloads])
+
 	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
 		"""At most `count` events of `site` from the id `first` on, and the id of its last one (None: never had any).
 
 		`count` may be 0. Raises `StoreAway` and `StoreRefused`.
 		"""
 		# One transaction: the last id must not be that of an event that is too new to be among the others.
-		commands: list[tuple[str | int, ...]] = [("GET", f"frappe_realtime:{site}:last")]
+		commands: list[tuple[str | int | bytes, ...]] = [("GET", f"frappe_realtime:{site}:last")]
 		if count:
 			commands.append(("XRANGE", f"frappe_realtime:{site}:events", first, "+", "COUNT", count))
 		answers = await self._pipeline(commands, transaction=True)
@@ -139,7 +143,9 @@ class Store:
 		"""Let sessions live for `seconds` from now; False for each that is not there. Raises `StoreAway`, `StoreRefused`."""
 		return [bool(done) for done in await self._pipeline([("EXPIRE", key, seconds) for key in keys])]
 
-	async def _pipeline(self, commands: Sequence[tuple[str | int, ...]], transaction: bool = False) -> list:
+	async def _pipeline(
+		self, commands: Sequence[tuple[str | int | bytes, ...]], transaction: bool = False
+	) -> list:
 		from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 		try:

@@ -13,8 +13,9 @@ from ..access.auth import Session
 from ..access.limits import Limits
 from ..access.permissions import Permissions
 from ..access.tasks import Tasks
+from ..adapter.members import Members
 from ..socketio.fanout import Fanout
-from ..socketio.namespace import Socket
+from ..socketio.namespace import Namespace, Socket
 from ..socketio.sockets import Ack
 from ..web.process import WebAway
 
@@ -35,12 +36,14 @@ class CoreHandlers:
 		fanout: Fanout,
 		limits: Limits,
 		tasks: Tasks,
+		elsewhere: Members,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
 		self._permissions = permissions
 		self._fanout = fanout
 		self._limits = limits
 		self._tasks = tasks
+		self._elsewhere = elsewhere
 		self._open_in_editor = open_in_editor
 		self._entering: dict[tuple[Socket, str], asyncio.Future[bool]] = {}
 		self.events: dict[str, Handler] = {
@@ -76,9 +79,13 @@ class CoreHandlers:
 
 	def on_room_withdrawn(self, socket: Socket, room: str) -> None:
 		"""The socket has left `room`, or is back in it, without having asked to."""
+		self.on_viewers_changed(socket.namespace, room, {socket.session.user})
+
+	def on_viewers_changed(self, namespace: Namespace, room: str, acted: set[str]) -> None:
+		"""Sockets of the users in `acted` have entered or left `room`, here or in another sidecar."""
 		if room.startswith("open_doc:"):
 			doctype, _, name = room.removeprefix("open_doc:").partition("/")
-			self._tell_viewers(socket, doctype, name)
+			self._tell_viewers(namespace, doctype, name, acted)
 
 	# -- events
 
@@ -107,7 +114,7 @@ class CoreHandlers:
 		name = _document_name(name)
 		if _is_name(doctype) and name:
 			room = open_doc_room(doctype, name)
-			self._enter(socket, room, doctype, name, lambda: self._tell_viewers(socket, doctype, name))
+			self._enter(socket, room, doctype, name, lambda: self._has_acted(socket, doctype, name))
 
 	def doc_close(self, socket: Socket, doctype: Any, name: Any) -> None:
 		name = _document_name(name)
@@ -116,7 +123,7 @@ class CoreHandlers:
 			viewed = room in socket.rooms
 			self._leave(socket, room)
 			if viewed:
-				self._tell_viewers(socket, doctype, name)
+				self._has_acted(socket, doctype, name)
 
 	def task_subscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
 		if _is_name(task_id) and self._limits.may_enter(socket, task_room(task_id)):
@@ -182,15 +189,17 @@ class CoreHandlers:
 		self._entering.pop((socket, room), None)
 		socket.leave(room)
 
-	def _tell_viewers(self, socket: Socket, doctype: str, name: str) -> None:
+	def _has_acted(self, socket: Socket, doctype: str, name: str) -> None:
+		self._tell_viewers(socket.namespace, doctype, name, {socket.session.user})
+
+	def _tell_viewers(self, namespace: Namespace, doctype: str, name: str, acted: set[str]) -> None:
 		"""Send those who have the document open the users who do, unless that is only the one who has just acted."""
 		room = open_doc_room(doctype, name)
-		namespace = socket.namespace
-		users = list(dict.fromkeys(member.session.user for member in namespace.members(room)))
-		if users and users != [socket.session.user]:
-			self._fanout.emit(
-				namespace, [room], "doc_viewers", [{"doctype": doctype, "docname": name, "users": users}]
-			)
+		users = dict.fromkeys(member.session.user for member in namespace.members(room))
+		users.update(dict.fromkeys(self._elsewhere.users(namespace.name, room)))
+		if users and not (len(acted) == 1 and acted == users.keys()):
+			viewers = {"doctype": doctype, "docname": name, "users": list(users)}
+			self._fanout.emit_local(namespace, room, "doc_viewers", viewers)
 
 
 async def _quietly(answer: Awaitable[bool]) -> bool:

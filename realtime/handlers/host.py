@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from frappe_realtime.registry import Handler, Signature, current_app, is_async
@@ -14,6 +14,7 @@ from frappe_realtime.request import Response
 from frappe_realtime.socket import DONE, Socket
 
 from ..access.auth import Session
+from ..adapter.members import Members
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace
 from ..socketio.namespace import Socket as RawSocket
@@ -46,6 +47,7 @@ class SocketHost:
 		may: Callable[[Session, str, str, str], bool | Awaitable[bool]],
 		request: Callable[..., Awaitable[Response]],
 		credit: float,
+		elsewhere: Members,
 	) -> None:
 		self.time: Callable[[], float] = lambda: 0.0
 		"""The loop's clock."""
@@ -54,6 +56,7 @@ class SocketHost:
 		self._may = may
 		self._request = request
 		self._credit = credit
+		self._elsewhere = elsewhere
 		self._apps: dict[str, App] = {}
 		self._asking: set[concurrent.futures.Future[Any]] = set()
 		self._loop: asyncio.AbstractEventLoop
@@ -119,12 +122,18 @@ class SocketHost:
 	def emit(
 		self,
 		namespace: Namespace,
-		rooms: Iterable[str] | None,
+		rooms: Sequence[str] | None,
 		event: str,
 		arguments: tuple[Any, ...],
 		but: RawSocket | None,
 	) -> None:
 		self._fanout.emit(namespace, rooms, event, arguments, but)
+
+	def ids_elsewhere(self, namespace: Namespace, room: str) -> Iterable[str]:
+		return self._elsewhere.ids(namespace.name, room)
+
+	def user_elsewhere(self, namespace: Namespace, sid: str) -> str | None:
+		return self._elsewhere.user_of(namespace.name, sid)
 
 	def disconnect(self, raw: RawSocket, close: bool) -> None:
 		self._server.disconnect(raw, close)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from frappe_realtime.registry import Handler, is_async
 from frappe_realtime.socket import Host, Socket
@@ -40,12 +40,8 @@ class App:
 		self.generation += 1
 
 
-class Call(NamedTuple):
-	"""An event that waits for its turn."""
-
-	event: str
-	arguments: list[Any]
-	ack: Ack | None
+Call = tuple[str, list[Any], Ack | None]
+"""An event, its arguments, and what answers it: of those that wait for their turn. A tuple, since each event is one."""
 
 
 FAILURES = (Exception, SystemExit, asyncio.CancelledError)
@@ -106,8 +102,8 @@ class Lane:
 
 	def push(self, call: Call) -> bool:
 		"""Put an event in the queue, and begin with it when nothing else is under way; False when the queue is full."""
-		if self.runner is None and not self.middleware and call.event not in self.listeners:
-			handlers = self.app.handlers.get(call.event, ())
+		if self.runner is None and not self.middleware and call[0] not in self.listeners:
+			handlers = self.app.handlers.get(call[0], ())
 			if len(handlers) == 1 and handlers[0].is_async:
 				self.runner = runner = object()
 				self.host.start_lane(self, runner, self._work(runner, handlers[0], call))
@@ -141,36 +137,35 @@ class Lane:
 		queue = self.queue
 		loop_time = self.host.time
 		if handler is not None and call is not None:
-			self.event = call.event
+			self.event, arguments, ack = call
 			self.started = loop_time()
 			try:
-				options = self._options(handler, call)
+				options = self._options(handler, arguments, ack)
 				if options is not None:
 					answer = await handler.function(self.socket, *options[0], **options[1])
-					if answer is not None and call.ack is not None:
-						call.ack(*answer) if type(answer) is tuple else call.ack(answer)
+					if answer is not None and ack is not None:
+						ack(*answer) if type(answer) is tuple else ack(answer)
 			except FAILURES as error:
-				self.host.failed(self, call.event, error)
+				self.host.failed(self, call[0], error)
 		while queue and self.runner is runner:
 			call = queue.popleft()
-			self.event = call.event
+			self.event = call[0]
 			self.started = loop_time()
 			try:
-				await self._answer(call)
+				await self._answer(*call)
 			except FAILURES as error:
-				self.host.failed(self, call.event, error)
+				self.host.failed(self, call[0], error)
 		if self.runner is runner:
 			self.runner = None
 		self.host.ended(runner)
 
-	async def _answer(self, call: Call) -> None:
-		event = call.event
+	async def _answer(self, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		if event == SET_UP:
 			assert self.app.set_up is not None
 			await self.app.set_up(self.socket)
 			return
 		for middleware in self.middleware:
-			allowed = middleware(event, call.arguments)
+			allowed = middleware(event, arguments)
 			if asyncio.iscoroutine(allowed):
 				allowed = await allowed
 			if allowed is False:
@@ -179,12 +174,12 @@ class Lane:
 		handlers = self.app.handlers.get(event, ())
 		for handler in [*handlers, *own] if own else handlers:
 			try:
-				await self._run(handler, call)
+				await self._run(handler, arguments, ack)
 			except FAILURES as error:
 				self.host.failed(self, event, error)
 
-	async def _run(self, handler: Handler, call: Call) -> None:
-		options = self._options(handler, call)
+	async def _run(self, handler: Handler, given: list[Any], ack: Ack | None) -> None:
+		options = self._options(handler, given, ack)
 		if options is None:
 			return
 		if handler.once:
@@ -197,28 +192,30 @@ class Lane:
 			answer = await handler.function(self.socket, *arguments, **named)
 		else:
 			answer = await handler.function(*arguments, **named)
-		if answer is not None and call.ack is not None:
-			call.ack(*answer) if type(answer) is tuple else call.ack(answer)
+		if answer is not None and ack is not None:
+			ack(*answer) if type(answer) is tuple else ack(answer)
 
-	def _options(self, handler: Handler, call: Call) -> tuple[list[Any], dict[str, Any]] | None:
+	def _options(
+		self, handler: Handler, given: list[Any], ack: Ack | None
+	) -> tuple[list[Any], dict[str, Any]] | None:
 		"""What to call `handler` with; None when it is not to run for this user, or has too few arguments."""
 		if not handler.allow_guest and self.socket.user == "Guest":
 			return None
 		signature = handler.signature
-		arguments = signature.fit(call.arguments)
+		arguments = signature.fit(given)
 		if arguments is None:
 			logger.warning(
 				"%s: %s did not run: %r came with %d arguments, it needs %d (user %s of %s)",
 				self.app.name,
 				handler.name,
 				handler.event,
-				len(call.arguments),
+				len(given),
 				signature.least,
 				self.socket.user,
 				self.socket.site,
 			)
 			return None
-		return arguments, {"ack": self._ack_for(handler, call.ack)} if signature.ack else _NONE
+		return arguments, {"ack": self._ack_for(handler, ack)} if signature.ack else _NONE
 
 	def _forget(self, handler: Handler) -> None:
 		kept = [one for one in self.listeners.pop(handler.event, ()) if one is not handler]
@@ -238,7 +235,7 @@ class Lane:
 		if function is None:
 			return
 		if self.app.set_up_waits:
-			self.queue.append(Call(SET_UP, [], None))
+			self.queue.append((SET_UP, [], None))
 			if self.runner is None:
 				self.begin()
 			return

@@ -19,13 +19,14 @@ from frappe_realtime.request import Response
 from frappe_realtime.socket import Socket
 
 from ..access.auth import Session
+from ..adapter.members import Members
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Socket as RawSocket
 from ..socketio.sockets import Ack, SocketServer
 from .apps import AppHandlers
 from .drive import Driver
 from .host import SocketHost, View
-from .lanes import App, Call, Lane
+from .lanes import App, Lane
 from .loader import load
 from .threads import Threads, frappe_context
 from .watchdog import Watchdog
@@ -71,9 +72,10 @@ class PythonHandlers(SocketHost):
 		request: Callable[..., Awaitable[Response]],
 		limits: Limits | None = None,
 		developer_mode: bool = False,
+		elsewhere: Members | None = None,
 	) -> None:
 		self.limits = limits or Limits()
-		super().__init__(server, fanout, may, request, 5.0 * self.limits.rate)
+		super().__init__(server, fanout, may, request, 5.0 * self.limits.rate, elsewhere or Members())
 		self.counters = Counters()
 		self.errors: dict[str, dict[str, str]] = {}
 		"""What went wrong with the files that are not loaded, by app."""
@@ -83,7 +85,8 @@ class PythonHandlers(SocketHost):
 		self._files = files
 		self._sites = str(sites)
 		self._scoped: dict[tuple[str, ...] | None, tuple[App, ...]] = {}
-		self._running: dict[object, tuple[Lane, asyncio.Task[None] | None]] = {}
+		self._running: dict[object, tuple[Lane, asyncio.Task[None]]] = {}
+		"""The lanes whose first step has not been the last."""
 		self._stopping = False
 		self._driver: Driver
 		self._watchdog: Watchdog | None = None
@@ -114,9 +117,8 @@ class PythonHandlers(SocketHost):
 		if self._watching is not None:
 			self._watching.cancel()
 		self._driver.stop()
-		for _, task in list(self._running.values()):
-			if task is not None:
-				task.cancel()
+		for task in self.tasks():
+			task.cancel()
 		self.end()
 
 	def health(self) -> dict[str, Any]:
@@ -171,7 +173,7 @@ class PythonHandlers(SocketHost):
 			if app.set_up is not None:
 				self._lane(socket, app).set_up()
 			if "connect" in app.handlers:
-				self._lane(socket, app).push(Call("connect", [], None))
+				self._lane(socket, app).push(("connect", [], None))
 		if self.errors and self.developer_mode and socket.session.user_type == "System User":
 			for app_name in self.errors:
 				if app_name in (socket.session.installed_apps or ()):
@@ -194,7 +196,7 @@ class PythonHandlers(SocketHost):
 					return
 				allowed = True
 				self.counters.events += 1
-			if not lane.push(Call(event, arguments, ack)):
+			if not lane.push((event, arguments, ack)):
 				self._dropped(
 					socket, event, f"{self.limits.queue} events wait already (realtime_handler_queue)"
 				)
@@ -204,7 +206,7 @@ class PythonHandlers(SocketHost):
 		for app in self._apps_of(socket):
 			lane = None if view is None else view.lanes.get(app.name)
 			if "disconnect" in app.handlers or (lane is not None and lane.answers("disconnect")):
-				(lane or self._lane(socket, app)).queue_last(Call("disconnect", [reason], None))
+				(lane or self._lane(socket, app)).queue_last(("disconnect", [reason], None))
 
 	def _apps_of(self, socket: RawSocket) -> tuple[App, ...]:
 		installed = socket.session.installed_apps
@@ -255,18 +257,17 @@ class PythonHandlers(SocketHost):
 
 	def start_lane(self, lane: Lane, runner: object, work: Coroutine[Any, Any, None]) -> None:
 		"""Run `work` in the app's context, its first step at once."""
-		self._running[runner] = (lane, None)
 		task = self._driver.start(work, self.context_of(lane.app))
 		if task is not None:
 			self._running[runner] = (lane, task)
 
 	def tasks(self) -> list[asyncio.Task[None]]:
 		"""The tasks of handlers that have not ended."""
-		return [task for _, task in self._running.values() if task is not None]
+		return [task for _, task in self._running.values()]
 
 	def ended(self, runner: object) -> None:
 		"""The task of `runner` has nothing more to do."""
-		del self._running[runner]
+		self._running.pop(runner, None)
 
 	async def in_thread(self, lane: Lane, handler: Handler, arguments: Iterable[Any], options: Any) -> Any:
 		"""Run a plain handler in a thread, and in a Frappe context when it wants one."""

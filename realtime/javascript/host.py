@@ -343,11 +343,11 @@ class JavaScriptHandlers:
 			text, attachments = _encode(answer)
 			self._child.send(f'["answer","{id}",{token},{len(attachments)},{text}]', attachments)
 
-	def _to(self, name: str, rooms: list[str] | None, excluded: list[str], json: str, count: int) -> None:
-		attachments = self._take(count)
-		namespace = self._server.namespaces.get(name)
-		if namespace is not None:
-			self._fanout.send(namespace, rooms, _event(name, json, attachments), excluded)
+	def _to(
+		self, name: str, rooms: list[str] | None, excluded: list[str], local: bool, json: str, count: int
+	) -> None:
+		send = self._fanout.send_local if local else self._fanout.send
+		send(name, rooms, _event(name, json, self._take(count)), excluded)
 
 	def _ack(self, id: str, token: int, json: str, count: int) -> None:
 		attachments = self._take(count)

@@ -44,6 +44,7 @@ def _metrics(server: RealtimeServer) -> Iterator[Metric]:
 	yield from _events(server)
 	yield from _web(server)
 	yield from _access(server)
+	yield from _sidecars(server)
 
 
 def _process(server: RealtimeServer) -> Iterator[Metric]:
@@ -139,6 +140,21 @@ def _access(server: RealtimeServer) -> Iterator[Metric]:
 		"counter",
 		"How often a limit was met, by its key",
 		[({"limit": key}, count) for key, count in _limits(server).items()],
+	)
+
+
+def _sidecars(server: RealtimeServer) -> Iterator[Metric]:
+	adapter = server.adapter
+	yield _gauge("sidecars", "Other sidecars of the bench that are alive", len(adapter.sidecars))
+	yield _gauge("sidecar_members", "Sockets in rooms on other sidecars", adapter.members.count)
+	yield _counter(
+		"sidecar_lost_total", "Messages to other sidecars that Redis did not take", adapter.outbox.lost
+	)
+	yield (
+		"sidecar_messages_total",
+		"counter",
+		"Messages of other sidecars, by their kind",
+		[({"kind": kind}, count) for kind, count in adapter.told.items()],
 	)
 
 

@@ -69,6 +69,7 @@ async def health(server: RealtimeServer, answers: Answers[str, tuple[bool, bool]
 		},
 		"web": {"ok": web_process, "url": server.config.web_url, "url_key": "webserver_host, webserver_port"},
 		"connections": len(server.engine.connections),
+		"sidecars": server.adapter.health(),
 		"handlers": server.handlers_health(),
 	}
 	return web.json_response(body, status=200 if healthy else 503)

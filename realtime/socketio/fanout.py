@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..engine import Encoded
 from . import packets
@@ -32,11 +32,22 @@ class Event:
 	"""The event with its offset, once somebody who has missed it has needed it."""
 
 
+class Elsewhere(Protocol):
+	"""The sockets of the same namespaces in other processes."""
+
+	def send(
+		self, namespace: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str]
+	) -> None:
+		"""Send an event to those of `rooms`, None for all, but to none of those in `excluded` rooms."""
+
+
 @dataclass(slots=True)
 class Fanout:
-	"""Sends events to the sockets of `server`."""
+	"""Sends events to the sockets of `server`, and those of handlers to the sockets `elsewhere` too."""
 
 	server: SocketServer
+	elsewhere: Elsewhere | None = None
+	"""None while there is no other process."""
 	deliveries: int = 0
 	"""Events written to sockets since the start."""
 
@@ -102,7 +113,7 @@ class Fanout:
 	def emit(
 		self,
 		namespace: Namespace,
-		rooms: Iterable[str] | None,
+		rooms: Sequence[str] | None,
 		event: str,
 		arguments: Sequence[Any],
 		but: Socket | None = None,
@@ -111,41 +122,64 @@ class Fanout:
 
 		Raises TypeError when an argument is neither JSON nor binary.
 		"""
-		members: set[Socket]
-		if rooms is None:
-			members = set(namespace.sockets.values())
-		else:
-			members = set().union(*[namespace.members(room) for room in rooms])
+		members = _members(namespace, rooms)
 		if but is not None:
 			members.discard(but)
+		if members or self.elsewhere is not None:
+			encoded = packets.encode_event(namespace.name, [event, *arguments])
+			self._send_event(namespace, members, encoded)
+			if self.elsewhere is not None and not _are_sockets(namespace, rooms):
+				self.elsewhere.send(namespace.name, rooms, encoded, () if but is None else (but.id,))
+
+	def emit_local(self, namespace: Namespace, room: str, event: str, *arguments: Any) -> None:
+		"""Send an event to the sockets of `room` in this process."""
+		members = _members(namespace, (room,))
 		if members:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
-			self.deliveries += _send_event(namespace, members, encoded)
+			self._send_event(namespace, members, encoded)
 
 	def send(
-		self,
-		namespace: Namespace,
-		rooms: Iterable[str] | None,
-		encoded: Encoded,
-		excluded: Iterable[str] = (),
+		self, name: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str] = ()
 	) -> None:
-		"""Send an event that is encoded already to the sockets of `rooms`, each once, but to none of those in `excluded` rooms."""
-		members: set[Socket]
-		if rooms is None:
-			members = set(namespace.sockets.values())
-		else:
-			members = set().union(*[namespace.members(room) for room in rooms])
+		"""Send an event of the namespace `name` that is encoded already; rooms as for `send_local`."""
+		self.send_local(name, rooms, encoded, excluded)
+		if self.elsewhere is not None and not _are_sockets(self.server.namespaces.get(name), rooms):
+			self.elsewhere.send(name, rooms, encoded, excluded)
+
+	def send_local(
+		self, name: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str] = ()
+	) -> None:
+		"""Send it to the sockets of `rooms` in this process, each once, but to none of those in `excluded` rooms."""
+		namespace = self.server.namespaces.get(name)
+		if namespace is None:
+			return
+		members = _members(namespace, rooms)
 		for room in excluded:
 			members.difference_update(namespace.members(room))
+		self._send_event(namespace, members, encoded)
+
+	def _send_event(self, namespace: Namespace, members: Iterable[Socket], event: Encoded) -> None:
+		"""Send an event that has no place of its own."""
 		if members:
-			self.deliveries += _send_event(namespace, members, encoded)
+			with_offset = event
+			if namespace.recoverable:
+				with_offset = packets.with_offset(event, namespace.offset)
+			self.deliveries += send_all(members, event, with_offset)
 
 
-def _send_event(namespace: Namespace, members: Iterable[Socket], event: Encoded) -> int:
-	"""Send an event that has no place of its own."""
-	if namespace.recoverable:
-		return send_all(members, event, packets.with_offset(event, namespace.offset))
-	return send_all(members, event, event)
+def _members(namespace: Namespace, rooms: Iterable[str] | None) -> set[Socket]:
+	if rooms is None:
+		return set(namespace.sockets.values())
+	return set().union(*[namespace.members(room) for room in rooms])
+
+
+def _are_sockets(namespace: Namespace | None, rooms: Iterable[str] | None) -> bool:
+	"""Whether `rooms` are nothing but sockets of this process, by their ids."""
+	return (
+		rooms is not None
+		and namespace is not None
+		and all(room in namespace.sockets and room not in namespace.rooms for room in rooms)
+	)
 
 
 def encode_missed(namespace: str, event: Event) -> Encoded:

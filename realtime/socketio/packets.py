@@ -66,11 +66,12 @@ def decode(text: str) -> Packet:
 	head = _HEAD.match(text)
 	if head is None:
 		raise PacketError("unknown packet type")
-	kind, attachments, namespace, id, rest = int(head[1]), head[2], head[3], head[4], text[head.end() :]
-	binary = kind in (BINARY_EVENT, BINARY_ACK)
+	type, attachments, namespace, id = head.groups()
+	kind, rest = int(type), text[head.end() :]
+	binary = kind >= BINARY_EVENT
 	if binary != (attachments is not None):
 		raise PacketError("attachments are announced by binary packets, and only by them")
-	missing = int(attachments or 0)
+	missing = int(attachments) if attachments else 0
 	if missing > MAX_ATTACHMENTS:
 		raise PacketError(f"more than {MAX_ATTACHMENTS} attachments")
 	data = None

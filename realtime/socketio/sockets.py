@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ..engine import Connection, Encoded
 from ..engine.packets import Message
 from . import packets
-from .namespace import Admission, Namespace, Socket, joined
+from .namespace import Admission, Namespace, RoomObserver, Socket, joined
 
 logger = logging.getLogger("realtime.sockets")
 
@@ -131,6 +131,10 @@ class SocketServer:
 	guard: Guard = field(default_factory=Guard)
 	changed: Callable[[Socket], None] = lambda socket: None
 	"""Told of a recoverable socket whose rooms have changed."""
+	returned: Callable[[Socket], None] = lambda socket: None
+	"""Told of a socket that is let in with an id that it had before."""
+	observers: tuple[RoomObserver, ...] = ()
+	"""Hear of the moves in each namespace that is made from now on."""
 	namespaces: dict[str, Namespace] = field(default_factory=dict)
 	counters: Counters = field(default_factory=Counters)
 
@@ -310,6 +314,7 @@ class SocketServer:
 		namespace = self.namespaces.get(name)
 		if namespace is None:
 			namespace = self.namespaces[name] = Namespace(name, self.changed)
+			namespace.observers = self.observers
 		previous = namespace.sockets.get(admission.id) if admission.id else None
 		if previous is not None:
 			self._supersede(previous)
@@ -320,6 +325,8 @@ class SocketServer:
 		client.sockets[name] = socket
 		connection.engine.wheel.cancel(client)
 		connection.request.release()
+		if admission.id:
+			self.returned(socket)
 		self.application.on_connect(socket, auth, admission)
 
 	def _welcome(self, socket: Socket) -> Encoded:
@@ -353,6 +360,16 @@ class SocketServer:
 		"""The connection stays without this namespace: for a while only, when it was its last."""
 		if client.sockets.pop(name, None) is not None and not client.sockets:
 			client.connection.engine.wheel.schedule(client, self.connect_timeout)
+
+	def supersede(self, name: str, id: str) -> None:
+		"""The client of the socket `id` of the namespace `name` has come back to another process; if it is here, it ends."""
+		namespace = self.namespaces.get(name)
+		socket = None if namespace is None else namespace.sockets.get(id)
+		if namespace is None or socket is None:
+			return
+		self._supersede(socket)
+		if not namespace.sockets:
+			self.namespaces.pop(name, None)
 
 	def _supersede(self, socket: Socket) -> None:
 		"""End a socket whose client has come back before its old connection was known to be lost: nobody has left."""

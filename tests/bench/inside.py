@@ -7,6 +7,7 @@ import json
 import sys
 
 import frappe
+import frappe.share
 from frappe.utils import add_to_date, now_datetime
 
 PEOPLE = {
@@ -76,7 +77,13 @@ def make_bearer(user):
 def remove_people():
 	"""Remove the users and all that they have made."""
 	names = [address(person) for person in PEOPLE]
-	for doctype, field in (("OAuth Bearer Token", "user"), ("Note", "owner"), ("ToDo", "owner")):
+	owned = [
+		("OAuth Bearer Token", "user"),
+		("User Permission", "user"),
+		("Note", "owner"),
+		("ToDo", "owner"),
+	]
+	for doctype, field in owned:
 		for name in frappe.get_all(doctype, filters={field: ["in", names]}, pluck="name"):
 			frappe.delete_doc(doctype, name, force=True, ignore_permissions=True)
 	for name in frappe.get_all("OAuth Client", filters={"app_name": CLIENT}, pluck="name"):
@@ -94,6 +101,39 @@ def enqueue(user, method, arguments):
 	"""Let a worker call a method as a user."""
 	frappe.set_user(user)
 	frappe.enqueue(method, queue="short", **arguments)
+
+
+def set_role(user, role, has):
+	"""Give a user a role, or take it away."""
+	document = frappe.get_doc("User", user)
+	(document.add_roles if has else document.remove_roles)(role)
+
+
+def set_share(doctype, name, user, read):
+	"""Share a document with a user, or do not any more."""
+	if read:
+		frappe.share.add(doctype, name, user, read=1)
+	else:
+		frappe.share.remove(doctype, name, user)
+
+
+def restrict(user, doctype, name):
+	"""Let a user see one document of a DocType only, by a user permission; return its name."""
+	permission = {"doctype": "User Permission", "user": user, "allow": doctype, "for_value": name}
+	return frappe.get_doc(permission).insert(ignore_permissions=True).name
+
+
+def delete(doctype, name):
+	"""Delete a document."""
+	frappe.delete_doc(doctype, name, ignore_permissions=True)
+
+
+def renew_keys(user):
+	"""Give a user another API secret."""
+	document = frappe.get_doc("User", user)
+	document.api_secret = frappe.generate_hash(length=15)
+	document.save(ignore_permissions=True)
+	return f"{document.api_key}:{document.get_password('api_secret')}"
 
 
 def about():

@@ -25,6 +25,7 @@ PAGES = Path(__file__).parent / "pages"
 FOLDERS = {
 	"/assets/frappe_realtime/node_modules/socket.io-client/": NODE_FOLDER / "node_modules" / NEW,
 	"/assets/frappe/node_modules/socket.io-client/": NODE_FOLDER / "node_modules" / OLD,
+	"/assets/frappe/node_modules/jquery/": NODE_FOLDER / "node_modules" / "jquery",
 	"/assets/frappe_realtime/": ROOT / "frappe_realtime" / "public",
 	"/": PAGES,
 }
@@ -83,12 +84,15 @@ def open_portal(window: BrowserContext) -> OpenPage:
 
 @pytest.fixture
 def open_desk(window: BrowserContext) -> OpenPage:
-	"""Open a page like the Desk's: `open_desk(bench, user, website=False, **boot)`."""
+	"""Open a page like the Desk's: `open_desk(bench, user, "website", **boot)`.
 
-	def open_desk(bench: Bench, user: User | str, website: bool = False, **boot: Any) -> Page:
+	What follows the user are flags of the page: `website` for one of Frappe's website, `dev_server`.
+	"""
+
+	def open_desk(bench: Bench, user: User | str, *flags: str, **boot: Any) -> Page:
 		if not window.cookies():
 			sign_in(window, bench, user)
-		query = {"boot": json.dumps({"sitename": APP_SITE, **boot}), **({"website": 1} if website else {})}
+		query = {"boot": json.dumps({"sitename": APP_SITE, **boot}), **dict.fromkeys(flags, 1)}
 		page = window.new_page()
 		page.goto(address(bench, f"desk.html?{urlencode(query)}"))
 		return page

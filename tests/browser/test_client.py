@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Error, Page
 
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
+from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
+from tests.wire.sidecar import ROOT
 
 from .conftest import OpenPage, sign_in
 from .driving import (
@@ -24,6 +28,7 @@ from .driving import (
 	wait_until,
 )
 
+BROWSER_MD = ROOT / "docs" / "browser.md"
 UNREACHABLE = "**/assets/**/socket.io-client/**"
 
 HANDLERS = """
@@ -264,6 +269,77 @@ def test_viewers_of_a_document_are_viewers_again(make_bench: MakeBench, open_por
 	wait_for_room(bench, page, "open_doc:ToDo/T-1")
 
 
+def test_the_example_for_other_pages_runs(bench: Bench, open_portal: OpenPage) -> None:
+	example = re.search(r"```html\n<script type=\"module\">\n(.+?)</script>", BROWSER_MD.read_text(), re.S)
+	assert example
+	user = bench.user()
+	page = open_portal(bench, user)
+	said = []
+	page.on("console", lambda message: said.append(message.text))
+	page.add_script_tag(content=example[1], type="module")
+
+	def told() -> list[str]:
+		bench.publish("order_ready", "SO-0001", "doc:Sales Order/SO-0001")
+		page.evaluate("0")
+		return said
+
+	until(told, "the example has logged something")
+	assert set(said) == {"SO-0001"}
+
+
+SWALLOW = """() => {
+	const { transport } = realtime.socket.io.engine;
+	transport.send = () => {};
+	window.hang_up = () => transport.ws.close();
+}"""
+
+
+def test_what_a_dead_connection_swallowed_is_said_again(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	connect(page)
+	wait_until(page, "realtime.socket.io.engine.transport.name === 'websocket'")
+	page.evaluate("realtime.doc_open('ToDo', 'T-1')")
+	wait_for_room(bench, page, "open_doc:ToDo/T-1")
+	page.evaluate(SWALLOW)
+	page.evaluate(
+		"() => { realtime.doc_close('ToDo', 'T-1'); realtime.doc_subscribe('ToDo', 'T-2'); hang_up(); }"
+	)
+	wait_for_status(page, "lost")
+	wait_for_status(page, "connected")
+	assert page.evaluate("realtime.socket.recovered")
+	wait_for_room(bench, page, "doc:ToDo/T-2")
+	listen(page, "left")
+	bench.publish("left", {}, "open_doc:ToDo/T-1")
+	settle(bench, page)
+	assert seen(page) == []
+
+
+def test_many_subscriptions_come_back_without_a_storm(make_bench: MakeBench, open_portal: OpenPage) -> None:
+	bench = make_bench()
+	page = open_portal(bench, bench.user())
+	connect(page)
+	page.evaluate(
+		"""() => {
+			for (let number = 0; number < 100; number++) realtime.doc_subscribe("ToDo", `T-${number}`);
+			realtime.socket.onAnyOutgoing((event, doctype, name) => seen.push(name));
+		}"""
+	)
+	wait_for_room(bench, page, "doc:ToDo/T-99")
+	lose_connection(bench, page)
+	bench.valkey.client.flushall()
+	bench.sidecar.start()
+	wait_for_status(page, "connected")
+	# The server takes a hundred events at once from a Guest.
+	assert seen(page) == [f"T-{number}" for number in range(99, 19, -1)]
+	page.evaluate("realtime.doc_unsubscribe('ToDo', 'T-5')")
+	wait_until(page, "seen.includes('T-0')")
+	assert seen(page)[80:] == ["T-5", *[f"T-{number}" for number in range(19, -1, -1)]]
+	listen(page, "left")
+	bench.publish("left", {}, "doc:ToDo/T-5")
+	settle(bench, page)
+	assert ["left", {}] not in seen(page)
+
+
 def test_what_is_sent_while_the_connection_is_lost_waits(
 	make_bench: MakeBench, open_portal: OpenPage
 ) -> None:
@@ -331,6 +407,26 @@ def test_a_closed_client_stays_away(bench: Bench, open_portal: OpenPage) -> None
 	page.evaluate("realtime.close()")
 	page.evaluate("window.dispatchEvent(new Event('online'))")
 	assert page.evaluate("[realtime.status, realtime.socket.active]") == ["closed", False]
+
+
+def test_a_closed_client_leaves_nothing_on_the_page(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench, bench.user())
+	page.evaluate(
+		"""() => {
+			const stock = { add: window.addEventListener, remove: window.removeEventListener };
+			window.addEventListener = (event, ...rest) => {
+				if (event === "online") seen.push("add");
+				stock.add.call(window, event, ...rest);
+			};
+			window.removeEventListener = (event, ...rest) => {
+				if (event === "online") seen.push("remove");
+				stock.remove.call(window, event, ...rest);
+			};
+		}"""
+	)
+	connect(page)
+	page.evaluate("realtime.close()")
+	assert seen(page).count("add") == seen(page).count("remove") > 0
 
 
 @pytest.mark.parametrize(

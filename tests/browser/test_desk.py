@@ -100,6 +100,93 @@ def test_a_document_is_subscribed_once(bench: Bench, open_desk: OpenPage) -> Non
 	assert [packet[0] for packet in sent] == ["doc_subscribe", "doc_unsubscribe", "doc_subscribe"]
 
 
+FORM = """
+	const sent = [];
+	frappe.realtime.socket.onAnyOutgoing((...packet) => sent.push(packet));
+	const show = (form, docname) => $(document).trigger("form-refresh", [Object.assign(form, { docname })]);
+	const leave = (form) => $(document).trigger("form-unload", [form]);
+	const frm = { doctype: "ToDo", doc: {}, is_new: () => frm.docname.startsWith("new-") };
+"""
+
+
+def test_a_form_that_goes_on_to_another_document_closes_the_one_before(
+	bench: Bench, open_desk: OpenPage
+) -> None:
+	page = open_desk(bench, bench.user())
+	wait_for_status(page, "connected")
+	sent = page.evaluate(
+		f"""() => {{
+			{FORM}
+			show(frm, "T-1");
+			show(frm, "T-1");
+			show(frm, "T-2");
+			show(frm, "new-todo-1");
+			leave(frm);
+			show(frm, "T-3");
+			leave(frm);
+			show(frm, "T-4");
+			return sent;
+		}}"""
+	)
+	assert [(event, name) for event, _, name in sent] == [
+		("doc_open", "T-1"),
+		("doc_open", "T-1"),
+		("doc_close", "T-1"),
+		("doc_open", "T-2"),
+		("doc_close", "T-2"),
+		("doc_open", "T-3"),
+		("doc_close", "T-3"),
+		("doc_open", "T-4"),
+	]
+
+
+def test_a_form_that_is_left_says_so_once_however_many_documents_it_has_shown(
+	bench: Bench, open_desk: OpenPage
+) -> None:
+	page = open_desk(bench, bench.user())
+	wait_for_status(page, "connected")
+	sent = page.evaluate(
+		f"""() => {{
+			{FORM}
+			show(frm, "T-1");
+			for (let shown = 0; shown < 3; shown++) leave(frm);
+			frappe.realtime.emit("doc_open", "ToDo", "T-2");
+			frappe.realtime.doc_close("ToDo", "T-2");
+			return sent;
+		}}"""
+	)
+	assert [event for event, *_ in sent] == ["doc_open", "doc_close"] * 2
+
+
+def test_where_realtime_is_disabled_forms_are_left_alone(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user(), disable_async=1)
+	page.evaluate(
+		"""() => {
+			for (const docname of ["T-1", "T-2"]) {
+				$(document).trigger("form-refresh", [{ doctype: "ToDo", docname, doc: {}, is_new: () => false }]);
+			}
+		}"""
+	)
+
+
+def test_requests_name_the_page_to_the_own_site_only(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user())
+	names = page.evaluate(
+		"""() => {
+			const headers = [];
+			const stock = XMLHttpRequest.prototype.setRequestHeader;
+			XMLHttpRequest.prototype.setRequestHeader = function (name, value) {
+				if (name === "X-Frappe-Realtime-Page") headers.push(value);
+				return stock.call(this, name, value);
+			};
+			$.ajax("/api/method/ping");
+			$.ajax("http://elsewhere.test/");
+			return headers;
+		}"""
+	)
+	assert names == [page.evaluate("window.frappe_realtime_page")]
+
+
 def test_after_a_reconnect_it_is_in_its_rooms_again(make_bench: MakeBench, open_desk: OpenPage) -> None:
 	bench = make_bench()
 	page = open_desk(bench, bench.user())
@@ -150,7 +237,7 @@ def test_a_sign_shows_while_the_connection_is_lost(make_bench: MakeBench, open_d
 
 
 def test_website_pages_connect_when_something_listens(bench: Bench, open_desk: OpenPage) -> None:
-	page = open_desk(bench, bench.user(), website=True)
+	page = open_desk(bench, bench.user(), "website")
 	assert page.evaluate("[frappe.realtime.status, frappe.realtime.socket.active]") == ["connecting", False]
 	listen(page, "realtime_status")
 	assert not page.evaluate("frappe.realtime.socket.active")
@@ -158,6 +245,25 @@ def test_website_pages_connect_when_something_listens(bench: Bench, open_desk: O
 	wait_for_status(page, "connected")
 	bench.publish("news", {}, "website")
 	wait_to_see(page, ["news", {}])
+
+
+def test_a_page_of_the_website_without_dialogs_goes_on_when_something_progresses(
+	bench: Bench, open_desk: OpenPage
+) -> None:
+	user = bench.user()
+	page = open_desk(bench, user, "website")
+	errors = []
+	page.on("pageerror", lambda error: errors.append(error))
+	listen(page, "progress")
+	wait_for_status(page, "connected")
+	bench.publish("progress", {"title": "Import", "percent": 50}, f"user:{user.name}")
+	wait_to_see(page, ["progress", {"title": "Import", "percent": 50}])
+	assert errors == []
+
+
+def test_behind_a_proxy_a_development_bench_is_one_address(bench: Bench, open_desk: OpenPage) -> None:
+	page = open_desk(bench, bench.user(), "dev_server", socketio_port=1)
+	wait_for_status(page, "connected")
 
 
 def test_websocket_only_when_the_site_says_so(bench: Bench, open_desk: OpenPage) -> None:
@@ -172,7 +278,14 @@ def test_websocket_only_when_the_site_says_so(bench: Bench, open_desk: OpenPage)
 
 def test_where_realtime_is_disabled_nothing_happens(bench: Bench, open_desk: OpenPage) -> None:
 	page = open_desk(bench, bench.user(), disable_async=1)
-	page.evaluate("frappe.realtime.on('news', () => {})")
+	page.evaluate(
+		"""() => {
+			frappe.realtime.on("news", () => {});
+			frappe.realtime.doctype_subscribe("ToDo");
+			frappe.realtime.doc_subscribe("ToDo", "T-1");
+			frappe.realtime.task_subscribe("job-1");
+		}"""
+	)
 	assert page.evaluate("frappe.realtime.socket") is None
 	assert page.evaluate("frappe.realtime.emitWithAck('ping').catch((error) => error.message)") == (
 		'"ping" was not sent: realtime is disabled'

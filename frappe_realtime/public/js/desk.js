@@ -5,11 +5,14 @@
 
 import { mark_requests, show_progress } from "./desk_progress.js";
 import { show_status } from "./desk_sign.js";
+import { close_left_documents, needed_events } from "./desk_viewers.js";
 import { Connection, OWN_EVENTS, STATUS_EVENT } from "./realtime.js";
 
 function extend(realtime) {
-	const stock = { init: realtime.init, off: realtime.off, process_response: realtime.process_response };
+	const { init, off, emit, process_response } = realtime;
+	const stock = { init, off, emit, process_response };
 	const connection = new Connection();
+	const is_needed = needed_events();
 
 	function attach() {
 		connection.attach(realtime.socket);
@@ -61,6 +64,11 @@ function extend(realtime) {
 			}
 		},
 
+		emit(event, ...args) {
+			// Where realtime is disabled, lists and forms ask for their rooms all the same: on v15 and v16 in vain and aloud.
+			if (this.socket && is_needed(event, ...args)) stock.emit.call(this, event, ...args);
+		},
+
 		emitWithAck(event, ...args) {
 			if (!this.socket) return Promise.reject(new Error(`"${event}" was not sent: realtime is disabled`));
 			this.connect();
@@ -89,7 +97,10 @@ function extend(realtime) {
 	Object.defineProperty(realtime, "status", { get: () => connection.status });
 
 	if (realtime.socket) attach();
-	if (window.jQuery) mark_requests(window.jQuery);
+	if (window.jQuery) {
+		mark_requests(window.jQuery);
+		close_left_documents(window.jQuery, realtime);
+	}
 }
 
 if (window.frappe?.realtime?.init) extend(window.frappe.realtime);

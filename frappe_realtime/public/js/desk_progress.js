@@ -21,6 +21,8 @@ export function show_progress(message) {
 	if (!progress) return;
 	// Other listeners find a percentage in every message, as with Frappe's own.
 	message.percent = progress.percent;
+	// A page of the website has dialogs only if it brings them.
+	if (!frappe.ui?.Dialog) return;
 
 	const title = progress.title || __("Progress");
 	const begun = bars.get(title);

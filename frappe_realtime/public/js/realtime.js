@@ -2,6 +2,7 @@
 //
 // Free of the Desk, of jQuery and of any build step. A portal page or a single-page app imports it from
 // /assets/frappe_realtime/js/realtime.js; the Desk's binding (desk.js) is built on the same `Connection`.
+// It is one file on purpose: a page names its version in the address (`?v=1`), which its own imports would not have.
 
 /** Raised when `status` changes, with the new status. */
 export const STATUS_EVENT = "realtime_status";
@@ -40,17 +41,30 @@ const LONGEST_DELAY_BROKEN = 10_000;
 const LONGEST_DELAY_REFUSED = 60_000;
 const JITTER = 0.5;
 
+// Milliseconds before a disconnect in which the connection may have been dead already: what was sent then may be lost.
+const DOUBTFUL = 60_000;
+
+// How many subscriptions are remembered (the server allows a socket as many rooms), and how many of them are sent
+// again at once, and after what pause the next: what is more than the server's limits allow would be ignored.
+const MOST_SUBSCRIPTIONS = 1000;
+const BATCH = 80;
+const BATCH_PAUSE = 10_000;
+
 /** How long `emitWithAck` waits for its answer, in milliseconds. */
 const ACK_TIMEOUT = 20_000;
 
 /**
+ * @typedef {object} OwnOptions
+ * @property {string} [site] the site's name; default: what Frappe has put into the page, else the host's name
+ * @property {string} [url] where the realtime server is; default: the page's own origin
+ * @property {Function} [io] Socket.IO's `io`, version 4.6 or later; default: loaded from /assets
+ */
+
+/**
  * Connect to a site.
  *
- * @param {object} [options] `site`, `url` and `io` are ours; everything else goes to Socket.IO's `io()` as it is,
- *     such as `auth: { token }` or `transports: ["websocket"]`.
- * @param {string} [options.site] the site's name; default: what Frappe has put into the page, else the host's name
- * @param {string} [options.url] where the realtime server is; default: the page's own origin
- * @param {Function} [options.io] Socket.IO's `io`, version 4.6 or later; default: loaded from /assets
+ * @param {OwnOptions & Record<string, any>} [options] what is not ours goes to Socket.IO's `io()` as it is, such as
+ *     `auth: { token }` or `transports: ["websocket"]`
  * @returns {Promise<Connection>} at once, not only when it is connected: see `status`
  * @throws {Error} when Socket.IO's client cannot be loaded
  */
@@ -65,20 +79,25 @@ export async function connect({ site = default_site(), url = default_url(), io, 
 
 /** A Socket.IO socket that is kept alive, with the subscriptions of Frappe's rooms. */
 export class Connection {
-	/** @param {object} [socket] of socket.io-client; may be given later, to `attach` */
+	/** @param {any} [socket] of socket.io-client; may be given later, to `attach` */
 	constructor(socket) {
 		/** @type {"connecting" | "connected" | "lost" | "closed"} */
 		this.status = "connecting";
 		this.socket = null;
 		this._own_events = new OwnEvents();
-		this._subscriptions = new Map();
+		this._subscriptions = new Subscriptions((packet) => this.socket.emit(...packet));
 		this._has_offsets = false;
 		this._refusals = 0;
 		this._retry = null;
+		this._on_online = () => this._retry_now();
 		if (socket) this.attach(socket);
 	}
 
-	/** Take care of a socket from now on. */
+	/**
+	 * Take care of a socket from now on.
+	 *
+	 * @param {any} socket of socket.io-client
+	 */
 	attach(socket) {
 		this.socket = socket;
 		socket.io.on("packet", ({ type, nsp, data }) => {
@@ -90,17 +109,21 @@ export class Connection {
 		socket.io.randomizationFactor(JITTER);
 
 		let had_connected = false;
+		let lost_at = 0;
 		const on_connect = () => {
 			const missed = had_connected && !socket.recovered;
+			if (missed) this._subscriptions.begin_again(lost_at);
+			else if (had_connected) this._subscriptions.repeat(lost_at - DOUBTFUL, lost_at);
 			had_connected = true;
 			this._refusals = 0;
 			clearTimeout(this._retry);
-			if (missed) this._subscribe_again();
 			this._set_status("connected");
 			if (missed) this._own_events.raise(MISSED_EVENT);
 		};
 		socket.on("connect", on_connect);
 		socket.on("disconnect", (reason) => {
+			lost_at = performance.now();
+			this._subscriptions.pause();
 			if (reason === "io client disconnect") {
 				this._set_status("closed");
 			} else {
@@ -108,12 +131,20 @@ export class Connection {
 				this._retry_if_given_up();
 			}
 		});
+		// Where a proxy joins the two ports of a development bench, the page's own address is the right one.
+		const { uri } = socket.io;
+		const addresses =
+			window.dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
 		socket.on("connect_error", () => {
+			if (!had_connected && socket.active && addresses.length) {
+				socket.io.uri = addresses[0];
+				addresses.reverse();
+			}
 			this._set_status("lost");
 			this._retry_if_given_up();
 		});
-		socket.onAnyOutgoing((event, ...args) => this._remember(event, args));
-		window.addEventListener("online", () => this._retry_now());
+		socket.onAnyOutgoing((event, ...args) => this._subscriptions.remember(event, args));
+		window.addEventListener("online", this._on_online);
 		if (socket.connected) on_connect();
 	}
 
@@ -127,7 +158,12 @@ export class Connection {
 		this._emitter(event).on(event, this._listener(event, callback));
 	}
 
-	/** Listen to the next event of that name only. */
+	/**
+	 * Listen to the next event of that name only.
+	 *
+	 * @param {string} event
+	 * @param {Function} callback
+	 */
 	once(event, callback) {
 		const emitter = this._emitter(event);
 		const listener = this._listener(event, function (...args) {
@@ -138,12 +174,22 @@ export class Connection {
 		emitter.on(event, listener);
 	}
 
-	/** Stop listening: one callback, or without it all of the event. */
+	/**
+	 * Stop listening.
+	 *
+	 * @param {string} event
+	 * @param {[Function?]} callback the one to take away; without it all of the event
+	 */
 	off(event, ...callback) {
 		this._emitter(event).off(event, ...callback);
 	}
 
-	/** Send an event. While there is no connection, it waits for the next one. */
+	/**
+	 * Send an event. While there is no connection, it waits for the next one.
+	 *
+	 * @param {string} event
+	 * @param {...any} args
+	 */
 	emit(event, ...args) {
 		this.socket.emit(event, ...args);
 	}
@@ -151,6 +197,8 @@ export class Connection {
 	/**
 	 * Send an event and wait for what its handler answers.
 	 *
+	 * @param {string} event
+	 * @param {...any} args
 	 * @returns {Promise<any>} rejected when no answer comes within 20 seconds, or the connection breaks
 	 */
 	emitWithAck(event, ...args) {
@@ -214,6 +262,7 @@ export class Connection {
 
 	/** Disconnect for good. */
 	close() {
+		window.removeEventListener("online", this._on_online);
 		clearTimeout(this._retry);
 		this.socket.disconnect();
 		this._set_status("closed");
@@ -243,22 +292,6 @@ export class Connection {
 		this._own_events.raise(STATUS_EVENT, status);
 	}
 
-	_remember(event, args) {
-		const beginning = SUBSCRIPTIONS[event];
-		if (beginning) {
-			this._subscriptions.delete(JSON.stringify([beginning, ...args.map(String)]));
-		} else if (BEGINNINGS.includes(event)) {
-			this._subscriptions.set(JSON.stringify([event, ...args.map(String)]), [event, ...args]);
-		}
-	}
-
-	_subscribe_again() {
-		// The newest first: they are what the page shows now.
-		for (const [event, ...args] of [...this._subscriptions.values()].reverse()) {
-			this.socket.emit(event, ...args);
-		}
-	}
-
 	// socket.io-client gives up when the server has refused it, or has sent it away.
 	_retry_if_given_up() {
 		if (this.socket.active) return;
@@ -272,6 +305,62 @@ export class Connection {
 		clearTimeout(this._retry);
 		// Disconnecting ends socket.io-client's own waiting, which connect() alone does not.
 		this.socket.disconnect().connect();
+	}
+}
+
+// What a page has subscribed to, and has ended not long ago, to be said again after a reconnect.
+class Subscriptions {
+	constructor(emit) {
+		this._emit = emit;
+		// What was sent and when, by what it is about; the oldest first.
+		this._begun = new Map();
+		this._ended = new Map();
+		this._to_repeat = [];
+		this._timer = null;
+	}
+
+	remember(event, args) {
+		const ended = SUBSCRIPTIONS[event];
+		if (!ended && !BEGINNINGS.includes(event)) return;
+		const key = JSON.stringify([ended ?? event, ...args.map(String)]);
+		const sent = { packet: [event, ...args], at: performance.now() };
+		this._ended.delete(key);
+		if (ended) {
+			this._begun.delete(key);
+			this._ended.set(key, sent);
+			forget_oldest(this._ended, ({ at }) => sent.at - at > DOUBTFUL);
+		} else {
+			this._begun.set(key, sent);
+			forget_oldest(this._begun, () => this._begun.size > MOST_SUBSCRIPTIONS);
+		}
+	}
+
+	/** The server has a new session, in no room: send all that was begun until then. */
+	begin_again(until) {
+		this._ended.clear();
+		this.repeat(-Infinity, until);
+	}
+
+	/** Send again what was sent between two times, and what was about to be sent again already. */
+	repeat(since, until) {
+		const sent = (map) => [...map].filter(([, { at }]) => since < at && at <= until).map(([key]) => key);
+		// The newest first: they are what the page shows now.
+		const keys = [...sent(this._ended), ...sent(this._begun).reverse(), ...this._to_repeat];
+		this._to_repeat = [...new Set(keys)];
+		this._send_some();
+	}
+
+	pause() {
+		clearTimeout(this._timer);
+	}
+
+	_send_some() {
+		this.pause();
+		for (const key of this._to_repeat.splice(0, BATCH)) {
+			const { packet } = this._begun.get(key) ?? this._ended.get(key) ?? {};
+			if (packet) this._emit(packet);
+		}
+		if (this._to_repeat.length) this._timer = setTimeout(() => this._send_some(), BATCH_PAUSE);
 	}
 }
 
@@ -323,6 +412,14 @@ export function read_progress(message) {
 		description,
 		is_here: page ? page === page_id : document.visibilityState === "visible",
 	};
+}
+
+// Of a map in the order in which its entries were added.
+function forget_oldest(map, is_too_old) {
+	for (const [key, value] of map) {
+		if (!is_too_old(value)) return;
+		map.delete(key);
+	}
 }
 
 function jittered(delay) {

@@ -53,14 +53,15 @@ class Adapter {
 
 /** Collects rooms, then emits to their sockets, each once; without rooms to all. Each step is an operator of its own. */
 class BroadcastOperator {
-	constructor(nsp, rooms = new Set(), excluded = new Set()) {
+	constructor(nsp, rooms = new Set(), excluded = new Set(), local = false) {
 		this._nsp = nsp;
 		this._rooms = rooms;
 		this._excluded = excluded;
+		this._local = local;
 	}
 
 	to(rooms) {
-		return new BroadcastOperator(this._nsp, with_rooms(this._rooms, rooms), this._excluded);
+		return new BroadcastOperator(this._nsp, with_rooms(this._rooms, rooms), this._excluded, this._local);
 	}
 
 	in(rooms) {
@@ -68,7 +69,7 @@ class BroadcastOperator {
 	}
 
 	except(rooms) {
-		return new BroadcastOperator(this._nsp, this._rooms, with_rooms(this._excluded, rooms));
+		return new BroadcastOperator(this._nsp, this._rooms, with_rooms(this._excluded, rooms), this._local);
 	}
 
 	get broadcast() {
@@ -79,8 +80,9 @@ class BroadcastOperator {
 		return this;
 	}
 
+	/** Only to sockets of this sidecar. */
 	get local() {
-		return this;
+		return new BroadcastOperator(this._nsp, this._rooms, this._excluded, true);
 	}
 
 	compress() {
@@ -92,7 +94,8 @@ class BroadcastOperator {
 		const { json, attachments } = pack([event, ...values]);
 		const rooms = this._rooms.size ? [...this._rooms] : null;
 		const excluded = [...this._excluded];
-		this._nsp._channel.send(["to", this._nsp.name, rooms, excluded, json, attachments.length], attachments);
+		const operation = ["to", this._nsp.name, rooms, excluded, this._local, json, attachments.length];
+		this._nsp._channel.send(operation, attachments);
 		return true;
 	}
 }
@@ -129,7 +132,7 @@ class Namespace extends EventEmitter {
 	}
 
 	get local() {
-		return new BroadcastOperator(this);
+		return new BroadcastOperator(this).local;
 	}
 
 	get volatile() {

@@ -122,6 +122,10 @@ class Socket extends EventEmitter {
 		return new BroadcastOperator(this.nsp, new Set(), new Set([this.id]));
 	}
 
+	get local() {
+		return this.broadcast.local;
+	}
+
 	get volatile() {
 		return this;
 	}

@@ -1,4 +1,4 @@
-"""A real bench, named by FRAPPE_BENCH_ROOT: one site with the app, one without, and its redis_queue running."""
+"""The bench as code on its sites sees it: commands, code and what is published."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import redis
+
+from tests.bench import installation
 
 PATIENCE = 60.0
 
@@ -70,33 +72,11 @@ class Bench:
 
 
 @pytest.fixture(scope="session")
-def bench() -> Iterator[Bench]:
-	root = os.environ.get("FRAPPE_BENCH_ROOT")
-	if not root:
-		pytest.skip("FRAPPE_BENCH_ROOT is not set")
-	sites = sorted(path.parent.name for path in Path(root, "sites").glob("*/site_config.json"))
-	config = json.loads(Path(root, "sites", "common_site_config.json").read_text())
-	bench = Bench(Path(root), "", "", redis.Redis.from_url(config["redis_queue"], decode_responses=True))
-	try:
-		bench.redis.ping()
-	except redis.ConnectionError:
-		pytest.skip(f"redis_queue of {root} does not run ({config['redis_queue']})")
-	for site in sites:
-		installed = bench.run(
-			bench.python,
-			"-c",
-			"import frappe, sys; frappe.init(sys.argv[1]); frappe.connect();"
-			"print('frappe_realtime' in frappe.get_installed_apps())",
-			site,
-		)
-		if installed.split()[-1] == "True":
-			bench.site = bench.site or site
-		else:
-			bench.other = bench.other or site
-	if not bench.site or not bench.other:
-		pytest.skip(f"{root} needs a site with frappe_realtime and one without; it has {', '.join(sites)}")
-	yield bench
-	bench.redis.close()
+def bench(bench: installation.Bench) -> Iterator[Bench]:
+	"""The bench whose processes run, as code on its sites sees it."""
+	client = redis.Redis.from_url(bench.config["redis_queue"], decode_responses=True)
+	yield Bench(bench.root, bench.site, bench.other_site, client)
+	client.close()
 
 
 class Channel:

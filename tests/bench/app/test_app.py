@@ -48,9 +48,17 @@ def token(email):
 LEAVE = """
 frappe.connect() if not getattr(frappe.local, "db", None) else None
 frappe.init(sys.argv[1], force=True); frappe.connect()
+CHANGED_MEANWHILE = 1020  # by a job that making the user has enqueued
 for name in ("reader", "outsider"):
-	frappe.delete_doc("User", f"{name}@realtime.test", force=True, ignore_permissions=True, ignore_missing=True)
-frappe.db.commit()
+	for left in reversed(range(20)):
+		try:
+			frappe.delete_doc("User", f"{name}@realtime.test", force=True, ignore_permissions=True, ignore_missing=True)
+			frappe.db.commit()
+			break
+		except Exception as error:
+			frappe.db.rollback()
+			if not left or str(CHANGED_MEANWHILE) not in str(error):
+				raise
 """
 
 
@@ -139,9 +147,8 @@ def test_saving_a_document_tells_its_list(bench, channel):
 	lists = [message for message in messages if message.get("room") == "doctype:ToDo"]
 	assert lists
 	assert all(message["offset"] for message in lists)
-	kinds = [message.get("kind") or message["event"] for message in messages if name in json.dumps(message)]
-	assert kinds[-1] == "doc"
-	assert messages[-1] == {"site": bench.site, "kind": "doc", "doctype": "ToDo", "name": name}
+	about = [message for message in messages if name in json.dumps(message)]
+	assert about[-1] == {"site": bench.site, "kind": "doc", "doctype": "ToDo", "name": name}
 
 
 def test_a_job(bench, channel):

@@ -10,13 +10,27 @@ class StandInForRealTimeClient {
 	init(port = 9000, lazy_connect = false) {
 		if (frappe.boot.disable_async || this.socket) return;
 		this.lazy_connect = lazy_connect;
-		this.socket = io(`${location.origin}/${frappe.boot.sitename}`, {
+		this.socket = io(this.get_host(port), {
 			withCredentials: true,
 			reconnectionAttempts: 3,
 			autoConnect: !lazy_connect,
 		});
 		this.socket.on("progress", () => seen.push("the Desk's own listener for progress"));
 		this.setup_listeners();
+		const with_document = (method) => (event, frm) => {
+			if (frm.doc && !frm.is_new()) this[method](frm.doctype, frm.docname);
+		};
+		$(document).on("form-load form-rename", with_document("doc_subscribe"));
+		$(document).on("form-refresh", with_document("doc_open"));
+		$(document).on("form-unload", with_document("doc_close"));
+	}
+
+	get_host(port) {
+		const { protocol, hostname, origin } = location;
+		const host = window.dev_server
+			? `${protocol}//${hostname}:${frappe.boot.socketio_port || port}`
+			: origin;
+		return `${host}/${frappe.boot.sitename}`;
 	}
 
 	connect() {
@@ -123,9 +137,12 @@ class Dialog {
 	}
 }
 
+// Pages of the website have no dialogs.
+if (window.app) frappe.ui = { Dialog };
+
 frappe.show_progress = (title, count, total, description) => {
 	let dialog = frappe.cur_progress;
-	if (!(dialog?.title === title && dialog.is_visible)) dialog = new Dialog(title);
+	if (!(dialog?.title === title && dialog.is_visible)) dialog = new frappe.ui.Dialog(title);
 	dialog.percent = Math.trunc((100 * count) / total);
 	dialog.element.textContent = `${title}: ${dialog.percent}`;
 	seen.push(dialog.element.textContent);

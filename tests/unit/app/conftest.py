@@ -14,7 +14,7 @@ import pytest
 
 import frappe_realtime
 
-OURS = ("access", "boot", "progress", "publish", "sender", "site", "takeover", "tasks")
+OURS = ("access", "boot", "install", "progress", "publish", "sender", "site", "takeover", "tasks")
 
 
 class Callbacks:

@@ -75,8 +75,8 @@ def make(bench: Path, **kwargs: bool) -> dict[str, str]:
 	"""As the command does: the backup, then the file."""
 	made = {}
 	for change in changes(bench, **kwargs):
-		if not kwargs.get("undo"):
-			change.backup.write_text(change.before)
+		if change.to_keep is not None:
+			change.backup.write_text(change.to_keep)
 		change.path.write_text(change.after)
 		made[change.path.name] = change.after
 	return made
@@ -148,6 +148,31 @@ def test_a_bench_that_was_set_up_without_node_gets_the_entry(bench):
 	assert changes(bench) == []
 	make(bench, undo=True)
 	assert {path: text for path, text in texts(bench).items() if path in before} == before
+
+
+def test_setting_up_again_keeps_what_was_there_before_the_first_time(bench):
+	write(bench)
+	before = (bench / "Procfile").read_text()
+	make(bench)
+	procfile = bench / "Procfile"
+	procfile.write_text(procfile.read_text().replace("serve --bench .", "serve --bench /where/it/was"))
+	assert "serve --bench .\n" in make(bench)["Procfile"]
+	assert make(bench, undo=True)["Procfile"] == before
+
+
+def test_a_file_that_bench_wrote_anew_is_kept_as_it_is_now(bench):
+	write(bench)
+	make(bench)
+	write(bench, "/usr/bin/another-node {bench}/apps/frappe/socketio.js")
+	anew = (bench / "Procfile").read_text()
+	make(bench)
+	assert make(bench, undo=True)["Procfile"] == anew
+
+
+def test_a_kept_file_without_node_does_not_keep_node_away(bench):
+	write(bench, f"{bench}/env/bin/frappe-realtime serve --bench /where/it/was")
+	make(bench)
+	assert "socketio: node apps/frappe/socketio.js\n" in make(bench, undo=True)["Procfile"]
 
 
 def test_only_what_is_there_is_changed(bench):

@@ -79,6 +79,7 @@ def test_several_users_or_rooms_get_one_event_each_in_one_write(publish, sent):
 
 def test_no_users_means_nobody_not_everybody(publish, sent):
 	publish.publish_realtime("e", user=[])
+	publish.publish_realtime("msgprint", "hi", user=[])
 	publish.publish_realtime("e", room=())
 	publish.publish_to_user([], "e")
 	assert sent.events() == []

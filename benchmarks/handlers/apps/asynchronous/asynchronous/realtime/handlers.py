@@ -10,16 +10,16 @@ async def connected(socket: Socket) -> None:
 
 @realtime.on("reply")
 async def reply(socket: Socket, data: dict) -> None:
-	await socket.emit("answer", {"mark": "~", "text": data["text"]})
+	await socket.emit("answer", {"mark": "^", "text": data["text"]})
 
 
 @realtime.on("ask")
 async def ask(socket: Socket, data: dict) -> dict:
-	return {"mark": "~", "text": data["text"]}
+	return {"mark": "^", "text": data["text"]}
 
 
 @realtime.on("typing")
 async def typing(socket: Socket, data: dict) -> None:
 	room = f"pair:{data['pair']}"
 	if room in socket.rooms:
-		await socket.to(room).emit("typing", {"mark": "~", "user": socket.user})
+		await socket.to(room).emit("typing", {"mark": "^", "user": socket.user})

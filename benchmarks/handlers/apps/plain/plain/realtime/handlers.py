@@ -10,16 +10,16 @@ def connected(socket: SyncSocket) -> None:
 
 @realtime.on("reply")
 def reply(socket: SyncSocket, data: dict) -> None:
-	socket.emit("answer", {"mark": "~", "text": data["text"]})
+	socket.emit("answer", {"mark": "^", "text": data["text"]})
 
 
 @realtime.on("ask")
 def ask(socket: SyncSocket, data: dict) -> dict:
-	return {"mark": "~", "text": data["text"]}
+	return {"mark": "^", "text": data["text"]}
 
 
 @realtime.on("typing")
 def typing(socket: SyncSocket, data: dict) -> None:
 	room = f"pair:{data['pair']}"
 	if room in socket.rooms:
-		socket.to(room).emit("typing", {"mark": "~", "user": socket.user})
+		socket.to(room).emit("typing", {"mark": "^", "user": socket.user})

