@@ -16,7 +16,7 @@ from ..engine import Connection, Refused, Request
 from ..socketio.namespace import Namespace, Socket
 from ..socketio.sockets import Client, ConnectRefused, Guard
 from .auth import Session
-from .proxies import Proxies, customer
+from .proxies import Proxies, network_of
 from .recheck import GUEST
 
 logger = logging.getLogger("realtime.limits")
@@ -58,7 +58,7 @@ class Limits(Guard):
 		request.remote = self._proxies.client(request.remote, request.headers)
 		if self.connections - self.sockets >= self._config["realtime_unknown_connections"]:
 			raise self._refused("realtime_unknown_connections", 503)
-		address = customer(request.remote)
+		address = network_of(request.remote)
 		if address and self.addresses[address] >= self._config["realtime_connections_per_address"]:
 			raise self._refused("realtime_connections_per_address", 429, f" from {address}")
 
@@ -71,12 +71,12 @@ class Limits(Guard):
 		client.credit = self._guest_rate * BURST
 		client.seen = monotonic()
 		self.connections += 1
-		if address := customer(client.connection.request.remote):
+		if address := network_of(client.connection.request.remote):
 			self.addresses[address] += 1
 
 	def on_close(self, client: Client) -> None:
 		self.connections -= 1
-		_less(self.addresses, customer(client.connection.request.remote))
+		_less(self.addresses, network_of(client.connection.request.remote))
 
 	def too_long_without_namespace(self, client: Client) -> None:
 		self.meet("realtime_connect_timeout")
@@ -119,7 +119,7 @@ class Limits(Guard):
 	def check_socket(self, session: Session, namespace: Namespace | None, connection: Connection) -> None:
 		"""Let `session` have one more socket; raises `ConnectRefused`."""
 		if session.user == GUEST:
-			address = customer(connection.request.remote)
+			address = network_of(connection.request.remote)
 			key = "realtime_guests_per_address"
 			if address and self.guests[address] >= self._config[key]:
 				raise self.refusal(key, f" from {address}")
@@ -140,7 +140,7 @@ class Limits(Guard):
 		client: Client = socket.connection.data
 		self.sockets += 1
 		if socket.session.user == GUEST:
-			if address := customer(socket.connection.request.remote):
+			if address := network_of(socket.connection.request.remote):
 				self.guests[address] += 1
 		elif client.rate != self._rate:
 			client.rate = self._rate
@@ -149,7 +149,7 @@ class Limits(Guard):
 	def on_disconnect(self, socket: Socket) -> None:
 		self.sockets -= 1
 		if socket.session.user == GUEST:
-			_less(self.guests, customer(socket.connection.request.remote))
+			_less(self.guests, network_of(socket.connection.request.remote))
 
 	def may_enter(self, socket: Socket, room: str) -> bool:
 		"""Whether a client may ask for one more room; it is told when not."""

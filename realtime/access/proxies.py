@@ -43,7 +43,7 @@ class Proxies:
 
 
 @lru_cache(maxsize=4096)
-def customer(address: str) -> str:
+def network_of(address: str) -> str:
 	"""Whom `address` stands for where connections are counted: of IPv6 the network of 64 bits, in which a machine has
 	any number of addresses."""
 	found = _address(address)

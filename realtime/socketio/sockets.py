@@ -169,7 +169,8 @@ class SocketServer:
 		connection.data = None
 		connection.engine.wheel.cancel(client)
 		for task in (client.connecting or {}).values():
-			task.cancel()
+			# Not before its first step: what it is to wait for would never be awaited.
+			asyncio.get_running_loop().call_soon(task.cancel)
 		for socket in list(client.sockets.values()):
 			self._gone(socket, reason)
 		self.guard.on_close(client)

@@ -86,3 +86,30 @@ def test_nothing_is_kept_for_who_is_in_no_namespace(packet: str) -> None:
 		wire.engine.close()
 
 	asyncio.run(run())
+
+
+def test_who_is_gone_before_somebody_was_asked_about_him_leaves_no_question_behind() -> None:
+	"""A coroutine that is never awaited would be reported where it is let go of, long after."""
+
+	async def run() -> None:
+		wire, _, application = connected()
+		wire.transport.unsent = 0
+		steps: list[str] = []
+
+		async def ask() -> Admission:
+			steps.append("begun")
+			try:
+				return await asyncio.get_running_loop().create_future()
+			except asyncio.CancelledError:
+				steps.append("cancelled")
+				raise
+
+		application.authorize = lambda *_: ask()  # type: ignore[method-assign]
+		wire.feed(text("40/b,"))
+		wire.transport.abort()
+		while "cancelled" not in steps:
+			await asyncio.sleep(0)
+		assert steps == ["begun", "cancelled"]
+		wire.engine.close()
+
+	asyncio.run(asyncio.wait_for(run(), 10))
