@@ -18,7 +18,7 @@ MAX_ANSWER = 32 * 1024 * 1024
 """Bytes of an answer's body; one that is larger is an error."""
 
 IDLE_SECONDS = 30.0
-"""Connections that nobody has used for so long are not used again."""
+"""Connections that nobody has used for so long are closed."""
 
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Methods that may be sent again when a kept connection turns out to be closed (RFC 9110, 9.2.2)."""
@@ -182,6 +182,7 @@ class HTTPClient:
 		# The one used last is used next: the others are idle, and go.
 		self._idle: list[_Line] = []
 		self._lines: set[_Line] = set()
+		self._sweeping: asyncio.TimerHandle | None = None
 
 	async def request(
 		self,
@@ -211,15 +212,24 @@ class HTTPClient:
 	async def _ask(self, line: _Line, head: bytes, body: bytes, method: str, timeout: float) -> HTTPAnswer:
 		answer = await line.ask(head, body, method == "HEAD", timeout)
 		if line.usable:
-			line.idle_since = asyncio.get_running_loop().time()
+			loop = asyncio.get_running_loop()
+			line.idle_since = loop.time()
 			self._idle.append(line)
+			if self._sweeping is None:
+				self._sweeping = loop.call_later(IDLE_SECONDS, self._sweep)
 		return answer
 
 	def _take(self) -> _Line | None:
-		oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
-		while self._idle and self._idle[0].idle_since < oldest:
-			self._idle.pop(0).close()
 		return self._idle.pop() if self._idle else None
+
+	def _sweep(self) -> None:
+		"""Close what has been idle for too long, and come again for the rest."""
+		loop = asyncio.get_running_loop()
+		while self._idle and self._idle[0].idle_since <= loop.time() - IDLE_SECONDS:
+			self._idle.pop(0).close()
+		self._sweeping = None
+		if self._idle:
+			self._sweeping = loop.call_at(self._idle[0].idle_since + IDLE_SECONDS, self._sweep)
 
 	async def _connect(self, timeout: float) -> _Line:
 		attempt = asyncio.get_running_loop().create_connection(
@@ -237,6 +247,8 @@ class HTTPClient:
 
 	def close(self) -> None:
 		"""Close all connections; requests under way fail."""
+		if self._sweeping is not None:
+			self._sweeping.cancel()
 		for line in list(self._lines):
 			line.close()
 

@@ -141,20 +141,21 @@ async def test_a_connection_that_says_it_closes_is_not_used_again() -> None:
 
 
 @in_a_loop
-async def test_an_idle_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-	monkeypatch.setattr(http_client, "IDLE_SECONDS", -1.0)
-	numbers = []
+async def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(http_client, "IDLE_SECONDS", 0.05)
+	closed: asyncio.Queue[int] = asyncio.Queue()
 
 	async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
-		while True:
-			await head(reader)
-			numbers.append(number)
-			writer.write(OK)
+		await head(reader)
+		writer.write(OK)
+		if not await reader.read():
+			closed.put_nowait(number)
 
 	async with server(talk) as client:
+		await asyncio.gather(get(client), get(client))
+		assert {await closed.get(), await closed.get()} == {1, 2}
 		await get(client)
-		await get(client)
-	assert numbers == [1, 2]
+		assert await closed.get() == 3
 
 
 def closes_kept_ones(asked: list[int]) -> Talk:
