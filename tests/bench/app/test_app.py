@@ -285,7 +285,9 @@ answer(out)
 		"installed_apps": who["message"]["installed_apps"],
 	}
 	assert {"frappe", "frappe_realtime"} <= set(who["message"]["installed_apps"])
-	assert out["who"]["outsider"][1]["message"]["user_type"] == "Website User"
+	status, who = out["who"]["outsider"]
+	assert status == 200, who
+	assert who["message"]["user_type"] == "Website User"
 	guest = out["who"]["Guest"][1]["message"]
 	assert (guest["user"], guest["full_name"]) == ("Guest", "Guest")
 	if out["demands"]:
