@@ -77,7 +77,11 @@ def ring(name: str, arguments: list[str]) -> Result:
 	folders = [f"tests/{folder}" for folder in RINGS[name]]
 	# Where nothing uses it, hypothesis is imported at the very end, and CPython 3.11 may stumble over that.
 	without = [] if name == "unit" else ["-p", "no:hypothesispytest"]
-	command = [sys.executable, "-m", "pytest", *without, *folders, f"--junitxml={report}", *arguments]
+	command = [sys.executable, "-m", "pytest", *without, *folders, f"--junitxml={report}"]
+	if name == "wire":
+		# Its tests wait more than they compute.
+		command += ["--numprocesses=2", "--dist=loadfile"]
+	command += arguments
 	code = subprocess.run(command, cwd=ROOT, check=False).returncode
 	if report.exists():
 		read_report(report, result)

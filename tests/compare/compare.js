@@ -60,7 +60,8 @@ async function hold(conversation, url, options) {
 			}),
 		);
 		await new Promise((resolve, reject) => {
-			socket.once("connect", resolve);
+			const late = setTimeout(() => reject(new Error(`${url} has not let ${name} in for 20 s`)), 20_000);
+			socket.once("connect", () => resolve(clearTimeout(late)));
 			socket.once("connect_error", reject);
 		});
 		names.set(socket.id, unique);
