@@ -28,8 +28,16 @@ class Valkey:
 		return int(self.client.info("server")["process_id"])
 
 	def start(self) -> None:
-		"""Start, and wait until it answers."""
-		self._server.start()
+		"""Start, and wait until it answers. Its port may be taken for a moment by connections to the one before."""
+
+		def started() -> bool:
+			try:
+				self._server.start()
+			except OSError:
+				return False
+			return True
+
+		until(started, f"a Valkey on port {self.port}")
 
 	def stop(self) -> None:
 		"""Stop as an administrator does."""
