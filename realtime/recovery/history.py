@@ -18,13 +18,9 @@ from dataclasses import dataclass
 from ..bus.store import Entry, Store, StoreAway, StoreRefused
 from ..bus.subscription import read_event
 from ..socketio.fanout import Event
+from .places import START, Place, offset_after, offset_of, parse_offset
 
 logger = logging.getLogger("realtime.history")
-
-Place = tuple[int, int]
-
-START: Place = (0, 0)
-"""Before the first event of a site."""
 
 PAGE = 500
 """Events read from Redis at a time."""
@@ -39,35 +35,6 @@ HELD = 20_000
 
 REFUSED_AGAIN = 60.0
 """Seconds after which a Redis that has refused to show a history is asked again."""
-
-
-def parse_offset(text: object) -> Place | None:
-	"""The place that an offset names; None when it is none."""
-	if not isinstance(text, str) or len(text) > 41:
-		return None
-	milliseconds, dash, number = text.partition("-")
-	if not (dash and milliseconds.isascii() and milliseconds.isdigit() and number.isascii()):
-		return None
-	if not number.isdigit():
-		return None
-	place = (int(milliseconds), int(number))
-	return place if max(place) < 1 << 64 else None
-
-
-def _offset(place: Place) -> str:
-	return f"{place[0]}-{place[1]}"
-
-
-def offset_before(end: Place) -> str:
-	"""What a client is told that has everything before the event at `end`; it need not be an event's own offset."""
-	milliseconds, number = end
-	return _offset((milliseconds, number - 1) if number else (milliseconds - 1, (1 << 64) - 1))
-
-
-def _next(place: Place) -> str:
-	"""The smallest id after `place`, as Redis before 6.2 needs it too."""
-	milliseconds, number = place
-	return _offset((milliseconds, number + 1) if number + 1 < 1 << 64 else (milliseconds + 1, 0))
 
 
 class Gap(Exception):
@@ -122,7 +89,7 @@ class Feed:
 	@property
 	def offset(self) -> str:
 		"""What a client is told that has everything."""
-		return _offset(self.place)
+		return offset_of(self.place)
 
 	def missed(self, place: Place, rooms: Collection[str]) -> list[Event]:
 		"""The events of `rooms` after `place`, which must not lie before `start`."""
@@ -315,7 +282,7 @@ class History:
 	async def _read_on(self, feed: Feed) -> None:
 		"""Pass on what the stream of `feed` has after its place."""
 		while True:
-			entries, last = await self._store.history(feed.site, _next(feed.place), PAGE)
+			entries, last = await self._store.history(feed.site, offset_after(feed.place), PAGE)
 			if not entries and (parse_offset(last) or START) < feed.place:
 				logger.warning(
 					"%s has forgotten the last events of %s (%s after %s): is it without persistence?",
@@ -365,7 +332,7 @@ class History:
 			events: list[Event] = []
 			reached = place
 			while reached < feed.start:
-				entries, last = await self._store.history(feed.site, _next(reached), PAGE)
+				entries, last = await self._store.history(feed.site, offset_after(reached), PAGE)
 				_check(reached, entries, last)
 				self.counters.read += len(entries)
 				if not entries:
@@ -423,12 +390,12 @@ def _check(place: Place, entries: Sequence[Entry], last: str | None) -> None:
 		before = parse_offset(entries[0].before)
 		if before is None or before > place:
 			raise Gap(
-				f"the history begins after {entries[0].before or entries[0].id}, asked for {_offset(place)}"
+				f"the history begins after {entries[0].before or entries[0].id}, asked for {offset_of(place)}"
 			)
 	else:
 		end = parse_offset(last) or START
 		if end != place:
-			raise Gap(f"the last event was {_offset(end)}, asked for {_offset(place)}")
+			raise Gap(f"the last event was {offset_of(end)}, asked for {offset_of(place)}")
 
 
 def _events(site: str, entries: Iterable[Entry]) -> Iterable[Event]:

@@ -31,7 +31,8 @@ from ..socketio.namespace import Admission, Socket
 from ..socketio.sockets import ConnectPostponed
 from ..web.process import WebAway
 from .agents import can_recover
-from .history import Feed, Gap, History, Place, offset_before, parse_offset
+from .history import Feed, Gap, History
+from .places import Place, offset_before, parse_offset
 from .sessions import Sessions
 
 logger = logging.getLogger("realtime.recovery")

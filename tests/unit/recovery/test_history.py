@@ -11,7 +11,8 @@ import pytest
 
 from realtime.bus.store import Entry, StoreAway, StoreRefused
 from realtime.recovery import history
-from realtime.recovery.history import Gap, History, offset_before, parse_offset
+from realtime.recovery.history import Gap, History
+from realtime.recovery.places import offset_after, offset_before, parse_offset
 from realtime.socketio.fanout import Event
 
 SITE = "one.test"
@@ -283,7 +284,7 @@ def test_the_offset_before_an_event_leads_to_it(number: int) -> None:
 	before = parse_offset(offset_before(end))
 	assert before is not None
 	assert before < end
-	assert parse_offset(history._next(before)) == end
+	assert parse_offset(offset_after(before)) == end
 
 
 def test_what_lies_before_the_history_cannot_be_reached() -> None:
