@@ -45,7 +45,7 @@ class Scale:
 	rooms: tuple[int, ...] = (100, 1000, 5000)
 	deliveries: int = 100_000
 	saturated: int = 200_000
-	user_messages: int = 4000
+	user_messages: int = 10_000
 	seconds: float = 10.0
 	connects: int = 5000
 	polling: int = 2000
@@ -108,11 +108,12 @@ def saturated(
 def one_user(server: Server, load: Load, publisher: Publisher, messages: int, users: int) -> float:
 	"""µs of server CPU for a message to one user among `users`, one in flight."""
 	commands = [publisher.command(f"user:user{number}@example.com", 100) for number in range(users)]
-	load.reset()
-	before = server.cpu()
-	for number in range(1, messages + 1):
-		publisher.publish(commands[number * 7 % users])
-		load.wait_for(number)
+	for count in (messages // 4, messages):
+		load.reset()
+		before = server.cpu()
+		for number in range(1, count + 1):
+			publisher.publish(commands[number * 7 % users])
+			load.wait_for(number)
 	cost = (server.cpu() - before) / messages * 1e6
 	load.check(messages)
 	return cost
