@@ -73,7 +73,7 @@ def main() -> None:
 		web.terminate()
 		web.wait()
 		valkey.stop()
-	text = report.table(rounds, scale)
+	text = report.table(rounds)
 	print(text)
 	if options.write:
 		report.write(options.write, text)

@@ -7,7 +7,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .load import MARK, SITE, Load
 from .servers import Server
@@ -52,8 +52,6 @@ class Scale:
 	staying: int = 200
 	"""Of 1,000 clients, how many stay with long-polling in the case with both."""
 	waves: int = 4
-	generator: list[float] = field(default_factory=list)
-	"""The share of one core that the load generator used in each timed case."""
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -81,9 +79,12 @@ def in_flight(
 
 
 def saturated(
-	server: Server, load: Load, publisher: Publisher, room: int, size: int, deliveries: int, scale: Scale
+	server: Server, load: Load, publisher: Publisher, room: int, size: int, deliveries: int
 ) -> Figures:
-	"""µs of server CPU for a delivery, and deliveries a second, when events come faster than they can be delivered."""
+	"""µs of server CPU for a delivery, and deliveries a second, when events come faster than they can be delivered.
+
+	And the share of looks at which the load generator found nothing: near 0 it is what limits the server.
+	"""
 	chunk = min(50, max(10, 50_000 // room))
 	events = max(chunk, deliveries // room)
 	commands = publisher.command("all", size) * chunk
@@ -97,11 +98,12 @@ def saturated(
 	total = rounds * chunk * room
 	elapsed = time.perf_counter() - started
 	cost = (server.cpu() - before) / total * 1e6
-	scale.generator.append((load.busy + time.process_time()) / elapsed)
+	waited = 100 * load.waited / load.looks
 	load.check(total)
 	return {
 		f"saturated_us_{room}": cost,
 		f"saturated_per_second_{room}": total / elapsed,
+		f"saturated_waited_percent_{room}": waited,
 	}
 
 
@@ -119,9 +121,7 @@ def one_user(server: Server, load: Load, publisher: Publisher, messages: int, us
 	return cost
 
 
-def latency(
-	server: Server, load: Load, publisher: Publisher, room: int, seconds: float, scale: Scale
-) -> Figures:
+def latency(server: Server, load: Load, publisher: Publisher, room: int, seconds: float) -> Figures:
 	"""Milliseconds from publish to receipt at 10 events a second."""
 	command = publisher.command("all", 100)
 	values: list[float] = []
@@ -135,7 +135,6 @@ def latency(
 		values.extend((moment - published) * 1e3 for moment in arrivals)
 		while time.perf_counter() < begun + number / 10:
 			load.turn(max(0.0, begun + number / 10 - time.perf_counter()))
-	scale.generator.append((load.busy + time.process_time()) / (time.perf_counter() - begun))
 	load.check(number * room)
 	return {"p50_ms": percentile(values, 0.5), "p99_ms": percentile(values, 0.99)}
 
@@ -199,9 +198,9 @@ def run(server: Server, redis_port: int, scale: Scale) -> Figures:
 				size,
 				scale.deliveries if size < 10_000 else scale.deliveries // 4,
 			)
-		figures |= saturated(server, load, publisher, room, 100, scale.saturated, scale)
+		figures |= saturated(server, load, publisher, room, 100, scale.saturated)
 		if room == 1000:
-			figures |= latency(server, load, publisher, room, scale.seconds, scale)
+			figures |= latency(server, load, publisher, room, scale.seconds)
 		if room == 5000:
 			figures["one_user_us"] = one_user(server, load, publisher, scale.user_messages, room)
 		load.drop()

@@ -95,8 +95,8 @@ class Load:
 		self.epoll = select.epoll()
 		self.clients: dict[int, Client] = {}
 		self.received = 0
-		self.busy = 0.0
-		"""Seconds of this process's CPU since `reset`, to show that it is not what limits the server."""
+		self.looks = self.waited = 0
+		"""How often it has looked for what has arrived since `reset`, and how often nothing had: then it waited for the server."""
 
 	# -- clients
 
@@ -215,12 +215,14 @@ class Load:
 
 	def reset(self) -> None:
 		"""Count from nothing."""
-		self.received = 0
-		self.busy = -time.process_time()
+		self.received = self.looks = self.waited = 0
 
 	def turn(self, timeout: float, arrivals: list[float] | None = None) -> None:
 		"""Read what has arrived; with `arrivals` note the moment of each event."""
-		for number, _ in self.epoll.poll(timeout, 4096):
+		found = self.epoll.poll(timeout, 4096)
+		self.looks += 1
+		self.waited += not found
+		for number, _ in found:
 			client = self.clients.get(number)
 			if client is None:
 				continue

@@ -8,7 +8,7 @@ import statistics
 from importlib.metadata import version
 from pathlib import Path
 
-from .cases import Figures, Scale
+from .cases import Figures
 from .servers import ROOT
 
 LABELS = {
@@ -40,6 +40,8 @@ def label(name: str) -> str:
 		return f"CPU per delivery, one in flight, {int(room):,} in the room, {int(size):,} B, µs"
 	if kind == "saturated":
 		return f"CPU per delivery, saturated, {int(rest):,} in the room, 100 B, µs"
+	if "_waited_" in name:
+		return f"looks of the load generator that found nothing yet, saturated, {int(name.rpartition('_')[2]):,} in the room, %"
 	return f"deliveries per second, saturated, {int(name.rpartition('_')[2]):,} in the room"
 
 
@@ -67,7 +69,7 @@ def machine() -> str:
 	return f"{model}, {platform.system()} {platform.release()}; server on one core, load, Redis and web stand-in on another"
 
 
-def table(rounds: dict[str, list[Figures]], scale: Scale) -> str:
+def table(rounds: dict[str, list[Figures]]) -> str:
 	"""The table as Markdown."""
 	names = list(rounds)
 	peers = [name for name in names if name != "ours" and "ours" in names]
@@ -82,14 +84,13 @@ def table(rounds: dict[str, list[Figures]], scale: Scale) -> str:
 			spread = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
 			cells.append(number(medians[name]) + spread)
 		for peer in peers:
-			no_ratio = figure.endswith("_percent") or not medians[peer]
+			no_ratio = "_percent" in figure or not medians[peer]
 			cells.append("" if no_ratio else f"**{medians['ours'] / medians[peer]:.2f}**")
 		lines.append("| " + " | ".join(cells) + " |")
 	count = len(rounds[names[0]])
 	lines += [
 		"",
 		f"Medians of {count} round{'s' if count > 1 else ''}, in brackets the smallest and the largest. {versions()}. {machine()}.",
-		f"The load generator used at most {max(scale.generator):.0%} of its core in the timed cases.",
 	]
 	return "\n".join(lines)
 
