@@ -1,4 +1,10 @@
-"""The WebSocket of one connection: frames in by the sans-I/O reader of `websockets`, frames out as they are."""
+"""The WebSocket of one connection: frames in, frames out as they are.
+
+What clients send in practice is a whole frame of less than 64 KiB, and that one is read here. For anything else (a
+control frame, a fragment, a part of a frame, a large one, one against the protocol) the sans-I/O reader of `websockets`
+is made, and reads the connection from there on. Most connections never need it: it costs 1.3 KB each, and three
+quarters of the time that a short frame takes.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from websockets.exceptions import PayloadTooBig, WebSocketException
-from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.frames import Close, CloseCode, Frame, Opcode, apply_mask
 from websockets.protocol import SERVER, Protocol
 
 from .connection import Connection
@@ -24,6 +30,9 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 # The reader reports each closed connection at level INFO; the layers above log what matters of it.
 logger = logging.getLogger("realtime.engine.websocket")
 logger.setLevel(logging.WARNING)
+
+WHOLE_TEXT, WHOLE_BINARY = 0x81, 0x82
+"""The first byte of a frame that is a message by itself (RFC 6455, 5.2)."""
 
 CLOSE_FRAME = Frame(Opcode.CLOSE, Close(CloseCode.NORMAL_CLOSURE, "").serialize()).serialize(mask=False)
 PROBE_ANSWER = text_frame(PONG + "probe")
@@ -72,7 +81,7 @@ class WebSocketProtocol(asyncio.Protocol):
 		self.slot: int | None = None
 		self._probed = False
 		self._fragments: tuple[Opcode, list[bytes]] | None = None
-		self._reader = Protocol(SERVER, max_size=engine.settings.max_payload, logger=logger)
+		self._reader: Protocol | None = None
 		transport.set_write_buffer_limits(high=engine.settings.max_unsent)
 		if probing:
 			engine.wheel.schedule(self, engine.settings.upgrade_timeout)
@@ -82,7 +91,31 @@ class WebSocketProtocol(asyncio.Protocol):
 	# -- asyncio.Protocol
 
 	def data_received(self, data: bytes) -> None:
-		reader, transport = self._reader, self.transport
+		if self._reader is None:
+			start, size = 0, len(data)
+			while size - start >= 6:
+				first, second = data[start], data[start + 1]
+				body = start + 6
+				if 0x80 <= second < 0xFE:
+					end = body + second - 0x80
+				elif second == 0xFE:
+					body += 2
+					end = body + (data[start + 2] << 8 | data[start + 3])
+				else:
+					break
+				binary = first == WHOLE_BINARY
+				if end > size or end - body > self.engine.settings.max_payload or (first != WHOLE_TEXT and not binary):
+					break
+				self._message(apply_mask(data[body:end], data[body - 4 : body]), binary)
+				if end == size or self.transport.is_closing():
+					return
+				start = end
+			data = data[start:]
+			self._reader = Protocol(SERVER, max_size=self.engine.settings.max_payload, logger=logger)
+		self._read_on(self._reader, data)
+
+	def _read_on(self, reader: Protocol, data: bytes) -> None:
+		transport = self.transport
 		reader.receive_data(data)
 		for frame in reader.events_received():
 			assert isinstance(frame, Frame)
@@ -90,7 +123,7 @@ class WebSocketProtocol(asyncio.Protocol):
 			if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
 				payload = bytes(frame.data)
 				if frame.fin:
-					self._message(payload, opcode)
+					self._message(payload, opcode is Opcode.BINARY)
 				else:
 					self._fragments = (opcode, [payload])
 			elif opcode is Opcode.CONT and self._fragments is not None:
@@ -101,7 +134,7 @@ class WebSocketProtocol(asyncio.Protocol):
 					parts.append(bytes(frame.data))
 				if frame.fin:
 					self._fragments = None
-					self._message(b"".join(parts), opcode)
+					self._message(b"".join(parts), opcode is Opcode.BINARY)
 			if transport.is_closing():
 				return
 		if isinstance(reader.parser_exc, PayloadTooBig):
@@ -127,7 +160,8 @@ class WebSocketProtocol(asyncio.Protocol):
 			self.connection.close("transport close" if error is None else "transport error")
 		self.engine.wheel.cancel(self)
 		# Each of these leads back here; thousands of clients that go at once are not left to the garbage collector.
-		self._reader.parser.close()
+		if self._reader is not None:
+			self._reader.parser.close()
 		del self.connection, self.transport
 
 	def pause_writing(self) -> None:
@@ -152,13 +186,16 @@ class WebSocketProtocol(asyncio.Protocol):
 			self.engine.wheel.cancel(self)
 			self.transport.abort()
 			return
-		try:
-			self._reader.send_close(CloseCode.NORMAL_CLOSURE)
-		except WebSocketException:
-			# The reader is not in its open state: the goodbye has been said.
-			pass
+		if self._reader is None:
+			self.transport.write(CLOSE_FRAME)
 		else:
-			self.transport.write(b"".join(self._reader.data_to_send()))
+			try:
+				self._reader.send_close(CloseCode.NORMAL_CLOSURE)
+			except WebSocketException:
+				# The reader is not in its open state: the goodbye has been said.
+				pass
+			else:
+				self.transport.write(b"".join(self._reader.data_to_send()))
 		self._end()
 
 	def _end(self) -> None:
@@ -166,9 +203,9 @@ class WebSocketProtocol(asyncio.Protocol):
 		self.engine.wheel.schedule(self, self.engine.settings.flush_timeout)
 		self.transport.close()
 
-	def _message(self, payload: bytes, opcode: Opcode) -> None:
+	def _message(self, payload: bytes, binary: bool) -> None:
 		connection = self.connection
-		if opcode is Opcode.BINARY:
+		if binary:
 			if self.probing:
 				self.close(abort=True)
 			else:
