@@ -24,6 +24,8 @@ RESERVED_EVENTS = frozenset(
 """Events that the server itself raises: a client that sends one is disconnected."""
 
 _HEAD = re.compile(r"([0-6])(?:([0-9]{1,9})-)?(?:(/[^,]*),?)?([0-9]{1,16})?", re.ASCII)
+_EVENT_OF_SITE = re.compile(r"2(/[^,?]*),([0-9]{1,16})?", re.ASCII)
+"""The head of what clients of Frappe send, nearly always."""
 
 
 class PacketError(ValueError):
@@ -63,11 +65,20 @@ def dumps(value: Any) -> str:
 
 def decode(text: str) -> Packet:
 	"""Read a packet's text; the caller adds `missing` attachments with `reconstruct`. Raises `PacketError`."""
+	head = _EVENT_OF_SITE.match(text)
+	if head is not None:
+		try:
+			data = loads(text[head.end() :])
+		except ValueError as error:
+			raise PacketError("the data is not JSON") from error
+		if type(data) is list and data and type(data[0]) is str and data[0] not in RESERVED_EVENTS:
+			namespace, id = head.groups()
+			return Packet(EVENT, namespace, int(id) if id else None, data)
 	head = _HEAD.match(text)
 	if head is None:
 		raise PacketError("unknown packet type")
-	type, attachments, namespace, id = head.groups()
-	kind, rest = int(type), text[head.end() :]
+	number, attachments, namespace, id = head.groups()
+	kind, rest = int(number), text[head.end() :]
 	binary = kind >= BINARY_EVENT
 	if binary != (attachments is not None):
 		raise PacketError("attachments are announced by binary packets, and only by them")
