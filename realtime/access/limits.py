@@ -92,8 +92,10 @@ class Limits(Guard):
 	def allows(self, client: Client) -> bool:
 		# One that goes on regardless is closed, after as many events again.
 		now = monotonic()
-		most = client.rate * BURST
-		before = min(client.credit + (now - client.seen) * client.rate, most)
+		rate = client.rate
+		before = client.credit + (now - client.seen) * rate
+		if before > rate * BURST:
+			before = rate * BURST
 		client.seen = now
 		client.credit = before - 1
 		if before >= 1:

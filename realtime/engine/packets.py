@@ -39,7 +39,8 @@ def _header(first: int, size: int) -> bytes:
 def text_frame(packet: str) -> bytes:
 	"""The WebSocket frame of one text packet, as a server sends it."""
 	data = packet.encode()
-	return _header(0x81, len(data)) + data
+	size = len(data)
+	return bytes((0x81, size)) + data if size < 126 else _header(0x81, size) + data
 
 
 def binary_frame(data: bytes) -> bytes:
@@ -60,14 +61,19 @@ class Encoded:
 	@property
 	def frames(self) -> bytes:
 		"""The messages as WebSocket frames, end to end, for one write."""
-		if self._frames is None:
-			self._frames = b"".join(
-				[
-					text_frame(MESSAGE + message) if isinstance(message, str) else binary_frame(message)
-					for message in self.messages
-				]
-			)
-		return self._frames
+		frames = self._frames
+		if frames is None:
+			first, *others = self.messages
+			frames = text_frame(MESSAGE + first) if isinstance(first, str) else binary_frame(first)
+			if others:
+				frames += b"".join(
+					[
+						text_frame(MESSAGE + message) if isinstance(message, str) else binary_frame(message)
+						for message in others
+					]
+				)
+			self._frames = frames
+		return frames
 
 	@property
 	def packets(self) -> str:

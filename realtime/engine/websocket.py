@@ -92,6 +92,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
 	def data_received(self, data: bytes) -> None:
 		if self._reader is None:
+			transport, most = self.transport, self.engine.settings.max_payload
 			start, size = 0, len(data)
 			while size - start >= 6:
 				first, second = data[start], data[start + 1]
@@ -104,14 +105,14 @@ class WebSocketProtocol(asyncio.Protocol):
 				else:
 					break
 				binary = first == WHOLE_BINARY
-				if end > size or end - body > self.engine.settings.max_payload or (first != WHOLE_TEXT and not binary):
+				if end > size or end - body > most or (first != WHOLE_TEXT and not binary):
 					break
 				self._message(apply_mask(data[body:end], data[body - 4 : body]), binary)
-				if end == size or self.transport.is_closing():
+				if end == size or transport.is_closing():
 					return
 				start = end
 			data = data[start:]
-			self._reader = Protocol(SERVER, max_size=self.engine.settings.max_payload, logger=logger)
+			self._reader = Protocol(SERVER, max_size=most, logger=logger)
 		self._read_on(self._reader, data)
 
 	def _read_on(self, reader: Protocol, data: bytes) -> None:
@@ -212,8 +213,17 @@ class WebSocketProtocol(asyncio.Protocol):
 				connection.receive(MESSAGE, payload)
 			return
 		try:
-			kind, data = decode_packet(payload.decode())
-		except (UnicodeDecodeError, PayloadError):
+			packet = payload.decode()
+		except UnicodeDecodeError:
+			self._refuse()
+			return
+		if packet[:1] == MESSAGE and not self.probing:
+			if not connection.closed:
+				self.engine.listener.on_message(connection, packet[1:])
+			return
+		try:
+			kind, data = decode_packet(packet)
+		except PayloadError:
 			self._refuse()
 			return
 		if not self.probing:

@@ -17,6 +17,9 @@ from typing import Any
 
 Work = Coroutine[Any, Any, None]
 
+BUSY = object()
+"""A task runs, and its step has to end before another one's."""
+
 
 class _Ready:
 	"""A task that waits for work of which the first step is done."""
@@ -66,6 +69,21 @@ def _rest(ready: _Ready) -> Generator[Any, Any, None]:
 		return
 
 
+@types.coroutine
+def resumed(work: Coroutine[Any, Any, Any], waiting: Any) -> Generator[Any, Any, Any]:
+	"""Goes on with `work`, of which a step has been done that ended with `waiting`; gives what it returns."""
+	try:
+		while True:
+			try:
+				value = yield waiting
+			except BaseException as error:
+				waiting = work.throw(error)
+			else:
+				waiting = work.send(value)
+	except StopIteration as end:
+		return end.value
+
+
 class Driver:
 	"""Drives coroutines on the running loop."""
 
@@ -73,23 +91,39 @@ class Driver:
 		self._loop = asyncio.get_running_loop()
 		self._ready: _Ready | None = None
 
-	def start(self, work: Work, context: Context) -> asyncio.Task[None] | None:
-		"""Run the first step of `work` in `context`; returns the task that does the rest, None when there is none."""
+	def step(self, work: Coroutine[Any, Any, Any], context: Context) -> Any:
+		"""Run the first step of `work` in `context`; returns what it waits for, and `BUSY` when it was not begun.
+
+		Raises what `work` raises, and StopIteration with what it returns when it has ended.
+		"""
 		loop = self._loop
-		if asyncio.current_task(loop) is not None:
-			return context.run(loop.create_task, work)
-		ready = self._ready or _Ready(loop)
-		self._ready = None
-		task = ready.task
-		_enter_task(loop, task)
+		ready = self._ready
+		if ready is None:
+			ready = self._ready = _Ready(loop)
 		try:
-			waiting = context.run(work.send, None)
-		except StopIteration:
-			self._ready = ready
-			return None
+			_enter_task(loop, ready.task)
+		except RuntimeError:
+			return BUSY
+		try:
+			return context.run(work.send, None)
 		finally:
-			_leave_task(loop, task)
+			_leave_task(loop, ready.task)
+
+	def go_on(self, work: Work, context: Context, waiting: Any) -> asyncio.Task[None]:
+		"""The task whose step has ended with `waiting` does the rest of `work`."""
+		ready, self._ready = self._ready, None
+		assert ready is not None
 		return ready.take(work, context, waiting)
+
+	def start(self, work: Work, context: Context) -> asyncio.Task[None] | None:
+		"""Run `work` in `context`, its first step at once; returns the task that does the rest, None when there is none."""
+		try:
+			waiting = self.step(work, context)
+		except StopIteration:
+			return None
+		if waiting is BUSY:
+			return context.run(self._loop.create_task, work)
+		return self.go_on(work, context, waiting)
 
 	def stop(self) -> None:
 		"""Let go of the task that stands ready."""

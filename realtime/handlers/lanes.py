@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from frappe_realtime.socket import Host, Socket
 from frappe_realtime.sync_socket import SyncSocket
 
 from ..socketio.sockets import Ack
+from .drive import BUSY, Driver, resumed
 
 logger = logging.getLogger("realtime.handlers")
 
@@ -60,8 +61,11 @@ class Runner(Host, Protocol):
 	"""Events of one socket that may wait for an app."""
 	time: Callable[[], float]
 	"""The loop's clock."""
+	driver: Driver
 
-	def start_lane(self, lane: Lane, runner: object, work: Coroutine[Any, Any, None]) -> None: ...
+	def start_lane(
+		self, lane: Lane, runner: object, work: Coroutine[Any, Any, None], context: Context
+	) -> None: ...
 
 	def ended(self, runner: object) -> None: ...
 
@@ -102,17 +106,53 @@ class Lane:
 
 	def push(self, call: Call) -> bool:
 		"""Put an event in the queue, and begin with it when nothing else is under way; False when the queue is full."""
-		if self.runner is None and not self.middleware and call[0] not in self.listeners:
-			handlers = self.app.handlers.get(call[0], ())
-			if len(handlers) == 1 and handlers[0].is_async:
-				self.runner = runner = object()
-				self.host.start_lane(self, runner, self._work(runner, handlers[0], call))
+		event, arguments, ack = call
+		if self.runner is None and not self.middleware and event not in self.listeners:
+			handlers = self.app.handlers.get(event, ())
+			if (
+				len(handlers) == 1
+				and handlers[0].is_async
+				and self._answer_at_once(handlers[0], event, arguments, ack)
+			):
 				return True
 		if len(self.queue) >= self.host.queue_limit:
 			return False
 		self.queue.append(call)
 		if self.runner is None:
 			self.begin()
+		return True
+
+	def _answer_at_once(self, handler: Handler, event: str, given: list[Any], ack: Ack | None) -> bool:
+		"""The ordinary case: one async handler, which seldom has to wait. False when it must wait for a task's step."""
+		options = self._options(handler, given, ack)
+		if options is None:
+			return True
+		host = self.host
+		self.event, self.started = event, host.time()
+		self.runner = runner = object()
+		context = host.context_of(self.app)
+		try:
+			work = handler.function(self.socket, *options[0], **options[1])
+			waiting = host.driver.step(work, context)
+			if waiting is not BUSY:
+				host.start_lane(self, runner, self._work(runner, resumed(work, waiting), ack), context)
+				return True
+			work.close()
+			self.runner = None
+			return False
+		except StopIteration as end:
+			try:
+				if ack is not None:
+					_acknowledge(ack, end.value)
+			except FAILURES as error:
+				host.failed(self, event, error)
+		except FAILURES as error:
+			host.failed(self, event, error)
+		# The handler may have ended its own socket, which is an event too.
+		if self.runner is runner:
+			self.runner = None
+			if self.queue:
+				self.begin()
 		return True
 
 	def queue_last(self, call: Call) -> None:
@@ -124,7 +164,7 @@ class Lane:
 	def begin(self) -> None:
 		"""Start to work on the queue."""
 		self.runner = runner = object()
-		self.host.start_lane(self, runner, self._work(runner))
+		self.host.start_lane(self, runner, self._work(runner), self.host.context_of(self.app))
 
 	def overtake(self) -> None:
 		"""Let the events behind the present one go on; it ends when it ends."""
@@ -132,21 +172,20 @@ class Lane:
 		if self.queue:
 			self.begin()
 
-	async def _work(self, runner: object, handler: Handler | None = None, call: Call | None = None) -> None:
-		"""Answer what is in the queue; before it, in the ordinary case, one call with its one async handler."""
+	async def _work(
+		self, runner: object, begun: Awaitable[Any] | None = None, ack: Ack | None = None
+	) -> None:
+		"""Answer what is in the queue, after the handler that has `begun` already."""
 		queue = self.queue
 		loop_time = self.host.time
-		if handler is not None and call is not None:
-			self.event, arguments, ack = call
-			self.started = loop_time()
+		if begun is not None:
+			event = self.event
 			try:
-				options = self._options(handler, arguments, ack)
-				if options is not None:
-					answer = await handler.function(self.socket, *options[0], **options[1])
-					if answer is not None and ack is not None:
-						ack(*answer) if type(answer) is tuple else ack(answer)
+				answer = await begun
+				if ack is not None:
+					_acknowledge(ack, answer)
 			except FAILURES as error:
-				self.host.failed(self, call[0], error)
+				self.host.failed(self, event, error)
 		while queue and self.runner is runner:
 			call = queue.popleft()
 			self.event = call[0]
@@ -192,14 +231,14 @@ class Lane:
 			answer = await handler.function(self.socket, *arguments, **named)
 		else:
 			answer = await handler.function(*arguments, **named)
-		if answer is not None and ack is not None:
-			ack(*answer) if type(answer) is tuple else ack(answer)
+		if ack is not None:
+			_acknowledge(ack, answer)
 
 	def _options(
 		self, handler: Handler, given: list[Any], ack: Ack | None
 	) -> tuple[list[Any], dict[str, Any]] | None:
 		"""What to call `handler` with; None when it is not to run for this user, or has too few arguments."""
-		if not handler.allow_guest and self.socket.user == "Guest":
+		if not handler.allow_guest and self.socket._raw.session.user == "Guest":
 			return None
 		signature = handler.signature
 		arguments = signature.fit(given)
@@ -243,6 +282,14 @@ class Lane:
 			self.host.context_of(self.app).run(function, SyncSocket(self.host, self.socket))
 		except FAILURES as error:
 			self.host.failed(self, SET_UP, error)
+
+
+def _acknowledge(ack: Ack, answer: Any) -> None:
+	"""What a handler returns answers the event: None not at all, a tuple with several arguments."""
+	if type(answer) is tuple:
+		ack(*answer)
+	elif answer is not None:
+		ack(answer)
 
 
 def _nobody_asked(*_: Any) -> None:

@@ -33,6 +33,9 @@ from .watchdog import Watchdog
 
 logger = logging.getLogger("realtime.handlers")
 
+GUARDS = frozenset({Lane._work.__code__, Lane._answer_at_once.__code__})
+"""The functions in which handlers run on the loop."""
+
 ERROR_EVENT = "realtime_handlers_error"
 """Tells the Desk of a developer that a handlers file does not load."""
 
@@ -88,7 +91,7 @@ class PythonHandlers(SocketHost):
 		self._running: dict[object, tuple[Lane, asyncio.Task[None]]] = {}
 		"""The lanes whose first step has not been the last."""
 		self._stopping = False
-		self._driver: Driver
+		self.driver: Driver
 		self._watchdog: Watchdog | None = None
 		self._seen: dict[str, Any] = {}
 		self._watching: asyncio.Task[None] | None = None
@@ -98,7 +101,7 @@ class PythonHandlers(SocketHost):
 	def start(self) -> None:
 		"""Import the handlers of all apps of the bench. A file that fails is reported, and the others go on."""
 		self.begin()
-		self._driver = Driver()
+		self.driver = Driver()
 		for app in self._files.apps():
 			path = self._files.python(app)
 			if path is not None:
@@ -116,7 +119,7 @@ class PythonHandlers(SocketHost):
 			self._watchdog.stop()
 		if self._watching is not None:
 			self._watching.cancel()
-		self._driver.stop()
+		self.driver.stop()
 		for task in self.tasks():
 			task.cancel()
 		self.end()
@@ -161,7 +164,7 @@ class PythonHandlers(SocketHost):
 		self._scoped.clear()
 		logger.info("loaded the handlers of %s from %s", app, path)
 		if self._watchdog is None:
-			self._watchdog = Watchdog(self.limits.blocking, Lane._work.__code__, _describe, self._on_beat)
+			self._watchdog = Watchdog(self.limits.blocking, GUARDS, _describe, self._on_beat)
 
 	# -- the responder
 
@@ -182,10 +185,11 @@ class PythonHandlers(SocketHost):
 	def on_event(self, socket: RawSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		allowed = False
 		lanes = () if socket.view is None else socket.view.lanes
-		for app in self._apps_of(socket):
+		apps = self._scoped.get(socket.session.installed_apps)
+		for app in self._apps_of(socket) if apps is None else apps:
 			if lanes and app.name in lanes:
 				lane = lanes[app.name]
-				if not lane.answers(event):
+				if event not in app.handlers and not lane.answers(event):
 					continue
 			elif event in app.handlers:
 				lane = self._lane(socket, app)
@@ -255,9 +259,11 @@ class PythonHandlers(SocketHost):
 			context.run(_set_sites_path, self._sites)
 		return context
 
-	def start_lane(self, lane: Lane, runner: object, work: Coroutine[Any, Any, None]) -> None:
-		"""Run `work` in the app's context, its first step at once."""
-		task = self._driver.start(work, self.context_of(lane.app))
+	def start_lane(
+		self, lane: Lane, runner: object, work: Coroutine[Any, Any, None], context: Context
+	) -> None:
+		"""Run `work` in `context`, its first step at once."""
+		task = self.driver.start(work, context)
 		if task is not None:
 			self._running[runner] = (lane, task)
 

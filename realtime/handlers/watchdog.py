@@ -17,21 +17,21 @@ logger = logging.getLogger("realtime.handlers")
 class Watchdog:
 	"""A thread that asks the loop for a sign of life once a second, and looks at its stack when none comes.
 
-	`guard` is the code of the function around each handler, `describe` says from its frame which handler it is. In the
+	`guards` are the functions around each handler, `describe` says from its frame which handler it is. In the
 	loop, `on_beat` is called each time.
 	"""
 
 	def __init__(
 		self,
 		limit: float,
-		guard: CodeType,
+		guards: frozenset[CodeType],
 		describe: Callable[[FrameType], str],
 		on_beat: Callable[[], None],
 	) -> None:
 		self.blocked = 0
 		"""How often the loop was blocked for longer than the limit."""
 		self._limit = limit
-		self._guard = guard
+		self._guards = guards
 		self._describe = describe
 		self._on_beat = on_beat
 		self._loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ class Watchdog:
 		"""Report what the loop is doing; returns the handler that does it."""
 		top = sys._current_frames().get(self._loop_thread)
 		frame = top
-		while frame is not None and frame.f_code is not self._guard:
+		while frame is not None and frame.f_code not in self._guards:
 			frame = frame.f_back
 		self.blocked += 1
 		where = "".join(traceback.format_stack(top, limit=12)) if top is not None else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -124,7 +124,7 @@ class Fanout:
 		"""
 		members = _members(namespace, rooms)
 		if but is not None:
-			members.discard(but)
+			members = [member for member in members if member is not but]
 		if members or self.elsewhere is not None:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
 			self._send_event(namespace, members, encoded)
@@ -133,7 +133,7 @@ class Fanout:
 
 	def emit_local(self, namespace: Namespace, room: str, event: str, *arguments: Any) -> None:
 		"""Send an event to the sockets of `room` in this process."""
-		members = _members(namespace, (room,))
+		members = namespace.members(room)
 		if members:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
 			self._send_event(namespace, members, encoded)
@@ -154,8 +154,8 @@ class Fanout:
 		if namespace is None:
 			return
 		members = _members(namespace, rooms)
-		for room in excluded:
-			members.difference_update(namespace.members(room))
+		if excluded:
+			members = set(members).difference(*[namespace.members(room) for room in excluded])
 		self._send_event(namespace, members, encoded)
 
 	def _send_event(self, namespace: Namespace, members: Iterable[Socket], event: Encoded) -> None:
@@ -167,9 +167,12 @@ class Fanout:
 			self.deliveries += send_all(members, event, with_offset)
 
 
-def _members(namespace: Namespace, rooms: Iterable[str] | None) -> set[Socket]:
+def _members(namespace: Namespace, rooms: Sequence[str] | None) -> Collection[Socket]:
+	"""The sockets of `rooms`, each once: for one write, since they may be the room itself."""
 	if rooms is None:
-		return set(namespace.sockets.values())
+		return namespace.sockets.values()
+	if len(rooms) == 1:
+		return namespace.members(rooms[0])
 	return set().union(*[namespace.members(room) for room in rooms])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -65,7 +65,7 @@ class Namespace:
 			self._offset_event = (self.offset, encoded)
 		return self._offset_event[1]
 
-	def members(self, room: str) -> Iterable[Socket]:
+	def members(self, room: str) -> Collection[Socket]:
 		"""The sockets in `room`. As in Socket.IO a socket's own id is a room with this socket in it."""
 		members = self.rooms.get(room)
 		if members is not None:
@@ -141,12 +141,13 @@ class Socket:
 
 	def emit(self, event: str, *arguments: Any) -> None:
 		"""Send an event to this socket. Raises TypeError when an argument is neither JSON nor binary."""
-		self.send_event(packets.encode_event(self.namespace.name, [event, *arguments]))
+		encoded = packets.encode_event(self.namespace.name, [event, *arguments])
+		# A client that can recover takes any last argument that is a string for the offset: so there is always one.
+		self.connection.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
 
 	def send_event(self, encoded: Encoded) -> None:
 		"""Send an event that is encoded already and asks for no acknowledgement."""
-		# A client that can recover takes any last argument that is a string for the offset: so there is always one.
-		self.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
+		self.connection.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
 
 	def call(self, event: str, *arguments: Any) -> asyncio.Future[list[Any]]:
 		"""Send an event and get the arguments of its acknowledgement; cancelled when the socket goes first."""

@@ -154,14 +154,19 @@ def _text(kind: int, count: str, namespace: str, id: int | None, data: str) -> s
 
 def _with_arguments(kind: int, namespace: str, id: int | None, arguments: Sequence[Any]) -> Encoded:
 	try:
-		return Encoded(_text(kind, "", namespace, id, dumps(arguments)))
+		data = dumps(arguments)
 	except TypeError:
-		attachments: list[bytes] = []
-		data = deconstruct(arguments, attachments)
-		if not attachments:
-			raise
-		binary = BINARY_EVENT if kind == EVENT else BINARY_ACK
-		return Encoded(_text(binary, f"{len(attachments)}-", namespace, id, dumps(data)), *attachments)
+		return _with_attachments(kind, namespace, id, arguments)
+	if id is None and namespace != "/":
+		return Encoded(f"{kind}{namespace},{data}")
+	return Encoded(_text(kind, "", namespace, id, data))
+
+
+def _with_attachments(kind: int, namespace: str, id: int | None, arguments: Sequence[Any]) -> Encoded:
+	attachments: list[bytes] = []
+	data = dumps(deconstruct(arguments, attachments))
+	kind = BINARY_EVENT if kind == EVENT else BINARY_ACK
+	return Encoded(_text(kind, f"{len(attachments)}-", namespace, id, data), *attachments)
 
 
 def encode_event(namespace: str, arguments: Sequence[Any], id: int | None = None) -> Encoded:

@@ -148,14 +148,42 @@ class SocketServer:
 	def on_message(self, connection: Connection, message: Message) -> None:
 		client: Client = connection.data
 		try:
-			packet = self._assemble(client, message)
+			if client.packet is None and isinstance(message, str):
+				packet = packets.decode(message)
+				if packet.missing:
+					self._expect_attachments(client, packet)
+					return
+			else:
+				complete = self._add_attachment(client, message)
+				if complete is None:
+					return
+				packet = complete
 		except packets.PacketError as error:
 			self.counters.invalid += 1
 			logger.debug("closed %s: %s", connection.id, error)
 			connection.close("parse error")
 			return
-		if packet is not None:
-			self._receive(connection, client, packet)
+		kind = packet.type
+		if kind == packets.CONNECT:
+			if self.guard.allows(client):
+				self._connect(connection, client, packet)
+			return
+		socket = client.sockets.get(packet.namespace)
+		if socket is None:
+			# As Node does: who speaks in a room he has not entered is not a Socket.IO client.
+			self.counters.invalid += 1
+			connection.close("parse error")
+		elif kind == packets.EVENT or kind == packets.BINARY_EVENT:
+			if self.guard.allows(client):
+				self.counters.events += 1
+				event, *arguments = packet.data
+				ack = None if packet.id is None else _ack_of(socket, packet.id)
+				self.application.on_event(socket, str(event), arguments, ack)
+		elif kind == packets.DISCONNECT:
+			self._take_out(client, packet.namespace)
+			self._gone(socket, "client namespace disconnect")
+		elif packet.id is not None:
+			socket.acknowledged(packet.id, packet.data)
 
 	def on_ping(self, connection: Connection) -> None:
 		# A client that hears nothing for long would come back with an offset that the history has left behind.
@@ -175,21 +203,19 @@ class SocketServer:
 			self._gone(socket, reason)
 		self.guard.on_close(client)
 
-	# -- packets
+	# -- attachments
 
 	@staticmethod
-	def _assemble(client: Client, message: Message) -> packets.Packet | None:
-		"""The packet that `message` completes, or None when attachments are missing."""
+	def _expect_attachments(client: Client, packet: packets.Packet) -> None:
+		if packet.namespace not in client.sockets:
+			raise packets.PacketError("attachments for a namespace that is not connected")
+		client.packet, client.attachments = packet, []
+
+	@staticmethod
+	def _add_attachment(client: Client, message: Message) -> packets.Packet | None:
+		"""The packet that `message` completes, or None when more attachments are missing."""
 		if isinstance(message, str):
-			if client.packet is not None:
-				raise packets.PacketError("text while attachments are missing")
-			packet = packets.decode(message)
-			if packet.missing:
-				if packet.namespace not in client.sockets:
-					raise packets.PacketError("attachments for a namespace that is not connected")
-				client.packet, client.attachments = packet, []
-				return None
-			return packet
+			raise packets.PacketError("text while attachments are missing")
 		if client.packet is None or client.attachments is None:
 			raise packets.PacketError("an attachment that was not announced")
 		client.attachments.append(message)
@@ -199,44 +225,6 @@ class SocketServer:
 		attachments, client.attachments = client.attachments, None
 		packet.data = packets.reconstruct(packet.data, attachments)
 		return packet
-
-	def _receive(self, connection: Connection, client: Client, packet: packets.Packet) -> None:
-		if packet.type == packets.CONNECT:
-			if self.guard.allows(client):
-				self._connect(connection, client, packet)
-			return
-		socket = client.sockets.get(packet.namespace)
-		if socket is None:
-			# As Node does: who speaks in a room he has not entered is not a Socket.IO client.
-			self.counters.invalid += 1
-			connection.close("parse error")
-		elif packet.type in (packets.EVENT, packets.BINARY_EVENT):
-			if self.guard.allows(client):
-				self._event(socket, packet)
-		elif packet.type in (packets.ACK, packets.BINARY_ACK):
-			if packet.id is not None:
-				socket.acknowledged(packet.id, packet.data)
-		elif packet.type == packets.DISCONNECT:
-			self._take_out(client, packet.namespace)
-			self._gone(socket, "client namespace disconnect")
-
-	def _event(self, socket: Socket, packet: packets.Packet) -> None:
-		self.counters.events += 1
-		event, *arguments = packet.data
-		ack = None if packet.id is None else self._acknowledge(socket, packet.id)
-		self.application.on_event(socket, str(event), arguments, ack)
-
-	@staticmethod
-	def _acknowledge(socket: Socket, id: int) -> Ack:
-		answered = False
-
-		def ack(*arguments: Any) -> None:
-			nonlocal answered
-			if not answered:
-				answered = True
-				socket.send(packets.encode_ack(socket.namespace.name, arguments, id))
-
-		return ack
 
 	# -- connecting
 
@@ -402,3 +390,15 @@ class SocketServer:
 			socket.leave(room)
 		socket.cancel_acks()
 		return rooms
+
+
+def _ack_of(socket: Socket, id: int) -> Ack:
+	answered = False
+
+	def ack(*arguments: Any) -> None:
+		nonlocal answered
+		if not answered:
+			answered = True
+			socket.send(packets.encode_ack(socket.namespace.name, arguments, id))
+
+	return ack
