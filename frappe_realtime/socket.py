@@ -42,9 +42,8 @@ RESERVED = frozenset(
 class Host(Protocol):
 	"""The sidecar, as sockets see it. The low-level sockets and namespaces are those of `realtime.socketio`."""
 
-	def emit(
-		self, namespace: Any, rooms: Sequence[str] | None, event: str, arguments: tuple[Any, ...], but: Any
-	) -> None: ...
+	@property
+	def emit(self) -> Callable[[Any, Sequence[str] | None, str, tuple[Any, ...], Any], None]: ...
 
 	def ids_elsewhere(self, namespace: Any, room: str) -> Iterable[str]: ...
 

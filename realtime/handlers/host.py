@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from frappe_realtime.registry import Handler, Signature, current_app, is_async
@@ -51,8 +51,8 @@ class SocketHost:
 	) -> None:
 		self.time: Callable[[], float] = lambda: 0.0
 		"""The loop's clock."""
+		self.emit = fanout.emit
 		self._server = server
-		self._fanout = fanout
 		self._may = may
 		self._request = request
 		self._credit = credit
@@ -118,16 +118,6 @@ class SocketHost:
 			future.set_result(result)
 
 	# -- what sockets ask for
-
-	def emit(
-		self,
-		namespace: Namespace,
-		rooms: Sequence[str] | None,
-		event: str,
-		arguments: tuple[Any, ...],
-		but: RawSocket | None,
-	) -> None:
-		self._fanout.emit(namespace, rooms, event, arguments, but)
 
 	def ids_elsewhere(self, namespace: Namespace, room: str) -> Iterable[str]:
 		return self._elsewhere.ids(namespace.name, room)
