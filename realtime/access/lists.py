@@ -69,9 +69,13 @@ class ListUpdates:
 
 	def deliver(self, events: Sequence[Event]) -> None:
 		"""Deliver `events`; those of a site with a list that has changed perhaps a moment later."""
-		if not self._held and EVENT not in [event.event for event in events]:
-			self._fanout.deliver(events)
-			return
+		if not self._held:
+			for event in events:
+				if event.event == EVENT:
+					break
+			else:
+				self._fanout.deliver(events)
+				return
 		passing: list[Event] = []
 		for event in events:
 			if event.event != EVENT and not self._waits(event):

@@ -37,16 +37,18 @@ class Link(asyncio.Protocol):
 		self.transport: asyncio.Transport | None = None
 		self.error: str = ""
 		self.last = 0.0
-		self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+		loop = asyncio.get_running_loop()
+		self._time = loop.time
+		self.lost: asyncio.Future[None] = loop.create_future()
 
 	def connection_made(self, transport: asyncio.BaseTransport) -> None:
 		# uvloop's transports are asyncio's in all but their base class.
 		self.transport = cast(asyncio.Transport, transport)
-		self.last = asyncio.get_running_loop().time()
+		self.last = self._time()
 		self.transport.write(self._greeting)
 
 	def data_received(self, data: bytes) -> None:
-		self.last = asyncio.get_running_loop().time()
+		self.last = self._time()
 		reader = self._reader
 		reader.feed(data)
 		messages: list[tuple[bytes, bytes]] = []
@@ -194,22 +196,19 @@ class Bus:
 		for channel, payload in messages:
 			self.received += 1
 			if channel == CHANNEL:
-				event = self._read(payload)
-				if event is not None:
-					events.append(event)
+				try:
+					events.append(read_event(payload))
+				except (ValueError, KeyError, TypeError, AttributeError):
+					self._no_event(payload)
 			else:
 				self._others[channel](payload)
 		if events:
 			self._take_events(events)
 
-	def _read(self, payload: bytes) -> Event | None:
-		try:
-			return read_event(payload)
-		except (ValueError, KeyError, TypeError, AttributeError):
-			self.invalid += 1
-			if self.invalid == 1:
-				logger.warning("a message on the channel 'events' is no event: %.200r", payload)
-			return None
+	def _no_event(self, payload: bytes) -> None:
+		self.invalid += 1
+		if self.invalid == 1:
+			logger.warning("a message on the channel 'events' is no event: %.200r", payload)
 
 
 def read_event(payload: bytes) -> Event:
@@ -217,11 +216,15 @@ def read_event(payload: bytes) -> Event:
 	data = packets.loads(payload)
 	site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
 	offset = data.get("offset")
-	for value in (event, site or "", room or "", offset or ""):
-		if not isinstance(value, str):
-			raise ValueError("a name that is no string")
-	unrecorded = data.get("unrecorded", "") if offset is None else ""
-	return Event(site, room, event, data.get("message"), offset, len(payload), str(unrecorded))
+	if (
+		type(event) is not str
+		or (site is not None and type(site) is not str)
+		or (room is not None and type(room) is not str)
+		or (offset and type(offset) is not str)
+	):
+		raise ValueError("a name that is no string")
+	unrecorded = str(data.get("unrecorded", "")) if offset is None else ""
+	return Event(site, room, event, data.get("message"), offset, len(payload), unrecorded)
 
 
 def _command(*parts: bytes) -> bytes:

@@ -82,29 +82,16 @@ class Fanout:
 
 	def _send_run(self, namespace: Namespace, members: Iterable[Socket], run: Sequence[Event]) -> None:
 		if members:
-			plain, with_offset = self._encode_run(namespace, run)
-			self.deliveries += len(run) * send_all(members, plain, with_offset)
+			encoded = [packets.encode_event(namespace.name, (event.event, event.message)) for event in run]
+			with_offset = encoded
+			if namespace.recoverable:
+				with_offset = _with_offsets(namespace, run, encoded)
+				if namespace.recoverable == len(namespace.sockets):
+					encoded = with_offset
+			self.deliveries += len(run) * send_all(members, joined(encoded), joined(with_offset))
 		for event in run:
 			if event.offset:
 				namespace.offset = event.offset
-
-	@staticmethod
-	def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, Encoded]:
-		"""The events for clients without and with an offset; one of the two is the other where nobody needs it."""
-		name = namespace.name
-		encoded = [packets.encode_event(name, (event.event, event.message)) for event in run]
-		if not namespace.recoverable:
-			plain = joined(encoded)
-			return plain, plain
-		offset = namespace.offset
-		with_offset = []
-		for event, one in zip(run, encoded, strict=True):
-			# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
-			offset = event.offset or offset
-			with_offset.append(packets.with_offset(one, offset))
-		if namespace.recoverable == len(namespace.sockets):
-			encoded = with_offset
-		return joined(encoded), joined(with_offset)
 
 	def send_events(self, namespace: Namespace, members: Sequence[Socket], events: Sequence[Event]) -> None:
 		"""Send `events` to these sockets of `namespace`."""
@@ -185,6 +172,17 @@ def _are_sockets(namespace: Namespace | None, rooms: Iterable[str] | None) -> bo
 	)
 
 
+def _with_offsets(namespace: Namespace, run: Sequence[Event], encoded: Sequence[Encoded]) -> list[Encoded]:
+	"""The events of `run`, which are `encoded` already, for clients that take an offset."""
+	offset = namespace.offset
+	found = []
+	for event, one in zip(run, encoded, strict=True):
+		# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
+		offset = event.offset or offset
+		found.append(packets.with_offset(one, offset))
+	return found
+
+
 def encode_missed(namespace: str, event: Event) -> Encoded:
 	"""`event`, which has an offset, for a client that comes back; kept, since there may be many of them."""
 	if event.encoded is None:
@@ -200,7 +198,7 @@ def send_all(members: Iterable[Socket], plain: Encoded, with_offset: Encoded) ->
 	since one of them may be closed, and so change the room that is being read.
 	"""
 	plain_frames = plain.frames
-	offset_frames = with_offset.frames
+	offset_frames = plain_frames if with_offset is plain else with_offset.frames
 	count = 0
 	others: list[Socket] | None = None
 	for socket in members:

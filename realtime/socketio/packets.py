@@ -154,7 +154,7 @@ def _text(kind: int, count: str, namespace: str, id: int | None, data: str) -> s
 
 def _with_arguments(kind: int, namespace: str, id: int | None, arguments: Sequence[Any]) -> Encoded:
 	try:
-		data = dumps(arguments)
+		data = orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
 	except TypeError:
 		return _with_attachments(kind, namespace, id, arguments)
 	if id is None and namespace != "/":
@@ -163,8 +163,11 @@ def _with_arguments(kind: int, namespace: str, id: int | None, arguments: Sequen
 
 
 def _with_attachments(kind: int, namespace: str, id: int | None, arguments: Sequence[Any]) -> Encoded:
+	"""What orjson does not write: bytes, and what `dumps` has another writer for."""
 	attachments: list[bytes] = []
 	data = dumps(deconstruct(arguments, attachments))
+	if not attachments:
+		return Encoded(_text(kind, "", namespace, id, data))
 	kind = BINARY_EVENT if kind == EVENT else BINARY_ACK
 	return Encoded(_text(kind, f"{len(attachments)}-", namespace, id, data), *attachments)
 
