@@ -8,7 +8,7 @@ import json
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
@@ -118,6 +118,41 @@ def test_what_the_protocol_does_not_allow_closes(sent: bytes) -> None:
 		assert not wire.engine.connections
 		assert wire.listener.messages == []
 		assert len(wire.listener.closed) == 1
+
+	asyncio.run(run())
+
+
+sizes = st.sampled_from([0, 1, 5, 124, 125, 126, 127, 200, 998, 999, 1000, 1001, 65_534, 65_535, 65_536])
+opcodes = st.sampled_from([Opcode.TEXT] * 5 + [Opcode.BINARY] * 3 + [*Opcode])
+any_frames = st.tuples(opcodes, sizes, st.booleans() | st.just(True), st.none() | st.integers(0, 31))
+
+
+@example([(Opcode.BINARY, 5, True, 15)], [])
+@given(st.lists(any_frames, min_size=1, max_size=8), cuts)
+def test_frames_are_read_as_the_library_reads_them(
+	sent: list[tuple[Opcode, int, bool, int | None]], places: list[int]
+) -> None:
+	"""With and without a pong first, after which the library reads all."""
+	stream = b""
+	for opcode, size, fin, flaw in sent:
+		frame = bytearray(text("4" * size))
+		frame[0] = fin << 7 | opcode
+		if flaw is not None:
+			frame[flaw // 8] ^= 1 << flaw % 8
+		stream += frame
+
+	async def run() -> None:
+		seen = []
+		for first in (b"", masked(Opcode.PONG, b"")):
+			wire = connected(max_payload=70_000 if len(stream) % 2 else 1000)
+			wire.feed(first)
+			wire.feed_in_pieces(stream, places)
+			closing = wire.transport.closing
+			# The library answers pings, and faults, that come in one read with what closes the connection.
+			answers = b"" if closing else wire.answers()
+			seen.append((wire.listener.messages, wire.listener.closed, answers, closing))
+			wire.engine.close()
+		assert seen[0] == seen[1]
 
 	asyncio.run(run())
 

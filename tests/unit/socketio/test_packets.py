@@ -172,3 +172,24 @@ def test_what_is_no_json_is_an_error_of_the_caller() -> None:
 @pytest.mark.parametrize("text", ['{"a": NaN}', '"\\ud800"', "[Infinity]"])
 def test_what_python_and_javascript_write_beyond_json_is_read(text: str) -> None:
 	packets.loads(text)
+
+
+def outcome(text: str) -> object:
+	try:
+		return packets.decode(text)
+	except PacketError:
+		return None
+
+
+@given(
+	st.sampled_from(["/a", "/a[b", "/", '/"']),
+	st.sampled_from(["", "7", "007", "1234567890123456", "12345678901234567", "x", "-1", "\u0667"]),
+	st.sampled_from(
+		["", "x", "1", "{}", "null", "[]", "[1]", "[true]", "[null]", '["connect"]', '["e"', '["e"]x']
+	)
+	| st.lists(values, max_size=3).map(lambda data: packets.dumps(["e", *data])),
+)
+def test_an_event_of_a_site_is_read_as_one_of_a_namespace_with_a_query(
+	namespace: str, id: str, data: str
+) -> None:
+	assert outcome(f"2{namespace},{id}{data}") == outcome(f"2{namespace}?a=b,{id}{data}")
