@@ -252,7 +252,8 @@ class Socket:
 	@property
 	def rooms(self) -> frozenset[str]:
 		"""The rooms this socket is in; its own id is always one of them until it disconnects."""
-		return frozenset({*self._raw.rooms, self._raw.id} if self._raw.connected else ())
+		raw = self._raw
+		return frozenset((*raw.rooms, raw.id)) if raw.connected else frozenset()
 
 	def join(self, room: Rooms) -> Awaitable[None]:
 		"""Enter a room, or several. Rooms are made by entering them."""

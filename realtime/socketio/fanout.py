@@ -148,9 +148,7 @@ class Fanout:
 	def _send_event(self, namespace: Namespace, members: Iterable[Socket], event: Encoded) -> None:
 		"""Send an event that has no place of its own."""
 		if members:
-			with_offset = event
-			if namespace.recoverable:
-				with_offset = packets.with_offset(event, namespace.offset)
+			with_offset = packets.with_offset(event, namespace.offset) if namespace.recoverable else event
 			self.deliveries += send_all(members, event, with_offset)
 
 
