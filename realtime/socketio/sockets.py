@@ -251,6 +251,8 @@ class SocketServer:
 			return
 		if client.connecting is None:
 			client.connecting = {}
+		# When all clients come back at once, all of them wait here.
+		connection.request.release()
 		client.connecting[name] = asyncio.get_running_loop().create_task(
 			self._wait_and_admit(connection, client, name, auth, answer)
 		)
