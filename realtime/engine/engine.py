@@ -149,7 +149,7 @@ class Engine:
 		"""The protocol that takes over after a WebSocket handshake; raises `Refused`."""
 		if query.get("transport") != "websocket" or "websocket" not in self.settings.transports:
 			raise Refused(0, "Transport unknown")
-		answer = handshake_answer(dict(request.headers))
+		answer = handshake_answer(request.headers)
 		if answer is None or request.headers.get("upgrade", "").lower() != "websocket":
 			raise Refused(3, "Bad request")
 		if query.get("EIO") != "4":

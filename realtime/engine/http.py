@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, cast
-from urllib.parse import parse_qs
 
 import httptools
 
 from .packets import PayloadError, TooManyPackets, decode_payload
 from .refused import Refused
-from .request import Request, add_header
+from .request import Request, add_header, parse_query
 
 if TYPE_CHECKING:
 	from .connection import Connection
@@ -175,7 +174,7 @@ class HTTPProtocol(asyncio.Protocol):
 
 	def _start_posting(self) -> None:
 		"""Only a connection has a body kept, and one at a time: its client sends the next when this one is answered."""
-		connection = self.engine.connections.get(self._query().get("sid", ""))
+		connection = self.engine.connections.get(parse_query(self._target).get("sid", ""))
 		if connection is not None and connection.posting:
 			# Which of the two is the first, nobody can know.
 			connection.close("transport error")
@@ -227,10 +226,6 @@ class HTTPProtocol(asyncio.Protocol):
 		method = self._parser.get_method().decode("ascii")
 		return Request(method, self._target, self._headers, raw if end < 0 else raw[: end + 4], remote)
 
-	def _query(self) -> dict[str, str]:
-		query = self._target.partition(b"?")[2].decode("latin-1")
-		return {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
-
 	def _upgrade(self, rest: bytes) -> None:
 		# Whatever comes of it, no further HTTP request can be read from this TCP connection.
 		self._keep_alive = False
@@ -240,7 +235,7 @@ class HTTPProtocol(asyncio.Protocol):
 			return
 		self._busy = True
 		try:
-			protocol = self.engine.websocket(self.open_request(), self._query(), self.transport)
+			protocol = self.engine.websocket(self.open_request(), parse_query(self._target), self.transport)
 		except Refused as refused:
 			self._refuse(refused)
 			return
@@ -258,7 +253,7 @@ class HTTPProtocol(asyncio.Protocol):
 			self.respond(204, b"", PREFLIGHT)
 			return
 		try:
-			connection = self.engine.polling(method.decode("ascii"), self._query(), self)
+			connection = self.engine.polling(method.decode("ascii"), parse_query(self._target), self)
 		except Refused as refused:
 			self._refuse(refused)
 			return

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from collections.abc import Mapping
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ CLOSE_FRAME = Frame(Opcode.CLOSE, Close(CloseCode.NORMAL_CLOSURE, "").serialize(
 PROBE_ANSWER = text_frame(PONG + "probe")
 
 
-def handshake_answer(headers: dict[str, str]) -> bytes | None:
+def handshake_answer(headers: Mapping[str, str]) -> bytes | None:
 	"""The 101 answer to a WebSocket handshake with `headers` (RFC 6455, 4.2); None when it is not a valid one."""
 	key = headers.get("sec-websocket-key", "")
 	try:

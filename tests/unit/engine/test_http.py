@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.engine import Engine, EngineSettings
-from realtime.engine.request import Request
+from realtime.engine.request import Request, parse_query
 
 from .fakes import Listener, Transport, Wire, request, websocket_request
 
@@ -39,6 +40,12 @@ def test_a_polling_session() -> None:
 		assert wire.listener.closed == ["server shutting down"]
 
 	asyncio.run(run())
+
+
+@given(st.text("ab=&;?/#%2B+é\\", max_size=20))
+def test_a_query_is_read_as_the_standard_library_reads_it(query: str) -> None:
+	read = parse_query(b"/socket.io/?" + query.encode("latin-1"))
+	assert read == {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
 
 
 @given(cuts)
