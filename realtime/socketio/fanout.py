@@ -75,20 +75,24 @@ class Fanout:
 		namespace = self.server.namespaces.get("/" + first.site)
 		if namespace is None:
 			return
-		if first.room is None:
-			self._send_run(namespace, namespace.sockets.values(), run)
-		else:
-			self._send_run(namespace, namespace.members(first.room), run)
+		room = first.room
+		members: Collection[Socket] = (
+			namespace.sockets.values()
+			if room is None
+			else namespace.rooms.get(room) or namespace.members(room)
+		)
+		self._send_run(namespace, members, run)
 
-	def _send_run(self, namespace: Namespace, members: Iterable[Socket], run: Sequence[Event]) -> None:
+	def _send_run(self, namespace: Namespace, members: Collection[Socket], run: Sequence[Event]) -> None:
+		first = run[0]
 		if members:
-			encoded = [packets.encode_event(namespace.name, (event.event, event.message)) for event in run]
-			with_offset = encoded
 			if namespace.recoverable:
-				with_offset = _with_offsets(namespace, run, encoded)
-				if namespace.recoverable == len(namespace.sockets):
-					encoded = with_offset
-			self.deliveries += len(run) * send_all(members, joined(encoded), joined(with_offset))
+				plain, with_offset = _encode_run(namespace, run)
+			elif len(run) == 1:
+				plain = with_offset = packets.encode_event(namespace.name, (first.event, first.message))
+			else:
+				plain = with_offset = joined(_encode(namespace.name, run))
+			self.deliveries += len(run) * send_all(members, plain, with_offset)
 		for event in run:
 			if event.offset:
 				namespace.offset = event.offset
@@ -170,15 +174,21 @@ def _are_sockets(namespace: Namespace | None, rooms: Iterable[str] | None) -> bo
 	)
 
 
-def _with_offsets(namespace: Namespace, run: Sequence[Event], encoded: Sequence[Encoded]) -> list[Encoded]:
-	"""The events of `run`, which are `encoded` already, for clients that take an offset."""
+def _encode(name: str, run: Sequence[Event]) -> list[Encoded]:
+	return [packets.encode_event(name, (event.event, event.message)) for event in run]
+
+
+def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, Encoded]:
+	"""The events for clients without and with an offset; the first is the second where all take one."""
+	encoded = _encode(namespace.name, run)
 	offset = namespace.offset
-	found = []
+	with_offset = []
 	for event, one in zip(run, encoded, strict=True):
 		# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
 		offset = event.offset or offset
-		found.append(packets.with_offset(one, offset))
-	return found
+		with_offset.append(packets.with_offset(one, offset))
+	last = joined(with_offset)
+	return last if namespace.recoverable == len(namespace.sockets) else joined(encoded), last
 
 
 def encode_missed(namespace: str, event: Event) -> Encoded:

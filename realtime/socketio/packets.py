@@ -157,8 +157,6 @@ def _with_arguments(kind: int, namespace: str, id: int | None, arguments: Sequen
 		data = orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
 	except TypeError:
 		return _with_attachments(kind, namespace, id, arguments)
-	if id is None and namespace != "/":
-		return Encoded(f"{kind}{namespace},{data}")
 	return Encoded(_text(kind, "", namespace, id, data))
 
 
@@ -174,6 +172,13 @@ def _with_attachments(kind: int, namespace: str, id: int | None, arguments: Sequ
 
 def encode_event(namespace: str, arguments: Sequence[Any], id: int | None = None) -> Encoded:
 	"""An event: `arguments` begins with its name; with `id` an acknowledgement is asked for. Raises TypeError."""
+	if id is None and namespace != "/":
+		# What all that is sent to a site's clients comes by.
+		try:
+			data = orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
+		except TypeError:
+			return _with_attachments(EVENT, namespace, id, arguments)
+		return Encoded(f"{EVENT}{namespace},{data}")
 	return _with_arguments(EVENT, namespace, id, arguments)
 
 
