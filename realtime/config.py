@@ -162,7 +162,7 @@ KEYS: tuple[Key, ...] = (
 	),
 	Key(
 		"realtime_events_per_second",
-		50.0,
+		200.0,
 		_number(1, 1_000_000),
 		"events that a connection may send; ten seconds' worth at once",
 	),
