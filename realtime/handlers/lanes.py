@@ -132,20 +132,19 @@ class Lane:
 		self.runner = runner = object()
 		context = host.context_of(self.app)
 		try:
-			work = handler.function(self.socket, *options[0], **options[1])
-			waiting = host.driver.step(work, context)
-			if waiting is not BUSY:
-				host.start_lane(self, runner, self._work(runner, resumed(work, waiting), ack), context)
-				return True
-			work.close()
-			self.runner = None
-			return False
-		except StopIteration as end:
 			try:
+				work = handler.function(self.socket, *options[0], **options[1])
+				waiting = host.driver.step(work, context)
+			except StopIteration as end:
 				if ack is not None:
 					_acknowledge(ack, end.value)
-			except FAILURES as error:
-				host.failed(self, event, error)
+			else:
+				if waiting is BUSY:
+					work.close()
+					self.runner = None
+					return False
+				host.start_lane(self, runner, self._work(runner, resumed(work, waiting), ack), context)
+				return True
 		except FAILURES as error:
 			host.failed(self, event, error)
 		# The handler may have ended its own socket, which is an event too.

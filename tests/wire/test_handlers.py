@@ -215,9 +215,12 @@ def test_an_exception_is_logged_and_hurts_nobody(alpha_bench: Bench, connect: Co
 
 
 def test_disconnect_from_the_server(alpha_bench: Bench, connect: Connect) -> None:
-	client = connect(alpha_bench, alpha_bench.user())
+	watching = connect(alpha_bench, alpha_bench.user())
+	user = alpha_bench.user()
+	client = connect(alpha_bench, user)
 	client.emit("kick")
 	until(lambda: not client.connected, "the end")
+	until(lambda: (user.name, "server namespace disconnect", []) in watching.all("went"), "its own goodbye")
 
 
 def test_the_stock_client_gets_its_answers(
@@ -335,6 +338,51 @@ def thread(socket, number):
 		client.emit("slow" if number % 3 else "thread", number)
 	until(lambda: len(client.all("done")) == 10, "ten answers")
 	assert [args[0] for args in client.all("done")] == list(range(10))
+
+
+def test_what_a_handler_waits_for_changes_nothing_around_it(
+	make_app_bench: MakeAppBench, connect: Connect
+) -> None:
+	bench = make_app_bench(
+		waiting="""
+import asyncio
+from contextvars import ContextVar
+from frappe.realtime import realtime
+
+value_here = ContextVar("value_here", default=None)
+
+@realtime.on("wait")
+async def wait(socket, value):
+	value_here.set(value)
+	task = asyncio.current_task()
+	late = []
+	for _ in range(3):
+		try:
+			await asyncio.wait_for(asyncio.Event().wait(), 0.01)
+		except asyncio.TimeoutError:
+			late.append(asyncio.current_task() is task)
+	await asyncio.sleep(0)
+	return value_here.get(), late
+
+@realtime.on("see")
+async def see(socket):
+	return repr(value_here.get())
+
+@realtime.on("fail_later")
+async def fail_later(socket):
+	await asyncio.sleep(0.01)
+	raise RuntimeError("on purpose")
+"""
+	)
+	one, two = connect(bench, bench.user()), connect(bench, bench.user())
+	assert one.call("wait", "first") == ("first", [True] * 3)
+	assert one.call("see") == "None"
+	one.emit("wait", "meanwhile")
+	assert two.call("wait", "of two") == ("of two", [True] * 3)
+	one.emit("fail_later")
+	assert one.call("wait", "after it") == ("after it", [True] * 3)
+	in_log(bench, "waiting: a handler of 'fail_later' failed")
+	bench.sidecar.expects_traceback = True
 
 
 def test_a_broken_file_is_reported_and_the_others_go_on(
