@@ -4,11 +4,12 @@ Knows no Socket.IO and no Frappe. `Engine` makes a `Connection` for each client 
 `Encoded` message is encoded once however many connections it is sent to.
 """
 
-from .connection import Connection
-from .engine import Engine, EngineSettings, Listener
+from .connection import Connection, Listener
+from .engine import Engine
 from .packets import Encoded, PayloadError
 from .refused import Refused
 from .request import Request
+from .settings import EngineSettings
 
 __all__ = [
 	"Connection",

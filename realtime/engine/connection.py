@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .packets import CLOSE, MESSAGE, NOOP, PING, PONG, SEPARATOR, Encoded, Message, text_frame
 from .request import Request
-
-if TYPE_CHECKING:
-	from .engine import Engine
-	from .http import HTTPProtocol
-	from .websocket import WebSocketProtocol
+from .settings import Counters, EngineSettings
+from .wheel import Wheel
 
 PING_FRAME = text_frame(PING)
+
+
+class Listener(Protocol):
+	"""The layer above the engine. Calls come in order for each connection; none may block."""
+
+	def on_open(self, connection: Connection) -> None: ...
+
+	def on_message(self, connection: Connection, message: Message) -> None: ...
+
+	def on_ping(self, connection: Connection) -> None:
+		"""The connection is pinged: the moment for what may wait."""
+
+	def on_close(self, connection: Connection, reason: str) -> None: ...
+
+
+class Host(Protocol):
+	"""The engine, as its connections and what carries them see it."""
+
+	settings: EngineSettings
+	counters: Counters
+	listener: Listener
+	wheel: Wheel
+
+	def forget(self, connection: Connection) -> None: ...
+
+
+class Poll(Protocol):
+	"""A polling GET that waits for its answer."""
+
+	def respond_payload(self, payload: str) -> None: ...
+
+
+class WebSocket(Protocol):
+	"""What carries a connection that is on WebSocket."""
+
+	transport: asyncio.Transport
+	congested: bool
+
+	def close(self, abort: bool = False) -> None: ...
 
 
 class Connection:
@@ -40,7 +76,7 @@ class Connection:
 		"wire",
 	)
 
-	def __init__(self, engine: Engine, id: str, request: Request) -> None:
+	def __init__(self, engine: Host, id: str, request: Request) -> None:
 		self.engine = engine
 		self.id = id
 		self.request = request
@@ -52,8 +88,8 @@ class Connection:
 		self.upgrading = False
 		self.posting = False
 		"""Whether a POST of this client is being read."""
-		self._websocket: WebSocketProtocol | None = None
-		self._poll: HTTPProtocol | None = None
+		self._websocket: WebSocket | None = None
+		self._poll: Poll | None = None
 		self._outbox: list[Encoded | str] | None = None
 		self._outbox_size = 0
 		self._awaiting_pong = False
@@ -161,7 +197,7 @@ class Connection:
 
 	# -- polling
 
-	def poll(self, http: HTTPProtocol) -> bool:
+	def poll(self, http: Poll) -> bool:
 		"""Answer a polling GET, now or when there is something to say; False when another one waits, or all is over."""
 		if self._poll is not None or self.closed:
 			return False
@@ -170,7 +206,7 @@ class Connection:
 			self._answer_poll()
 		return True
 
-	def poll_lost(self, http: HTTPProtocol) -> None:
+	def poll_lost(self, http: Poll) -> None:
 		"""The TCP connection of a waiting GET is gone, and the client with it."""
 		if self._poll is http:
 			self._poll = None
@@ -178,7 +214,7 @@ class Connection:
 
 	# -- WebSocket
 
-	def attach(self, websocket: WebSocketProtocol) -> None:
+	def attach(self, websocket: WebSocket) -> None:
 		"""From now on `websocket` carries this connection; what polling has not taken yet goes out first."""
 		self._websocket = websocket
 		self.upgrading = False

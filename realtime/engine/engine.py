@@ -6,58 +6,15 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from .connection import Connection
+from .connection import Connection, Listener
 from .http import HTTPProtocol
-from .packets import OPEN, Message, text_frame
+from .packets import OPEN, text_frame
 from .refused import Refused
 from .request import Request
+from .settings import Counters, EngineSettings
 from .websocket import CLOSE_FRAME, WebSocketProtocol, handshake_answer
 from .wheel import Wheel
-
-
-@dataclass(slots=True)
-class EngineSettings:
-	"""Seconds and bytes of the engine; the defaults are Engine.IO's where it has them."""
-
-	ping_interval: float = 25.0
-	ping_timeout: float = 20.0
-	upgrade_timeout: float = 10.0
-	max_payload: int = 1_000_000
-	max_unsent: int = 4 * 1024 * 1024
-	max_packets: int = 1000
-	head_timeout: float = 20.0
-	keep_alive_timeout: float = 75.0
-	flush_timeout: float = 10.0
-	"""How long a connection that is closed waits for its client to read what was written before."""
-	transports: tuple[str, ...] = ("polling", "websocket")
-	path: str = "/socket.io/"
-
-
-@dataclass(slots=True)
-class Counters:
-	"""What the engine has seen since it started."""
-
-	handshakes: int = 0
-	upgrades: int = 0
-	refused: int = 0
-	slow_clients: int = 0
-	too_large: int = 0
-	too_many_packets: int = 0
-
-
-class Listener(Protocol):
-	"""The layer above the engine. Calls come in order for each connection; none may block."""
-
-	def on_open(self, connection: Connection) -> None: ...
-
-	def on_message(self, connection: Connection, message: Message) -> None: ...
-
-	def on_ping(self, connection: Connection) -> None:
-		"""The connection is pinged: the moment for what may wait."""
-
-	def on_close(self, connection: Connection, reason: str) -> None: ...
 
 
 @dataclass(slots=True)

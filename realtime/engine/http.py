@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import Protocol, cast
 
 import httptools
 
+from .connection import Connection, Host
 from .packets import PayloadError, TooManyPackets, decode_payload
 from .refused import Refused
 from .request import Request, add_header, parse_query
-
-if TYPE_CHECKING:
-	from .connection import Connection
-	from .engine import Engine
 
 MAX_HEAD = 32 * 1024
 """Bytes of a request's head; browsers and nginx stay below 16 KiB with all their cookies."""
@@ -36,6 +34,23 @@ STATUS = {
 	431: "Request Header Fields Too Large",
 	503: "Service Unavailable",
 }
+
+
+class Handshakes(Host, Protocol):
+	"""The engine, as those see it who read requests; `polling` and `websocket` raise `Refused`."""
+
+	path: bytes
+	connections: dict[str, Connection]
+	transports: set[asyncio.Transport]
+
+	@property
+	def application(self) -> Callable[[], asyncio.Protocol | None]: ...
+
+	def polling(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection: ...
+
+	def websocket(
+		self, request: Request, query: dict[str, str], transport: asyncio.Transport
+	) -> asyncio.Protocol: ...
 
 
 class HTTPProtocol(asyncio.Protocol):
@@ -62,7 +77,7 @@ class HTTPProtocol(asyncio.Protocol):
 		"transport",
 	)
 
-	def __init__(self, engine: Engine) -> None:
+	def __init__(self, engine: Handshakes) -> None:
 		self.engine = engine
 		self.slot: int | None = None
 		self.transport: asyncio.Transport

@@ -14,17 +14,13 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
 from hashlib import sha1
-from typing import TYPE_CHECKING
 
 from websockets.exceptions import PayloadTooBig, WebSocketException
 from websockets.frames import Close, CloseCode, Frame, Opcode, apply_mask
 from websockets.protocol import SERVER, Protocol
 
-from .connection import Connection
+from .connection import Connection, Host
 from .packets import MESSAGE, PING, PONG, UPGRADE, PayloadError, decode_packet, text_frame
-
-if TYPE_CHECKING:
-	from .engine import Engine
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
@@ -72,7 +68,7 @@ class WebSocketProtocol(asyncio.Protocol):
 	)
 
 	def __init__(
-		self, engine: Engine, transport: asyncio.Transport, connection: Connection, probing: bool
+		self, engine: Host, transport: asyncio.Transport, connection: Connection, probing: bool
 	) -> None:
 		self.engine = engine
 		self.transport = transport
