@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 Place = tuple[int, int]
+
+_OFFSET = re.compile("([0-9]{1,20})-([0-9]{1,20})")
+_END = 1 << 64
+"""Both parts are 64 bits in Redis."""
 
 START: Place = (0, 0)
 """Before the first event of a site."""
@@ -10,15 +16,11 @@ START: Place = (0, 0)
 
 def parse_offset(text: object) -> Place | None:
 	"""The place that an offset names; None when it is none."""
-	if not isinstance(text, str) or len(text) > 41:
+	named = _OFFSET.fullmatch(text) if isinstance(text, str) else None
+	if named is None:
 		return None
-	milliseconds, dash, number = text.partition("-")
-	if not (dash and milliseconds.isascii() and milliseconds.isdigit() and number.isascii()):
-		return None
-	if not number.isdigit():
-		return None
-	place = (int(milliseconds), int(number))
-	return place if max(place) < 1 << 64 else None
+	milliseconds, number = map(int, named.groups())
+	return (milliseconds, number) if milliseconds < _END and number < _END else None
 
 
 def offset_of(place: Place) -> str:

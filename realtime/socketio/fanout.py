@@ -180,15 +180,16 @@ def _encode(name: str, run: Sequence[Event]) -> list[Encoded]:
 
 def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, Encoded]:
 	"""The events for clients without and with an offset; the first is the second where all take one."""
-	encoded = _encode(namespace.name, run)
 	offset = namespace.offset
 	with_offset = []
-	for event, one in zip(run, encoded, strict=True):
+	for event in run:
 		# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
 		offset = event.offset or offset
-		with_offset.append(packets.with_offset(one, offset))
+		with_offset.append(packets.encode_event(namespace.name, (event.event, event.message, offset)))
 	last = joined(with_offset)
-	return last if namespace.recoverable == len(namespace.sockets) else joined(encoded), last
+	if namespace.recoverable == len(namespace.sockets):
+		return last, last
+	return joined(_encode(namespace.name, run)), last
 
 
 def encode_missed(namespace: str, event: Event) -> Encoded:
