@@ -270,9 +270,6 @@ KEYS: tuple[Key, ...] = (
 		"FRAPPE_REALTIME_ALLOWED_ORIGINS",
 	),
 	Key(
-		"realtime_handler_rate", 200, _integer(1, 1_000_000), "events a second of a socket for apps' handlers"
-	),
-	Key(
 		"realtime_handler_queue", 1000, _integer(1, 1_000_000), "events of a socket that may wait for an app"
 	),
 	Key(

@@ -120,7 +120,6 @@ class RealtimeServer:
 			self.permissions.may,
 			self.site_requests.send,
 			HandlerLimits(
-				rate=config["realtime_handler_rate"],
 				queue=config["realtime_handler_queue"],
 				seconds=config["realtime_handler_seconds"],
 				blocking=config["realtime_handler_blocking"],

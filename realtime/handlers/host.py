@@ -25,20 +25,15 @@ from .lanes import App, Lane
 class View:
 	"""What is kept of a socket for handlers."""
 
-	__slots__ = ("credit", "lanes", "refilled", "socket")
+	__slots__ = ("lanes", "socket")
 
-	def __init__(self, socket: Socket, credit: float, now: float) -> None:
+	def __init__(self, socket: Socket) -> None:
 		self.socket = socket
 		self.lanes: dict[str, Lane] = {}
-		self.credit = credit
-		self.refilled = now
 
 
 class SocketHost:
-	"""The `Host` of `frappe_realtime.socket`: keeps a view of each socket that handlers see, and acts for it.
-
-	`credit` is how many events a new socket may send at once.
-	"""
+	"""The `Host` of `frappe_realtime.socket`: keeps a view of each socket that handlers see, and acts for it."""
 
 	def __init__(
 		self,
@@ -46,7 +41,6 @@ class SocketHost:
 		fanout: Fanout,
 		may: Callable[[Session, str, str, str], bool | Awaitable[bool]],
 		request: Callable[..., Awaitable[Response]],
-		credit: float,
 		elsewhere: Members,
 	) -> None:
 		self.time: Callable[[], float] = lambda: 0.0
@@ -55,7 +49,6 @@ class SocketHost:
 		self._server = server
 		self._may = may
 		self._request = request
-		self._credit = credit
 		self._elsewhere = elsewhere
 		self._apps: dict[str, App] = {}
 		self._asking: set[concurrent.futures.Future[Any]] = set()
@@ -76,7 +69,7 @@ class SocketHost:
 	def _view(self, raw: RawSocket, auth: Mapping[str, Any] | None = None) -> View:
 		view: View | None = raw.view
 		if view is None:
-			view = raw.view = View(Socket(self, raw, auth or {}), self._credit, self.time())
+			view = raw.view = View(Socket(self, raw, auth or {}))
 		return view
 
 	def _lane(self, raw: RawSocket, app: App) -> Lane:

@@ -44,8 +44,6 @@ ERROR_EVENT = "realtime_handlers_error"
 class Limits:
 	"""What handlers may take; the keys of the configuration are `realtime_handler_*`."""
 
-	rate: int = 200
-	"""Events a second of one socket, on average; five times as many at once."""
 	queue: int = 1000
 	seconds: float = 10.0
 	blocking: float = 1.0
@@ -78,7 +76,7 @@ class PythonHandlers(SocketHost):
 		elsewhere: Members | None = None,
 	) -> None:
 		self.limits = limits or Limits()
-		super().__init__(server, fanout, may, request, 5.0 * self.limits.rate, elsewhere or Members())
+		super().__init__(server, fanout, may, request, elsewhere or Members())
 		self.counters = Counters()
 		self.errors: dict[str, dict[str, str]] = {}
 		"""What went wrong with the files that are not loaded, by app."""
@@ -183,27 +181,18 @@ class PythonHandlers(SocketHost):
 					socket.emit(ERROR_EVENT, self.errors[app_name])
 
 	def on_event(self, socket: RawSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		allowed = False
-		lanes = () if socket.view is None else socket.view.lanes
+		lanes: dict[str, Lane] = {} if socket.view is None else socket.view.lanes
+		call = (event, arguments, ack)
+		taken = False
 		apps = self._scoped.get(socket.session.installed_apps)
 		for app in self._apps_of(socket) if apps is None else apps:
-			if lanes and app.name in lanes:
-				lane = lanes[app.name]
-				if event not in app.handlers and not lane.answers(event):
-					continue
-			elif event in app.handlers:
-				lane = self._lane(socket, app)
-			else:
-				continue
-			if not allowed:
-				if not self._within_rate(socket, event):
-					return
-				allowed = True
-				self.counters.events += 1
-			if not lane.push((event, arguments, ack)):
-				self._dropped(
-					socket, event, f"{self.limits.queue} events wait already (realtime_handler_queue)"
-				)
+			lane = lanes.get(app.name)
+			if event in app.handlers or (lane is not None and lane.answers(event)):
+				taken = True
+				if not (lane or self._lane(socket, app)).push(call):
+					self._dropped(socket, event)
+		if taken:
+			self.counters.events += 1
 
 	def on_disconnect(self, socket: RawSocket, reason: str, rooms: set[str]) -> None:
 		view: View | None = socket.view
@@ -223,27 +212,16 @@ class PythonHandlers(SocketHost):
 	def _make_lane(self, app: App, socket: Socket) -> Lane:
 		return Lane(self, app, socket)
 
-	def _within_rate(self, socket: RawSocket, event: str) -> bool:
-		view: View = socket.view or self._view(socket)
-		rate = self.limits.rate
-		now = self.time()
-		credit = view.credit + (now - view.refilled) * rate
-		if credit > 5.0 * rate:
-			credit = 5.0 * rate
-		view.refilled = now
-		if credit >= 1:
-			view.credit = credit - 1
-			return True
-		view.credit = credit
-		self._dropped(socket, event, f"more than {rate} events a second (realtime_handler_rate)")
-		return False
-
-	def _dropped(self, socket: RawSocket, event: str, reason: str) -> None:
+	def _dropped(self, socket: RawSocket, event: str) -> None:
 		self.counters.dropped += 1
 		# The first of them, and then every thousandth: it is the client that decides how many there are.
 		if self.counters.dropped % 1000 == 1:
 			logger.warning(
-				"dropped %r of %s on %s: %s", event, socket.session.user, socket.session.site, reason
+				"dropped %r of %s on %s: %d events wait already (realtime_handler_queue)",
+				event,
+				socket.session.user,
+				socket.session.site,
+				self.limits.queue,
 			)
 
 	# -- running

@@ -477,16 +477,43 @@ async def following(socket):
 
 
 def test_a_socket_that_sends_too_much_is_held_back(make_app_bench: MakeAppBench, connect: Connect) -> None:
-	bench = make_app_bench({"common": {"realtime_handler_rate": 1}}, alpha=ALPHA)
+	bench = make_app_bench({"common": {"realtime_events_per_second": 1}}, alpha=ALPHA)
 	client = connect(bench, bench.user())
-	for _ in range(10):
+	for _ in range(20):
 		client.emit("alpha", 1)
+	until(lambda: client.all("limit_reached"), "that it is told")
+	assert 5 <= len(client.all("alpha_seen")) < 15
+	assert client.all("limit_reached")[0][0]["limit"] == "realtime_events_per_second"
+
+
+def test_what_waits_for_an_app_is_bounded(make_app_bench: MakeAppBench, connect: Connect) -> None:
+	bench = make_app_bench(
+		{"common": {"realtime_handler_queue": 3}},
+		waiting="""
+import asyncio
+from frappe.realtime import realtime
+
+gates = {}
+
+@realtime.on("wait")
+async def wait(socket, number):
+	await gates.setdefault(socket.sid, asyncio.Event()).wait()
+	await socket.emit("done", number)
+
+@realtime.on("open")
+async def open_gate(socket, sid):
+	gates[sid].set()
+""",
+	)
+	client, other = connect(bench, bench.user()), connect(bench, bench.user())
+	for number in range(6):
+		client.emit("wait", number)
 	client.fence()
-	until(lambda: len(client.all("alpha_seen")) >= 5, "five answers")
-	client.fence()
-	assert len(client.all("alpha_seen")) < 10
-	in_log(bench, "more than 1 events a second (realtime_handler_rate)")
-	assert bench.sidecar.health()[1]["handlers"]["python"]["dropped"] > 0
+	other.emit("open", client.id)
+	until(lambda: len(client.all("done")) == 4, "the first, and the three that waited")
+	assert [args[0] for args in client.all("done")] == [0, 1, 2, 3]
+	in_log(bench, "3 events wait already (realtime_handler_queue)")
+	assert bench.sidecar.health()[1]["handlers"]["python"]["dropped"] == 2
 
 
 def test_sigterm_ends_a_sidecar_with_a_stuck_thread(make_app_bench: MakeAppBench, connect: Connect) -> None:
