@@ -17,6 +17,10 @@ from .endpoint import TIMEOUT, Address, Endpoint
 logger = logging.getLogger("realtime.bus")
 
 CHANNEL = b"events"
+SAFE_DEPTH = 200
+"""Levels of JSON that all readers and writers here can cope with."""
+MARGIN = 100
+
 SILENCE = 3.0
 """Seconds without a word from Redis after which it is asked for one; twice that, and the connection is given up."""
 
@@ -223,8 +227,17 @@ def read_event(payload: bytes) -> Event:
 		or (offset and type(offset) is not str)
 	):
 		raise ValueError("a name that is no string")
+	if len(payload) > 2 * SAFE_DEPTH and payload.count(b"[") + payload.count(b"{") > SAFE_DEPTH:
+		_check_depth(data.get("message"))
 	unrecorded = str(data.get("unrecorded", "")) if offset is None else ""
 	return Event(site, room, event, data.get("message"), offset, len(payload), unrecorded)
+
+
+def _check_depth(message: Any) -> None:
+	"""Raise ValueError for what could be read and not written again, by one who is called from further away."""
+	for _ in range(MARGIN):
+		message = [message]
+	packets.dumps(message)
 
 
 def _command(*parts: bytes) -> bytes:

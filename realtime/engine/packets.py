@@ -48,6 +48,10 @@ def binary_frame(data: bytes) -> bytes:
 	return _header(0x82, len(data)) + data
 
 
+def _frame(message: Message) -> bytes:
+	return text_frame(MESSAGE + message) if isinstance(message, str) else binary_frame(message)
+
+
 class Encoded:
 	"""One or more messages that belong together, encoded at most once for each kind of transport."""
 
@@ -64,14 +68,9 @@ class Encoded:
 		frames = self._frames
 		if frames is None:
 			first, *others = self.messages
-			frames = text_frame(MESSAGE + first) if isinstance(first, str) else binary_frame(first)
+			frames = _frame(first)
 			if others:
-				frames += b"".join(
-					[
-						text_frame(MESSAGE + message) if isinstance(message, str) else binary_frame(message)
-						for message in others
-					]
-				)
+				frames += b"".join(map(_frame, others))
 			self._frames = frames
 		return frames
 

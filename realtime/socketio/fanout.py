@@ -75,13 +75,10 @@ class Fanout:
 		namespace = self.server.namespaces.get("/" + first.site)
 		if namespace is None:
 			return
-		room = first.room
-		members: Collection[Socket] = (
-			namespace.sockets.values()
-			if room is None
-			else namespace.rooms.get(room) or namespace.members(room)
-		)
-		self._send_run(namespace, members, run)
+		if first.room is None:
+			self._send_run(namespace, namespace.sockets.values(), run)
+		else:
+			self._send_run(namespace, namespace.members(first.room), run)
 
 	def _send_run(self, namespace: Namespace, members: Collection[Socket], run: Sequence[Event]) -> None:
 		first = run[0]
@@ -91,7 +88,9 @@ class Fanout:
 			elif len(run) == 1:
 				plain = with_offset = packets.encode_event(namespace.name, (first.event, first.message))
 			else:
-				plain = with_offset = joined(_encode(namespace.name, run))
+				plain = with_offset = joined(
+					[packets.encode_event(namespace.name, (event.event, event.message)) for event in run]
+				)
 			self.deliveries += len(run) * send_all(members, plain, with_offset)
 		for event in run:
 			if event.offset:
@@ -174,22 +173,22 @@ def _are_sockets(namespace: Namespace | None, rooms: Iterable[str] | None) -> bo
 	)
 
 
-def _encode(name: str, run: Sequence[Event]) -> list[Encoded]:
-	return [packets.encode_event(name, (event.event, event.message)) for event in run]
-
-
 def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, Encoded]:
 	"""The events for clients without and with an offset; the first is the second where all take one."""
-	offset = namespace.offset
-	with_offset = []
+	name, offset = namespace.name, namespace.offset
+	everybody = namespace.recoverable == len(namespace.sockets)
+	plain: list[Encoded] = []
+	with_offset: list[Encoded] = []
 	for event in run:
 		# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
 		offset = event.offset or offset
-		with_offset.append(packets.encode_event(namespace.name, (event.event, event.message, offset)))
+		if everybody:
+			with_offset.append(packets.encode_event(name, (event.event, event.message, offset)))
+		else:
+			plain.append(packets.encode_event(name, (event.event, event.message)))
+			with_offset.append(packets.with_offset(plain[-1], offset))
 	last = joined(with_offset)
-	if namespace.recoverable == len(namespace.sockets):
-		return last, last
-	return joined(_encode(namespace.name, run)), last
+	return last if everybody else joined(plain), last
 
 
 def encode_missed(namespace: str, event: Event) -> Encoded:

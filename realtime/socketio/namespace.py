@@ -146,7 +146,7 @@ class Socket:
 		self.connection.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
 
 	def send_event(self, encoded: Encoded) -> None:
-		"""Send an event that is encoded already and asks for no acknowledgement."""
+		"""Send an event that is encoded already and asks for no acknowledgement, with an offset as `emit` does."""
 		self.connection.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
 
 	def call(self, event: str, *arguments: Any) -> asyncio.Future[list[Any]]:

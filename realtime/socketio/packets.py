@@ -55,36 +55,41 @@ def loads(text: str | bytes) -> Any:
 
 
 def dumps(value: Any) -> str:
-	"""Write JSON as JavaScript reads it: NaN is null. Raises TypeError for what JSON cannot hold, bytes among it."""
+	"""Write JSON as JavaScript reads it: NaN is null.
+
+	Raises TypeError for what JSON cannot hold, bytes among it, and ValueError for what contains itself or is nested
+	more deeply than Python's own writer goes.
+	"""
 	try:
 		return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 	except TypeError:
-		# Integers beyond 64 bits and lone surrogates, which orjson refuses and JSON allows.
+		# Integers beyond 64 bits, lone surrogates and more than 254 levels, which orjson refuses and JSON allows.
+		pass
+	try:
 		return json.dumps(value, separators=(",", ":"))
+	except RecursionError as error:
+		raise ValueError("nested too deeply") from error
 
 
 def decode(text: str) -> Packet:
 	"""Read a packet's text; the caller adds `missing` attachments with `reconstruct`. Raises `PacketError`."""
 	head = _EVENT_OF_SITE.match(text)
 	if head is not None:
-		try:
-			data = loads(text[head.end() :])
-		except ValueError as error:
-			raise PacketError("the data is not JSON") from error
-		if type(data) is list and data and type(data[0]) is str and data[0] not in RESERVED_EVENTS:
-			namespace, id = head.groups()
-			return Packet(EVENT, namespace, int(id) if id else None, data)
-	head = _HEAD.match(text)
-	if head is None:
-		raise PacketError("unknown packet type")
-	number, attachments, namespace, id = head.groups()
-	kind, rest = int(number), text[head.end() :]
-	binary = kind >= BINARY_EVENT
-	if binary != (attachments is not None):
-		raise PacketError("attachments are announced by binary packets, and only by them")
-	missing = int(attachments) if attachments else 0
-	if missing > MAX_ATTACHMENTS:
-		raise PacketError(f"more than {MAX_ATTACHMENTS} attachments")
+		kind, missing = EVENT, 0
+		namespace, id = head.groups()
+	else:
+		head = _HEAD.match(text)
+		if head is None:
+			raise PacketError("unknown packet type")
+		number, attachments, namespace, id = head.groups()
+		kind = int(number)
+		if (kind >= BINARY_EVENT) != (attachments is not None):
+			raise PacketError("attachments are announced by binary packets, and only by them")
+		missing = int(attachments) if attachments else 0
+		if missing > MAX_ATTACHMENTS:
+			raise PacketError(f"more than {MAX_ATTACHMENTS} attachments")
+		namespace = namespace.partition("?")[0] if namespace else "/"
+	rest = text[head.end() :]
 	data = None
 	if rest:
 		try:
@@ -93,26 +98,22 @@ def decode(text: str) -> Packet:
 			raise PacketError("the data is not JSON") from error
 	if not _valid(kind, data, bool(rest)):
 		raise PacketError("the data does not fit the packet type")
-	return Packet(
-		kind, namespace.partition("?")[0] if namespace else "/", int(id) if id else None, data, missing
-	)
+	return Packet(kind, namespace, int(id) if id else None, data, missing)
 
 
 def _valid(kind: int, data: Any, present: bool) -> bool:
+	if kind in (EVENT, BINARY_EVENT):
+		name = data[0] if isinstance(data, list) and data else None
+		if isinstance(name, str):
+			return name not in RESERVED_EVENTS
+		return isinstance(name, int | float) and not isinstance(name, bool)
 	if kind == CONNECT:
 		return not present or isinstance(data, dict)
 	if kind == DISCONNECT:
 		return not present
 	if kind == CONNECT_ERROR:
 		return isinstance(data, str | dict)
-	if not isinstance(data, list):
-		return False
-	if kind in (ACK, BINARY_ACK):
-		return True
-	name = data[0] if data else None
-	if isinstance(name, str):
-		return name not in RESERVED_EVENTS
-	return isinstance(name, int | float) and not isinstance(name, bool)
+	return isinstance(data, list)
 
 
 def reconstruct(data: Any, attachments: Sequence[bytes]) -> Any:
@@ -152,45 +153,45 @@ def _text(kind: int, count: str, namespace: str, id: int | None, data: str) -> s
 	return f"{kind}{count}{'' if namespace == '/' else namespace + ','}{'' if id is None else id}{data}"
 
 
-def _with_arguments(kind: int, namespace: str, id: int | None, arguments: Sequence[Any]) -> Encoded:
+def encode_event(
+	namespace: str, arguments: Sequence[Any], id: int | None = None, kind: int = EVENT
+) -> Encoded:
+	"""An event: `arguments` begins with its name; with `id` an acknowledgement is asked for.
+
+	With `kind` ACK it is the acknowledgement of event `id`. Raises TypeError when an argument is neither JSON nor binary,
+	ValueError when it contains itself or is nested too deeply.
+	"""
 	try:
 		data = orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
 	except TypeError:
-		return _with_attachments(kind, namespace, id, arguments)
+		data = ""
+	if not data:
+		return _encode_unusual(namespace, arguments, id, kind)
+	if id is None and namespace != "/":
+		return Encoded(f"{kind}{namespace},{data}")
 	return Encoded(_text(kind, "", namespace, id, data))
 
 
-def _with_attachments(kind: int, namespace: str, id: int | None, arguments: Sequence[Any]) -> Encoded:
-	"""What orjson does not write: bytes, and what `dumps` has another writer for."""
+def _encode_unusual(namespace: str, arguments: Sequence[Any], id: int | None, kind: int) -> Encoded:
+	"""What orjson refuses: bytes, and what `dumps` has another writer for."""
 	attachments: list[bytes] = []
-	data = dumps(deconstruct(arguments, attachments))
-	if not attachments:
-		return Encoded(_text(kind, "", namespace, id, data))
-	kind = BINARY_EVENT if kind == EVENT else BINARY_ACK
-	return Encoded(_text(kind, f"{len(attachments)}-", namespace, id, data), *attachments)
-
-
-def encode_event(namespace: str, arguments: Sequence[Any], id: int | None = None) -> Encoded:
-	"""An event: `arguments` begins with its name; with `id` an acknowledgement is asked for. Raises TypeError."""
-	if id is None and namespace != "/":
-		# What all that is sent to a site's clients comes by.
-		try:
-			data = orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
-		except TypeError:
-			return _with_attachments(EVENT, namespace, id, arguments)
-		return Encoded(f"{EVENT}{namespace},{data}")
-	return _with_arguments(EVENT, namespace, id, arguments)
+	try:
+		data = dumps(arguments)
+	except TypeError:
+		data = ""
+	if not data:
+		data = dumps(deconstruct(arguments, attachments))
+	count = ""
+	if attachments:
+		kind = BINARY_EVENT if kind == EVENT else BINARY_ACK
+		count = f"{len(attachments)}-"
+	return Encoded(_text(kind, count, namespace, id, data), *attachments)
 
 
 def with_offset(event: Encoded, offset: str) -> Encoded:
 	"""The `event`, which asks for no acknowledgement, with `offset` as one more argument at its end."""
 	text, *attachments = event.messages
 	return Encoded(f'{str(text)[:-1]},"{offset}"]', *attachments)
-
-
-def encode_ack(namespace: str, arguments: Sequence[Any], id: int) -> Encoded:
-	"""The acknowledgement of event `id`. Raises TypeError when an argument is neither JSON nor binary."""
-	return _with_arguments(ACK, namespace, id, arguments)
 
 
 def encode_connect(namespace: str, answer: dict[str, str]) -> Encoded:

@@ -179,11 +179,12 @@ class SocketServer:
 				event, *arguments = packet.data
 				ack = None if packet.id is None else _ack_of(socket, packet.id)
 				self.application.on_event(socket, str(event), arguments, ack)
+		elif kind == packets.ACK or kind == packets.BINARY_ACK:
+			if packet.id is not None:
+				socket.acknowledged(packet.id, packet.data)
 		elif kind == packets.DISCONNECT:
 			self._take_out(client, packet.namespace)
 			self._gone(socket, "client namespace disconnect")
-		elif packet.id is not None:
-			socket.acknowledged(packet.id, packet.data)
 
 	def on_ping(self, connection: Connection) -> None:
 		# A client that hears nothing for long would come back with an offset that the history has left behind.
@@ -401,6 +402,6 @@ def _ack_of(socket: Socket, id: int) -> Ack:
 		nonlocal answered
 		if not answered:
 			answered = True
-			socket.send(packets.encode_ack(socket.namespace.name, arguments, id))
+			socket.send(packets.encode_event(socket.namespace.name, arguments, id, packets.ACK))
 
 	return ack

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import socket
 import threading
@@ -561,3 +562,17 @@ def test_a_website_user_is_no_system_user(bench: Bench, connect: Connect) -> Non
 	bench.publish("secret", 1, "all")
 	bench.settle(client)
 	assert client.all("secret") == []
+
+
+def test_a_message_that_is_no_event_costs_no_other(bench: Bench, connect: Connect) -> None:
+	client = connect(bench, bench.user())
+	deep = [f'{{"event":"deep","message":{"[" * levels}{"]" * levels}}}' for levels in (600, 970, 1020, 9000)]
+	with bench.valkey.client.pipeline(transaction=False) as pipeline:
+		for number, payload in enumerate(["{", "[]", "7", '{"event":7}', "\ud800", *deep]):
+			event = {"event": "between", "message": number, "room": "website", "namespace": APP_SITE}
+			pipeline.publish("events", payload.encode("utf-8", "surrogatepass"))
+			pipeline.publish("events", json.dumps(event))
+		pipeline.execute()
+	until(lambda: len(client.all("between")) == 9, "all that is an event")
+	assert [args[0] for args in client.all("between")] == list(range(9))
+	assert "is away" not in bench.sidecar.log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
@@ -193,3 +194,15 @@ def test_an_event_of_a_site_is_read_as_one_of_a_namespace_with_a_query(
 	namespace: str, id: str, data: str
 ) -> None:
 	assert outcome(f"2{namespace},{id}{data}") == outcome(f"2{namespace}?a=b,{id}{data}")
+
+
+def test_deep_nesting_is_written_as_it_is_read() -> None:
+	deep = json.loads("[" * 600 + "]" * 600)
+	assert read(packets.encode_event("/a", ["e", deep]).messages).data == ["e", deep]
+
+
+def test_what_contains_itself_is_refused() -> None:
+	endless: list[Any] = []
+	endless.append(endless)
+	with pytest.raises(ValueError, match="Circular"):
+		packets.encode_event("/a", ["e", endless])

@@ -63,6 +63,20 @@ def test_a_socket_that_the_server_ends_ends_once() -> None:
 	asyncio.run(run())
 
 
+def test_only_an_acknowledgement_acknowledges() -> None:
+	async def run() -> None:
+		wire, _, application = connected()
+		wire.transport.unsent = 0
+		answer = application.sockets[0].call("question")
+		wire.feed(text('44/a,1{"x":1}') + text('44/a,1"x"') + text('43/a,2["another"]'))
+		assert not answer.done()
+		wire.feed(text('43/a,1["yes"]'))
+		assert answer.result() == ["yes"]
+		wire.engine.close()
+
+	asyncio.run(run())
+
+
 def test_a_client_that_does_not_read_gets_no_further_socket() -> None:
 	async def run() -> None:
 		wire, server, application = connected()
