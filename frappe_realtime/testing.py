@@ -280,8 +280,17 @@ class Client:
 		server.application.on_connect(raw, self._auth)
 
 	async def _send(self, encoded: Encoded) -> None:
-		for message in encoded.messages:
-			self.site._server.on_message(self._connection, message)
+		"""Send, from a callback of the loop as a transport does it; from a task, no handler could begin at once."""
+		loop = asyncio.get_running_loop()
+		received: asyncio.Future[None] = loop.create_future()
+
+		def receive() -> None:
+			for message in encoded.messages:
+				self.site._server.on_message(self._connection, message)
+			received.set_result(None)
+
+		loop.call_soon(receive)
+		await received
 
 	def _receive(self, encoded: Encoded) -> None:
 		packets = self._packets
@@ -302,7 +311,7 @@ class Client:
 				if packet.id is not None and data[0] in self._answers:
 					value = self._answers[data[0]]
 					answer = value(*data[1:]) if callable(value) else value
-					encoded = packets.encode_ack(self._namespace, [answer], packet.id)
+					encoded = packets.encode_event(self._namespace, [answer], packet.id, packets.ACK)
 					asyncio.ensure_future(self._send(encoded))
 
 

@@ -11,33 +11,43 @@ from __future__ import annotations
 import asyncio
 import types
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
+from sys import getrefcount
 from typing import Any
 
 Work = Coroutine[Any, Any, None]
+Step = Callable[[Any], Any]
 
 BUSY = object()
-"""A task runs, and its step has to end before another one's."""
+"""No step can be taken now: another task's has not ended, or the one that stands ready has not begun yet."""
 
 
 class _Ready:
 	"""A task that waits for work of which the first step is done."""
 
-	__slots__ = ("context", "task", "waiting", "wake", "work")
+	__slots__ = ("context", "started", "task", "waiting", "wake", "work")
 
 	def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
 		self.work: Work | None = None
 		self.context: Context
 		self.waiting: Any = None
 		"""What the first step waits for: a future, or None for the next turn of the loop."""
+		self.started = False
+		"""A task that is cancelled before it has begun would never do its work."""
 		self.wake: asyncio.Future[None] = loop.create_future()
 		self.task: asyncio.Task[None] = loop.create_task(_go_on(self))
 
 	def take(self, work: Work, context: Context, waiting: Any) -> asyncio.Task[None]:
 		self.work, self.context, self.waiting = work, context, waiting
-		self.wake.set_result(None)
+		self.let_go()
 		return self.task
+
+	def let_go(self) -> None:
+		"""Wait no more, for there is work, or there will be none."""
+		# A handler may have cancelled its own task in the first step: then the second one hears of it.
+		if not self.wake.done():
+			self.wake.set_result(None)
 
 
 async def _go_on(ready: _Ready) -> None:
@@ -46,42 +56,45 @@ async def _go_on(ready: _Ready) -> None:
 
 @types.coroutine
 def _rest(ready: _Ready) -> Generator[Any, Any, None]:
+	ready.started = True
 	cancelled: BaseException | None = None
 	try:
 		yield from ready.wake
 	except asyncio.CancelledError as error:
-		if ready.work is None:
-			raise
 		cancelled = error
-	work, run, waiting = ready.work, ready.context.run, ready.waiting
-	assert work is not None
+	work = ready.work
+	if work is None:
+		return
+	run = ready.context.run
+
+	def throw(error: BaseException) -> Any:
+		return run(work.throw, error)
+
 	try:
-		if cancelled is not None:
-			waiting = run(work.throw, cancelled)
-		while True:
-			try:
-				value = yield waiting
-			except BaseException as error:
-				waiting = run(work.throw, error)
-			else:
-				waiting = run(work.send, value)
+		waiting = ready.waiting if cancelled is None else throw(cancelled)
 	except StopIteration:
 		return
+	yield from _steps(lambda value: run(work.send, value), throw, waiting)
 
 
 @types.coroutine
-def resumed(work: Coroutine[Any, Any, Any], waiting: Any) -> Generator[Any, Any, Any]:
-	"""Goes on with `work`, of which a step has been done that ended with `waiting`; gives what it returns."""
+def _steps(send: Step, throw: Step, waiting: Any) -> Generator[Any, Any, Any]:
+	"""Take step after step of a coroutine that waits for something; gives what it returns in the end."""
 	try:
 		while True:
 			try:
 				value = yield waiting
 			except BaseException as error:
-				waiting = work.throw(error)
+				waiting = throw(error)
 			else:
-				waiting = work.send(value)
+				waiting = send(value)
 	except StopIteration as end:
 		return end.value
+
+
+def resumed(work: Coroutine[Any, Any, Any], waiting: Any) -> Awaitable[Any]:
+	"""What is left of `work`, of which a step has been done that ended with `waiting`; gives what `work` returns."""
+	return _steps(work.send, work.throw, waiting)
 
 
 class Driver:
@@ -100,14 +113,25 @@ class Driver:
 		ready = self._ready
 		if ready is None:
 			ready = self._ready = _Ready(loop)
+		if not ready.started:
+			return BUSY
+		task = ready.task
+		owners = getrefcount(task)
 		try:
-			_enter_task(loop, ready.task)
+			_enter_task(loop, task)
 		except RuntimeError:
 			return BUSY
+		waits = False
 		try:
-			return context.run(work.send, None)
+			waiting = context.run(work.send, None)
+			waits = True
+			return waiting
 		finally:
-			_leave_task(loop, ready.task)
+			_leave_task(loop, task)
+			if not waits and (getrefcount(task) > owners or ready.wake.done()):
+				# What somebody who has kept the task does to it later is not meant for the handlers that it runs then.
+				self._ready = None
+				ready.let_go()
 
 	def go_on(self, work: Work, context: Context, waiting: Any) -> asyncio.Task[None]:
 		"""The task whose step has ended with `waiting` does the rest of `work`."""
@@ -128,5 +152,5 @@ class Driver:
 	def stop(self) -> None:
 		"""Let go of the task that stands ready."""
 		if self._ready is not None:
-			self._ready.task.cancel()
+			self._ready.let_go()
 			self._ready = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -27,6 +28,8 @@ class App:
 	name: str
 	context: Context
 	handlers: dict[str, list[Handler]] = field(default_factory=dict)
+	direct: dict[str, Handler] = field(default_factory=dict)
+	"""The handlers of events that have one only, an `async def` itself: calling it runs nothing of it yet."""
 	set_up: Callable[..., Any] | None = None
 	set_up_waits: bool = False
 	generation: int = 0
@@ -36,6 +39,11 @@ class App:
 		self.handlers = {}
 		for handler in handlers:
 			self.handlers.setdefault(handler.event, []).append(handler)
+		self.direct = {
+			event: handlers[0]
+			for event, handlers in self.handlers.items()
+			if len(handlers) == 1 and _is_coroutine_function(handlers[0].function)
+		}
 		self.set_up = set_up
 		self.set_up_waits = set_up is not None and is_async(set_up)
 		self.generation += 1
@@ -107,14 +115,15 @@ class Lane:
 	def push(self, call: Call) -> bool:
 		"""Put an event in the queue, and begin with it when nothing else is under way; False when the queue is full."""
 		event, arguments, ack = call
-		if self.runner is None and not self.middleware and event not in self.listeners:
-			handlers = self.app.handlers.get(event, ())
-			if (
-				len(handlers) == 1
-				and handlers[0].is_async
-				and self._answer_at_once(handlers[0], event, arguments, ack)
-			):
-				return True
+		handler = self.app.direct.get(event)
+		if (
+			handler is not None
+			and self.runner is None
+			and not self.middleware
+			and event not in self.listeners
+			and self._answer_at_once(handler, event, arguments, ack)
+		):
+			return True
 		if len(self.queue) >= self.host.queue_limit:
 			return False
 		self.queue.append(call)
@@ -131,27 +140,30 @@ class Lane:
 		self.event, self.started = event, host.time()
 		self.runner = runner = object()
 		context = host.context_of(self.app)
+		goes_on = False
 		try:
+			work = handler.function(self.socket, *options[0], **options[1])
 			try:
-				work = handler.function(self.socket, *options[0], **options[1])
 				waiting = host.driver.step(work, context)
 			except StopIteration as end:
-				if ack is not None:
-					_acknowledge(ack, end.value)
+				answer = end.value
 			else:
 				if waiting is BUSY:
 					work.close()
-					self.runner = None
 					return False
+				goes_on = True
 				host.start_lane(self, runner, self._work(runner, resumed(work, waiting), ack), context)
 				return True
+			if ack is not None:
+				_acknowledge(ack, answer)
 		except FAILURES as error:
 			host.failed(self, event, error)
-		# The handler may have ended its own socket, which is an event too.
-		if self.runner is runner:
-			self.runner = None
-			if self.queue:
-				self.begin()
+		finally:
+			if not goes_on and self.runner is runner:
+				self.runner = None
+				# The handler may have ended its own socket, which is an event too.
+				if self.queue:
+					self.begin()
 		return True
 
 	def queue_last(self, call: Call) -> None:
@@ -281,6 +293,10 @@ class Lane:
 			self.host.context_of(self.app).run(function, SyncSocket(self.host, self.socket))
 		except FAILURES as error:
 			self.host.failed(self, SET_UP, error)
+
+
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+	return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)
 
 
 def _acknowledge(ack: Ack, answer: Any) -> None:

@@ -34,7 +34,7 @@ from .watchdog import Watchdog
 logger = logging.getLogger("realtime.handlers")
 
 GUARDS = frozenset({Lane._work.__code__, Lane._answer_at_once.__code__})
-"""The functions in which handlers run on the loop."""
+"""The code of the functions in which handlers run on the loop."""
 
 ERROR_EVENT = "realtime_handlers_error"
 """Tells the Desk of a developer that a handlers file does not load."""
@@ -44,7 +44,7 @@ ERROR_EVENT = "realtime_handlers_error"
 class Limits:
 	"""What handlers may take; the keys of the configuration are `realtime_handler_*`."""
 
-	queue: int = 1000
+	queue: int = 2000
 	seconds: float = 10.0
 	blocking: float = 1.0
 	threads: int = 16

@@ -17,7 +17,7 @@ logger = logging.getLogger("realtime.handlers")
 class Watchdog:
 	"""A thread that asks the loop for a sign of life once a second, and looks at its stack when none comes.
 
-	`guards` are the functions around each handler, `describe` says from its frame which handler it is. In the
+	`guards` is the code of the functions around each handler, `describe` says from its frame which handler it is. In the
 	loop, `on_beat` is called each time.
 	"""
 

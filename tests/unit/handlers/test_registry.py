@@ -182,13 +182,77 @@ def test_a_queue_that_is_full_drops(make_site: MakeSite, caplog: pytest.LogCaptu
 	client = site.connect("ann@example.com")
 
 	async def burst() -> None:
-		for number in range(5):
-			await client._send(client._packets.encode_event(client._namespace, ["go", number]))
+		events = [client._packets.encode_event(client._namespace, ["go", number]) for number in range(5)]
+		await asyncio.gather(*map(client._send, events))
 
 	site._run(burst())
 	assert len(client.received("ran")) < 5
 	assert site.handlers.counters.dropped == 5 - len(client.received("ran"))
 	assert "events wait already (realtime_handler_queue)" in caplog.text
+
+
+DIRECTLY = "@realtime.on('go')\nasync def go(socket, *arguments):\n"
+
+
+def test_a_task_that_a_handler_keeps_is_no_other_handlers(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "kept = []\n"
+		+ DIRECTLY
+		+ "\tkept.append(asyncio.current_task())\n"
+		+ "@realtime.on('wait')\nasync def wait(socket):\n"
+		+ "\tasyncio.get_running_loop().call_soon(kept.pop().cancel)\n\tawait asyncio.sleep(0.01)\n\treturn 'undisturbed'\n"
+	)
+	client = site.connect("ann@example.com")
+	client.emit("go")
+	assert client.call("wait") == "undisturbed"
+
+
+@pytest.mark.parametrize("then", ["return 'ended'", "await asyncio.sleep(0)\n\treturn 'not reached'"])
+def test_a_handler_that_cancels_itself(make_site: MakeSite, then: str) -> None:
+	site = make_site(
+		HEAD
+		+ DIRECTLY
+		+ f"\tasyncio.current_task().cancel()\n\t{then}\n"
+		+ "@realtime.on('wait')\nasync def wait(socket):\n\tawait asyncio.sleep(0.01)\n\treturn True\n"
+	)
+	client = site.connect("ann@example.com")
+	if then.startswith("return"):
+		assert client.call("go") == "ended"
+	else:
+		with pytest.raises(asyncio.CancelledError):
+			client.emit("go")
+	for _ in range(2):
+		assert client.call("wait") is True
+
+
+def test_what_is_only_like_a_coroutine_function_runs_in_its_place(make_site: MakeSite) -> None:
+	"""What it does before its coroutine runs is done once, in the app's context and in a task."""
+	site = make_site(
+		HEAD
+		+ "seen = []\n"
+		+ "class Handler:\n\tdef __init__(self, function):\n\t\tself.function = function\n"
+		+ "\tasync def __call__(self, socket):\n\t\tsocket.on('later', lambda: 'heard')\n"
+		+ "\t\tseen.append(asyncio.current_task() is not None)\n\t\treturn await self.function(socket)\n"
+		+ "async def answer(socket):\n\treturn 'answered'\n"
+		+ "realtime.on('go')(Handler(answer))\nrealtime.on('connect')(Handler(answer))\n"
+		+ "@realtime.on('seen')\nasync def tell(socket):\n\treturn seen\n"
+	)
+	client = site.connect("ann@example.com")
+	assert client.call("go") == "answered"
+	assert client.call("later") == "heard"
+	assert client.call("seen") == [True, True]
+
+
+def test_an_answer_that_cannot_be_sent_is_not_in_the_log(
+	make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+	site = make_site(HEAD + DIRECTLY + "\treturn {'secret': 'of somebody', 'more': object()}\n")
+	client = site.connect("ann@example.com")
+	with pytest.raises(TypeError):
+		client.call("go")
+	assert "a handler of 'go' failed" in caplog.text
+	assert "of somebody" not in caplog.text
 
 
 def test_contextvars_of_one_event_are_not_those_of_the_next(make_site: MakeSite) -> None:
