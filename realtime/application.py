@@ -74,19 +74,20 @@ class FrappeApplication:
 		credential = credential_of(headers, auth)
 		if credential.sid:
 			self._sites.refuse_foreign_page(headers, behind_proxy)
+		able = self._recovery.is_able(connection.request, auth)
 		session = self._authenticator.known(site, credential)
 		if session is None:
-			return self._authenticated(connection, site, credential, auth)
+			return self._authenticated(connection, site, credential, auth, able)
 		self._check_limits(connection, session)
-		admission = self._recovery.admit(connection, session, auth)
+		admission = self._recovery.admit(session, auth, able)
 		return admission if isinstance(admission, Admission) else self._counted(connection, admission)
 
 	async def _authenticated(
-		self, connection: Connection, site: str, credential: Credential, auth: dict[str, Any]
+		self, connection: Connection, site: str, credential: Credential, auth: dict[str, Any], able: bool
 	) -> Admission:
 		session = await self._authenticator.session(site, credential)
 		self._check_limits(connection, session)
-		admission = self._recovery.admit(connection, session, auth)
+		admission = self._recovery.admit(session, auth, able)
 		return admission if isinstance(admission, Admission) else await self._counted(connection, admission)
 
 	async def _counted(self, connection: Connection, awaited: Awaitable[Admission]) -> Admission:

@@ -234,7 +234,8 @@ class HTTPProtocol(asyncio.Protocol):
 	def open_request(self) -> Request:
 		"""The request as a connection that it opens keeps it."""
 		assert self._parser is not None
-		raw = b"".join(self._raw)
+		# Empty lines before a request are allowed, and would be the end of a head that is parsed again.
+		raw = b"".join(self._raw).lstrip(b"\r\n")
 		end = raw.find(b"\r\n\r\n")
 		peer = self.transport.get_extra_info("peername")
 		remote = peer[0] if isinstance(peer, tuple) else ""

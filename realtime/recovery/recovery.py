@@ -25,7 +25,7 @@ from ..access.recheck import subject
 from ..access.tasks import Tasks
 from ..bus.store import StoreAway, StoreRefused
 from ..config import Config
-from ..engine import Connection, Encoded
+from ..engine import Encoded, Request
 from ..socketio.fanout import Event, encode_missed
 from ..socketio.namespace import Admission, Socket
 from ..socketio.sockets import ConnectPostponed
@@ -93,10 +93,12 @@ class Recovery:
 
 	# -- coming
 
-	def admit(
-		self, connection: Connection, session: Session, auth: dict[str, Any]
-	) -> Admission | Awaitable[Admission]:
-		"""Let a client of `session` in, at once when it is new and its site is followed already.
+	def is_able(self, request: Request, auth: dict[str, Any]) -> bool:
+		"""Whether the client behind `request` can recover."""
+		return can_recover(request, auth, self._agents)
+
+	def admit(self, session: Session, auth: dict[str, Any], able: bool) -> Admission | Awaitable[Admission]:
+		"""Let a client of `session` in, at once when it is new and its site is followed already; `able` as above.
 
 		Awaiting raises `ConnectPostponed` when Redis stays away. The answer holds for this turn of the loop.
 		"""
@@ -104,17 +106,15 @@ class Recovery:
 			# Without our app on the site nothing has a place in an order.
 			return Admission(session)
 		if self._history.feed(session.site) is None or "pid" in auth:
-			return self._admit_when_followed(connection, session, auth)
-		return self._new(connection, session, auth)
+			return self._admit_when_followed(session, auth, able)
+		return self._new(session, able)
 
-	def _new(self, connection: Connection, session: Session, auth: dict[str, Any]) -> Admission:
-		if self._sessions.refused or not can_recover(connection.request, auth, self._agents):
+	def _new(self, session: Session, able: bool) -> Admission:
+		if self._sessions.refused or not able:
 			return Admission(session)
 		return Admission(session, secrets.token_urlsafe(18))
 
-	async def _admit_when_followed(
-		self, connection: Connection, session: Session, auth: dict[str, Any]
-	) -> Admission:
+	async def _admit_when_followed(self, session: Session, auth: dict[str, Any], able: bool) -> Admission:
 		deadline = asyncio.get_running_loop().time() + PATIENCE
 		while True:
 			try:
@@ -122,11 +122,11 @@ class Recovery:
 				if left <= 0:
 					raise asyncio.TimeoutError
 				feed = await asyncio.wait_for(self._history.follow(session.site), left)
-				recovered = await self._recover(connection, session, auth, feed)
+				recovered = await self._recover(session, auth, feed) if able else None
 				if recovered is not None:
 					return recovered
 				if self._history.feed(session.site) is feed:
-					return self._new(connection, session, auth)
+					return self._new(session, able)
 				# Redis has come back meanwhile, and the site is followed anew.
 			except StoreRefused:
 				return Admission(session)
@@ -138,13 +138,9 @@ class Recovery:
 			except StoreAway:
 				await asyncio.sleep(random.uniform(0.1, 0.3))
 
-	async def _recover(
-		self, connection: Connection, session: Session, auth: dict[str, Any], feed: Feed
-	) -> Recovered | None:
+	async def _recover(self, session: Session, auth: dict[str, Any], feed: Feed) -> Recovered | None:
 		pid, place = auth.get("pid"), parse_offset(auth.get("offset"))
 		if not (isinstance(pid, str) and _PID.fullmatch(pid)) or place is None:
-			return None
-		if not can_recover(connection.request, auth, self._agents):
 			return None
 		saved = await self._sessions.load(session.site, pid)
 		if saved is None or saved.user != session.user:
