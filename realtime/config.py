@@ -270,7 +270,7 @@ KEYS: tuple[Key, ...] = (
 		"FRAPPE_REALTIME_ALLOWED_ORIGINS",
 	),
 	Key(
-		"realtime_handler_queue", 1000, _integer(1, 1_000_000), "events of a socket that may wait for an app"
+		"realtime_handler_queue", 2000, _integer(1, 1_000_000), "events of a socket that may wait for an app"
 	),
 	Key(
 		"realtime_handler_seconds",
