@@ -197,8 +197,8 @@ class Bus:
 
 	def _take(self, messages: list[tuple[bytes, bytes]]) -> None:
 		events: list[Event] = []
+		self.received += len(messages)
 		for channel, payload in messages:
-			self.received += 1
 			if channel == CHANNEL:
 				try:
 					events.append(read_event(payload))

@@ -67,10 +67,8 @@ class Encoded:
 		"""The messages as WebSocket frames, end to end, for one write."""
 		frames = self._frames
 		if frames is None:
-			first, *others = self.messages
-			frames = _frame(first)
-			if others:
-				frames += b"".join(map(_frame, others))
+			messages = self.messages
+			frames = _frame(messages[0]) if len(messages) == 1 else b"".join(map(_frame, messages))
 			self._frames = frames
 		return frames
 
