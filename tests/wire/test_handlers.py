@@ -506,7 +506,9 @@ async def open_gate(socket, sid):
 """,
 	)
 	client, other = connect(bench, bench.user()), connect(bench, bench.user())
-	for number in range(6):
+	client.emit("wait", 0)
+	client.fence()
+	for number in range(1, 6):
 		client.emit("wait", number)
 	client.fence()
 	other.emit("open", client.id)
