@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -131,13 +132,15 @@ MOVES = st.lists(
 
 
 @settings(deadline=None)
-@given(MOVES, st.randoms(use_true_random=False), st.floats(0, 0.7))
-def test_all_know_all_in_the_end(moves: Any, random: Any, lossy: float) -> None:
+@given(MOVES, st.integers(0), st.floats(0, 0.7))
+def test_all_know_all_in_the_end(moves: Any, seed: int, lossy: float) -> None:
 	async def test() -> None:
+		# Not hypothesis's own dice: how often they are thrown depends on the sockets' ids, which differ each time.
+		dice = Random(seed)
 		channel = Channel()
 		processes = [Process(channel) for _ in range(3)]
 		sockets = [process.socket(f"user {n}") for n in range(2) for process in processes]
-		channel.loses = lambda: random.random() < lossy
+		channel.loses = lambda: dice.random() < lossy
 		for what, number, room in moves:
 			if what == "move":
 				socket = sockets[number]
