@@ -141,12 +141,11 @@ class Socket:
 
 	def emit(self, event: str, *arguments: Any) -> None:
 		"""Send an event to this socket. Raises TypeError when an argument is neither JSON nor binary."""
-		encoded = packets.encode_event(self.namespace.name, [event, *arguments])
-		# A client that can recover takes any last argument that is a string for the offset: so there is always one.
-		self.connection.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
+		self.send_event(packets.encode_event(self.namespace.name, [event, *arguments]))
 
 	def send_event(self, encoded: Encoded) -> None:
-		"""Send an event that is encoded already and asks for no acknowledgement, with an offset as `emit` does."""
+		"""Send an event that is encoded already and asks for no acknowledgement."""
+		# A client that can recover takes any last argument that is a string for the offset: so there is always one.
 		self.connection.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
 
 	def call(self, event: str, *arguments: Any) -> asyncio.Future[list[Any]]:

@@ -63,8 +63,11 @@ def dumps(value: Any) -> str:
 	try:
 		return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 	except TypeError:
-		# Integers beyond 64 bits, lone surrogates and more than 254 levels, which orjson refuses and JSON allows.
-		pass
+		return _dumps_slowly(value)
+
+
+def _dumps_slowly(value: Any) -> str:
+	"""Integers beyond 64 bits, lone surrogates and more than 254 levels, which orjson refuses and JSON allows."""
 	try:
 		return json.dumps(value, separators=(",", ":"))
 	except RecursionError as error:
@@ -164,8 +167,6 @@ def encode_event(
 	try:
 		data = orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
 	except TypeError:
-		data = ""
-	if not data:
 		return _encode_unusual(namespace, arguments, id, kind)
 	if id is None and namespace != "/":
 		return Encoded(f"{kind}{namespace},{data}")
@@ -173,15 +174,13 @@ def encode_event(
 
 
 def _encode_unusual(namespace: str, arguments: Sequence[Any], id: int | None, kind: int) -> Encoded:
-	"""What orjson refuses: bytes, and what `dumps` has another writer for."""
+	"""What orjson refuses: bytes, which become attachments, and what the slower writer takes."""
 	attachments: list[bytes] = []
-	try:
-		data = dumps(arguments)
-	except TypeError:
-		data = ""
-	if not data:
-		data = dumps(deconstruct(arguments, attachments))
 	count = ""
+	try:
+		data = _dumps_slowly(arguments)
+	except TypeError:
+		data = dumps(deconstruct(arguments, attachments))
 	if attachments:
 		kind = BINARY_EVENT if kind == EVENT else BINARY_ACK
 		count = f"{len(attachments)}-"
