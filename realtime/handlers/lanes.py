@@ -103,14 +103,10 @@ class Lane:
 		self.event = ""
 		self.started = 0.0
 
-	def answers(self, event: str) -> bool:
-		"""Whether the app may answer `event` of this socket."""
-		return (
-			event in self.app.handlers
-			or event in self.listeners
-			# Something under way may yet add the listener.
-			or (self.runner is not None and self.app.set_up is not None)
-		)
+	def listens(self, event: str) -> bool:
+		"""Whether a listener of this socket may answer `event`."""
+		# Something under way may yet add it.
+		return event in self.listeners or (self.runner is not None and self.app.set_up is not None)
 
 	def push(self, call: Call) -> bool:
 		"""Put an event in the queue, and begin with it when nothing else is under way; False when the queue is full."""

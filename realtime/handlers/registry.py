@@ -184,10 +184,9 @@ class PythonHandlers(SocketHost):
 		lanes: dict[str, Lane] = {} if socket.view is None else socket.view.lanes
 		call = (event, arguments, ack)
 		taken = False
-		apps = self._scoped.get(socket.session.installed_apps)
-		for app in self._apps_of(socket) if apps is None else apps:
+		for app in self._apps_of(socket):
 			lane = lanes.get(app.name)
-			if event in app.handlers or (lane is not None and lane.answers(event)):
+			if event in app.handlers or (lane is not None and lane.listens(event)):
 				taken = True
 				if not (lane or self._lane(socket, app)).push(call):
 					self._dropped(socket, event)
@@ -198,7 +197,7 @@ class PythonHandlers(SocketHost):
 		view: View | None = socket.view
 		for app in self._apps_of(socket):
 			lane = None if view is None else view.lanes.get(app.name)
-			if "disconnect" in app.handlers or (lane is not None and lane.answers("disconnect")):
+			if "disconnect" in app.handlers or (lane is not None and lane.listens("disconnect")):
 				(lane or self._lane(socket, app)).queue_last(("disconnect", [reason], None))
 
 	def _apps_of(self, socket: RawSocket) -> tuple[App, ...]:
