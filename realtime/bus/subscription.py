@@ -20,6 +20,7 @@ CHANNEL = b"events"
 SAFE_DEPTH = 200
 """Levels of JSON that all readers and writers here can cope with."""
 MARGIN = 100
+"""Levels by which a writer may have less room than the reader, since it is called from further away."""
 
 SILENCE = 3.0
 """Seconds without a word from Redis after which it is asked for one; twice that, and the connection is given up."""
@@ -234,7 +235,7 @@ def read_event(payload: bytes) -> Event:
 
 
 def _check_depth(message: Any) -> None:
-	"""Raise ValueError for what could be read and not written again, by one who is called from further away."""
+	"""Raise ValueError for what could be read and might not be written again."""
 	for _ in range(MARGIN):
 		message = [message]
 	packets.dumps(message)

@@ -68,6 +68,7 @@ class HTTPProtocol(asyncio.Protocol):
 		"_parser",
 		"_pipelined",
 		"_posting",
+		"_query",
 		"_raw",
 		"_raw_size",
 		"_route",
@@ -89,6 +90,7 @@ class HTTPProtocol(asyncio.Protocol):
 
 	def _reset(self) -> None:
 		self._target = b""
+		self._query: dict[str, str] = {}
 		self._headers: dict[str, str] = {}
 		self._head_size = 0
 		self._raw: list[bytes] = []
@@ -184,12 +186,14 @@ class HTTPProtocol(asyncio.Protocol):
 		path = self._target.partition(b"?")[0]
 		self._keep_alive = self._parser.should_keep_alive()
 		self._route = "engine" if path.rstrip(b"/") == self.engine.path else "application"
-		if self._route == "engine" and self._parser.get_method() == b"POST":
-			self._start_posting()
+		if self._route == "engine":
+			self._query = parse_query(self._target)
+			if self._parser.get_method() == b"POST":
+				self._start_posting()
 
 	def _start_posting(self) -> None:
 		"""Only a connection has a body kept, and one at a time: its client sends the next when this one is answered."""
-		connection = self.engine.connections.get(parse_query(self._target).get("sid", ""))
+		connection = self.engine.connections.get(self._query.get("sid", ""))
 		if connection is not None and connection.posting:
 			# Which of the two is the first, nobody can know.
 			connection.close("transport error")
@@ -251,7 +255,7 @@ class HTTPProtocol(asyncio.Protocol):
 			return
 		self._busy = True
 		try:
-			protocol = self.engine.websocket(self.open_request(), parse_query(self._target), self.transport)
+			protocol = self.engine.websocket(self.open_request(), self._query, self.transport)
 		except Refused as refused:
 			self._refuse(refused)
 			return
@@ -269,7 +273,7 @@ class HTTPProtocol(asyncio.Protocol):
 			self.respond(204, b"", PREFLIGHT)
 			return
 		try:
-			connection = self.engine.polling(method.decode("ascii"), parse_query(self._target), self)
+			connection = self.engine.polling(method.decode("ascii"), self._query, self)
 		except Refused as refused:
 			self._refuse(refused)
 			return

@@ -37,7 +37,7 @@ def parse_query(target: bytes) -> dict[str, str]:
 	query = target.partition(b"?")[2].decode("latin-1")
 	if "%" in query or "+" in query:
 		return {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
-	# What clients of Engine.IO send needs no decoding, and five of these are a tenth of a connect by polling.
+	# What clients of Engine.IO send needs no decoding, and decoding them is a tenth of a connect by polling.
 	found: dict[str, str] = {}
 	for parameter in query.split("&"):
 		if parameter:
