@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -21,16 +22,15 @@ _KEYS = (
 )
 
 
-def queue_connector(conf: Mapping[str, Any]) -> Callable[[float], redis.Redis]:
-	"""A function that returns a new client of redis_queue, given the seconds that connecting and each answer may take.
+@dataclass(frozen=True)
+class QueueConnector:
+	"""Makes clients of redis_queue; two with the same settings are equal. It may be called from a thread without a site."""
 
-	`conf` is a site's configuration (`frappe.conf`); what is needed of it is copied, so that the function may be
-	called from a thread without a site. As with Frappe's own realtime events, the user is the one in the URL, not
-	the one of `use_rq_auth`, whose rights end at the job queues.
-	"""
-	settings = {key: conf.get(key) for key in _KEYS}
+	settings: Mapping[str, Any]
 
-	def connect(timeout: float) -> redis.Redis:
+	def __call__(self, timeout: float) -> redis.Redis:
+		"""Return a new client; connecting and each answer may take `timeout` seconds."""
+		settings = self.settings
 		# What is to be tried again is the caller's decision, who knows what a second attempt may repeat.
 		limits: dict[str, Any] = {
 			"socket_timeout": timeout,
@@ -54,4 +54,11 @@ def queue_connector(conf: Mapping[str, Any]) -> Callable[[float], redis.Redis]:
 		)
 		return sentinel.master_for(settings["redis_queue_master_service"])
 
-	return connect
+
+def queue_connector(conf: Mapping[str, Any]) -> QueueConnector:
+	"""The connector for what `conf`, a site's configuration (`frappe.conf`), says about redis_queue now.
+
+	As with Frappe's own realtime events, the user is the one in the URL, not the one of `use_rq_auth`, whose rights end
+	at the job queues.
+	"""
+	return QueueConnector({key: conf.get(key) for key in _KEYS})

@@ -4,7 +4,9 @@ A thread of the process connects, and writes what could not be written at once. 
 waits, the caller writes its messages itself, and gives Redis `wait` seconds (5 ms) to answer; otherwise it waits as long
 for the thread. So a Redis that hangs, a name that does not resolve or a slow TLS handshake costs a request or a job
 no more than that, once. While Redis is away the messages stay here, bounded by count, age and bytes; they are
-written in order when it is back, which the thread tries with growing pauses of at most a second.
+written in order when it is back, which the thread tries with growing pauses of at most a second, also when the bounds
+have emptied the outbox. Then it adds a report of the outage to the stream `frappe_realtime:outages`, which the sidecar
+shows in `/health`, `/metrics` and the doctor.
 
 What Redis is given, in one step of one script for each batch:
 
@@ -36,14 +38,17 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha1
 from itertools import islice
-from time import monotonic
+from socket import gethostname
+from time import monotonic, time
 from uuid import uuid4
 
 import redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from .rooms import OUTAGES_KEY
 
 BATCH = 100
 """Messages written in one step; a script holds up the other clients of Redis for this many."""
@@ -85,6 +90,10 @@ redis.call('SET', KEYS[1], string.format('%.0f', written), 'PX', 120000)
 """
 # Redis before 6.2 knows no MINID: there the count bounds the stream, hence the pcall.
 
+OUTAGES_KEPT = 1000
+OUTAGES_SECONDS = 7 * 24 * 60 * 60
+"""The number of reports that the stream keeps, and the seconds that it lives after the last one."""
+
 _SCRIPT_SHA = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 _PASSING = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
@@ -110,6 +119,21 @@ class Unavailable(Exception):
 	"""Redis did not take the batch; it is worth another try."""
 
 
+@dataclass(slots=True)
+class Outage:
+	"""A time in which this process could not write to Redis, or dropped messages. Times are in seconds since 1970."""
+
+	since: float
+	held: int = 0
+	"""The largest number of messages that waited at one time."""
+	dropped: int = 0
+	reason: str = ""
+
+	def report(self) -> str:
+		"""The report as JSON: the fields of the outage, `until`, and the `host` and `pid` of the process."""
+		return json.dumps({**asdict(self), "until": time(), "host": gethostname(), "pid": os.getpid()})
+
+
 class Outbox:
 	"""Sends messages to Redis in the order in which they were handed over.
 
@@ -126,7 +150,7 @@ class Outbox:
 		pending_seconds: float = 60.0,
 		wait: float = 0.005,
 	) -> None:
-		self._connect = connect
+		self.connect = connect
 		self._report_line = report
 		self._pending_count = max(1, pending_count)
 		self._pending_seconds = pending_seconds
@@ -144,8 +168,10 @@ class Outbox:
 		self._done = 0
 		self._behind = False
 		self._failing = False
+		self._outage: Outage | None = None
 		self._thread: threading.Thread | None = None
 		self._client: redis.Redis | None = None
+		self._stale = False
 		self._quick: redis.Redis | None = None
 		self._writer = uuid4().hex
 		self._quick_after = 0.0
@@ -160,6 +186,14 @@ class Outbox:
 	def pending(self) -> int:
 		"""Messages that Redis has not taken yet."""
 		return len(self._pending)
+
+	def connect_with(self, connect: Callable[[float], redis.Redis]) -> None:
+		"""Connect by this function from now on, and try it at once: `redis_queue` has changed."""
+		with self._lock:
+			self.connect = connect
+			self._quick = None
+			self._stale = True
+			self._work.notify()
 
 	def send(self, messages: Sequence[Message]) -> None:
 		"""Hand over `messages`; returns when Redis has them, or when waiting for that takes too long.
@@ -179,7 +213,12 @@ class Outbox:
 				self._bytes += len(message.payload)
 			mine = self._last
 			self._drop_excess()
-			if self._quick and len(self._pending) <= len(messages) and self._write_quickly():
+			if (
+				self._quick
+				and not self._outage
+				and len(self._pending) <= len(messages)
+				and self._write_quickly()
+			):
 				return
 			if (started := self._start()) and not self._failing:
 				self._work.notify()
@@ -255,7 +294,8 @@ class Outbox:
 		pause = PAUSE
 		while True:
 			with self._lock:
-				while not self._pending:
+				# An outage is not over before it is reported: callers do not wake the thread while it lasts.
+				while not (self._pending or self._outage):
 					self._work.wait()
 			if self._write_next():
 				pause = PAUSE
@@ -268,16 +308,25 @@ class Outbox:
 	def _write_next(self) -> bool:
 		with self._lock:
 			batch = list(islice(self._pending, BATCH))
-		if not batch:
-			return True
+			outage = self._outage
+			if self._stale:
+				self._stale = False
+				self._close()
 		try:
-			self._write(batch)
+			if batch:
+				self._write(batch)
+				with self._lock:
+					self._taken(batch[-1].number)
+			if outage:
+				self._write_report(outage)
 		except Unavailable as error:
 			self._close()
 			with self._lock:
 				self._failing = self._behind = True
-				self._progress.notify_all()
 				waiting = len(self._pending)
+				outage = self._note_outage(waiting)
+				outage.reason = str(error)
+				self._progress.notify_all()
 			self._report(
 				"away",
 				f"Redis (redis_queue in common_site_config.json) does not take realtime events: {error}. "
@@ -287,20 +336,44 @@ class Outbox:
 			return False
 		with self._lock:
 			recovered, self._failing = self._failing, False
-			self._taken(batch[-1].number)
+			if outage is self._outage:
+				self._outage = None
 		if recovered and "away" in self._reported:
 			self._report("back", f"Redis takes realtime events again; {self.dropped} were dropped so far.")
 		return True
 
+	def _note_outage(self, held: int, dropped: int = 0) -> Outage:
+		"""The outage under way, which begins now if there is none, with what it has held and dropped."""
+		outage = self._outage
+		if outage is None:
+			outage = self._outage = Outage(time())
+		outage.held = max(outage.held, held)
+		outage.dropped += dropped
+		return outage
+
+	def _write_report(self, outage: Outage) -> None:
+		"""Add a report of `outage` to the stream. Raises `Unavailable`; what Redis refuses is not tried again."""
+		try:
+			if self._client is None:
+				self._client = self.connect(PATIENCE)
+			pipeline = self._client.pipeline(transaction=False)
+			pipeline.xadd(OUTAGES_KEY, {"r": outage.report()}, maxlen=OUTAGES_KEPT, approximate=True)
+			pipeline.expire(OUTAGES_KEY, OUTAGES_SECONDS)
+			pipeline.execute()
+		except Exception as error:
+			if isinstance(error, ResponseError) and not _is_passing(error):
+				return
+			raise Unavailable(f"{type(error).__name__}: {error}") from error
+
 	def _write(self, batch: Sequence[Message]) -> None:
 		try:
 			if self._client is None:
-				self._client = self._connect(PATIENCE)
+				self._client = self.connect(PATIENCE)
 			if monotonic() >= self._plain_until:
 				try:
 					self._record(self._client, batch)
 				except ResponseError as error:
-					if any(code in f"{type(error).__name__} {error}".upper() for code in _PASSING):
+					if _is_passing(error):
 						raise
 					self._plain_until = monotonic() + TRY_SCRIPT_AGAIN
 					self._refusal = str(error)
@@ -324,7 +397,7 @@ class Outbox:
 		if self._quick is None and monotonic() >= self._quick_after:
 			self._quick_after = monotonic() + 1
 			with suppress(RedisError, OSError):
-				pool = self._connect(self._wait).connection_pool
+				pool = self.connect(self._wait).connection_pool
 				# A single connection is never made anew behind the caller's back.
 				quick = redis.Redis(connection_pool=pool, single_connection_client=True)
 				quick.ping()
@@ -377,6 +450,7 @@ class Outbox:
 			if message.stream:
 				self._lost[message.stream] = self._lost.get(message.stream, 0) + 1
 		if self.dropped > before:
+			self._note_outage(len(self._pending), self.dropped - before)
 			self._progress.notify_all()
 
 	def _close(self) -> None:
@@ -392,6 +466,10 @@ class Outbox:
 		self._reported[matter] = now
 		with suppress(Exception):
 			self._report_line(line)
+
+
+def _is_passing(error: ResponseError) -> bool:
+	return any(code in f"{type(error).__name__} {error}".upper() for code in _PASSING)
 
 
 def _unrecorded(payload: str, why: str) -> str:

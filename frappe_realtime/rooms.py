@@ -9,6 +9,13 @@ EVENTS_CHANNEL = "events"
 ACCESS_CHANNEL = "frappe_realtime:access"
 """The Redis channel on which sidecars are told who may see less than before (access.py)."""
 
+OUTAGES_KEY = "frappe_realtime:outages"
+"""The Redis stream of outage reports, written by processes that could not publish (outbox.py).
+
+Each entry has one field `r`, a JSON object: `host`, `pid`, `since` and `until` (seconds since 1970), `held` (the largest
+number of events that waited at one time), `dropped` and `reason`.
+"""
+
 SITE_ROOM = "all"
 """Every System User; joined at connect."""
 

@@ -62,17 +62,23 @@ _outbox_lock = threading.Lock()
 
 
 def outbox() -> Outbox:
-	"""The outbox of this process; a process has one, whatever the number of its sites, as it has one redis_queue."""
+	"""The outbox of this process; a process has one, whatever the number of its sites, as it has one redis_queue.
+
+	A process outlives its configuration: when redis_queue is another than at the last call, the outbox connects anew.
+	"""
 	global _outbox
-	if _outbox is None:
+	connect = queue_connector(frappe.conf)
+	if _outbox is None or _outbox.connect != connect:
 		with _outbox_lock:
 			if _outbox is None:
 				_outbox = Outbox(
-					queue_connector(frappe.conf),
+					connect,
 					lambda line: logger().error(line),
 					pending_count=number("realtime_pending_count", 10000),
 					pending_seconds=number("realtime_pending_seconds", 60),
 				)
+			elif _outbox.connect != connect:
+				_outbox.connect_with(connect)
 	return _outbox
 
 

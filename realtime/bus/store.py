@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING
+
+from frappe_realtime.rooms import OUTAGES_KEY
 
 from ..web.process import WebAway
 from .endpoint import Endpoint
@@ -22,6 +26,10 @@ SECRET_KEY = "socketio_auth_secret"
 
 CONNECTIONS = 8
 """Connections for histories and sessions: the client opens one for each command that is under way."""
+
+OUTAGE_SECONDS = 24 * 60 * 60.0
+OUTAGE_COUNT = 200
+"""Outage reports are read this many seconds back, and at most so many."""
 
 PASSING = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
 """Answers of a Redis that is failing over, loading or occupied: it is away, and will be back."""
@@ -51,6 +59,36 @@ class SessionWrite:
 	key: str
 	value: str | None
 	seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+	"""A time in which one process of Frappe could not publish, as it has reported when Redis was back."""
+
+	host: str
+	pid: int
+	since: float
+	until: float
+	held: int
+	dropped: int
+	reason: str
+
+	@classmethod
+	def read(cls, report: bytes) -> Outage | None:
+		"""The report in an entry of the stream; None for anything else."""
+		try:
+			values = json.loads(report)
+			return cls(
+				host=str(values["host"]),
+				pid=int(values["pid"]),
+				since=float(values["since"]),
+				until=float(values["until"]),
+				held=int(values["held"]),
+				dropped=int(values["dropped"]),
+				reason=str(values["reason"]),
+			)
+		except (ValueError, KeyError, TypeError):
+			return None
 
 
 class Store:
@@ -92,6 +130,12 @@ class Store:
 			return bool(await self.redis.ping())
 		except (RedisError, OSError):
 			return False
+
+	async def outages(self, seconds: float = OUTAGE_SECONDS) -> list[Outage]:
+		"""Reports of processes that could not publish in the last `seconds`, the newest first. Raises `StoreAway`, `StoreRefused`."""
+		first = f"{max(0, int((time() - seconds) * 1000))}-0"
+		(entries,) = await self._pipeline([("XREVRANGE", OUTAGES_KEY, "+", first, "COUNT", OUTAGE_COUNT)])
+		return [outage for _, fields in entries if (outage := Outage.read(_pairs(fields).get(b"r", b"")))]
 
 	async def publish(self, channel: str, payload: str) -> None:
 		"""Publish once; without Redis it is logged and lost."""

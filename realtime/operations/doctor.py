@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import aiohttp
 
@@ -19,7 +20,7 @@ from ..access.auth import USER_INFO
 from ..access.permissions import ANYBODY
 from ..access.site import Sites
 from ..bus.endpoint import Endpoint
-from ..bus.store import Store
+from ..bus.store import Store, StoreAway, StoreRefused
 from ..config import KEYS, Config
 from ..socketio import packets
 from ..web.process import Web, WebAway
@@ -70,7 +71,7 @@ async def examine(config: Config, site: str | None, say: Callable[[Finding], Non
 		say(finding)
 
 	async with _doctor(config) as one:
-		for check in (one.configuration(), one.redis(), one.sidecar()):
+		for check in (one.configuration(), one.redis(), one.publishers(), one.sidecar()):
 			found(await _guarded(check))
 		sites = [site] if site else one.sites.names()
 		if not sites:
@@ -159,6 +160,26 @@ class Doctor:
 			)
 		return Finding(
 			OK, f"{self.endpoint} answers, and {listening[b'events']} server(s) listen to its events"
+		)
+
+	async def publishers(self) -> Finding:
+		"""What web processes, workers and commands have reported: times in which they could not publish."""
+		try:
+			outages = await self.store.outages()
+		except (StoreAway, StoreRefused) as error:
+			return Finding(NOTE, f"outage reports of publishing processes cannot be read: {error}")
+		if not outages:
+			return Finding(
+				OK, "no process of Frappe has reported that it could not publish in the last 24 hours"
+			)
+		last = outages[0]
+		dropped = sum(outage.dropped for outage in outages)
+		return Finding(
+			NOTE,
+			f"{len(outages)} time(s) in the last 24 hours a process of Frappe could not publish; {dropped} event(s) were dropped. "
+			f"The last: process {last.pid} on {last.host}, {_moment(last.since)} to {_moment(last.until)}, "
+			f"held at most {last.held}, dropped {last.dropped}: {last.reason or 'over realtime_pending_count or 16 MB'}",
+			"keep Redis (redis_queue) up; realtime_pending_count and realtime_pending_seconds say how much a process holds",
 		)
 
 	async def sidecar(self) -> Finding:
@@ -328,6 +349,10 @@ class Doctor:
 
 	def _url(self, path: str) -> str:
 		return f"http://{self._host}:{self.config['socketio_port']}{path}"
+
+
+def _moment(seconds: float) -> str:
+	return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
 APP_KEYS: frozenset[str] = frozenset(

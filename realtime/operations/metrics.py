@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from ..bus.store import Outage
 from ..server import RealtimeServer
 
 PREFIX = "frappe_realtime_"
@@ -14,10 +15,10 @@ Sample = tuple[Mapping[str, str], float]
 Metric = tuple[str, str, str, list[Sample]]
 
 
-def render(server: RealtimeServer) -> str:
+def render(server: RealtimeServer, outages: Sequence[Outage]) -> str:
 	"""All metrics of `server`, one line each, under their names in `docs/operations.md`."""
 	lines: list[str] = []
-	for name, kind, help, samples in _metrics(server):
+	for name, kind, help, samples in (*_metrics(server), *_publishers(outages)):
 		full = PREFIX + name
 		lines += [f"# HELP {full} {help}", f"# TYPE {full} {kind}"]
 		for labels, value in samples:
@@ -45,6 +46,20 @@ def _metrics(server: RealtimeServer) -> Iterator[Metric]:
 	yield from _web(server)
 	yield from _access(server)
 	yield from _sidecars(server)
+
+
+def _publishers(outages: Sequence[Outage]) -> Iterator[Metric]:
+	yield _gauge("publisher_outages", "Outages that publishing processes reported in 24 h", len(outages))
+	yield _gauge(
+		"publisher_dropped_events",
+		"Events that publishing processes dropped in these outages",
+		sum(outage.dropped for outage in outages),
+	)
+	yield _gauge(
+		"publisher_held_events",
+		"The largest number of events that one process held back in these outages",
+		max((outage.held for outage in outages), default=0),
+	)
 
 
 def _process(server: RealtimeServer) -> Iterator[Metric]:

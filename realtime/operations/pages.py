@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from typing import NamedTuple
 
 from aiohttp import web
 
+from ..bus.store import Outage, StoreAway, StoreRefused
 from ..server import RealtimeServer
 from ..web.answers import Answers
 from .metrics import render
@@ -14,12 +17,20 @@ HEALTH_SECONDS = 1.0
 """Seconds for which `/health`, which is open to everybody, does not ask Redis and the web process again."""
 
 
+class Seen(NamedTuple):
+	"""What Redis and the web process have answered."""
+
+	redis: bool
+	web_process: bool
+	outages: list[Outage]
+
+
 def pages(server: RealtimeServer) -> web.AppRunner:
 	"""What answers for `server`, to be set up by it."""
 	app = web.Application(middlewares=[_one_request])
-	answers: Answers[str, tuple[bool, bool]] = Answers(HEALTH_SECONDS, 1)
+	answers: Answers[str, Seen] = Answers(HEALTH_SECONDS, 1)
 	app.router.add_get("/health", lambda request: health(server, answers))
-	app.router.add_get("/metrics", lambda request: metrics(server, request))
+	app.router.add_get("/metrics", lambda request: metrics(server, answers, request))
 	return web.AppRunner(app, access_log=None, handle_signals=False)
 
 
@@ -35,25 +46,42 @@ async def _one_request(request: web.Request, handler: web._Middleware) -> web.St
 	return response
 
 
-async def metrics(server: RealtimeServer, request: web.Request) -> web.Response:
+async def metrics(server: RealtimeServer, answers: Answers[str, Seen], request: web.Request) -> web.Response:
 	"""The numbers for Prometheus; 403 for one who is not in a network of ours."""
 	if not server.proxies.trusts(request.remote or ""):
 		raise web.HTTPForbidden(text="name the address or network in realtime_trusted_proxies\n")
+	seen = await _look(server, answers)
 	return web.Response(
-		text=render(server), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+		text=render(server, seen.outages),
+		headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
 	)
 
 
-async def health(server: RealtimeServer, answers: Answers[str, tuple[bool, bool]]) -> web.Response:
+async def _look(server: RealtimeServer, answers: Answers[str, Seen]) -> Seen:
+	"""What is seen of Redis and the web process, for all who ask in the same moment."""
+
+	async def outages() -> list[Outage]:
+		with suppress(StoreAway, StoreRefused):
+			return await server.store.outages()
+		return []
+
+	async def ask() -> Seen:
+		return Seen(
+			*await asyncio.gather(
+				server.store.answers(), server.web.answers(server.config["default_site"]), outages()
+			)
+		)
+
+	return await answers.get("", ask)
+
+
+async def health(server: RealtimeServer, answers: Answers[str, Seen]) -> web.Response:
 	"""200 when Redis and the web process answer, else 503; the body says which, and what to look at.
 
-	`answers` keeps what they have answered, for all who ask in the same moment.
+	`publishers` sums up what web processes, workers and commands have reported of the last 24 hours: outages in which
+	they could not publish. It has no part in the status: the sidecar works.
 	"""
-
-	async def ask() -> tuple[bool, bool]:
-		return await asyncio.gather(server.store.answers(), server.web.answers(server.config["default_site"]))
-
-	redis, web_process = await answers.get("", ask)
+	redis, web_process, outages = await _look(server, answers)
 	healthy = redis and web_process and server.bus.connected
 	body = {
 		"status": "ok" if healthy else "error",
@@ -66,6 +94,13 @@ async def health(server: RealtimeServer, answers: Answers[str, tuple[bool, bool]
 			"ok": not server.history.trouble and not server.sessions.refused,
 			"refused": server.history.trouble,
 			"sessions_refused": server.sessions.refused,
+		},
+		"publishers": {
+			"outages": len(outages),
+			"held": max((outage.held for outage in outages), default=0),
+			"dropped": sum(outage.dropped for outage in outages),
+			"since": min((outage.since for outage in outages), default=None),
+			"until": max((outage.until for outage in outages), default=None),
 		},
 		"web": {"ok": web_process, "url": server.config.web_url, "url_key": "webserver_host, webserver_port"},
 		"connections": len(server.engine.connections),

@@ -18,12 +18,23 @@ class Publisher:
 		url: redis_queue.
 		history_count: events that the history keeps.
 		more: more keys of the configuration.
+		pending_seconds: seconds that an event may wait for Redis.
 	"""
 
-	def __init__(self, url: str, history_count: int = 10_000, more: dict[str, Any] | None = None) -> None:
+	def __init__(
+		self,
+		url: str,
+		history_count: int = 10_000,
+		more: dict[str, Any] | None = None,
+		pending_seconds: float = 60.0,
+	) -> None:
 		self._history_count = history_count
 		self.reports: list[str] = []
-		self._outbox = Outbox(queue_connector({"redis_queue": url, **(more or {})}), self.reports.append)
+		self._outbox = Outbox(
+			queue_connector({"redis_queue": url, **(more or {})}),
+			self.reports.append,
+			pending_seconds=pending_seconds,
+		)
 
 	def publish(self, event: str, message: Any, room: str = "website", site: str = APP_SITE) -> None:
 		"""Publish one event."""
@@ -39,6 +50,11 @@ class Publisher:
 				)
 			]
 		)
+
+	@property
+	def pending(self) -> int:
+		"""Events that wait for Redis."""
+		return self._outbox.pending
 
 	def flush(self) -> None:
 		"""Wait until Redis has everything."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -12,25 +9,8 @@ from threading import Thread
 import pytest
 
 from .bench import APP_SITE, STOCK_SITE, Bench
-from .conditions import PATIENCE
 from .conftest import MakeBench
-from .sidecar import ROOT
-
-
-def doctor(bench: Bench, *arguments: str) -> tuple[int, str]:
-	"""Run it; return the exit code and what it says."""
-	environment = {key: value for key, value in os.environ.items() if not key.startswith("FRAPPE_")}
-	done = subprocess.run(
-		[sys.executable, "-m", "realtime", "doctor", "--bench", str(bench.folder), *arguments],
-		capture_output=True,
-		text=True,
-		timeout=PATIENCE,
-		cwd=ROOT,
-		env=environment,
-		check=False,
-	)
-	assert "Traceback" not in done.stderr, done.stderr
-	return done.returncode, done.stdout
+from .doctor import run_doctor
 
 
 @pytest.fixture
@@ -43,7 +23,7 @@ def bench(make_bench: MakeBench) -> Bench:
 
 
 def test_all_is_well(bench: Bench) -> None:
-	code, said = doctor(bench, "--site", APP_SITE)
+	code, said = run_doctor(bench, "--site", APP_SITE)
 	assert code == 0, said
 	assert f"{APP_SITE}: an event arrives at a browser" in said
 	assert "FAILED" not in said
@@ -51,14 +31,14 @@ def test_all_is_well(bench: Bench) -> None:
 
 
 def test_a_site_without_the_app(bench: Bench) -> None:
-	code, said = doctor(bench, "--site", STOCK_SITE)
+	code, said = run_doctor(bench, "--site", STOCK_SITE)
 	assert "the app is not installed" in said
 	assert code in (0, 1)
 
 
 def test_no_sidecar(bench: Bench) -> None:
 	bench.sidecar.stop()
-	code, said = doctor(bench)
+	code, said = run_doctor(bench)
 	assert code == 1
 	assert "nobody listens to the channel 'events'" in said
 	assert f"nothing answers on port {bench.sidecar.port}" in said
@@ -67,7 +47,7 @@ def test_no_sidecar(bench: Bench) -> None:
 
 def test_no_redis(bench: Bench) -> None:
 	bench.valkey.stop()
-	code, said = doctor(bench)
+	code, said = run_doctor(bench)
 	assert code == 1
 	assert "FAILED  Redis at" in said
 	bench.valkey.start()
@@ -75,7 +55,7 @@ def test_no_redis(bench: Bench) -> None:
 
 def test_no_web_process(bench: Bench) -> None:
 	bench.stop_web()
-	code, said = doctor(bench)
+	code, said = run_doctor(bench)
 	assert code == 1
 	assert "does not reach the web process" in said
 	assert "webserver_port" in said
@@ -84,20 +64,20 @@ def test_no_web_process(bench: Bench) -> None:
 def test_another_redis_than_the_sidecar_s(bench: Bench, make_bench: MakeBench) -> None:
 	other = make_bench()
 	bench.write_config(redis_queue=other.valkey.url)
-	code, said = doctor(bench, "--site", APP_SITE)
+	code, said = run_doctor(bench, "--site", APP_SITE)
 	assert code == 1
 	assert "was published, and did not arrive" in said
 
 
 def test_a_site_that_is_not_there(bench: Bench) -> None:
-	code, said = doctor(bench, "--site", "nowhere.test")
+	code, said = run_doctor(bench, "--site", "nowhere.test")
 	assert code == 1
 	assert f"it has: {APP_SITE}, {STOCK_SITE}" in said
 
 
 def test_a_key_that_means_nothing(bench: Bench) -> None:
 	bench.write_config(realtime_cache_second=1)
-	assert "keys that mean nothing: realtime_cache_second" in doctor(bench)[1]
+	assert "keys that mean nothing: realtime_cache_second" in run_doctor(bench)[1]
 
 
 @pytest.fixture
@@ -123,14 +103,14 @@ def page() -> Iterator[str]:
 
 def test_something_else_on_the_port(bench: Bench, page: str) -> None:
 	bench.write_config(socketio_port=int(page.rpartition(":")[2]))
-	code, said = doctor(bench, "--site", APP_SITE)
+	code, said = run_doctor(bench, "--site", APP_SITE)
 	assert code == 1
 	assert "is not this sidecar" in said
 
 
 def test_a_proxy_that_does_not_pass_it_on(bench: Bench, page: str) -> None:
 	bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": page})
-	code, said = doctor(bench, "--site", APP_SITE)
+	code, said = run_doctor(bench, "--site", APP_SITE)
 	assert code == 1
 	assert "answers HTTP 404 to /socket.io/" in said
 	assert "bench setup nginx" in said

