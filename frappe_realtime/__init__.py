@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+	from .errors import WebUnavailable as WebUnavailable
 	from .publish import publish_progress as publish_progress
 	from .publish import publish_realtime as publish_realtime
 	from .publish import publish_task_progress as publish_task_progress
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _HOME = {
 	"Socket": "socket",
 	"SyncSocket": "sync_socket",
+	"WebUnavailable": "errors",
 	"publish_progress": "publish",
 	"publish_realtime": "publish",
 	"publish_task_progress": "publish",

@@ -384,7 +384,7 @@ class Socket:
 	async def has_permission(self, doctype: str, name: str | int | None = None, ptype: str = "read") -> bool:
 		"""Whether this user has the permission `ptype` on a document, or without `name` on the DocType.
 
-		Answers are kept a few seconds. Raises `WebAway`, an exception of the sidecar, when the site gives no answer.
+		Answers are kept a few seconds. Raises `frappe_realtime.WebUnavailable` when the site gives no answer.
 		"""
 		answer = self._host.may(self._raw.session, doctype, "" if name is None else str(name), ptype)
 		return answer if isinstance(answer, bool) else await answer
@@ -408,6 +408,6 @@ class Socket:
 
 		Raises:
 			ValueError: `path` does not begin with a slash.
-			WebAway: the site gives no answer.
+			WebUnavailable: the site gives no answer.
 		"""
 		return await self._host.request(self._raw.session, path, args, method, body, headers)

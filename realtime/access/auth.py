@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from frappe_realtime.errors import WebUnavailable
+
 from ..config import Config
 from ..socketio.sockets import ConnectPostponed, ConnectRefused
 from ..web.answers import Answers
-from ..web.process import Credential, Web, WebAway
+from ..web.process import Credential, Web
 
 logger = logging.getLogger("realtime.auth")
 
@@ -117,7 +119,7 @@ class Authenticator:
 		"""
 		try:
 			return await self.answers.get((site, credential), lambda: self._ask(site, credential))
-		except WebAway as error:
+		except WebUnavailable as error:
 			logger.warning("a client of %s was sent away to come back: %s", site, error)
 			raise ConnectPostponed from error
 

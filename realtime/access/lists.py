@@ -16,10 +16,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from frappe_realtime.errors import WebUnavailable
+
 from ..socketio.fanout import Event, Fanout
 from ..socketio.namespace import Namespace, Socket
 from ..socketio.sockets import SocketServer
-from ..web.process import WebAway
 from .auth import Session
 from .permissions import Permissions
 from .recheck import subject
@@ -160,7 +161,7 @@ class ListUpdates:
 				await self._permissions.readers(site, *document, together)
 			else:
 				await asyncio.gather(*[self._ask_one(socket, document) for socket in unknown.values()])
-		except WebAway as error:
+		except WebUnavailable as error:
 			logger.info("a list_update of %s goes out without its name: %s", site, error)
 
 	async def _ask_one(self, socket: Socket, document: tuple[str, str]) -> None:

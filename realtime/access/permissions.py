@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from frappe_realtime.errors import WebUnavailable
+
 from ..config import Config
 from ..web.answers import Answers
-from ..web.process import Answer, Credential, Web, WebAway
+from ..web.process import Answer, Credential, Web
 from .auth import Session
 
 logger = logging.getLogger("realtime.permissions")
@@ -26,7 +28,7 @@ ANYBODY = Credential(sid="Guest")
 """The credential of requests that prove themselves by the shared secret alone."""
 
 
-class SessionEnded(WebAway):
+class SessionEnded(WebUnavailable):
 	"""The web process did not take the credential for its user's any more: it has said nothing about that user."""
 
 	def __init__(self, message: str, session: Session) -> None:
@@ -116,7 +118,7 @@ class Permissions:
 	) -> bool | Awaitable[bool]:
 		"""Whether the user of `session` has the permission: at once when it is known, else to be awaited.
 
-		Awaiting raises `WebAway` when the web process gives no answer.
+		Awaiting raises `WebUnavailable` when the web process gives no answer.
 		"""
 		question = Question(session.site, session.user, doctype, name, ptype)
 		known = self.answers.known(question)
@@ -142,7 +144,7 @@ class Permissions:
 	async def readers(self, site: str, doctype: str, name: str, users: Iterable[str]) -> None:
 		"""Learn which of `users` may read the document, in one request; only where the site has our app.
 
-		Afterwards `known_reader` answers. Raises `WebAway` when there is no answer.
+		Afterwards `known_reader` answers. Raises `WebUnavailable` when there is no answer.
 		"""
 		asked = list(users)
 		for start in range(0, len(asked), BATCH):
@@ -166,7 +168,7 @@ class Permissions:
 			# The shared secret has been changed.
 			answer = await self._web.call(question.site, path, ANYBODY, json=body, renew_secret=True)
 		if answer.status != 200 or not isinstance(answer.message, list):
-			raise WebAway(f"{path} on {question.site} answered HTTP {answer.status}")
+			raise WebUnavailable(f"{path} on {question.site} answered HTTP {answer.status}")
 		return frozenset(answer.message)
 
 	def _ask(self, session: Session, question: Question) -> Awaitable[bool]:
@@ -219,7 +221,7 @@ class Permissions:
 		except Exception as failed:
 			error = failed
 		except asyncio.CancelledError:
-			error = WebAway("shutting down")
+			error = WebUnavailable("shutting down")
 		for index, (_, future) in enumerate(part):
 			if future.done():
 				continue

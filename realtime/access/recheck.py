@@ -16,12 +16,13 @@ from collections.abc import Callable, Coroutine, Iterable
 from itertools import count
 from typing import Any, NamedTuple
 
+from frappe_realtime.errors import WebUnavailable
 from frappe_realtime.rooms import user_room
 
 from ..config import Config
 from ..socketio.namespace import Namespace, Socket
 from ..socketio.sockets import ConnectPostponed, ConnectRefused, SocketServer
-from ..web.process import Credential, WebAway
+from ..web.process import Credential
 from .auth import Authenticator, Session
 from .permissions import ANYBODY, Permissions, SessionEnded
 
@@ -239,7 +240,7 @@ class Recheck:
 			for room, answer in zip(part, answers, strict=True):
 				if isinstance(answer, SessionEnded):
 					self._ask_as_another(namespace, session, room)
-				elif isinstance(answer, WebAway):
+				elif isinstance(answer, WebUnavailable):
 					away = True
 					self.rooms(session, {room})
 				elif isinstance(answer, BaseException):

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from ..bus.store import Store, StoreAway, StoreRefused
+from ..bus.store import Store, StoreDenied, StoreUnavailable
 from .messages import CHANNEL
 
 logger = logging.getLogger("realtime.adapter")
@@ -72,10 +72,10 @@ class Outbox:
 				try:
 					await self._store.publish_all(CHANNEL, step)
 					self._refused = ""
-				except StoreAway:
+				except StoreUnavailable:
 					self._lose(step)
 					await asyncio.sleep(PAUSE)
-				except StoreRefused as error:
+				except StoreDenied as error:
 					self._lose(step)
 					if not self._refused:
 						logger.error(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
 
+from frappe_realtime.errors import WebUnavailable
 from frappe_realtime.rooms import OUTAGES_KEY
 
-from ..web.process import WebAway
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ PASSING = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY
 """Answers of a Redis that is failing over, loading or occupied: it is away, and will be back."""
 
 
-class StoreAway(Exception):
+class StoreUnavailable(Exception):
 	"""Redis has not answered; it is worth another try."""
 
 
-class StoreRefused(Exception):
+class StoreDenied(Exception):
 	"""Redis has answered that it will not: the rights of the user in redis_queue forbid it, or the key is another's."""
 
 
@@ -108,7 +108,7 @@ class Store:
 		return self._redis
 
 	async def secret(self, renew: bool = False) -> str:
-		"""The shared secret, made when there is none yet; with `renew` read again. Raises `WebAway` without Redis."""
+		"""The shared secret, made when there is none yet; with `renew` read again. Raises `WebUnavailable` without Redis."""
 		if self._secret and not renew:
 			return self._secret
 		from redis.exceptions import RedisError
@@ -118,7 +118,7 @@ class Store:
 			await self.redis.set(SECRET_KEY, secrets.token_hex(16), nx=True)
 			value = await self.redis.get(SECRET_KEY)
 		except (RedisError, OSError) as error:
-			raise WebAway(f"the shared secret cannot be read from {self.endpoint}: {error}") from error
+			raise WebUnavailable(f"the shared secret cannot be read from {self.endpoint}: {error}") from error
 		self._secret = value.decode() if isinstance(value, bytes) else str(value)
 		return self._secret
 
@@ -132,7 +132,7 @@ class Store:
 			return False
 
 	async def outages(self, seconds: float = OUTAGE_SECONDS) -> list[Outage]:
-		"""Reports of processes that could not publish in the last `seconds`, the newest first. Raises `StoreAway`, `StoreRefused`."""
+		"""Reports of processes that could not publish in the last `seconds`, the newest first. Raises `StoreUnavailable`, `StoreDenied`."""
 		first = f"{max(0, int((time() - seconds) * 1000))}-0"
 		(entries,) = await self._pipeline([("XREVRANGE", OUTAGES_KEY, "+", first, "COUNT", OUTAGE_COUNT)])
 		return [outage for _, fields in entries if (outage := Outage.read(_pairs(fields).get(b"r", b"")))]
@@ -147,13 +147,13 @@ class Store:
 			logger.warning("could not publish on %r: %s", channel, error)
 
 	async def publish_all(self, channel: str, payloads: Sequence[bytes]) -> None:
-		"""Publish several messages in this order. Raises `StoreAway` and `StoreRefused`."""
+		"""Publish several messages in this order. Raises `StoreUnavailable` and `StoreDenied`."""
 		await self._pipeline([("PUBLISH", channel, payload) for payload in payloads])
 
 	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
 		"""At most `count` events of `site` from the id `first` on, and the id of its last one (None: never had any).
 
-		`count` may be 0. Raises `StoreAway` and `StoreRefused`.
+		`count` may be 0. Raises `StoreUnavailable` and `StoreDenied`.
 		"""
 		# One transaction: the last id must not be that of an event that is too new to be among the others.
 		commands: list[tuple[str | int | bytes, ...]] = [("GET", f"frappe_realtime:{site}:last")]
@@ -168,12 +168,12 @@ class Store:
 		return entries, None if last is None else _text(last)
 
 	async def session(self, key: str) -> str | None:
-		"""What was kept of a session. Raises `StoreAway` and `StoreRefused`."""
+		"""What was kept of a session. Raises `StoreUnavailable` and `StoreDenied`."""
 		value = (await self._pipeline([("GET", key)]))[0]
 		return None if value is None else _text(value)
 
 	async def write_sessions(self, writes: Sequence[SessionWrite]) -> None:
-		"""Keep or forget sessions. Raises `StoreAway` and `StoreRefused`."""
+		"""Keep or forget sessions. Raises `StoreUnavailable` and `StoreDenied`."""
 		await self._pipeline(
 			[
 				("DEL", write.key)
@@ -184,7 +184,7 @@ class Store:
 		)
 
 	async def prolong_sessions(self, keys: Sequence[str], seconds: int) -> list[bool]:
-		"""Let sessions live for `seconds` from now; False for each that is not there. Raises `StoreAway`, `StoreRefused`."""
+		"""Let sessions live for `seconds` from now; False for each that is not there. Raises `StoreUnavailable`, `StoreDenied`."""
 		return [bool(done) for done in await self._pipeline([("EXPIRE", key, seconds) for key in keys])]
 
 	async def _pipeline(
@@ -205,10 +205,10 @@ class Store:
 			return answers
 		except (ResponseError, AuthenticationError) as error:
 			if any(word in f"{type(error).__name__} {error}".upper() for word in PASSING):
-				raise StoreAway(str(error)) from error
-			raise StoreRefused(str(error)) from error
+				raise StoreUnavailable(str(error)) from error
+			raise StoreDenied(str(error)) from error
 		except (RedisError, OSError) as error:
-			raise StoreAway(str(error) or type(error).__name__) from error
+			raise StoreUnavailable(str(error) or type(error).__name__) from error
 
 	async def close(self) -> None:
 		"""Let go of the connections."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from frappe_realtime.errors import WebUnavailable
 from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_room
 
 from ..access.auth import Session
@@ -17,7 +18,6 @@ from ..adapter.members import Members
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, Socket
 from ..socketio.sockets import Ack
-from ..web.process import WebAway
 
 logger = logging.getLogger("realtime.handlers")
 
@@ -206,7 +206,7 @@ async def _quietly(answer: Awaitable[bool]) -> bool:
 	"""No answer is a no: the client asks again when it reconnects or opens the page anew."""
 	try:
 		return await answer
-	except WebAway as error:
+	except WebUnavailable as error:
 		logger.warning("a subscription was not granted: %s", error)
 		return False
 

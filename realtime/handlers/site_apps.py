@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from frappe_realtime.errors import WebUnavailable
+
 from ..socketio import packets
 from ..web.answers import Answers
-from ..web.process import Credential, Web, WebAway
+from ..web.process import Credential, Web
 from .apps import AppHandlers
 
 logger = logging.getLogger("realtime.auth")
@@ -43,7 +45,7 @@ class SiteApps:
 			return None
 		try:
 			return await self._known.get(site, lambda: self._ask(site, credential))
-		except WebAway as error:
+		except WebUnavailable as error:
 			logger.warning("no app's handlers run for %s on %s yet: %s", user, site, error)
 			return None
 
@@ -52,7 +54,7 @@ class SiteApps:
 			try:
 				status, _, body = await self._web.request(site, VERSIONS, credential.headers)
 				break
-			except WebAway:
+			except WebUnavailable:
 				await asyncio.sleep(pause)
 		else:
 			status, _, body = await self._web.request(site, VERSIONS, credential.headers)
@@ -60,7 +62,7 @@ class SiteApps:
 			versions = packets.loads(body)["message"]
 			names = {str(name) for name in versions}
 		except (ValueError, KeyError, TypeError):
-			raise WebAway(f"{VERSIONS} answered HTTP {status}, and no apps") from None
+			raise WebUnavailable(f"{VERSIONS} answered HTTP {status}, and no apps") from None
 		self.on_learned(site)
 		ordered = [name for name in self._bench_order() if name in names]
 		return (*ordered, *sorted(names.difference(ordered)))

@@ -28,7 +28,7 @@ class SiteRequests:
 		body: Any = None,
 		headers: Mapping[str, str] | None = None,
 	) -> Response:
-		"""One request; raises ValueError for a path that names no place on the site, `WebAway` without an answer."""
+		"""One request; raises ValueError for a path that names no place on the site, `WebUnavailable` without an answer."""
 		if not path.startswith("/"):
 			raise ValueError(
 				f"the path of a request to the site must begin with '/', and this does not: {path!r}"

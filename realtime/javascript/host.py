@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from frappe_realtime.errors import WebUnavailable
+
 from ..access.auth import Session
 from ..access.permissions import Permissions
 from ..config import Config
@@ -19,7 +21,6 @@ from ..socketio import packets
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Socket
 from ..socketio.sockets import Ack, SocketServer
-from ..web.process import WebAway
 from .child import Child, find_node
 from .journal import Journal
 from .mirrored import Mirrored
@@ -249,7 +250,7 @@ class JavaScriptHandlers:
 	async def _tell_secret(self) -> None:
 		try:
 			self._send("secret", await self._secret())
-		except WebAway as error:
+		except WebUnavailable as error:
 			logger.warning("frappe_request of JavaScript handlers goes without the shared secret: %s", error)
 
 	def _places(self) -> list[str]:
@@ -376,7 +377,7 @@ class JavaScriptHandlers:
 	async def _answer_may(self, token: int, answer: Awaitable[bool]) -> None:
 		try:
 			yes = await answer
-		except WebAway as error:
+		except WebUnavailable as error:
 			logger.warning("a handler's question for a permission was not answered: %s", error)
 			yes = False
 		self._send("may_answer", token, yes)

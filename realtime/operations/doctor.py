@@ -16,14 +16,16 @@ from datetime import datetime
 
 import aiohttp
 
+from frappe_realtime.errors import WebUnavailable
+
 from ..access.auth import USER_INFO
 from ..access.permissions import ANYBODY
 from ..access.site import Sites
 from ..bus.endpoint import Endpoint
-from ..bus.store import Store, StoreAway, StoreRefused
+from ..bus.store import Store, StoreDenied, StoreUnavailable
 from ..config import KEYS, Config
 from ..socketio import packets
-from ..web.process import Web, WebAway
+from ..web.process import Web
 
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 TIMEOUT = 5.0
@@ -148,7 +150,7 @@ class Doctor:
 			await self.store.redis.ping()
 			await self.store.secret()
 			listening = dict(await self.store.redis.pubsub_numsub("events"))
-		except (RedisError, OSError, WebAway) as error:
+		except (RedisError, OSError, WebUnavailable) as error:
 			raise Failed(
 				f"{self.endpoint} does not answer: {error}",
 				"start Redis (bench start, or supervisorctl), or correct redis_queue in common_site_config.json",
@@ -166,7 +168,7 @@ class Doctor:
 		"""What web processes, workers and commands have reported: times in which they could not publish."""
 		try:
 			outages = await self.store.outages()
-		except (StoreAway, StoreRefused) as error:
+		except (StoreUnavailable, StoreDenied) as error:
 			return Finding(NOTE, f"outage reports of publishing processes cannot be read: {error}")
 		if not outages:
 			return Finding(
@@ -225,7 +227,7 @@ class Doctor:
 			answer = await self.web.call(site, USER_INFO, ANYBODY)
 			if answer.message == {}:
 				answer = await self.web.call(site, USER_INFO, ANYBODY, renew_secret=True)
-		except WebAway as error:
+		except WebUnavailable as error:
 			raise Failed(
 				f"{site}: the web process does not answer: {error}",
 				"start it, or correct webserver_host and webserver_port: the sidecar calls no other address",

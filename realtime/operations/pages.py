@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from ..bus.store import Outage, StoreAway, StoreRefused
+from ..bus.store import Outage, StoreDenied, StoreUnavailable
 from ..server import RealtimeServer
 from ..web.answers import Answers
 from .metrics import render
@@ -61,7 +61,7 @@ async def _look(server: RealtimeServer, answers: Answers[str, Seen]) -> Seen:
 	"""What is seen of Redis and the web process, for all who ask in the same moment."""
 
 	async def outages() -> list[Outage]:
-		with suppress(StoreAway, StoreRefused):
+		with suppress(StoreUnavailable, StoreDenied):
 			return await server.store.outages()
 		return []
 

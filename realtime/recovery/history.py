@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..bus.store import Entry, Store, StoreAway, StoreRefused
+from ..bus.store import Entry, Store, StoreDenied, StoreUnavailable
 from ..bus.subscription import read_event
 from ..socketio.fanout import Event
 from .places import START, Place, offset_after, offset_of, parse_offset
@@ -80,7 +80,7 @@ class Feed:
 		"""Live events that wait until the stream has been read; None when there is nothing to wait for."""
 		self.overrun = False
 		self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-		"""Done once `place` is known; fails with `StoreRefused`."""
+		"""Done once `place` is known; fails with `StoreDenied`."""
 		self.lock = asyncio.Lock()
 		self.task: asyncio.Task[None] | None = None
 		self.unrecorded: tuple[float, str] | None = None
@@ -182,11 +182,11 @@ class History:
 		return feed if feed is not None and feed.ready.done() else None
 
 	async def follow(self, site: str) -> Feed:
-		"""The feed of `site`, made when there is none; waits until its place is known. Raises `StoreRefused`."""
+		"""The feed of `site`, made when there is none; waits until its place is known. Raises `StoreDenied`."""
 		refused = self._refused.get(site)
 		if refused is not None:
 			if asyncio.get_running_loop().time() < refused[0]:
-				raise StoreRefused(refused[1])
+				raise StoreDenied(refused[1])
 			del self._refused[site]
 		feed = self._feeds.get(site)
 		if feed is None:
@@ -234,12 +234,12 @@ class History:
 				else:
 					_, last = await self._store.history(feed.site, "-", 0)
 					self._restart(feed, last)
-			except StoreAway as error:
+			except StoreUnavailable as error:
 				logger.debug("the history of %s waits for Redis: %s", feed.site, error)
 				await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 				delay = min(delay * 1.6, 2)
 				continue
-			except StoreRefused as error:
+			except StoreDenied as error:
 				self._refuse(feed, error)
 				return
 			if not feed.overrun:
@@ -259,7 +259,7 @@ class History:
 		feed.recent.clear()
 		feed.size = 0
 
-	def _refuse(self, feed: Feed, error: StoreRefused) -> None:
+	def _refuse(self, feed: Feed, error: StoreDenied) -> None:
 		logger.error(
 			"%s keeps no history of %s: %s. What a browser misses while it is away is lost. "
 			"Let the user of redis_queue run GET and XRANGE on frappe_realtime:*.",
@@ -316,7 +316,7 @@ class History:
 		"""The events of `rooms` after `place` that `feed` does not have in memory, and the place from where it has them.
 
 		Valid in the same turn of the loop, together with `feed.missed`. Raises `Gap` when the history does not reach
-		back to `place`, `StoreAway` and `StoreRefused`.
+		back to `place`, `StoreUnavailable` and `StoreDenied`.
 		"""
 		if reason := self._unrecorded(feed):
 			raise Gap(f"an event was published without a place: {reason}")
@@ -324,7 +324,7 @@ class History:
 			_, last = await self._store.history(feed.site, "-", 0)
 			if place <= (parse_offset(last) or START):
 				# Another sidecar has given it out.
-				raise StoreAway("what this client has had already has not been read yet")
+				raise StoreUnavailable("what this client has had already has not been read yet")
 			raise Gap("Redis has forgotten this offset, or never given it out")
 		if place >= feed.start:
 			return place, []

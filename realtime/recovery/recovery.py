@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from frappe_realtime.errors import WebUnavailable
 from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, task_room, user_room
 
 from ..access.auth import Session
@@ -23,13 +24,12 @@ from ..access.lists import ListUpdates
 from ..access.permissions import Permissions
 from ..access.recheck import subject
 from ..access.tasks import Tasks
-from ..bus.store import StoreAway, StoreRefused
+from ..bus.store import StoreDenied, StoreUnavailable
 from ..config import Config
 from ..engine import Encoded, Request
 from ..socketio.fanout import Event, encode_missed
 from ..socketio.namespace import Admission, Socket
 from ..socketio.sockets import ConnectPostponed
-from ..web.process import WebAway
 from .agents import can_recover
 from .history import Feed, Gap, History
 from .places import Place, offset_before, parse_offset
@@ -128,14 +128,14 @@ class Recovery:
 				if self._history.feed(session.site) is feed:
 					return self._new(session, able)
 				# Redis has come back meanwhile, and the site is followed anew.
-			except StoreRefused:
+			except StoreDenied:
 				return Admission(session)
 			except asyncio.TimeoutError:
 				logger.warning(
 					"a client of %s was sent away to come back: Redis does not answer", session.site
 				)
 				raise ConnectPostponed from None
-			except StoreAway:
+			except StoreUnavailable:
 				await asyncio.sleep(random.uniform(0.1, 0.3))
 
 	async def _recover(self, session: Session, auth: dict[str, Any], feed: Feed) -> Recovered | None:
@@ -149,7 +149,7 @@ class Recovery:
 		changes = self._permissions.changes
 		try:
 			rooms = await self._still_allowed(session, saved.rooms)
-		except WebAway as error:
+		except WebUnavailable as error:
 			logger.warning("a client of %s was sent away to come back: %s", session.site, error)
 			raise ConnectPostponed from error
 		try:
@@ -160,11 +160,11 @@ class Recovery:
 			return None
 		await self._lists.learn([*older, *feed.missed(reached, rooms)], session)
 		if self._history.feed(session.site) is not feed or reached < feed.start:
-			raise StoreAway("the history was taken up anew, or has moved on")
+			raise StoreUnavailable("the history was taken up anew, or has moved on")
 		held = self._lists.held_from(session.site)
 		if held is not None and place >= held:
 			# It has had from another sidecar what waits here for a list's readers, and would get it once more.
-			raise StoreAway("what this client has had already has not been sent yet")
+			raise StoreUnavailable("what this client has had already has not been sent yet")
 		if (
 			sum(event.size for event in older) + sum(e.size for e in feed.missed(reached, rooms))
 			> self._max_bytes

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from ..bus.store import SessionWrite, Store, StoreAway, StoreRefused
+from ..bus.store import SessionWrite, Store, StoreDenied, StoreUnavailable
 from ..socketio import packets
 from ..socketio.namespace import Socket
 
@@ -110,14 +110,14 @@ class Sessions:
 					)
 					self.refused = ""
 					self._away = False
-				except StoreAway:
+				except StoreUnavailable:
 					self._away = True
 					for pid, item in self._on_the_way.items():
 						self._waiting.setdefault(pid, item)
 					self._drop_excess()
 					await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 					delay = min(delay * 1.6, 1)
-				except StoreRefused as error:
+				except StoreDenied as error:
 					if not self.refused:
 						logger.error(
 							"%s keeps no sessions: %s. Clients cannot recover. "
@@ -151,7 +151,7 @@ class Sessions:
 				keys = [_key(socket.session.site, str(socket.pid)) for socket in part]
 				try:
 					there = await self._store.prolong_sessions(keys, self._live_seconds) if keys else []
-				except (StoreAway, StoreRefused):
+				except (StoreUnavailable, StoreDenied):
 					break
 				for socket, kept in zip(part, there, strict=True):
 					if not kept and socket.connected:
@@ -160,10 +160,10 @@ class Sessions:
 	# -- in
 
 	async def load(self, site: str, pid: str) -> SavedSession | None:
-		"""The session of `pid`. Raises `StoreAway` and `StoreRefused`."""
+		"""The session of `pid`. Raises `StoreUnavailable` and `StoreDenied`."""
 		while pid in self._waiting or pid in self._on_the_way:
 			if self._away or self._writing is None:
-				raise StoreAway("sessions wait to be written")
+				raise StoreUnavailable("sessions wait to be written")
 			await asyncio.wait([self._writing], timeout=0.02)
 		text = await self._store.session(_key(site, pid))
 		if text is None:

@@ -11,6 +11,8 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
+from frappe_realtime.errors import WebUnavailable
+
 from ..config import Config
 from ..socketio import packets
 from .http_client import HTTPAnswer, HTTPClient, HTTPError
@@ -21,10 +23,6 @@ ACCEPT = {"Accept": "application/json", "User-Agent": "frappe-realtime"}
 
 RETRIED = frozenset({429, 502, 503, 504})
 """Statuses that say that nobody has answered yet: a web process that starts, restarts or is overloaded. A 500 mostly does."""
-
-
-class WebAway(Exception):
-	"""The web process has given no answer within the time there was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class Web:
 		self._closed = False
 
 	async def close(self) -> None:
-		"""Let go of all connections; calls under way end with `WebAway`."""
+		"""Let go of all connections; calls under way end with `WebUnavailable`."""
 		self._closed = True
 		if self._probe is not None:
 			self._probe.cancel()
@@ -98,7 +96,7 @@ class Web:
 	) -> Answer:
 		"""GET `path` as `site`, with the client's credential and the shared secret.
 
-		Waits while the web process, or Redis with the secret, is away; raises `WebAway` when that takes longer than
+		Waits while the web process, or Redis with the secret, is away; raises `WebUnavailable` when that takes longer than
 		`realtime_web_patience`. A 4xx is an answer, and returned; so is a 500 without `retries_failure`.
 		"""
 		loop = asyncio.get_running_loop()
@@ -109,20 +107,20 @@ class Web:
 				try:
 					await asyncio.wait_for(self._back.wait(), deadline - loop.time())
 				except asyncio.TimeoutError:
-					raise WebAway(f"no answer from {self.url}") from None
+					raise WebUnavailable(f"no answer from {self.url}") from None
 			reason = f"no answer from {self.url}{path}"
 			try:
 				headers = {"X-Frappe-Socket-Secret": await self._secret(renew_secret), **credential.headers}
 				answer = await self._attempt(site, path, headers, params, json)
 				if answer is not None and not (answer.status == 500 and retries_failure):
 					return answer
-			except WebAway as error:
+			except WebUnavailable as error:
 				reason = str(error)
 			if loop.time() + delay > deadline:
-				raise WebAway(reason)
+				raise WebUnavailable(reason)
 			await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 			delay = min(delay * 1.6, 3)
-		raise WebAway("the sidecar is stopping")
+		raise WebUnavailable("the sidecar is stopping")
 
 	async def request(
 		self,
@@ -133,14 +131,14 @@ class Web:
 		params: Mapping[str, str] | None = None,
 		body: bytes | None = None,
 	) -> HTTPAnswer:
-		"""One request of a handler, as it is; raises `WebAway` when nobody answers, ValueError for what cannot be sent."""
+		"""One request of a handler, as it is; raises `WebUnavailable` when nobody answers, ValueError for what cannot be sent."""
 		named = {**ACCEPT, **headers, "Host": site, "X-Frappe-Site-Name": site}
 		try:
 			async with self._slots:
 				self.calls += 1
 				return await self._client.request(method, _target(path, params), named, body or b"")
 		except (OSError, asyncio.TimeoutError, HTTPError) as error:
-			raise WebAway(f"{method} {self.url}{path} failed: {error!r}") from error
+			raise WebUnavailable(f"{method} {self.url}{path} failed: {error!r}") from error
 
 	async def answers(self, site: str, timeout: float = 2.0) -> bool:
 		"""Whether the web process answers at all, for `/health`."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from realtime.adapter import outbox
 from realtime.adapter.adapter import MISSED, MOST_CHANGES, Adapter
-from realtime.bus.store import StoreAway
+from realtime.bus.store import StoreUnavailable
 from realtime.config import KEYS
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespace, Socket
@@ -46,7 +46,7 @@ class Channel:
 
 	async def publish_all(self, channel: str, payloads: list[bytes]) -> None:
 		if self.away:
-			raise StoreAway
+			raise StoreUnavailable
 		self.published += payloads
 		for payload in payloads:
 			if not self.loses():

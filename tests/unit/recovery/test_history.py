@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from realtime.bus.store import Entry, StoreAway, StoreRefused
+from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
 from realtime.recovery import history
 from realtime.recovery.history import Gap, History
 from realtime.recovery.places import offset_after, offset_before, parse_offset
@@ -158,7 +158,7 @@ def test_a_store_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) ->
 	monkeypatch.setattr(history.random, "uniform", lambda low, high: 0)
 
 	async def test(it: Setting) -> None:
-		it.store.failures = [StoreAway("away")] * 3
+		it.store.failures = [StoreUnavailable("away")] * 3
 		await it.history.follow(SITE)
 		it.live(1)
 		assert it.delivered == [1]
@@ -168,9 +168,9 @@ def test_a_store_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_store_that_refuses() -> None:
 	async def test(it: Setting) -> None:
-		it.store.failures = [StoreRefused("NOPERM")]
+		it.store.failures = [StoreDenied("NOPERM")]
 		for _ in range(2):
-			with pytest.raises(StoreRefused):
+			with pytest.raises(StoreDenied):
 				await it.history.follow(SITE)
 		it.live(1)
 		assert it.delivered == [1]
@@ -267,7 +267,7 @@ def test_an_offset_that_another_sidecar_has_given_out() -> None:
 		feed = await it.history.follow(SITE)
 		it.live(1)
 		event = it.store.append(2)
-		with pytest.raises(StoreAway):
+		with pytest.raises(StoreUnavailable):
 			await it.history.reach(feed, (2, 0), {"website"})
 		it.history.take([event])
 		assert await it.history.reach(feed, (2, 0), {"website"}) == ((2, 0), [])
