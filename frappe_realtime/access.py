@@ -35,6 +35,7 @@ import frappe
 from .outbox import Message
 from .rooms import ACCESS_CHANNEL
 from .sender import ends_job, held_for_commit, logger, outbox
+from .site import is_installed
 
 _Handler = TypeVar("_Handler", bound=Callable[..., None])
 
@@ -71,12 +72,39 @@ def _send(messages: list[dict[str, str]]) -> None:
 	outbox().send([Message(ACCESS_CHANNEL, json.dumps(message), ages=False) for message in messages])
 
 
+def announcing_session_end(delete_session: Callable[..., Any]) -> Callable[..., Any]:
+	"""Wrap `frappe.sessions.delete_session`, so that the end of a session that existed is announced.
+
+	Frappe calls it for every request whose cookie is no session (any more), also for the sidecar's own question about
+	such a cookie: to announce that too would make the sidecar ask again.
+	"""
+
+	@wraps(delete_session)
+	def deleting(sid: str | None = None, *args: Any, **kwargs: Any) -> Any:
+		existed = is_installed() and _is_session(sid)
+		result = delete_session(sid, *args, **kwargs)
+		if existed:
+			on_session_end(str(sid))
+		return result
+
+	return deleting
+
+
+def _is_session(sid: str | None) -> bool:
+	"""Whether Frappe has a session of this id, which may have expired."""
+	if not sid or sid == "Guest" or frappe.flags.read_only:
+		return False
+	if frappe.cache.hexists("session", sid):
+		return True
+	sessions = frappe.qb.DocType("Sessions")
+	return bool(frappe.qb.from_(sessions).select(sessions.sid).where(sessions.sid == sid).limit(1).run())
+
+
 @_never_fails
-def on_session_end(sid: str | None = None, *args: Any, **kwargs: Any) -> None:
-	"""Follows `frappe.sessions.delete_session`, which has committed."""
-	if sid and sid != "Guest" and not frappe.flags.read_only:
-		sid_hash = sha256(sid.encode()).hexdigest()
-		_send([{"site": frappe.local.site, "kind": "session", "sid_hash": sid_hash}])
+def on_session_end(sid: str) -> None:
+	"""A session has ended, and that is committed."""
+	sid_hash = sha256(sid.encode()).hexdigest()
+	_send([{"site": frappe.local.site, "kind": "session", "sid_hash": sid_hash}])
 
 
 @_never_fails

@@ -358,7 +358,7 @@ class Outbox:
 				self._client = self.connect(PATIENCE)
 			pipeline = self._client.pipeline(transaction=False)
 			pipeline.xadd(OUTAGES_KEY, {"r": outage.report()}, maxlen=OUTAGES_KEPT, approximate=True)
-			pipeline.expire(OUTAGES_KEY, OUTAGES_SECONDS)
+			pipeline.pexpire(OUTAGES_KEY, OUTAGES_SECONDS * 1000)
 			pipeline.execute()
 		except Exception as error:
 			if isinstance(error, ResponseError) and not _is_passing(error):

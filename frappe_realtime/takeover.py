@@ -64,7 +64,7 @@ def take_over() -> None:
 			setattr(frappe.realtime, name, _by_site(_missing(name), getattr(publish, name)))
 	keep_page_in_jobs()
 	modules = [module for name in ("frappe.sessions", "frappe.auth") if (module := sys.modules.get(name))]
-	_replace(modules, "delete_session", partial(_followed, follower=access.on_session_end))
+	_replace(modules, "delete_session", access.announcing_session_end)
 	modules = [module for name in ("frappe", "frappe.cache_manager") if (module := sys.modules.get(name))]
 	_replace(modules, "clear_cache", partial(_followed, follower=access.on_clear_doctype_cache))
 

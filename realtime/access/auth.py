@@ -11,10 +11,12 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
 from ..socketio.sockets import ConnectPostponed, ConnectRefused
-from ..web.answers import Answers
+from ..web.cache import SingleFlightCache
 from ..web.process import Credential, Web
 
 logger = logging.getLogger("realtime.auth")
+
+GUEST = "Guest"
 
 USER_INFO = "/api/method/frappe.realtime.get_user_info"
 
@@ -92,8 +94,12 @@ class Authenticator:
 
 	def __init__(self, config: Config, web: Web) -> None:
 		self._web = web
-		self.answers: Answers[tuple[str, Credential], Session] = Answers(
-			config["realtime_cache_seconds"], config["realtime_cache_size"]
+		# A Guest has no access that a change could withdraw: such an answer stands although it was given before one.
+		# A dead session id is answered so, and the question itself makes Frappe announce that the session is over.
+		self.sessions: SingleFlightCache[tuple[str, Credential], Session] = SingleFlightCache(
+			config["realtime_cache_seconds"],
+			config["realtime_cache_size"],
+			is_final=lambda session: session.user == GUEST,
 		)
 		self._site_apps: SiteApps | None = None
 
@@ -104,13 +110,13 @@ class Authenticator:
 
 	def _forget_without_apps(self, site: str) -> None:
 		"""The next Guest gets a session that knows the apps."""
-		self.answers.forget(
+		self.sessions.invalidate(
 			lambda key, session: key[0] == site and session is not None and session.installed_apps is None
 		)
 
 	def known(self, site: str, credential: Credential) -> Session | None:
 		"""The session, when the web process has told it a moment ago."""
-		return self.answers.known((site, credential))
+		return self.sessions.peek((site, credential))
 
 	async def session(self, site: str, credential: Credential) -> Session:
 		"""The session of `credential` on `site`; waits while the web process is away.
@@ -118,7 +124,7 @@ class Authenticator:
 		Raises `ConnectRefused` when the web process refuses the credential, `ConnectPostponed` when it stays away.
 		"""
 		try:
-			return await self.answers.get((site, credential), lambda: self._ask(site, credential))
+			return await self.sessions.get((site, credential), lambda: self._ask(site, credential))
 		except WebUnavailable as error:
 			logger.warning("a client of %s was sent away to come back: %s", site, error)
 			raise ConnectPostponed from error

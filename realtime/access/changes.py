@@ -43,7 +43,7 @@ class Access:
 		recheck: Recheck,
 	) -> None:
 		self._sockets = sockets
-		self._sessions = authenticator.answers
+		self._sessions = authenticator.sessions
 		self._permissions = permissions
 		self._recheck = recheck
 		self.told: Counter[str] = Counter()
@@ -74,7 +74,7 @@ class Access:
 
 	def missed(self) -> None:
 		"""Messages may have been lost: ask again about everybody of the sites that would have sent them."""
-		self._sessions.forget(lambda key, answer: True)
+		self._sessions.invalidate(lambda key, answer: True)
 		self._permissions.forget(lambda *_: True)
 		for namespace in list(self._sockets.namespaces.values()):
 			self._recheck.sessions(
@@ -84,10 +84,10 @@ class Access:
 	def _forget(self, site: str, kind: str, message: Message) -> None:
 		if kind == "session":
 			hash = message["sid_hash"]
-			self._sessions.forget(lambda key, answer: key[0] == site and key[1].sid_hash == hash)
+			self._sessions.invalidate(lambda key, answer: key[0] == site and key[1].sid_hash == hash)
 		elif kind == "user":
 			user = message["user"]
-			self._sessions.forget(
+			self._sessions.invalidate(
 				lambda key, answer: key[0] == site and (answer is None or answer.user == user)
 			)
 			self._permissions.forget(lambda of, who, *_: of == site and who == user)
@@ -98,7 +98,7 @@ class Access:
 			document = _document(message)
 			self._permissions.forget(lambda of, _, *about: of == site and tuple(about) == document)
 		elif kind == "site":
-			self._sessions.forget(lambda key, answer: key[0] == site)
+			self._sessions.invalidate(lambda key, answer: key[0] == site)
 			self._permissions.forget(lambda of, *_: of == site)
 		else:
 			raise ValueError("a kind that is not known")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
-from ..web.answers import Answers
+from ..web.cache import SingleFlightCache
 from ..web.process import Answer, Credential, Web
 from .auth import Session
 
@@ -59,17 +59,17 @@ class ReadersQuestion(NamedTuple):
 	users: tuple[str, ...]
 
 
-class Readers(Answers[ReadersQuestion, frozenset[str]]):
+class Readers(SingleFlightCache[ReadersQuestion, frozenset[str]]):
 	"""Keeps what is learnt of several users where each of them is asked about."""
 
-	def __init__(self, answers: Answers[Question, bool]) -> None:
-		super().__init__(answers.seconds, answers.size)
+	def __init__(self, answers: SingleFlightCache[Question, bool]) -> None:
+		super().__init__(answers.ttl, answers.max_entries)
 		self._answers = answers
 
-	def remember(self, key: ReadersQuestion, answer: frozenset[str]) -> None:
+	def put(self, key: ReadersQuestion, answer: frozenset[str]) -> None:
 		for user in key.users:
 			question = Question(key.site, user, key.doctype, key.name, "read")
-			self._answers.remember(question, user in answer)
+			self._answers.put(question, user in answer)
 
 
 Asked = tuple[Question, "asyncio.Future[bool]"]
@@ -91,7 +91,7 @@ class Permissions:
 
 	def __init__(self, config: Config, web: Web) -> None:
 		self._web = web
-		self.answers: Answers[Question, bool] = Answers(
+		self.answers: SingleFlightCache[Question, bool] = SingleFlightCache(
 			config["realtime_cache_seconds"], config["realtime_cache_size"]
 		)
 		self._readers = Readers(self.answers)
@@ -106,7 +106,7 @@ class Permissions:
 	@property
 	def waiting(self) -> int:
 		"""Questions that are out."""
-		return len(self.answers.asking) + len(self._readers.asking)
+		return self.answers.loading + self._readers.loading
 
 	@property
 	def away(self) -> bool:
@@ -121,7 +121,7 @@ class Permissions:
 		Awaiting raises `WebUnavailable` when the web process gives no answer.
 		"""
 		question = Question(session.site, session.user, doctype, name, ptype)
-		known = self.answers.known(question)
+		known = self.answers.peek(question)
 		if known is not None:
 			return known
 		if not _is_text(doctype + name + ptype):
@@ -139,7 +139,7 @@ class Permissions:
 
 	def known_reader(self, site: str, user: str, doctype: str, name: str) -> bool | None:
 		"""Whether `user` may read the document, as far as it is known without asking."""
-		return self.answers.known(Question(site, user, doctype, name, "read"))
+		return self.answers.peek(Question(site, user, doctype, name, "read"))
 
 	async def readers(self, site: str, doctype: str, name: str, users: Iterable[str]) -> None:
 		"""Learn which of `users` may read the document, in one request; only where the site has our app.
@@ -154,8 +154,8 @@ class Permissions:
 	def forget(self, concerned: Callable[[str, str, str, str], bool]) -> None:
 		"""Let answers count no more that are `concerned`, told by site, user, DocType and name."""
 		self.changes += 1
-		self.answers.forget(lambda key, answer: concerned(key.site, key.user, key.doctype, key.name))
-		self._readers.forget(
+		self.answers.invalidate(lambda key, answer: concerned(key.site, key.user, key.doctype, key.name))
+		self._readers.invalidate(
 			lambda key, answer: any(concerned(key.site, user, key.doctype, key.name) for user in key.users)
 		)
 
@@ -191,18 +191,28 @@ class Permissions:
 			return
 		if batch.session.asks_in_batches:
 			if not batch.out:
-				self._start(
-					key, batch, [batch.waiting.popleft() for _ in range(min(BATCH, len(batch.waiting)))]
-				)
+				self._start(key, batch, _next(batch.waiting, BATCH))
 		else:
 			while batch.waiting:
-				self._start(key, batch, [batch.waiting.popleft()])
+				self._start(key, batch, _next(batch.waiting, 1))
+		if not batch.out and not batch.waiting:
+			del self._batches[key]
 
 	def _start(self, key: tuple[str, Credential], batch: Batch, part: list[Asked]) -> None:
+		if not part:
+			return
 		batch.out = True
 		task = asyncio.get_running_loop().create_task(self._settle(key, batch, part))
 		self._tasks.add(task)
 		task.add_done_callback(self._tasks.discard)
+
+		def on_answered(future: asyncio.Future[bool]) -> None:
+			# Nobody waits for any of them any more: do not ask again and again while the web process is away.
+			if future.cancelled() and all(future.cancelled() for _, future in part):
+				task.cancel()
+
+		for _, future in part:
+			future.add_done_callback(on_answered)
 
 	async def _settle(self, key: tuple[str, Credential], batch: Batch, part: list[Asked]) -> None:
 		"""Give each who asked its answer, or the reason why there is none."""
@@ -230,10 +240,8 @@ class Permissions:
 			else:
 				future.set_exception(error)
 		batch.out = False
-		if batch.waiting:
+		if self._batches.get(key) is batch:
 			self._flush(key)
-		elif self._batches.get(key) is batch:
-			del self._batches[key]
 
 	async def _request(self, session: Session, part: list[Asked], patient: bool) -> list[bool]:
 		if session.asks_in_batches:
@@ -301,6 +309,16 @@ class Permissions:
 			# It was answered for a Guest, and must not stand for what this user may.
 			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}", session)
 		return answer
+
+
+def _next(waiting: deque[Asked], most: int) -> list[Asked]:
+	"""Take at most `most` questions for which somebody still waits."""
+	part: list[Asked] = []
+	while waiting and len(part) < most:
+		asked = waiting.popleft()
+		if not asked[1].cancelled():
+			part.append(asked)
+	return part
 
 
 def _is_text(name: str) -> bool:

@@ -150,7 +150,7 @@ class Recheck:
 	def session(self, session: Session) -> None:
 		"""Ask who this is now: an answer came that was not for its user."""
 		key = (session.site, session.credential)
-		self._authenticator.answers.forget(lambda known, answer: known == key)
+		self._authenticator.sessions.invalidate(lambda known, session: known == key)
 		self._sessions.setdefault(key, DueSession(session.user, rooms=False))
 		self._wake()
 

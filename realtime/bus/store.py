@@ -28,7 +28,7 @@ CONNECTIONS = 8
 """Connections for histories and sessions: the client opens one for each command that is under way."""
 
 OUTAGE_SECONDS = 24 * 60 * 60.0
-OUTAGE_COUNT = 200
+OUTAGE_COUNT = 1000
 """Outage reports are read this many seconds back, and at most so many."""
 
 PASSING = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
@@ -134,8 +134,12 @@ class Store:
 	async def outages(self, seconds: float = OUTAGE_SECONDS) -> list[Outage]:
 		"""Reports of processes that could not publish in the last `seconds`, the newest first. Raises `StoreUnavailable`, `StoreDenied`."""
 		first = f"{max(0, int((time() - seconds) * 1000))}-0"
-		(entries,) = await self._pipeline([("XREVRANGE", OUTAGES_KEY, "+", first, "COUNT", OUTAGE_COUNT)])
-		return [outage for _, fields in entries if (outage := Outage.read(_pairs(fields).get(b"r", b"")))]
+		(entries,) = await self._pipeline([("XRANGE", OUTAGES_KEY, first, "+", "COUNT", OUTAGE_COUNT)])
+		return [
+			outage
+			for _, fields in reversed(entries)
+			if (outage := Outage.read(_pairs(fields).get(b"r", b"")))
+		]
 
 	async def publish(self, channel: str, payload: str) -> None:
 		"""Publish once; without Redis it is logged and lost."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import inspect
 import json
 import secrets
@@ -23,6 +24,8 @@ from urllib.parse import unquote
 import redis.asyncio
 from aiohttp import web
 from redis.exceptions import RedisError
+
+from frappe_realtime.rooms import ACCESS_CHANNEL
 
 from .model import GUEST, WEBSITE_USER, Site, User
 
@@ -104,12 +107,16 @@ class WebProcess:
 		version: 15, 16 or 17.
 		redis_url: the bench's redis_queue, where the shared secret lies; needed with `secret`.
 		secret: whether `get_user_info` demands the shared secret: v16 releases and v17. Default: v17 only.
+
+	With `announces_dead_sessions` each question with a cookie that is no session is announced as the end of one, on sites
+	with the app. Frappe calls `delete_session` then; version 0.1.0 of the app before 2026-11-25 announced that.
 	"""
 
 	def __init__(self, version: int = 16, redis_url: str = "", secret: bool | None = None) -> None:
 		self.version = version
 		self.secret = version >= 17 if secret is None else secret
 		self.sites: dict[str, Site] = {}
+		self.announces_dead_sessions = False
 		self.requests: deque[Logged] = deque(maxlen=100_000)
 		self.counts: Counter[str] = Counter()
 		"""requests by method name"""
@@ -240,6 +247,8 @@ class WebProcess:
 			return web.Response(status=404, text=f"<h1>{host} does not exist</h1>", content_type="text/html")
 		sid = str(args.pop("sid", "")) or unquote(request.cookies.get("sid", GUEST))
 		expired = sid != GUEST and sid not in site.sessions
+		if expired and site.has_app and self.announces_dead_sessions:
+			await self._announce_end(site, sid)
 		try:
 			if not request.path.startswith(METHOD_PREFIX):
 				raise FrappeError(404, "DoesNotExistError")
@@ -265,6 +274,12 @@ class WebProcess:
 		if expired or method == "logout":
 			response.set_cookie("sid", "", expires="Thu, 01 Jan 1970 00:00:00 GMT", path="/")
 		return response
+
+	async def _announce_end(self, site: Site, sid: str) -> None:
+		assert self._redis is not None, "announces_dead_sessions needs redis_url"
+		sid_hash = hashlib.sha256(sid.encode()).hexdigest()
+		message = {"site": site.name, "kind": "session", "sid_hash": sid_hash}
+		await self._redis.publish(ACCESS_CHANNEL, json.dumps(message))
 
 	async def _call(self, method: str, call: Call) -> Any:
 		if method == "frappe.realtime.get_user_info":

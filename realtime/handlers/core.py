@@ -45,7 +45,7 @@ class CoreHandlers:
 		self._tasks = tasks
 		self._elsewhere = elsewhere
 		self._open_in_editor = open_in_editor
-		self._entering: dict[tuple[Socket, str], asyncio.Future[bool]] = {}
+		self._entering: dict[Socket, dict[str, asyncio.Future[bool]]] = {}
 		self.events: dict[str, Handler] = {
 			"ping": self.ping,
 			"doctype_subscribe": self.doctype_subscribe,
@@ -74,6 +74,8 @@ class CoreHandlers:
 	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
 		"""Tell those who have a document open that this socket, which has left its rooms, does not any more."""
 		self._tasks.on_disconnect(socket)
+		for future in self._entering.pop(socket, {}).values():
+			future.cancel()
 		for room in rooms:
 			self.on_room_withdrawn(socket, room)
 
@@ -153,8 +155,7 @@ class CoreHandlers:
 		if room in socket.rooms:
 			entered()
 			return
-		key = (socket, room)
-		if key in self._entering:
+		if room in self._entering.get(socket, {}):
 			return
 		if not self._limits.may_enter(socket, room):
 			return
@@ -164,17 +165,18 @@ class CoreHandlers:
 				socket.join(room)
 				entered()
 			return
-		self._entering[key] = asyncio.ensure_future(_quietly(answer))
-		self._entering[key].add_done_callback(lambda future: self._entered(key, future, entered))
+		future = asyncio.ensure_future(_quietly(answer))
+		self._entering.setdefault(socket, {})[room] = future
+		future.add_done_callback(lambda future: self._entered(socket, room, future, entered))
 
 	def _entered(
-		self, key: tuple[Socket, str], future: asyncio.Future[bool], entered: Callable[[], None]
+		self, socket: Socket, room: str, future: asyncio.Future[bool], entered: Callable[[], None]
 	) -> None:
 		# Left again, or disconnected, while the question was out: then another future, or none, has this place.
-		if self._entering.get(key) is not future:
+		entering = self._entering.get(socket, {})
+		if entering.get(room) is not future:
 			return
-		del self._entering[key]
-		socket, room = key
+		self._forget_entering(socket, room)
 		if (
 			not future.cancelled()
 			and future.result()
@@ -186,8 +188,17 @@ class CoreHandlers:
 			entered()
 
 	def _leave(self, socket: Socket, room: str) -> None:
-		self._entering.pop((socket, room), None)
+		future = self._forget_entering(socket, room)
+		if future is not None:
+			future.cancel()
 		socket.leave(room)
+
+	def _forget_entering(self, socket: Socket, room: str) -> asyncio.Future[bool] | None:
+		entering = self._entering.get(socket)
+		future = None if entering is None else entering.pop(room, None)
+		if not entering:
+			self._entering.pop(socket, None)
+		return future
 
 	def _has_acted(self, socket: Socket, doctype: str, name: str) -> None:
 		self._tell_viewers(socket.namespace, doctype, name, {socket.session.user})

@@ -10,7 +10,7 @@ from pathlib import Path
 from frappe_realtime.errors import WebUnavailable
 
 from ..socketio import packets
-from ..web.answers import Answers
+from ..web.cache import SingleFlightCache
 from ..web.process import Credential, Web
 from .apps import AppHandlers
 
@@ -34,11 +34,11 @@ class SiteApps:
 		self._sites = sites
 		self.on_learned: Callable[[str], None] = lambda site: None
 		"""Told of a site whose apps are known from now on."""
-		self._known: Answers[str, tuple[str, ...]] = Answers(SECONDS, 10_000)
+		self._known: SingleFlightCache[str, tuple[str, ...]] = SingleFlightCache(SECONDS, 10_000)
 
 	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
 		"""The apps of `site`, in the order of the bench's `apps.txt`; None while nobody but Guests has asked."""
-		known = self._known.known(site)
+		known = self._known.peek(site)
 		if known is not None or user == "Guest":
 			return known
 		if not any(self._files.python(app) or self._files.javascript(app) for app in self._files.apps()):

@@ -130,11 +130,11 @@ def _web(server: RealtimeServer) -> Iterator[Metric]:
 	yield _gauge("web_away", "1 while the web process does not answer", server.web.away)
 	yield _counter("web_requests_total", "Requests to the web process", server.web.calls)
 	for name, answers in (
-		("sessions", server.authenticator.answers),
+		("sessions", server.authenticator.sessions),
 		("permissions", server.permissions.answers),
 	):
-		yield _counter(f"{name}_asked_total", "Questions to the web process", answers.asked)
-		yield _counter(f"{name}_known_total", "Questions answered from what was known", answers.found)
+		yield _counter(f"{name}_asked_total", "Questions to the web process", answers.misses)
+		yield _counter(f"{name}_known_total", "Questions answered from what was known", answers.hits)
 		yield _gauge(f"{name}_kept", "Answers that are kept", len(answers))
 
 

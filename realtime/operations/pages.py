@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ..bus.store import Outage, StoreDenied, StoreUnavailable
 from ..server import RealtimeServer
-from ..web.answers import Answers
+from ..web.cache import SingleFlightCache
 from .metrics import render
 
 HEALTH_SECONDS = 1.0
@@ -28,7 +28,7 @@ class Seen(NamedTuple):
 def pages(server: RealtimeServer) -> web.AppRunner:
 	"""What answers for `server`, to be set up by it."""
 	app = web.Application(middlewares=[_one_request])
-	answers: Answers[str, Seen] = Answers(HEALTH_SECONDS, 1)
+	answers: SingleFlightCache[str, Seen] = SingleFlightCache(HEALTH_SECONDS, 1)
 	app.router.add_get("/health", lambda request: health(server, answers))
 	app.router.add_get("/metrics", lambda request: metrics(server, answers, request))
 	return web.AppRunner(app, access_log=None, handle_signals=False)
@@ -46,7 +46,9 @@ async def _one_request(request: web.Request, handler: web._Middleware) -> web.St
 	return response
 
 
-async def metrics(server: RealtimeServer, answers: Answers[str, Seen], request: web.Request) -> web.Response:
+async def metrics(
+	server: RealtimeServer, answers: SingleFlightCache[str, Seen], request: web.Request
+) -> web.Response:
 	"""The numbers for Prometheus; 403 for one who is not in a network of ours."""
 	if not server.proxies.trusts(request.remote or ""):
 		raise web.HTTPForbidden(text="name the address or network in realtime_trusted_proxies\n")
@@ -57,7 +59,7 @@ async def metrics(server: RealtimeServer, answers: Answers[str, Seen], request: 
 	)
 
 
-async def _look(server: RealtimeServer, answers: Answers[str, Seen]) -> Seen:
+async def _look(server: RealtimeServer, answers: SingleFlightCache[str, Seen]) -> Seen:
 	"""What is seen of Redis and the web process, for all who ask in the same moment."""
 
 	async def outages() -> list[Outage]:
@@ -75,7 +77,7 @@ async def _look(server: RealtimeServer, answers: Answers[str, Seen]) -> Seen:
 	return await answers.get("", ask)
 
 
-async def health(server: RealtimeServer, answers: Answers[str, Seen]) -> web.Response:
+async def health(server: RealtimeServer, answers: SingleFlightCache[str, Seen]) -> web.Response:
 	"""200 when Redis and the web process answer, else 503; the body says which, and what to look at.
 
 	`publishers` sums up what web processes, workers and commands have reported of the last 24 hours: outages in which

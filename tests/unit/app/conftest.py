@@ -44,6 +44,44 @@ class Database:
 		self.after_rollback.run()
 
 
+class Column:
+	"""A column of a table: compared with a value it is a condition, as in PyPika."""
+
+	def __eq__(self, value: object) -> Any:
+		return value
+
+	__hash__ = None  # type: ignore[assignment]
+
+
+class Table:
+	"""The table `Sessions` of a query."""
+
+	def __init__(self, name: str) -> None:
+		assert name == "Sessions"
+		self.sid = Column()
+
+
+class Query:
+	"""`frappe.qb.from_(Sessions).select(sid).where(sid == …).limit(1).run()`."""
+
+	def __init__(self, sids: set[str]) -> None:
+		self._sids = sids
+		self._sid: Any = None
+
+	def select(self, column: Column) -> Query:
+		return self
+
+	def where(self, sid: Any) -> Query:
+		self._sid = sid
+		return self
+
+	def limit(self, count: int) -> Query:
+		return self
+
+	def run(self) -> list[tuple[str]]:
+		return [(sid,) for sid in self._sids if sid == self._sid]
+
+
 class Frappe(ModuleType):
 	"""The module; what a test sets on `local` is the site of the request."""
 
@@ -57,6 +95,11 @@ class Frappe(ModuleType):
 			)
 		)
 		self.conf: dict[str, Any] = {"redis_queue": "redis://127.0.0.1:1"}
+		self.sids: set[str] = set()
+		"""The table `Sessions`."""
+		self.cached_sids: set[str] = set()
+		self.cache = SimpleNamespace(hexists=lambda name, key: name == "session" and key in self.cached_sids)
+		self.qb = SimpleNamespace(DocType=lambda name: Table(name), from_=lambda table: Query(self.sids))
 		self.installed = {"one": ["frappe", "frappe_realtime"], "two": ["frappe"]}
 
 	@property
@@ -115,7 +158,14 @@ def frappe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Frappe]:
 	for name in ("publish_realtime", "publish_progress", "emit_via_redis"):
 		setattr(realtime, name, stock(name))
 	module.publish_realtime, module.publish_progress = realtime.publish_realtime, realtime.publish_progress
-	sessions.delete_session = stock("delete_session")
+
+	def delete_session(sid: str | None = None, *args: Any, **kwargs: Any) -> None:
+		module.stock_calls.append(("delete_session", (sid, *args), kwargs))
+		if not module.flags.read_only:
+			module.sids.discard(sid)
+			module.cached_sids.discard(sid)
+
+	sessions.delete_session = delete_session
 	module.clear_cache = stock("clear_cache")
 	module.realtime, module.sessions = realtime, sessions
 	modules = {

@@ -106,6 +106,7 @@ def access(sent: Any) -> list[dict[str, str]]:
 
 
 def test_the_end_of_a_session_names_no_session(takeover, frappe, sent):
+	frappe.sids.add("secret")
 	frappe.sessions.delete_session("secret", reason="Logged out")
 	frappe.sessions.delete_session(sid="Guest")
 	assert frappe.stock_calls[0] == ("delete_session", ("secret",), {"reason": "Logged out"})
@@ -113,6 +114,22 @@ def test_the_end_of_a_session_names_no_session(takeover, frappe, sent):
 	assert access(sent) == [{"site": "one", "kind": "session", "sid_hash": sid_hash}]
 	on(frappe, "two")
 	frappe.sessions.delete_session("secret")
+	assert len(access(sent)) == 1
+
+
+@pytest.mark.parametrize("kept_in", ["cache", "database"])
+def test_only_a_session_that_existed_has_an_end(takeover, frappe, sent, kept_in):
+	"""Frappe deletes the session of every cookie that is none, also when it is the sidecar that asks about it."""
+	frappe.sessions.delete_session("never")
+	frappe.sessions.delete_session(None)
+	assert access(sent) == []
+	(frappe.cached_sids if kept_in == "cache" else frappe.sids).add("once")
+	frappe.sessions.delete_session("once")
+	frappe.sessions.delete_session("once")
+	assert len(access(sent)) == 1
+	frappe.sids.add("kept")
+	frappe.flags.read_only = True
+	frappe.sessions.delete_session("kept")
 	assert len(access(sent)) == 1
 
 

@@ -1,0 +1,188 @@
+"""The single-flight cache: each key is loaded once, never with a value from before a change, and never without end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from realtime.web import cache as module
+from realtime.web.cache import MAX_ATTEMPTS, SingleFlightCache, Unsettled
+
+
+class Loader:
+	"""Counts its calls, and answers each when the test says so."""
+
+	def __init__(self) -> None:
+		self.calls: list[asyncio.Future[Any]] = []
+
+	def __call__(self) -> Awaitable[Any]:
+		self.calls.append(asyncio.get_running_loop().create_future())
+		return self.calls[-1]
+
+
+async def turns(count: int = 5) -> None:
+	"""Let the loop turn."""
+	for _ in range(count):
+		await asyncio.sleep(0)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(module, "FIRST_PAUSE", 0)
+
+
+def run(test: Callable[[], Any]) -> None:
+	asyncio.run(test())
+
+
+def test_concurrent_callers_share_one_load() -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10)
+		load = Loader()
+		callers = [asyncio.ensure_future(cache.get("key", load)) for _ in range(3)]
+		await turns()
+		assert len(load.calls) == cache.loading == 1
+		load.calls[0].set_result(7)
+		assert await asyncio.gather(*callers) == [7, 7, 7]
+		assert await cache.get("key", load) == 7
+		assert (cache.misses, cache.hits, len(cache), cache.loading) == (1, 1, 1, 0)
+
+	run(test)
+
+
+def test_an_exception_reaches_all_callers_and_is_not_kept() -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10)
+		load = Loader()
+		callers = [asyncio.ensure_future(cache.get("key", load)) for _ in range(2)]
+		await turns()
+		load.calls[0].set_exception(OSError("no"))
+		assert [type(one) for one in await asyncio.gather(*callers, return_exceptions=True)] == [OSError] * 2
+		assert cache.peek("key") is None
+		assert cache.loading == 0
+
+	run(test)
+
+
+def test_a_value_from_before_a_change_is_neither_returned_nor_kept() -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10)
+		load = Loader()
+		caller = asyncio.ensure_future(cache.get("key", load))
+		await turns()
+		cache.invalidate(lambda key, value: key == "key" and value is None)
+		load.calls[0].set_result(1)
+		await turns()
+		assert cache.peek("key") is None
+		load.calls[1].set_result(2)
+		assert await caller == 2
+		assert cache.peek("key") == 2
+
+	run(test)
+
+
+def test_an_exception_from_before_a_change_is_tried_again() -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10)
+		load = Loader()
+		caller = asyncio.ensure_future(cache.get("key", load))
+		await turns()
+		cache.invalidate(lambda key, value: True)
+		load.calls[0].set_exception(OSError("no"))
+		await turns()
+		load.calls[1].set_result(2)
+		assert await caller == 2
+
+	run(test)
+
+
+def test_a_final_value_stands_although_a_change_came_meanwhile() -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10, is_final=lambda value: value == 0)
+		load = Loader()
+		caller = asyncio.ensure_future(cache.get("key", load))
+		await turns()
+		cache.invalidate(lambda key, value: True)
+		load.calls[0].set_result(0)
+		assert await caller == 0
+		assert len(load.calls) == 1
+
+	run(test)
+
+
+def test_a_value_that_never_settles_is_not_asked_for_without_end(no_pauses: None) -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10)
+		attempts = 0
+
+		async def load() -> int:
+			nonlocal attempts
+			attempts += 1
+			cache.invalidate(lambda key, value: True)
+			return attempts
+
+		with pytest.raises(Unsettled):
+			await cache.get("key", load)
+		assert attempts == cache.misses == MAX_ATTEMPTS
+		assert cache.peek("key") is None
+		assert cache.loading == 0
+
+	run(test)
+
+
+def test_a_load_ends_with_the_last_caller_that_waits() -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10)
+		load = Loader()
+		first, second = (asyncio.ensure_future(cache.get("key", load)) for _ in range(2))
+		await turns()
+		first.cancel()
+		await turns()
+		assert not load.calls[0].cancelled()
+		second.cancel()
+		await turns()
+		assert load.calls[0].cancelled()
+		assert cache.loading == 0
+		third = asyncio.ensure_future(cache.get("key", load))
+		await turns()
+		load.calls[1].set_result(3)
+		assert await third == 3
+
+	run(test)
+
+
+def test_a_caller_that_comes_as_the_last_one_leaves_gets_a_load_of_its_own() -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10)
+		load = Loader()
+		first = asyncio.ensure_future(cache.get("key", load))
+		await turns()
+		first.cancel()
+		await asyncio.sleep(0)
+		second = asyncio.ensure_future(cache.get("key", load))
+		await turns()
+		load.calls[-1].set_result(2)
+		assert await second == 2
+		assert cache.loading == 0
+
+	run(test)
+
+
+def test_values_expire_and_the_oldest_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+	async def test() -> None:
+		loop = asyncio.get_running_loop()
+		now = [100.0]
+		monkeypatch.setattr(loop, "time", lambda: now[0])
+		cache: SingleFlightCache[str, int] = SingleFlightCache(5, 2)
+		for number, key in enumerate("abc"):
+			cache.put(key, number)
+		assert [cache.peek(key) for key in "abc"] == [None, 1, 2]
+		now[0] += 5.1
+		assert cache.peek("b") is None
+		cache.put("d", 3)
+		assert len(cache) == 1
+
+	run(test)
