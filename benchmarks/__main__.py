@@ -11,8 +11,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from . import cases, report
-from .servers import NAMES, make_bench, running, surroundings
+from benchmarks import cases, report
+from benchmarks.servers import NAMES, make_bench, running, surroundings
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .load import MARK, SITE, Load
-from .servers import Server
+from benchmarks.load import MARK, SITE, Load
+from benchmarks.servers import Server
 
 Figures = dict[str, float]
 

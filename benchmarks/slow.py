@@ -15,9 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .cases import Publisher, percentile, settle, times_of_receipt
-from .load import Load
-from .servers import NAMES, Server, make_bench, running, surroundings
+from benchmarks.cases import Publisher, percentile, settle, times_of_receipt
+from benchmarks.load import Load
+from benchmarks.servers import NAMES, Server, make_bench, running, surroundings
 
 SIZE = 10_000
 MAX_UNSENT = 256 * 1024

@@ -1,7 +1,7 @@
 """The Frappe app: all that runs inside Frappe's web, worker and bench processes.
 
 The public names are loaded when they are first asked for, so that the sidecar can import
-`frappe_realtime.rooms` without importing frappe.
+`frappe_realtime.contract` without importing frappe.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
 	from .errors import WebUnavailable as WebUnavailable
-	from .publish import publish_progress as publish_progress
-	from .publish import publish_realtime as publish_realtime
-	from .publish import publish_task_progress as publish_task_progress
-	from .publish import publish_to_all as publish_to_all
-	from .publish import publish_to_doc as publish_to_doc
-	from .publish import publish_to_doctype as publish_to_doctype
-	from .publish import publish_to_room as publish_to_room
-	from .publish import publish_to_user as publish_to_user
-	from .publish import publish_to_website as publish_to_website
-	from .registry import realtime as realtime
-	from .socket import Socket as Socket
-	from .sync_socket import SyncSocket as SyncSocket
+	from .handlers.registry import realtime as realtime
+	from .handlers.socket import Socket as Socket
+	from .handlers.sync_socket import SyncSocket as SyncSocket
+	from .publishing.publish import publish_progress as publish_progress
+	from .publishing.publish import publish_realtime as publish_realtime
+	from .publishing.publish import publish_task_progress as publish_task_progress
+	from .publishing.publish import publish_to_all as publish_to_all
+	from .publishing.publish import publish_to_doc as publish_to_doc
+	from .publishing.publish import publish_to_doctype as publish_to_doctype
+	from .publishing.publish import publish_to_room as publish_to_room
+	from .publishing.publish import publish_to_user as publish_to_user
+	from .publishing.publish import publish_to_website as publish_to_website
 
 __version__ = "0.1.0"
 
 _HOME = {
-	"Socket": "socket",
-	"SyncSocket": "sync_socket",
+	"Socket": "handlers.socket",
+	"SyncSocket": "handlers.sync_socket",
 	"WebUnavailable": "errors",
-	"publish_progress": "publish",
-	"publish_realtime": "publish",
-	"publish_task_progress": "publish",
-	"publish_to_all": "publish",
-	"publish_to_doc": "publish",
-	"publish_to_doctype": "publish",
-	"publish_to_room": "publish",
-	"publish_to_user": "publish",
-	"publish_to_website": "publish",
-	"realtime": "registry",
+	"publish_progress": "publishing.publish",
+	"publish_realtime": "publishing.publish",
+	"publish_task_progress": "publishing.publish",
+	"publish_to_all": "publishing.publish",
+	"publish_to_doc": "publishing.publish",
+	"publish_to_doctype": "publishing.publish",
+	"publish_to_room": "publishing.publish",
+	"publish_to_user": "publishing.publish",
+	"publish_to_website": "publishing.publish",
+	"realtime": "handlers.registry",
 }
 """The module of this package that each public name comes from."""
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 from frappe.utils import get_bench_path
 
-from . import new_handlers, process_config
-from .takeover import take_over
+from .bench import process_config
+from .bench import scaffold as new_handlers
+from .publishing.overrides import take_over
 
 take_over()
 

@@ -1,4 +1,4 @@
-"""What installing and uninstalling the app on a site does beside what Frappe does itself."""
+"""Whether the app is installed on a site, and what installing and uninstalling it do beside what Frappe does itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,33 @@ from contextlib import suppress
 import click
 import frappe
 
-from .connection import queue_connector
+from .publishing.connection import queue_connector
+from .publishing.process import ends_job
+
+APP = "frappe_realtime"
+
+_known: dict[str, bool] = {}
+"""The last answer for each site, for the moments in which there is no database to ask."""
+
+
+def is_installed() -> bool:
+	"""Whether the site of this request, job or command has the app; asked once in each."""
+	site = getattr(frappe.local, "site", None)
+	if not site:
+		return False
+	answer = getattr(frappe.local, "frappe_realtime_installed", None)
+	if answer is None or answer[0] != site:
+		if not getattr(frappe.local, "db", None) or frappe.flags.in_install_db:
+			return _known.get(site, False)
+		try:
+			answer = (site, APP in frappe.get_installed_apps())
+		except Exception as error:
+			if ends_job(error):
+				raise
+			return _known.get(site, False)
+		frappe.local.frappe_realtime_installed = answer
+		_known[site] = answer[1]
+	return answer[1]
 
 
 def after_install() -> None:

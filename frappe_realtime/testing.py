@@ -26,12 +26,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .launch import sidecar
-from .request import Response
-from .socket import Socket
+from .bench.launch import sidecar
+from .handlers.response import Response
+from .handlers.socket import Socket
 
 if TYPE_CHECKING:
-	from realtime.access.auth import Session
+	from realtime.access.authentication import Session
 	from realtime.engine import Encoded
 
 PATIENCE = 10.0
@@ -98,9 +98,9 @@ class Site:
 		auth: dict[str, Any] | None = None,
 	) -> Client:
 		"""Connect a client of `user`; a Guest is a Website User."""
-		session = sidecar("access.auth").Session(
+		session = sidecar("access.authentication").Session(
 			site=self.name,
-			credential=sidecar("web.process").Credential(sid=user),
+			credential=sidecar("web.frappe_client").Credential(sid=user),
 			user=user,
 			user_type="Website User" if user == GUEST else user_type,
 			full_name=user,
@@ -134,8 +134,8 @@ class Site:
 
 	def _make_handlers(self) -> Any:
 		registry, sockets, fanout = (
-			sidecar("handlers.registry"),
-			sidecar("socketio.sockets"),
+			sidecar("handlers.python"),
+			sidecar("socketio.server"),
 			sidecar("socketio.fanout"),
 		)
 		errors = self._errors
@@ -145,7 +145,7 @@ class Site:
 				super().failed(lane, event, error)
 				errors.append(error)
 
-		self._server = sockets.SocketServer(_Application())
+		self._server = sockets.SocketIOServer(_Application())
 		handlers = Handlers(
 			_Files(self._files), Path(), self._server, fanout.Fanout(self._server), self._may, self._request
 		)
@@ -268,7 +268,7 @@ class Client:
 		return f"/{self.site.name}"
 
 	async def _connect(self) -> None:
-		sockets, namespaces = sidecar("socketio.sockets"), sidecar("socketio.namespace")
+		sockets, namespaces = sidecar("socketio.server"), sidecar("socketio.namespace")
 		server = self.site._server
 		namespace = server.namespaces.setdefault(
 			self._namespace, namespaces.Namespace(self._namespace, server.changed)

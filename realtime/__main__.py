@@ -10,7 +10,7 @@ import resource
 import sys
 from typing import TYPE_CHECKING
 
-from .config import EXIT_CONFIG, Config, ConfigError, find_bench, load
+from .config import Config, ConfigError, find_bench, load
 
 if TYPE_CHECKING:
 	from aiohttp.web import AppRunner
@@ -75,10 +75,9 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 def _config(options: argparse.Namespace, **overrides: object) -> Config:
 	config = load(find_bench(options.bench), overrides=overrides)
-	level = str(config["realtime_log_level"]).upper()
-	if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-		raise ConfigError("realtime_log_level must be DEBUG, INFO, WARNING or ERROR", EXIT_CONFIG)
-	logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+	logging.basicConfig(
+		level=config.realtime_log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+	)
 	return config
 
 
@@ -95,7 +94,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 	def make_pages(server: RealtimeServer) -> AppRunner:
 		# Only now, when it listens: aiohttp takes longest to import.
-		from .operations.pages import pages
+		from .operations.endpoints import pages
 
 		return pages(server)
 

@@ -6,26 +6,26 @@ import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
-from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
+from frappe_realtime.contract import SITE_ROOM, WEBSITE_ROOM, user_room
 
-from .access.auth import Authenticator, Session, credential_of
-from .access.limits import Limits
-from .access.recheck import Recheck
-from .access.site import Sites
+from .access.authentication import Authenticator, Session, credential_of
+from .access.limits import ClientLimits
+from .access.revalidation import Revalidator
+from .access.sites import Sites
 from .engine import Connection
 from .recovery.recovery import Recovery
 from .socketio.namespace import Admission, Socket
-from .socketio.sockets import Ack, SocketServer
-from .web.process import Credential
+from .socketio.server import Ack, SocketIOServer
+from .web.frappe_client import Credential
 
 logger = logging.getLogger("realtime.application")
 
 
-class Responder(Protocol):
+class EventHandler(Protocol):
 	"""One of those who answer the sockets of sites: the core, the apps' handlers in Python, those in JavaScript.
 
 	All responders get everything, in this order: the core, Python, JavaScript. Each of them decides which apps it runs
-	for a socket, in the order of the session's `installed_apps`; `AppHandlers` says which file an app has. None of the
+	for a socket, in the order of the session's `installed_apps`; `HandlerFiles` says which file an app has. None of the
 	three methods may wait or raise.
 	"""
 
@@ -47,9 +47,9 @@ class FrappeApplication:
 		sites: Sites,
 		authenticator: Authenticator,
 		recovery: Recovery,
-		recheck: Recheck,
-		limits: Limits,
-		responders: Sequence[Responder],
+		recheck: Revalidator,
+		limits: ClientLimits,
+		responders: Sequence[EventHandler],
 	) -> None:
 		self._sites = sites
 		self._limits = limits
@@ -57,7 +57,7 @@ class FrappeApplication:
 		self._authenticator = authenticator
 		self._recovery = recovery
 		self._responders = responders
-		self.server: SocketServer
+		self.server: SocketIOServer
 
 	def authorize(
 		self, connection: Connection, namespace: str, auth: dict[str, Any]

@@ -11,40 +11,39 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from frappe_realtime.rooms import ACCESS_CHANNEL
+from frappe_realtime.contract import ACCESS_CHANNEL
 
-from .access.auth import Authenticator
-from .access.changes import Access
-from .access.limits import Limits
-from .access.lists import ListUpdates
+from .access.authentication import Authenticator
+from .access.invalidation import AccessInvalidator
+from .access.limits import ClientLimits
+from .access.list_update_filter import ListUpdateFilter
 from .access.permissions import Permissions
-from .access.proxies import Proxies
-from .access.recheck import Recheck
-from .access.site import Sites
-from .access.tasks import Tasks
-from .adapter.adapter import Adapter
-from .adapter.messages import CHANNEL as SIDECARS_CHANNEL
-from .application import FrappeApplication, Responder
-from .bus.endpoint import Endpoint
-from .bus.store import Store
-from .bus.subscription import Bus
+from .access.proxies import TrustedProxies
+from .access.revalidation import Revalidator
+from .access.sites import Sites
+from .access.tasks import TaskAccess
+from .application import EventHandler, FrappeApplication
+from .bus.endpoint import RedisEndpoint
+from .bus.store import RedisStore
+from .bus.subscription import EventSubscriber
+from .cluster.adapter import ClusterAdapter
+from .cluster.messages import CHANNEL as SIDECARS_CHANNEL
 from .config import EXIT_CONFIG, EXIT_LISTEN, Config, ConfigError
 from .engine import Engine, EngineSettings
-from .handlers.apps import AppHandlers
 from .handlers.core import CoreHandlers
-from .handlers.registry import Limits as HandlerLimits
-from .handlers.registry import PythonHandlers
-from .handlers.site_apps import SiteApps
-from .handlers.site_requests import SiteRequests
+from .handlers.files import HandlerFiles
+from .handlers.frappe_requests import FrappeRequests
+from .handlers.installed_apps import InstalledApps
+from .handlers.python import HandlerLimits, PythonHandlers
 from .javascript import JavaScriptHandlers
 from .recovery.history import History
 from .recovery.recovery import Recovery
-from .recovery.sessions import Sessions
+from .recovery.sessions import SessionStore
 from .socketio import packets
 from .socketio.fanout import Fanout
 from .socketio.namespace import Socket
-from .socketio.sockets import SocketServer
-from .web.process import Web
+from .socketio.server import SocketIOServer
+from .web.frappe_client import FrappeClient
 
 if TYPE_CHECKING:
 	from aiohttp.web import AppRunner
@@ -65,39 +64,39 @@ class RealtimeServer:
 	def __init__(self, config: Config, make_pages: Callable[[RealtimeServer], AppRunner]) -> None:
 		self.config = config
 		self._make_pages = make_pages
-		self.endpoint = Endpoint(config)
-		self.store = Store(self.endpoint)
-		self.web = Web(config, self.store.secret)
+		self.endpoint = RedisEndpoint(config)
+		self.store = RedisStore(self.endpoint)
+		self.web = FrappeClient(config, self.store.secret)
 		self.permissions = Permissions(config, self.web)
 		self.authenticator = Authenticator(config, self.web)
 		sites = Sites(config)
 		try:
-			self.proxies = Proxies(config["realtime_trusted_proxies"])
+			self.proxies = TrustedProxies(config.realtime_trusted_proxies)
 		except ValueError as error:
 			raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error
-		self.limits = Limits(config, self.proxies)
+		self.limits = ClientLimits(config, self.proxies)
 		self._tasks: set[asyncio.Task[Any]] = set()
 		# Each layer knows the one below; the application is the only one that is told of the layer above it.
-		self.sockets = SocketServer(
+		self.sockets = SocketIOServer(
 			None,  # type: ignore[arg-type]
-			connect_timeout=config["realtime_connect_timeout"],
-			max_namespaces=config["realtime_namespaces_per_connection"],
+			connect_timeout=config.realtime_connect_timeout,
+			max_namespaces=config.realtime_namespaces_per_connection,
 			guard=self.limits,
 		)
 		self.fanout = Fanout(self.sockets)
-		self.adapter = Adapter(config, self.sockets, self.fanout, self.store, self.limits.meet)
-		self.tasks = Tasks(config, self.store)
-		self.lists = ListUpdates(self.sockets, self.fanout, self.permissions)
+		self.adapter = ClusterAdapter(config, self.sockets, self.fanout, self.store, self.limits.meet)
+		self.tasks = TaskAccess(config, self.store)
+		self.lists = ListUpdateFilter(self.sockets, self.fanout, self.permissions)
 		self.core = CoreHandlers(
 			self.permissions,
 			self.fanout,
 			self.limits,
 			self.tasks,
 			self.adapter.members,
-			self._open_in_editor if config["developer_mode"] else None,
+			self._open_in_editor if config.developer_mode else None,
 		)
 		self.adapter.changed = self.core.on_viewers_changed
-		seconds = config["realtime_recovery_seconds"]
+		seconds = config.realtime_recovery_seconds
 		self.history = History(
 			self.store,
 			self.lists.deliver,
@@ -105,13 +104,13 @@ class RealtimeServer:
 			self._start_anew,
 			seconds,
 		)
-		self.sessions = Sessions(self.store, seconds, self._all_sockets)
+		self.sessions = SessionStore(self.store, seconds, self._all_sockets)
 		self.recovery = Recovery(
 			config, self.history, self.sessions, self.permissions, self.lists, self.tasks
 		)
-		self.app_handlers = AppHandlers(config.bench)
-		self.authenticator.ask_apps_of(SiteApps(self.web, self.app_handlers, config.sites))
-		self.site_requests = SiteRequests(self.web, self.store.secret)
+		self.app_handlers = HandlerFiles(config.bench)
+		self.authenticator.ask_apps_of(InstalledApps(self.web, self.app_handlers, config.sites))
+		self.site_requests = FrappeRequests(self.web, self.store.secret)
 		self.python = PythonHandlers(
 			self.app_handlers,
 			config.sites,
@@ -120,23 +119,23 @@ class RealtimeServer:
 			self.permissions.may,
 			self.site_requests.send,
 			HandlerLimits(
-				queue=config["realtime_handler_queue"],
-				seconds=config["realtime_handler_seconds"],
-				blocking=config["realtime_handler_blocking"],
-				threads=config["realtime_handler_threads"],
+				queue=config.realtime_handler_queue,
+				seconds=config.realtime_handler_seconds,
+				blocking=config.realtime_handler_blocking,
+				threads=config.realtime_handler_threads,
 			),
-			config["developer_mode"],
+			config.developer_mode,
 			self.adapter.members,
 		)
 		self.javascript = JavaScriptHandlers(
 			config, self.app_handlers, self.sockets, self.fanout, self.permissions, self.store.secret
 		)
-		self.responders: list[Responder] = [self.core, self.python, self.javascript]
-		self.recheck = Recheck(
+		self.responders: list[EventHandler] = [self.core, self.python, self.javascript]
+		self.recheck = Revalidator(
 			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
 		)
 		self.permissions.on_session_ended = self.recheck.session
-		self.access = Access(self.sockets, self.authenticator, self.permissions, self.recheck)
+		self.access = AccessInvalidator(self.sockets, self.authenticator, self.permissions, self.recheck)
 		self.access.others["task"] = self.tasks.take
 		self.application = FrappeApplication(
 			sites, self.authenticator, self.recovery, self.recheck, self.limits, self.responders
@@ -146,18 +145,18 @@ class RealtimeServer:
 		self.sockets.changed = self.sessions.changed
 		self.engine = Engine(
 			EngineSettings(
-				ping_interval=config["realtime_ping_interval"],
-				ping_timeout=config["realtime_ping_timeout"],
-				max_payload=config["realtime_max_payload"],
-				max_unsent=config["realtime_max_unsent"],
-				max_packets=config["realtime_max_packets"],
-				transports=config["realtime_transports"],
+				ping_interval=config.realtime_ping_interval,
+				ping_timeout=config.realtime_ping_timeout,
+				max_payload=config.realtime_max_payload,
+				max_unsent=config.realtime_max_unsent,
+				max_packets=config.realtime_max_packets,
+				transports=config.realtime_transports,
 			),
 			self.sockets,
 			self._page_protocol,
 			self.limits.check_handshake,
 		)
-		self.bus = Bus(
+		self.bus = EventSubscriber(
 			self.endpoint,
 			self.history.take,
 			{ACCESS_CHANNEL: self.access.take, SIDECARS_CHANNEL: self.adapter.take},
@@ -198,8 +197,8 @@ class RealtimeServer:
 			self.sessions.stop(FLUSH_SECONDS),
 			self.adapter.stop(FLUSH_SECONDS),
 		)
-		if self.config["socketio_uds"]:
-			_remove_socket(self.config["socketio_uds"])
+		if self.config.socketio_uds:
+			_remove_socket(self.config.socketio_uds)
 		await self.python.stop()
 		await self.bus.stop()
 		self.history.stop()
@@ -228,14 +227,14 @@ class RealtimeServer:
 
 	async def _listen(self) -> asyncio.AbstractServer:
 		loop = asyncio.get_running_loop()
-		path = self.config["socketio_uds"]
+		path = self.config.socketio_uds
 		try:
 			if path:
 				_remove_socket(path)
 				server = await loop.create_unix_server(self.engine.protocol, path, backlog=BACKLOG)
 				where = path
 			else:
-				listening = _listening_sockets(self.config["realtime_host"], self.config["socketio_port"])
+				listening = _listening_sockets(self.config.realtime_host, self.config.socketio_port)
 				server = await loop.create_server(self.engine.protocol, sock=listening, backlog=BACKLOG)
 				where = "{}:{}".format(*listening.getsockname()[:2])
 		except OSError as error:
@@ -245,9 +244,9 @@ class RealtimeServer:
 
 	def _cannot_listen(self, error: OSError) -> str:
 		where = (
-			f"socket {self.config['socketio_uds']} (socketio_uds)"
-			if self.config["socketio_uds"]
-			else f"port {self.config['socketio_port']} (socketio_port)"
+			f"socket {self.config.socketio_uds} (socketio_uds)"
+			if self.config.socketio_uds
+			else f"port {self.config.socketio_port} (socketio_port)"
 		)
 		reason = f"cannot listen on {where}: {error.strerror or error}"
 		if error.errno == errno.EADDRINUSE:

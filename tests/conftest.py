@@ -15,13 +15,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from realtime.demo.model import GUEST, User
-
-from .wire import nodejs
-from .wire.background import Background
-from .wire.bench import APP_SITE, AnyClient, Bench
-from .wire.browser import NoChromium, chromium
-from .wire.clients import Client
-from .wire.conftest import LONG, VERSIONS, Connect, ConnectNode, MakeBench, StartConnecting
+from tests.wire import nodejs
+from tests.wire.background import Background
+from tests.wire.bench import APP_SITE, AnyClient, Bench
+from tests.wire.browser import NoChromium, chromium
+from tests.wire.clients import Client
+from tests.wire.conftest import LONG, VERSIONS, Connect, ConnectNode, MakeBench, StartConnecting
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from realtime.engine import Connection, Encoded, Engine, EngineSettings
 from realtime.socketio.namespace import Admission, Socket
-from realtime.socketio.sockets import Ack, ConnectRefused, SocketServer
+from realtime.socketio.server import Ack, ConnectRefused, SocketIOServer
 
 
 class EngineEcho:
@@ -37,7 +37,7 @@ class EngineEcho:
 class SocketEcho:
 	"""The handlers that the Socket.IO suite describes."""
 
-	server: SocketServer
+	server: SocketIOServer
 
 	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		if namespace not in ("/", "/custom"):
@@ -65,7 +65,7 @@ async def serve(port: int, engine_only: bool) -> None:
 		engine = Engine(settings, EngineEcho())
 	else:
 		application = SocketEcho()
-		application.server = SocketServer(application, connect_timeout=1.0)
+		application.server = SocketIOServer(application, connect_timeout=1.0)
 		engine = Engine(settings, application.server)
 	server = await asyncio.get_running_loop().create_server(engine.protocol, None, port)
 	print(f"listening on {port}", flush=True)

@@ -18,8 +18,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .parts import OURS, SERVERS, Clients, Publisher, Redis, Server, end, install, web_process
-from .proxy import BLACK_HOLE, HALF_OPEN, RESET, Proxy
+from benchmarks.delivery.parts import (
+	OURS,
+	SERVERS,
+	Clients,
+	Publisher,
+	Redis,
+	Server,
+	end,
+	install,
+	web_process,
+)
+from benchmarks.delivery.proxy import BLACK_HOLE, HALF_OPEN, RESET, Proxy
 
 AWAY = 2.0
 REDIS_AWAY = 5.0

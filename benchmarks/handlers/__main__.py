@@ -23,15 +23,7 @@ from pathlib import Path
 
 from benchmarks.cases import percentile
 from benchmarks.load import SITE, Load, masked
-from benchmarks.servers import (
-	ROOT,
-	SERVER_CORE,
-	Server,
-	free_port,
-	make_bench,
-	surroundings,
-	wait_for_port,
-)
+from benchmarks.servers import ROOT, SERVER_CORE, Server, free_port, make_bench, surroundings, wait_for_port
 
 HERE = Path(__file__).resolve().parent
 CASES = ("reply", "ask", "typing")

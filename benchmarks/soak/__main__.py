@@ -23,8 +23,8 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from ..delivery.parts import OURS, Clients, Publisher, Redis, Server, end, install, web_process
-from ..delivery.proxy import HOWS, Proxy
+from benchmarks.delivery.parts import OURS, Clients, Publisher, Redis, Server, end, install, web_process
+from benchmarks.delivery.proxy import HOWS, Proxy
 
 SITES = ("one.test", "two.test")
 RATE = 10.0

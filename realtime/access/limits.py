@@ -12,12 +12,12 @@ from time import monotonic
 from typing import Any
 
 from ..config import Config
-from ..engine import Connection, Refused, Request
+from ..engine import Connection, Request, RequestRefused
 from ..socketio.namespace import Namespace, Socket
-from ..socketio.sockets import Client, ConnectRefused, Guard
-from .auth import Session
-from .proxies import Proxies, network_of
-from .recheck import GUEST
+from ..socketio.server import Client, ConnectRefused, Limiter
+from .authentication import Session
+from .proxies import TrustedProxies, network_of
+from .revalidation import GUEST
 
 logger = logging.getLogger("realtime.limits")
 
@@ -31,10 +31,10 @@ EVENT = "limit_reached"
 """What a socket is sent that has met a limit: `{limit, most, message}`."""
 
 
-class Limits(Guard):
+class ClientLimits(Limiter):
 	"""Counts what there is, and says when it is enough."""
 
-	def __init__(self, config: Config, proxies: Proxies) -> None:
+	def __init__(self, config: Config, proxies: TrustedProxies) -> None:
 		self.reached: Counter[str] = Counter()
 		"""How often each limit was met, by its key."""
 		self.connections = 0
@@ -46,25 +46,25 @@ class Limits(Guard):
 		"""Sockets of Guests by the client's address."""
 		self._config = config
 		self._proxies = proxies
-		self._rate: float = config["realtime_events_per_second"]
-		self._guest_rate: float = config["realtime_guest_events_per_second"]
+		self._rate: float = config.realtime_events_per_second
+		self._guest_rate: float = config.realtime_guest_events_per_second
 		self._warned: dict[str, float] = {}
 
 	# -- connections
 
 	def check_handshake(self, request: Request) -> None:
-		"""Let a new connection in, and note its client's address; raises the engine's `Refused`."""
+		"""Let a new connection in, and note its client's address; raises the engine's `RequestRefused`."""
 		request.proxied = self._proxies.trusts(request.remote)
 		request.remote = self._proxies.client(request.remote, request.headers)
-		if self.connections - self.sockets >= self._config["realtime_unknown_connections"]:
+		if self.connections - self.sockets >= self._config.realtime_unknown_connections:
 			raise self._refused("realtime_unknown_connections", 503)
 		address = network_of(request.remote)
-		if address and self.addresses[address] >= self._config["realtime_connections_per_address"]:
+		if address and self.addresses[address] >= self._config.realtime_connections_per_address:
 			raise self._refused("realtime_connections_per_address", 429, f" from {address}")
 
-	def _refused(self, key: str, status: int, whose: str = "") -> Refused:
+	def _refused(self, key: str, status: int, whose: str = "") -> RequestRefused:
 		self.meet(key, whose)
-		return Refused(3, f"Too many connections ({key})", status)
+		return RequestRefused(3, f"Too many connections ({key})", status)
 
 	def on_open(self, client: Client) -> None:
 		client.rate = self._guest_rate
@@ -123,19 +123,19 @@ class Limits(Guard):
 		if session.user == GUEST:
 			address = network_of(connection.request.remote)
 			key = "realtime_guests_per_address"
-			if address and self.guests[address] >= self._config[key]:
+			if address and self.guests[address] >= getattr(self._config, key):
 				raise self.refusal(key, f" from {address}")
 		elif namespace is not None:
 			key = "realtime_sockets_per_user"
 			sockets = namespace.rooms.get(f"user:{session.user}", ())
-			if len(sockets) >= self._config[key]:
+			if len(sockets) >= getattr(self._config, key):
 				raise self.refusal(key, f" of {session.user}")
 
 	def refusal(self, key: str, whose: str = "") -> ConnectRefused:
 		"""What a client is answered that asks for one socket too many."""
 		self.meet(key, whose)
 		return ConnectRefused(
-			f"Too many connections{whose}", {"limit": key, "most": self._config[key], "reason": key}
+			f"Too many connections{whose}", {"limit": key, "most": getattr(self._config, key), "reason": key}
 		)
 
 	def on_connect(self, socket: Socket) -> None:
@@ -158,11 +158,11 @@ class Limits(Guard):
 		guest = socket.session.user == GUEST
 		kind = room.partition(":")[0]
 		# Whose a task is, tasks.py says.
-		if guest and kind not in ("task_progress", *self._config["realtime_guest_rooms"]):
+		if guest and kind not in ("task_progress", *self._config.realtime_guest_rooms):
 			self.meet("realtime_guest_rooms")
 			return False
 		key = "realtime_guest_rooms_per_socket" if guest else "realtime_rooms_per_socket"
-		if len(socket.rooms) < self._config[key]:
+		if len(socket.rooms) < getattr(self._config, key):
 			return True
 		self.meet(key, f" by {socket.session.user}")
 		self._tell(socket, key, f"{room} is not entered")
@@ -176,10 +176,10 @@ class Limits(Guard):
 		now = monotonic()
 		if now - self._warned.get(key, -WARN_EVERY) >= WARN_EVERY:
 			self._warned[key] = now
-			logger.warning("the limit %s (%s) was reached%s", key, self._config[key], whose)
+			logger.warning("the limit %s (%s) was reached%s", key, getattr(self._config, key), whose)
 
 	def _tell(self, socket: Socket, key: str, what: str) -> None:
-		most: Any = self._config[key]
+		most: Any = getattr(self._config, key)
 		socket.emit(EVENT, {"limit": key, "most": most, "message": f"{key} is {most}: {what}"})
 
 

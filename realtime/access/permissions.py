@@ -13,8 +13,8 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
 from ..web.cache import SingleFlightCache
-from ..web.process import Answer, Credential, Web
-from .auth import Session
+from ..web.frappe_client import Credential, FrappeClient, FrappeResponse
+from .authentication import Session
 
 logger = logging.getLogger("realtime.permissions")
 
@@ -89,10 +89,10 @@ class Batch:
 class Permissions:
 	"""Answers questions of sockets, from what is known or from the web process."""
 
-	def __init__(self, config: Config, web: Web) -> None:
+	def __init__(self, config: Config, web: FrappeClient) -> None:
 		self._web = web
 		self.answers: SingleFlightCache[Question, bool] = SingleFlightCache(
-			config["realtime_cache_seconds"], config["realtime_cache_size"]
+			config.realtime_cache_seconds, config.realtime_cache_size
 		)
 		self._readers = Readers(self.answers)
 		self.requests = 0
@@ -294,7 +294,7 @@ class Permissions:
 		json: Any = None,
 		prefix: str = METHOD,
 		retries_failure: bool = True,
-	) -> Answer:
+	) -> FrappeResponse:
 		self.requests += 1
 		answer = await self._web.call(
 			session.site,

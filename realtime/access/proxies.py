@@ -7,7 +7,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 
-class Proxies:
+class TrustedProxies:
 	"""The peers that are believed when they name a site, a host or a client's address.
 
 	`networks` are addresses and networks as text; ValueError names one that is neither. A Unix socket is always a proxy.

@@ -1,6 +1,6 @@
 """Who may follow a background job: the user who started it, and System Users unless that is configured otherwise.
 
-Where our app is on the site, it says who started a task (`frappe_realtime/tasks.py`): on the channel of access, and in a
+Where our app is on the site, it says who started a task (`frappe_realtime/publishing/tasks.py`): on the channel of access, and in a
 stream of the site that is read when a sidecar begins. The Desk subscribes to a task before the task is known, since it
 invents the id itself; such a socket waits, and is in the room before the first progress, which comes on the same way.
 """
@@ -12,13 +12,13 @@ import logging
 from collections import OrderedDict
 from typing import Any, TypeVar
 
-from frappe_realtime.rooms import task_room
+from frappe_realtime.contract import task_room
 
-from ..bus.store import Store
+from ..bus.store import RedisStore
 from ..config import Config
 from ..socketio import packets
 from ..socketio.namespace import Socket
-from .auth import Session
+from .authentication import Session
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,12 +35,12 @@ EVERYBODY, OWNER = "System User", "owner"
 """What `realtime_task_subscribers` may say."""
 
 
-class Tasks:
+class TaskAccess:
 	"""Lets sockets into the rooms of tasks."""
 
-	def __init__(self, config: Config, store: Store) -> None:
+	def __init__(self, config: Config, store: RedisStore) -> None:
 		self.refused = 0
-		self._system_users = config["realtime_task_subscribers"] == EVERYBODY
+		self._system_users = config.realtime_task_subscribers == EVERYBODY
 		self._store = store
 		self._starters: OrderedDict[tuple[str, str], str] = OrderedDict()
 		self._read: dict[str, asyncio.Task[None]] = {}

@@ -33,16 +33,16 @@ class Address:
 	tls: ssl.SSLContext | None = None
 
 
-class Endpoint:
+class RedisEndpoint:
 	"""redis_queue as the configuration names it."""
 
 	def __init__(self, config: Config) -> None:
-		self._url: str = config["redis_queue"]
-		self._service: str = config["redis_queue_master_service"]
+		self._url: str = config.redis_queue
+		self._service: str = config.redis_queue_master_service
 		self._config = config
 		self.sentinels: list[tuple[str, int]] = []
-		if config["redis_queue_sentinel_enabled"]:
-			self.sentinels = [_node(node) for node in config["redis_queue_sentinels"]]
+		if config.redis_queue_sentinel_enabled:
+			self.sentinels = [_node(node) for node in config.redis_queue_sentinels]
 
 	def __str__(self) -> str:
 		"""For logs and errors: the address without its password, and the key that named it."""
@@ -67,8 +67,8 @@ class Endpoint:
 			return Address(
 				host,
 				port,
-				username=self._config["redis_queue_master_username"],
-				password=self._config["redis_queue_master_password"],
+				username=self._config.redis_queue_master_username,
+				password=self._config.redis_queue_master_password,
 			)
 		from redis.asyncio.connection import parse_url
 
@@ -104,11 +104,11 @@ class Endpoint:
 			sentinel_kwargs={
 				"socket_timeout": SENTINEL_TIMEOUT,
 				"socket_connect_timeout": SENTINEL_TIMEOUT,
-				"username": self._config["redis_queue_sentinel_username"] or None,
-				"password": self._config["redis_queue_sentinel_password"] or None,
+				"username": self._config.redis_queue_sentinel_username or None,
+				"password": self._config.redis_queue_sentinel_password or None,
 			},
-			username=self._config["redis_queue_master_username"] or None,
-			password=self._config["redis_queue_master_password"] or None,
+			username=self._config.redis_queue_master_username or None,
+			password=self._config.redis_queue_master_password or None,
 			socket_timeout=TIMEOUT,
 			socket_connect_timeout=TIMEOUT,
 		)

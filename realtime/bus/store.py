@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
 
+from frappe_realtime.contract import OUTAGES_KEY
 from frappe_realtime.errors import WebUnavailable
-from frappe_realtime.rooms import OUTAGES_KEY
 
-from .endpoint import Endpoint
+from .endpoint import RedisEndpoint
 
 if TYPE_CHECKING:
 	from redis.asyncio import Redis
@@ -91,10 +91,10 @@ class Outage:
 			return None
 
 
-class Store:
+class RedisStore:
 	"""Commands to redis_queue. The client library is imported with the first one."""
 
-	def __init__(self, endpoint: Endpoint) -> None:
+	def __init__(self, endpoint: RedisEndpoint) -> None:
 		self.endpoint = endpoint
 		self._redis: Redis | None = None
 		self._slots = asyncio.Semaphore(CONNECTIONS)

@@ -12,7 +12,7 @@ import hiredis
 
 from ..socketio import packets
 from ..socketio.fanout import Event
-from .endpoint import TIMEOUT, Address, Endpoint
+from .endpoint import TIMEOUT, Address, RedisEndpoint
 
 logger = logging.getLogger("realtime.bus")
 
@@ -86,7 +86,7 @@ class Link(asyncio.Protocol):
 			self.transport.abort()
 
 
-class Bus:
+class EventSubscriber:
 	"""Subscribes to the channel `events` of redis_queue and gives what it reads, in order, to `take`.
 
 	`others` are further channels, each with a function that gets the payload of its messages.
@@ -94,7 +94,7 @@ class Bus:
 
 	def __init__(
 		self,
-		endpoint: Endpoint,
+		endpoint: RedisEndpoint,
 		take: Callable[[list[Event]], None],
 		others: dict[str, Callable[[bytes], None]] | None = None,
 	) -> None:

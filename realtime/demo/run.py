@@ -125,7 +125,7 @@ class _Demo:
 
 	async def _start_sidecar(self, stack: AsyncExitStack) -> asyncio.subprocess.Process:
 		# Through the launcher: a neighbour called `realtime` must not win here either.
-		command = [sys.executable, "-c", "from frappe_realtime.launch import main; main()", "serve"]
+		command = [sys.executable, "-c", "from frappe_realtime.bench.launch import main; main()", "serve"]
 		command += ["--bench", str(self._folder / "bench"), "--host", self._host]
 		with self._log.open("wb") as log:
 			process = await asyncio.create_subprocess_exec(

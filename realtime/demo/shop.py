@@ -12,8 +12,8 @@ from typing import Any
 import redis
 from aiohttp import web
 
-from frappe_realtime.outbox import Message, Outbox
-from frappe_realtime.rooms import doc_room, doctype_room, user_room
+from frappe_realtime.contract import doc_room, doctype_room, user_room
+from frappe_realtime.publishing.outbox import Message, Outbox
 
 from .model import SYSTEM_USER
 from .site import Call, FrappeError, WebProcess

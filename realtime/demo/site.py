@@ -25,7 +25,7 @@ import redis.asyncio
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from frappe_realtime.rooms import ACCESS_CHANNEL
+from frappe_realtime.contract import ACCESS_CHANNEL
 
 from .model import GUEST, WEBSITE_USER, Site, User
 

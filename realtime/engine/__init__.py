@@ -6,8 +6,8 @@ Knows no Socket.IO and no Frappe. `Engine` makes a `Connection` for each client 
 
 from .connection import Connection, Listener
 from .engine import Engine
+from .errors import RequestRefused
 from .packets import Encoded, PayloadError
-from .refused import Refused
 from .request import Request
 from .settings import EngineSettings
 
@@ -18,6 +18,6 @@ __all__ = [
 	"EngineSettings",
 	"Listener",
 	"PayloadError",
-	"Refused",
 	"Request",
+	"RequestRefused",
 ]

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from .packets import CLOSE, MESSAGE, NOOP, PING, PONG, SEPARATOR, Encoded, Message, text_frame
 from .request import Request
-from .settings import Counters, EngineSettings
-from .wheel import Wheel
+from .settings import EngineCounters, EngineSettings
+from .timer_wheel import TimerWheel
 
 PING_FRAME = text_frame(PING)
 
@@ -26,13 +26,13 @@ class Listener(Protocol):
 	def on_close(self, connection: Connection, reason: str) -> None: ...
 
 
-class Host(Protocol):
+class EngineContext(Protocol):
 	"""The engine, as its connections and what carries them see it."""
 
 	settings: EngineSettings
-	counters: Counters
+	counters: EngineCounters
 	listener: Listener
-	wheel: Wheel
+	wheel: TimerWheel
 
 	def forget(self, connection: Connection) -> None: ...
 
@@ -76,7 +76,7 @@ class Connection:
 		"wire",
 	)
 
-	def __init__(self, engine: Host, id: str, request: Request) -> None:
+	def __init__(self, engine: EngineContext, id: str, request: Request) -> None:
 		self.engine = engine
 		self.id = id
 		self.request = request

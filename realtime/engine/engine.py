@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .connection import Connection, Listener
+from .errors import RequestRefused
 from .http import HTTPProtocol
 from .packets import OPEN, text_frame
-from .refused import Refused
 from .request import Request
-from .settings import Counters, EngineSettings
+from .settings import EngineCounters, EngineSettings
+from .timer_wheel import TimerWheel
 from .websocket import CLOSE_FRAME, WebSocketProtocol, handshake_answer
-from .wheel import Wheel
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Engine:
 	"""Makes connections of requests.
 
 	`application` makes the protocol that takes over requests for other paths, or returns None when there is none.
-	`admit` is asked about each new connection, and raises `Refused`.
+	`admit` is asked about each new connection, and raises `RequestRefused`.
 	"""
 
 	settings: EngineSettings
@@ -31,16 +31,16 @@ class Engine:
 	admit: Callable[[Request], None] = lambda request: None
 	connections: dict[str, Connection] = field(default_factory=dict)
 	transports: set[asyncio.Transport] = field(default_factory=set)
-	counters: Counters = field(default_factory=Counters)
+	counters: EngineCounters = field(default_factory=EngineCounters)
 	accepting: bool = True
 	_closing: list[asyncio.Transport] = field(default_factory=list)
-	wheel: Wheel = field(init=False)
+	wheel: TimerWheel = field(init=False)
 	path: bytes = field(init=False)
 
 	def __post_init__(self) -> None:
 		self.path = self.settings.path.rstrip("/").encode()
 		shortest = min(self.settings.ping_interval, self.settings.ping_timeout)
-		self.wheel = Wheel(shortest / 1000)
+		self.wheel = TimerWheel(shortest / 1000)
 
 	def protocol(self) -> HTTPProtocol:
 		"""The protocol of a new TCP connection."""
@@ -76,25 +76,25 @@ class Engine:
 	# -- handshakes
 
 	def polling(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection:
-		"""The connection that a polling request belongs to, a new one for a handshake; raises `Refused`."""
+		"""The connection that a polling request belongs to, a new one for a handshake; raises `RequestRefused`."""
 		sid = query.get("sid", "")
 		if query.get("transport") not in self.settings.transports:
-			raise Refused(0, "Transport unknown")
+			raise RequestRefused(0, "Transport unknown")
 		if sid:
 			connection = self.connections.get(sid)
 			if connection is None:
-				raise Refused(1, "Session ID unknown")
+				raise RequestRefused(1, "Session ID unknown")
 			if connection.transport_name != "polling" or method not in ("GET", "POST"):
-				raise Refused(3, "Bad request")
+				raise RequestRefused(3, "Bad request")
 			return connection
 		if query.get("transport") != "polling":
-			raise Refused(3, "Bad request")
+			raise RequestRefused(3, "Bad request")
 		if method != "GET":
-			raise Refused(2, "Bad handshake method")
+			raise RequestRefused(2, "Bad handshake method")
 		if query.get("EIO") != "4":
-			raise Refused(5, "Unsupported protocol version")
+			raise RequestRefused(5, "Unsupported protocol version")
 		if not self.accepting:
-			raise Refused(3, "Bad request", 503)
+			raise RequestRefused(3, "Bad request", 503)
 		connection = self._open(http.open_request())
 		connection.send_packet(self._open_packet(connection, ("websocket",)))
 		self.listener.on_open(connection)
@@ -103,29 +103,29 @@ class Engine:
 	def websocket(
 		self, request: Request, query: dict[str, str], transport: asyncio.Transport
 	) -> WebSocketProtocol:
-		"""The protocol that takes over after a WebSocket handshake; raises `Refused`."""
+		"""The protocol that takes over after a WebSocket handshake; raises `RequestRefused`."""
 		if query.get("transport") != "websocket" or "websocket" not in self.settings.transports:
-			raise Refused(0, "Transport unknown")
+			raise RequestRefused(0, "Transport unknown")
 		answer = handshake_answer(request.headers)
 		if answer is None or request.headers.get("upgrade", "").lower() != "websocket":
-			raise Refused(3, "Bad request")
+			raise RequestRefused(3, "Bad request")
 		if query.get("EIO") != "4":
-			raise Refused(5, "Unsupported protocol version")
+			raise RequestRefused(5, "Unsupported protocol version")
 		sid = query.get("sid", "")
 		if sid:
 			connection = self.connections.get(sid)
 			if connection is None:
-				raise Refused(1, "Session ID unknown")
+				raise RequestRefused(1, "Session ID unknown")
 			if connection.transport_name != "polling" or connection.upgrading:
 				# As Node does: the handshake succeeds and the WebSocket closes; the one in use is not touched.
 				transport.write(answer + CLOSE_FRAME)
 				transport.close()
-				raise Refused(3, "Bad request")
+				raise RequestRefused(3, "Bad request")
 			self.counters.upgrades += 1
 			transport.write(answer)
 			return WebSocketProtocol(self, transport, connection, probing=True)
 		if not self.accepting:
-			raise Refused(3, "Bad request", 503)
+			raise RequestRefused(3, "Bad request", 503)
 		connection = self._open(request)
 		# The answer and the open packet share one write: one system call and one TCP segment.
 		transport.write(answer + text_frame(self._open_packet(connection, ())))

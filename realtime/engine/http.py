@@ -8,9 +8,9 @@ from typing import Protocol, cast
 
 import httptools
 
-from .connection import Connection, Host
+from .connection import Connection, EngineContext
+from .errors import RequestRefused
 from .packets import PayloadError, TooManyPackets, decode_payload
-from .refused import Refused
 from .request import Request, add_header, parse_query
 
 MAX_HEAD = 32 * 1024
@@ -36,8 +36,8 @@ STATUS = {
 }
 
 
-class Handshakes(Host, Protocol):
-	"""The engine, as those see it who read requests; `polling` and `websocket` raise `Refused`."""
+class Handshakes(EngineContext, Protocol):
+	"""The engine, as those see it who read requests; `polling` and `websocket` raise `RequestRefused`."""
 
 	path: bytes
 	connections: dict[str, Connection]
@@ -256,7 +256,7 @@ class HTTPProtocol(asyncio.Protocol):
 		self._busy = True
 		try:
 			protocol = self.engine.websocket(self.open_request(), self._query, self.transport)
-		except Refused as refused:
+		except RequestRefused as refused:
 			self._refuse(refused)
 			return
 		self._let_go()
@@ -274,7 +274,7 @@ class HTTPProtocol(asyncio.Protocol):
 			return
 		try:
 			connection = self.engine.polling(method.decode("ascii"), self._query, self)
-		except Refused as refused:
+		except RequestRefused as refused:
 			self._refuse(refused)
 			return
 		if method == b"POST":
@@ -284,7 +284,7 @@ class HTTPProtocol(asyncio.Protocol):
 		if not connection.poll(self):
 			self._connection = None
 			connection.close("transport error")
-			self._refuse(Refused(3, "Bad request"))
+			self._refuse(RequestRefused(3, "Bad request"))
 
 	def _post(self, connection: Connection) -> None:
 		try:
@@ -292,11 +292,11 @@ class HTTPProtocol(asyncio.Protocol):
 		except TooManyPackets as error:
 			self.engine.counters.too_many_packets += 1
 			connection.close("transport error")
-			self._refuse(Refused(3, str(error).capitalize(), 413))
+			self._refuse(RequestRefused(3, str(error).capitalize(), 413))
 			return
 		except PayloadError:
 			connection.close("transport error")
-			self._refuse(Refused(3, "Bad request"))
+			self._refuse(RequestRefused(3, "Bad request"))
 			return
 		self.respond(200, b"ok", b"Content-Type: text/html\r\n")
 		for kind, data in packets:
@@ -309,7 +309,7 @@ class HTTPProtocol(asyncio.Protocol):
 		self._connection = None
 		self.respond(200, payload.encode(), b"Content-Type: text/plain; charset=UTF-8\r\n")
 
-	def _refuse(self, refused: Refused) -> None:
+	def _refuse(self, refused: RequestRefused) -> None:
 		self.engine.counters.refused += 1
 		body = f'{{"code":{refused.code},"message":"{refused.message}"}}'.encode()
 		self.respond(refused.status, body, b"Content-Type: application/json\r\n")

@@ -22,7 +22,7 @@ class EngineSettings:
 
 
 @dataclass(slots=True)
-class Counters:
+class EngineCounters:
 	"""What the engine has seen since it started."""
 
 	handshakes: int = 0

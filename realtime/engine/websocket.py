@@ -19,7 +19,7 @@ from websockets.exceptions import PayloadTooBig, WebSocketException
 from websockets.frames import Close, CloseCode, Frame, Opcode, apply_mask
 from websockets.protocol import SERVER, Protocol
 
-from .connection import Connection, Host
+from .connection import Connection, EngineContext
 from .packets import MESSAGE, PING, PONG, UPGRADE, PayloadError, decode_packet, text_frame
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -68,7 +68,7 @@ class WebSocketProtocol(asyncio.Protocol):
 	)
 
 	def __init__(
-		self, engine: Host, transport: asyncio.Transport, connection: Connection, probing: bool
+		self, engine: EngineContext, transport: asyncio.Transport, connection: Connection, probing: bool
 	) -> None:
 		self.engine = engine
 		self.transport = transport

@@ -7,17 +7,17 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from frappe_realtime.contract import doc_room, doctype_room, open_doc_room, task_room
 from frappe_realtime.errors import WebUnavailable
-from frappe_realtime.rooms import doc_room, doctype_room, open_doc_room, task_room
 
-from ..access.auth import Session
-from ..access.limits import Limits
+from ..access.authentication import Session
+from ..access.limits import ClientLimits
 from ..access.permissions import Permissions
-from ..access.tasks import Tasks
-from ..adapter.members import Members
+from ..access.tasks import TaskAccess
+from ..cluster.members import RemoteMembers
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, Socket
-from ..socketio.sockets import Ack
+from ..socketio.server import Ack
 
 logger = logging.getLogger("realtime.handlers")
 
@@ -34,9 +34,9 @@ class CoreHandlers:
 		self,
 		permissions: Permissions,
 		fanout: Fanout,
-		limits: Limits,
-		tasks: Tasks,
-		elsewhere: Members,
+		limits: ClientLimits,
+		tasks: TaskAccess,
+		elsewhere: RemoteMembers,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
 		self._permissions = permissions

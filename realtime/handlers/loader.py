@@ -22,20 +22,20 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from frappe_realtime.registry import Handler, current_app, realtime
-from frappe_realtime.socket import Socket
-from frappe_realtime.sync_socket import SyncSocket
+from frappe_realtime.handlers.registry import Handler, current_app, realtime
+from frappe_realtime.handlers.socket import Socket
+from frappe_realtime.handlers.sync_socket import SyncSocket
 
 SUPPLIED = {
-	"Socket": "frappe_realtime.socket",
-	"SyncSocket": "frappe_realtime.sync_socket",
-	"realtime": "frappe_realtime.registry",
-	"get_doctype_room": "frappe_realtime.frappe_rooms",
-	"get_doc_room": "frappe_realtime.frappe_rooms",
-	"get_user_room": "frappe_realtime.frappe_rooms",
-	"get_site_room": "frappe_realtime.frappe_rooms",
-	"get_task_progress_room": "frappe_realtime.frappe_rooms",
-	"get_website_room": "frappe_realtime.frappe_rooms",
+	"Socket": "frappe_realtime.handlers.socket",
+	"SyncSocket": "frappe_realtime.handlers.sync_socket",
+	"realtime": "frappe_realtime.handlers.registry",
+	"get_doctype_room": "frappe_realtime.handlers.frappe_rooms",
+	"get_doc_room": "frappe_realtime.handlers.frappe_rooms",
+	"get_user_room": "frappe_realtime.handlers.frappe_rooms",
+	"get_site_room": "frappe_realtime.handlers.frappe_rooms",
+	"get_task_progress_room": "frappe_realtime.handlers.frappe_rooms",
+	"get_website_room": "frappe_realtime.handlers.frappe_rooms",
 }
 """The names of `frappe.realtime` that need no Frappe, and the modules that have them."""
 

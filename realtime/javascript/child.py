@@ -58,7 +58,7 @@ class Owner(Protocol):
 
 def find_node(config: Config) -> str | None:
 	"""The Node to run: what `realtime_node` names, else the one on PATH; None when there is none."""
-	return shutil.which(config["realtime_node"] or "node")
+	return shutil.which(config.realtime_node or "node")
 
 
 class Child:
@@ -68,7 +68,7 @@ class Child:
 		self.starts = 0
 		self._node = node
 		self._bench = config.bench
-		self._patience: float = config["realtime_javascript_timeout"]
+		self._patience: float = config.realtime_javascript_timeout
 		self._owner = owner
 		self._journal = journal
 		self._task: asyncio.Task[None] | None = None

@@ -12,15 +12,15 @@ from typing import Any
 
 from frappe_realtime.errors import WebUnavailable
 
-from ..access.auth import Session
+from ..access.authentication import Session
 from ..access.permissions import Permissions
 from ..config import Config
 from ..engine import Encoded
-from ..handlers.apps import AppHandlers
+from ..handlers.files import HandlerFiles
 from ..socketio import packets
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Socket
-from ..socketio.sockets import Ack, SocketServer
+from ..socketio.server import Ack, SocketIOServer
 from .child import Child, find_node
 from .journal import Journal
 from .mirrored import Mirrored
@@ -44,8 +44,8 @@ class JavaScriptHandlers:
 	def __init__(
 		self,
 		config: Config,
-		files: AppHandlers,
-		server: SocketServer,
+		files: HandlerFiles,
+		server: SocketIOServer,
 		fanout: Fanout,
 		permissions: Permissions,
 		secret: Callable[[], Awaitable[str]],
@@ -88,7 +88,7 @@ class JavaScriptHandlers:
 
 	def start(self) -> None:
 		"""Watch the files where `developer_mode` is set. The process is started with the first socket that needs it."""
-		if self._config["developer_mode"]:
+		if self._config.developer_mode:
 			self._watch = Watch(self._places, self.reload)
 			self._run(self._watch.run())
 
@@ -182,7 +182,7 @@ class JavaScriptHandlers:
 			for app in (app for app, file in self._known_files.items() if file):
 				self._leave_out(
 					app,
-					f"its handlers are JavaScript, and there is no Node: {self._config['realtime_node'] or 'node'!r} is not found (realtime_node, FRAPPE_REALTIME_NODE, PATH)",
+					f"its handlers are JavaScript, and there is no Node: {self._config.realtime_node or 'node'!r} is not found (realtime_node, FRAPPE_REALTIME_NODE, PATH)",
 				)
 			return
 		self._child = Child(self._config, node, self, self.journal)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..access.auth import Session, cookie
+from ..access.authentication import Session, cookie
 from ..socketio.namespace import Socket
-from ..socketio.sockets import Ack
+from ..socketio.server import Ack
 
 MAX_ACKS = 1000
 """Acknowledgements of one socket that handlers owe; the oldest go when there are more."""

@@ -11,21 +11,21 @@ import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import aiohttp
 
 from frappe_realtime.errors import WebUnavailable
 
-from ..access.auth import USER_INFO
+from ..access.authentication import USER_INFO
 from ..access.permissions import ANYBODY
-from ..access.site import Sites
-from ..bus.endpoint import Endpoint
-from ..bus.store import Store, StoreDenied, StoreUnavailable
+from ..access.sites import Sites
+from ..bus.endpoint import RedisEndpoint
+from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..config import KEYS, Config
 from ..socketio import packets
-from ..web.process import Web
+from ..web.frappe_client import FrappeClient
 
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 TIMEOUT = 5.0
@@ -94,7 +94,7 @@ async def _guarded(check: Awaitable[Finding]) -> Finding:
 @asynccontextmanager
 async def _doctor(config: Config) -> AsyncIterator[Doctor]:
 	timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-	connector = aiohttp.UnixConnector(config["socketio_uds"]) if config["socketio_uds"] else None
+	connector = aiohttp.UnixConnector(config.socketio_uds) if config.socketio_uds else None
 	async with (
 		aiohttp.ClientSession(timeout=timeout, connector=connector) as sidecar,
 		aiohttp.ClientSession(timeout=timeout) as public,
@@ -113,29 +113,28 @@ class Doctor:
 	def __init__(self, config: Config, sidecar: aiohttp.ClientSession, public: aiohttp.ClientSession) -> None:
 		self.config = config
 		self.sites = Sites(config)
-		self.endpoint = Endpoint(config)
-		self.store = Store(self.endpoint)
+		self.endpoint = RedisEndpoint(config)
+		self.store = RedisStore(self.endpoint)
 		# It is not waited for that something comes back which is away.
-		impatient = {**config.values, "realtime_web_patience": 0.0, "realtime_web_timeout": TIMEOUT}
-		self.web = Web(Config(config.bench, impatient), self.store.secret)
+		impatient = replace(config, realtime_web_patience=0.0, realtime_web_timeout=TIMEOUT)
+		self.web = FrappeClient(impatient, self.store.secret)
 		self._sidecar = sidecar
 		self._public = public
-		host = config["realtime_host"] or "127.0.0.1"
+		host = config.realtime_host or "127.0.0.1"
 		self._host = f"[{host}]" if ":" in host else host
 		self._where = (
-			f"the socket {config['socketio_uds']} (socketio_uds)"
-			if config["socketio_uds"]
-			else f"port {config['socketio_port']} (socketio_port)"
+			f"the socket {config.socketio_uds} (socketio_uds)"
+			if config.socketio_uds
+			else f"port {config.socketio_port} (socketio_port)"
 		)
 
 	async def configuration(self) -> Finding:
-		known = {key.name for key in KEYS}
 		file = self.config.sites / "common_site_config.json"
 		try:
 			given = json.loads(file.read_text())
 		except FileNotFoundError:
 			given = {}
-		unknown = sorted(key for key in given if key.startswith("realtime_") and key not in known)
+		unknown = sorted(key for key in given if key.startswith("realtime_") and key not in KEYS)
 		unknown = [key for key in unknown if key not in APP_KEYS]
 		if unknown:
 			return Finding(
@@ -283,7 +282,7 @@ class Doctor:
 	async def public(self, site: str) -> Finding:
 		"""The way from outside: through the proxy, under the site's own address."""
 		address = self.sites.address(site)
-		if self.config["developer_mode"] and address is None:
+		if self.config.developer_mode and address is None:
 			return Finding(
 				NOTE, f"{site}: in developer mode browsers connect to {self._where} of the site's host"
 			)
@@ -350,7 +349,7 @@ class Doctor:
 		return str(message.data)
 
 	def _url(self, path: str) -> str:
-		return f"http://{self._host}:{self.config['socketio_port']}{path}"
+		return f"http://{self._host}:{self.config.socketio_port}{path}"
 
 
 def _moment(seconds: float) -> str:

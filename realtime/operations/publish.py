@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from frappe_realtime.rooms import SITE_ROOM, user_room
+from frappe_realtime.contract import SITE_ROOM, user_room
 
-from ..access.site import Sites
+from ..access.sites import Sites
 from ..bus.endpoint import safe_url
 from ..config import EXIT_CONFIG, Config, ConfigError
 from ..socketio import packets
@@ -32,7 +32,7 @@ def publish(config: Config, site: str, event: str, message: str, user: str | Non
 		"room": user_room(user) if user else room or SITE_ROOM,
 		"namespace": site,
 	}
-	url = config["redis_queue"]
+	url = config.redis_queue
 	try:
 		with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
 			listening = client.publish("events", packets.dumps(payload))

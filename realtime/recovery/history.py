@@ -1,7 +1,7 @@
 """The order of each site's events: what is new, what is known already, and what somebody has missed.
 
 With our app installed, a site's events have an id from the stream that Redis keeps (`frappe_realtime:{site}:events`),
-and each of its entries names the one before it, so that a gap cannot hide. A `Feed` follows one site: live events that
+and each of its entries names the one before it, so that a gap cannot hide. A `SiteStream` follows one site: live events that
 it has seen are dropped, and after the subscription was interrupted the stream is read from where it stopped while
 live ones are held back. What went by lately stays in memory, so that clients that come back seldom need Redis.
 """
@@ -15,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..bus.store import Entry, Store, StoreDenied, StoreUnavailable
+from ..bus.store import Entry, RedisStore, StoreDenied, StoreUnavailable
 from ..bus.subscription import read_event
 from ..socketio.fanout import Event
-from .places import START, Place, offset_after, offset_of, parse_offset
+from .positions import START, StreamPosition, offset_after, offset_of, parse_offset
 
 logger = logging.getLogger("realtime.history")
 
@@ -37,12 +37,12 @@ REFUSED_AGAIN = 60.0
 """Seconds after which a Redis that has refused to show a history is asked again."""
 
 
-class Gap(Exception):
+class HistoryGap(Exception):
 	"""The history does not reach back that far."""
 
 
 @dataclass(slots=True)
-class Counters:
+class HistoryCounters:
 	"""What the histories have seen since the start."""
 
 	repeated: int = 0
@@ -51,7 +51,7 @@ class Counters:
 	gaps: int = 0
 
 
-class Feed:
+class SiteStream:
 	"""The events of one site, in their order."""
 
 	__slots__ = (
@@ -70,9 +70,9 @@ class Feed:
 
 	def __init__(self, site: str) -> None:
 		self.site = site
-		self.place: Place = START
+		self.place: StreamPosition = START
 		"""The last event that has been passed on."""
-		self.start: Place = START
+		self.start: StreamPosition = START
 		"""`recent` has every event after this one."""
 		self.recent: deque[Event] = deque()
 		self.size = 0
@@ -91,7 +91,7 @@ class Feed:
 		"""What a client is told that has everything."""
 		return offset_of(self.place)
 
-	def missed(self, place: Place, rooms: Collection[str]) -> list[Event]:
+	def missed(self, place: StreamPosition, rooms: Collection[str]) -> list[Event]:
 		"""The events of `rooms` after `place`, which must not lie before `start`."""
 		found = []
 		for event in reversed(self.recent):
@@ -112,7 +112,7 @@ class History:
 
 	def __init__(
 		self,
-		store: Store,
+		store: RedisStore,
 		deliver: Callable[[Sequence[Event]], None],
 		has_clients: Callable[[str], bool],
 		lost: Callable[[str], None],
@@ -123,10 +123,10 @@ class History:
 		self._deliver = deliver
 		self._has_clients = has_clients
 		self._lost = lost
-		self._feeds: dict[str, Feed] = {}
+		self._feeds: dict[str, SiteStream] = {}
 		self._size = 0
 		self._refused: dict[str, tuple[float, str]] = {}
-		self.counters = Counters()
+		self.counters = HistoryCounters()
 
 	# -- live
 
@@ -150,7 +150,7 @@ class History:
 		if fresh:
 			self._deliver(fresh)
 
-	def _accept(self, feed: Feed, event: Event) -> bool:
+	def _accept(self, feed: SiteStream, event: Event) -> bool:
 		"""Give `event` its place; False when it has been passed on before."""
 		if event.unrecorded:
 			feed.unrecorded = (asyncio.get_running_loop().time(), event.unrecorded)
@@ -176,12 +176,12 @@ class History:
 
 	# -- following a site
 
-	def feed(self, site: str) -> Feed | None:
+	def feed(self, site: str) -> SiteStream | None:
 		"""The feed of `site`, once its place is known."""
 		feed = self._feeds.get(site)
 		return feed if feed is not None and feed.ready.done() else None
 
-	async def follow(self, site: str) -> Feed:
+	async def follow(self, site: str) -> SiteStream:
 		"""The feed of `site`, made when there is none; waits until its place is known. Raises `StoreDenied`."""
 		refused = self._refused.get(site)
 		if refused is not None:
@@ -190,7 +190,7 @@ class History:
 			del self._refused[site]
 		feed = self._feeds.get(site)
 		if feed is None:
-			feed = self._feeds[site] = Feed(site)
+			feed = self._feeds[site] = SiteStream(site)
 			self._synchronise(feed)
 		await asyncio.shield(feed.ready)
 		return feed
@@ -213,18 +213,18 @@ class History:
 			if not feed.ready.done():
 				feed.ready.cancel()
 
-	def _forget(self, feed: Feed) -> None:
+	def _forget(self, feed: SiteStream) -> None:
 		del self._feeds[feed.site]
 		self._size -= feed.size
 		if feed.task is not None:
 			feed.task.cancel()
 
-	def _synchronise(self, feed: Feed) -> None:
+	def _synchronise(self, feed: SiteStream) -> None:
 		if feed.task is not None:
 			feed.task.cancel()
 		feed.task = asyncio.get_running_loop().create_task(self._catch_up(feed))
 
-	async def _catch_up(self, feed: Feed) -> None:
+	async def _catch_up(self, feed: SiteStream) -> None:
 		"""Bring `feed` to the end of its stream, then pass on what was held back meanwhile."""
 		delay = 0.1
 		while True:
@@ -253,13 +253,13 @@ class History:
 		if fresh:
 			self._deliver(fresh)
 
-	def _restart(self, feed: Feed, last: str | None) -> None:
+	def _restart(self, feed: SiteStream, last: str | None) -> None:
 		feed.place = feed.start = parse_offset(last) or START
 		self._size -= feed.size
 		feed.recent.clear()
 		feed.size = 0
 
-	def _refuse(self, feed: Feed, error: StoreDenied) -> None:
+	def _refuse(self, feed: SiteStream, error: StoreDenied) -> None:
 		logger.error(
 			"%s keeps no history of %s: %s. What a browser misses while it is away is lost. "
 			"Let the user of redis_queue run GET and XRANGE on frappe_realtime:*.",
@@ -279,7 +279,7 @@ class History:
 		if was_ready:
 			self._lost(feed.site)
 
-	async def _read_on(self, feed: Feed) -> None:
+	async def _read_on(self, feed: SiteStream) -> None:
 		"""Pass on what the stream of `feed` has after its place."""
 		while True:
 			entries, last = await self._store.history(feed.site, offset_after(feed.place), PAGE)
@@ -295,7 +295,7 @@ class History:
 				return
 			try:
 				_check(feed.place, entries, last)
-			except Gap as gap:
+			except HistoryGap as gap:
 				self.counters.gaps += 1
 				logger.warning("events of %s are lost: %s; its clients start anew", feed.site, gap)
 				self._restart(feed, last)
@@ -312,20 +312,22 @@ class History:
 
 	# -- what somebody has missed
 
-	async def reach(self, feed: Feed, place: Place, rooms: Collection[str]) -> tuple[Place, list[Event]]:
+	async def reach(
+		self, feed: SiteStream, place: StreamPosition, rooms: Collection[str]
+	) -> tuple[StreamPosition, list[Event]]:
 		"""The events of `rooms` after `place` that `feed` does not have in memory, and the place from where it has them.
 
-		Valid in the same turn of the loop, together with `feed.missed`. Raises `Gap` when the history does not reach
+		Valid in the same turn of the loop, together with `feed.missed`. Raises `HistoryGap` when the history does not reach
 		back to `place`, `StoreUnavailable` and `StoreDenied`.
 		"""
 		if reason := self._unrecorded(feed):
-			raise Gap(f"an event was published without a place: {reason}")
+			raise HistoryGap(f"an event was published without a place: {reason}")
 		if place > feed.place:
 			_, last = await self._store.history(feed.site, "-", 0)
 			if place <= (parse_offset(last) or START):
 				# Another sidecar has given it out.
 				raise StoreUnavailable("what this client has had already has not been read yet")
-			raise Gap("Redis has forgotten this offset, or never given it out")
+			raise HistoryGap("Redis has forgotten this offset, or never given it out")
 		if place >= feed.start:
 			return place, []
 		async with feed.lock:
@@ -336,7 +338,7 @@ class History:
 				_check(reached, entries, last)
 				self.counters.read += len(entries)
 				if not entries:
-					raise Gap("Redis has forgotten what it had")
+					raise HistoryGap("Redis has forgotten what it had")
 				for event in _events(feed.site, entries):
 					reached = event.place
 					if reached > feed.start:
@@ -352,7 +354,7 @@ class History:
 				return place, []
 			return reached, [event for event in events if event.room is None or event.room in rooms]
 
-	def _prepend(self, feed: Feed, place: Place, events: list[Event]) -> None:
+	def _prepend(self, feed: SiteStream, place: StreamPosition, events: list[Event]) -> None:
 		"""Keep what was read, for the next who comes back, when there is room for it."""
 		size = sum(event.size for event in events)
 		if (
@@ -375,7 +377,7 @@ class History:
 				found[feed.site] = reason
 		return found
 
-	def _unrecorded(self, feed: Feed) -> str:
+	def _unrecorded(self, feed: SiteStream) -> str:
 		if feed.unrecorded is None:
 			return ""
 		if asyncio.get_running_loop().time() - feed.unrecorded[0] > self._seconds:
@@ -384,18 +386,18 @@ class History:
 		return feed.unrecorded[1]
 
 
-def _check(place: Place, entries: Sequence[Entry], last: str | None) -> None:
-	"""Raise `Gap` unless `entries` and `last` show all that there was after `place`."""
+def _check(place: StreamPosition, entries: Sequence[Entry], last: str | None) -> None:
+	"""Raise `HistoryGap` unless `entries` and `last` show all that there was after `place`."""
 	if entries:
 		before = parse_offset(entries[0].before)
 		if before is None or before > place:
-			raise Gap(
+			raise HistoryGap(
 				f"the history begins after {entries[0].before or entries[0].id}, asked for {offset_of(place)}"
 			)
 	else:
 		end = parse_offset(last) or START
 		if end != place:
-			raise Gap(f"the last event was {offset_of(end)}, asked for {offset_of(place)}")
+			raise HistoryGap(f"the last event was {offset_of(end)}, asked for {offset_of(place)}")
 
 
 def _events(site: str, entries: Iterable[Entry]) -> Iterable[Event]:

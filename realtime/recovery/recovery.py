@@ -16,24 +16,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from frappe_realtime.contract import SITE_ROOM, WEBSITE_ROOM, task_room, user_room
 from frappe_realtime.errors import WebUnavailable
-from frappe_realtime.rooms import SITE_ROOM, WEBSITE_ROOM, task_room, user_room
 
-from ..access.auth import Session
-from ..access.lists import ListUpdates
+from ..access.authentication import Session
+from ..access.list_update_filter import ListUpdateFilter
 from ..access.permissions import Permissions
-from ..access.recheck import subject
-from ..access.tasks import Tasks
+from ..access.revalidation import subject
+from ..access.tasks import TaskAccess
 from ..bus.store import StoreDenied, StoreUnavailable
 from ..config import Config
 from ..engine import Encoded, Request
 from ..socketio.fanout import Event, encode_missed
 from ..socketio.namespace import Admission, Socket
-from ..socketio.sockets import ConnectPostponed
-from .agents import can_recover
-from .history import Feed, Gap, History
-from .places import Place, offset_before, parse_offset
-from .sessions import Sessions
+from ..socketio.server import ConnectPostponed
+from .capabilities import can_recover
+from .history import History, HistoryGap, SiteStream
+from .positions import StreamPosition, offset_before, parse_offset
+from .sessions import SessionStore
 
 logger = logging.getLogger("realtime.recovery")
 
@@ -53,8 +53,8 @@ class Recovered(Admission):
 	"""A client that has come back to its session."""
 
 	rooms: frozenset[str] = frozenset()
-	feed: Feed | None = None
-	reached: Place = (0, 0)
+	feed: SiteStream | None = None
+	reached: StreamPosition = (0, 0)
 	"""From where `feed` has in memory what was missed; what came before is in `older`."""
 	older: Sequence[Event] = field(default_factory=list)
 	changes: int = 0
@@ -62,7 +62,7 @@ class Recovered(Admission):
 
 
 @dataclass(slots=True)
-class Counters:
+class RecoveryCounters:
 	"""Clients that came with a pid since the start."""
 
 	recovered: int = 0
@@ -77,19 +77,19 @@ class Recovery:
 		self,
 		config: Config,
 		history: History,
-		sessions: Sessions,
+		sessions: SessionStore,
 		permissions: Permissions,
-		lists: ListUpdates,
-		tasks: Tasks,
+		lists: ListUpdateFilter,
+		tasks: TaskAccess,
 	) -> None:
-		self._agents: Sequence[str] = config["realtime_recovery_agents"]
-		self._max_bytes: int = config["realtime_max_unsent"]
+		self._agents: Sequence[str] = config.realtime_recovery_agents
+		self._max_bytes: int = config.realtime_max_unsent
 		self._history = history
 		self._sessions = sessions
 		self._permissions = permissions
 		self._lists = lists
 		self._tasks = tasks
-		self.counters = Counters()
+		self.counters = RecoveryCounters()
 
 	# -- coming
 
@@ -138,7 +138,7 @@ class Recovery:
 			except StoreUnavailable:
 				await asyncio.sleep(random.uniform(0.1, 0.3))
 
-	async def _recover(self, session: Session, auth: dict[str, Any], feed: Feed) -> Recovered | None:
+	async def _recover(self, session: Session, auth: dict[str, Any], feed: SiteStream) -> Recovered | None:
 		pid, place = auth.get("pid"), parse_offset(auth.get("offset"))
 		if not (isinstance(pid, str) and _PID.fullmatch(pid)) or place is None:
 			return None
@@ -154,7 +154,7 @@ class Recovery:
 			raise ConnectPostponed from error
 		try:
 			reached, older = await self._history.reach(feed, place, rooms)
-		except Gap as gap:
+		except HistoryGap as gap:
 			logger.info("a client of %s starts anew: %s", session.site, gap)
 			self.counters.refused += 1
 			return None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from ..bus.store import SessionWrite, Store, StoreDenied, StoreUnavailable
+from ..bus.store import RedisStore, SessionWrite, StoreDenied, StoreUnavailable
 from ..socketio import packets
 from ..socketio.namespace import Socket
 
@@ -35,13 +35,13 @@ def _key(site: str, pid: str) -> str:
 	return f"frappe_realtime:{site}:session:{pid}"
 
 
-class Sessions:
+class SessionStore:
 	"""Writes sessions in the order in which they changed, many in one step, one step at a time.
 
 	A live session is kept for half as long again as one whose client has gone (`seconds`), and prolonged in time.
 	"""
 
-	def __init__(self, store: Store, seconds: float, live: Callable[[], Iterable[Socket]]) -> None:
+	def __init__(self, store: RedisStore, seconds: float, live: Callable[[], Iterable[Socket]]) -> None:
 		self._store = store
 		self._seconds = max(1, round(seconds))
 		self._live_seconds = max(2, round(seconds * 1.5)) + 5

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..engine import Encoded
 from . import packets
 from .namespace import Namespace, Socket, joined
-from .sockets import SocketServer
+from .server import SocketIOServer
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Elsewhere(Protocol):
 class Fanout:
 	"""Sends events to the sockets of `server`, and those of handlers to the sockets `elsewhere` too."""
 
-	server: SocketServer
+	server: SocketIOServer
 	elsewhere: Elsewhere | None = None
 	"""None while there is no other process."""
 	deliveries: int = 0

@@ -28,7 +28,7 @@ class HTTPError(Exception):
 	"""What came back is no answer of HTTP."""
 
 
-class HTTPAnswer(NamedTuple):
+class HTTPResponse(NamedTuple):
 	"""One answer. Header names are as they came; the values of a repeated one are joined by a comma."""
 
 	status: int
@@ -44,14 +44,14 @@ class _Line(asyncio.Protocol):
 		self._client = client
 		self._transport: asyncio.Transport | None = None
 		self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-		self._answer: asyncio.Future[HTTPAnswer] | None = None
+		self._answer: asyncio.Future[HTTPResponse] | None = None
 		self._headless = False
 		self._begun = False
 		self._headers: dict[str, str] = {}
 		self._body: list[bytes] = []
 		self._size = 0
 
-	async def ask(self, head: bytes, body: bytes, headless: bool, timeout: float) -> HTTPAnswer:
+	async def ask(self, head: bytes, body: bytes, headless: bool, timeout: float) -> HTTPResponse:
 		"""Send a request and wait for its answer; `headless` for one that has no body whatever its head says.
 
 		Raises `ConnectionError`, `asyncio.TimeoutError` and `HTTPError`; the connection is closed then.
@@ -162,7 +162,7 @@ class _Line(asyncio.Protocol):
 
 	def _complete(self, status: int) -> None:
 		if self._answer is not None and not self._answer.done():
-			self._answer.set_result(HTTPAnswer(status, self._headers, b"".join(self._body)))
+			self._answer.set_result(HTTPResponse(status, self._headers, b"".join(self._body)))
 
 
 class StaleConnection(ConnectionResetError):
@@ -191,7 +191,7 @@ class HTTPClient:
 		headers: Mapping[str, str],
 		body: bytes = b"",
 		timeout: float | None = None,
-	) -> HTTPAnswer:
+	) -> HTTPResponse:
 		"""Send one request; `target` is path and query as they go out, `headers` has a Host.
 
 		Raises ValueError for what no head can carry, `OSError` when nobody answers, `asyncio.TimeoutError` when nobody
@@ -209,7 +209,7 @@ class HTTPClient:
 					raise
 		return await self._ask(await self._connect(timeout), head, body, method, timeout)
 
-	async def _ask(self, line: _Line, head: bytes, body: bytes, method: str, timeout: float) -> HTTPAnswer:
+	async def _ask(self, line: _Line, head: bytes, body: bytes, method: str, timeout: float) -> HTTPResponse:
 		answer = await line.ask(head, body, method == "HEAD", timeout)
 		if line.usable:
 			loop = asyncio.get_running_loop()

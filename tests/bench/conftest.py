@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
+from tests.bench.installation import AnyClient, Bench, NotSuitable, Person
 from tests.wire import nodejs
 from tests.wire.browser import NoChromium, chromium
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET
-
-from .installation import AnyClient, Bench, NotSuitable, Person
 
 WAYS = [(version, transports) for version in nodejs.VERSIONS for transports in (POLLING, WEBSOCKET, BOTH)]
 """Both versions of socket.io-client, over polling, over WebSocket, and upgrading from one to the other."""

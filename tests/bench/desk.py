@@ -6,9 +6,8 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Page
 
+from tests.bench.installation import Bench
 from tests.wire.conditions import until
-
-from .installation import Bench
 
 PATIENCE = 60_000
 """Milliseconds: the Desk is some megabytes of script, and the machine may have better to do."""

@@ -20,11 +20,10 @@ from typing import Any
 
 import redis
 
+from tests.bench.processes import Listener, Process
 from tests.wire.clients import Args, Client
 from tests.wire.conditions import PATIENCE, accepts, until
 from tests.wire.nodejs import NodeClient
-
-from .processes import Listener, Process
 
 INSIDE = Path(__file__).parent / "inside.py"
 APP = "frappe_realtime"

@@ -8,10 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.bench.installation import Bench
+from tests.bench.processes import Process
 from tests.wire.conditions import accepts, free_port
-
-from .installation import Bench
-from .processes import Process
 
 MAIN = """
 daemon off;

@@ -9,12 +9,11 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Page, WebSocket
 
+from tests.bench.conftest import ConnectNode, OpenWindow
+from tests.bench.desk import open_desk, origin
+from tests.bench.installation import Bench, Person
 from tests.wire.conditions import until
 from tests.wire.nodejs import NodeClient
-
-from .conftest import ConnectNode, OpenWindow
-from .desk import open_desk, origin
-from .installation import Bench, Person
 
 STOCK_PATIENCE = 120.0
 """Seconds for what the sidecar has to find out by itself, where the app is not installed."""

@@ -9,11 +9,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.bench.conftest import OpenWindow
+from tests.bench.desk import (
+	PATIENCE,
+	listen,
+	open_desk,
+	origin,
+	seen,
+	wait_for_status,
+	wait_to_see,
+	wait_until,
+)
+from tests.bench.installation import Bench
 from tests.wire.conditions import until
-
-from .conftest import OpenWindow
-from .desk import PATIENCE, listen, open_desk, origin, seen, wait_for_status, wait_to_see, wait_until
-from .installation import Bench
 
 SIGN = ".realtime-sign"
 

@@ -7,10 +7,9 @@ import json
 
 import pytest
 
+from tests.bench.conftest import WAYS, ConnectNode
+from tests.bench.installation import AnyClient, Bench
 from tests.wire.nodejs import NodeClient
-
-from .conftest import WAYS, ConnectNode
-from .installation import AnyClient, Bench
 
 
 @pytest.fixture(params=["with the app", "without the app"])

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.bench.conftest import WAYS, ConnectNode
+from tests.bench.installation import Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
 from tests.wire.conditions import until
-
-from .conftest import WAYS, ConnectNode
-from .installation import Bench
 
 TRANSPORTS = pytest.mark.parametrize("transports", [POLLING, WEBSOCKET, BOTH], ids="+".join)
 

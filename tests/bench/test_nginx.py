@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.conftest import WAYS, ConnectNode, OpenWindow
+from tests.bench.desk import listen, open_desk, wait_to_see
+from tests.bench.installation import Bench
+from tests.bench.proxy import Proxy, certificate
 from tests.wire.conditions import until
-
-from .conftest import WAYS, ConnectNode, OpenWindow
-from .desk import listen, open_desk, wait_to_see
-from .installation import Bench
-from .proxy import Proxy, certificate
 
 PLAIN, SECURE = "realtime-plain.test", "realtime-secure.test"
 """Domains that are added to the site with the app."""

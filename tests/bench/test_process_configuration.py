@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.conftest import WAYS, ConnectNode
+from tests.bench.installation import Bench
+from tests.bench.processes import Process
 from tests.wire.conditions import accepts, until
-
-from .conftest import WAYS, ConnectNode
-from .installation import Bench
-from .processes import Process
 
 FILES = ("Procfile", "config/supervisor.conf", "config/systemd", "sites/common_site_config.json")
 BACKUPS = ("Procfile.before-frappe-realtime", "config/supervisor.conf.before-frappe-realtime")

@@ -7,14 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Error, Page
 
-from tests.wire.apps import install, write_handlers
-from tests.wire.bench import Bench
-from tests.wire.conditions import until
-from tests.wire.conftest import MakeBench
-from tests.wire.sidecar import ROOT
-
-from .conftest import OpenPage, sign_in
-from .driving import (
+from tests.browser.conftest import OpenPage, sign_in
+from tests.browser.driving import (
 	IMPORT,
 	connect,
 	listen,
@@ -27,6 +21,11 @@ from .driving import (
 	wait_to_see,
 	wait_until,
 )
+from tests.wire.apps import install, write_handlers
+from tests.wire.bench import Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import MakeBench
+from tests.wire.sidecar import ROOT
 
 BROWSER_MD = ROOT / "docs" / "browser.md"
 UNREACHABLE = "**/assets/**/socket.io-client/**"

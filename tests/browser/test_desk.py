@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.wire.bench import Bench
-from tests.wire.conditions import until
-from tests.wire.conftest import MakeBench
-
-from .conftest import OpenPage
-from .driving import (
+from tests.browser.conftest import OpenPage
+from tests.browser.driving import (
 	listen,
 	lose_connection,
 	seen,
@@ -19,6 +15,9 @@ from .driving import (
 	wait_to_see,
 	wait_until,
 )
+from tests.wire.bench import Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import MakeBench
 
 SIGN = ".realtime-sign"
 BARS = "dialog"

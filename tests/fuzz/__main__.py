@@ -18,9 +18,8 @@ from websockets.frames import Frame, Opcode
 
 from realtime.engine import Connection, Engine, EngineSettings
 from realtime.socketio.namespace import Admission, Socket
-from realtime.socketio.sockets import Ack, ConnectRefused, SocketServer
-
-from ..unit.engine.fakes import Wire, request, websocket_request
+from realtime.socketio.server import Ack, ConnectRefused, SocketIOServer
+from tests.unit.engine.fakes import Wire, request, websocket_request
 
 SEEDS = [
 	'40/a,{"token":"x"}',
@@ -39,7 +38,7 @@ SEEDS = [
 class Application:
 	"""Lets everybody into `/a`, and answers what can be answered."""
 
-	server: SocketServer
+	server: SocketIOServer
 
 	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		dict(connection.request.headers)
@@ -98,7 +97,7 @@ def one(seed: int) -> None:
 	"""One random conversation; raises whatever is wrong."""
 	dice = random.Random(seed)
 	application = Application()
-	application.server = SocketServer(application)
+	application.server = SocketIOServer(application)
 	engine = Engine(EngineSettings(max_payload=2000, max_unsent=10_000), application.server)
 	witness = Wire(engine)
 	witness.feed(websocket_request())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 from unittest.mock import Mock
 
-from realtime.application import FrappeApplication, Responder
+from realtime.application import EventHandler, FrappeApplication
 from realtime.socketio.namespace import Socket
 
 
@@ -25,7 +25,7 @@ class Closing:
 def test_a_socket_that_one_responder_loses_is_not_shown_to_the_next() -> None:
 	"""It would never hear of the end, which has come already."""
 	first, second = Closing(True), Closing(False)
-	responders = [cast(Responder, first), cast(Responder, second)]
+	responders = [cast(EventHandler, first), cast(EventHandler, second)]
 	application = FrappeApplication(Mock(), Mock(), Mock(), Mock(), Mock(), responders)
 	application.server = Mock()
 	application.on_connect(Mock(connected=True), {}, Mock())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..fuzz.__main__ import one
+from tests.fuzz.__main__ import one
 
 
 def test_a_thousand_conversations() -> None:

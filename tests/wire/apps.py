@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .bench import APP_SITE, Bench
-from .conditions import until
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import until
 
 CHAT = Path(__file__).parents[2] / "examples" / "chat"
 

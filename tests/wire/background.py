@@ -7,7 +7,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from .conditions import PATIENCE
+from tests.wire.conditions import PATIENCE
 
 Result = TypeVar("Result")
 

@@ -9,13 +9,12 @@ from typing import Any
 
 from realtime.demo.model import GUEST, SYSTEM_USER, Site, User
 from realtime.demo.site import WebProcess
-
-from .background import Background
-from .clients import WEBSOCKET, Client
-from .conditions import free_port, until
-from .nodejs import NodeClient
-from .sidecar import Sidecar
-from .valkey import Valkey
+from tests.wire.background import Background
+from tests.wire.clients import WEBSOCKET, Client
+from tests.wire.conditions import free_port, until
+from tests.wire.nodejs import NodeClient
+from tests.wire.sidecar import Sidecar
+from tests.wire.valkey import Valkey
 
 APP_SITE = "app.test"
 """The site on which our app is installed."""

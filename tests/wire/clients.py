@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import socketio
 
-from .background import Background
-from .conditions import PATIENCE, until
+from tests.wire.background import Background
+from tests.wire.conditions import PATIENCE, until
 
 POLLING = ("polling",)
 WEBSOCKET = ("websocket",)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from . import nodejs
-from .bench import Bench
-from .clients import Client
+from tests.wire import nodejs
+from tests.wire.bench import Bench
+from tests.wire.clients import Client
 
 VERSIONS = (15, 16, 17)
 LONG = 90.0

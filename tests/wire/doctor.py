@@ -6,9 +6,9 @@ import os
 import subprocess
 import sys
 
-from .bench import Bench
-from .conditions import PATIENCE
-from .sidecar import ROOT
+from tests.wire.bench import Bench
+from tests.wire.conditions import PATIENCE
+from tests.wire.sidecar import ROOT
 
 
 def run_doctor(bench: Bench, *arguments: str) -> tuple[int, str]:

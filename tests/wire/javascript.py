@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from . import nodejs
-from .bench import APP_SITE, Bench
-from .conditions import until
-from .conftest import MakeBench
+from tests.wire import nodejs
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import MakeBench
 
 MakeJavaScriptBench = Callable[..., Bench]
 

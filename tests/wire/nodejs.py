@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from .clients import Args, Refused, pack, unpack
-from .conditions import PATIENCE, until
-from .sidecar import ROOT
+from tests.wire.clients import Args, Refused, pack, unpack
+from tests.wire.conditions import PATIENCE, until
+from tests.wire.sidecar import ROOT
 
 DRIVER = ROOT / "tests" / "node" / "client.js"
 NODE_FOLDER = ROOT / ".cache" / "node"

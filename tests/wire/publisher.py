@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from frappe_realtime.connection import queue_connector
-from frappe_realtime.outbox import Message, Outbox
-
-from .bench import APP_SITE
+from frappe_realtime.publishing.connection import queue_connector
+from frappe_realtime.publishing.outbox import Message, Outbox
+from tests.wire.bench import APP_SITE
 
 
 class Publisher:

@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
-from .bench import APP_SITE, Bench
-from .conditions import PATIENCE
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import PATIENCE
 
 SEPARATOR = "\x1e"
 """Between the packets of one polling payload."""

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from .conditions import PATIENCE, accepts, free_port, until
+from tests.wire.conditions import PATIENCE, accepts, free_port, until
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-from . import nodejs
-from .apps import install, write_handlers
-from .background import Background
-from .bench import SITES, Bench
-from .conditions import until
-from .javascript import write_app
-from .sidecar import Sidecar
+from tests.wire import nodejs
+from tests.wire.apps import install, write_handlers
+from tests.wire.background import Background
+from tests.wire.bench import SITES, Bench
+from tests.wire.conditions import until
+from tests.wire.javascript import write_app
+from tests.wire.sidecar import Sidecar
 
 CHANNEL = "frappe_realtime:sidecars"
 

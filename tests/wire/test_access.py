@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from realtime.demo.model import WEBSITE_USER, User
-
-from .bench import APP_SITE, STOCK_SITE, AnyClient, Bench
-from .clients import POLLING, WEBSOCKET, Client, Refused
-from .conditions import until
-from .conftest import Connect, ConnectNode, MakeBench
+from tests.wire.bench import APP_SITE, STOCK_SITE, AnyClient, Bench
+from tests.wire.clients import POLLING, WEBSOCKET, Client, Refused
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, ConnectNode, MakeBench
 
 ASKED_WHO = "frappe.realtime.get_user_info"
 

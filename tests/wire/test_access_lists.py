@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from .bench import APP_SITE, SITES, STOCK_SITE, Bench
-from .clients import Client
-from .conditions import until
-from .conftest import Connect, MakeBench
-from .test_access import tell
+from tests.wire.bench import APP_SITE, SITES, STOCK_SITE, Bench
+from tests.wire.clients import Client
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.test_access import tell
 
 READERS = "frappe.realtime.readers"
 

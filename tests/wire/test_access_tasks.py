@@ -7,11 +7,10 @@ import json
 import pytest
 
 from realtime.demo.model import GUEST, WEBSITE_USER
-
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .clients import Client
-from .conftest import Connect, MakeBench
-from .test_access import hears, tell
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.clients import Client
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.test_access import hears, tell
 
 
 def starts(bench: Bench, user: str, task: str, site: str = APP_SITE) -> None:

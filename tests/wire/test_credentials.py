@@ -7,10 +7,9 @@ from urllib.parse import quote
 import pytest
 
 from realtime.demo.model import GUEST, User
-
-from .bench import APP_SITE, SITES, Bench
-from .clients import POLLING, WEBSOCKET, Client, Refused
-from .conftest import Connect, ConnectNode, MakeBench
+from tests.wire.bench import APP_SITE, SITES, Bench
+from tests.wire.clients import POLLING, WEBSOCKET, Client, Refused
+from tests.wire.conftest import Connect, ConnectNode, MakeBench
 
 SCHEMES = ("token", "Basic", "Bearer", "Hmac-Of-An-App")
 

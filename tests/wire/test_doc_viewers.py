@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from .bench import APP_SITE, SITES, Bench
-from .clients import Client
-from .conditions import until
-from .conftest import Connect
+from tests.wire.bench import APP_SITE, SITES, Bench
+from tests.wire.clients import Client
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect
 
 
 def viewers(client: Client, name: str) -> list[str]:

@@ -8,9 +8,9 @@ from threading import Thread
 
 import pytest
 
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .conftest import MakeBench
-from .doctor import run_doctor
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.conftest import MakeBench
+from tests.wire.doctor import run_doctor
 
 
 @pytest.fixture

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from realtime.demo.model import WEBSITE_USER
-
-from .apps import add_chat, in_log, install, write_handlers
-from .background import Background
-from .bench import STOCK_SITE, Bench
-from .conditions import until
-from .conftest import Connect, ConnectNode, MakeBench
+from tests.wire.apps import add_chat, in_log, install, write_handlers
+from tests.wire.background import Background
+from tests.wire.bench import STOCK_SITE, Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, ConnectNode, MakeBench
 
 MakeAppBench = Callable[..., Bench]
 

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from realtime.demo.model import WEBSITE_USER
-
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .clients import Refused
-from .conditions import until
-from .conftest import Connect, MakeBench
-from .raw import HANDSHAKE, SEPARATOR, PollingSession, RawSocket, request, send_bytes
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.clients import Refused
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.raw import HANDSHAKE, SEPARATOR, PollingSession, RawSocket, request, send_bytes
 
 RESERVED = ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 NAMESPACE = f"/{APP_SITE},"

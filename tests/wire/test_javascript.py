@@ -13,14 +13,13 @@ import pytest
 import socketio
 
 from realtime.demo.model import GUEST, WEBSITE_USER
-
-from . import nodejs
-from .background import Background
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .clients import POLLING, Client
-from .conditions import until
-from .conftest import Connect, ConnectNode
-from .javascript import in_log, install, processes, write_app
+from tests.wire import nodejs
+from tests.wire.background import Background
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.clients import POLLING, Client
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, ConnectNode
+from tests.wire.javascript import in_log, install, processes, write_app
 
 CHAT = """
 const greeting = require("./greeting");

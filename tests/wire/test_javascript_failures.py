@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from .bench import STOCK_SITE, Bench
-from .clients import Client
-from .conditions import until
-from .conftest import Connect, MakeBench
-from .javascript import (
+from tests.wire.bench import STOCK_SITE, Bench
+from tests.wire.clients import Client
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.javascript import (
 	MakeJavaScriptBench,
 	function,
 	in_log,
@@ -176,7 +176,7 @@ def test_a_process_that_dies_is_started_again(
 
 def node_environment() -> dict[str, str]:
 	"""Where Node is."""
-	from . import nodejs
+	from tests.wire import nodejs
 
 	return {"FRAPPE_REALTIME_NODE": nodejs.node()}
 

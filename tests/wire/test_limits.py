@@ -12,12 +12,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from realtime.demo.model import WEBSITE_USER
-
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .clients import Refused
-from .conditions import until
-from .conftest import Connect, MakeBench
-from .raw import HANDSHAKE, PollingSession, RawSocket, request
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.clients import Refused
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.raw import HANDSHAKE, PollingSession, RawSocket, request
 
 FORWARDED = {"X-Forwarded-For": "198.51.100.7"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .clients import BOTH, POLLING, WEBSOCKET, Refused
-from .conftest import Connect, MakeBench
-from .raw import HANDSHAKE, PollingSession, RawSocket, request
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.raw import HANDSHAKE, PollingSession, RawSocket, request
 
 NAMESPACE = "Invalid namespace"
 ORIGIN = "Invalid origin"

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from realtime.demo.model import WEBSITE_USER
-
-from .bench import Bench
-from .conditions import until
-from .conftest import Connect, MakeBench
+from tests.wire.bench import Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, MakeBench
 
 PLACE = {"file": "/apps/frappe/public/js/a b.js", "line": 12, "column": 3}
 

@@ -8,11 +8,10 @@ import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from realtime.demo.model import User
-
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .clients import POLLING, WEBSOCKET, Refused
-from .conftest import Connect, MakeBench
-from .nodejs import NEW, NODE_FOLDER, missing
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.clients import POLLING, WEBSOCKET, Refused
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.nodejs import NEW, NODE_FOLDER, missing
 
 CLIENT = NODE_FOLDER / "node_modules" / NEW / "dist" / "socket.io.js"
 

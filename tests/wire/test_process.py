@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .clients import Client
-from .conditions import PATIENCE, accepts, free_port, until
-from .conftest import Connect, ConnectNode, MakeBench
-from .raw import HANDSHAKE
-from .sidecar import Sidecar
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.clients import Client
+from tests.wire.conditions import PATIENCE, accepts, free_port, until
+from tests.wire.conftest import Connect, ConnectNode, MakeBench
+from tests.wire.raw import HANDSHAKE
+from tests.wire.sidecar import Sidecar
 
 CONSOLE_SCRIPT = str(Path(sys.executable).with_name("frappe-realtime"))
 

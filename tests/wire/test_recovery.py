@@ -8,14 +8,13 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from realtime.demo.model import User
-
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .clients import POLLING, WEBSOCKET
-from .conditions import until
-from .conftest import Connect, ConnectNode, MakeBench
-from .nodejs import NEW, OFFSET, NodeClient
-from .publisher import Publisher
-from .raw import RawSocket
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.clients import POLLING, WEBSOCKET
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, ConnectNode, MakeBench
+from tests.wire.nodejs import NEW, OFFSET, NodeClient
+from tests.wire.publisher import Publisher
+from tests.wire.raw import RawSocket
 
 SLOWLY = {"reconnectionDelay": 700, "reconnectionDelayMax": 700, "randomizationFactor": 0}
 """Long enough that something can be published before the client is back."""

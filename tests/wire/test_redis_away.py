@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import redis
 
-from .bench import APP_SITE, Bench
-from .clients import Client
-from .conditions import until
-from .conftest import Connect, MakeBench
-from .doctor import run_doctor
-from .publisher import Publisher
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.clients import Client
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.doctor import run_doctor
+from tests.wire.publisher import Publisher
 
 
 def hears_again(bench: Bench, *clients: Client) -> None:

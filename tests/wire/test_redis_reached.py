@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from realtime.config import EXIT_CONFIG
-
-from .background import Background
-from .bench import Bench
-from .conditions import until
-from .conftest import ConnectNode, MakeBench
-from .nodejs import NEW
-from .publisher import Publisher
+from tests.wire.background import Background
+from tests.wire.bench import Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import ConnectNode, MakeBench
+from tests.wire.nodejs import NEW
+from tests.wire.publisher import Publisher
 
 
 def certificate(folder: Path, name: str, names: str) -> tuple[Path, Path]:

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from . import nodejs
-from .apps import install, write_handlers
-from .background import Background
-from .bench import APP_SITE, STOCK_SITE, Bench
-from .clients import Client
-from .conditions import until
-from .conftest import Connect, MakeBench
-from .raw import PollingSession, request
-from .sidecars import CHANNEL, PYTHON, Pair, metric, others
-from .test_doc_viewers import open_document, sees, viewers
-from .test_recovery import answer, event, first, recover
+from tests.wire import nodejs
+from tests.wire.apps import install, write_handlers
+from tests.wire.background import Background
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.clients import Client
+from tests.wire.conditions import until
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.raw import PollingSession, request
+from tests.wire.sidecars import CHANNEL, PYTHON, Pair, metric, others
+from tests.wire.test_doc_viewers import open_document, sees, viewers
+from tests.wire.test_recovery import answer, event, first, recover
 
 MakePair = Callable[..., Pair]
 

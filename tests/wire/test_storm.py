@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from .bench import APP_SITE, Bench
-from .conditions import until
-from .raw import HANDSHAKE
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import until
+from tests.wire.raw import HANDSHAKE
 
 SESSIONS, TABS = 150, 3
 SLOTS = 8

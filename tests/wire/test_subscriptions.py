@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from realtime.demo.model import WEBSITE_USER
-
-from .bench import APP_SITE, SITES, STOCK_SITE, Bench
-from .conftest import Connect
-from .raw import SEPARATOR, PollingSession
+from tests.wire.bench import APP_SITE, SITES, STOCK_SITE, Bench
+from tests.wire.conftest import Connect
+from tests.wire.raw import SEPARATOR, PollingSession
 
 
 @pytest.mark.parametrize("site", SITES)

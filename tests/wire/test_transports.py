@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from .bench import APP_SITE, Bench
-from .clients import BOTH, POLLING, WEBSOCKET, Refused
-from .conditions import until
-from .conftest import ConnectNode
-from .nodejs import NODE_FOLDER
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
+from tests.wire.conditions import until
+from tests.wire.conftest import ConnectNode
+from tests.wire.nodejs import NODE_FOLDER
 
 TRANSPORTS = pytest.mark.parametrize("transports", [POLLING, WEBSOCKET, BOTH], ids="+".join)
 

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from realtime.demo.site import FrappeError
-
-from .bench import SITES, Bench
-from .clients import BOTH, POLLING, WEBSOCKET, Refused
-from .conditions import until
-from .conftest import LONG, Connect, ConnectNode, MakeBench, StartConnecting
-from .nodejs import NEW
+from tests.wire.bench import SITES, Bench
+from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
+from tests.wire.conditions import until
+from tests.wire.conftest import LONG, Connect, ConnectNode, MakeBench, StartConnecting
+from tests.wire.nodejs import NEW
 
 NO_ANSWER: dict[str, dict[str, Any]] = {
 	"500": {"status": 500},

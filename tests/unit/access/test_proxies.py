@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.access.proxies import Proxies
-from realtime.config import PRIVATE
+from realtime.access.proxies import TrustedProxies
+from realtime.config import PRIVATE_NETWORKS
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from realtime.config import PRIVATE
 	],
 )
 def test_the_default(peer: str, trusted: bool) -> None:
-	assert Proxies(PRIVATE).trusts(peer) is trusted
+	assert TrustedProxies(PRIVATE_NETWORKS).trusts(peer) is trusted
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_the_default(peer: str, trusted: bool) -> None:
 	],
 )
 def test_the_client_s_address(peer: str, headers: dict[str, str], address: str) -> None:
-	assert Proxies(PRIVATE).client(peer, headers) == address
+	assert TrustedProxies(PRIVATE_NETWORKS).client(peer, headers) == address
 
 
 def test_what_is_no_network() -> None:
 	with pytest.raises(ValueError, match="nginx"):
-		Proxies(["127.0.0.1", "nginx"])
+		TrustedProxies(["127.0.0.1", "nginx"])

@@ -12,9 +12,16 @@ from typing import Any
 
 import pytest
 
-import frappe_realtime
-
-OURS = ("access", "boot", "install", "progress", "publish", "sender", "site", "takeover", "tasks")
+OURS = (
+	"boot",
+	"install",
+	"permissions.access_events",
+	"publishing.overrides",
+	"publishing.process",
+	"publishing.progress",
+	"publishing.publish",
+	"publishing.tasks",
+)
 
 
 class Callbacks:
@@ -54,7 +61,7 @@ class Column:
 
 
 class Table:
-	"""The table `Sessions` of a query."""
+	"""The table `SessionStore` of a query."""
 
 	def __init__(self, name: str) -> None:
 		assert name == "Sessions"
@@ -96,7 +103,7 @@ class Frappe(ModuleType):
 		)
 		self.conf: dict[str, Any] = {"redis_queue": "redis://127.0.0.1:1"}
 		self.sids: set[str] = set()
-		"""The table `Sessions`."""
+		"""The table `SessionStore`."""
 		self.cached_sids: set[str] = set()
 		self.cache = SimpleNamespace(hexists=lambda name, key: name == "session" and key in self.cached_sids)
 		self.qb = SimpleNamespace(DocType=lambda name: Table(name), from_=lambda table: Query(self.sids))
@@ -188,17 +195,18 @@ def forget_ours() -> None:
 	"""The modules that have seen one stand-in are no good with the next."""
 	for name in OURS:
 		sys.modules.pop(f"frappe_realtime.{name}", None)
-		if hasattr(frappe_realtime, name):
-			delattr(frappe_realtime, name)
+		package, _, last = f"frappe_realtime.{name}".rpartition(".")
+		if hasattr(parent := importlib.import_module(package), last):
+			delattr(parent, last)
 
 
 @pytest.fixture
 def publish(frappe: Frappe) -> Any:
-	return importlib.import_module("frappe_realtime.publish")
+	return importlib.import_module("frappe_realtime.publishing.publish")
 
 
 @pytest.fixture
 def sent(frappe: Frappe, publish: Any, monkeypatch: pytest.MonkeyPatch) -> Sent:
-	sent = Sent(importlib.import_module("frappe_realtime.connection").queue_connector(frappe.conf))
-	monkeypatch.setattr(importlib.import_module("frappe_realtime.sender"), "_outbox", sent)
+	sent = Sent(importlib.import_module("frappe_realtime.publishing.connection").queue_connector(frappe.conf))
+	monkeypatch.setattr(importlib.import_module("frappe_realtime.publishing.process"), "_outbox", sent)
 	return sent

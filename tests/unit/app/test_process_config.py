@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from frappe_realtime import process_config
-from frappe_realtime.process_config import NotSetUp, changes
+from frappe_realtime.bench import process_config
+from frappe_realtime.bench.process_config import NotSetUp, changes
 
 PROCFILE = """redis_cache: redis-server config/redis_cache.conf
 

@@ -17,7 +17,7 @@ def progress(frappe: Any) -> Any:
 	frappe.local.request = None
 	frappe.local.job = None
 	frappe.get_request_header = lambda name: frappe.local.request.headers.get(name)
-	return importlib.import_module("frappe_realtime.progress")
+	return importlib.import_module("frappe_realtime.publishing.progress")
 
 
 def ask(frappe: Any, page: str | None) -> None:

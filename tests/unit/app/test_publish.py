@@ -215,10 +215,10 @@ def test_an_event_for_every_site_is_in_no_sites_history(publish, sent):
 	assert json.loads(message.payload)["room"] is None
 
 
-def test_the_sidecar_may_import_room_names_without_frappe():
+def test_the_sidecar_may_import_the_contract_without_frappe():
 	code = (
 		"import sys; sys.modules['frappe'] = None\n"
-		"import frappe_realtime, frappe_realtime.rooms\n"
+		"import frappe_realtime, frappe_realtime.contract\n"
 		"assert 'publish_realtime' in dir(frappe_realtime)\n"
 		"try: frappe_realtime.nothing\n"
 		"except AttributeError: pass\n"
@@ -228,7 +228,7 @@ def test_the_sidecar_may_import_room_names_without_frappe():
 
 
 def test_a_corrected_redis_queue_is_used_without_a_restart(frappe, publish):
-	sender = importlib.import_module("frappe_realtime.sender")
+	sender = importlib.import_module("frappe_realtime.publishing.process")
 	server = ValkeyServer(port=free_port())
 	server.start()
 	try:

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def tasks(publish: Any) -> Any:
-	from frappe_realtime import tasks
+	from frappe_realtime.publishing import tasks
 
 	tasks._told.clear()
 	return tasks

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from realtime.engine import Engine, EngineSettings
 from realtime.engine.request import Request, parse_query
-
-from .fakes import Listener, Transport, Wire, request, websocket_request
+from tests.unit.engine.fakes import Listener, Transport, Wire, request, websocket_request
 
 cuts = st.lists(st.integers(0, 10_000), max_size=12)
 

@@ -11,8 +11,7 @@ import pytest
 import uvloop
 
 from realtime.engine import Encoded, Engine, EngineSettings
-
-from .fakes import Listener, request, websocket_request
+from tests.unit.engine.fakes import Listener, request, websocket_request
 
 Scenario = Callable[[Engine, Listener, socket.socket], Awaitable[None]]
 

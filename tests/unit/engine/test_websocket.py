@@ -15,9 +15,8 @@ from websockets.protocol import CLIENT, Protocol
 
 from realtime.engine import Encoded
 from realtime.engine.websocket import WebSocketProtocol
-
-from .fakes import Wire, request, websocket_request
-from .test_http import cuts, opened
+from tests.unit.engine.fakes import Wire, request, websocket_request
+from tests.unit.engine.test_http import cuts, opened
 
 
 def masked(opcode: Opcode, data: bytes, fin: bool = True) -> bytes:

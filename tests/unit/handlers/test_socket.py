@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from frappe_realtime.testing import Client, NoAnswer, Site
-
-from .conftest import MakeSite
+from tests.unit.handlers.conftest import MakeSite
 
 HEAD = """
 import asyncio

@@ -11,8 +11,8 @@ import pytest
 
 from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
 from realtime.recovery import history
-from realtime.recovery.history import Gap, History
-from realtime.recovery.places import offset_after, offset_before, parse_offset
+from realtime.recovery.history import History, HistoryGap
+from realtime.recovery.positions import offset_after, offset_before, parse_offset
 from realtime.socketio.fanout import Event
 
 SITE = "one.test"
@@ -271,7 +271,7 @@ def test_an_offset_that_another_sidecar_has_given_out() -> None:
 			await it.history.reach(feed, (2, 0), {"website"})
 		it.history.take([event])
 		assert await it.history.reach(feed, (2, 0), {"website"}) == ((2, 0), [])
-		with pytest.raises(Gap):
+		with pytest.raises(HistoryGap):
 			await it.history.reach(feed, (3, 0), {"website"})
 
 	run(test)
@@ -295,7 +295,7 @@ def test_what_lies_before_the_history_cannot_be_reached() -> None:
 		del it.store.entries[:5]
 		assert await it.history.reach(feed, (5, 0), set())
 		for place in ((4, 0), (0, 0), (11, 0)):
-			with pytest.raises(Gap):
+			with pytest.raises(HistoryGap):
 				await it.history.reach(feed, place, set())
 
 	run(test)
@@ -305,7 +305,7 @@ def test_an_event_without_a_place_that_should_have_one() -> None:
 	async def test(it: Setting) -> None:
 		feed = await it.history.follow(SITE)
 		it.history.take([Event(SITE, "website", "step", 1, None, 10, "NOPERM")])
-		with pytest.raises(Gap):
+		with pytest.raises(HistoryGap):
 			await it.history.reach(feed, (0, 0), set())
 		assert it.history.trouble == {SITE: "NOPERM"}
 

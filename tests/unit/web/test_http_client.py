@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from realtime.web import http_client
-from realtime.web.http_client import HTTPAnswer, HTTPClient, HTTPError
+from realtime.web.http_client import HTTPClient, HTTPError, HTTPResponse
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HEADERS = {"Host": "one.localhost"}
@@ -69,7 +69,7 @@ def always(*answers: bytes) -> Talk:
 	return talk
 
 
-async def get(client: HTTPClient, method: str = "GET", body: bytes = b"") -> HTTPAnswer:
+async def get(client: HTTPClient, method: str = "GET", body: bytes = b"") -> HTTPResponse:
 	return await client.request(method, "/api", HEADERS, body)
 
 

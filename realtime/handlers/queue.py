@@ -1,0 +1,307 @@
+"""The events of one socket for one app, one after the other, each in its own guard."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from frappe_realtime.handlers.registry import Handler, is_async
+from frappe_realtime.handlers.socket import Runtime, Socket
+from frappe_realtime.handlers.sync_socket import SyncSocket
+
+from ..socketio.server import Ack
+from .drive import BUSY, Driver, resumed
+
+logger = logging.getLogger("realtime.handlers")
+
+
+@dataclass(slots=True)
+class App:
+	"""An app with Python handlers. Each run of its code has a copy of `context`, which itself nothing runs in."""
+
+	name: str
+	context: Context
+	handlers: dict[str, list[Handler]] = field(default_factory=dict)
+	direct: dict[str, Handler] = field(default_factory=dict)
+	"""The handlers of events that have one only, an `async def` itself: calling it runs nothing of it yet."""
+	set_up: Callable[..., Any] | None = None
+	set_up_waits: bool = False
+	generation: int = 0
+
+	def bind(self, handlers: Sequence[Handler], set_up: Callable[..., Any] | None) -> None:
+		"""Take what the file gave in place of what it gave before."""
+		self.handlers = {}
+		for handler in handlers:
+			self.handlers.setdefault(handler.event, []).append(handler)
+		self.direct = {
+			event: handlers[0]
+			for event, handlers in self.handlers.items()
+			if len(handlers) == 1 and _is_coroutine_function(handlers[0].function)
+		}
+		self.set_up = set_up
+		self.set_up_waits = set_up is not None and is_async(set_up)
+		self.generation += 1
+
+
+Call = tuple[str, list[Any], Ack | None]
+"""An event, its arguments, and what answers it: of those that wait for their turn. A tuple, since each event is one."""
+
+
+FAILURES = (Exception, SystemExit, asyncio.CancelledError)
+"""What a handler may raise without consequences for others; a cancelled future that it awaits is its own affair."""
+
+_NONE: dict[str, Any] = {}
+
+SET_UP = "(set-up)"
+"""Stands for an event in the queue where an async set-up function is to run."""
+
+
+class Runner(Runtime, Protocol):
+	"""Runs what lanes have to do, and hears how it went."""
+
+	queue_limit: int
+	"""Events of one socket that may wait for an app."""
+	time: Callable[[], float]
+	"""The loop's clock."""
+	driver: Driver
+
+	def start_lane(
+		self, lane: HandlerQueue, runner: object, work: Coroutine[Any, Any, None], context: Context
+	) -> None: ...
+
+	def ended(self, runner: object) -> None: ...
+
+	def failed(self, lane: HandlerQueue, event: str, error: BaseException) -> None: ...
+
+	def context_of(self, app: App) -> Context: ...
+
+	async def in_thread(
+		self, lane: HandlerQueue, handler: Handler, arguments: Iterable[Any], options: Any
+	) -> Any: ...
+
+
+class HandlerQueue:
+	"""One socket's events for one app, in order. A task exists while there is something to do."""
+
+	__slots__ = ("app", "event", "host", "listeners", "middleware", "queue", "runner", "socket", "started")
+
+	def __init__(self, host: Runner, app: App, socket: Socket) -> None:
+		self.host = host
+		self.app = app
+		self.socket = socket
+		self.listeners: dict[str, list[Handler]] = {}
+		self.middleware: list[Callable[..., Any]] = []
+		self.queue: deque[Call] = deque()
+		self.runner: object | None = None
+		"""Stands for the task that works on the queue; None when there is none, or when it has been overtaken."""
+		self.event = ""
+		self.started = 0.0
+
+	def listens(self, event: str) -> bool:
+		"""Whether a listener of this socket may answer `event`."""
+		# Something under way may yet add it.
+		return event in self.listeners or (self.runner is not None and self.app.set_up is not None)
+
+	def push(self, call: Call) -> bool:
+		"""Put an event in the queue, and begin with it when nothing else is under way; False when the queue is full."""
+		event, arguments, ack = call
+		handler = self.app.direct.get(event)
+		if (
+			handler is not None
+			and self.runner is None
+			and not self.middleware
+			and event not in self.listeners
+			and self._answer_at_once(handler, event, arguments, ack)
+		):
+			return True
+		if len(self.queue) >= self.host.queue_limit:
+			return False
+		self.queue.append(call)
+		if self.runner is None:
+			self.begin()
+		return True
+
+	def _answer_at_once(self, handler: Handler, event: str, given: list[Any], ack: Ack | None) -> bool:
+		"""The ordinary case: one async handler, which seldom has to wait. False when it must wait for a task's step."""
+		options = self._options(handler, given, ack)
+		if options is None:
+			return True
+		host = self.host
+		self.event, self.started = event, host.time()
+		self.runner = runner = object()
+		context = host.context_of(self.app)
+		goes_on = False
+		try:
+			work = handler.function(self.socket, *options[0], **options[1])
+			try:
+				waiting = host.driver.step(work, context)
+			except StopIteration as end:
+				answer = end.value
+			else:
+				if waiting is BUSY:
+					work.close()
+					return False
+				goes_on = True
+				host.start_lane(self, runner, self._work(runner, resumed(work, waiting), ack), context)
+				return True
+			if ack is not None:
+				_acknowledge(ack, answer)
+		except FAILURES as error:
+			host.failed(self, event, error)
+		finally:
+			if not goes_on and self.runner is runner:
+				self.runner = None
+				# The handler may have ended its own socket, which is an event too.
+				if self.queue:
+					self.begin()
+		return True
+
+	def queue_last(self, call: Call) -> None:
+		"""Put the socket's last event in the queue, however long it is."""
+		self.queue.append(call)
+		if self.runner is None:
+			self.begin()
+
+	def begin(self) -> None:
+		"""Start to work on the queue."""
+		self.runner = runner = object()
+		self.host.start_lane(self, runner, self._work(runner), self.host.context_of(self.app))
+
+	def overtake(self) -> None:
+		"""Let the events behind the present one go on; it ends when it ends."""
+		self.runner = None
+		if self.queue:
+			self.begin()
+
+	async def _work(
+		self, runner: object, begun: Awaitable[Any] | None = None, ack: Ack | None = None
+	) -> None:
+		"""Answer what is in the queue, after the handler that has `begun` already."""
+		queue = self.queue
+		loop_time = self.host.time
+		if begun is not None:
+			event = self.event
+			try:
+				answer = await begun
+				if ack is not None:
+					_acknowledge(ack, answer)
+			except FAILURES as error:
+				self.host.failed(self, event, error)
+		while queue and self.runner is runner:
+			call = queue.popleft()
+			self.event = call[0]
+			self.started = loop_time()
+			try:
+				await self._answer(*call)
+			except FAILURES as error:
+				self.host.failed(self, call[0], error)
+		if self.runner is runner:
+			self.runner = None
+		self.host.ended(runner)
+
+	async def _answer(self, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		if event == SET_UP:
+			assert self.app.set_up is not None
+			await self.app.set_up(self.socket)
+			return
+		for middleware in self.middleware:
+			allowed = middleware(event, arguments)
+			if asyncio.iscoroutine(allowed):
+				allowed = await allowed
+			if allowed is False:
+				return
+		own = self.listeners.get(event)
+		handlers = self.app.handlers.get(event, ())
+		for handler in [*handlers, *own] if own else handlers:
+			try:
+				await self._run(handler, arguments, ack)
+			except FAILURES as error:
+				self.host.failed(self, event, error)
+
+	async def _run(self, handler: Handler, given: list[Any], ack: Ack | None) -> None:
+		options = self._options(handler, given, ack)
+		if options is None:
+			return
+		if handler.once:
+			self._forget(handler)
+		arguments, named = options
+		if not handler.is_async:
+			first = (SyncSocket(self.host, self.socket),) if handler.takes_socket else ()
+			answer = await self.host.in_thread(self, handler, (*first, *arguments), named)
+		elif handler.takes_socket:
+			answer = await handler.function(self.socket, *arguments, **named)
+		else:
+			answer = await handler.function(*arguments, **named)
+		if ack is not None:
+			_acknowledge(ack, answer)
+
+	def _options(
+		self, handler: Handler, given: list[Any], ack: Ack | None
+	) -> tuple[list[Any], dict[str, Any]] | None:
+		"""What to call `handler` with; None when it is not to run for this user, or has too few arguments."""
+		if not handler.allow_guest and self.socket._raw.session.user == "Guest":
+			return None
+		signature = handler.signature
+		arguments = signature.fit(given)
+		if arguments is None:
+			logger.warning(
+				"%s: %s did not run: %r came with %d arguments, it needs %d (user %s of %s)",
+				self.app.name,
+				handler.name,
+				handler.event,
+				len(given),
+				signature.least,
+				self.socket.user,
+				self.socket.site,
+			)
+			return None
+		return arguments, {"ack": self._ack_for(handler, ack)} if signature.ack else _NONE
+
+	def _forget(self, handler: Handler) -> None:
+		kept = [one for one in self.listeners.pop(handler.event, ()) if one is not handler]
+		if kept:
+			self.listeners[handler.event] = kept
+
+	def _ack_for(self, handler: Handler, ack: Ack | None) -> Ack:
+		if ack is None:
+			return _nobody_asked
+		if handler.is_async:
+			return ack
+		return lambda *arguments: self.host.in_loop(lambda: ack(*arguments))
+
+	def set_up(self) -> None:
+		"""Call the set-up function: a plain one at once, before the first event can come."""
+		function = self.app.set_up
+		if function is None:
+			return
+		if self.app.set_up_waits:
+			self.queue.append((SET_UP, [], None))
+			if self.runner is None:
+				self.begin()
+			return
+		try:
+			self.host.context_of(self.app).run(function, SyncSocket(self.host, self.socket))
+		except FAILURES as error:
+			self.host.failed(self, SET_UP, error)
+
+
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+	return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)
+
+
+def _acknowledge(ack: Ack, answer: Any) -> None:
+	"""What a handler returns answers the event: None not at all, a tuple with several arguments."""
+	if type(answer) is tuple:
+		ack(*answer)
+	elif answer is not None:
+		ack(answer)
+
+
+def _nobody_asked(*_: Any) -> None:
+	"""The acknowledgement of an event whose sender wants none."""

@@ -1,0 +1,68 @@
+"""Asking again about thousands: each once, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from frappe_realtime.contract import user_room
+from realtime.access.authentication import Session
+from realtime.access.revalidation import WORKERS, Revalidator, subject
+from realtime.config import Config
+from realtime.web.frappe_client import Credential
+
+SITE = "one.test"
+
+
+class Authenticator:
+	"""Answers after a turn of the loop, and notes how many questions were out at once."""
+
+	def __init__(self) -> None:
+		self.asked: list[str] = []
+		self.out = self.most = 0
+
+	async def session(self, site: str, credential: Credential) -> Session:
+		self.asked.append(credential.sid)
+		self.out += 1
+		self.most = max(self.most, self.out)
+		await asyncio.sleep(0)
+		self.out -= 1
+		return session(credential.sid)
+
+
+def session(name: str) -> Session:
+	return Session(SITE, Credential(sid=name), f"{name}@example.com", "System User", name, None)
+
+
+def test_thousands_are_asked_about_a_few_at_a_time() -> None:
+	async def run() -> Authenticator:
+		sessions = [session(str(number)) for number in range(3000)]
+		rooms = {user_room(each.user): (SimpleNamespace(session=each, rooms=set()),) for each in sessions}
+		namespace = SimpleNamespace(members=lambda room: rooms.get(room, ()))
+		authenticator: Any = Authenticator()
+		config = Config(bench=Path(), realtime_recheck_seconds=0)
+		sockets: Any = SimpleNamespace(namespaces={f"/{SITE}": namespace})
+		permissions: Any = None
+		recheck = Revalidator(config, sockets, authenticator, permissions, lambda socket, room: None)
+		recheck.start()
+		for _ in range(3):
+			recheck.sessions(sessions)
+		assert recheck.waiting == 3000, "what is asked thrice is asked once"
+		while recheck.waiting:
+			await asyncio.sleep(0)
+		await recheck.stop()
+		return authenticator
+
+	authenticator = asyncio.run(run())
+	assert sorted(authenticator.asked, key=int) == [str(number) for number in range(3000)]
+	assert authenticator.most <= WORKERS
+
+
+def test_what_a_room_is_about() -> None:
+	assert subject("doc:ToDo/a/b") == ("ToDo", "a/b")
+	assert subject("open_doc:ToDo/1") == ("ToDo", "1")
+	assert subject("doctype:ToDo") == ("ToDo", "")
+	for room in ("all", "website", "user:a", "task_progress:1", "doc:", "doc:ToDo", "doc:/x", "doctype:"):
+		assert subject(room) is None

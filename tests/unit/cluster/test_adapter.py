@@ -1,0 +1,261 @@
+"""Sidecars that speak over a channel that loses messages know in the end what there is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime.bus.store import StoreUnavailable
+from realtime.cluster import publisher as outbox
+from realtime.cluster.adapter import MISSED, MOST_CHANGES, ClusterAdapter
+from realtime.config import Config
+from realtime.socketio.fanout import Fanout
+from realtime.socketio.namespace import Admission, Namespace, Socket
+from realtime.socketio.server import SocketIOServer
+
+SITE = "/site.test"
+
+
+class Session:
+	def __init__(self, user: str) -> None:
+		self.user = user
+
+
+class Connection:
+	wire = None
+
+	def send(self, encoded: Any) -> None: ...
+
+
+class Channel:
+	"""What all sidecars hear; `away` says whether Redis takes what is published, `loses` which of it reaches nobody."""
+
+	endpoint = "Redis"
+
+	def __init__(self) -> None:
+		self.away = False
+		self.loses: Callable[[], bool] = lambda: False
+		self.adapters: list[ClusterAdapter] = []
+		self.published: list[bytes] = []
+
+	async def publish_all(self, channel: str, payloads: list[bytes]) -> None:
+		if self.away:
+			raise StoreUnavailable
+		self.published += payloads
+		for payload in payloads:
+			if not self.loses():
+				for adapter in list(self.adapters):
+					adapter.take(payload)
+
+
+class Process:
+	"""A sidecar without clients' connections."""
+
+	def __init__(self, channel: Channel, **keys: Any) -> None:
+		config = Config(bench=Path(), **keys)
+		self.server = SocketIOServer(None)  # type: ignore[arg-type]
+		self.fanout = Fanout(self.server)
+		self.met: list[str] = []
+		store: Any = channel
+		self.adapter = ClusterAdapter(config, self.server, self.fanout, store, self.met.append)
+		self.changes: list[tuple[str, str, set[str]]] = []
+		self.adapter.changed = lambda namespace, room, users: self.changes.append(
+			(namespace.name, room, users)
+		)
+		channel.adapters.append(self.adapter)
+		namespace = Namespace(SITE, lambda socket: None)
+		namespace.observers = self.server.observers
+		self.server.namespaces[SITE] = namespace
+
+	def socket(self, user: str) -> Socket:
+		namespace = self.server.namespaces[SITE]
+		connection: Any = Connection()
+		socket = Socket(namespace, connection, Admission(Session(user)))
+		namespace.sockets[socket.id] = socket
+		return socket
+
+	def rooms(self) -> dict[str, list[str]]:
+		"""Who is in which room here."""
+		namespace = self.server.namespaces[SITE]
+		return {
+			room: sorted(socket.session.user for socket in members)
+			for room, members in namespace.rooms.items()
+		}
+
+	def rooms_elsewhere(self) -> dict[str, list[str]]:
+		"""Who is in which room elsewhere, as this one knows."""
+		members = self.adapter.members
+		return {room: sorted(members.users(name, room)) for name, room in members._rooms if name == SITE}
+
+
+async def settle() -> None:
+	"""Let all that can be sent be sent."""
+	for _ in range(20):
+		await asyncio.sleep(0)
+
+
+async def beat(*processes: Process, times: int = 1) -> None:
+	"""Let so many beats pass for all."""
+	for _ in range(times):
+		for process in processes:
+			adapter = process.adapter
+			adapter._heard_itself = False
+			for sidecar in adapter.sidecars.values():
+				sidecar.patience -= 1
+			adapter._give_sign_of_life()
+		await settle()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_pause() -> Iterator[None]:
+	"""Let nobody wait after Redis was away."""
+	with pytest.MonkeyPatch.context() as patch:
+		patch.setattr(outbox, "PAUSE", 0)
+		yield
+
+
+MOVES = st.lists(
+	st.one_of(
+		st.tuples(st.just("move"), st.integers(0, 5), st.sampled_from("xyz")),
+		st.tuples(st.just("pass"), st.just(0), st.just("")),
+		st.tuples(st.just("beat"), st.just(0), st.just("")),
+		st.tuples(st.just("away"), st.just(0), st.just("")),
+	),
+	max_size=30,
+)
+
+
+@settings(deadline=None)
+@given(MOVES, st.integers(0), st.floats(0, 0.7))
+def test_all_know_all_in_the_end(moves: Any, seed: int, lossy: float) -> None:
+	async def test() -> None:
+		# Not hypothesis's own dice: how often they are thrown depends on the sockets' ids, which differ each time.
+		dice = Random(seed)
+		channel = Channel()
+		processes = [Process(channel) for _ in range(3)]
+		sockets = [process.socket(f"user {n}") for n in range(2) for process in processes]
+		channel.loses = lambda: dice.random() < lossy
+		for what, number, room in moves:
+			if what == "move":
+				socket = sockets[number]
+				(socket.leave if room in socket.rooms else socket.join)(room)
+			elif what == "away":
+				channel.away = not channel.away
+			elif what == "beat":
+				await beat(*processes)
+			else:
+				await settle()
+		channel.away, channel.loses = False, lambda: False
+		await beat(*processes, times=4)
+		for process in processes:
+			expected: dict[str, list[str]] = {}
+			for other in processes:
+				if other is not process:
+					for room, users in other.rooms().items():
+						expected[room] = sorted(expected.get(room, []) + users)
+			assert process.rooms_elsewhere() == expected
+
+	asyncio.run(test())
+
+
+def test_one_that_falls_silent_is_forgotten_and_the_others_are_told() -> None:
+	async def test() -> None:
+		channel = Channel()
+		stays, dies = Process(channel), Process(channel)
+		dies.socket("ann").join("room")
+		await beat(stays, dies, times=2)
+		assert stays.rooms_elsewhere() == {"room": ["ann"]}
+		channel.adapters.remove(dies.adapter)
+		stays.changes.clear()
+		await beat(stays, times=MISSED)
+		assert stays.rooms_elsewhere() == {"room": ["ann"]}
+		await beat(stays)
+		assert stays.rooms_elsewhere() == {}
+		assert stays.changes == [(SITE, "room", {"ann"})]
+		assert stays.fanout.elsewhere is None
+		assert stays.server.observers == stays.server.namespaces[SITE].observers == ()
+
+	asyncio.run(test())
+
+
+def test_nobody_is_taken_for_dead_while_redis_is_away() -> None:
+	async def test() -> None:
+		channel = Channel()
+		one, other = Process(channel), Process(channel)
+		await beat(one, other, times=2)
+		channel.away = True
+		await beat(one, other, times=10)
+		assert one.adapter.sidecars
+		channel.away = False
+		await beat(one, other)
+		assert one.adapter.sidecars
+
+	asyncio.run(test())
+
+
+def test_a_burst_of_signs_counts_once() -> None:
+	"""A process whose loop was blocked hears all of its own at once, before those of the others."""
+
+	async def test() -> None:
+		channel = Channel()
+		one, other = Process(channel), Process(channel)
+		await beat(one, other, times=2)
+		own = [payload for payload in channel.published if payload.startswith(one.adapter.id.encode())]
+		alive = next(payload for payload in own if b" alive " in payload)
+		for _ in range(10):
+			one.adapter.take(alive)
+		assert one.adapter.sidecars
+
+	asyncio.run(test())
+
+
+def test_one_alone_is_not_told_of_moves_and_sends_nothing() -> None:
+	async def test() -> None:
+		channel = Channel()
+		process = Process(channel)
+		await beat(process)
+		socket = process.socket("ann")
+		socket.join("room")
+		process.fanout.emit(socket.namespace, ["room"], "event", (1,))
+		await settle()
+		assert process.server.namespaces[SITE].observers == ()
+		assert [payload.split(b" ")[1] for payload in channel.published] == [b"alive"]
+
+	asyncio.run(test())
+
+
+def test_too_many_changes_at_once_are_asked_for() -> None:
+	async def test() -> None:
+		channel = Channel()
+		one, other = Process(channel), Process(channel)
+		await beat(one, other, times=2)
+		socket = one.socket("ann")
+		for number in range(MOST_CHANGES + 10):
+			socket.join(str(number))
+			assert len(one.adapter._changes) <= MOST_CHANGES
+		await beat(one, other, times=3)
+		assert other.adapter.members.count == MOST_CHANGES + 10
+
+	asyncio.run(test())
+
+
+def test_what_waits_for_redis_is_bounded() -> None:
+	async def test() -> None:
+		channel = Channel()
+		one, other = Process(channel, realtime_sidecar_unsent=10_000), Process(channel)
+		await beat(one, other)
+		socket = one.socket("ann")
+		for _ in range(20):
+			one.fanout.emit(socket.namespace, None, "event", ("x" * 1000,))
+		assert one.adapter.outbox._size <= 10_000
+		assert len(one.met) >= 10
+		assert set(one.met) == {"realtime_sidecar_unsent"}
+
+	asyncio.run(test())

@@ -1,0 +1,98 @@
+"""What sidecars say to each other: what is written is read again, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.cluster import messages
+from realtime.cluster.messages import (
+	PART,
+	Emit,
+	Goodbye,
+	Heartbeat,
+	MembershipChanges,
+	Snapshot,
+	SocketMoved,
+	SyncRequest,
+)
+from realtime.engine import Encoded
+from realtime.socketio import packets
+
+SENDER = "0123456789abc-_Z"
+
+
+def read(payload: bytes) -> messages.Message:
+	assert messages.sender_of(payload) == SENDER
+	return messages.read(payload)
+
+
+@pytest.mark.parametrize(
+	("written", "message"),
+	[
+		(messages.alive(SENDER, "host:9000", 7), Heartbeat("host:9000", 7)),
+		(messages.bye(SENDER), Goodbye()),
+		(messages.ask(SENDER, "other"), SyncRequest("other")),
+		(messages.returned(SENDER, "/site", "id"), SocketMoved("/site", "id")),
+		(
+			messages.changes(SENDER, 3, [("/site", "room\n", "id", "user"), ("/site", "é", "id", None)]),
+			MembershipChanges(3, [("/site", "room\n", "id", "user"), ("/site", "é", "id", None)]),
+		),
+	],
+)
+def test_what_is_written_is_read(written: bytes, message: messages.Message) -> None:
+	assert read(written) == message
+
+
+@pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2)])
+def test_a_state_in_parts(count: int, parts: int) -> None:
+	members: list[messages.Change] = [("/site", "room", str(number), "user") for number in range(count)]
+	states = [read(written) for written in messages.state(SENDER, 5, members)]
+	assert [(one.seq, one.part, one.parts) for one in states if isinstance(one, Snapshot)] == [
+		(5, number, parts) for number in range(parts)
+	]
+	assert [member for one in states if isinstance(one, Snapshot) for member in one.members] == members
+
+
+@given(
+	st.lists(
+		st.one_of(st.none(), st.text(), st.binary(), st.integers(-(2**70), 2**70), st.lists(st.binary())),
+		max_size=5,
+	),
+	st.one_of(st.none(), st.lists(st.text())),
+	st.lists(st.text()),
+)
+def test_any_event_arrives_as_it_is(values: list[Any], rooms: list[str] | None, excluded: list[str]) -> None:
+	encoded = packets.encode_event("/site.test", ["event", *values])
+	if len(encoded.messages) > packets.MAX_ATTACHMENTS:
+		return
+	emit = read(messages.emit(SENDER, rooms, encoded, excluded))
+	assert isinstance(emit, Emit)
+	assert (emit.namespace, emit.rooms, emit.excluded) == ("/site.test", rooms, excluded)
+	assert emit.encoded.messages == encoded.messages
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused_in_one_way(noise: bytes) -> None:
+	for payload in (noise, SENDER.encode() + b" emit " + noise, SENDER.encode() + b" changes [1]\n" + noise):
+		try:
+			messages.sender_of(payload)
+			messages.read(payload)
+		except (ValueError, TypeError):
+			pass
+
+
+def test_an_event_of_another_kind_is_none() -> None:
+	for text in (
+		"2/site,1[]",
+		'2/site,1["a"]',
+		'40/site,["a"]',
+		'2["a"]',
+		'2/site,["a"] ',
+		'2/site,["connect"]',
+	):
+		with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
+			messages.read(messages.emit(SENDER, None, Encoded(text), ()))

@@ -1,0 +1,391 @@
+"""Which handlers run, when, and what their failures do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from frappe_realtime.handlers.registry import Registry, Signature
+from frappe_realtime.testing import NoAnswer
+from realtime.handlers.files import HandlerFiles
+from tests.unit.handlers.conftest import MakeSite, write_app
+
+HEAD = "import asyncio\nfrom frappe.realtime import Socket, realtime\n\n"
+
+
+def test_the_decorator_returns_the_function() -> None:
+	registry = Registry()
+
+	def handler(socket: object) -> str:
+		return "called"
+
+	assert registry.on("x")(handler) is handler
+	assert handler(None) == "called"
+
+
+def test_frappe_context_on_an_async_function_is_refused_at_import() -> None:
+	with pytest.raises(TypeError, match="frappe_context=True needs a plain def"):
+
+		@Registry().on("x", frappe_context=True)
+		async def handler(socket: object) -> None: ...
+
+
+def test_callable_objects_with_an_async_call() -> None:
+	class Handler:
+		async def __call__(self, socket: object) -> None: ...
+
+	registry = Registry()
+	with registry.collecting() as handlers:
+		registry.on("x")(Handler())
+	assert handlers[0].is_async
+	assert handlers[0].signature == Signature(0, 0, False)
+
+
+@pytest.mark.parametrize(
+	("source", "signature"),
+	[
+		("lambda a, b=1: 0", Signature(1, 2, False)),
+		("lambda *a: 0", Signature(0, None, False)),
+		("lambda a, ack: 0", Signature(1, 1, True)),
+		("lambda a, *, ack=None: 0", Signature(1, 1, True)),
+		("print", Signature(0, None, False)),
+	],
+)
+def test_signatures(source: str, signature: Signature) -> None:
+	assert Signature.of(eval(source)) == signature
+
+
+def test_too_many_arguments_are_left_out_and_too_few_run_nothing(
+	make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+	client = make_site(HEAD + "@realtime.on('go')\nasync def go(socket, a, b=2):\n\treturn [a, b]\n").connect(
+		"ann"
+	)
+	assert client.call("go", 1) == [1, 2]
+	assert client.call("go", 1, 3, 4) == [1, 3]
+	with pytest.raises(NoAnswer):
+		client.call("go")
+	assert "go did not run: 'go' came with 0 arguments, it needs 1" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["async def", "def"])
+def test_guests(make_site: MakeSite, kind: str) -> None:
+	site = make_site(
+		f"{HEAD}@realtime.on('closed')\n{kind} closed(socket):\n\treturn 1\n"
+		f"@realtime.on('open', allow_guest=True)\n{kind} opened(socket):\n\treturn socket.user\n"
+	)
+	guest = site.connect()
+	assert guest.call("open") == "Guest"
+	with pytest.raises(NoAnswer):
+		guest.call("closed")
+
+
+def test_apps_run_in_the_order_of_installation_and_once_each(make_site: MakeSite) -> None:
+	text = (
+		HEAD
+		+ "@realtime.on('go')\nasync def go(socket):\n\tawait socket.emit('ran', '{app}')\n\treturn '{app}'\n"
+	)
+	client = make_site(
+		**{f"order_{app}": text.replace("{app}", app) for app in ("zulu", "alpha", "mike")}
+	).connect("ann@example.com")
+	assert client.call("go") == "zulu"
+	assert client.received("ran") == [("zulu",), ("alpha",), ("mike",)]
+
+
+def test_handlers_of_one_event_in_one_app_run_in_order(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "@realtime.on('go')\nasync def one(socket):\n\tawait asyncio.sleep(0.01)\n\tawait socket.emit('ran', 1)\n"
+		+ "@realtime.on('go')\ndef two(socket):\n\tsocket.emit('ran', 2)\n"
+	)
+	client = site.connect("ann@example.com")
+	client.emit("go")
+	assert client.received("ran") == [(1,), (2,)]
+
+
+def test_one_function_for_several_events(make_site: MakeSite) -> None:
+	site = make_site(HEAD + "@realtime.on('a')\n@realtime.on('b')\nasync def both(socket):\n\treturn 1\n")
+	client = site.connect("ann@example.com")
+	assert (client.call("a"), client.call("b")) == (1, 1)
+
+
+def test_connect_and_disconnect(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "@realtime.on('connect')\nasync def come(socket):\n\tawait socket.nsp.emit('came', socket.user)\n"
+		+ "@realtime.on('disconnect')\ndef gone(socket):\n\tsocket.to('website').emit('went', [socket.user, sorted(socket.rooms), socket.connected])\n"
+	)
+	ann = site.connect("ann@example.com")
+	bob = site.connect("bob@example.com")
+	bob.disconnect()
+	site.connect()
+	assert ann.events == [
+		("came", ("ann@example.com",)),
+		("came", ("bob@example.com",)),
+		("went", (["bob@example.com", [], False],)),
+	]
+
+
+@pytest.mark.parametrize("kind", ["async def", "def"])
+@pytest.mark.parametrize("error", ["ValueError('no')", "SystemExit(1)", "asyncio.CancelledError()"])
+def test_a_failure_ends_nothing_but_itself(make_site: MakeSite, kind: str, error: str) -> None:
+	site = make_site(
+		f"{HEAD}@realtime.on('go')\n{kind} fails(socket):\n\traise {error}\n"
+		"@realtime.on('go')\nasync def goes_on(socket):\n\tawait socket.emit('second')\n"
+		"@realtime.on('after')\nasync def after(socket):\n\treturn True\n"
+	)
+	client = site.connect("ann@example.com")
+	with pytest.raises((ValueError, SystemExit, asyncio.CancelledError)):
+		client.emit("go")
+	assert client.received("second") == [()]
+	assert client.call("after") is True
+
+
+def test_failures_are_logged_with_app_event_user_and_site(
+	make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+	site = make_site(failing=HEAD + "@realtime.on('go')\nasync def go(socket):\n\t1 / 0\n")
+	with pytest.raises(ZeroDivisionError):
+		site.connect("ann@example.com").emit("go")
+	assert "failing: a handler of 'go' failed (user ann@example.com of test.localhost)" in caplog.text
+
+
+def test_a_failing_set_up_function_hurts_nobody(make_site: MakeSite) -> None:
+	site = make_site(
+		bad="def bad_handlers(socket):\n\traise ValueError('not today')\n",
+		good=HEAD + "@realtime.on('go')\nasync def go(socket):\n\treturn 1\n",
+	)
+	with pytest.raises(ValueError, match="not today"):
+		site.connect("ann@example.com")
+	assert site.clients[-1].call("go") == 1
+
+
+def test_events_wait_for_an_async_set_up_function(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "async def app_handlers(socket):\n\tsocket.mark = await socket.frappe_request('/mark')\n"
+		+ "\tsocket.on('go', lambda: socket.mark.status)\n"
+	)
+	assert site.connect("ann@example.com").call("go") == 404
+
+
+def test_a_queue_that_is_full_drops(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
+	site = make_site(
+		HEAD
+		+ "@realtime.on('go')\nasync def go(socket, n):\n\tif n == 0:\n\t\tfor _ in range(5):\n\t\t\tawait asyncio.sleep(0)\n\tawait socket.emit('ran', n)\n"
+	)
+	site.handlers.queue_limit = 2
+	client = site.connect("ann@example.com")
+
+	async def burst() -> None:
+		events = [client._packets.encode_event(client._namespace, ["go", number]) for number in range(5)]
+		await asyncio.gather(*map(client._send, events))
+
+	site._run(burst())
+	assert len(client.received("ran")) < 5
+	assert site.handlers.counters.dropped == 5 - len(client.received("ran"))
+	assert "events wait already (realtime_handler_queue)" in caplog.text
+
+
+DIRECTLY = "@realtime.on('go')\nasync def go(socket, *arguments):\n"
+
+
+def test_a_task_that_a_handler_keeps_is_no_other_handlers(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "kept = []\n"
+		+ DIRECTLY
+		+ "\tkept.append(asyncio.current_task())\n"
+		+ "@realtime.on('wait')\nasync def wait(socket):\n"
+		+ "\tasyncio.get_running_loop().call_soon(kept.pop().cancel)\n\tawait asyncio.sleep(0.01)\n\treturn 'undisturbed'\n"
+	)
+	client = site.connect("ann@example.com")
+	client.emit("go")
+	assert client.call("wait") == "undisturbed"
+
+
+@pytest.mark.parametrize("then", ["return 'ended'", "await asyncio.sleep(0)\n\treturn 'not reached'"])
+def test_a_handler_that_cancels_itself(make_site: MakeSite, then: str) -> None:
+	site = make_site(
+		HEAD
+		+ DIRECTLY
+		+ f"\tasyncio.current_task().cancel()\n\t{then}\n"
+		+ "@realtime.on('wait')\nasync def wait(socket):\n\tawait asyncio.sleep(0.01)\n\treturn True\n"
+	)
+	client = site.connect("ann@example.com")
+	if then.startswith("return"):
+		assert client.call("go") == "ended"
+	else:
+		with pytest.raises(asyncio.CancelledError):
+			client.emit("go")
+	for _ in range(2):
+		assert client.call("wait") is True
+
+
+def test_what_is_only_like_a_coroutine_function_runs_in_its_place(make_site: MakeSite) -> None:
+	"""What it does before its coroutine runs is done once, in the app's context and in a task."""
+	site = make_site(
+		HEAD
+		+ "seen = []\n"
+		+ "class Handler:\n\tdef __init__(self, function):\n\t\tself.function = function\n"
+		+ "\tasync def __call__(self, socket):\n\t\tsocket.on('later', lambda: 'heard')\n"
+		+ "\t\tseen.append(asyncio.current_task() is not None)\n\t\treturn await self.function(socket)\n"
+		+ "async def answer(socket):\n\treturn 'answered'\n"
+		+ "realtime.on('go')(Handler(answer))\nrealtime.on('connect')(Handler(answer))\n"
+		+ "@realtime.on('seen')\nasync def tell(socket):\n\treturn seen\n"
+	)
+	client = site.connect("ann@example.com")
+	assert client.call("go") == "answered"
+	assert client.call("later") == "heard"
+	assert client.call("seen") == [True, True]
+
+
+def test_an_answer_that_cannot_be_sent_is_not_in_the_log(
+	make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+	site = make_site(HEAD + DIRECTLY + "\treturn {'secret': 'of somebody', 'more': object()}\n")
+	client = site.connect("ann@example.com")
+	with pytest.raises(TypeError):
+		client.call("go")
+	assert "a handler of 'go' failed" in caplog.text
+	assert "of somebody" not in caplog.text
+
+
+def test_contextvars_of_one_event_are_not_those_of_the_next(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "from contextvars import ContextVar\nv = ContextVar('v', default=0)\n"
+		+ "@realtime.on('go')\ndef go(socket):\n\told = v.get()\n\tv.set(1)\n\treturn old\n"
+		+ "@realtime.on('a')\nasync def a(socket):\n\told = v.get()\n\tv.set(1)\n\treturn old\n"
+	)
+	client = site.connect("ann@example.com")
+	assert [client.call("go"), client.call("go"), client.call("a"), client.call("a")] == [0, 0, 0, 0]
+
+
+def test_what_an_import_or_a_handler_leaves_behind_is_seen_by_no_other(make_site: MakeSite) -> None:
+	# As `frappe.local` does it: one dict in a context variable, changed in place.
+	site = make_site(
+		HEAD
+		+ "from contextvars import ContextVar\nlocal = ContextVar('local')\nlocal.set({'user': 'of the import'})\n"
+		+ "def take(user):\n\tif local.get(None) is None:\n\t\tlocal.set({})\n"
+		+ "\told = local.get().get('user')\n\tlocal.get()['user'] = user\n\treturn old or 'nobody'\n"
+		+ "@realtime.on('plain')\ndef plain(socket):\n\treturn take(socket.user)\n"
+		+ "@realtime.on('async')\nasync def asynchronous(socket):\n\tawait asyncio.sleep(0)\n\treturn take(socket.user)\n"
+	)
+	ann, bob = site.connect("ann@example.com"), site.connect("bob@example.com")
+	for client in (ann, bob, ann):
+		assert (client.call("plain"), client.call("async")) == ("nobody", "nobody")
+
+
+# -- files
+
+
+def test_a_file_that_needs_only_the_names_does_not_load_frappe(make_site: MakeSite) -> None:
+	make_site(
+		"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n\tfrom frappe.realtime import Socket\n"
+		"from frappe.realtime import (\n\tget_user_room, realtime, SyncSocket as S, get_doc_room, get_site_room)\n"
+		"assert get_user_room('a') == 'user:a' and get_doc_room('A', 1) == 'doc:A/1' and get_site_room() == 'all'\n"
+		"@realtime.on('go')\ndef go(socket: 'Socket'):\n\tassert isinstance(socket, S)\n"
+	).connect("ann@example.com").emit("go")
+	assert "frappe" not in sys.modules
+
+
+def test_the_real_module_gets_the_names(
+	tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_site: MakeSite
+) -> None:
+	(tmp_path / "frappe").mkdir()
+	(tmp_path / "frappe" / "__init__.py").write_text("ORIGINAL = True\n")
+	(tmp_path / "frappe" / "realtime.py").write_text("def publish_realtime(): ...\n")
+	monkeypatch.syspath_prepend(str(tmp_path))
+	for name in ("frappe", "frappe.realtime"):
+		monkeypatch.delitem(sys.modules, name, raising=False)
+	site = make_site(
+		"import frappe\nimport frappe.realtime as module\nfrom frappe.realtime import publish_realtime, realtime\n"
+		"assert frappe.ORIGINAL and module.realtime is realtime and module.publish_realtime is publish_realtime\n"
+		"@module.realtime.on('go')\nasync def go(socket: module.Socket):\n\treturn 1\n"
+	)
+	assert site.connect("ann@example.com").call("go") == 1
+	for name in ("frappe", "frappe.realtime"):
+		monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_a_module_beside_the_file_may_register_too(tmp_path: Path, make_site: MakeSite) -> None:
+	path = write_app(tmp_path, "neighbours", "")
+	(path.parent / "typing_events.py").write_text(
+		HEAD + "@realtime.on('typing')\nasync def typing(socket):\n\treturn 1\n"
+	)
+	client = make_site(neighbours="from . import typing_events\n").connect("ann@example.com")
+	assert client.call("typing") == 1
+
+
+def test_the_apps_package_is_loaded_only_for_a_file_that_refers_to_it(
+	tmp_path: Path, make_site: MakeSite
+) -> None:
+	path = write_app(tmp_path, "heavy", "")
+	(path.parents[1] / "__init__.py").write_text("import no_such_module_anywhere\n")
+	go = "@realtime.on('go')\nasync def go(socket):\n\treturn 1\n"
+	assert make_site(heavy=HEAD + go).connect("ann@example.com").call("go") == 1
+	with pytest.raises(ImportError, match="no_such_module_anywhere"):
+		make_site(heavy=HEAD + go + "\tfrom heavy.utils import x\n")
+
+
+@pytest.mark.parametrize(
+	("text", "message"),
+	[
+		("", "public functions: none"),
+		("def a(socket): ...\ndef b(socket): ...\n", "public functions: a, b"),
+		("1 / 0", "ZeroDivisionError"),
+		(
+			"from frappe.realtime import realtime\n@realtime.on('x', frappe_context=True)\nasync def x(s): ...\n",
+			"TypeError",
+		),
+	],
+)
+def test_files_that_cannot_be_used(make_site: MakeSite, text: str, message: str) -> None:
+	with pytest.raises(ImportError, match=message):
+		make_site(text)
+
+
+def test_all_chooses_the_set_up_function(make_site: MakeSite) -> None:
+	text = "__all__ = ['b']\ndef a(socket): ...\ndef b(socket):\n\tsocket.on('go', lambda: 1)\n"
+	assert make_site(text).connect("ann@example.com").call("go") == 1
+
+
+def test_where_handlers_are_looked_for(tmp_path: Path) -> None:
+	files = HandlerFiles(tmp_path)
+	assert files.apps() == []
+	package = write_app(tmp_path, "both", "")
+	javascript = tmp_path / "apps" / "both" / "realtime" / "handlers.js"
+	javascript.parent.mkdir()
+	javascript.touch()
+	beside = javascript.with_name("handlers.py")
+	beside.touch()
+	for own in ("frappe", "frappe_realtime"):
+		write_app(tmp_path, own, "")
+	assert files.apps() == ["both"]
+	assert (files.python("both"), files.javascript("both")) == (package, None)
+	package.unlink()
+	assert (files.python("both"), files.javascript("both")) == (beside, None)
+	beside.unlink()
+	assert (files.python("both"), files.javascript("both")) == (None, javascript)
+	assert files.python("frappe_realtime") is files.python("../both") is None
+
+
+def test_reload_keeps_sockets_and_sets_them_up_again(tmp_path: Path, make_site: MakeSite) -> None:
+	site = make_site(reloading="count = 0\ndef set_up(socket):\n\tsocket.on('go', lambda: 'old')\n")
+	client = site.connect("ann@example.com")
+	assert client.call("go") == "old"
+	path = write_app(tmp_path, "reloading", "def set_up(socket):\n\tsocket.on('go', lambda: 'new')\n")
+
+	async def reload() -> None:
+		site.handlers.reload("reloading", path)
+
+	site._run(reload())
+	assert client.call("go") == "new"
+	path.write_text("this is no Python")
+	site._run(reload())
+	assert client.call("go") == "new"
+	assert "SyntaxError" in site.handlers.health()["errors"]["reloading"]["error"]
