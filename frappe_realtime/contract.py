@@ -1,48 +1,209 @@
-"""Names of rooms and channels: the one piece that the web process and the sidecar share, free of imports.
+"""What the web process, the sidecar and the browser must agree on. Imports nothing.
 
-The rooms' names are Frappe's (`frappe.realtime.get_*_room`), since v15 relative to the namespace of the site.
+Names that are Frappe's own are marked as such: they are the same in v15, v16 and v17, and must not be changed. A Redis
+key or channel that starts with `frappe_realtime:` is this project's.
 """
 
+# -- Redis channels
+
 EVENTS_CHANNEL = "events"
-"""The Redis channel of all events of the bench; the name is Frappe's."""
+"""Every event of the bench (Frappe's name): `{"event", "message", "room", "namespace"}` as JSON."""
 
 ACCESS_CHANNEL = "frappe_realtime:access"
-"""The Redis channel on which sidecars are told who may see less than before (access.py)."""
+"""Changes of access, from the app to the sidecars: `{"site", "kind", …}` as JSON; the kinds are `ACCESS_KINDS`."""
+
+SIDECARS_CHANNEL = "frappe_realtime:sidecars"
+"""Messages between the sidecars of a bench (realtime/cluster/messages.py)."""
+
+OPEN_IN_EDITOR_CHANNEL = "open_in_editor"
+"""Requests of a developer's browser to open a file, read by `bench watch` (Frappe's name)."""
+
+# -- Redis keys
+
+SECRET_KEY = "socketio_auth_secret"
+"""The secret that proves to the web process that the sidecar asks (Frappe's name; v16 since 2026-02, v17)."""
 
 OUTAGES_KEY = "frappe_realtime:outages"
-"""The Redis stream of outage reports, written by processes that could not publish (outbox.py).
+"""The stream of outage reports, written by processes that could not publish (publishing/outbox.py).
 
 Each entry has one field `r`, a JSON object: `host`, `pid`, `since` and `until` (seconds since 1970), `held` (the largest
 number of events that waited at one time), `dropped` and `reason`.
 """
 
+
+def events_key(site: str) -> str:
+	"""Return the key of the stream with the event history of `site`; its entries have the fields `e` and `p`."""
+	return f"frappe_realtime:{site}:events"
+
+
+def last_key(stream: str) -> str:
+	"""Return the key that holds the id of the newest entry of `stream`, and outlives the stream."""
+	return stream.removesuffix("events") + "last"
+
+
+def tasks_key(site: str) -> str:
+	"""Return the key of the stream with the owners of the background tasks of `site`."""
+	return f"frappe_realtime:{site}:tasks"
+
+
+def session_key(site: str, pid: str) -> str:
+	"""Return the key of the recoverable session `pid` of `site`."""
+	return f"frappe_realtime:{site}:session:{pid}"
+
+
+def writer_key(writer: str) -> str:
+	"""Return the key with the number of the last message that the process `writer` has published."""
+	return f"frappe_realtime:writer:{writer}"
+
+
+# -- Rooms, relative to the namespace of a site (Frappe's names since v15)
+
 SITE_ROOM = "all"
-"""Every System User; joined at connect."""
+"""All System Users; joined at connect."""
 
 WEBSITE_ROOM = "website"
-"""Every socket, Guests too; joined at connect."""
+"""All sockets, Guests included; joined at connect."""
+
+USER_ROOM = "user:"
+DOCTYPE_ROOM = "doctype:"
+DOC_ROOM = "doc:"
+OPEN_DOC_ROOM = "open_doc:"
+TASK_ROOM = "task_progress:"
+"""Prefixes of the other rooms."""
+
+PERMISSION_ROOMS = (DOC_ROOM, OPEN_DOC_ROOM, DOCTYPE_ROOM)
+"""Prefixes of the rooms that are joined with the permission to read a document or a DocType."""
 
 
 def user_room(user: str) -> str:
-	"""The room of all sockets of `user`, for Guests `user:Guest`."""
-	return f"user:{user}"
+	"""Return the room of all sockets of `user`; for Guests `user:Guest`."""
+	return f"{USER_ROOM}{user}"
 
 
 def doctype_room(doctype: str) -> str:
-	"""The room of those who look at a list or a form of `doctype`."""
-	return f"doctype:{doctype}"
+	"""Return the room of the subscribers of a DocType (list view, form)."""
+	return f"{DOCTYPE_ROOM}{doctype}"
 
 
 def doc_room(doctype: str, docname: str) -> str:
-	"""The room of those who subscribed to one document."""
-	return f"doc:{doctype}/{docname}"
+	"""Return the room of the subscribers of one document."""
+	return f"{DOC_ROOM}{doctype}/{docname}"
 
 
 def open_doc_room(doctype: str, docname: str) -> str:
-	"""The room of those who have the form of one document open; it drives `doc_viewers`."""
-	return f"open_doc:{doctype}/{docname}"
+	"""Return the room of the sockets that have the form of one document open; it drives `doc_viewers`."""
+	return f"{OPEN_DOC_ROOM}{doctype}/{docname}"
 
 
 def task_room(task_id: str) -> str:
-	"""The room of those who follow one background job."""
-	return f"task_progress:{task_id}"
+	"""Return the room of the subscribers of one background task."""
+	return f"{TASK_ROOM}{task_id}"
+
+
+def room_subject(room: str) -> tuple[str, str] | None:
+	"""Return what a room is about: DocType and document name, which is empty for the DocType as a whole.
+
+	Returns:
+		None for a room that is joined without a permission.
+	"""
+	if room.startswith((DOC_ROOM, OPEN_DOC_ROOM)):
+		doctype, _, name = room.partition(":")[2].partition("/")
+		return (doctype, name) if doctype and name else None
+	if room.startswith(DOCTYPE_ROOM):
+		doctype = room.removeprefix(DOCTYPE_ROOM)
+		return (doctype, "") if doctype else None
+	return None
+
+
+# -- Users
+
+GUEST = "Guest"
+"""The user of every client without a session, and the value of its cookie `sid`."""
+
+ADMINISTRATOR = "Administrator"
+
+SYSTEM_USER = "System User"
+WEBSITE_USER = "Website User"
+"""Values of `user_type`."""
+
+# -- HTTP, between the sidecar, the web process and the browser
+
+SECRET_HEADER = "X-Frappe-Socket-Secret"
+"""Carries the value of `SECRET_KEY` (Frappe's name)."""
+
+SITE_HEADER = "X-Frappe-Site-Name"
+"""Names the site folder (Frappe's name; set by nginx)."""
+
+PAGE_HEADER = "X-Frappe-Realtime-Page"
+"""Names the page that makes a request, so that the progress of its work is shown there; also in public/js/realtime.js."""
+
+METHOD_PREFIX = "/api/method/frappe.realtime."
+"""The path of the endpoints in permissions/endpoints.py; Frappe exempts it from a user's IP restriction."""
+
+MAX_QUESTIONS = 200
+"""Questions, or users, in one request to these endpoints."""
+
+# -- Kinds of messages on ACCESS_CHANNEL (permissions/access_events.py)
+
+SESSION_ENDED = "session"
+USER_CHANGED = "user"
+DOCTYPE_RULES_CHANGED = "doctype"
+DOC_DELETED = "doc"
+DOC_RENAMED = "renamed"
+TASK_STARTED = "task"
+SITE_CHANGED = "site"
+ACCESS_KINDS = frozenset(
+	{
+		SESSION_ENDED,
+		USER_CHANGED,
+		DOCTYPE_RULES_CHANGED,
+		DOC_DELETED,
+		DOC_RENAMED,
+		TASK_STARTED,
+		SITE_CHANGED,
+	}
+)
+
+# -- Events that the sidecar emits
+
+LIST_UPDATE = "list_update"
+"""A document of a DocType has changed (Frappe's name): `{doctype, name, user}` to `doctype_room`."""
+
+DOC_VIEWERS = "doc_viewers"
+"""Who has a document open (Frappe's name): `{doctype, docname, users}` to `open_doc_room`."""
+
+LIMIT_REACHED = "limit_reached"
+"""The client has met a limit: `{limit, most, message}`; `limit` is the key of the configuration."""
+
+OFFSET_EVENT = "frappe_realtime:offset"
+"""Carries nothing but the offset that ends each event to a client that can recover."""
+
+HANDLERS_ERROR = "realtime_handlers_error"
+"""A handlers file does not load: `{app, file, error, traceback}`, to developers; also in public/js/desk.js."""
+
+RESERVED_EVENTS = frozenset(
+	{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+"""Events that no side may emit, as in socket.io-parser 4; also in realtime/javascript/node/namespace.js."""
+
+# -- Keys of common_site_config.json that the app reads (with frappe.conf), and their defaults
+
+APP_DEFAULTS = {
+	"realtime_history_count": 10_000,
+	"realtime_history_seconds": 600,
+	"realtime_pending_count": 10_000,
+	"realtime_pending_seconds": 60,
+	"realtime_websocket_only": 0,
+}
+
+REDIS_QUEUE_KEYS = (
+	"redis_queue",
+	"redis_queue_sentinel_enabled",
+	"redis_queue_sentinels",
+	"redis_queue_sentinel_username",
+	"redis_queue_sentinel_password",
+	"redis_queue_master_username",
+	"redis_queue_master_password",
+	"redis_queue_master_service",
+)
+"""Keys that both the app and the sidecar read to find redis_queue (Frappe's names)."""

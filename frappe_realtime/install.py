@@ -7,6 +7,7 @@ from contextlib import suppress
 import click
 import frappe
 
+from .contract import events_key, last_key, tasks_key
 from .publishing.connection import queue_connector
 from .publishing.process import ends_job
 
@@ -47,7 +48,6 @@ def after_install() -> None:
 def after_uninstall() -> None:
 	"""Remove what the site has in Redis: its history of events and of tasks; without Redis it expires by itself."""
 	with suppress(Exception):
-		site = f"frappe_realtime:{frappe.local.site}"
-		queue_connector(frappe.conf)(1.0).delete(
-			f"{site}:events", f"{site}:last", f"{site}:tasks", f"{site}:taskslast"
-		)
+		site = frappe.local.site
+		streams = (events_key(site), tasks_key(site))
+		queue_connector(frappe.conf)(1.0).delete(*streams, *[last_key(stream) for stream in streams])

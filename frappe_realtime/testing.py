@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .bench.launch import sidecar
+from .contract import GUEST, SYSTEM_USER, WEBSITE_USER
 from .handlers.response import Response
 from .handlers.socket import Socket
 
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0
 """Seconds that handlers have to end."""
-
-GUEST = "Guest"
 
 
 class NoAnswer(AssertionError):
@@ -91,7 +90,7 @@ class Site:
 	def connect(
 		self,
 		user: str = GUEST,
-		user_type: str = "System User",
+		user_type: str = SYSTEM_USER,
 		*,
 		query: Mapping[str, str] | None = None,
 		headers: Mapping[str, str] | None = None,
@@ -102,7 +101,7 @@ class Site:
 			site=self.name,
 			credential=sidecar("web.frappe_client").Credential(sid=user),
 			user=user,
-			user_type="Website User" if user == GUEST else user_type,
+			user_type=WEBSITE_USER if user == GUEST else user_type,
 			full_name=user,
 			installed_apps=("frappe", *self._files),
 		)
@@ -179,7 +178,7 @@ class Site:
 		rule = self._rules.get((session.user, doctype, name, ptype))
 		if rule is None and name:
 			rule = self._rules.get((session.user, doctype, "", ptype))
-		return session.user_type == "System User" if rule is None else rule
+		return session.user_type == SYSTEM_USER if rule is None else rule
 
 	async def _request(
 		self, session: Session, path: str, args: Any, method: str, body: Any, headers: Any
@@ -357,7 +356,7 @@ class _Application:
 	def on_connect(self, socket: Any, auth: dict[str, Any]) -> None:
 		socket.join(f"user:{socket.session.user}")
 		socket.join("website")
-		if socket.session.user_type == "System User":
+		if socket.session.user_type == SYSTEM_USER:
 			socket.join("all")
 		self.handlers.on_connect(socket, auth)
 

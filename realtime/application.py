@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
-from frappe_realtime.contract import SITE_ROOM, WEBSITE_ROOM, user_room
+from frappe_realtime.contract import SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, user_room
 
 from .access.authentication import Authenticator, Session, credential_of
 from .access.limits import ClientLimits
@@ -107,7 +107,7 @@ class FrappeApplication:
 		self.server.welcome(socket, self._recovery.welcome(socket, admission))
 		socket.join(user_room(session.user))
 		socket.join(WEBSITE_ROOM)
-		if session.user_type == "System User":
+		if session.user_type == SYSTEM_USER:
 			socket.join(SITE_ROOM)
 		self._limits.on_connect(socket)
 		self._recheck.on_connect(socket)

@@ -9,6 +9,8 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from frappe_realtime.contract import SYSTEM_USER
+
 from .config_parsers import choice, flag, integer, log_level, number, redis_url, string_list, text, transports
 
 
@@ -136,8 +138,8 @@ class Config:
 		env="FRAPPE_REALTIME_GUEST_ROOMS",
 	)
 	realtime_task_subscribers: str = key(
-		"System User",
-		choice("System User", "owner"),
+		SYSTEM_USER,
+		choice(SYSTEM_USER, "owner"),
 		"users that may subscribe to a background job besides its owner: every System User, or none (owner)",
 	)
 	realtime_sockets_per_user: int = key(500, integer(1, 10_000_000), "sockets of one user of a site")

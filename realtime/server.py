@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from frappe_realtime.contract import ACCESS_CHANNEL
+from frappe_realtime.contract import ACCESS_CHANNEL, OPEN_IN_EDITOR_CHANNEL, SIDECARS_CHANNEL
 
 from .access.authentication import Authenticator
 from .access.invalidation import AccessInvalidator
@@ -27,7 +27,6 @@ from .bus.endpoint import RedisEndpoint
 from .bus.store import RedisStore
 from .bus.subscription import EventSubscriber
 from .cluster.adapter import ClusterAdapter
-from .cluster.messages import CHANNEL as SIDECARS_CHANNEL
 from .config import EXIT_CONFIG, EXIT_LISTEN, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .handlers.core import CoreHandlers
@@ -276,7 +275,7 @@ class RealtimeServer:
 
 	def _open_in_editor(self, data: dict[str, Any]) -> None:
 		task = asyncio.get_running_loop().create_task(
-			self.store.publish("open_in_editor", packets.dumps(data))
+			self.store.publish(OPEN_IN_EDITOR_CHANNEL, packets.dumps(data))
 		)
 		self._tasks.add(task)
 		task.add_done_callback(self._tasks.discard)

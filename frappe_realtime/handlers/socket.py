@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from ..contract import RESERVED_EVENTS
 from .response import Response
 
 Rooms = str | Iterable[str]
@@ -32,11 +33,6 @@ class Done(Awaitable[None]):
 
 _NOTHING = iter(())
 DONE = Done()
-
-RESERVED = frozenset(
-	{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
-)
-"""Events that Socket.IO itself raises at the other side."""
 
 
 class Runtime(Protocol):
@@ -88,7 +84,7 @@ class Handshake(NamedTuple):
 
 def arguments_of(event: str, data: Any) -> tuple[Any, ...]:
 	"""The arguments that `data` stands for: None for none, a tuple for several. Raises ValueError for a reserved event."""
-	if event in RESERVED:
+	if event in RESERVED_EVENTS:
 		raise ValueError(f"{event!r} is an event of Socket.IO itself; choose another name")
 	if data is None:
 		return ()

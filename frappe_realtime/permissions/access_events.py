@@ -32,7 +32,16 @@ from typing import Any, TypeVar
 
 import frappe
 
-from ..contract import ACCESS_CHANNEL
+from ..contract import (
+	ACCESS_CHANNEL,
+	DOC_DELETED,
+	DOC_RENAMED,
+	DOCTYPE_RULES_CHANGED,
+	GUEST,
+	SESSION_ENDED,
+	SITE_CHANGED,
+	USER_CHANGED,
+)
 from ..install import is_installed
 from ..publishing.outbox import Message
 from ..publishing.process import ends_job, held_for_commit, logger, outbox
@@ -92,7 +101,7 @@ def announcing_session_end(delete_session: Callable[..., Any]) -> Callable[..., 
 
 def _is_session(sid: str | None) -> bool:
 	"""Whether Frappe has a session of this id, which may have expired."""
-	if not sid or sid == "Guest" or frappe.flags.read_only:
+	if not sid or sid == GUEST or frappe.flags.read_only:
 		return False
 	if frappe.cache.hexists("session", sid):
 		return True
@@ -104,14 +113,14 @@ def _is_session(sid: str | None) -> bool:
 def on_session_end(sid: str) -> None:
 	"""A session has ended, and that is committed."""
 	sid_hash = sha256(sid.encode()).hexdigest()
-	_send([{"site": frappe.local.site, "kind": "session", "sid_hash": sid_hash}])
+	_send([{"site": frappe.local.site, "kind": SESSION_ENDED, "sid_hash": sid_hash}])
 
 
 @_never_fails
 def on_clear_doctype_cache(user: str | None = None, doctype: str | None = None) -> None:
 	"""Follows `frappe.clear_cache`: every change of a DocType's permission rules ends there, on v15 nothing else shows it."""
 	if doctype and not _in_bulk():
-		announce("doctype", doctype=doctype)
+		announce(DOCTYPE_RULES_CHANGED, doctype=doctype)
 
 
 @_never_fails
@@ -119,64 +128,64 @@ def on_clear_cache() -> None:
 	"""All caches of the site are cleared, as Frappe does after deleting User Permissions without their documents."""
 	held = held_for_commit("frappe_realtime_access", _send_last)
 	# Renaming clears everything too, and has said more exactly what changed.
-	if not any(message["kind"] == "renamed" for message in held):
-		announce("site")
+	if not any(message["kind"] == DOC_RENAMED for message in held):
+		announce(SITE_CHANGED)
 
 
 @_never_fails
 def on_delete(doc: Any, method: str) -> None:
 	if not _in_bulk():
-		announce("doc", doctype=doc.doctype, name=str(doc.name))
+		announce(DOC_DELETED, doctype=doc.doctype, name=str(doc.name))
 
 
 @_never_fails
 def on_rename(doc: Any, method: str, old: str, new: str, merge: bool = False) -> None:
-	announce("renamed", doctype=doc.doctype, old=str(old), new=str(new))
+	announce(DOC_RENAMED, doctype=doc.doctype, old=str(old), new=str(new))
 
 
 @_never_fails
 def on_user_change(doc: Any, method: str) -> None:
 	"""Covers roles, `enabled`, `user_type`, and API keys, whose change a saved document does not show any more."""
-	announce("user", user=doc.name)
+	announce(USER_CHANGED, user=doc.name)
 
 
 @_never_fails
 def on_user_rename(doc: Any, method: str, old: str, new: str, merge: bool = False) -> None:
-	announce("user", user=old)
-	announce("user", user=new)
+	announce(USER_CHANGED, user=old)
+	announce(USER_CHANGED, user=new)
 
 
 @_never_fails
 def on_user_permission_change(doc: Any, method: str) -> None:
 	before = doc.get_doc_before_save()
 	for user in {doc.user, before.user if before else doc.user}:
-		announce("user", user=user)
+		announce(USER_CHANGED, user=user)
 
 
 @_never_fails
 def on_share_change(doc: Any, method: str) -> None:
 	if doc.user:
-		announce("user", user=doc.user)
+		announce(USER_CHANGED, user=doc.user)
 	if doc.everyone or not doc.user:
-		announce("doctype", doctype=doc.share_doctype)
+		announce(DOCTYPE_RULES_CHANGED, doctype=doc.share_doctype)
 
 
 @_never_fails
 def on_token_change(doc: Any, method: str) -> None:
 	if doc.user and (method == "on_trash" or doc.status == "Revoked"):
-		announce("user", user=doc.user)
+		announce(USER_CHANGED, user=doc.user)
 
 
 @_never_fails
 def on_role_change(doc: Any, method: str) -> None:
 	if method == "on_trash" or doc.has_value_changed("disabled") or doc.has_value_changed("desk_access"):
-		announce("site")
+		announce(SITE_CHANGED)
 
 
 @_never_fails
 def on_permission_rule_change(doc: Any, method: str) -> None:
 	if not _in_bulk():
-		announce("doctype", doctype=doc.parent)
+		announce(DOCTYPE_RULES_CHANGED, doctype=doc.parent)
 
 
 @_never_fails
@@ -190,7 +199,7 @@ def after_request(request: Any = None) -> None:
 		or frappe.db.get_value("OAuth Bearer Token", {"refresh_token": token}, "user")
 	)
 	if user:
-		_send([{"site": frappe.local.site, "kind": "user", "user": user}])
+		_send([{"site": frappe.local.site, "kind": USER_CHANGED, "user": user}])
 
 
 def _in_bulk() -> bool:

@@ -18,13 +18,8 @@ import frappe
 import frappe.realtime
 from frappe.utils import get_fullname
 
+from ..contract import ADMINISTRATOR, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
 from ..publishing.connection import queue_connector
-
-MOST = 200
-"""Questions, or users, in one request."""
-
-SECRET_KEY = "socketio_auth_secret"
-SECRET_HEADER = "X-Frappe-Socket-Secret"
 
 
 @frappe.whitelist(allow_guest=True, xss_safe=True)
@@ -116,7 +111,7 @@ def _may(
 		if name and meta.issingle and name != doctype:
 			return False
 		# Others are refused when the document is loaded; Administrator may everything, also what is not there.
-		if (override or (user or frappe.session.user) == "Administrator") and not _exists(meta, name):
+		if (override or (user or frappe.session.user) == ADMINISTRATOR) and not _exists(meta, name):
 			return False
 		if not override:
 			return bool(frappe.has_permission(doctype, ptype, doc=document or name or None, user=user))
@@ -220,8 +215,8 @@ def _list(value: Any, what: str) -> list[Any]:
 			value = None
 	if not isinstance(value, list):
 		_malformed(f"{what}: a list is expected")
-	if len(value) > MOST:
-		_malformed(f"{what}: {len(value)} are given, {MOST} are allowed in one request")
+	if len(value) > MAX_QUESTIONS:
+		_malformed(f"{what}: {len(value)} are given, {MAX_QUESTIONS} are allowed in one request")
 	return list(value)
 
 

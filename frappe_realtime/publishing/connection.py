@@ -10,16 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-_KEYS = (
-	"redis_queue",
-	"redis_queue_sentinel_enabled",
-	"redis_queue_sentinels",
-	"redis_queue_sentinel_username",
-	"redis_queue_sentinel_password",
-	"redis_queue_master_username",
-	"redis_queue_master_password",
-	"redis_queue_master_service",
-)
+from ..contract import REDIS_QUEUE_KEYS
 
 
 @dataclass(frozen=True)
@@ -61,4 +52,4 @@ def queue_connector(conf: Mapping[str, Any]) -> QueueConnector:
 	As with Frappe's own realtime events, the user is the one in the URL, not the one of `use_rq_auth`, whose rights end
 	at the job queues.
 	"""
-	return QueueConnector({key: conf.get(key) for key in _KEYS})
+	return QueueConnector({key: conf.get(key) for key in REDIS_QUEUE_KEYS})

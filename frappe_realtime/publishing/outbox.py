@@ -48,7 +48,7 @@ from uuid import uuid4
 import redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from ..contract import OUTAGES_KEY
+from ..contract import OUTAGES_KEY, last_key, writer_key
 
 BATCH = 100
 """Messages written in one step; a script holds up the other clients of Redis for this many."""
@@ -404,7 +404,7 @@ class Outbox:
 				self._quick = quick
 
 	def _record(self, client: redis.Redis, batch: Collection[Message]) -> None:
-		keys = [f"frappe_realtime:writer:{self._writer}"]
+		keys = [writer_key(self._writer)]
 		arguments: list[str | int] = []
 		told = set()
 		for message in batch:
@@ -414,7 +414,7 @@ class Outbox:
 				payload = _unrecorded(payload, f"{self._lost[stream]} events before it were dropped")
 				stream = None
 			if stream:
-				keys += [stream, stream.removesuffix("events") + "last"]
+				keys += [stream, last_key(stream)]
 			arguments += [
 				message.number,
 				message.channel,

@@ -8,6 +8,7 @@ from typing import Any
 
 import frappe
 
+from ..contract import APP_DEFAULTS
 from .connection import queue_connector
 from .outbox import Outbox
 
@@ -43,8 +44,9 @@ def held_for_commit(attribute: str, send: Callable[[list[Any]], None]) -> list[A
 	return held
 
 
-def number(key: str, default: int) -> int:
-	"""A whole number from the site's configuration; what is none, or negative, counts as not set."""
+def number(key: str) -> int:
+	"""Return a whole number from the site's configuration; an invalid or negative value counts as not set."""
+	default = APP_DEFAULTS[key]
 	try:
 		value = int(frappe.conf.get(key, default))
 	except (TypeError, ValueError):
@@ -74,8 +76,8 @@ def outbox() -> Outbox:
 				_outbox = Outbox(
 					connect,
 					lambda line: logger().error(line),
-					pending_count=number("realtime_pending_count", 10000),
-					pending_seconds=number("realtime_pending_seconds", 60),
+					pending_count=number("realtime_pending_count"),
+					pending_seconds=number("realtime_pending_seconds"),
 				)
 			elif _outbox.connect != connect:
 				_outbox.connect_with(connect)

@@ -11,7 +11,8 @@ from typing import Any
 
 import frappe
 
-PAGE_HEADER = "X-Frappe-Realtime-Page"
+from ..contract import PAGE_HEADER
+
 META_KEY = "frappe_realtime_page"
 
 # The name comes from the browser and goes back to browsers.

@@ -13,7 +13,16 @@ from typing import Any
 
 import frappe
 
-from ..contract import EVENTS_CHANNEL, SITE_ROOM, WEBSITE_ROOM, doc_room, doctype_room, task_room, user_room
+from ..contract import (
+	EVENTS_CHANNEL,
+	SITE_ROOM,
+	WEBSITE_ROOM,
+	doc_room,
+	doctype_room,
+	events_key,
+	task_room,
+	user_room,
+)
 from . import tasks
 from .outbox import Message
 from .process import ends_job, held_for_commit, logger, number, outbox
@@ -186,11 +195,11 @@ def _message(event: str, message: Any, room: str | None) -> Message:
 	site = frappe.local.site
 	message = with_page(event, message)
 	payload = _as_json({"event": event, "message": message, "room": room, "namespace": site})
-	count = number("realtime_history_count", 10000)
-	seconds = number("realtime_history_seconds", 600)
+	count = number("realtime_history_count")
+	seconds = number("realtime_history_seconds")
 	if room is None or not count or not seconds:
 		return Message(EVENTS_CHANNEL, payload)
-	return Message(EVENTS_CHANNEL, payload, f"frappe_realtime:{site}:events", count, seconds)
+	return Message(EVENTS_CHANNEL, payload, events_key(site), count, seconds)
 
 
 def _as_json(value: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import frappe
 
-from ..contract import ACCESS_CHANNEL, task_room
+from ..contract import ACCESS_CHANNEL, TASK_ROOM, TASK_STARTED, task_room, tasks_key
 from ..install import is_installed
 from .outbox import Message
 from .process import outbox
@@ -22,8 +22,6 @@ from .process import outbox
 KEPT_COUNT = 1000
 KEPT_SECONDS = 24 * 60 * 60
 """How many tasks of a site are remembered in Redis, and how long."""
-
-_ROOM = task_room("")
 
 _told: dict[tuple[str, str], None] = {}
 """What this process has said already; the newest last."""
@@ -40,9 +38,9 @@ def started(rooms: Iterable[str]) -> list[Message]:
 	"""What is to be said before something is published to `rooms`: whose the tasks among them are, each once."""
 	messages = []
 	for room in rooms:
-		if not room.startswith(_ROOM):
+		if not room.startswith(TASK_ROOM):
 			continue
-		site, task_id = frappe.local.site, room.removeprefix(_ROOM)
+		site, task_id = frappe.local.site, room.removeprefix(TASK_ROOM)
 		if (site, task_id) in _told:
 			continue
 		_told[site, task_id] = None
@@ -55,8 +53,8 @@ def started(rooms: Iterable[str]) -> list[Message]:
 def _message(site: str, task_id: str, user: str) -> Message:
 	return Message(
 		ACCESS_CHANNEL,
-		json.dumps({"site": site, "kind": "task", "task_id": task_id, "user": user}),
-		stream=f"frappe_realtime:{site}:tasks",
+		json.dumps({"site": site, "kind": TASK_STARTED, "task_id": task_id, "user": user}),
+		stream=tasks_key(site),
 		history_count=KEPT_COUNT,
 		history_seconds=KEPT_SECONDS,
 	)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from frappe_realtime.contract import GUEST, METHOD_PREFIX, WEBSITE_USER
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
@@ -16,9 +17,8 @@ from ..web.frappe_client import Credential, FrappeClient
 
 logger = logging.getLogger("realtime.auth")
 
-GUEST = "Guest"
 
-USER_INFO = "/api/method/frappe.realtime.get_user_info"
+USER_INFO = f"{METHOD_PREFIX}get_user_info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Authenticator:
 			site=site,
 			credential=credential,
 			user=info["user"],
-			user_type=str(info.get("user_type") or "Website User"),
+			user_type=str(info.get("user_type") or WEBSITE_USER),
 			full_name=str(info.get("full_name") or info["user"]),
 			installed_apps=None if apps is None else tuple(str(app) for app in apps),
 			tells_apps=tells_apps,

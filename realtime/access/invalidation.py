@@ -12,7 +12,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from frappe_realtime.contract import ACCESS_CHANNEL, doc_room, open_doc_room, user_room
+from frappe_realtime.contract import (
+	ACCESS_CHANNEL,
+	DOC_DELETED,
+	DOC_RENAMED,
+	DOCTYPE_RULES_CHANGED,
+	PERMISSION_ROOMS,
+	SESSION_ENDED,
+	SITE_CHANGED,
+	USER_CHANGED,
+	doc_room,
+	open_doc_room,
+	room_subject,
+	user_room,
+)
 
 from ..socketio import packets
 from ..socketio.namespace import Namespace, Socket
@@ -20,7 +33,7 @@ from ..socketio.server import SocketIOServer
 from ..web.frappe_client import Credential
 from .authentication import Authenticator, Session
 from .permissions import Permissions
-from .revalidation import KINDS, Revalidator, subject
+from .revalidation import Revalidator
 
 logger = logging.getLogger("realtime.access")
 
@@ -82,22 +95,22 @@ class AccessInvalidator:
 			)
 
 	def _forget(self, site: str, kind: str, message: Message) -> None:
-		if kind == "session":
+		if kind == SESSION_ENDED:
 			hash = message["sid_hash"]
 			self._sessions.invalidate(lambda key, answer: key[0] == site and key[1].sid_hash == hash)
-		elif kind == "user":
+		elif kind == USER_CHANGED:
 			user = message["user"]
 			self._sessions.invalidate(
 				lambda key, answer: key[0] == site and (answer is None or answer.user == user)
 			)
 			self._permissions.forget(lambda of, who, *_: of == site and who == user)
-		elif kind == "doctype":
+		elif kind == DOCTYPE_RULES_CHANGED:
 			doctype = message["doctype"]
 			self._permissions.forget(lambda of, _, about, __: of == site and about == doctype)
-		elif kind in ("doc", "renamed"):
+		elif kind in (DOC_DELETED, DOC_RENAMED):
 			document = _document(message)
 			self._permissions.forget(lambda of, _, *about: of == site and tuple(about) == document)
-		elif kind == "site":
+		elif kind == SITE_CHANGED:
 			self._sessions.invalidate(lambda key, answer: key[0] == site)
 			self._permissions.forget(lambda of, *_: of == site)
 		else:
@@ -111,13 +124,13 @@ class AccessInvalidator:
 			namespace = self._sockets.namespaces.get("/" + message["site"])
 			if namespace is None:
 				continue
-			if kind == "session":
+			if kind == SESSION_ENDED:
 				ended.setdefault(namespace.name, set()).add(message["sid_hash"])
-			elif kind == "user":
+			elif kind == USER_CHANGED:
 				self._recheck.sessions(_sessions(namespace.members(user_room(message["user"]))))
-			elif kind == "site":
+			elif kind == SITE_CHANGED:
 				self._recheck.sessions(_sessions(namespace.sockets.values()))
-			elif kind == "doctype":
+			elif kind == DOCTYPE_RULES_CHANGED:
 				self._look_at_doctype(namespace, message["doctype"])
 			else:
 				self._recheck.empty(namespace, doc_room(*_document(message)))
@@ -127,7 +140,11 @@ class AccessInvalidator:
 
 	def _look_at_doctype(self, namespace: Namespace, doctype: str) -> None:
 		for room, members in namespace.rooms.items():
-			if room.startswith(KINDS) and (about := subject(room)) is not None and about[0] == doctype:
+			if (
+				room.startswith(PERMISSION_ROOMS)
+				and (about := room_subject(room)) is not None
+				and about[0] == doctype
+			):
 				for session in _sessions(members):
 					self._recheck.rooms(session, {room})
 
@@ -142,7 +159,7 @@ class AccessInvalidator:
 
 
 def _document(message: Message) -> tuple[str, str]:
-	return message["doctype"], message["old" if message["kind"] == "renamed" else "name"]
+	return message["doctype"], message["old" if message["kind"] == DOC_RENAMED else "name"]
 
 
 def _sessions(sockets: Iterable[Socket]) -> list[Session]:

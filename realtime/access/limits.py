@@ -11,6 +11,8 @@ from collections import Counter
 from time import monotonic
 from typing import Any
 
+from frappe_realtime.contract import LIMIT_REACHED
+
 from ..config import Config
 from ..engine import Connection, Request, RequestRefused
 from ..socketio.namespace import Namespace, Socket
@@ -26,9 +28,6 @@ BURST = 10
 
 WARN_EVERY = 60.0
 """Seconds between two warnings about one limit."""
-
-EVENT = "limit_reached"
-"""What a socket is sent that has met a limit: `{limit, most, message}`."""
 
 
 class ClientLimits(Limiter):
@@ -180,7 +179,7 @@ class ClientLimits(Limiter):
 
 	def _tell(self, socket: Socket, key: str, what: str) -> None:
 		most: Any = getattr(self._config, key)
-		socket.emit(EVENT, {"limit": key, "most": most, "message": f"{key} is {most}: {what}"})
+		socket.emit(LIMIT_REACHED, {"limit": key, "most": most, "message": f"{key} is {most}: {what}"})
 
 
 def _less(counter: Counter[str], key: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from frappe_realtime.contract import LIST_UPDATE, room_subject
 from frappe_realtime.errors import WebUnavailable
 
 from ..socketio.fanout import Event, Fanout
@@ -23,11 +24,8 @@ from ..socketio.namespace import Namespace, Socket
 from ..socketio.server import SocketIOServer
 from .authentication import Session
 from .permissions import Permissions
-from .revalidation import subject
 
 logger = logging.getLogger("realtime.lists")
-
-EVENT = "list_update"
 
 WAIT = 1.0
 """Seconds that an event waits for the web process to say who its readers are."""
@@ -72,14 +70,14 @@ class ListUpdateFilter:
 		"""Deliver `events`; those of a site with a list that has changed perhaps a moment later."""
 		if not self._held:
 			for event in events:
-				if event.event == EVENT:
+				if event.event == LIST_UPDATE:
 					break
 			else:
 				self._fanout.deliver(events)
 				return
 		passing: list[Event] = []
 		for event in events:
-			if event.event != EVENT and not self._waits(event):
+			if event.event != LIST_UPDATE and not self._waits(event):
 				passing.append(event)
 				continue
 			if passing:
@@ -210,9 +208,9 @@ class ListUpdateFilter:
 
 def _document(event: Event) -> tuple[str, str] | None:
 	"""DocType and name that a `list_update` tells; None when it tells none."""
-	if event.event != EVENT or not isinstance(event.message, dict) or event.room is None:
+	if event.event != LIST_UPDATE or not isinstance(event.message, dict) or event.room is None:
 		return None
-	about = subject(event.room)
+	about = room_subject(event.room)
 	name = event.message.get("name")
 	if about is None or name is None:
 		return None

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from frappe_realtime.contract import GUEST, MAX_QUESTIONS, METHOD_PREFIX
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
@@ -18,13 +19,9 @@ from .authentication import Session
 
 logger = logging.getLogger("realtime.permissions")
 
-BATCH = 200
-"""Questions, or users, in one request; the app answers no more."""
-
-METHOD = "/api/method/frappe.realtime."
 CLIENT_METHOD = "/api/method/frappe.client."
 
-ANYBODY = Credential(sid="Guest")
+ANYBODY = Credential(sid=GUEST)
 """The credential of requests that prove themselves by the shared secret alone."""
 
 
@@ -147,8 +144,8 @@ class Permissions:
 		Afterwards `known_reader` answers. Raises `WebUnavailable` when there is no answer.
 		"""
 		asked = list(users)
-		for start in range(0, len(asked), BATCH):
-			question = ReadersQuestion(site, doctype, name, tuple(asked[start : start + BATCH]))
+		for start in range(0, len(asked), MAX_QUESTIONS):
+			question = ReadersQuestion(site, doctype, name, tuple(asked[start : start + MAX_QUESTIONS]))
 			await self._readers.get(question, lambda question=question: self._ask_readers(question))  # type: ignore[misc]
 
 	def forget(self, concerned: Callable[[str, str, str, str], bool]) -> None:
@@ -160,7 +157,7 @@ class Permissions:
 		)
 
 	async def _ask_readers(self, question: ReadersQuestion) -> frozenset[str]:
-		path = f"{METHOD}readers"
+		path = f"{METHOD_PREFIX}readers"
 		body = {"doctype": question.doctype, "name": question.name, "users": list(question.users)}
 		self.requests += 1
 		answer = await self._web.call(question.site, path, ANYBODY, json=body)
@@ -191,7 +188,7 @@ class Permissions:
 			return
 		if batch.session.asks_in_batches:
 			if not batch.out:
-				self._start(key, batch, _next(batch.waiting, BATCH))
+				self._start(key, batch, _next(batch.waiting, MAX_QUESTIONS))
 		else:
 			while batch.waiting:
 				self._start(key, batch, _next(batch.waiting, 1))
@@ -292,7 +289,7 @@ class Permissions:
 		method: str,
 		params: dict[str, str] | None = None,
 		json: Any = None,
-		prefix: str = METHOD,
+		prefix: str = METHOD_PREFIX,
 		retries_failure: bool = True,
 	) -> FrappeResponse:
 		self.requests += 1
@@ -305,7 +302,7 @@ class Permissions:
 			retries_failure=retries_failure,
 		)
 		ended = isinstance(answer.data, dict) and answer.data.get("session_expired")
-		if answer.status == 401 or (ended and session.user != "Guest"):
+		if answer.status == 401 or (ended and session.user != GUEST):
 			# It was answered for a Guest, and must not stand for what this user may.
 			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}", session)
 		return answer

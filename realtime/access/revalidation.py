@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from itertools import count
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import user_room
+from frappe_realtime.contract import GUEST, PERMISSION_ROOMS, room_subject, user_room
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
@@ -40,22 +40,9 @@ AWAY = 1.0
 REASON = "server namespace disconnect"
 """Of the reasons in Socket.IO's words one after which no session is recovered."""
 
-GUEST = "Guest"
-
-KINDS = ("doc:", "open_doc:", "doctype:")
-"""Rooms that somebody must be allowed to be in."""
 
 Key = tuple[str, Credential]
 """A site and a credential."""
-
-
-def subject(room: str) -> tuple[str, str] | None:
-	"""DocType and name (empty for a list) that a room is about; None for rooms that ask for no permission."""
-	kind, _, rest = room.partition(":")
-	if kind in ("doc", "open_doc"):
-		doctype, _, name = rest.partition("/")
-		return (doctype, name) if doctype and name else None
-	return (rest, "") if kind == "doctype" and rest else None
 
 
 class SessionCheck(NamedTuple):
@@ -227,12 +214,12 @@ class Revalidator:
 				room
 				for socket in namespace.members(user_room(session.user))
 				for room in socket.rooms
-				if room.startswith(KINDS) and (due.rooms is None or room in due.rooms)
+				if room.startswith(PERMISSION_ROOMS) and (due.rooms is None or room in due.rooms)
 			}
 		)
 		away = False
 		while rooms:
-			part = {room: about for room in _some(rooms) if (about := subject(room)) is not None}
+			part = {room: about for room in _some(rooms) if (about := room_subject(room)) is not None}
 			answers = await asyncio.gather(
 				*[_answered(self._permissions.may(session, *about)) for about in part.values()],
 				return_exceptions=True,

@@ -12,7 +12,7 @@ import logging
 from collections import OrderedDict
 from typing import Any, TypeVar
 
-from frappe_realtime.contract import task_room
+from frappe_realtime.contract import SYSTEM_USER, TASK_ROOM, task_room, tasks_key
 
 from ..bus.store import RedisStore
 from ..config import Config
@@ -31,16 +31,13 @@ MOST_KNOWN = 20_000
 MOST_AWAITED = 10
 """Tasks that a socket may wait for at a time."""
 
-EVERYBODY, OWNER = "System User", "owner"
-"""What `realtime_task_subscribers` may say."""
-
 
 class TaskAccess:
 	"""Lets sockets into the rooms of tasks."""
 
 	def __init__(self, config: Config, store: RedisStore) -> None:
 		self.refused = 0
-		self._system_users = config.realtime_task_subscribers == EVERYBODY
+		self._system_users = config.realtime_task_subscribers == SYSTEM_USER
 		self._store = store
 		self._starters: OrderedDict[tuple[str, str], str] = OrderedDict()
 		self._read: dict[str, asyncio.Task[None]] = {}
@@ -50,7 +47,7 @@ class TaskAccess:
 	def enter(self, socket: Socket, task_id: str) -> None:
 		"""Let `socket` follow the task, now or when its starter becomes known, or never."""
 		session: Session = socket.session
-		if session.user_type == "System User" and (self._system_users or not session.asks_in_batches):
+		if session.user_type == SYSTEM_USER and (self._system_users or not session.asks_in_batches):
 			socket.join(task_room(task_id))
 			return
 		key = (session.site, task_id)
@@ -75,9 +72,9 @@ class TaskAccess:
 
 	def may(self, session: Session, room: str) -> bool:
 		"""Whether the user of `session` may be in the room of a task now; for rooms that are restored."""
-		if session.user_type == "System User" and (self._system_users or not session.asks_in_batches):
+		if session.user_type == SYSTEM_USER and (self._system_users or not session.asks_in_batches):
 			return True
-		task_id = room.removeprefix(task_room(""))
+		task_id = room.removeprefix(TASK_ROOM)
 		return self._starters.get((session.site, task_id)) == session.user
 
 	def take(self, message: dict[str, Any]) -> None:
@@ -125,7 +122,7 @@ class TaskAccess:
 		from redis.exceptions import RedisError
 
 		try:
-			entries = await self._store.redis.xrange(f"frappe_realtime:{site}:tasks", count=MOST_KNOWN)
+			entries = await self._store.redis.xrange(tasks_key(site), count=MOST_KNOWN)
 		except (RedisError, OSError) as error:
 			# Those who wait are let in by the message on the channel.
 			logger.warning("who started the tasks of %s cannot be read from Redis: %s", site, error)

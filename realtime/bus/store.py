@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
 
-from frappe_realtime.contract import OUTAGES_KEY
+from frappe_realtime.contract import OUTAGES_KEY, SECRET_KEY, events_key, last_key
 from frappe_realtime.errors import WebUnavailable
 
 from .endpoint import RedisEndpoint
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 	from redis.asyncio import Redis
 
 logger = logging.getLogger("realtime.store")
-
-SECRET_KEY = "socketio_auth_secret"
-"""Where Frappe keeps the secret that it shares with its realtime server."""
 
 CONNECTIONS = 8
 """Connections for histories and sessions: the client opens one for each command that is under way."""
@@ -160,9 +157,9 @@ class RedisStore:
 		`count` may be 0. Raises `StoreUnavailable` and `StoreDenied`.
 		"""
 		# One transaction: the last id must not be that of an event that is too new to be among the others.
-		commands: list[tuple[str | int | bytes, ...]] = [("GET", f"frappe_realtime:{site}:last")]
+		commands: list[tuple[str | int | bytes, ...]] = [("GET", last_key(events_key(site)))]
 		if count:
-			commands.append(("XRANGE", f"frappe_realtime:{site}:events", first, "+", "COUNT", count))
+			commands.append(("XRANGE", events_key(site), first, "+", "COUNT", count))
 		answers = await self._pipeline(commands, transaction=True)
 		last = answers[0]
 		entries = []

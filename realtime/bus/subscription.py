@@ -10,13 +10,15 @@ from typing import Any, cast
 
 import hiredis
 
+from frappe_realtime.contract import EVENTS_CHANNEL
+
 from ..socketio import packets
 from ..socketio.fanout import Event
 from .endpoint import TIMEOUT, Address, RedisEndpoint
 
 logger = logging.getLogger("realtime.bus")
 
-CHANNEL = b"events"
+CHANNEL = EVENTS_CHANNEL.encode()
 SAFE_DEPTH = 200
 """Levels of JSON that all readers and writers here can cope with."""
 MARGIN = 100

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from socket import gethostname
 from typing import Any
 
+from frappe_realtime.contract import SIDECARS_CHANNEL
+
 from ..bus.store import RedisStore
 from ..config import Config
 from ..engine import Encoded
@@ -277,7 +279,7 @@ class ClusterAdapter:
 			self.told["invalid"] += 1
 			if self.told["invalid"] == 1:
 				logger.warning(
-					"a message on the channel %r is no sidecar's: %.200r", messages.CHANNEL, payload
+					"a message on the channel %r is no sidecar's: %.200r", SIDECARS_CHANNEL, payload
 				)
 			return
 		self.told[type(message).__name__.lower()] += 1

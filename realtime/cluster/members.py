@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from frappe_realtime.contract import SITE_ROOM, WEBSITE_ROOM
+from frappe_realtime.contract import DOC_ROOM, DOCTYPE_ROOM, SITE_ROOM, TASK_ROOM, USER_ROOM, WEBSITE_ROOM
 
 from .messages import MAX_NAME, Change
 
-NOT_TOLD = ("user:", "doctype:", "doc:", "task_progress:")
+NOT_TOLD = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, TASK_ROOM)
 
 Room = tuple[str, str]
 """A namespace and a room in it."""

@@ -10,9 +10,6 @@ from typing import Any
 from ..engine import Encoded
 from ..socketio import packets
 
-CHANNEL = "frappe_realtime:sidecars"
-"""The Redis channel of the sidecars of a bench."""
-
 MAX_NAME = 2000
 """Characters of a room, a namespace, a user or an id that one sidecar tells another."""
 

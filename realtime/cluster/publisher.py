@@ -7,8 +7,9 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+from frappe_realtime.contract import SIDECARS_CHANNEL
+
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
-from .messages import CHANNEL
 
 logger = logging.getLogger("realtime.cluster")
 
@@ -72,7 +73,7 @@ class ClusterPublisher:
 					return
 				step = self._next_step()
 				try:
-					await self._store.publish_all(CHANNEL, step)
+					await self._store.publish_all(SIDECARS_CHANNEL, step)
 					self._refused = ""
 				except StoreUnavailable:
 					self._lose(step)
@@ -85,7 +86,7 @@ class ClusterPublisher:
 							"Let the user of redis_queue run PUBLISH on the channel %s.",
 							self._store.endpoint,
 							error,
-							CHANNEL,
+							SIDECARS_CHANNEL,
 						)
 					self._refused = str(error)
 					await asyncio.sleep(PAUSE)

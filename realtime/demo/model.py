@@ -6,10 +6,7 @@ import base64
 import secrets
 from dataclasses import dataclass, field
 
-ADMINISTRATOR = "Administrator"
-GUEST = "Guest"
-SYSTEM_USER = "System User"
-WEBSITE_USER = "Website User"
+from frappe_realtime.contract import ADMINISTRATOR, GUEST, SYSTEM_USER, WEBSITE_USER
 
 
 @dataclass
@@ -41,8 +38,8 @@ class Site:
 	"""documents that do not exist; all others do"""
 
 	def __post_init__(self) -> None:
-		self.add_user(ADMINISTRATOR, "Administrator")
-		self.add_user(GUEST, "Guest", WEBSITE_USER)
+		self.add_user(ADMINISTRATOR, ADMINISTRATOR)
+		self.add_user(GUEST, GUEST, WEBSITE_USER)
 
 	@property
 	def has_app(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from aiohttp import web
 
-from frappe_realtime.contract import doc_room, doctype_room, user_room
+from frappe_realtime.contract import PAGE_HEADER, doc_room, doctype_room, events_key, user_room
 from frappe_realtime.publishing.outbox import Message, Outbox
 
 from .model import SYSTEM_USER
@@ -25,7 +25,6 @@ PEOPLE: dict[str, dict[str, str]] = {
 	"ann@example.com": {"full_name": "Ann Abara", "role": "Sales", "colour": "#0f766e"},
 	"ben@example.com": {"full_name": "Ben Osei", "role": "Warehouse", "colour": "#c2410c"},
 }
-PAGE_HEADER = "X-Frappe-Realtime-Page"
 ROWS = 400
 HISTORY_COUNT, HISTORY_SECONDS = 10_000, 600
 
@@ -81,7 +80,7 @@ class Shop(WebProcess):
 	def publish(self, event: str, message: dict[str, Any], room: str) -> None:
 		"""Publish as `frappe.publish_realtime` does on a site with the app."""
 		payload = json.dumps({"event": event, "message": message, "room": room, "namespace": SITE})
-		stream = f"frappe_realtime:{SITE}:events"
+		stream = events_key(SITE)
 		self._outbox.send([Message("events", payload, stream, HISTORY_COUNT, HISTORY_SECONDS)])
 
 	def site_of(self, request: web.Request) -> str:

@@ -25,15 +25,12 @@ import redis.asyncio
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from frappe_realtime.contract import ACCESS_CHANNEL
+from frappe_realtime import contract
+from frappe_realtime.contract import ACCESS_CHANNEL, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY, SITE_HEADER
 
 from .model import GUEST, WEBSITE_USER, Site, User
 
 METHOD_PREFIX = "/api/method/"
-EXEMPT_PREFIX = "/api/method/frappe.realtime."
-SECRET_KEY = "socketio_auth_secret"
-SECRET_HEADER = "X-Frappe-Socket-Secret"
-MAX_QUESTIONS = 200
 
 Method = Callable[["Call"], Any]
 
@@ -216,7 +213,7 @@ class WebProcess:
 
 	def site_of(self, request: web.Request) -> str:
 		"""Return the name of the site that a request asks for, as Frappe reads it."""
-		return request.headers.get("X-Frappe-Site-Name") or request.host.rsplit(":", 1)[0]
+		return request.headers.get(SITE_HEADER) or request.host.rsplit(":", 1)[0]
 
 	async def _fail(self, request: web.Request) -> web.Response | None:
 		failure = next((one for one in self._failures if one.method in request.path), None)
@@ -254,7 +251,7 @@ class WebProcess:
 				raise FrappeError(404, "DoesNotExistError")
 			name = site.user_of(sid, request.headers.get("Authorization", ""))
 			user = site.users[name] if name else None
-			if user is None or (user.restrict_ip and not request.path.startswith(EXEMPT_PREFIX)):
+			if user is None or (user.restrict_ip and not request.path.startswith(contract.METHOD_PREFIX)):
 				raise FrappeError(401, "AuthenticationError")
 			logged.user = user.name
 			call = Call(site, user, args, logged.headers, by_session=sid in site.sessions)

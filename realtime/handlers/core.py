@@ -7,7 +7,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from frappe_realtime.contract import doc_room, doctype_room, open_doc_room, task_room
+from frappe_realtime.contract import (
+	DOC_VIEWERS,
+	OPEN_DOC_ROOM,
+	SYSTEM_USER,
+	doc_room,
+	doctype_room,
+	open_doc_room,
+	task_room,
+)
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import Session
@@ -85,8 +93,8 @@ class CoreHandlers:
 
 	def on_viewers_changed(self, namespace: Namespace, room: str, acted: set[str]) -> None:
 		"""Sockets of the users in `acted` have entered or left `room`, here or in another sidecar."""
-		if room.startswith("open_doc:"):
-			doctype, _, name = room.removeprefix("open_doc:").partition("/")
+		if room.startswith(OPEN_DOC_ROOM):
+			doctype, _, name = room.removeprefix(OPEN_DOC_ROOM).partition("/")
 			self._tell_viewers(namespace, doctype, name, acted)
 
 	# -- events
@@ -138,7 +146,7 @@ class CoreHandlers:
 	def open_in_editor(self, socket: Socket, data: Any, *_: Any) -> None:
 		"""Pass the place of a build error on to `bench watch`; only where `developer_mode` is set."""
 		session: Session = socket.session
-		if self._open_in_editor is not None and isinstance(data, dict) and session.user_type == "System User":
+		if self._open_in_editor is not None and isinstance(data, dict) and session.user_type == SYSTEM_USER:
 			self._open_in_editor({key: data.get(key) for key in ("file", "line", "column")})
 
 	# -- rooms
@@ -210,7 +218,7 @@ class CoreHandlers:
 		users.update(dict.fromkeys(self._elsewhere.users(namespace.name, room)))
 		if users and not (len(acted) == 1 and acted == users.keys()):
 			viewers = {"doctype": doctype, "docname": name, "users": list(users)}
-			self._fanout.emit_local(namespace, room, "doc_viewers", viewers)
+			self._fanout.emit_local(namespace, room, DOC_VIEWERS, viewers)
 
 
 async def _quietly(answer: Awaitable[bool]) -> bool:

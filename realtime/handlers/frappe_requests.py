@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from frappe_realtime.contract import SECRET_HEADER
 from frappe_realtime.handlers.response import Response
 
 from ..access.authentication import Session
@@ -40,7 +41,7 @@ class FrappeRequests:
 			{
 				**({"Content-Type": kind} if kind else {}),
 				**(headers or {}),
-				"X-Frappe-Socket-Secret": await self._secret(False),
+				SECRET_HEADER: await self._secret(False),
 				**session.credential.headers,
 			},
 			method,

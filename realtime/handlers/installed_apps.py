@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from frappe_realtime.contract import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..socketio import packets
@@ -39,7 +40,7 @@ class InstalledApps:
 	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
 		"""The apps of `site`, in the order of the bench's `apps.txt`; None while nobody but Guests has asked."""
 		known = self._known.peek(site)
-		if known is not None or user == "Guest":
+		if known is not None or user == GUEST:
 			return known
 		if not any(self._files.python(app) or self._files.javascript(app) for app in self._files.apps()):
 			return None

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from frappe_realtime.contract import HANDLERS_ERROR, SYSTEM_USER
 from frappe_realtime.handlers.registry import Handler, current_app
 from frappe_realtime.handlers.response import Response
 from frappe_realtime.handlers.socket import Socket
@@ -35,9 +36,6 @@ logger = logging.getLogger("realtime.handlers")
 
 GUARDS = frozenset({HandlerQueue._work.__code__, HandlerQueue._answer_at_once.__code__})
 """The code of the functions in which handlers run on the loop."""
-
-ERROR_EVENT = "realtime_handlers_error"
-"""Tells the Desk of a developer that a handlers file does not load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +173,10 @@ class PythonHandlers(HandlerRuntime):
 				self._lane(socket, app).set_up()
 			if "connect" in app.handlers:
 				self._lane(socket, app).push(("connect", [], None))
-		if self.errors and self.developer_mode and socket.session.user_type == "System User":
+		if self.errors and self.developer_mode and socket.session.user_type == SYSTEM_USER:
 			for app_name in self.errors:
 				if app_name in (socket.session.installed_apps or ()):
-					socket.emit(ERROR_EVENT, self.errors[app_name])
+					socket.emit(HANDLERS_ERROR, self.errors[app_name])
 
 	def on_event(self, socket: RawSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		lanes: dict[str, HandlerQueue] = {} if socket.view is None else socket.view.lanes
@@ -332,8 +330,8 @@ class PythonHandlers(HandlerRuntime):
 	def _tell_developers(self, app: str) -> None:
 		if self.developer_mode:
 			for raw in self._sockets_with(app):
-				if raw.session.user_type == "System User":
-					raw.emit(ERROR_EVENT, self.errors[app])
+				if raw.session.user_type == SYSTEM_USER:
+					raw.emit(HANDLERS_ERROR, self.errors[app])
 
 
 def _describe(frame: FrameType) -> str:

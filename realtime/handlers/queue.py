@@ -11,6 +11,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from frappe_realtime.contract import GUEST
 from frappe_realtime.handlers.registry import Handler, is_async
 from frappe_realtime.handlers.socket import Runtime, Socket
 from frappe_realtime.handlers.sync_socket import SyncSocket
@@ -245,7 +246,7 @@ class HandlerQueue:
 		self, handler: Handler, given: list[Any], ack: Ack | None
 	) -> tuple[list[Any], dict[str, Any]] | None:
 		"""What to call `handler` with; None when it is not to run for this user, or has too few arguments."""
-		if not handler.allow_guest and self.socket._raw.session.user == "Guest":
+		if not handler.allow_guest and self.socket._raw.session.user == GUEST:
 			return None
 		signature = handler.signature
 		arguments = signature.fit(given)

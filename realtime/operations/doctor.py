@@ -16,6 +16,7 @@ from datetime import datetime
 
 import aiohttp
 
+from frappe_realtime.contract import APP_DEFAULTS, SITE_HEADER
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import USER_INFO
@@ -135,7 +136,7 @@ class Doctor:
 		except FileNotFoundError:
 			given = {}
 		unknown = sorted(key for key in given if key.startswith("realtime_") and key not in KEYS)
-		unknown = [key for key in unknown if key not in APP_KEYS]
+		unknown = [key for key in unknown if key not in APP_DEFAULTS]
 		if unknown:
 			return Finding(
 				NOTE, f"{file} has keys that mean nothing: {', '.join(unknown)}", "see docs/configuration.md"
@@ -255,7 +256,7 @@ class Doctor:
 		"""Connect as a browser does, publish as Frappe does, and see the event arrive."""
 		headers = {
 			"Host": site,
-			"X-Frappe-Site-Name": site,
+			SITE_HEADER: site,
 			"Origin": f"http://{site}",
 			"Cookie": "sid=Guest",
 		}
@@ -354,15 +355,3 @@ class Doctor:
 
 def _moment(seconds: float) -> str:
 	return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
-
-
-APP_KEYS: frozenset[str] = frozenset(
-	{
-		"realtime_history_count",
-		"realtime_history_seconds",
-		"realtime_pending_count",
-		"realtime_pending_seconds",
-		"realtime_websocket_only",
-	}
-)
-"""Keys that the app reads in the processes of Frappe."""

@@ -16,13 +16,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from frappe_realtime.contract import SITE_ROOM, WEBSITE_ROOM, task_room, user_room
+from frappe_realtime.contract import (
+	SITE_ROOM,
+	SYSTEM_USER,
+	TASK_ROOM,
+	USER_ROOM,
+	WEBSITE_ROOM,
+	room_subject,
+	user_room,
+)
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import Session
 from ..access.list_update_filter import ListUpdateFilter
 from ..access.permissions import Permissions
-from ..access.revalidation import subject
 from ..access.tasks import TaskAccess
 from ..bus.store import StoreDenied, StoreUnavailable
 from ..config import Config
@@ -178,18 +185,18 @@ class Recovery:
 	async def _still_allowed(self, session: Session, rooms: frozenset[str]) -> frozenset[str]:
 		"""Those of `rooms` that the user may still be in, and those that are his from the start."""
 		base = {user_room(session.user), WEBSITE_ROOM}
-		if session.user_type == "System User":
+		if session.user_type == SYSTEM_USER:
 			base.add(SITE_ROOM)
 		allowed = set(base)
 		asked: dict[str, Awaitable[bool]] = {}
 		for room in rooms:
-			question = subject(room)
+			question = room_subject(room)
 			if question is None:
 				# A handler has let this user in. The rooms from the start are decided anew.
-				if room.startswith(task_room("")):
+				if room.startswith(TASK_ROOM):
 					if self._tasks.may(session, room):
 						allowed.add(room)
-				elif room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith("user:"):
+				elif room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith(USER_ROOM):
 					allowed.add(room)
 				continue
 			answer = self._permissions.may(session, *question)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+from frappe_realtime.contract import session_key
+
 from ..bus.store import RedisStore, SessionWrite, StoreDenied, StoreUnavailable
 from ..socketio import packets
 from ..socketio.namespace import Socket
@@ -29,10 +31,6 @@ class SavedSession:
 	id: str
 	user: str
 	rooms: frozenset[str]
-
-
-def _key(site: str, pid: str) -> str:
-	return f"frappe_realtime:{site}:session:{pid}"
 
 
 class SessionStore:
@@ -77,13 +75,13 @@ class SessionStore:
 	def left(self, socket: Socket, rooms: set[str]) -> None:
 		"""The client of `socket` has gone and may come back."""
 		assert socket.pid is not None
-		key = _key(socket.session.site, socket.pid)
+		key = session_key(socket.session.site, socket.pid)
 		self._enqueue(socket.pid, SessionWrite(key, _record(socket, rooms), self._seconds))
 
 	def forget(self, socket: Socket) -> None:
 		"""The client of `socket` must not come back to it."""
 		if socket.pid is not None:
-			self._enqueue(socket.pid, SessionWrite(_key(socket.session.site, socket.pid), None))
+			self._enqueue(socket.pid, SessionWrite(session_key(socket.session.site, socket.pid), None))
 
 	def rewrite(self) -> None:
 		"""Write all live sessions: Redis may have forgotten some."""
@@ -133,7 +131,9 @@ class SessionStore:
 	def _as_write(self, pid: str, item: Socket | SessionWrite) -> SessionWrite:
 		if isinstance(item, SessionWrite):
 			return item
-		return SessionWrite(_key(item.session.site, pid), _record(item, item.rooms), self._live_seconds)
+		return SessionWrite(
+			session_key(item.session.site, pid), _record(item, item.rooms), self._live_seconds
+		)
 
 	def _drop_excess(self) -> None:
 		gone = [pid for pid, item in self._waiting.items() if isinstance(item, SessionWrite)]
@@ -148,7 +148,7 @@ class SessionStore:
 				part = [
 					socket for socket in sockets[start : start + BATCH] if socket.pid and socket.connected
 				]
-				keys = [_key(socket.session.site, str(socket.pid)) for socket in part]
+				keys = [session_key(socket.session.site, str(socket.pid)) for socket in part]
 				try:
 					there = await self._store.prolong_sessions(keys, self._live_seconds) if keys else []
 				except (StoreUnavailable, StoreDenied):
@@ -165,7 +165,7 @@ class SessionStore:
 			if self._away or self._writing is None:
 				raise StoreUnavailable("sessions wait to be written")
 			await asyncio.wait([self._writing], timeout=0.02)
-		text = await self._store.session(_key(site, pid))
+		text = await self._store.session(session_key(site, pid))
 		if text is None:
 			return None
 		try:

@@ -11,11 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from frappe_realtime.contract import OFFSET_EVENT
+
 from ..engine import Connection, Encoded
 from . import packets
-
-OFFSET_EVENT = "frappe_realtime:offset"
-"""Tells a client that can recover where in the order of its site's events it is; it has no other argument."""
 
 
 @dataclass(slots=True)

@@ -11,17 +11,14 @@ from typing import Any
 
 import orjson
 
+from frappe_realtime.contract import RESERVED_EVENTS
+
 from ..engine import Encoded
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
 MAX_ATTACHMENTS = 10
 """The limit of socket.io-parser."""
-
-RESERVED_EVENTS = frozenset(
-	{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
-)
-"""Events that the server itself raises: a client that sends one is disconnected."""
 
 _HEAD = re.compile(r"([0-6])(?:([0-9]{1,9})-)?(?:(/[^,]*),?)?([0-9]{1,16})?", re.ASCII)
 _EVENT_OF_SITE = re.compile(r"2(/[^,?]*),([0-9]{1,16})?", re.ASCII)

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
+from frappe_realtime.contract import SECRET_HEADER, SITE_HEADER
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
@@ -110,7 +111,7 @@ class FrappeClient:
 					raise WebUnavailable(f"no answer from {self.url}") from None
 			reason = f"no answer from {self.url}{path}"
 			try:
-				headers = {"X-Frappe-Socket-Secret": await self._secret(renew_secret), **credential.headers}
+				headers = {SECRET_HEADER: await self._secret(renew_secret), **credential.headers}
 				answer = await self._attempt(site, path, headers, params, json)
 				if answer is not None and not (answer.status == 500 and retries_failure):
 					return answer
@@ -132,7 +133,7 @@ class FrappeClient:
 		body: bytes | None = None,
 	) -> HTTPResponse:
 		"""One request of a handler, as it is; raises `WebUnavailable` when nobody answers, ValueError for what cannot be sent."""
-		named = {**ACCEPT, **headers, "Host": site, "X-Frappe-Site-Name": site}
+		named = {**ACCEPT, **headers, "Host": site, SITE_HEADER: site}
 		try:
 			async with self._slots:
 				self.calls += 1
@@ -152,7 +153,7 @@ class FrappeClient:
 	async def _attempt(
 		self, site: str, path: str, headers: dict[str, str], params: Mapping[str, str] | None, json: Any
 	) -> FrappeResponse | None:
-		headers |= {**ACCEPT, "Host": site, "X-Frappe-Site-Name": site}
+		headers |= {**ACCEPT, "Host": site, SITE_HEADER: site}
 		body = b""
 		if json is not None:
 			body = packets.dumps(json).encode()

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from frappe_realtime.contract import user_room
+from frappe_realtime.contract import room_subject, user_room
 from realtime.access.authentication import Session
-from realtime.access.revalidation import WORKERS, Revalidator, subject
+from realtime.access.revalidation import WORKERS, Revalidator
 from realtime.config import Config
 from realtime.web.frappe_client import Credential
 
@@ -61,8 +61,8 @@ def test_thousands_are_asked_about_a_few_at_a_time() -> None:
 
 
 def test_what_a_room_is_about() -> None:
-	assert subject("doc:ToDo/a/b") == ("ToDo", "a/b")
-	assert subject("open_doc:ToDo/1") == ("ToDo", "1")
-	assert subject("doctype:ToDo") == ("ToDo", "")
+	assert room_subject("doc:ToDo/a/b") == ("ToDo", "a/b")
+	assert room_subject("open_doc:ToDo/1") == ("ToDo", "1")
+	assert room_subject("doctype:ToDo") == ("ToDo", "")
 	for room in ("all", "website", "user:a", "task_progress:1", "doc:", "doc:ToDo", "doc:/x", "doctype:"):
-		assert subject(room) is None
+		assert room_subject(room) is None

@@ -1,0 +1,112 @@
+"""The contract: it imports nothing, its names stand nowhere else, and JavaScript has the same."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from frappe_realtime import contract
+
+ROOT = Path(__file__).parents[2]
+CONTRACT = ROOT / "frappe_realtime" / "contract.py"
+MODULES = [
+	path
+	for package in ("frappe_realtime", "realtime")
+	for path in sorted((ROOT / package).rglob("*.py"))
+	if path != CONTRACT
+]
+UNIQUE = (
+	contract.ACCESS_CHANNEL,
+	contract.SIDECARS_CHANNEL,
+	contract.SECRET_KEY,
+	contract.OUTAGES_KEY,
+	contract.GUEST,
+	contract.ADMINISTRATOR,
+	contract.WEBSITE_USER,
+	contract.SECRET_HEADER,
+	contract.SITE_HEADER,
+	contract.PAGE_HEADER,
+	contract.METHOD_PREFIX,
+	contract.DOC_VIEWERS,
+	contract.LIMIT_REACHED,
+	contract.OFFSET_EVENT,
+	contract.HANDLERS_ERROR,
+	contract.USER_ROOM,
+	contract.DOCTYPE_ROOM,
+	contract.DOC_ROOM,
+	contract.OPEN_DOC_ROOM,
+	contract.TASK_ROOM,
+)
+KEY = re.compile(r"^frappe_realtime:(?! )")
+
+
+def strings(path: Path) -> list[str]:
+	"""Return the string literals in a module, without docstrings."""
+	tree = ast.parse(path.read_text())
+	prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+	return [
+		node.value
+		for node in ast.walk(tree)
+		if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose
+	]
+
+
+def test_it_imports_nothing() -> None:
+	tree = ast.parse(CONTRACT.read_text())
+	assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_its_names_stand_nowhere_else(path: Path) -> None:
+	found = strings(path)
+	assert [text for text in found if text in UNIQUE] == []
+	# Keys are made by the functions of the contract; the doctor's own event is no key.
+	assert [text for text in found if KEY.match(text) and text != "frappe_realtime:doctor"] == []
+
+
+@pytest.mark.parametrize(
+	("file", "literal"),
+	[
+		("frappe_realtime/public/js/realtime.js", contract.PAGE_HEADER),
+		("frappe_realtime/public/js/desk.js", contract.HANDLERS_ERROR),
+		("realtime/javascript/node/web.js", contract.SECRET_HEADER),
+		("realtime/javascript/node/web.js", contract.SITE_HEADER),
+	],
+)
+def test_javascript_has_the_same(file: str, literal: str) -> None:
+	assert f'"{literal}"' in (ROOT / file).read_text()
+
+
+def test_javascript_has_the_same_reserved_events() -> None:
+	source = (ROOT / "realtime" / "javascript" / "node" / "namespace.js").read_text()
+	listed = source[source.index("const RESERVED") : source.index("]);")]
+	assert set(re.findall(r'"(\w+)"', listed)) == contract.RESERVED_EVENTS
+
+
+@pytest.mark.parametrize(
+	("room", "subject"),
+	[
+		("doc:Note/a/b", ("Note", "a/b")),
+		("open_doc:Note/a", ("Note", "a")),
+		("doctype:Note", ("Note", "")),
+		("doc:Note", None),
+		("doc:Note/", None),
+		("doc:/a", None),
+		("doctype:", None),
+		("user:a@b.c", None),
+		("all", None),
+		("chat:doc:Note/a", None),
+	],
+)
+def test_what_a_room_is_about(room: str, subject: tuple[str, str] | None) -> None:
+	assert contract.room_subject(room) == subject
+
+
+def test_keys_of_a_site() -> None:
+	assert contract.events_key("a") == "frappe_realtime:a:events"
+	assert contract.last_key(contract.events_key("a")) == "frappe_realtime:a:last"
+	assert contract.last_key(contract.tasks_key("a")) == "frappe_realtime:a:taskslast"
+	assert contract.session_key("a", "p") == "frappe_realtime:a:session:p"
