@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .bench.launch import sidecar
-from .contract import GUEST, SYSTEM_USER, WEBSITE_USER
+from .contract import GUEST, SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, WEBSITE_USER, user_room
 from .handlers.response import Response
 from .handlers.socket import Socket
 
@@ -354,10 +354,10 @@ class _Application:
 	handlers: Any
 
 	def on_connect(self, socket: Any, auth: dict[str, Any]) -> None:
-		socket.join(f"user:{socket.session.user}")
-		socket.join("website")
+		socket.join(user_room(socket.session.user))
+		socket.join(WEBSITE_ROOM)
 		if socket.session.user_type == SYSTEM_USER:
-			socket.join("all")
+			socket.join(SITE_ROOM)
 		self.handlers.on_connect(socket, auth)
 
 	def on_event(self, socket: Any, event: str, arguments: list[Any], ack: Any) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from time import monotonic
 from typing import Any
 
-from frappe_realtime.contract import LIMIT_REACHED
+from frappe_realtime.contract import LIMIT_REACHED, user_room
 
 from ..config import Config
 from ..engine import Connection, Request, RequestRefused
@@ -126,7 +126,7 @@ class ClientLimits(Limiter):
 				raise self.refusal(key, f" from {address}")
 		elif namespace is not None:
 			key = "realtime_sockets_per_user"
-			sockets = namespace.rooms.get(f"user:{session.user}", ())
+			sockets = namespace.rooms.get(user_room(session.user), ())
 			if len(sockets) >= getattr(self._config, key):
 				raise self.refusal(key, f" of {session.user}")
 
