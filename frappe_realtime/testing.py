@@ -132,23 +132,30 @@ class Site:
 	# -- behind it
 
 	def _make_handlers(self) -> Any:
-		registry, sockets, fanout = (
+		python, server, fanout, namespace = (
 			sidecar("handlers.python"),
 			sidecar("socketio.server"),
 			sidecar("socketio.fanout"),
+			sidecar("socketio.namespace"),
 		)
 		errors = self._errors
 
-		class Handlers(registry.PythonHandlers):  # type: ignore[name-defined]
-			def failed(self, lane: Any, event: str, error: BaseException) -> None:
-				super().failed(lane, event, error)
+		class Handlers(python.PythonHandlers):  # type: ignore[name-defined]
+			def failed(self, queue: Any, event: str, error: BaseException) -> None:
+				super().failed(queue, event, error)
 				errors.append(error)
 
-		self._server = sockets.SocketIOServer(_Application())
+		namespaces = namespace.Namespaces()
 		handlers = Handlers(
-			_Files(self._files), Path(), self._server, fanout.Fanout(self._server), self._may, self._request
+			_Files(self._files),
+			Path(),
+			namespaces,
+			fanout.Fanout(namespaces),
+			self._may,
+			self._request,
+			loop=self._loop,
 		)
-		self._server.application.handlers = handlers
+		self._server = server.SocketIOServer(_Application(handlers), namespaces)
 		return handlers
 
 	async def _start(self) -> None:
@@ -267,29 +274,19 @@ class Client:
 		return f"/{self.site.name}"
 
 	async def _connect(self) -> None:
-		sockets, namespaces = sidecar("socketio.server"), sidecar("socketio.namespace")
+		clients, namespaces = sidecar("socketio.client"), sidecar("socketio.namespace")
 		server = self.site._server
-		namespace = server.namespaces.setdefault(
-			self._namespace, namespaces.Namespace(self._namespace, server.changed)
-		)
-		self._raw = raw = namespaces.Socket(namespace, self._connection, namespaces.Admission(self._session))
-		self._connection.data = sockets.Client(self._connection, server.guard)
+		namespace = server.namespaces.open(self._namespace)
+		admission = namespaces.Admission(self._session)
+		self._raw = raw = namespaces.ServerSocket(namespace, self._connection, admission)
+		self._connection.data = clients.Client(self._connection, server)
 		self._connection.data.sockets[namespace.name] = raw
 		namespace.sockets[raw.id] = raw
 		server.application.on_connect(raw, self._auth)
 
 	async def _send(self, encoded: Encoded) -> None:
-		"""Send, from a callback of the loop as a transport does it; from a task, no handler could begin at once."""
-		loop = asyncio.get_running_loop()
-		received: asyncio.Future[None] = loop.create_future()
-
-		def receive() -> None:
-			for message in encoded.messages:
-				self.site._server.on_message(self._connection, message)
-			received.set_result(None)
-
-		loop.call_soon(receive)
-		await received
+		for message in encoded.messages:
+			self.site._server.on_message(self._connection, message)
 
 	def _receive(self, encoded: Encoded) -> None:
 		packets = self._packets
@@ -351,7 +348,8 @@ class _Engine:
 class _Application:
 	"""Puts each socket into the rooms that every socket has, and passes all on to the handlers."""
 
-	handlers: Any
+	def __init__(self, handlers: Any) -> None:
+		self.handlers = handlers
 
 	def on_connect(self, socket: Any, auth: dict[str, Any]) -> None:
 		socket.join(user_room(socket.session.user))
@@ -392,5 +390,5 @@ def _handlers_file(app: str) -> Path:
 
 
 def _response(message: Any, status: int) -> Response:
-	text: str = sidecar("socketio.packets").dumps({} if message is None else {"message": message})
+	text: str = sidecar("json_codec").dumps({} if message is None else {"message": message})
 	return Response(status, text.encode(), {"content-type": "application/json"})

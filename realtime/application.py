@@ -12,10 +12,11 @@ from .access.authentication import Authenticator, Session, credential_of
 from .access.limits import ClientLimits
 from .access.revalidation import Revalidator
 from .access.sites import Sites
+from .cluster.publisher import ClusterPublisher
 from .engine import Connection
 from .recovery.recovery import Recovery
-from .socketio.namespace import Admission, Socket
-from .socketio.server import Ack, SocketIOServer
+from .socketio.namespace import Admission, Namespaces, ServerSocket
+from .socketio.server import Ack
 from .web.frappe_client import Credential
 
 logger = logging.getLogger("realtime.application")
@@ -29,13 +30,13 @@ class EventHandler(Protocol):
 	three methods may wait or raise.
 	"""
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
 		"""`socket` is in its namespace and in the rooms that every socket has."""
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""The client has sent `event`; it wants an answer when `ack` is given, and gets the first one."""
 
-	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		"""`socket` has left its namespace and all its `rooms`."""
 
 
@@ -44,20 +45,23 @@ class FrappeApplication:
 
 	def __init__(
 		self,
+		namespaces: Namespaces,
+		cluster: ClusterPublisher,
 		sites: Sites,
 		authenticator: Authenticator,
 		recovery: Recovery,
-		recheck: Revalidator,
+		revalidator: Revalidator,
 		limits: ClientLimits,
 		responders: Sequence[EventHandler],
 	) -> None:
+		self._namespaces = namespaces
+		self._cluster = cluster
 		self._sites = sites
 		self._limits = limits
-		self._recheck = recheck
+		self._revalidator = revalidator
 		self._authenticator = authenticator
 		self._recovery = recovery
 		self._responders = responders
-		self.server: SocketIOServer
 
 	def authorize(
 		self, connection: Connection, namespace: str, auth: dict[str, Any]
@@ -97,36 +101,38 @@ class FrappeApplication:
 		return admission
 
 	def _check_limits(self, connection: Connection, session: Session) -> None:
-		self._limits.check_socket(session, self.server.namespaces.get("/" + session.site), connection)
+		self._limits.check_socket(session, self._namespaces.get("/" + session.site), connection)
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any], admission: Admission) -> None:
 		session: Session | None = socket.session
 		if session is None:
-			self.server.welcome(socket)
+			socket.send_connect()
 			return
-		self.server.welcome(socket, self._recovery.welcome(socket, admission))
+		if admission.id:
+			self._cluster.socket_moved(socket)
+		socket.send_connect(self._recovery.welcome(socket, admission))
 		socket.join(user_room(session.user))
 		socket.join(WEBSITE_ROOM)
 		if session.user_type == SYSTEM_USER:
 			socket.join(SITE_ROOM)
 		self._limits.on_connect(socket)
-		self._recheck.on_connect(socket)
+		self._revalidator.on_connect(socket)
 		if self._authenticator.known(
 			session.site, session.credential
 		) is not session or self._recovery.is_doubtful(admission):
 			# A change of access came while the client was waited for.
-			self._recheck.sessions([session])
+			self._revalidator.sessions([session])
 		for responder in self._responders:
 			# What one of them sends may be too much for a client that has missed a lot.
 			if socket.connected:
 				responder.on_connect(socket, auth)
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		if socket.session is not None:
 			for responder in self._responders:
 				responder.on_event(socket, event, arguments, ack)
 
-	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		if socket.session is not None:
 			self._limits.on_disconnect(socket)
 			self._recovery.left(socket, reason, rooms)

@@ -1,17 +1,18 @@
-"""Puts the parts together, starts them and stops them."""
+"""The wiring of the sidecar: which parts there are, which knows which, and in which order they start and stop.
+
+Parts are made from the bottom to the top, and know only parts below them; a part that has to tell others about something
+has a `Signal`, to which they connect. docs/architecture.md draws the same picture.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import signal
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from frappe_realtime.contract import ACCESS_CHANNEL, OPEN_IN_EDITOR_CHANNEL, SIDECARS_CHANNEL
+from frappe_realtime.contract import ACCESS_CHANNEL, SIDECARS_CHANNEL
 
 from .access.authentication import Authenticator
 from .access.invalidation import AccessInvalidator
@@ -27,96 +28,118 @@ from .bus.endpoint import RedisEndpoint
 from .bus.store import RedisStore
 from .bus.subscription import EventSubscriber
 from .cluster.adapter import ClusterAdapter
-from .config import EXIT_CONFIG, EXIT_LISTEN, Config, ConfigError
+from .cluster.members import RemoteMembers
+from .cluster.publisher import ClusterPublisher
+from .config import EXIT_CONFIG, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .handlers.core import CoreHandlers
+from .handlers.editor import EditorRequests
 from .handlers.files import HandlerFiles
 from .handlers.frappe_requests import FrappeRequests
 from .handlers.installed_apps import InstalledApps
 from .handlers.python import HandlerLimits, PythonHandlers
 from .javascript import JavaScriptHandlers
+from .listener import Listener
 from .recovery.history import History
 from .recovery.recovery import Recovery
 from .recovery.sessions import SessionStore
-from .socketio import packets
 from .socketio.fanout import Fanout
-from .socketio.namespace import Socket
+from .socketio.namespace import Namespaces
 from .socketio.server import SocketIOServer
 from .web.frappe_client import FrappeClient
+from .web.secret import SharedSecret
 
 if TYPE_CHECKING:
 	from aiohttp.web import AppRunner
 
 logger = logging.getLogger("realtime.server")
 
-BACKLOG = 4096
-"""Connections that may wait to be accepted when all clients come back at once; the kernel's somaxconn bounds it too."""
-
-
 FLUSH_SECONDS = 3.0
-"""Seconds that a stop waits for what has been sent, also to other sidecars, and for the sessions of its clients to be written."""
+"""Seconds that a stop waits until what was written has been sent, to clients and to Redis."""
 
 
-class RealtimeServer:
-	"""The sidecar of one bench. `make_pages` makes what answers every path but `/socket.io/`."""
+class Backends:
+	"""Redis and the web process."""
 
-	def __init__(self, config: Config, make_pages: Callable[[RealtimeServer], AppRunner]) -> None:
-		self.config = config
-		self._make_pages = make_pages
+	def __init__(self, config: Config) -> None:
 		self.endpoint = RedisEndpoint(config)
 		self.store = RedisStore(self.endpoint)
-		self.web = FrappeClient(config, self.store.secret)
-		self.permissions = Permissions(config, self.web)
-		self.authenticator = Authenticator(config, self.web)
-		sites = Sites(config)
-		try:
-			self.proxies = TrustedProxies(config.realtime_trusted_proxies)
-		except ValueError as error:
-			raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error
-		self.limits = ClientLimits(config, self.proxies)
-		self._tasks: set[asyncio.Task[Any]] = set()
-		# Each layer knows the one below; the application is the only one that is told of the layer above it.
-		self.sockets = SocketIOServer(
-			None,  # type: ignore[arg-type]
-			connect_timeout=config.realtime_connect_timeout,
-			max_namespaces=config.realtime_namespaces_per_connection,
-			guard=self.limits,
+		self.secret = SharedSecret(self.store)
+		self.web = FrappeClient(config, self.secret.get)
+
+
+class AccessLayer:
+	"""Authentication, authorization, and their revocation."""
+
+	def __init__(
+		self,
+		config: Config,
+		backends: Backends,
+		namespaces: Namespaces,
+		fanout: Fanout,
+		installed_apps: InstalledApps,
+	) -> None:
+		self.sites = Sites(config)
+		self.authenticator = Authenticator(config, backends.web, installed_apps)
+		self.permissions = Permissions(config, backends.web)
+		self.tasks = TaskAccess(config, backends.store)
+		self.list_updates = ListUpdateFilter(namespaces, fanout, self.permissions)
+		self.revalidator = Revalidator(config, namespaces, self.authenticator, self.permissions)
+		self.invalidator = AccessInvalidator(
+			namespaces, self.authenticator, self.permissions, self.revalidator, self.tasks
 		)
-		self.fanout = Fanout(self.sockets)
-		self.adapter = ClusterAdapter(config, self.sockets, self.fanout, self.store, self.limits.meet)
-		self.tasks = TaskAccess(config, self.store)
-		self.lists = ListUpdateFilter(self.sockets, self.fanout, self.permissions)
-		self.core = CoreHandlers(
-			self.permissions,
-			self.fanout,
-			self.limits,
-			self.tasks,
-			self.adapter.members,
-			self._open_in_editor if config.developer_mode else None,
-		)
-		self.adapter.changed = self.core.on_viewers_changed
+
+
+class RecoveryLayer:
+	"""The order of events, sessions, and what reconnecting clients have missed."""
+
+	def __init__(
+		self, config: Config, store: RedisStore, namespaces: Namespaces, access: AccessLayer
+	) -> None:
 		seconds = config.realtime_recovery_seconds
-		self.history = History(
-			self.store,
-			self.lists.deliver,
-			lambda site: "/" + site in self.sockets.namespaces,
-			self._start_anew,
-			seconds,
-		)
-		self.sessions = SessionStore(self.store, seconds, self._all_sockets)
+		self.history = History(store, access.list_updates.deliver, namespaces, seconds)
+		self.sessions = SessionStore(store, namespaces, seconds)
 		self.recovery = Recovery(
-			config, self.history, self.sessions, self.permissions, self.lists, self.tasks
+			config,
+			namespaces,
+			self.history,
+			self.sessions,
+			access.permissions,
+			access.list_updates,
+			access.tasks,
 		)
-		self.app_handlers = HandlerFiles(config.bench)
-		self.authenticator.ask_apps_of(InstalledApps(self.web, self.app_handlers, config.sites))
-		self.site_requests = FrappeRequests(self.web, self.store.secret)
+
+
+class HandlerLayer:
+	"""What answers the events of clients: the core, and the apps' handlers in Python and JavaScript."""
+
+	def __init__(
+		self,
+		config: Config,
+		backends: Backends,
+		namespaces: Namespaces,
+		fanout: Fanout,
+		members: RemoteMembers,
+		limits: ClientLimits,
+		access: AccessLayer,
+		files: HandlerFiles,
+	) -> None:
+		self.core = CoreHandlers(
+			access.permissions,
+			fanout,
+			limits,
+			access.tasks,
+			members,
+			access.revalidator,
+			EditorRequests(backends.store).send if config.developer_mode else None,
+		)
 		self.python = PythonHandlers(
-			self.app_handlers,
+			files,
 			config.sites,
-			self.sockets,
-			self.fanout,
-			self.permissions.may,
-			self.site_requests.send,
+			namespaces,
+			fanout,
+			access.permissions.may,
+			FrappeRequests(backends.web, backends.secret.get).send,
 			HandlerLimits(
 				queue=config.realtime_handler_queue,
 				seconds=config.realtime_handler_seconds,
@@ -124,24 +147,79 @@ class RealtimeServer:
 				threads=config.realtime_handler_threads,
 			),
 			config.developer_mode,
-			self.adapter.members,
+			members,
 		)
 		self.javascript = JavaScriptHandlers(
-			config, self.app_handlers, self.sockets, self.fanout, self.permissions, self.store.secret
+			config, files, namespaces, fanout, access.permissions, backends.secret.get
 		)
-		self.responders: list[EventHandler] = [self.core, self.python, self.javascript]
-		self.recheck = Revalidator(
-			config, self.sockets, self.authenticator, self.permissions, self.core.on_room_withdrawn
+		self.all: list[EventHandler] = [self.core, self.python, self.javascript]
+
+	def health(self) -> dict[str, Any]:
+		"""Return what `/health` says about the apps' handlers, by language."""
+		return {"python": self.python.health(), "javascript": self.javascript.health()}
+
+
+class RealtimeServer:
+	"""The sidecar of one bench. Must be made in a running event loop.
+
+	Args:
+		config: The configuration.
+		make_pages: Makes the aiohttp application that answers every path but `/socket.io/`.
+
+	Raises:
+		ConfigError: `realtime_trusted_proxies` is invalid.
+	"""
+
+	def __init__(self, config: Config, make_pages: Callable[[RealtimeServer], AppRunner]) -> None:
+		self.config = config
+		self.backends = Backends(config)
+		store = self.backends.store
+		try:
+			proxies = TrustedProxies(config.realtime_trusted_proxies)
+		except ValueError as error:
+			raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error
+		self.limits = ClientLimits(config, proxies)
+		on_limit = self.limits.meet
+
+		# Sockets and rooms, here and on other sidecars
+		self.namespaces = Namespaces()
+		publisher = ClusterPublisher(config, self.namespaces, store, on_limit)
+		members = RemoteMembers(config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members"))
+		self.fanout = Fanout(self.namespaces, publisher)
+
+		files = HandlerFiles(config.bench)
+		apps = InstalledApps(self.backends.web, files, config.sites)
+		self.access = AccessLayer(config, self.backends, self.namespaces, self.fanout, apps)
+		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access)
+		self.handlers = HandlerLayer(
+			config,
+			self.backends,
+			self.namespaces,
+			self.fanout,
+			members,
+			self.limits,
+			self.access,
+			files,
 		)
-		self.permissions.on_session_ended = self.recheck.session
-		self.access = AccessInvalidator(self.sockets, self.authenticator, self.permissions, self.recheck)
-		self.access.others["task"] = self.tasks.take
-		self.application = FrappeApplication(
-			sites, self.authenticator, self.recovery, self.recheck, self.limits, self.responders
+
+		# From the bytes of a client to its handler
+		application = FrappeApplication(
+			self.namespaces,
+			publisher,
+			self.access.sites,
+			self.access.authenticator,
+			self.recovery.recovery,
+			self.access.revalidator,
+			self.limits,
+			self.handlers.all,
 		)
-		self.application.server = self.sockets
-		self.sockets.application = self.application
-		self.sockets.changed = self.sessions.changed
+		self.socketio = SocketIOServer(
+			application,
+			self.namespaces,
+			self.limits,
+			config.realtime_connect_timeout,
+			config.realtime_namespaces_per_connection,
+		)
 		self.engine = Engine(
 			EngineSettings(
 				ping_interval=config.realtime_ping_interval,
@@ -151,64 +229,74 @@ class RealtimeServer:
 				max_packets=config.realtime_max_packets,
 				transports=config.realtime_transports,
 			),
-			self.sockets,
+			self.socketio,
 			self._page_protocol,
 			self.limits.check_handshake,
 		)
-		self.bus = EventSubscriber(
-			self.endpoint,
-			self.history.take,
-			{ACCESS_CHANNEL: self.access.take, SIDECARS_CHANNEL: self.adapter.take},
+
+		# From Redis to the sockets
+		self.cluster = ClusterAdapter(
+			config,
+			self.socketio,
+			self.fanout,
+			publisher,
+			members,
+			self.handlers.core.on_viewers_changed,
+			on_limit,
 		)
-		self.bus.on_subscribed += [
-			self.access.missed,
-			self.tasks.on_subscribed,
-			self.history.subscribed,
-			self.sessions.rewrite,
-			self.adapter.on_subscribed,
-		]
-		self._listener: asyncio.AbstractServer | None = None
+		self.subscriber = EventSubscriber(
+			self.backends.endpoint,
+			self.recovery.history.take,
+			{ACCESS_CHANNEL: self.access.invalidator.take, SIDECARS_CHANNEL: self.cluster.take},
+			[
+				self.access.invalidator.missed,
+				self.access.tasks.on_subscribed,
+				self.recovery.history.subscribed,
+				self.recovery.sessions.rewrite,
+				self.cluster.on_subscribed,
+			],
+		)
+		self._listener = Listener(config, self.engine.protocol)
+		self._make_pages = make_pages
 		self._pages: AppRunner | None = None
 
 	async def start(self) -> None:
-		"""Listen first, then all that may be slow. Raises `ConfigError` when the address cannot be listened on."""
-		self._listener = await self._listen()
-		# Before the loop turns again: no socket connects while handlers are missing.
-		self.python.start()
-		self.recheck.start()
-		self.bus.start()
-		self.sessions.start()
-		self.adapter.start()
-		self.javascript.start()
-		await self._start_pages()
+		"""Listen first, then start what may be slow.
 
-	def handlers_health(self) -> dict[str, Any]:
-		"""What `/health` says about the apps' handlers, by language."""
-		return {"python": self.python.health(), "javascript": self.javascript.health()}
+		Raises:
+			ConfigError: The address cannot be listened on.
+		"""
+		await self._listener.start()
+		# Before the loop turns again, so that no client connects while handlers are missing.
+		self.handlers.python.start()
+		self.access.revalidator.start()
+		self.subscriber.start()
+		self.recovery.sessions.start()
+		self.cluster.start()
+		self.handlers.javascript.start()
+		# Made only now: importing aiohttp takes longest, and clients reconnect in the first moments.
+		self._pages = self._make_pages(self)
+		await self._pages.setup()
 
 	async def stop(self) -> None:
-		"""Close the clients so that they come back at once, and let go of everything."""
-		if self._listener is not None:
-			self._listener.close()
+		"""Close all connections so that the clients reconnect at once, and release everything."""
+		self._listener.close()
 		self.engine.close()
 		await asyncio.gather(
 			self.engine.flush(FLUSH_SECONDS),
-			self.sessions.stop(FLUSH_SECONDS),
-			self.adapter.stop(FLUSH_SECONDS),
+			self.recovery.sessions.stop(FLUSH_SECONDS),
+			self.cluster.stop(FLUSH_SECONDS),
 		)
-		if self.config.socketio_uds:
-			_remove_socket(self.config.socketio_uds)
-		await self.python.stop()
-		await self.bus.stop()
-		self.history.stop()
-		await self.recheck.stop()
-		await self.javascript.stop()
-		for task in self._tasks:
-			task.cancel()
+		self._listener.remove_socket()
+		await self.handlers.python.stop()
+		await self.subscriber.stop()
+		self.recovery.history.stop()
+		await self.access.revalidator.stop()
+		await self.handlers.javascript.stop()
 		if self._pages is not None:
 			await self._pages.cleanup()
-		await self.web.close()
-		await self.store.close()
+		await self.backends.web.close()
+		await self.backends.store.close()
 
 	async def run(self) -> None:
 		"""Serve until SIGTERM or SIGINT."""
@@ -216,103 +304,14 @@ class RealtimeServer:
 		stopped = asyncio.Event()
 		for number in (signal.SIGTERM, signal.SIGINT):
 			loop.add_signal_handler(number, stopped.set)
-		# When it cannot listen, nothing has been started that would have to be stopped.
+		# If it cannot listen, nothing has been started that would have to be stopped.
 		await self.start()
 		try:
 			await stopped.wait()
-			logger.info("stopping; %d clients will come back", len(self.engine.connections))
+			logger.info("stopping; %d clients will reconnect", len(self.engine.connections))
 		finally:
 			await self.stop()
-
-	async def _listen(self) -> asyncio.AbstractServer:
-		loop = asyncio.get_running_loop()
-		path = self.config.socketio_uds
-		try:
-			if path:
-				_remove_socket(path)
-				server = await loop.create_unix_server(self.engine.protocol, path, backlog=BACKLOG)
-				where = path
-			else:
-				listening = _listening_sockets(self.config.realtime_host, self.config.socketio_port)
-				server = await loop.create_server(self.engine.protocol, sock=listening, backlog=BACKLOG)
-				where = "{}:{}".format(*listening.getsockname()[:2])
-		except OSError as error:
-			raise ConfigError(self._cannot_listen(error), EXIT_LISTEN) from error
-		logger.info("listening on %s for the bench %s", where, self.config.bench)
-		return server
-
-	def _cannot_listen(self, error: OSError) -> str:
-		where = (
-			f"socket {self.config.socketio_uds} (socketio_uds)"
-			if self.config.socketio_uds
-			else f"port {self.config.socketio_port} (socketio_port)"
-		)
-		reason = f"cannot listen on {where}: {error.strerror or error}"
-		if error.errno == errno.EADDRINUSE:
-			reason += ". Is the Node server, or another sidecar, still running?"
-		return reason
-
-	async def _start_pages(self) -> None:
-		# Made only now: nobody asks for a page in the first moments, and clients connect in them.
-		self._pages = self._make_pages(self)
-		await self._pages.setup()
 
 	def _page_protocol(self) -> asyncio.Protocol | None:
 		server = None if self._pages is None else self._pages.server
 		return None if server is None else server()
-
-	def _all_sockets(self) -> list[Socket]:
-		return [
-			socket for namespace in self.sockets.namespaces.values() for socket in namespace.sockets.values()
-		]
-
-	def _start_anew(self, site: str) -> None:
-		namespace = self.sockets.namespaces.get("/" + site)
-		if namespace is not None:
-			self.recovery.start_anew(
-				list(namespace.sockets.values()), lambda socket: socket.connection.close("forced close")
-			)
-
-	def _open_in_editor(self, data: dict[str, Any]) -> None:
-		task = asyncio.get_running_loop().create_task(
-			self.store.publish(OPEN_IN_EDITOR_CHANNEL, packets.dumps(data))
-		)
-		self._tasks.add(task)
-		task.add_done_callback(self._tasks.discard)
-
-
-def _listening_sockets(host: str, port: int) -> socket.socket:
-	"""A TCP socket for IPv4 and IPv6 where the machine has both.
-
-	It is made with its protocol named, since asyncio sets TCP_NODELAY only on the connections of such a socket.
-	"""
-	if host:
-		family, kind, protocol, _, address = socket.getaddrinfo(
-			host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
-		)[0]
-		listening = socket.socket(family, kind, protocol)
-	else:
-		try:
-			listening = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-			listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-			address = ("::", port)
-		except OSError:
-			listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-			address = ("0.0.0.0", port)
-	try:
-		listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-		listening.setblocking(False)
-		listening.bind(address)
-	except OSError:
-		listening.close()
-		raise
-	return listening
-
-
-def _remove_socket(path: str) -> None:
-	"""Remove what a killed process has left; a file that is no socket is not ours."""
-	try:
-		if os.path.exists(path) and not os.path.isfile(path):
-			os.unlink(path)
-	except OSError:
-		pass

@@ -17,8 +17,9 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from realtime.engine import Connection, Encoded, Engine, EngineSettings
-from realtime.socketio.namespace import Admission, Socket
-from realtime.socketio.server import Ack, ConnectRefused, SocketIOServer
+from realtime.socketio.errors import ConnectRefused
+from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
+from realtime.socketio.server import Ack, SocketIOServer
 
 
 class EngineEcho:
@@ -37,24 +38,22 @@ class EngineEcho:
 class SocketEcho:
 	"""The handlers that the Socket.IO suite describes."""
 
-	server: SocketIOServer
-
 	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		if namespace not in ("/", "/custom"):
 			raise ConnectRefused("Invalid namespace")
 		return Admission(None)
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
-		self.server.welcome(socket)
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any], admission: Admission) -> None:
+		socket.send_connect()
 		socket.emit("auth", auth)
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		if event == "message":
 			socket.emit("message-back", *arguments)
 		elif event == "message-with-ack" and ack is not None:
 			ack(*arguments)
 
-	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None: ...
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None: ...
 
 
 async def serve(port: int, engine_only: bool) -> None:
@@ -64,9 +63,7 @@ async def serve(port: int, engine_only: bool) -> None:
 	if engine_only:
 		engine = Engine(settings, EngineEcho())
 	else:
-		application = SocketEcho()
-		application.server = SocketIOServer(application, connect_timeout=1.0)
-		engine = Engine(settings, application.server)
+		engine = Engine(settings, SocketIOServer(SocketEcho(), Namespaces(), connect_timeout=1.0))
 	server = await asyncio.get_running_loop().create_server(engine.protocol, None, port)
 	print(f"listening on {port}", flush=True)
 	await server.serve_forever()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,8 @@ from frappe_realtime.contract import GUEST, METHOD_PREFIX, WEBSITE_USER
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
-from ..socketio.server import ConnectPostponed, ConnectRefused
+from ..signals import Signal
+from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient
 
@@ -79,21 +80,22 @@ def cookie(header: str, name: str) -> str:
 	return ""
 
 
-class InstalledApps(Protocol):
-	"""Knows the apps of sites whose Frappe does not tell them with the user."""
+class AppsOfSite(Protocol):
+	"""Knows the installed apps of sites whose Frappe does not return them with the user: v15 without our app."""
 
-	on_learned: Callable[[str], None]
-	"""Told of a site whose apps are known from now on."""
+	learned: Signal[[str]]
+	"""Sent with a site whose apps are known from now on."""
 
 	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
-		"""The apps of `site`; None while they cannot be known."""
+		"""Return the apps of `site`; None while they are unknown."""
 
 
 class Authenticator:
 	"""Turns a credential into a `Session`."""
 
-	def __init__(self, config: Config, web: FrappeClient) -> None:
+	def __init__(self, config: Config, web: FrappeClient, apps: AppsOfSite) -> None:
 		self._web = web
+		self._apps = apps
 		# A Guest has no access that a change could withdraw: such an answer stands although it was given before one.
 		# A dead session id is answered so, and the question itself makes Frappe announce that the session is over.
 		self.sessions: SingleFlightCache[tuple[str, Credential], Session] = SingleFlightCache(
@@ -101,12 +103,7 @@ class Authenticator:
 			config.realtime_cache_size,
 			is_final=lambda session: session.user == GUEST,
 		)
-		self._site_apps: InstalledApps | None = None
-
-	def ask_apps_of(self, site_apps: InstalledApps) -> None:
-		"""Ask `site_apps` where a site does not tell its apps with the user."""
-		self._site_apps = site_apps
-		site_apps.on_learned = self._forget_without_apps
+		apps.learned.connect(self._forget_without_apps)
 
 	def _forget_without_apps(self, site: str) -> None:
 		"""The next Guest gets a session that knows the apps."""
@@ -148,8 +145,8 @@ class Authenticator:
 			)
 		apps = info.get("installed_apps")
 		tells_apps = apps is not None
-		if not tells_apps and self._site_apps is not None:
-			apps = await self._site_apps.ask(site, credential, info["user"])
+		if not tells_apps:
+			apps = await self._apps.ask(site, credential, info["user"])
 		return Session(
 			site=site,
 			credential=credential,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from frappe_realtime.contract import (
@@ -20,6 +20,7 @@ from frappe_realtime.contract import (
 	PERMISSION_ROOMS,
 	SESSION_ENDED,
 	SITE_CHANGED,
+	TASK_STARTED,
 	USER_CHANGED,
 	doc_room,
 	open_doc_room,
@@ -27,13 +28,13 @@ from frappe_realtime.contract import (
 	user_room,
 )
 
-from ..socketio import packets
-from ..socketio.namespace import Namespace, Socket
-from ..socketio.server import SocketIOServer
+from ..json_codec import loads
+from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from ..web.frappe_client import Credential
 from .authentication import Authenticator, Session
 from .permissions import Permissions
 from .revalidation import Revalidator
+from .tasks import TaskAccess
 
 logger = logging.getLogger("realtime.access")
 
@@ -50,30 +51,30 @@ class AccessInvalidator:
 
 	def __init__(
 		self,
-		sockets: SocketIOServer,
+		namespaces: Namespaces,
 		authenticator: Authenticator,
 		permissions: Permissions,
 		recheck: Revalidator,
+		tasks: TaskAccess,
 	) -> None:
-		self._sockets = sockets
+		self._namespaces = namespaces
 		self._sessions = authenticator.sessions
 		self._permissions = permissions
 		self._recheck = recheck
 		self.told: Counter[str] = Counter()
 		"""Messages by kind; `invalid` are those that were not understood."""
-		self.others: dict[str, Callable[[Message], None]] = {}
-		"""What else comes on the channel, by its kind."""
+		self._tasks = tasks
 		self._gathered: list[Message] = []
 
 	def take(self, payload: bytes) -> None:
 		"""One message of the channel."""
 		try:
-			message = packets.loads(payload)
+			message = loads(payload)
 			kind = message["kind"]
 			if not all(isinstance(message[key], str) for key in NAMES if key in message):
 				raise ValueError("a name that is no text")
-			if kind in self.others:
-				self.others[kind](message)
+			if kind == TASK_STARTED:
+				self._tasks.take(message)
 			else:
 				self._forget(message["site"], kind, message)
 				if not self._gathered:
@@ -89,7 +90,7 @@ class AccessInvalidator:
 		"""Messages may have been lost: ask again about everybody of the sites that would have sent them."""
 		self._sessions.invalidate(lambda key, answer: True)
 		self._permissions.forget(lambda *_: True)
-		for namespace in list(self._sockets.namespaces.values()):
+		for namespace in list(self._namespaces.values()):
 			self._recheck.sessions(
 				session for session in _sessions(namespace.sockets.values()) if session.asks_in_batches
 			)
@@ -121,7 +122,7 @@ class AccessInvalidator:
 		ended: dict[str, set[str]] = {}
 		for message in messages:
 			kind = message["kind"]
-			namespace = self._sockets.namespaces.get("/" + message["site"])
+			namespace = self._namespaces.get("/" + message["site"])
 			if namespace is None:
 				continue
 			if kind == SESSION_ENDED:
@@ -136,7 +137,7 @@ class AccessInvalidator:
 				self._recheck.empty(namespace, doc_room(*_document(message)))
 				self._recheck.empty(namespace, open_doc_room(*_document(message)))
 		for name, hashes in ended.items():
-			self._end_sessions(self._sockets.namespaces[name], hashes)
+			self._end_sessions(self._namespaces[name], hashes)
 
 	def _look_at_doctype(self, namespace: Namespace, doctype: str) -> None:
 		for room, members in namespace.rooms.items():
@@ -162,6 +163,6 @@ def _document(message: Message) -> tuple[str, str]:
 	return message["doctype"], message["old" if message["kind"] == DOC_RENAMED else "name"]
 
 
-def _sessions(sockets: Iterable[Socket]) -> list[Session]:
+def _sessions(sockets: Iterable[ServerSocket]) -> list[Session]:
 	# The namespace `/` has sockets without a session.
 	return [socket.session for socket in sockets if socket.session is not None]

@@ -15,8 +15,9 @@ from frappe_realtime.contract import LIMIT_REACHED, user_room
 
 from ..config import Config
 from ..engine import Connection, Request, RequestRefused
-from ..socketio.namespace import Namespace, Socket
-from ..socketio.server import Client, ConnectRefused, Limiter
+from ..socketio.client import Client, Limiter
+from ..socketio.errors import ConnectRefused
+from ..socketio.namespace import Namespace, ServerSocket
 from .authentication import Session
 from .proxies import TrustedProxies, network_of
 from .revalidation import GUEST
@@ -44,7 +45,7 @@ class ClientLimits(Limiter):
 		self.guests: Counter[str] = Counter()
 		"""Sockets of Guests by the client's address."""
 		self._config = config
-		self._proxies = proxies
+		self.proxies = proxies
 		self._rate: float = config.realtime_events_per_second
 		self._guest_rate: float = config.realtime_guest_events_per_second
 		self._warned: dict[str, float] = {}
@@ -53,8 +54,8 @@ class ClientLimits(Limiter):
 
 	def check_handshake(self, request: Request) -> None:
 		"""Let a new connection in, and note its client's address; raises the engine's `RequestRefused`."""
-		request.proxied = self._proxies.trusts(request.remote)
-		request.remote = self._proxies.client(request.remote, request.headers)
+		request.proxied = self.proxies.trusts(request.remote)
+		request.remote = self.proxies.client(request.remote, request.headers)
 		if self.connections - self.sockets >= self._config.realtime_unknown_connections:
 			raise self._refused("realtime_unknown_connections", 503)
 		address = network_of(request.remote)
@@ -137,7 +138,7 @@ class ClientLimits(Limiter):
 			f"Too many connections{whose}", {"limit": key, "most": getattr(self._config, key), "reason": key}
 		)
 
-	def on_connect(self, socket: Socket) -> None:
+	def on_connect(self, socket: ServerSocket) -> None:
 		client: Client = socket.connection.data
 		self.sockets += 1
 		if socket.session.user == GUEST:
@@ -147,12 +148,12 @@ class ClientLimits(Limiter):
 			client.rate = self._rate
 			client.credit = self._rate * BURST
 
-	def on_disconnect(self, socket: Socket) -> None:
+	def on_disconnect(self, socket: ServerSocket) -> None:
 		self.sockets -= 1
 		if socket.session.user == GUEST:
 			_less(self.guests, network_of(socket.connection.request.remote))
 
-	def may_enter(self, socket: Socket, room: str) -> bool:
+	def may_enter(self, socket: ServerSocket, room: str) -> bool:
 		"""Whether a client may ask for one more room; it is told when not."""
 		guest = socket.session.user == GUEST
 		kind = room.partition(":")[0]
@@ -177,7 +178,7 @@ class ClientLimits(Limiter):
 			self._warned[key] = now
 			logger.warning("the limit %s (%s) was reached%s", key, getattr(self._config, key), whose)
 
-	def _tell(self, socket: Socket, key: str, what: str) -> None:
+	def _tell(self, socket: ServerSocket, key: str, what: str) -> None:
 		most: Any = getattr(self._config, key)
 		socket.emit(LIMIT_REACHED, {"limit": key, "most": most, "message": f"{key} is {most}: {what}"})
 

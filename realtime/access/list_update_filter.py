@@ -19,9 +19,9 @@ from typing import Any
 from frappe_realtime.contract import LIST_UPDATE, room_subject
 from frappe_realtime.errors import WebUnavailable
 
-from ..socketio.fanout import Event, Fanout
-from ..socketio.namespace import Namespace, Socket
-from ..socketio.server import SocketIOServer
+from ..bus.events import PublishedEvent, StreamPosition
+from ..socketio.fanout import Fanout
+from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from .authentication import Session
 from .permissions import Permissions
 
@@ -41,7 +41,7 @@ ONE_BY_ONE = 4
 class Held:
 	"""An event that waits, for what and until when; one that only waits for its turn has None."""
 
-	event: Event
+	event: PublishedEvent
 	asking: asyncio.Task[None] | None
 	until: float
 
@@ -49,12 +49,12 @@ class Held:
 class ListUpdateFilter:
 	"""Takes events, and gives them to `fanout` in the order of their sites."""
 
-	def __init__(self, sockets: SocketIOServer, fanout: Fanout, permissions: Permissions) -> None:
+	def __init__(self, namespaces: Namespaces, fanout: Fanout, permissions: Permissions) -> None:
 		self.nameless = 0
 		"""Sockets that got an event without its name."""
 		self.crowded = 0
 		"""Events whose readers were not asked for: too many were, or the web process was away."""
-		self._sockets = sockets
+		self._namespaces = namespaces
 		self._fanout = fanout
 		self._permissions = permissions
 		self._held: dict[str, deque[Held]] = {}
@@ -66,7 +66,7 @@ class ListUpdateFilter:
 		"""Events that wait for an answer."""
 		return sum(map(len, self._held.values()))
 
-	def deliver(self, events: Sequence[Event]) -> None:
+	def deliver(self, events: Sequence[PublishedEvent]) -> None:
 		"""Deliver `events`; those of a site with a list that has changed perhaps a moment later."""
 		if not self._held:
 			for event in events:
@@ -75,7 +75,7 @@ class ListUpdateFilter:
 			else:
 				self._fanout.deliver(events)
 				return
-		passing: list[Event] = []
+		passing: list[PublishedEvent] = []
 		for event in events:
 			if event.event != LIST_UPDATE and not self._waits(event):
 				passing.append(event)
@@ -87,16 +87,16 @@ class ListUpdateFilter:
 		if passing:
 			self._fanout.deliver(passing)
 
-	def _waits(self, event: Event) -> bool:
+	def _waits(self, event: PublishedEvent) -> bool:
 		"""Whether `event` must not go before what is held already."""
 		held = self._held.get(event.site or "")
 		return held is not None and (bool(event.offset) or any(one.event.room == event.room for one in held))
 
-	def held_from(self, site: str) -> tuple[int, int] | None:
+	def held_from(self, site: str) -> StreamPosition | None:
 		"""The place of the first event of `site` that waits here; None when none does."""
-		return next((held.event.place for held in self._held.get(site, ()) if held.event.offset), None)
+		return next((held.event.position for held in self._held.get(site, ()) if held.event.offset), None)
 
-	async def learn(self, events: Iterable[Event], session: Session) -> None:
+	async def learn(self, events: Iterable[PublishedEvent], session: Session) -> None:
 		"""Find out which documents that `events` name the user of `session` may read, for `as_seen`."""
 		asked = []
 		for document in {document for event in events if (document := _document(event)) is not None}:
@@ -111,7 +111,7 @@ class ListUpdateFilter:
 				if not task.cancelled() and task.exception() is not None:
 					logger.info("a list_update goes out without its name: %s", task.exception())
 
-	def as_seen(self, event: Event, session: Session) -> Event:
+	def as_seen(self, event: PublishedEvent, session: Session) -> PublishedEvent:
 		"""`event` as the user of `session` may see it, by what is known; for one that is delivered to him alone."""
 		document = _document(event)
 		if document is None or self._permissions.known_reader(session.site, session.user, *document):
@@ -119,8 +119,8 @@ class ListUpdateFilter:
 		self.nameless += 1
 		return _without_name(event)
 
-	def _take(self, event: Event) -> None:
-		namespace = self._sockets.namespaces.get(f"/{event.site}")
+	def _take(self, event: PublishedEvent) -> None:
+		namespace = self._namespaces.get(f"/{event.site}")
 		if event.site is None:
 			self._fanout.deliver([event])
 			return
@@ -134,13 +134,13 @@ class ListUpdateFilter:
 			self._start(self._work_off(event.site, held))
 		held.append(Held(event, asking, asyncio.get_running_loop().time() + WAIT))
 
-	def _ask(self, namespace: Namespace, event: Event) -> asyncio.Task[None] | None:
+	def _ask(self, namespace: Namespace, event: PublishedEvent) -> asyncio.Task[None] | None:
 		"""Have it asked who may read the document that `event` names; None when that is known, or needs no asking."""
 		document = _document(event)
 		if document is None:
 			return None
 		site = str(event.site)
-		unknown: dict[str, Socket] = {}
+		unknown: dict[str, ServerSocket] = {}
 		for socket in namespace.members(str(event.room)):
 			user = socket.session.user
 			if user not in unknown and self._permissions.known_reader(site, user, *document) is None:
@@ -152,7 +152,9 @@ class ListUpdateFilter:
 			return None
 		return self._start(self._find_readers(site, document, unknown))
 
-	async def _find_readers(self, site: str, document: tuple[str, str], unknown: dict[str, Socket]) -> None:
+	async def _find_readers(
+		self, site: str, document: tuple[str, str], unknown: dict[str, ServerSocket]
+	) -> None:
 		together = [user for user, socket in unknown.items() if socket.session.asks_in_batches]
 		try:
 			if together:
@@ -162,7 +164,7 @@ class ListUpdateFilter:
 		except WebUnavailable as error:
 			logger.info("a list_update of %s goes out without its name: %s", site, error)
 
-	async def _ask_one(self, socket: Socket, document: tuple[str, str]) -> None:
+	async def _ask_one(self, socket: ServerSocket, document: tuple[str, str]) -> None:
 		async with self._slots:
 			answer = self._permissions.may(socket.session, *document)
 			if not isinstance(answer, bool):
@@ -179,16 +181,16 @@ class ListUpdateFilter:
 			self._send(first.event)
 		del self._held[site]
 
-	def _send(self, event: Event) -> None:
-		namespace = self._sockets.namespaces.get(f"/{event.site}")
+	def _send(self, event: PublishedEvent) -> None:
+		namespace = self._namespaces.get(f"/{event.site}")
 		document = _document(event)
 		if document is None or namespace is None:
 			self._fanout.deliver([event])
 			return
 		site = str(event.site)
 		readers: dict[str, bool] = {}
-		named: list[Socket] = []
-		others: list[Socket] = []
+		named: list[ServerSocket] = []
+		others: list[ServerSocket] = []
 		for socket in namespace.members(str(event.room)):
 			user = socket.session.user
 			if user not in readers:
@@ -206,7 +208,7 @@ class ListUpdateFilter:
 		return task
 
 
-def _document(event: Event) -> tuple[str, str] | None:
+def _document(event: PublishedEvent) -> tuple[str, str] | None:
 	"""DocType and name that a `list_update` tells; None when it tells none."""
 	if event.event != LIST_UPDATE or not isinstance(event.message, dict) or event.room is None:
 		return None
@@ -217,6 +219,6 @@ def _document(event: Event) -> tuple[str, str] | None:
 	return str(event.message.get("doctype") or about[0]), str(name)
 
 
-def _without_name(event: Event) -> Event:
+def _without_name(event: PublishedEvent) -> PublishedEvent:
 	"""That the list has changed, and nothing of what else a publisher tells about the document."""
 	return replace(event, message={"doctype": event.message.get("doctype")})

@@ -13,6 +13,7 @@ from frappe_realtime.contract import GUEST, MAX_QUESTIONS, METHOD_PREFIX
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
+from ..signals import Signal
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient, FrappeResponse
 from .authentication import Session
@@ -95,8 +96,8 @@ class Permissions:
 		self.requests = 0
 		self.changes = 0
 		"""How often answers were taken back."""
-		self.on_session_ended: Callable[[Session], None] = lambda session: None
-		"""Told of a session that turned out to be nobody's any more."""
+		self.session_ended: Signal[[Session]] = Signal()
+		"""Sent with a session whose credential the web process does not accept for its user any more."""
 		self._batches: dict[tuple[str, Credential], Batch] = {}
 		self._tasks: set[asyncio.Task[None]] = set()
 
@@ -224,7 +225,7 @@ class Permissions:
 			part = []
 		except SessionEnded as ended:
 			error = ended
-			self.on_session_ended(batch.session)
+			self.session_ended.send(batch.session)
 		except Exception as failed:
 			error = failed
 		except asyncio.CancelledError:

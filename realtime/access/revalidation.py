@@ -12,7 +12,7 @@ import heapq
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -20,8 +20,9 @@ from frappe_realtime.contract import GUEST, PERMISSION_ROOMS, room_subject, user
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
-from ..socketio.namespace import Namespace, Socket
-from ..socketio.server import ConnectPostponed, ConnectRefused, SocketIOServer
+from ..signals import Signal
+from ..socketio.errors import ConnectPostponed, ConnectRefused
+from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from ..web.frappe_client import Credential
 from .authentication import Authenticator, Session
 from .permissions import ANYBODY, Permissions, SessionEnded
@@ -62,25 +63,29 @@ class RoomCheck(NamedTuple):
 class Revalidator:
 	"""Withdraws from sockets what the web process does not grant any more.
 
-	`withdrawn` is told of each socket and room.
+	Args:
+		config: The configuration.
+		namespaces: The sockets.
+		authenticator: Answers whose session a credential is.
+		permissions: Answers which rooms a user may be in.
 	"""
 
 	def __init__(
 		self,
 		config: Config,
-		sockets: SocketIOServer,
+		namespaces: Namespaces,
 		authenticator: Authenticator,
 		permissions: Permissions,
-		withdrawn: Callable[[Socket, str], None],
 	) -> None:
 		self.ended = 0
 		"""Sockets closed because their session ended or became another user's."""
 		self.withdrawn = 0
 		"""Rooms that sockets had to leave."""
-		self._sockets = sockets
+		self.room_withdrawn: Signal[[ServerSocket, str]] = Signal()
+		"""Sent with each socket and room that the socket had to leave."""
+		self._namespaces = namespaces
 		self._authenticator = authenticator
 		self._permissions = permissions
-		self._on_withdrawn = withdrawn
 		self._interval: float = config.realtime_recheck_seconds
 		self._sessions: dict[Key, SessionCheck] = {}
 		self._rooms: dict[tuple[str, str], RoomCheck] = {}
@@ -90,6 +95,7 @@ class Revalidator:
 		self._work = asyncio.Event()
 		self._idle = asyncio.Event()
 		self._tasks: list[asyncio.Task[None]] = []
+		permissions.session_ended.connect(self.session)
 
 	@property
 	def waiting(self) -> int:
@@ -111,7 +117,7 @@ class Revalidator:
 
 	# -- what is certain: no question is asked
 
-	def end(self, socket: Socket) -> None:
+	def end(self, socket: ServerSocket) -> None:
 		"""Close the connection of a socket whose session is over."""
 		# No DISCONNECT packet: after one, socket.io-client does not come back by itself.
 		self.ended += 1
@@ -206,7 +212,7 @@ class Revalidator:
 	async def _check_rooms(self, due: RoomCheck) -> None:
 		"""Let a user's sockets leave the rooms that he may not be in any more."""
 		session = due.session
-		namespace = self._sockets.namespaces.get("/" + session.site)
+		namespace = self._namespaces.get("/" + session.site)
 		if namespace is None:
 			return
 		rooms = deque(
@@ -248,15 +254,15 @@ class Revalidator:
 			else:
 				self.rooms(socket.session, {room})
 
-	def _leave(self, socket: Socket, room: str) -> None:
+	def _leave(self, socket: ServerSocket, room: str) -> None:
 		if room in socket.rooms:
 			socket.leave(room)
 			self.withdrawn += 1
-			self._on_withdrawn(socket, room)
+			self.room_withdrawn.send(socket, room)
 
 	# -- turns: for what nobody tells
 
-	def on_connect(self, socket: Socket) -> None:
+	def on_connect(self, socket: ServerSocket) -> None:
 		"""A socket has come: its session gets its turns."""
 		session: Session = socket.session
 		key = (session.site, ANYBODY if session.user == GUEST else session.credential)
@@ -285,9 +291,9 @@ class Revalidator:
 		due = asyncio.get_running_loop().time() + delay * (TOLD if session.asks_in_batches else 1)
 		heapq.heappush(self._turns, (due, next(self._number), key, session.user))
 
-	def _sockets_of(self, key: Key, user: str) -> list[Socket]:
+	def _sockets_of(self, key: Key, user: str) -> list[ServerSocket]:
 		site, credential = key
-		namespace = self._sockets.namespaces.get("/" + site)
+		namespace = self._namespaces.get("/" + site)
 		members = namespace.members(user_room(user)) if namespace is not None else ()
 		return [socket for socket in members if user == GUEST or socket.session.credential == credential]
 

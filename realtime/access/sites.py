@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from ..config import Config
-from ..socketio.server import ConnectRefused
+from ..socketio.errors import ConnectRefused
 
 SEEN_SECONDS = 1.0
 """How long a site counts as there without another look: when all clients come back, they ask thousands of times."""

@@ -16,8 +16,8 @@ from frappe_realtime.contract import SYSTEM_USER, TASK_ROOM, task_room, tasks_ke
 
 from ..bus.store import RedisStore
 from ..config import Config
-from ..socketio import packets
-from ..socketio.namespace import Socket
+from ..json_codec import loads
+from ..socketio.namespace import ServerSocket
 from .authentication import Session
 
 K = TypeVar("K")
@@ -41,10 +41,10 @@ class TaskAccess:
 		self._store = store
 		self._starters: OrderedDict[tuple[str, str], str] = OrderedDict()
 		self._read: dict[str, asyncio.Task[None]] = {}
-		self._awaiting: dict[tuple[str, str], set[Socket]] = {}
-		self._awaited: dict[Socket, set[tuple[str, str]]] = {}
+		self._awaiting: dict[tuple[str, str], set[ServerSocket]] = {}
+		self._awaited: dict[ServerSocket, set[tuple[str, str]]] = {}
 
-	def enter(self, socket: Socket, task_id: str) -> None:
+	def enter(self, socket: ServerSocket, task_id: str) -> None:
 		"""Let `socket` follow the task, now or when its starter becomes known, or never."""
 		session: Session = socket.session
 		if session.user_type == SYSTEM_USER and (self._system_users or not session.asks_in_batches):
@@ -60,12 +60,12 @@ class TaskAccess:
 		else:
 			self.refused += 1
 
-	def leave(self, socket: Socket, task_id: str) -> None:
+	def leave(self, socket: ServerSocket, task_id: str) -> None:
 		"""The client does not follow the task any more."""
 		socket.leave(task_room(task_id))
 		self._forget(socket, (socket.session.site, task_id))
 
-	def on_disconnect(self, socket: Socket) -> None:
+	def on_disconnect(self, socket: ServerSocket) -> None:
 		"""The socket has gone, whatever it was waiting for."""
 		for key in list(self._awaited.get(socket, ())):
 			self._forget(socket, key)
@@ -104,13 +104,13 @@ class TaskAccess:
 			self._forget(socket, key)
 			self._admit(socket, key)
 
-	def _admit(self, socket: Socket, key: tuple[str, str]) -> None:
+	def _admit(self, socket: ServerSocket, key: tuple[str, str]) -> None:
 		if self._starters[key] == socket.session.user:
 			socket.join(task_room(key[1]))
 		else:
 			self.refused += 1
 
-	def _forget(self, socket: Socket, key: tuple[str, str]) -> None:
+	def _forget(self, socket: ServerSocket, key: tuple[str, str]) -> None:
 		_discard(self._awaiting, key, socket)
 		_discard(self._awaited, socket, key)
 
@@ -128,7 +128,7 @@ class TaskAccess:
 			logger.warning("who started the tasks of %s cannot be read from Redis: %s", site, error)
 			return
 		for _, fields in entries or ():
-			self.take(packets.loads((fields or {}).get(b"e") or b"{}"))
+			self.take(loads((fields or {}).get(b"e") or b"{}"))
 
 
 def _discard(index: dict[K, set[V]], key: K, value: V) -> None:

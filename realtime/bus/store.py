@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
 
-from frappe_realtime.contract import OUTAGES_KEY, SECRET_KEY, events_key, last_key
-from frappe_realtime.errors import WebUnavailable
+from frappe_realtime.contract import OUTAGES_KEY, events_key, last_key
 
 from .endpoint import RedisEndpoint
 
@@ -95,7 +93,6 @@ class RedisStore:
 		self.endpoint = endpoint
 		self._redis: Redis | None = None
 		self._slots = asyncio.Semaphore(CONNECTIONS)
-		self._secret = ""
 
 	@property
 	def redis(self) -> Redis:
@@ -104,20 +101,20 @@ class RedisStore:
 			self._redis = self.endpoint.client()
 		return self._redis
 
-	async def secret(self, renew: bool = False) -> str:
-		"""The shared secret, made when there is none yet; with `renew` read again. Raises `WebUnavailable` without Redis."""
-		if self._secret and not renew:
-			return self._secret
+	async def set_default(self, key: str, value: str) -> str:
+		"""Set `key` to `value` unless it has a value already, and return the value that it has then.
+
+		Raises:
+			StoreUnavailable: Redis does not answer.
+		"""
 		from redis.exceptions import RedisError
 
 		try:
-			# SET NX first: a secret that Frappe makes in its own first request refuses that very request.
-			await self.redis.set(SECRET_KEY, secrets.token_hex(16), nx=True)
-			value = await self.redis.get(SECRET_KEY)
+			await self.redis.set(key, value, nx=True)
+			current = await self.redis.get(key)
 		except (RedisError, OSError) as error:
-			raise WebUnavailable(f"the shared secret cannot be read from {self.endpoint}: {error}") from error
-		self._secret = value.decode() if isinstance(value, bytes) else str(value)
-		return self._secret
+			raise StoreUnavailable(str(error)) from error
+		return current.decode() if isinstance(current, bytes) else str(current)
 
 	async def answers(self) -> bool:
 		"""Whether Redis answers, for `/health`."""

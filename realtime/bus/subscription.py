@@ -5,25 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import hiredis
 
 from frappe_realtime.contract import EVENTS_CHANNEL
 
-from ..socketio import packets
-from ..socketio.fanout import Event
 from .endpoint import TIMEOUT, Address, RedisEndpoint
+from .events import PublishedEvent, read_event
 
 logger = logging.getLogger("realtime.bus")
 
 CHANNEL = EVENTS_CHANNEL.encode()
-SAFE_DEPTH = 200
-"""Levels of JSON that all readers and writers here can cope with."""
-MARGIN = 100
-"""Levels by which a writer may have less room than the reader, since it is called from further away."""
-
 SILENCE = 3.0
 """Seconds without a word from Redis after which it is asked for one; twice that, and the connection is given up."""
 
@@ -89,25 +83,29 @@ class Link(asyncio.Protocol):
 
 
 class EventSubscriber:
-	"""Subscribes to the channel `events` of redis_queue and gives what it reads, in order, to `take`.
+	"""Subscribes to the channel `events` of redis_queue, and passes on what it reads in order.
 
-	`others` are further channels, each with a function that gets the payload of its messages.
+	Args:
+		endpoint: redis_queue.
+		take: Takes the events that were read in one turn of the loop.
+		channels: Further channels, each with a function that takes the payload of a message.
+		subscribed: Called each time the subscription begins: earlier messages may have been missed.
 	"""
 
 	def __init__(
 		self,
 		endpoint: RedisEndpoint,
-		take: Callable[[list[Event]], None],
-		others: dict[str, Callable[[bytes], None]] | None = None,
+		take: Callable[[list[PublishedEvent]], None],
+		channels: Mapping[str, Callable[[bytes], None]],
+		subscribed: Sequence[Callable[[], None]] = (),
 	) -> None:
 		self.endpoint = endpoint
 		self.connected = False
 		self.received = 0
 		self.invalid = 0
-		self.on_subscribed: list[Callable[[], None]] = []
-		"""Called each time the subscription begins: what was published before may have been missed."""
 		self._take_events = take
-		self._others = {name.encode(): function for name, function in (others or {}).items()}
+		self._channels = {name.encode(): function for name, function in channels.items()}
+		self._subscribed = tuple(subscribed)
 		self._task: asyncio.Task[None] | None = None
 
 	def start(self) -> None:
@@ -189,17 +187,17 @@ class EventSubscriber:
 		if address.password:
 			names = [address.username] if address.username else []
 			commands.append(_command(b"AUTH", *[part.encode() for part in [*names, address.password]]))
-		commands.append(_command(b"SUBSCRIBE", CHANNEL, *self._others))
+		commands.append(_command(b"SUBSCRIBE", CHANNEL, *self._channels))
 		return b"".join(commands)
 
 	def _on_subscribed(self) -> None:
 		self.connected = True
 		logger.info("subscribed to the events on %s", self.endpoint)
-		for function in self.on_subscribed:
+		for function in self._subscribed:
 			function()
 
 	def _take(self, messages: list[tuple[bytes, bytes]]) -> None:
-		events: list[Event] = []
+		events: list[PublishedEvent] = []
 		self.received += len(messages)
 		for channel, payload in messages:
 			if channel == CHANNEL:
@@ -208,7 +206,7 @@ class EventSubscriber:
 				except (ValueError, KeyError, TypeError, AttributeError):
 					self._no_event(payload)
 			else:
-				self._others[channel](payload)
+				self._channels[channel](payload)
 		if events:
 			self._take_events(events)
 
@@ -216,31 +214,6 @@ class EventSubscriber:
 		self.invalid += 1
 		if self.invalid == 1:
 			logger.warning("a message on the channel 'events' is no event: %.200r", payload)
-
-
-def read_event(payload: bytes) -> Event:
-	"""The event in what a publisher wrote. Raises ValueError, KeyError, TypeError or AttributeError when it is none."""
-	data = packets.loads(payload)
-	site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
-	offset = data.get("offset")
-	if (
-		type(event) is not str
-		or (site is not None and type(site) is not str)
-		or (room is not None and type(room) is not str)
-		or (offset and type(offset) is not str)
-	):
-		raise ValueError("a name that is no string")
-	if len(payload) > 2 * SAFE_DEPTH and payload.count(b"[") + payload.count(b"{") > SAFE_DEPTH:
-		_check_depth(data.get("message"))
-	unrecorded = str(data.get("unrecorded", "")) if offset is None else ""
-	return Event(site, room, event, data.get("message"), offset, len(payload), unrecorded)
-
-
-def _check_depth(message: Any) -> None:
-	"""Raise ValueError for what could be read and might not be written again."""
-	for _ in range(MARGIN):
-		message = [message]
-	packets.dumps(message)
 
 
 def _command(*parts: bytes) -> bytes:

@@ -1,4 +1,1 @@
-"""Several sidecars of one bench as one: handlers' emits reach the sockets of all, and each knows who is in which room of the others.
-
-Socket.IO calls this the adapter. Here it is a Redis channel on which the sidecars speak to each other.
-"""
+"""Several sidecars of one bench as one server: Socket.IO's cluster adapter, over a Redis channel."""

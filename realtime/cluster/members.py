@@ -1,7 +1,8 @@
-"""Who is in which room on the other sidecars, as they have told it. Empty where there is one sidecar only.
+"""The members of rooms on other sidecars, as replicated by their messages. Empty while there is one sidecar only.
 
-Told are the rooms that handlers make and those of open documents. The others that the core makes (`all`, `website`,
-`user:`, `doctype:`, `doc:`, `task_progress:`) are not: nearly every socket is in some of them, and nobody asks who.
+Rooms that handlers create and rooms of open documents are replicated. The other rooms of the core (`all`, `website`,
+`user:`, `doctype:`, `doc:`, `task_progress:`) are not: nearly every socket is in some of them, and their members are
+never listed.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from frappe_realtime.contract import DOC_ROOM, DOCTYPE_ROOM, SITE_ROOM, TASK_ROO
 
 from .messages import MAX_NAME, Change
 
-NOT_TOLD = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, TASK_ROOM)
+NOT_REPLICATED = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, TASK_ROOM)
 
 Room = tuple[str, str]
 """A namespace and a room in it."""
 
 Changed = dict[Room, set[str]]
-"""Rooms that sockets have entered or left, and their users."""
+"""The rooms that sockets have joined or left, and the users of these sockets."""
 
 
-def is_told(room: str) -> bool:
-	"""Whether sidecars tell each other who is in `room`."""
+def is_replicated(room: str) -> bool:
+	"""Return True if the members of `room` are replicated to the other sidecars."""
 	return (
-		not room.startswith(NOT_TOLD)
+		not room.startswith(NOT_REPLICATED)
 		and room != SITE_ROOM
 		and room != WEBSITE_ROOM
 		and 0 < len(room) <= MAX_NAME
@@ -32,35 +33,40 @@ def is_told(room: str) -> bool:
 
 
 class RemoteMembers:
-	"""Memberships by the sidecar that has told them; at most `most` together, `full` is called for each beyond."""
+	"""Replicated memberships, by sidecar.
 
-	def __init__(self, most: int = 0, full: Callable[[], None] = lambda: None) -> None:
-		self._most = most
-		self._full = full
+	Args:
+		max_members: Memberships that are kept; further ones are ignored.
+		on_full: Called for each membership that is ignored.
+	"""
+
+	def __init__(self, max_members: int = 0, on_full: Callable[[], None] = lambda: None) -> None:
+		self._max_members = max_members
+		self._on_full = on_full
 		self._rooms: dict[Room, dict[str, dict[str, str]]] = {}
-		"""For each room the users of its sockets, by sidecar and the socket's id."""
+		"""For each room, the users of its sockets by sidecar and socket id."""
 		self._users: dict[tuple[str, str], tuple[str, int]] = {}
-		"""For each namespace and id the user, and in how many rooms the socket is."""
+		"""For each namespace and socket id, the user and the number of rooms that the socket is in."""
 		self.count = 0
-		"""Memberships."""
+		"""The number of memberships."""
 
 	def ids(self, namespace: str, room: str) -> Iterator[str]:
-		"""The ids of the sockets in `room`."""
+		"""Return the ids of the sockets in `room`."""
 		for members in self._rooms.get((namespace, room), {}).values():
 			yield from members
 
 	def users(self, namespace: str, room: str) -> Iterator[str]:
-		"""Their users, some of them more than once."""
+		"""Return the users of the sockets in `room`, with repetitions."""
 		for members in self._rooms.get((namespace, room), {}).values():
 			yield from members.values()
 
 	def user_of(self, namespace: str, id: str) -> str | None:
-		"""The user of a socket that is in some room; None for an id that is unknown."""
+		"""Return the user of a socket that is in a replicated room; None for an unknown id."""
 		user = self._users.get((namespace, id))
 		return None if user is None else user[0]
 
 	def apply(self, sidecar: str, changes: Iterable[Change]) -> Changed:
-		"""Sockets of `sidecar` have entered or left rooms; returns what is different now."""
+		"""Apply changes of `sidecar`, and return what has changed."""
 		changed: Changed = {}
 		for namespace, room, id, user in changes:
 			one = self._leave(sidecar, namespace, room, id) if user is None else user
@@ -70,7 +76,7 @@ class RemoteMembers:
 		return changed
 
 	def replace(self, sidecar: str, members: Iterable[Change]) -> Changed:
-		"""These are all memberships of `sidecar`; returns what is different now."""
+		"""Replace all memberships of `sidecar`, and return what has changed."""
 		members = list(members)
 		stay = {(namespace, room, id) for namespace, room, id, _ in members}
 		gone: list[Change] = [
@@ -82,15 +88,15 @@ class RemoteMembers:
 		return self.apply(sidecar, [*gone, *members])
 
 	def forget(self, sidecar: str) -> Changed:
-		"""`sidecar` is no more; returns what is different now."""
+		"""Remove all memberships of `sidecar`, and return what has changed."""
 		return self.replace(sidecar, ())
 
 	def _join(self, sidecar: str, namespace: str, room: str, id: str, user: str) -> bool:
 		members = self._rooms.get((namespace, room), {}).get(sidecar, {})
 		if id in members:
 			return False
-		if self.count >= self._most:
-			self._full()
+		if self.count >= self._max_members:
+			self._on_full()
 			return False
 		self._rooms.setdefault((namespace, room), {}).setdefault(sidecar, {})[id] = user
 		_, rooms = self._users.get((namespace, id), (user, 0))

@@ -1,4 +1,8 @@
-"""What sidecars say to each other, as bytes and back. Each message is `sender kind json`; an emit's packet and members follow a line end."""
+"""Messages between sidecars, as bytes and back.
+
+Each message is `sender kind json`: the sender's id, a word for the kind, and a JSON list. The packet of an `Emit` and the
+members of a `Snapshot` or of `MembershipChanges` follow after a line feed.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +12,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine import Encoded
+from ..json_codec import dumps, loads
 from ..socketio import packets
 
 MAX_NAME = 2000
-"""Characters of a room, a namespace, a user or an id that one sidecar tells another."""
+"""Characters of a room, a namespace, a user or an id in a message."""
 
 PART = 1000
-"""Memberships in one message."""
+"""Memberships in one message; a larger snapshot is sent in parts."""
 
 Membership = tuple[str, str, str]
-"""Namespace, room and the id of a socket in it."""
+"""Namespace, room, and the id of a socket in it."""
 
 Change = tuple[str, str, str, str | None]
-"""A membership and the user of its socket; None for a socket that has left the room."""
+"""A membership and the user of the socket; the user is None if the socket has left the room."""
 
 _SENDER = re.compile(rb"[A-Za-z0-9_-]{16}")
 
 
 class MessageError(ValueError):
-	"""Bytes that no sidecar has written."""
+	"""The payload is not a message of a sidecar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-	"""The sender is there, at the address `at`, and has told `seq` times of changes."""
+	"""The sender is alive at the address `at`; `seq` is the number of its last `MembershipChanges`."""
 
 	at: str
 	seq: int
@@ -39,19 +44,19 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Goodbye:
-	"""The sender stops."""
+	"""The sender is shutting down."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-	"""The sender wants to know the memberships of the sidecar `of`."""
+	"""The sender requests a snapshot of the sidecar `of`."""
 
 	of: str
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-	"""One of `parts` of all memberships of the sender, as they were after `seq` messages about changes."""
+	"""Part number `part` of `parts` of all memberships of the sender, as of its sequence number `seq`."""
 
 	seq: int
 	part: int
@@ -61,7 +66,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class MembershipChanges:
-	"""Sockets of the sender that have entered or left rooms; `seq` counts these messages."""
+	"""Sockets of the sender that have joined or left rooms; `seq` numbers these messages without gaps."""
 
 	seq: int
 	changes: list[Change]
@@ -69,7 +74,7 @@ class MembershipChanges:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-	"""An event to the sockets of `rooms` (None: of the namespace), but to none of those in `excluded` rooms."""
+	"""An event for the sockets of `rooms` (None: of the namespace) that are in no room of `excluded`."""
 
 	namespace: str
 	rooms: list[str] | None
@@ -79,7 +84,7 @@ class Emit:
 
 @dataclass(frozen=True, slots=True)
 class SocketMoved:
-	"""The client of the socket `id` has come back to the sender: what others still have of it is no more."""
+	"""The client of the socket `id` has reconnected to the sender: other sidecars end the socket of that id."""
 
 	namespace: str
 	id: str
@@ -91,33 +96,33 @@ Message = Heartbeat | Goodbye | SyncRequest | Snapshot | MembershipChanges | Emi
 # -- writing
 
 
-def alive(sender: str, at: str, seq: int) -> bytes:
+def heartbeat(sender: str, at: str, seq: int) -> bytes:
 	return _head(sender, "alive", [at, seq])
 
 
-def bye(sender: str) -> bytes:
+def goodbye(sender: str) -> bytes:
 	return _head(sender, "bye", [])
 
 
-def ask(sender: str, of: str) -> bytes:
+def sync_request(sender: str, of: str) -> bytes:
 	return _head(sender, "ask", [of])
 
 
-def state(sender: str, seq: int, members: Sequence[Change]) -> list[bytes]:
-	"""The messages that tell all memberships; one even when there are none."""
+def snapshot(sender: str, seq: int, members: Sequence[Change]) -> list[bytes]:
+	"""Return the messages of a snapshot; at least one, also without members."""
 	parts = [members[start : start + PART] for start in range(0, len(members), PART)] or [()]
 	return [
-		_head(sender, "state", [seq, number, len(parts)]) + b"\n" + packets.dumps(part).encode()
+		_head(sender, "state", [seq, number, len(parts)]) + b"\n" + dumps(part).encode()
 		for number, part in enumerate(parts)
 	]
 
 
-def changes(sender: str, seq: int, members: Sequence[Change]) -> bytes:
-	return _head(sender, "changes", [seq]) + b"\n" + packets.dumps(members).encode()
+def membership_changes(sender: str, seq: int, members: Sequence[Change]) -> bytes:
+	return _head(sender, "changes", [seq]) + b"\n" + dumps(members).encode()
 
 
 def emit(sender: str, rooms: Iterable[str] | None, encoded: Encoded, excluded: Iterable[str]) -> bytes:
-	"""An event of one message, with its attachments as they are."""
+	"""Return a message with an encoded event and its attachments."""
 	bodies = [each.encode() if isinstance(each, str) else each for each in encoded.messages]
 	to = None if rooms is None else list(rooms)
 	return b"\n".join(
@@ -125,72 +130,72 @@ def emit(sender: str, rooms: Iterable[str] | None, encoded: Encoded, excluded: I
 	)
 
 
-def returned(sender: str, namespace: str, id: str) -> bytes:
+def socket_moved(sender: str, namespace: str, id: str) -> bytes:
 	return _head(sender, "returned", [namespace, id])
 
 
 def _head(sender: str, kind: str, values: list[Any]) -> bytes:
-	return f"{sender} {kind} {packets.dumps(values)}".encode()
+	return f"{sender} {kind} {dumps(values)}".encode()
 
 
 # -- reading
 
 
 def sender_of(payload: bytes) -> str:
-	"""Who has written `payload`; raises `MessageError`."""
+	"""Return the id of the sender; raises `MessageError`."""
 	sender = _SENDER.match(payload)
 	if sender is None:
-		raise MessageError("no sender")
+		raise MessageError("the sender is missing")
 	return sender[0].decode()
 
 
 def read(payload: bytes) -> Message:
-	"""The message in `payload`; raises `MessageError`, other ValueErrors and TypeError when there is none."""
+	"""Return the message in `payload`; raises ValueError (`MessageError` included) or TypeError for anything else."""
 	head, _, body = payload.partition(b"\n")
 	_, kind, text = head.split(b" ", 2)
 	reader = _READERS.get(kind)
 	if reader is None:
-		raise MessageError("an unknown kind")
-	return reader(body, *packets.loads(text))
+		raise MessageError("unknown kind of message")
+	return reader(body, *loads(text))
 
 
-def _alive(body: bytes, at: Any, seq: Any) -> Heartbeat:
+def _read_heartbeat(body: bytes, at: Any, seq: Any) -> Heartbeat:
 	return Heartbeat(_name(at), _count(seq))
 
 
-def _bye(body: bytes) -> Goodbye:
+def _read_goodbye(body: bytes) -> Goodbye:
 	return Goodbye()
 
 
-def _ask(body: bytes, of: Any) -> SyncRequest:
+def _read_sync_request(body: bytes, of: Any) -> SyncRequest:
 	return SyncRequest(_name(of))
 
 
-def _state(body: bytes, seq: Any, part: Any, parts: Any) -> Snapshot:
+def _read_snapshot(body: bytes, seq: Any, part: Any, parts: Any) -> Snapshot:
 	if _count(part) >= _count(parts):
-		raise MessageError("more parts than there are")
-	return Snapshot(_count(seq), part, parts, _changes(packets.loads(body), leaving=False))
+		raise MessageError("the part number is too large")
+	return Snapshot(_count(seq), part, parts, _changes(loads(body), leaving=False))
 
 
-def _read_changes(body: bytes, seq: Any) -> MembershipChanges:
-	return MembershipChanges(_count(seq), _changes(packets.loads(body), leaving=True))
+def _read_membership_changes(body: bytes, seq: Any) -> MembershipChanges:
+	return MembershipChanges(_count(seq), _changes(loads(body), leaving=True))
 
 
-def _emit(body: bytes, rooms: Any, excluded: Any, lengths: Any) -> Emit:
+def _read_emit(body: bytes, rooms: Any, excluded: Any, lengths: Any) -> Emit:
 	if not isinstance(lengths, list) or sum(map(_count, lengths)) != len(body):
-		raise MessageError("the lengths are not those of the body")
+		raise MessageError("the lengths do not add up to the body")
 	messages = []
 	start = 0
 	for length in lengths:
 		messages.append(body[start : start + length])
 		start += length
 	text, *attachments = messages
-	# As strict as with a client: what is no event of a namespace must not reach those who are in it.
+	# As strict as with a client: only an event may reach the sockets of a namespace.
 	packet = packets.decode(text.decode())
 	if packet.type not in (packets.EVENT, packets.BINARY_EVENT) or packet.id is not None:
-		raise MessageError("not an event, or one that wants an answer")
+		raise MessageError("not an event, or one that asks for an acknowledgement")
 	if packet.missing != len(attachments) or packet.namespace == "/" or not text.endswith(b"]"):
-		raise MessageError("attachments, a namespace or an end that do not fit")
+		raise MessageError("attachments, namespace or end of the packet do not match")
 	packets.reconstruct(packet.data, attachments)
 	return Emit(
 		packet.namespace,
@@ -200,24 +205,24 @@ def _emit(body: bytes, rooms: Any, excluded: Any, lengths: Any) -> Emit:
 	)
 
 
-def _returned(body: bytes, namespace: Any, id: Any) -> SocketMoved:
+def _read_socket_moved(body: bytes, namespace: Any, id: Any) -> SocketMoved:
 	return SocketMoved(_name(namespace), _name(id))
 
 
 _READERS: dict[bytes, Callable[..., Message]] = {
-	b"alive": _alive,
-	b"bye": _bye,
-	b"ask": _ask,
-	b"state": _state,
-	b"changes": _read_changes,
-	b"emit": _emit,
-	b"returned": _returned,
+	b"alive": _read_heartbeat,
+	b"bye": _read_goodbye,
+	b"ask": _read_sync_request,
+	b"state": _read_snapshot,
+	b"changes": _read_membership_changes,
+	b"emit": _read_emit,
+	b"returned": _read_socket_moved,
 }
 
 
 def _changes(values: Any, leaving: bool) -> list[Change]:
 	if not isinstance(values, list) or len(values) > PART:
-		raise MessageError("not the memberships of one message")
+		raise MessageError("not a list of at most PART memberships")
 	return [
 		(_name(namespace), _name(room), _name(id), None if leaving and user is None else _name(user))
 		for namespace, room, id, user in values
@@ -227,13 +232,13 @@ def _changes(values: Any, leaving: bool) -> list[Change]:
 def _name(value: Any) -> str:
 	if isinstance(value, str) and 0 < len(value) <= MAX_NAME:
 		return value
-	raise MessageError("a name that is none")
+	raise MessageError("invalid name")
 
 
 def _texts(values: Any) -> list[str]:
 	if isinstance(values, list) and all(isinstance(value, str) for value in values):
 		return values
-	raise MessageError("rooms that are none")
+	raise MessageError("invalid rooms")
 
 
 def _count(value: Any) -> int:

@@ -1,109 +1,166 @@
-"""Messages to the other sidecars, written to Redis in the order in which they came, many in one step."""
+"""What this sidecar publishes to the others: heartbeats, events of handlers, and the members of its rooms."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import deque
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
+from socket import gethostname
 
-from frappe_realtime.contract import SIDECARS_CHANNEL
+from ..bus.store import RedisStore
+from ..config import Config
+from ..engine import Encoded
+from ..socketio.namespace import Namespaces, ServerSocket
+from . import messages
+from .members import is_replicated
+from .messages import Change, Membership
+from .publish_queue import PublishQueue
 
-from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
-
-logger = logging.getLogger("realtime.cluster")
-
-STEP = 256 * 1024
-"""Bytes that are written in one step; a message that is longer is one of its own."""
-
-PAUSE = 0.2
-"""Seconds after Redis has not answered."""
+MAX_CHANGES = 20_000
+"""Changes that wait for Redis; past them they are dropped, and the peers request a snapshot."""
 
 
 class ClusterPublisher:
-	"""Holds at most `most` bytes; `full` is called for each message that is dropped. What Redis does not take is lost.
+	"""The outbound half of the cluster: the remote sockets of the fan-out, and an observer of rooms.
 
-	`fill` is called before each step, for what can wait for it.
+	Only heartbeats are published while there is no peer.
+
+	Args:
+		config: The configuration.
+		namespaces: The sockets of this process.
+		store: redis_queue.
+		on_limit: Called with the key of a limit that is reached.
 	"""
 
 	def __init__(
-		self, store: RedisStore, most: int, full: Callable[[], None], fill: Callable[[], None]
+		self, config: Config, namespaces: Namespaces, store: RedisStore, on_limit: Callable[[str], None]
 	) -> None:
-		self.lost = 0
-		"""Messages that Redis did not take."""
-		self._store = store
-		self._most = most
-		self._full = full
-		self._fill = fill
-		self._queue: deque[bytes] = deque()
-		self._size = 0
-		self._refused = ""
-		self._writing: asyncio.Task[None] | None = None
+		self.id = secrets.token_urlsafe(12)
+		self.address = f"{gethostname()}:{config.socketio_uds or config.socketio_port}"
+		self.present = False
+		"""True if there is a peer."""
+		self.stopped = False
+		self.queue = PublishQueue(
+			store,
+			config.realtime_sidecar_unsent,
+			lambda: on_limit("realtime_sidecar_unsent"),
+			self._add_latest,
+		)
+		self._max_members = config.realtime_sidecar_members
+		self._namespaces = namespaces
+		self._on_limit = on_limit
+		self._seq = 0
+		self._changes: dict[Membership, str | None] = {}
+		self._heartbeat_due = False
+		self._snapshot_due = False
+		self._sync_requests: set[str] = set()
 
-	def put(self, message: bytes) -> None:
-		"""Send `message`, or drop it when too much waits."""
-		if self._size + len(message) > self._most:
-			self._full()
-		else:
-			self.put_all([message])
+	# -- the life of this sidecar
 
-	def put_all(self, messages: list[bytes]) -> None:
-		"""Send `messages`, whose number and size are bounded by their nature."""
-		self._queue.extend(messages)
-		self._size += sum(map(len, messages))
-		self.wake()
+	def heartbeat(self) -> None:
+		"""Publish a heartbeat with the next round trip."""
+		if not self.stopped:
+			self._heartbeat_due = True
+			self.queue.wake()
 
-	def wake(self) -> None:
-		"""There is something to write, or for `fill` to put in."""
-		if self._writing is None:
-			self._writing = asyncio.get_running_loop().create_task(self._write())
+	def begin_replication(self) -> None:
+		"""Publish changes of rooms from now on: the first peer has appeared."""
+		self.present = True
+		# Earlier changes were not published, so the number must differ from what the peer knows.
+		self._seq += 1
+		self._namespaces.observe(self)
+
+	def end_replication(self) -> None:
+		"""Publish no more changes of rooms: the last peer is gone."""
+		self.present = False
+		self._namespaces.unobserve(self)
+		self._changes.clear()
 
 	async def stop(self, timeout: float) -> None:
-		"""Write what waits, for `timeout` seconds at most."""
-		writing = self._writing
-		if writing is not None:
-			await asyncio.wait([writing], timeout=timeout)
-			writing.cancel()
+		"""Publish a goodbye after all sockets have been closed, within `timeout` seconds."""
+		self.stopped = True
+		self._heartbeat_due = False
+		if self.present:
+			self._publish_changes()
+			self.queue.put_all([messages.goodbye(self.id)])
+		await self.queue.stop(timeout)
 
-	async def _write(self) -> None:
-		try:
-			while True:
-				self._fill()
-				if not self._queue:
-					return
-				step = self._next_step()
-				try:
-					await self._store.publish_all(SIDECARS_CHANNEL, step)
-					self._refused = ""
-				except StoreUnavailable:
-					self._lose(step)
-					await asyncio.sleep(PAUSE)
-				except StoreDenied as error:
-					self._lose(step)
-					if not self._refused:
-						logger.error(
-							"%s lets no sidecar speak to others: %s. "
-							"Let the user of redis_queue run PUBLISH on the channel %s.",
-							self._store.endpoint,
-							error,
-							SIDECARS_CHANNEL,
-						)
-					self._refused = str(error)
-					await asyncio.sleep(PAUSE)
-		finally:
-			self._writing = None
+	# -- events of handlers
 
-	def _next_step(self) -> list[bytes]:
-		step = [self._queue.popleft()]
-		size = len(step[0])
-		while self._queue and size + len(self._queue[0]) <= STEP:
-			step.append(self._queue.popleft())
-			size += len(step[-1])
-		self._size -= size
-		return step
+	def send(
+		self, namespace: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str]
+	) -> None:
+		"""Publish an event for the sockets of the peers; the packet itself names the namespace."""
+		# Earlier joins and leaves first, so that the order is kept.
+		self._publish_changes()
+		self.queue.put(messages.emit(self.id, rooms, encoded, excluded))
 
-	def _lose(self, step: list[bytes]) -> None:
-		# What waits behind it would come too late: the others find out what they have missed.
-		self.lost += len(step) + len(self._queue)
-		self._queue.clear()
-		self._size = 0
+	def socket_moved(self, socket: ServerSocket) -> None:
+		"""Publish that the client of `socket` has reconnected here, in case a peer still has its old socket."""
+		if self.present:
+			self._publish_changes()
+			self.queue.put(messages.socket_moved(self.id, socket.namespace.name, socket.id))
+
+	# -- replication of room members
+
+	def request_snapshot(self, peer: str) -> None:
+		"""Request a snapshot of the members of `peer`."""
+		self._sync_requests.add(peer)
+		self.queue.wake()
+
+	def publish_snapshot(self) -> None:
+		"""Publish all members of the replicated rooms of this process."""
+		self._snapshot_due = True
+		self.queue.wake()
+
+	def joined(self, socket: ServerSocket, room: str) -> None:
+		"""Replicate that `socket` has joined `room`."""
+		if is_replicated(room) and socket.session is not None:
+			self._add_change(socket, room, socket.session.user)
+
+	def left(self, socket: ServerSocket, room: str) -> None:
+		"""Replicate that `socket` has left `room`."""
+		if is_replicated(room):
+			self._add_change(socket, room, None)
+
+	def _add_change(self, socket: ServerSocket, room: str, user: str | None) -> None:
+		if len(self._changes) >= MAX_CHANGES:
+			self._changes.clear()
+			self._seq += 1
+		self._changes[socket.namespace.name, room, socket.id] = user
+		self.queue.wake()
+
+	def _add_latest(self) -> None:
+		"""Add to the queue what describes the present, as late as possible: just before a round trip."""
+		self._publish_changes()
+		if self._heartbeat_due:
+			self._heartbeat_due = False
+			self.queue.put_all([messages.heartbeat(self.id, self.address, self._seq)])
+		if self._snapshot_due:
+			self._snapshot_due = False
+			self.queue.put_all(messages.snapshot(self.id, self._seq, self._members()))
+		# After the heartbeat, on which the peer begins to replicate if this is the first sidecar that it sees.
+		self.queue.put_all([messages.sync_request(self.id, peer) for peer in self._sync_requests])
+		self._sync_requests.clear()
+
+	def _publish_changes(self) -> None:
+		if not self._changes:
+			return
+		changes: list[Change] = [(*membership, user) for membership, user in self._changes.items()]
+		self._changes.clear()
+		for start in range(0, len(changes), messages.PART):
+			# Incremented even when the message is dropped, so that peers detect the gap.
+			self._seq += 1
+			part = changes[start : start + messages.PART]
+			self.queue.put(messages.membership_changes(self.id, self._seq, part))
+
+	def _members(self) -> list[Change]:
+		members: list[Change] = [
+			(namespace.name, room, socket.id, socket.session.user)
+			for namespace in self._namespaces.values()
+			for room, sockets in namespace.rooms.items()
+			if is_replicated(room)
+			for socket in sockets
+		]
+		if len(members) > self._max_members:
+			self._on_limit("realtime_sidecar_members")
+		return members[: self._max_members]

@@ -21,10 +21,11 @@ from frappe_realtime.errors import WebUnavailable
 from ..access.authentication import Session
 from ..access.limits import ClientLimits
 from ..access.permissions import Permissions
+from ..access.revalidation import Revalidator
 from ..access.tasks import TaskAccess
 from ..cluster.members import RemoteMembers
 from ..socketio.fanout import Fanout
-from ..socketio.namespace import Namespace, Socket
+from ..socketio.namespace import Namespace, ServerSocket
 from ..socketio.server import Ack
 
 logger = logging.getLogger("realtime.handlers")
@@ -45,6 +46,7 @@ class CoreHandlers:
 		limits: ClientLimits,
 		tasks: TaskAccess,
 		elsewhere: RemoteMembers,
+		revalidator: Revalidator,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
 		self._permissions = permissions
@@ -53,7 +55,7 @@ class CoreHandlers:
 		self._tasks = tasks
 		self._elsewhere = elsewhere
 		self._open_in_editor = open_in_editor
-		self._entering: dict[Socket, dict[str, asyncio.Future[bool]]] = {}
+		self._entering: dict[ServerSocket, dict[str, asyncio.Future[bool]]] = {}
 		self.events: dict[str, Handler] = {
 			"ping": self.ping,
 			"doctype_subscribe": self.doctype_subscribe,
@@ -67,19 +69,20 @@ class CoreHandlers:
 			"progress_subscribe": self.task_subscribe,
 			"open_in_editor": self.open_in_editor,
 		}
+		revalidator.room_withdrawn.connect(self.on_room_withdrawn)
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
 		"""A socket that has recovered has documents open: tell those who have too that it is back, and it who they are."""
 		for room in list(socket.rooms):
 			self.on_room_withdrawn(socket, room)
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Answer `event` when it is the core's."""
 		handler = self.events.get(event)
 		if handler is not None:
 			handler(socket, *[*arguments, None, None][:2])
 
-	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		"""Tell those who have a document open that this socket, which has left its rooms, does not any more."""
 		self._tasks.on_disconnect(socket)
 		for future in self._entering.pop(socket, {}).values():
@@ -87,7 +90,7 @@ class CoreHandlers:
 		for room in rooms:
 			self.on_room_withdrawn(socket, room)
 
-	def on_room_withdrawn(self, socket: Socket, room: str) -> None:
+	def on_room_withdrawn(self, socket: ServerSocket, room: str) -> None:
 		"""The socket has left `room`, or is back in it, without having asked to."""
 		self.on_viewers_changed(socket.namespace, room, {socket.session.user})
 
@@ -99,34 +102,34 @@ class CoreHandlers:
 
 	# -- events
 
-	def ping(self, socket: Socket, *_: Any) -> None:
+	def ping(self, socket: ServerSocket, *_: Any) -> None:
 		socket.emit("pong")
 
-	def doctype_subscribe(self, socket: Socket, doctype: Any, *_: Any) -> None:
+	def doctype_subscribe(self, socket: ServerSocket, doctype: Any, *_: Any) -> None:
 		if _is_name(doctype):
 			self._enter(socket, doctype_room(doctype), doctype, "")
 
-	def doctype_unsubscribe(self, socket: Socket, doctype: Any, *_: Any) -> None:
+	def doctype_unsubscribe(self, socket: ServerSocket, doctype: Any, *_: Any) -> None:
 		if _is_name(doctype):
 			self._leave(socket, doctype_room(doctype))
 
-	def doc_subscribe(self, socket: Socket, doctype: Any, name: Any) -> None:
+	def doc_subscribe(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		name = _document_name(name)
 		if _is_name(doctype) and name:
 			self._enter(socket, doc_room(doctype, name), doctype, name)
 
-	def doc_unsubscribe(self, socket: Socket, doctype: Any, name: Any) -> None:
+	def doc_unsubscribe(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		name = _document_name(name)
 		if _is_name(doctype) and name:
 			self._leave(socket, doc_room(doctype, name))
 
-	def doc_open(self, socket: Socket, doctype: Any, name: Any) -> None:
+	def doc_open(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		name = _document_name(name)
 		if _is_name(doctype) and name:
 			room = open_doc_room(doctype, name)
 			self._enter(socket, room, doctype, name, lambda: self._has_acted(socket, doctype, name))
 
-	def doc_close(self, socket: Socket, doctype: Any, name: Any) -> None:
+	def doc_close(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		name = _document_name(name)
 		if _is_name(doctype) and name:
 			room = open_doc_room(doctype, name)
@@ -135,15 +138,15 @@ class CoreHandlers:
 			if viewed:
 				self._has_acted(socket, doctype, name)
 
-	def task_subscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
+	def task_subscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
 		if _is_name(task_id) and self._limits.may_enter(socket, task_room(task_id)):
 			self._tasks.enter(socket, task_id)
 
-	def task_unsubscribe(self, socket: Socket, task_id: Any, *_: Any) -> None:
+	def task_unsubscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
 		if _is_name(task_id):
 			self._tasks.leave(socket, task_id)
 
-	def open_in_editor(self, socket: Socket, data: Any, *_: Any) -> None:
+	def open_in_editor(self, socket: ServerSocket, data: Any, *_: Any) -> None:
 		"""Pass the place of a build error on to `bench watch`; only where `developer_mode` is set."""
 		session: Session = socket.session
 		if self._open_in_editor is not None and isinstance(data, dict) and session.user_type == SYSTEM_USER:
@@ -153,7 +156,7 @@ class CoreHandlers:
 
 	def _enter(
 		self,
-		socket: Socket,
+		socket: ServerSocket,
 		room: str,
 		doctype: str,
 		name: str,
@@ -178,7 +181,7 @@ class CoreHandlers:
 		future.add_done_callback(lambda future: self._entered(socket, room, future, entered))
 
 	def _entered(
-		self, socket: Socket, room: str, future: asyncio.Future[bool], entered: Callable[[], None]
+		self, socket: ServerSocket, room: str, future: asyncio.Future[bool], entered: Callable[[], None]
 	) -> None:
 		# Left again, or disconnected, while the question was out: then another future, or none, has this place.
 		entering = self._entering.get(socket, {})
@@ -195,20 +198,20 @@ class CoreHandlers:
 			socket.join(room)
 			entered()
 
-	def _leave(self, socket: Socket, room: str) -> None:
+	def _leave(self, socket: ServerSocket, room: str) -> None:
 		future = self._forget_entering(socket, room)
 		if future is not None:
 			future.cancel()
 		socket.leave(room)
 
-	def _forget_entering(self, socket: Socket, room: str) -> asyncio.Future[bool] | None:
+	def _forget_entering(self, socket: ServerSocket, room: str) -> asyncio.Future[bool] | None:
 		entering = self._entering.get(socket)
 		future = None if entering is None else entering.pop(room, None)
 		if not entering:
 			self._entering.pop(socket, None)
 		return future
 
-	def _has_acted(self, socket: Socket, doctype: str, name: str) -> None:
+	def _has_acted(self, socket: ServerSocket, doctype: str, name: str) -> None:
 		self._tell_viewers(socket.namespace, doctype, name, {socket.session.user})
 
 	def _tell_viewers(self, namespace: Namespace, doctype: str, name: str, acted: set[str]) -> None:

@@ -9,7 +9,7 @@ from frappe_realtime.contract import SECRET_HEADER
 from frappe_realtime.handlers.response import Response
 
 from ..access.authentication import Session
-from ..socketio import packets
+from ..json_codec import dumps
 from ..web.frappe_client import FrappeClient
 
 
@@ -58,7 +58,7 @@ def _content(body: Any) -> tuple[bytes | None, str]:
 		return body, ""
 	if isinstance(body, str):
 		return body.encode(), ""
-	return packets.dumps(body).encode(), "application/json"
+	return dumps(body).encode(), "application/json"
 
 
 def _as_text(value: Any) -> str:
@@ -67,4 +67,4 @@ def _as_text(value: Any) -> str:
 		return value
 	if isinstance(value, bool):
 		return str(int(value))
-	return packets.dumps(value)
+	return dumps(value)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from frappe_realtime.contract import GUEST
 from frappe_realtime.errors import WebUnavailable
 
-from ..socketio import packets
+from ..json_codec import loads
+from ..signals import Signal
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient
 from .files import HandlerFiles
@@ -33,8 +33,8 @@ class InstalledApps:
 		self._web = web
 		self._files = files
 		self._sites = sites
-		self.on_learned: Callable[[str], None] = lambda site: None
-		"""Told of a site whose apps are known from now on."""
+		self.learned: Signal[[str]] = Signal()
+		"""Sent with a site whose apps are known from now on."""
 		self._known: SingleFlightCache[str, tuple[str, ...]] = SingleFlightCache(SECONDS, 10_000)
 
 	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
@@ -60,11 +60,11 @@ class InstalledApps:
 		else:
 			status, _, body = await self._web.request(site, VERSIONS, credential.headers)
 		try:
-			versions = packets.loads(body)["message"]
+			versions = loads(body)["message"]
 			names = {str(name) for name in versions}
 		except (ValueError, KeyError, TypeError):
 			raise WebUnavailable(f"{VERSIONS} answered HTTP {status}, and no apps") from None
-		self.on_learned(site)
+		self.learned.send(site)
 		ordered = [name for name in self._bench_order() if name in names]
 		return (*ordered, *sorted(names.difference(ordered)))
 

@@ -22,20 +22,20 @@ from frappe_realtime.handlers.socket import Socket
 from ..access.authentication import Session
 from ..cluster.members import RemoteMembers
 from ..socketio.fanout import Fanout
-from ..socketio.namespace import Socket as RawSocket
-from ..socketio.server import Ack, SocketIOServer
-from .drive import Driver
+from ..socketio.namespace import Namespaces, ServerSocket
+from ..socketio.server import Ack
 from .files import HandlerFiles
 from .loader import load
 from .queue import App, HandlerQueue
 from .runtime import HandlerRuntime, View
+from .tasks import start_eagerly
 from .threads import Threads, frappe_context
 from .watchdog import Watchdog
 
 logger = logging.getLogger("realtime.handlers")
 
-GUARDS = frozenset({HandlerQueue._work.__code__, HandlerQueue._answer_at_once.__code__})
-"""The code of the functions in which handlers run on the loop."""
+GUARDS = frozenset({HandlerQueue._work.__code__})
+"""The code of the function in which handlers run on the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +65,19 @@ class PythonHandlers(HandlerRuntime):
 		self,
 		files: HandlerFiles,
 		sites: Path,
-		server: SocketIOServer,
+		namespaces: Namespaces,
 		fanout: Fanout,
 		may: Callable[[Session, str, str, str], bool | Awaitable[bool]],
 		request: Callable[..., Awaitable[Response]],
 		limits: HandlerLimits | None = None,
 		developer_mode: bool = False,
 		elsewhere: RemoteMembers | None = None,
+		loop: asyncio.AbstractEventLoop | None = None,
 	) -> None:
 		self.limits = limits or HandlerLimits()
-		super().__init__(server, fanout, may, request, elsewhere or RemoteMembers())
+		super().__init__(
+			namespaces, fanout, may, request, elsewhere or RemoteMembers(), loop or asyncio.get_running_loop()
+		)
 		self.counters = HandlerCounters()
 		self.errors: dict[str, dict[str, str]] = {}
 		"""What went wrong with the files that are not loaded, by app."""
@@ -85,9 +88,8 @@ class PythonHandlers(HandlerRuntime):
 		self._sites = str(sites)
 		self._scoped: dict[tuple[str, ...] | None, tuple[App, ...]] = {}
 		self._running: dict[object, tuple[HandlerQueue, asyncio.Task[None]]] = {}
-		"""The lanes whose first step has not been the last."""
+		"""The queues whose first step has not been the last."""
 		self._stopping = False
-		self.driver: Driver
 		self._watchdog: Watchdog | None = None
 		self._seen: dict[str, Any] = {}
 		self._watching: asyncio.Task[None] | None = None
@@ -96,8 +98,6 @@ class PythonHandlers(HandlerRuntime):
 
 	def start(self) -> None:
 		"""Import the handlers of all apps of the bench. A file that fails is reported, and the others go on."""
-		self.begin()
-		self.driver = Driver()
 		for app in self._files.apps():
 			path = self._files.python(app)
 			if path is not None:
@@ -115,7 +115,6 @@ class PythonHandlers(HandlerRuntime):
 			self._watchdog.stop()
 		if self._watching is not None:
 			self._watching.cancel()
-		self.driver.stop()
 		for task in self.tasks():
 			task.cancel()
 		self.end()
@@ -164,41 +163,41 @@ class PythonHandlers(HandlerRuntime):
 
 	# -- the responder
 
-	def on_connect(self, socket: RawSocket, auth: dict[str, Any]) -> None:
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
 		apps = self._apps_of(socket)
 		if auth and apps:
 			self._view(socket, auth)
 		for app in apps:
 			if app.set_up is not None:
-				self._lane(socket, app).set_up()
+				self._queue(socket, app).set_up()
 			if "connect" in app.handlers:
-				self._lane(socket, app).push(("connect", [], None))
+				self._queue(socket, app).push(("connect", [], None))
 		if self.errors and self.developer_mode and socket.session.user_type == SYSTEM_USER:
 			for app_name in self.errors:
 				if app_name in (socket.session.installed_apps or ()):
 					socket.emit(HANDLERS_ERROR, self.errors[app_name])
 
-	def on_event(self, socket: RawSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		lanes: dict[str, HandlerQueue] = {} if socket.view is None else socket.view.lanes
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		queues: dict[str, HandlerQueue] = {} if socket.view is None else socket.view.queues
 		call = (event, arguments, ack)
 		taken = False
 		for app in self._apps_of(socket):
-			lane = lanes.get(app.name)
-			if event in app.handlers or (lane is not None and lane.listens(event)):
+			queue = queues.get(app.name)
+			if event in app.handlers or (queue is not None and queue.listens(event)):
 				taken = True
-				if not (lane or self._lane(socket, app)).push(call):
+				if not (queue or self._queue(socket, app)).push(call):
 					self._dropped(socket, event)
 		if taken:
 			self.counters.events += 1
 
-	def on_disconnect(self, socket: RawSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		view: View | None = socket.view
 		for app in self._apps_of(socket):
-			lane = None if view is None else view.lanes.get(app.name)
-			if "disconnect" in app.handlers or (lane is not None and lane.listens("disconnect")):
-				(lane or self._lane(socket, app)).queue_last(("disconnect", [reason], None))
+			queue = None if view is None else view.queues.get(app.name)
+			if "disconnect" in app.handlers or (queue is not None and queue.listens("disconnect")):
+				(queue or self._queue(socket, app)).queue_last(("disconnect", [reason], None))
 
-	def _apps_of(self, socket: RawSocket) -> tuple[App, ...]:
+	def _apps_of(self, socket: ServerSocket) -> tuple[App, ...]:
 		installed = socket.session.installed_apps
 		apps = self._scoped.get(installed)
 		if apps is None:
@@ -206,10 +205,10 @@ class PythonHandlers(HandlerRuntime):
 			self._scoped[installed] = apps
 		return apps
 
-	def _make_lane(self, app: App, socket: Socket) -> HandlerQueue:
+	def _make_queue(self, app: App, socket: Socket) -> HandlerQueue:
 		return HandlerQueue(self, app, socket)
 
-	def _dropped(self, socket: RawSocket, event: str) -> None:
+	def _dropped(self, socket: ServerSocket, event: str) -> None:
 		self.counters.dropped += 1
 		# The first of them, and then every thousandth: it is the client that decides how many there are.
 		if self.counters.dropped % 1000 == 1:
@@ -234,13 +233,13 @@ class PythonHandlers(HandlerRuntime):
 			context.run(_set_sites_path, self._sites)
 		return context
 
-	def start_lane(
-		self, lane: HandlerQueue, runner: object, work: Coroutine[Any, Any, None], context: Context
+	def start_task(
+		self, queue: HandlerQueue, runner: object, work: Coroutine[Any, Any, None], context: Context
 	) -> None:
-		"""Run `work` in `context`, its first step at once."""
-		task = self.driver.start(work, context)
-		if task is not None:
-			self._running[runner] = (lane, task)
+		"""Run `work` in `context` as a task; its first step runs at once from Python 3.12 on."""
+		task = start_eagerly(self._loop, work, context)
+		if not task.done():
+			self._running[runner] = (queue, task)
 
 	def tasks(self) -> list[asyncio.Task[None]]:
 		"""The tasks of handlers that have not ended."""
@@ -251,11 +250,11 @@ class PythonHandlers(HandlerRuntime):
 		self._running.pop(runner, None)
 
 	async def in_thread(
-		self, lane: HandlerQueue, handler: Handler, arguments: Iterable[Any], options: Any
+		self, queue: HandlerQueue, handler: Handler, arguments: Iterable[Any], options: Any
 	) -> Any:
 		"""Run a plain handler in a thread, and in a Frappe context when it wants one."""
-		context = self.context_of(lane.app)
-		session: Session = lane.socket._raw.session
+		context = self.context_of(queue.app)
+		session: Session = queue.socket._raw.session
 		if handler.frappe_context:
 
 			def job() -> Any:
@@ -269,36 +268,36 @@ class PythonHandlers(HandlerRuntime):
 
 		return await self.threads.run(lambda: context.run(job))
 
-	def failed(self, lane: HandlerQueue, event: str, error: BaseException) -> None:
+	def failed(self, queue: HandlerQueue, event: str, error: BaseException) -> None:
 		"""A handler raised: that is the end of this event for it, and of nothing else."""
 		if self._stopping and isinstance(error, asyncio.CancelledError):
 			raise error
 		self.counters.failures += 1
 		logger.error(
 			"%s: a handler of %r failed (user %s of %s)",
-			lane.app.name,
+			queue.app.name,
 			event,
-			lane.socket.user,
-			lane.socket.site,
+			queue.socket.user,
+			queue.socket.site,
 			exc_info=error,
 		)
 
 	def _on_beat(self) -> None:
 		"""Report handlers that take long, and let the events behind them pass."""
 		now = self.time()
-		for runner, (lane, _) in list(self._running.items()):
-			if lane.runner is runner and now - lane.started > self.limits.seconds:
+		for runner, (queue, _) in list(self._running.items()):
+			if queue.runner is runner and now - queue.started > self.limits.seconds:
 				self.counters.slow += 1
 				logger.warning(
 					"%s: a handler of %r runs for more than %g s (user %s of %s, realtime_handler_seconds); "
 					"the events behind it go on",
-					lane.app.name,
-					lane.event,
+					queue.app.name,
+					queue.event,
 					self.limits.seconds,
-					lane.socket.user,
-					lane.socket.site,
+					queue.socket.user,
+					queue.socket.site,
 				)
-				lane.overtake()
+				queue.overtake()
 
 	# -- development
 
@@ -316,13 +315,13 @@ class PythonHandlers(HandlerRuntime):
 		if app in self.errors:
 			return
 		for raw in self._sockets_with(app):
-			lane = self._lane(raw, self._apps[app])
-			lane.listeners.clear()
-			lane.middleware.clear()
-			lane.set_up()
+			queue = self._queue(raw, self._apps[app])
+			queue.listeners.clear()
+			queue.middleware.clear()
+			queue.set_up()
 
-	def _sockets_with(self, app: str) -> Iterator[RawSocket]:
-		for namespace in list(self._server.namespaces.values()):
+	def _sockets_with(self, app: str) -> Iterator[ServerSocket]:
+		for namespace in list(self._namespaces.values()):
 			for raw in list(namespace.sockets.values()):
 				if raw.session is not None and app in (raw.session.installed_apps or ()):
 					yield raw
@@ -335,8 +334,8 @@ class PythonHandlers(HandlerRuntime):
 
 
 def _describe(frame: FrameType) -> str:
-	lane: HandlerQueue = frame.f_locals["self"]
-	return f"{lane.app.name}: a handler of {lane.event!r} (user {lane.socket.user} of {lane.socket.site})"
+	queue: HandlerQueue = frame.f_locals["self"]
+	return f"{queue.app.name}: a handler of {queue.event!r} (user {queue.socket.user} of {queue.socket.site})"
 
 
 def _state_of(path: Path) -> tuple[tuple[str, int, int], ...]:

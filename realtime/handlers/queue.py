@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,7 +16,6 @@ from frappe_realtime.handlers.socket import Runtime, Socket
 from frappe_realtime.handlers.sync_socket import SyncSocket
 
 from ..socketio.server import Ack
-from .drive import BUSY, Driver, resumed
 
 logger = logging.getLogger("realtime.handlers")
 
@@ -29,8 +27,6 @@ class App:
 	name: str
 	context: Context
 	handlers: dict[str, list[Handler]] = field(default_factory=dict)
-	direct: dict[str, Handler] = field(default_factory=dict)
-	"""The handlers of events that have one only, an `async def` itself: calling it runs nothing of it yet."""
 	set_up: Callable[..., Any] | None = None
 	set_up_waits: bool = False
 	generation: int = 0
@@ -40,11 +36,6 @@ class App:
 		self.handlers = {}
 		for handler in handlers:
 			self.handlers.setdefault(handler.event, []).append(handler)
-		self.direct = {
-			event: handlers[0]
-			for event, handlers in self.handlers.items()
-			if len(handlers) == 1 and _is_coroutine_function(handlers[0].function)
-		}
 		self.set_up = set_up
 		self.set_up_waits = set_up is not None and is_async(set_up)
 		self.generation += 1
@@ -70,20 +61,19 @@ class Runner(Runtime, Protocol):
 	"""Events of one socket that may wait for an app."""
 	time: Callable[[], float]
 	"""The loop's clock."""
-	driver: Driver
 
-	def start_lane(
-		self, lane: HandlerQueue, runner: object, work: Coroutine[Any, Any, None], context: Context
+	def start_task(
+		self, queue: HandlerQueue, runner: object, work: Coroutine[Any, Any, None], context: Context
 	) -> None: ...
 
 	def ended(self, runner: object) -> None: ...
 
-	def failed(self, lane: HandlerQueue, event: str, error: BaseException) -> None: ...
+	def failed(self, queue: HandlerQueue, event: str, error: BaseException) -> None: ...
 
 	def context_of(self, app: App) -> Context: ...
 
 	async def in_thread(
-		self, lane: HandlerQueue, handler: Handler, arguments: Iterable[Any], options: Any
+		self, queue: HandlerQueue, handler: Handler, arguments: Iterable[Any], options: Any
 	) -> Any: ...
 
 
@@ -110,57 +100,12 @@ class HandlerQueue:
 		return event in self.listeners or (self.runner is not None and self.app.set_up is not None)
 
 	def push(self, call: Call) -> bool:
-		"""Put an event in the queue, and begin with it when nothing else is under way; False when the queue is full."""
-		event, arguments, ack = call
-		handler = self.app.direct.get(event)
-		if (
-			handler is not None
-			and self.runner is None
-			and not self.middleware
-			and event not in self.listeners
-			and self._answer_at_once(handler, event, arguments, ack)
-		):
-			return True
+		"""Queue an event, and handle it at once if no other is being handled; return False if the queue is full."""
 		if len(self.queue) >= self.host.queue_limit:
 			return False
 		self.queue.append(call)
 		if self.runner is None:
 			self.begin()
-		return True
-
-	def _answer_at_once(self, handler: Handler, event: str, given: list[Any], ack: Ack | None) -> bool:
-		"""The ordinary case: one async handler, which seldom has to wait. False when it must wait for a task's step."""
-		options = self._options(handler, given, ack)
-		if options is None:
-			return True
-		host = self.host
-		self.event, self.started = event, host.time()
-		self.runner = runner = object()
-		context = host.context_of(self.app)
-		goes_on = False
-		try:
-			work = handler.function(self.socket, *options[0], **options[1])
-			try:
-				waiting = host.driver.step(work, context)
-			except StopIteration as end:
-				answer = end.value
-			else:
-				if waiting is BUSY:
-					work.close()
-					return False
-				goes_on = True
-				host.start_lane(self, runner, self._work(runner, resumed(work, waiting), ack), context)
-				return True
-			if ack is not None:
-				_acknowledge(ack, answer)
-		except FAILURES as error:
-			host.failed(self, event, error)
-		finally:
-			if not goes_on and self.runner is runner:
-				self.runner = None
-				# The handler may have ended its own socket, which is an event too.
-				if self.queue:
-					self.begin()
 		return True
 
 	def queue_last(self, call: Call) -> None:
@@ -172,7 +117,7 @@ class HandlerQueue:
 	def begin(self) -> None:
 		"""Start to work on the queue."""
 		self.runner = runner = object()
-		self.host.start_lane(self, runner, self._work(runner), self.host.context_of(self.app))
+		self.host.start_task(self, runner, self._work(runner), self.host.context_of(self.app))
 
 	def overtake(self) -> None:
 		"""Let the events behind the present one go on; it ends when it ends."""
@@ -180,20 +125,10 @@ class HandlerQueue:
 		if self.queue:
 			self.begin()
 
-	async def _work(
-		self, runner: object, begun: Awaitable[Any] | None = None, ack: Ack | None = None
-	) -> None:
-		"""Answer what is in the queue, after the handler that has `begun` already."""
+	async def _work(self, runner: object) -> None:
+		"""Handle the events in the queue, one after the other."""
 		queue = self.queue
 		loop_time = self.host.time
-		if begun is not None:
-			event = self.event
-			try:
-				answer = await begun
-				if ack is not None:
-					_acknowledge(ack, answer)
-			except FAILURES as error:
-				self.host.failed(self, event, error)
 		while queue and self.runner is runner:
 			call = queue.popleft()
 			self.event = call[0]
@@ -290,10 +225,6 @@ class HandlerQueue:
 			self.host.context_of(self.app).run(function, SyncSocket(self.host, self.socket))
 		except FAILURES as error:
 			self.host.failed(self, SET_UP, error)
-
-
-def _is_coroutine_function(function: Callable[..., Any]) -> bool:
-	return inspect.isfunction(function) and bool(function.__code__.co_flags & inspect.CO_COROUTINE)
 
 
 def _acknowledge(ack: Ack, answer: Any) -> None:

@@ -16,20 +16,18 @@ from frappe_realtime.handlers.socket import DONE, Socket
 from ..access.authentication import Session
 from ..cluster.members import RemoteMembers
 from ..socketio.fanout import Fanout
-from ..socketio.namespace import Namespace
-from ..socketio.namespace import Socket as RawSocket
-from ..socketio.server import SocketIOServer
+from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from .queue import App, HandlerQueue
 
 
 class View:
 	"""What is kept of a socket for handlers."""
 
-	__slots__ = ("lanes", "socket")
+	__slots__ = ("queues", "socket")
 
 	def __init__(self, socket: Socket) -> None:
 		self.socket = socket
-		self.lanes: dict[str, HandlerQueue] = {}
+		self.queues: dict[str, HandlerQueue] = {}
 
 
 class HandlerRuntime:
@@ -37,49 +35,44 @@ class HandlerRuntime:
 
 	def __init__(
 		self,
-		server: SocketIOServer,
+		namespaces: Namespaces,
 		fanout: Fanout,
 		may: Callable[[Session, str, str, str], bool | Awaitable[bool]],
 		request: Callable[..., Awaitable[Response]],
 		elsewhere: RemoteMembers,
+		loop: asyncio.AbstractEventLoop,
 	) -> None:
-		self.time: Callable[[], float] = lambda: 0.0
-		"""The loop's clock."""
+		self.time: Callable[[], float] = loop.time
+		"""The clock of the event loop."""
 		self.emit = fanout.emit
-		self._server = server
+		self._namespaces = namespaces
 		self._may = may
 		self._request = request
 		self._elsewhere = elsewhere
 		self._apps: dict[str, App] = {}
 		self._asking: set[concurrent.futures.Future[Any]] = set()
-		self._loop: asyncio.AbstractEventLoop
-		self._loop_thread = 0
-
-	def begin(self) -> None:
-		"""From now on act on the loop that runs."""
-		self._loop = asyncio.get_running_loop()
+		self._loop = loop
 		self._loop_thread = threading.get_ident()
-		self.time = self._loop.time
 
 	def end(self) -> None:
 		"""Let no thread wait for the loop any more."""
 		for future in list(self._asking):
 			future.cancel()
 
-	def _view(self, raw: RawSocket, auth: Mapping[str, Any] | None = None) -> View:
+	def _view(self, raw: ServerSocket, auth: Mapping[str, Any] | None = None) -> View:
 		view: View | None = raw.view
 		if view is None:
 			view = raw.view = View(Socket(self, raw, auth or {}))
 		return view
 
-	def _lane(self, raw: RawSocket, app: App) -> HandlerQueue:
+	def _queue(self, raw: ServerSocket, app: App) -> HandlerQueue:
 		view = self._view(raw)
-		lane = view.lanes.get(app.name)
-		if lane is None:
-			lane = view.lanes[app.name] = self._make_lane(app, view.socket)
-		return lane
+		queue = view.queues.get(app.name)
+		if queue is None:
+			queue = view.queues[app.name] = self._make_queue(app, view.socket)
+		return queue
 
-	def _make_lane(self, app: App, socket: Socket) -> HandlerQueue:
+	def _make_queue(self, app: App, socket: Socket) -> HandlerQueue:
 		raise NotImplementedError
 
 	# -- from threads
@@ -118,14 +111,14 @@ class HandlerRuntime:
 	def user_elsewhere(self, namespace: Namespace, sid: str) -> str | None:
 		return self._elsewhere.user_of(namespace.name, sid)
 
-	def disconnect(self, raw: RawSocket, close: bool) -> None:
-		self._server.disconnect(raw, close)
+	def disconnect(self, raw: ServerSocket, close: bool) -> None:
+		raw.disconnect(close)
 
 	def listen(self, socket: Socket, event: str, listener: Callable[..., Any], once: bool) -> None:
 		app = self._apps.get(current_app.get(""))
 		if app is None:
 			raise RuntimeError("socket.on is for the handlers of an app, while the server runs them")
-		self._lane(socket._raw, app).listeners.setdefault(event, []).append(
+		self._queue(socket._raw, app).listeners.setdefault(event, []).append(
 			Handler(
 				event=event,
 				function=listener,
@@ -138,27 +131,27 @@ class HandlerRuntime:
 		)
 
 	def forget(self, socket: Socket, event: str | None, listener: Callable[..., Any] | None) -> None:
-		lane = self._own_lane(socket)
-		if lane is None:
+		queue = self._own_queue(socket)
+		if queue is None:
 			return
 		if event is None:
-			lane.listeners.clear()
+			queue.listeners.clear()
 			return
 		kept = [
-			one for one in lane.listeners.pop(event, ()) if listener is not None and one.function != listener
+			one for one in queue.listeners.pop(event, ()) if listener is not None and one.function != listener
 		]
 		if kept:
-			lane.listeners[event] = kept
+			queue.listeners[event] = kept
 
 	def use(self, socket: Socket, middleware: Callable[..., Any]) -> None:
 		app = self._apps.get(current_app.get(""))
 		if app is None:
 			raise RuntimeError("socket.use is for the handlers of an app, while the server runs them")
-		self._lane(socket._raw, app).middleware.append(middleware)
+		self._queue(socket._raw, app).middleware.append(middleware)
 
-	def _own_lane(self, socket: Socket) -> HandlerQueue | None:
+	def _own_queue(self, socket: Socket) -> HandlerQueue | None:
 		view: View | None = socket._raw.view
-		return None if view is None else view.lanes.get(current_app.get(""))
+		return None if view is None else view.queues.get(current_app.get(""))
 
 	def may(self, session: Session, doctype: str, name: str, ptype: str) -> bool | Awaitable[bool]:
 		return self._may(session, doctype, name, ptype)
@@ -166,7 +159,7 @@ class HandlerRuntime:
 	async def request(self, session: Session, *arguments: Any) -> Response:
 		return await self._request(session, *arguments)
 
-	def socket(self, raw: RawSocket) -> Socket:
+	def socket(self, raw: ServerSocket) -> Socket:
 		return self._view(raw).socket
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..socketio import packets
+from ..json_codec import loads
 
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes; whoever sends more in one turn of the loop would take the memory of all others."""
@@ -52,7 +52,7 @@ class Decoder:
 def _decode(frame: bytes) -> tuple[list[Any], list[bytes]]:
 	at = 4 + int.from_bytes(frame[:4], "big")
 	try:
-		operations = packets.loads(frame[4:at])
+		operations = loads(frame[4:at])
 	except ValueError as error:
 		raise FrameError("the operations are no JSON") from error
 	attachments = []

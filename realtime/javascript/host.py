@@ -17,10 +17,11 @@ from ..access.permissions import Permissions
 from ..config import Config
 from ..engine import Encoded
 from ..handlers.files import HandlerFiles
+from ..json_codec import dumps, loads
 from ..socketio import packets
 from ..socketio.fanout import Fanout
-from ..socketio.namespace import Socket
-from ..socketio.server import Ack, SocketIOServer
+from ..socketio.namespace import Namespaces, ServerSocket
+from ..socketio.server import Ack
 from .child import Child, find_node
 from .journal import Journal
 from .mirrored import Mirrored
@@ -45,7 +46,7 @@ class JavaScriptHandlers:
 		self,
 		config: Config,
 		files: HandlerFiles,
-		server: SocketIOServer,
+		namespaces: Namespaces,
 		fanout: Fanout,
 		permissions: Permissions,
 		secret: Callable[[], Awaitable[str]],
@@ -57,7 +58,7 @@ class JavaScriptHandlers:
 		self.journal = Journal()
 		self._config = config
 		self._files = files
-		self._server = server
+		self._namespaces = namespaces
 		self._fanout = fanout
 		self._permissions = permissions
 		self._secret = secret
@@ -114,18 +115,18 @@ class JavaScriptHandlers:
 
 	# -- the responder
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any]) -> None:
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
 		apps = self._apps(socket)
 		namespace = socket.namespace
 		if apps and self not in namespace.observers:
-			namespace.observers += (self,)
+			namespace.observe(self)
 			for other in namespace.sockets.values():
 				if other is not socket:
 					self._mirror(other, {})
 		if self in namespace.observers:
 			self._mirror(socket, auth)
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		mirrored = self._mirrored.get(socket.id)
 		if mirrored is None or not mirrored.apps or self._child is None:
 			return
@@ -141,23 +142,23 @@ class JavaScriptHandlers:
 		else:
 			self._child.send(operation, attachments)
 
-	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		if self._mirrored.pop(socket.id, None) is not None:
 			self._send("gone", socket.id, reason)
 
 	# -- the observer of rooms
 
-	def joined(self, socket: Socket, room: str) -> None:
+	def joined(self, socket: ServerSocket, room: str) -> None:
 		if not self._applying and socket.id in self._mirrored:
 			self._send("join", socket.id, room)
 
-	def left(self, socket: Socket, room: str) -> None:
+	def left(self, socket: ServerSocket, room: str) -> None:
 		if not self._applying and socket.id in self._mirrored:
 			self._send("leave", socket.id, room)
 
 	# -- showing sockets
 
-	def _apps(self, socket: Socket) -> list[str]:
+	def _apps(self, socket: ServerSocket) -> list[str]:
 		"""The apps of the socket's site that have handlers in JavaScript, in the order of installation."""
 		session: Session = socket.session
 		return [app for app in session.installed_apps or () if self._file(app) is not None]
@@ -167,7 +168,7 @@ class JavaScriptHandlers:
 			self._known_files[app] = self._files.javascript(app)
 		return self._known_files[app]
 
-	def _mirror(self, socket: Socket, auth: dict[str, Any]) -> None:
+	def _mirror(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
 		mirrored = Mirrored(socket, self._apps(socket), auth, time.time() * 1000)
 		self._mirrored[socket.id] = mirrored
 		if self._child is None:
@@ -264,7 +265,7 @@ class JavaScriptHandlers:
 		self._known_files.clear()
 		self.problems.clear()
 		self._deaths.clear()
-		for namespace in list(self._server.namespaces.values()):
+		for namespace in list(self._namespaces.values()):
 			for socket in list(namespace.sockets.values()):
 				if socket.session is None:
 					continue
@@ -278,7 +279,7 @@ class JavaScriptHandlers:
 
 	def _send(self, *operation: Any) -> None:
 		if self._child is not None:
-			self._child.send(packets.dumps(operation))
+			self._child.send(dumps(operation))
 
 	def _drop(self) -> None:
 		self.dropped += 1
@@ -333,7 +334,7 @@ class JavaScriptHandlers:
 		if token is None:
 			socket.send_event(_event(socket.namespace.name, json, attachments))
 			return
-		event, *arguments = packets.reconstruct(packets.loads(json), attachments)
+		event, *arguments = packets.reconstruct(loads(json), attachments)
 		socket.call(event, *arguments).add_done_callback(
 			lambda future: None if future.cancelled() else self._answer(id, token, future.result())
 		)
@@ -355,13 +356,13 @@ class JavaScriptHandlers:
 		mirrored = self._mirrored.get(id)
 		ack = mirrored.acks.pop(token, None) if mirrored else None
 		if ack is not None:
-			arguments = packets.loads(json)
+			arguments = loads(json)
 			ack(*(packets.reconstruct(arguments, attachments) if attachments else arguments))
 
 	def _disconnect(self, id: str, close: bool) -> None:
 		mirrored = self._mirrored.get(id)
 		if mirrored is not None:
-			self._server.disconnect(mirrored.socket, close)
+			mirrored.socket.disconnect(close)
 
 	def _may(self, token: int, id: str, doctype: str, name: str) -> None:
 		mirrored = self._mirrored.get(id)
@@ -394,10 +395,10 @@ class JavaScriptHandlers:
 def _encode(arguments: list[Any]) -> tuple[str, list[bytes]]:
 	"""Arguments as JSON with placeholders, and the attachments."""
 	try:
-		return packets.dumps(arguments), []
+		return dumps(arguments), []
 	except TypeError:
 		attachments: list[bytes] = []
-		return packets.dumps(packets.deconstruct(arguments, attachments)), attachments
+		return dumps(packets.deconstruct(arguments, attachments)), attachments
 
 
 def _event(name: str, json: str, attachments: list[bytes]) -> Encoded:

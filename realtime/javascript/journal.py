@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from ..socketio import packets
+from ..json_codec import loads
 
 logger = logging.getLogger("realtime.javascript")
 
@@ -92,7 +92,7 @@ class Journal:
 	def _log(self, line: bytes) -> None:
 		if line.startswith(MARK):
 			try:
-				level, app, text = packets.loads(line[1:])
+				level, app, text = loads(line[1:])
 			except ValueError:
 				return
 			if level == "failed":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..access.authentication import Session, cookie
-from ..socketio.namespace import Socket
+from ..socketio.namespace import ServerSocket
 from ..socketio.server import Ack
 
 MAX_ACKS = 1000
@@ -17,7 +17,7 @@ class Mirrored:
 
 	__slots__ = ("acks", "apps", "auth", "last_ack", "since", "socket")
 
-	def __init__(self, socket: Socket, apps: list[str], auth: dict[str, Any], since: float) -> None:
+	def __init__(self, socket: ServerSocket, apps: list[str], auth: dict[str, Any], since: float) -> None:
 		self.socket = socket
 		self.apps = apps
 		self.auth = auth

@@ -25,8 +25,9 @@ from ..access.sites import Sites
 from ..bus.endpoint import RedisEndpoint
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..config import KEYS, Config
-from ..socketio import packets
+from ..json_codec import dumps
 from ..web.frappe_client import FrappeClient
+from ..web.secret import SharedSecret
 
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 TIMEOUT = 5.0
@@ -118,7 +119,7 @@ class Doctor:
 		self.store = RedisStore(self.endpoint)
 		# It is not waited for that something comes back which is away.
 		impatient = replace(config, realtime_web_patience=0.0, realtime_web_timeout=TIMEOUT)
-		self.web = FrappeClient(impatient, self.store.secret)
+		self.web = FrappeClient(impatient, SharedSecret(self.store).get)
 		self._sidecar = sidecar
 		self._public = public
 		host = config.realtime_host or "127.0.0.1"
@@ -148,7 +149,6 @@ class Doctor:
 
 		try:
 			await self.store.redis.ping()
-			await self.store.secret()
 			listening = dict(await self.store.redis.pubsub_numsub("events"))
 		except (RedisError, OSError, WebUnavailable) as error:
 			raise Failed(
@@ -266,7 +266,7 @@ class Doctor:
 			) as socket:
 				own = await self._join(socket, site)
 				payload = {"event": EVENT, "message": own, "room": own, "namespace": site}
-				await self.store.publish("events", packets.dumps(payload))
+				await self.store.publish("events", dumps(payload))
 				while EVENT not in await self._next(socket):
 					pass
 		except asyncio.TimeoutError:

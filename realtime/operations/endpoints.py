@@ -50,7 +50,7 @@ async def metrics(
 	server: RealtimeServer, answers: SingleFlightCache[str, Seen], request: web.Request
 ) -> web.Response:
 	"""The numbers for Prometheus; 403 for one who is not in a network of ours."""
-	if not server.proxies.trusts(request.remote or ""):
+	if not server.limits.proxies.trusts(request.remote or ""):
 		raise web.HTTPForbidden(text="name the address or network in realtime_trusted_proxies\n")
 	seen = await _look(server, answers)
 	return web.Response(
@@ -64,13 +64,15 @@ async def _look(server: RealtimeServer, answers: SingleFlightCache[str, Seen]) -
 
 	async def outages() -> list[Outage]:
 		with suppress(StoreUnavailable, StoreDenied):
-			return await server.store.outages()
+			return await server.backends.store.outages()
 		return []
 
 	async def ask() -> Seen:
 		return Seen(
 			*await asyncio.gather(
-				server.store.answers(), server.web.answers(server.config.default_site), outages()
+				server.backends.store.answers(),
+				server.backends.web.answers(server.config.default_site),
+				outages(),
 			)
 		)
 
@@ -84,18 +86,18 @@ async def health(server: RealtimeServer, answers: SingleFlightCache[str, Seen]) 
 	they could not publish. It has no part in the status: the sidecar works.
 	"""
 	redis, web_process, outages = await _look(server, answers)
-	healthy = redis and web_process and server.bus.connected
+	healthy = redis and web_process and server.subscriber.connected
 	body = {
 		"status": "ok" if healthy else "error",
 		"redis": {
-			"ok": redis and server.bus.connected,
-			"subscribed": server.bus.connected,
+			"ok": redis and server.subscriber.connected,
+			"subscribed": server.subscriber.connected,
 			"url_key": "redis_queue",
 		},
 		"history": {
-			"ok": not server.history.trouble and not server.sessions.refused,
-			"refused": server.history.trouble,
-			"sessions_refused": server.sessions.refused,
+			"ok": not server.recovery.history.trouble and not server.recovery.sessions.refused,
+			"refused": server.recovery.history.trouble,
+			"sessions_refused": server.recovery.sessions.refused,
 		},
 		"publishers": {
 			"outages": len(outages),
@@ -106,7 +108,7 @@ async def health(server: RealtimeServer, answers: SingleFlightCache[str, Seen]) 
 		},
 		"web": {"ok": web_process, "url": server.config.web_url, "url_key": "webserver_host, webserver_port"},
 		"connections": len(server.engine.connections),
-		"sidecars": server.adapter.health(),
-		"handlers": server.handlers_health(),
+		"sidecars": server.cluster.health(),
+		"handlers": server.handlers.health(),
 	}
 	return web.json_response(body, status=200 if healthy else 503)

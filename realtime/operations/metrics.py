@@ -77,7 +77,7 @@ def _resident() -> float:
 
 
 def _connections(server: RealtimeServer) -> Iterator[Metric]:
-	engine, sockets = server.engine, server.sockets
+	engine, sockets = server.engine, server.socketio
 	transports = {"websocket": 0, "polling": 0}
 	for connection in engine.connections.values():
 		transports[connection.transport_name] += 1
@@ -93,10 +93,10 @@ def _connections(server: RealtimeServer) -> Iterator[Metric]:
 		"Sockets by their site",
 		[
 			({"site": name.removeprefix("/") or "/"}, len(namespace.sockets))
-			for name, namespace in sockets.namespaces.items()
+			for name, namespace in server.namespaces.items()
 		],
 	)
-	rooms = sum(len(namespace.rooms) for namespace in sockets.namespaces.values())
+	rooms = sum(len(namespace.rooms) for namespace in server.namespaces.values())
 	yield _gauge("rooms", "Rooms with a socket in them", rooms)
 	yield _counter("handshakes_total", "Connections opened", engine.counters.handshakes)
 	yield _counter(
@@ -110,28 +110,36 @@ def _connections(server: RealtimeServer) -> Iterator[Metric]:
 
 
 def _events(server: RealtimeServer) -> Iterator[Metric]:
-	recovery = server.recovery.counters
-	yield _gauge("subscribed", "1 while the sidecar is subscribed to Redis", server.bus.connected)
-	yield _counter("bus_messages_total", "Messages read from Redis", server.bus.received)
-	yield _counter("bus_invalid_total", "Messages from Redis that were no event", server.bus.invalid)
+	recovery = server.recovery.recovery.counters
+	yield _gauge("subscribed", "1 while the sidecar is subscribed to Redis", server.subscriber.connected)
+	yield _counter("bus_messages_total", "Messages read from Redis", server.subscriber.received)
+	yield _counter("bus_invalid_total", "Messages from Redis that were no event", server.subscriber.invalid)
 	yield _counter("deliveries_total", "Events written to sockets", server.fanout.deliveries)
-	yield _counter("client_events_total", "Events received from clients", server.sockets.counters.events)
+	yield _counter("client_events_total", "Events received from clients", server.socketio.counters.events)
 	yield _counter("recovered_total", "Clients that came back to their session", recovery.recovered)
 	yield _counter("recovery_refused_total", "Clients that came back too late", recovery.refused)
 	yield _counter("replayed_total", "Events that clients had missed and were sent", recovery.replayed)
-	yield _gauge("list_updates_waiting", "list_update events that wait for an answer", server.lists.waiting)
-	yield _counter("names_withheld_total", "list_update events sent without a name", server.lists.nameless)
+	yield _gauge(
+		"list_updates_waiting",
+		"list_update events that wait for an answer",
+		server.access.list_updates.waiting,
+	)
 	yield _counter(
-		"names_unasked_total", "list_update events whose readers were not asked", server.lists.crowded
+		"names_withheld_total", "list_update events sent without a name", server.access.list_updates.nameless
+	)
+	yield _counter(
+		"names_unasked_total",
+		"list_update events whose readers were not asked",
+		server.access.list_updates.crowded,
 	)
 
 
 def _web(server: RealtimeServer) -> Iterator[Metric]:
-	yield _gauge("web_away", "1 while the web process does not answer", server.web.away)
-	yield _counter("web_requests_total", "Requests to the web process", server.web.calls)
+	yield _gauge("web_away", "1 while the web process does not answer", server.backends.web.away)
+	yield _counter("web_requests_total", "Requests to the web process", server.backends.web.calls)
 	for name, answers in (
-		("sessions", server.authenticator.sessions),
-		("permissions", server.permissions.answers),
+		("sessions", server.access.authenticator.sessions),
+		("permissions", server.access.permissions.answers),
 	):
 		yield _counter(f"{name}_asked_total", "Questions to the web process", answers.misses)
 		yield _counter(f"{name}_known_total", "Questions answered from what was known", answers.hits)
@@ -139,17 +147,17 @@ def _web(server: RealtimeServer) -> Iterator[Metric]:
 
 
 def _access(server: RealtimeServer) -> Iterator[Metric]:
-	recheck = server.recheck
+	recheck = server.access.revalidator
 	yield (
 		"access_messages_total",
 		"counter",
 		"Messages of the app about access, by their kind",
-		[({"kind": kind}, count) for kind, count in server.access.told.items()],
+		[({"kind": kind}, count) for kind, count in server.access.invalidator.told.items()],
 	)
 	yield _gauge("recheck_waiting", "Sessions and users to be asked about again", recheck.waiting)
 	yield _counter("sessions_ended_total", "Sockets closed since their session ended", recheck.ended)
 	yield _counter("rooms_withdrawn_total", "Rooms that sockets had to leave", recheck.withdrawn)
-	yield _counter("tasks_refused_total", "Tasks that somebody may not follow", server.tasks.refused)
+	yield _counter("tasks_refused_total", "Tasks that somebody may not follow", server.access.tasks.refused)
 	yield (
 		"limit_reached_total",
 		"counter",
@@ -159,17 +167,19 @@ def _access(server: RealtimeServer) -> Iterator[Metric]:
 
 
 def _sidecars(server: RealtimeServer) -> Iterator[Metric]:
-	adapter = server.adapter
-	yield _gauge("sidecars", "Other sidecars of the bench that are alive", len(adapter.sidecars))
+	adapter = server.cluster
+	yield _gauge("sidecars", "Other sidecars of the bench that are alive", len(adapter.peers))
 	yield _gauge("sidecar_members", "Sockets in rooms on other sidecars", adapter.members.count)
 	yield _counter(
-		"sidecar_lost_total", "Messages to other sidecars that Redis did not take", adapter.outbox.lost
+		"sidecar_lost_total",
+		"Messages to other sidecars that Redis did not take",
+		adapter.publisher.queue.lost,
 	)
 	yield (
 		"sidecar_messages_total",
 		"counter",
 		"Messages of other sidecars, by their kind",
-		[({"kind": kind}, count) for kind, count in adapter.told.items()],
+		[({"kind": kind}, count) for kind, count in adapter.received.items()],
 	)
 
 

@@ -9,7 +9,7 @@ from frappe_realtime.contract import SITE_ROOM, user_room
 from ..access.sites import Sites
 from ..bus.endpoint import safe_url
 from ..config import EXIT_CONFIG, Config, ConfigError
-from ..socketio import packets
+from ..json_codec import dumps, loads
 
 
 def publish(config: Config, site: str, event: str, message: str, user: str | None, room: str | None) -> None:
@@ -23,7 +23,7 @@ def publish(config: Config, site: str, event: str, message: str, user: str | Non
 		known = ", ".join(Sites(config).names()) or "none"
 		raise ConfigError(f"the bench {config.bench} has no site {site!r}; it has: {known}", EXIT_CONFIG)
 	try:
-		content = packets.loads(message)
+		content = loads(message)
 	except ValueError as error:
 		raise ConfigError(f"the message is no JSON: {error}", EXIT_CONFIG) from error
 	payload = {
@@ -35,7 +35,7 @@ def publish(config: Config, site: str, event: str, message: str, user: str | Non
 	url = config.redis_queue
 	try:
 		with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-			listening = client.publish("events", packets.dumps(payload))
+			listening = client.publish("events", dumps(payload))
 	except redis.RedisError as error:
 		sys.exit(f"frappe-realtime: nothing was published: Redis at {safe_url(url)} (redis_queue): {error}")
 	print(f"published {event!r} to {payload['room']!r} of {site}; {listening} realtime server(s) listening")

@@ -15,10 +15,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from ..bus.events import PublishedEvent, StreamPosition, read_event
 from ..bus.store import Entry, RedisStore, StoreDenied, StoreUnavailable
-from ..bus.subscription import read_event
-from ..socketio.fanout import Event
-from .positions import START, StreamPosition, offset_after, offset_of, parse_offset
+from ..signals import Signal
+from ..socketio.namespace import Namespaces
+from .positions import START, offset_after, offset_of, parse_offset
 
 logger = logging.getLogger("realtime.history")
 
@@ -74,9 +75,9 @@ class SiteStream:
 		"""The last event that has been passed on."""
 		self.start: StreamPosition = START
 		"""`recent` has every event after this one."""
-		self.recent: deque[Event] = deque()
+		self.recent: deque[PublishedEvent] = deque()
 		self.size = 0
-		self.held: list[Event] | None = []
+		self.held: list[PublishedEvent] | None = []
 		"""Live events that wait until the stream has been read; None when there is nothing to wait for."""
 		self.overrun = False
 		self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -91,11 +92,11 @@ class SiteStream:
 		"""What a client is told that has everything."""
 		return offset_of(self.place)
 
-	def missed(self, place: StreamPosition, rooms: Collection[str]) -> list[Event]:
+	def missed(self, place: StreamPosition, rooms: Collection[str]) -> list[PublishedEvent]:
 		"""The events of `rooms` after `place`, which must not lie before `start`."""
 		found = []
 		for event in reversed(self.recent):
-			if event.place <= place:
+			if event.position <= place:
 				break
 			if event.room is None or event.room in rooms:
 				found.append(event)
@@ -106,23 +107,26 @@ class SiteStream:
 class History:
 	"""Follows the sites that have clients.
 
-	`deliver` is given what is new, in order. `lost` is told of a site some of whose events nobody can deliver any more.
-	An event that could not be recorded counts against the history for `seconds`.
+	Args:
+		store: redis_queue.
+		deliver: Takes new events, in order.
+		namespaces: Sites without a socket are not followed any more when the subscription begins again.
+		seconds: Seconds for which an event that could not be recorded counts as a gap.
 	"""
 
 	def __init__(
 		self,
 		store: RedisStore,
-		deliver: Callable[[Sequence[Event]], None],
-		has_clients: Callable[[str], bool],
-		lost: Callable[[str], None],
+		deliver: Callable[[Sequence[PublishedEvent]], None],
+		namespaces: Namespaces,
 		seconds: float,
 	) -> None:
+		self.lost: Signal[[str]] = Signal()
+		"""Sent with a site some of whose events cannot be delivered any more: its clients have to start anew."""
 		self._store = store
 		self._seconds = seconds
 		self._deliver = deliver
-		self._has_clients = has_clients
-		self._lost = lost
+		self._namespaces = namespaces
 		self._feeds: dict[str, SiteStream] = {}
 		self._size = 0
 		self._refused: dict[str, tuple[float, str]] = {}
@@ -130,7 +134,7 @@ class History:
 
 	# -- live
 
-	def take(self, events: Sequence[Event]) -> None:
+	def take(self, events: Sequence[PublishedEvent]) -> None:
 		"""Live events, from the bus: passes on what is new and not to wait."""
 		if not self._feeds:
 			self._deliver(events)
@@ -150,7 +154,7 @@ class History:
 		if fresh:
 			self._deliver(fresh)
 
-	def _accept(self, feed: SiteStream, event: Event) -> bool:
+	def _accept(self, feed: SiteStream, event: PublishedEvent) -> bool:
 		"""Give `event` its place; False when it has been passed on before."""
 		if event.unrecorded:
 			feed.unrecorded = (asyncio.get_running_loop().time(), event.unrecorded)
@@ -161,7 +165,7 @@ class History:
 		if place <= feed.place:
 			self.counters.repeated += 1
 			return False
-		event.place = feed.place = place
+		event.position = feed.place = place
 		feed.recent.append(event)
 		feed.size += event.size
 		self._size += event.size
@@ -169,7 +173,7 @@ class History:
 			len(feed.recent) > KEPT_EVENTS or feed.size > KEPT_BYTES or self._size > KEPT_BYTES_IN_ALL
 		):
 			oldest = feed.recent.popleft()
-			feed.start = oldest.place
+			feed.start = oldest.position
 			feed.size -= oldest.size
 			self._size -= oldest.size
 		return True
@@ -198,7 +202,7 @@ class History:
 	def subscribed(self) -> None:
 		"""The subscription stands (again): read what was published while it did not."""
 		for feed in list(self._feeds.values()):
-			if not self._has_clients(feed.site) and feed.ready.done():
+			if f"/{feed.site}" not in self._namespaces and feed.ready.done():
 				self._forget(feed)
 			else:
 				if feed.held is None:
@@ -277,7 +281,7 @@ class History:
 		if held:
 			self._deliver(held)
 		if was_ready:
-			self._lost(feed.site)
+			self.lost.send(feed.site)
 
 	async def _read_on(self, feed: SiteStream) -> None:
 		"""Pass on what the stream of `feed` has after its place."""
@@ -299,7 +303,7 @@ class History:
 				self.counters.gaps += 1
 				logger.warning("events of %s are lost: %s; its clients start anew", feed.site, gap)
 				self._restart(feed, last)
-				self._lost(feed.site)
+				self.lost.send(feed.site)
 				return
 			events = [event for event in _events(feed.site, entries) if self._accept(feed, event)]
 			self.counters.caught_up += len(events)
@@ -314,7 +318,7 @@ class History:
 
 	async def reach(
 		self, feed: SiteStream, place: StreamPosition, rooms: Collection[str]
-	) -> tuple[StreamPosition, list[Event]]:
+	) -> tuple[StreamPosition, list[PublishedEvent]]:
 		"""The events of `rooms` after `place` that `feed` does not have in memory, and the place from where it has them.
 
 		Valid in the same turn of the loop, together with `feed.missed`. Raises `HistoryGap` when the history does not reach
@@ -331,7 +335,7 @@ class History:
 		if place >= feed.start:
 			return place, []
 		async with feed.lock:
-			events: list[Event] = []
+			events: list[PublishedEvent] = []
 			reached = place
 			while reached < feed.start:
 				entries, last = await self._store.history(feed.site, offset_after(reached), PAGE)
@@ -340,7 +344,7 @@ class History:
 				if not entries:
 					raise HistoryGap("Redis has forgotten what it had")
 				for event in _events(feed.site, entries):
-					reached = event.place
+					reached = event.position
 					if reached > feed.start:
 						reached = feed.start
 						break
@@ -354,7 +358,7 @@ class History:
 				return place, []
 			return reached, [event for event in events if event.room is None or event.room in rooms]
 
-	def _prepend(self, feed: SiteStream, place: StreamPosition, events: list[Event]) -> None:
+	def _prepend(self, feed: SiteStream, place: StreamPosition, events: list[PublishedEvent]) -> None:
 		"""Keep what was read, for the next who comes back, when there is room for it."""
 		size = sum(event.size for event in events)
 		if (
@@ -362,7 +366,7 @@ class History:
 			and feed.size + size <= KEPT_BYTES
 			and self._size + size <= KEPT_BYTES_IN_ALL
 		):
-			kept = [event for event in events if event.place <= feed.start]
+			kept = [event for event in events if event.position <= feed.start]
 			feed.recent.extendleft(reversed(kept))
 			feed.size += size
 			self._size += size
@@ -400,15 +404,15 @@ def _check(place: StreamPosition, entries: Sequence[Entry], last: str | None) ->
 			raise HistoryGap(f"the last event was {offset_of(end)}, asked for {offset_of(place)}")
 
 
-def _events(site: str, entries: Iterable[Entry]) -> Iterable[Event]:
+def _events(site: str, entries: Iterable[Entry]) -> Iterable[PublishedEvent]:
 	for entry in entries:
 		try:
 			event = read_event(entry.payload)
 		except (ValueError, KeyError, AttributeError):
 			continue
-		event.site = site
+		event.site, event.namespace = site, f"/{site}"
 		event.offset = entry.id
 		place = parse_offset(entry.id)
 		if place is not None:
-			event.place = place
+			event.position = place
 			yield event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-StreamPosition = tuple[int, int]
+from ..bus.events import StreamPosition
 
 _OFFSET = re.compile("([0-9]{1,20})-([0-9]{1,20})")
 _END = 1 << 64

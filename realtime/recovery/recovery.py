@@ -12,7 +12,7 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,15 +31,16 @@ from ..access.authentication import Session
 from ..access.list_update_filter import ListUpdateFilter
 from ..access.permissions import Permissions
 from ..access.tasks import TaskAccess
+from ..bus.events import PublishedEvent, StreamPosition
 from ..bus.store import StoreDenied, StoreUnavailable
 from ..config import Config
 from ..engine import Encoded, Request
-from ..socketio.fanout import Event, encode_missed
-from ..socketio.namespace import Admission, Socket
-from ..socketio.server import ConnectPostponed
+from ..socketio.errors import ConnectPostponed
+from ..socketio.fanout import encode_missed
+from ..socketio.namespace import Admission, Namespaces, ServerSocket
 from .capabilities import can_recover
 from .history import History, HistoryGap, SiteStream
-from .positions import StreamPosition, offset_before, parse_offset
+from .positions import offset_before, parse_offset
 from .sessions import SessionStore
 
 logger = logging.getLogger("realtime.recovery")
@@ -63,7 +64,7 @@ class Recovered(Admission):
 	feed: SiteStream | None = None
 	reached: StreamPosition = (0, 0)
 	"""From where `feed` has in memory what was missed; what came before is in `older`."""
-	older: Sequence[Event] = field(default_factory=list)
+	older: Sequence[PublishedEvent] = field(default_factory=list)
 	changes: int = 0
 	"""How often answers of the web process had been taken back when it was asked about the rooms."""
 
@@ -83,6 +84,7 @@ class Recovery:
 	def __init__(
 		self,
 		config: Config,
+		namespaces: Namespaces,
 		history: History,
 		sessions: SessionStore,
 		permissions: Permissions,
@@ -91,12 +93,14 @@ class Recovery:
 	) -> None:
 		self._agents: Sequence[str] = config.realtime_recovery_agents
 		self._max_bytes: int = config.realtime_max_unsent
+		self._namespaces = namespaces
 		self._history = history
 		self._sessions = sessions
 		self._permissions = permissions
 		self._lists = lists
 		self._tasks = tasks
 		self.counters = RecoveryCounters()
+		history.lost.connect(self.start_anew)
 
 	# -- coming
 
@@ -209,7 +213,7 @@ class Recovery:
 				allowed.add(room)
 		return frozenset(allowed)
 
-	def welcome(self, socket: Socket, admission: Admission) -> list[Encoded]:
+	def welcome(self, socket: ServerSocket, admission: Admission) -> list[Encoded]:
 		"""What `socket`, which has just been let in, has missed, for the order in which it is to be sent.
 
 		Puts it into its rooms. To be called in the same turn of the loop as the admission was answered.
@@ -226,7 +230,7 @@ class Recovery:
 		for room in admission.rooms:
 			socket.join(room)
 		missed = [*admission.older, *admission.feed.missed(admission.reached, admission.rooms)]
-		missed = [event for event in missed if end is None or event.place < end]
+		missed = [event for event in missed if end is None or event.position < end]
 		self.counters.replayed += len(missed)
 		return [
 			encode_missed(socket.namespace.name, self._lists.as_seen(event, socket.session))
@@ -239,18 +243,19 @@ class Recovery:
 
 	# -- going
 
-	def left(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+	def left(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		"""`socket` is gone, and has left `rooms`."""
 		if socket.pid is None:
 			return
 		if reason in RECOVERABLE:
-			self._sessions.left(socket, rooms)
+			self._sessions.detach(socket, rooms)
 		else:
 			self._sessions.forget(socket)
 
-	def start_anew(self, sockets: Sequence[Socket], close: Callable[[Socket], None]) -> None:
-		"""Let `sockets` come back to new sessions: what they have missed is gone."""
-		for socket in sockets:
+	def start_anew(self, site: str) -> None:
+		"""Close the connections of a site's clients, which come back to new sessions: what they have missed is gone."""
+		namespace = self._namespaces.get(f"/{site}")
+		for socket in list(namespace.sockets.values()) if namespace is not None else ():
 			self._sessions.forget(socket)
 			socket.pid = None
-			close(socket)
+			socket.connection.close("forced close")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
 from frappe_realtime.contract import session_key
 
 from ..bus.store import RedisStore, SessionWrite, StoreDenied, StoreUnavailable
-from ..socketio import packets
-from ..socketio.namespace import Socket
+from ..json_codec import dumps, loads
+from ..socketio.namespace import Namespaces, ServerSocket
 
 logger = logging.getLogger("realtime.sessions")
 
@@ -39,18 +39,19 @@ class SessionStore:
 	A live session is kept for half as long again as one whose client has gone (`seconds`), and prolonged in time.
 	"""
 
-	def __init__(self, store: RedisStore, seconds: float, live: Callable[[], Iterable[Socket]]) -> None:
+	def __init__(self, store: RedisStore, namespaces: Namespaces, seconds: float) -> None:
 		self._store = store
 		self._seconds = max(1, round(seconds))
 		self._live_seconds = max(2, round(seconds * 1.5)) + 5
-		self._live = live
-		self._waiting: dict[str, Socket | SessionWrite] = {}
-		self._on_the_way: dict[str, Socket | SessionWrite] = {}
+		self._namespaces = namespaces
+		self._waiting: dict[str, ServerSocket | SessionWrite] = {}
+		self._on_the_way: dict[str, ServerSocket | SessionWrite] = {}
 		self._writing: asyncio.Task[None] | None = None
 		self._prolonging: asyncio.Task[None] | None = None
 		self._away = False
 		self.refused = ""
 		"""What Redis has answered when it refused to keep sessions; empty while it does."""
+		namespaces.observe(self)
 
 	def start(self) -> None:
 		"""Keep the sessions of live sockets alive."""
@@ -67,28 +68,37 @@ class SessionStore:
 
 	# -- out
 
-	def changed(self, socket: Socket) -> None:
-		"""The rooms of `socket` are others."""
+	def joined(self, socket: ServerSocket, room: str) -> None:
+		"""Write the session of `socket`, which has joined `room`."""
+		self.changed(socket)
+
+	def left(self, socket: ServerSocket, room: str) -> None:
+		"""Write the session of `socket`, which has left `room`, unless it leaves all rooms because it disconnects."""
+		if socket.connected:
+			self.changed(socket)
+
+	def changed(self, socket: ServerSocket) -> None:
+		"""Write the session of `socket`."""
 		if socket.pid is not None:
 			self._enqueue(socket.pid, socket)
 
-	def left(self, socket: Socket, rooms: set[str]) -> None:
-		"""The client of `socket` has gone and may come back."""
+	def detach(self, socket: ServerSocket, rooms: set[str]) -> None:
+		"""Keep the session of a client that has disconnected and may come back to `rooms`."""
 		assert socket.pid is not None
 		key = session_key(socket.session.site, socket.pid)
 		self._enqueue(socket.pid, SessionWrite(key, _record(socket, rooms), self._seconds))
 
-	def forget(self, socket: Socket) -> None:
+	def forget(self, socket: ServerSocket) -> None:
 		"""The client of `socket` must not come back to it."""
 		if socket.pid is not None:
 			self._enqueue(socket.pid, SessionWrite(session_key(socket.session.site, socket.pid), None))
 
 	def rewrite(self) -> None:
 		"""Write all live sessions: Redis may have forgotten some."""
-		for socket in self._live():
+		for socket in self._namespaces.all_sockets():
 			self.changed(socket)
 
-	def _enqueue(self, pid: str, item: Socket | SessionWrite) -> None:
+	def _enqueue(self, pid: str, item: ServerSocket | SessionWrite) -> None:
 		self._waiting.pop(pid, None)
 		self._waiting[pid] = item
 		if self._writing is None:
@@ -128,7 +138,7 @@ class SessionStore:
 		finally:
 			self._writing = None
 
-	def _as_write(self, pid: str, item: Socket | SessionWrite) -> SessionWrite:
+	def _as_write(self, pid: str, item: ServerSocket | SessionWrite) -> SessionWrite:
 		if isinstance(item, SessionWrite):
 			return item
 		return SessionWrite(
@@ -143,7 +153,7 @@ class SessionStore:
 	async def _prolong(self) -> None:
 		while True:
 			await asyncio.sleep(self._seconds / 2)
-			sockets = [socket for socket in self._live() if socket.pid is not None]
+			sockets = [socket for socket in self._namespaces.all_sockets() if socket.pid is not None]
 			for start in range(0, len(sockets), BATCH):
 				part = [
 					socket for socket in sockets[start : start + BATCH] if socket.pid and socket.connected
@@ -169,11 +179,11 @@ class SessionStore:
 		if text is None:
 			return None
 		try:
-			data = packets.loads(text)
+			data = loads(text)
 			return SavedSession(data["id"], data["user"], frozenset(data["rooms"]))
 		except (ValueError, KeyError, TypeError):
 			return None
 
 
-def _record(socket: Socket, rooms: Iterable[str]) -> str:
-	return packets.dumps({"id": socket.id, "user": socket.session.user, "rooms": list(rooms)})
+def _record(socket: ServerSocket, rooms: Iterable[str]) -> str:
+	return dumps({"id": socket.id, "user": socket.session.user, "rooms": list(rooms)})

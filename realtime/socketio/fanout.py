@@ -1,4 +1,4 @@
-"""One event to many sockets: encoded once, framed once, written once for each socket of the room."""
+"""Fan-out: an event is encoded once, framed once, and written once for each socket of the room."""
 
 from __future__ import annotations
 
@@ -8,51 +8,70 @@ from typing import Any, Protocol
 
 from ..engine import Encoded
 from . import packets
-from .namespace import Namespace, Socket, joined
-from .server import SocketIOServer
+from .namespace import Namespace, Namespaces, ServerSocket, joined
 
 
 @dataclass(slots=True)
 class Event:
-	"""An event as a publisher wrote it. `site` is None for the events that all sites get, `room` None for all sockets."""
+	"""An event for the sockets of a room.
 
-	site: str | None
+	Args:
+		namespace: With its slash; None for all namespaces.
+		room: None for all sockets of the namespace.
+		event: The name of the event.
+		message: Its one argument, as JSON.
+		offset: Its offset in the stream of the site; clients that can recover get it as the last argument.
+		encoded: The event with its offset; set when the first client that has missed it needs it.
+	"""
+
+	namespace: str | None
 	room: str | None
 	event: str
 	message: Any
 	offset: str | None = None
-	"""The event's place in the order of its site; clients that can recover get it as the last argument."""
-	size: int = 0
-	"""Bytes of what the publisher wrote."""
-	unrecorded: str = ""
-	"""Why the publisher could not give it a place, although it should have one."""
-	place: tuple[int, int] = (0, 0)
-	"""`offset`, for comparing."""
 	encoded: Encoded | None = None
-	"""The event with its offset, once somebody who has missed it has needed it."""
 
 
-class Elsewhere(Protocol):
+class RemoteSockets(Protocol):
 	"""The sockets of the same namespaces in other processes."""
+
+	@property
+	def present(self) -> bool:
+		"""True if there is another process."""
 
 	def send(
 		self, namespace: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str]
 	) -> None:
-		"""Send an event to those of `rooms`, None for all, but to none of those in `excluded` rooms."""
+		"""Send an event to the sockets of `rooms` (None: of the namespace) that are in no room of `excluded`."""
 
 
-@dataclass(slots=True)
+class NoRemoteSockets:
+	"""The remote sockets of a process that is the only one."""
+
+	present = False
+
+	def send(
+		self, namespace: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str]
+	) -> None:
+		"""Do nothing."""
+
+
 class Fanout:
-	"""Sends events to the sockets of `server`, and those of handlers to the sockets `elsewhere` too."""
+	"""Sends events to the sockets of rooms; events of handlers also to sockets in other processes.
 
-	server: SocketIOServer
-	elsewhere: Elsewhere | None = None
-	"""None while there is no other process."""
-	deliveries: int = 0
-	"""Events written to sockets since the start."""
+	Args:
+		namespaces: The sockets of this process.
+		remote: The sockets of the others.
+	"""
+
+	def __init__(self, namespaces: Namespaces, remote: RemoteSockets | None = None) -> None:
+		self.deliveries = 0
+		"""Events written to sockets since the start."""
+		self._namespaces = namespaces
+		self._remote: RemoteSockets = remote or NoRemoteSockets()
 
 	def deliver(self, events: Sequence[Event]) -> None:
-		"""Send `events` in order. Neighbours that go to one room share one write for each socket."""
+		"""Send `events` in order; consecutive events for one room share one write for each socket."""
 		if len(events) == 1:
 			self._deliver_run(events)
 			return
@@ -61,18 +80,18 @@ class Fanout:
 			if (
 				index == len(events)
 				or events[index].room != events[start].room
-				or events[index].site != events[start].site
+				or events[index].namespace != events[start].namespace
 			):
 				self._deliver_run(events[start:index])
 				start = index
 
 	def _deliver_run(self, run: Sequence[Event]) -> None:
 		first = run[0]
-		if first.site is None:
-			for each in list(self.server.namespaces.values()):
+		if first.namespace is None:
+			for each in list(self._namespaces.values()):
 				self._send_run(each, each.sockets.values(), run)
 			return
-		namespace = self.server.namespaces.get("/" + first.site)
+		namespace = self._namespaces.get(first.namespace)
 		if namespace is None:
 			return
 		if first.room is None:
@@ -80,7 +99,9 @@ class Fanout:
 		else:
 			self._send_run(namespace, namespace.members(first.room), run)
 
-	def _send_run(self, namespace: Namespace, members: Collection[Socket], run: Sequence[Event]) -> None:
+	def _send_run(
+		self, namespace: Namespace, members: Collection[ServerSocket], run: Sequence[Event]
+	) -> None:
 		first = run[0]
 		if members:
 			if namespace.recoverable:
@@ -96,8 +117,10 @@ class Fanout:
 			if event.offset:
 				namespace.offset = event.offset
 
-	def send_events(self, namespace: Namespace, members: Sequence[Socket], events: Sequence[Event]) -> None:
-		"""Send `events` to these sockets of `namespace`."""
+	def send_events(
+		self, namespace: Namespace, members: Sequence[ServerSocket], events: Sequence[Event]
+	) -> None:
+		"""Send `events` to `members`, which are sockets of `namespace`."""
 		self._send_run(namespace, members, events)
 
 	def emit(
@@ -106,23 +129,31 @@ class Fanout:
 		rooms: Sequence[str] | None,
 		event: str,
 		arguments: Sequence[Any],
-		but: Socket | None = None,
+		but: ServerSocket | None = None,
 	) -> None:
-		"""Send a handler's event to the sockets of `rooms`, each once; None means the whole namespace.
+		"""Send an event of a handler to the sockets of `rooms`, each once.
 
-		Raises TypeError when an argument is neither JSON nor binary.
+		Args:
+			namespace: The namespace of the handler's socket.
+			rooms: None for the whole namespace.
+			event: The name of the event.
+			arguments: Its arguments, JSON or binary.
+			but: A socket that does not get the event.
+
+		Raises:
+			TypeError: An argument is neither JSON nor binary.
 		"""
 		members = _members(namespace, rooms)
 		if but is not None:
 			members = [member for member in members if member is not but]
-		if members or self.elsewhere is not None:
+		if members or self._remote.present:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
 			self._send_event(namespace, members, encoded)
-			if self.elsewhere is not None and not _are_sockets(namespace, rooms):
-				self.elsewhere.send(namespace.name, rooms, encoded, () if but is None else (but.id,))
+			if self._remote.present and not _are_sockets(namespace, rooms):
+				self._remote.send(namespace.name, rooms, encoded, () if but is None else (but.id,))
 
 	def emit_local(self, namespace: Namespace, room: str, event: str, *arguments: Any) -> None:
-		"""Send an event to the sockets of `room` in this process."""
+		"""Send an event to the sockets of `room` in this process only."""
 		members = namespace.members(room)
 		if members:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
@@ -131,16 +162,23 @@ class Fanout:
 	def send(
 		self, name: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str] = ()
 	) -> None:
-		"""Send an event of the namespace `name` that is encoded already; rooms as for `send_local`."""
+		"""Send an encoded event of the namespace `name` to the sockets of `rooms` in all processes (see `send_local`)."""
 		self.send_local(name, rooms, encoded, excluded)
-		if self.elsewhere is not None and not _are_sockets(self.server.namespaces.get(name), rooms):
-			self.elsewhere.send(name, rooms, encoded, excluded)
+		if self._remote.present and not _are_sockets(self._namespaces.get(name), rooms):
+			self._remote.send(name, rooms, encoded, excluded)
 
 	def send_local(
 		self, name: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str] = ()
 	) -> None:
-		"""Send it to the sockets of `rooms` in this process, each once, but to none of those in `excluded` rooms."""
-		namespace = self.server.namespaces.get(name)
+		"""Send an encoded event to the sockets of `rooms` in this process, each once.
+
+		Args:
+			name: The namespace.
+			rooms: None for the whole namespace.
+			encoded: The event.
+			excluded: Rooms whose sockets do not get the event.
+		"""
+		namespace = self._namespaces.get(name)
 		if namespace is None:
 			return
 		members = _members(namespace, rooms)
@@ -148,15 +186,15 @@ class Fanout:
 			members = set(members).difference(*[namespace.members(room) for room in excluded])
 		self._send_event(namespace, members, encoded)
 
-	def _send_event(self, namespace: Namespace, members: Iterable[Socket], event: Encoded) -> None:
-		"""Send an event that has no place of its own."""
+	def _send_event(self, namespace: Namespace, members: Iterable[ServerSocket], event: Encoded) -> None:
+		"""Send an event that has no offset of its own."""
 		if members:
 			with_offset = packets.with_offset(event, namespace.offset) if namespace.recoverable else event
 			self.deliveries += send_all(members, event, with_offset)
 
 
-def _members(namespace: Namespace, rooms: Sequence[str] | None) -> Collection[Socket]:
-	"""The sockets of `rooms`, each once: for one write, since they may be the room itself."""
+def _members(namespace: Namespace, rooms: Sequence[str] | None) -> Collection[ServerSocket]:
+	"""Return the sockets of `rooms`, each once. The result may be the room itself: read it before the room changes."""
 	if rooms is None:
 		return namespace.sockets.values()
 	if len(rooms) == 1:
@@ -165,7 +203,7 @@ def _members(namespace: Namespace, rooms: Sequence[str] | None) -> Collection[So
 
 
 def _are_sockets(namespace: Namespace | None, rooms: Iterable[str] | None) -> bool:
-	"""Whether `rooms` are nothing but sockets of this process, by their ids."""
+	"""Return True if `rooms` are ids of sockets of this process only."""
 	return (
 		rooms is not None
 		and namespace is not None
@@ -174,13 +212,13 @@ def _are_sockets(namespace: Namespace | None, rooms: Iterable[str] | None) -> bo
 
 
 def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, Encoded]:
-	"""The events for clients without and with an offset; the first is the second where all take one."""
+	"""Return the events as sent to clients without and with an offset; the same object where all clients take one."""
 	name, offset = namespace.name, namespace.offset
 	everybody = namespace.recoverable == len(namespace.sockets)
 	plain: list[Encoded] = []
 	with_offset: list[Encoded] = []
 	for event in run:
-		# What has no place of its own (a stock publisher's event) comes after all that was sent before it.
+		# An event without an offset (of a publisher without the app) is sent with the newest offset before it.
 		offset = event.offset or offset
 		if everybody:
 			with_offset.append(packets.encode_event(name, (event.event, event.message, offset)))
@@ -192,23 +230,23 @@ def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, En
 
 
 def encode_missed(namespace: str, event: Event) -> Encoded:
-	"""`event`, which has an offset, for a client that comes back; kept, since there may be many of them."""
+	"""Return `event` with its offset, for a client that recovers; encoded once for all of them."""
 	if event.encoded is None:
 		encoded = packets.encode_event(namespace, (event.event, event.message))
 		event.encoded = packets.with_offset(encoded, str(event.offset))
 	return event.encoded
 
 
-def send_all(members: Iterable[Socket], plain: Encoded, with_offset: Encoded) -> int:
-	"""Write to each socket what it understands; returns how many there were.
+def send_all(members: Iterable[ServerSocket], plain: Encoded, with_offset: Encoded) -> int:
+	"""Write `with_offset` to the sockets that take an offset and `plain` to the others; return their number.
 
-	The loop calls nothing but the transport's write for a socket on WebSocket that keeps up. The others come after it,
-	since one of them may be closed, and so change the room that is being read.
+	For a socket on WebSocket that reads fast enough, the loop calls nothing but the transport's write. The others are
+	written to after the loop, because writing may close them and so change the room that is being read.
 	"""
 	plain_frames = plain.frames
 	offset_frames = plain_frames if with_offset is plain else with_offset.frames
 	count = 0
-	others: list[Socket] | None = None
+	others: list[ServerSocket] | None = None
 	for socket in members:
 		count += 1
 		wire = socket.connection.wire

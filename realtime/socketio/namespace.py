@@ -1,27 +1,30 @@
-"""A namespace: the sockets of one site, who of them is in which room, and what each can be sent.
-
-Who gets in, and what the sockets send, is the business of sockets.py.
-"""
+"""Namespaces, their sockets and rooms: the state of Socket.IO in this process. Admission and packets are in server.py."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from frappe_realtime.contract import OFFSET_EVENT
 
 from ..engine import Connection, Encoded
 from . import packets
 
+if TYPE_CHECKING:
+	from .server import Client
+
 
 @dataclass(slots=True)
 class Admission:
-	"""A client that is let in: the new socket's `session`, and for one that can recover its `pid`.
+	"""The decision to admit a client to a namespace.
 
-	`id` is the id of the socket that the client had before, when it recovers.
+	Args:
+		session: What the application knows of the user; None in the namespace `/`.
+		pid: The private session id of a client that can recover (Socket.IO protocol 5, connection state recovery).
+		id: The id of the socket that a recovering client had before; empty for a new socket.
 	"""
 
 	session: Any
@@ -30,42 +33,89 @@ class Admission:
 
 
 class RoomObserver(Protocol):
-	"""Hears of every move in a namespace, after it has been made. Neither method may raise."""
+	"""Is called after each change of a room. Neither method may raise or block."""
 
-	def joined(self, socket: Socket, room: str) -> None: ...
+	def joined(self, socket: ServerSocket, room: str) -> None:
+		"""`socket` has joined `room`."""
 
-	def left(self, socket: Socket, room: str) -> None: ...
+	def left(self, socket: ServerSocket, room: str) -> None:
+		"""`socket` has left `room`."""
+
+
+class Namespaces(dict[str, "Namespace"]):
+	"""The namespaces that have sockets, by name (`/site`)."""
+
+	def __init__(self) -> None:
+		super().__init__()
+		self._observers: tuple[RoomObserver, ...] = ()
+
+	def open(self, name: str) -> Namespace:
+		"""Return the namespace `name`, which is created if it has no sockets yet."""
+		namespace = self.get(name)
+		if namespace is None:
+			namespace = self[name] = Namespace(name, self._observers)
+		return namespace
+
+	def discard_empty(self, namespace: Namespace) -> None:
+		"""Remove `namespace` if its last socket has left."""
+		if not namespace.sockets:
+			self.pop(namespace.name, None)
+
+	def all_sockets(self) -> Iterator[ServerSocket]:
+		"""Return the sockets of all namespaces; the rooms may change while they are read."""
+		for namespace in list(self.values()):
+			yield from list(namespace.sockets.values())
+
+	def observe(self, observer: RoomObserver) -> None:
+		"""Call `observer` for every change of a room from now on, in all namespaces."""
+		self._observers += (observer,)
+		for namespace in self.values():
+			namespace.observe(observer)
+
+	def unobserve(self, observer: RoomObserver) -> None:
+		"""Stop calling `observer`."""
+		self._observers = _without(self._observers, observer)
+		for namespace in self.values():
+			namespace.observers = _without(namespace.observers, observer)
 
 
 class Namespace:
-	"""The sockets of one namespace, and who of them is in which room."""
+	"""The sockets of one namespace and the members of its rooms.
 
-	__slots__ = ("_offset_event", "changed", "name", "observers", "offset", "recoverable", "rooms", "sockets")
+	Args:
+		name: With its slash, `/site`.
+		observers: Called for every change of a room.
+	"""
 
-	def __init__(self, name: str, changed: Callable[[Socket], None]) -> None:
+	__slots__ = ("_offset_event", "name", "observers", "offset", "recoverable", "rooms", "sockets")
+
+	def __init__(self, name: str, observers: tuple[RoomObserver, ...] = ()) -> None:
 		self.name = name
-		self.sockets: dict[str, Socket] = {}
-		self.rooms: dict[str, dict[Socket, None]] = {}
-		"""The members of each room in the order in which they came, as in Node."""
-		self.observers: tuple[RoomObserver, ...] = ()
+		self.observers = observers
+		self.sockets: dict[str, ServerSocket] = {}
+		self.rooms: dict[str, dict[ServerSocket, None]] = {}
+		"""The members of each room in the order in which they joined, as in Node."""
 		self.offset: str = ""
-		"""The last place in the site's order of events of which all that goes to these sockets has been written."""
+		"""The newest offset up to which all events have been written to these sockets."""
 		self.recoverable = 0
-		"""How many of the sockets take an offset."""
-		self.changed = changed
-		"""Told of a recoverable socket whose rooms have changed."""
+		"""The number of sockets whose clients can recover, and so take an offset."""
 		self._offset_event: tuple[str, Encoded] | None = None
 
 	@property
 	def offset_event(self) -> Encoded:
-		"""The event that tells a client the offset alone."""
+		"""The event that carries nothing but the offset; encoded once for each offset."""
 		if self._offset_event is None or self._offset_event[0] != self.offset:
 			encoded = packets.encode_event(self.name, (OFFSET_EVENT, self.offset))
 			self._offset_event = (self.offset, encoded)
 		return self._offset_event[1]
 
-	def members(self, room: str) -> Collection[Socket]:
-		"""The sockets in `room`. As in Socket.IO a socket's own id is a room with this socket in it."""
+	def observe(self, observer: RoomObserver) -> None:
+		"""Call `observer` for every change of a room of this namespace from now on."""
+		if observer not in self.observers:
+			self.observers += (observer,)
+
+	def members(self, room: str) -> Collection[ServerSocket]:
+		"""Return the sockets in `room`. As in Socket.IO, the id of a socket is a room with this socket in it."""
 		members = self.rooms.get(room)
 		if members is not None:
 			return members
@@ -73,8 +123,14 @@ class Namespace:
 		return () if socket is None else (socket,)
 
 
-class Socket:
-	"""One client in one namespace."""
+class ServerSocket:
+	"""One client in one namespace, on the server's side.
+
+	Args:
+		namespace: The namespace that the client has joined.
+		connection: The Engine.IO connection of the client.
+		admission: The application's decision.
+	"""
 
 	__slots__ = (
 		"__weakref__",
@@ -97,20 +153,21 @@ class Socket:
 		self.session = admission.session
 		self.rooms: set[str] = set()
 		self.pid = admission.pid
-		"""The private id by which this client can recover its session."""
+		"""The private session id by which the client can recover; None when it cannot (any more)."""
 		self.offsets = admission.pid is not None
-		"""Whether this client takes an offset as the last argument of an event."""
+		"""True if every event to this client ends with an offset."""
 		self.view: Any = None
-		"""What handlers are given for this socket; made when the first one asks."""
+		"""The object that Python handlers are given for this socket; created when the first handler needs it."""
 		self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
 		self._last_ack = 0
 
 	@property
 	def connected(self) -> bool:
+		"""True until the socket has left its namespace."""
 		return self.namespace.sockets.get(self.id) is self
 
 	def join(self, room: str) -> None:
-		"""Enter `room`; already in it, or gone, nothing happens."""
+		"""Join `room`; does nothing if the socket is in it already or is disconnected."""
 		if room in self.rooms or not self.connected:
 			return
 		self.rooms.add(room)
@@ -121,11 +178,9 @@ class Socket:
 			members[self] = None
 		for observer in self.namespace.observers:
 			observer.joined(self, room)
-		if self.offsets:
-			self.namespace.changed(self)
 
 	def leave(self, room: str) -> None:
-		"""Leave `room`; not in it, nothing happens."""
+		"""Leave `room`; does nothing if the socket is not in it."""
 		if room not in self.rooms:
 			return
 		self.rooms.discard(room)
@@ -135,20 +190,50 @@ class Socket:
 			del self.namespace.rooms[room]
 		for observer in self.namespace.observers:
 			observer.left(self, room)
-		if self.offsets and self.connected:
-			self.namespace.changed(self)
+
+	def disconnect(self, close: bool = False) -> None:
+		"""Send a DISCONNECT packet and leave the namespace.
+
+		Args:
+			close: Also close the connection, and with it the client's sockets in other namespaces.
+		"""
+		client: Client | None = self.connection.data
+		if client is not None:
+			client.server.disconnect(self, close)
+
+	def send_connect(self, missed: Sequence[Encoded] = ()) -> None:
+		"""Answer the client's CONNECT packet; events can be sent from here on.
+
+		Args:
+			missed: The events that a recovering client has missed, sent before all others.
+		"""
+		answer = {"sid": self.id}
+		if self.pid is not None:
+			answer["pid"] = self.pid
+		first = [packets.encode_connect(self.namespace.name, answer), *missed]
+		if self.offsets:
+			first.append(self.namespace.offset_event)
+		self.send(joined(first))
 
 	def emit(self, event: str, *arguments: Any) -> None:
-		"""Send an event to this socket. Raises TypeError when an argument is neither JSON nor binary."""
+		"""Send an event to this socket.
+
+		Raises:
+			TypeError: An argument is neither JSON nor binary.
+		"""
 		self.send_event(packets.encode_event(self.namespace.name, [event, *arguments]))
 
 	def send_event(self, encoded: Encoded) -> None:
-		"""Send an event that is encoded already and asks for no acknowledgement."""
+		"""Send an encoded event that does not ask for an acknowledgement."""
 		# A client that can recover takes any last argument that is a string for the offset: so there is always one.
 		self.connection.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
 
 	def call(self, event: str, *arguments: Any) -> asyncio.Future[list[Any]]:
-		"""Send an event and get the arguments of its acknowledgement; cancelled when the socket goes first."""
+		"""Send an event that asks for an acknowledgement.
+
+		Returns:
+			A future of the arguments of the acknowledgement; it is cancelled when the socket disconnects first.
+		"""
 		self._last_ack += 1
 		id = self._last_ack
 		encoded = packets.encode_event(self.namespace.name, [event, *arguments], id)
@@ -164,24 +249,28 @@ class Socket:
 		return future
 
 	def send(self, encoded: Encoded) -> None:
-		"""Send what is encoded already."""
+		"""Send an encoded packet as it is."""
 		self.connection.send(encoded)
 
 	def acknowledged(self, id: int, arguments: list[Any]) -> None:
-		"""The client has answered event `id`; an answer nobody waits for is ignored."""
+		"""Resolve the future of event `id`; an unexpected acknowledgement is ignored."""
 		future = self._acks.pop(id, None) if self._acks else None
 		if future is not None and not future.done():
 			future.set_result(arguments)
 
 	def cancel_acks(self) -> None:
-		"""Nobody will answer any more."""
+		"""Cancel the futures of all acknowledgements that have not come."""
 		acks, self._acks = self._acks, None
 		for future in (acks or {}).values():
 			future.cancel()
 
 
 def joined(encoded: Sequence[Encoded]) -> Encoded:
-	"""Several messages as one, for one write."""
+	"""Return several messages as one, for one write."""
 	if len(encoded) == 1:
 		return encoded[0]
 	return Encoded(*[message for one in encoded for message in one.messages])
+
+
+def _without(observers: tuple[RoomObserver, ...], observer: RoomObserver) -> tuple[RoomObserver, ...]:
+	return tuple(one for one in observers if one is not observer)

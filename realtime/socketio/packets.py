@@ -3,7 +3,6 @@
 https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v5-current.md
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import orjson
 from frappe_realtime.contract import RESERVED_EVENTS
 
 from ..engine import Encoded
+from ..json_codec import dumps, dumps_slowly, loads
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
@@ -38,37 +38,6 @@ class Packet:
 	id: int | None = None
 	data: Any = None
 	missing: int = 0
-
-
-def loads(text: str | bytes) -> Any:
-	"""Read JSON. Takes what Python's and JavaScript's writers make beyond the standard (NaN, lone surrogates); raises ValueError."""
-	try:
-		return orjson.loads(text)
-	except orjson.JSONDecodeError:
-		try:
-			return json.loads(text)
-		except RecursionError as error:
-			raise ValueError("nested too deeply") from error
-
-
-def dumps(value: Any) -> str:
-	"""Write JSON as JavaScript reads it: NaN is null.
-
-	Raises TypeError for what JSON cannot hold, bytes among it, and ValueError for what contains itself or is nested
-	more deeply than Python's own writer goes.
-	"""
-	try:
-		return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
-	except TypeError:
-		return _dumps_slowly(value)
-
-
-def _dumps_slowly(value: Any) -> str:
-	"""Integers beyond 64 bits, lone surrogates and more than 254 levels, which orjson refuses and JSON allows."""
-	try:
-		return json.dumps(value, separators=(",", ":"))
-	except RecursionError as error:
-		raise ValueError("nested too deeply") from error
 
 
 def decode(text: str) -> Packet:
@@ -175,7 +144,7 @@ def _encode_unusual(namespace: str, arguments: Sequence[Any], id: int | None, ki
 	attachments: list[bytes] = []
 	count = ""
 	try:
-		data = _dumps_slowly(arguments)
+		data = dumps_slowly(arguments)
 	except TypeError:
 		data = dumps(deconstruct(arguments, attachments))
 	if attachments:

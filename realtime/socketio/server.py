@@ -1,119 +1,61 @@
-"""Socket.IO: who is admitted to a namespace, what its packets mean, and how a socket ends. Knows no Frappe.
+"""Socket.IO 5 over the engine: admission to namespaces, packets, and the end of sockets. Knows no Frappe.
 
-A connection carries a `Socket` for each namespace it has joined. What a socket may do is decided by the `Application`.
+A connection has one `ServerSocket` for each namespace that its client has joined. The `Application` decides who is
+admitted and answers events.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..engine import Connection, Encoded
+from ..engine import Connection
 from ..engine.packets import Message
 from . import packets
-from .namespace import Admission, Namespace, RoomObserver, Socket, joined
+from .client import Client, Limiter
+from .errors import ConnectPostponed, ConnectRefused
+from .namespace import Admission, Namespaces, ServerSocket
 
-logger = logging.getLogger("realtime.sockets")
+logger = logging.getLogger("realtime.socketio")
 
 Ack = Callable[..., None]
-"""Answers an event with the arguments it is called with; further calls do nothing."""
-
-
-class ConnectRefused(Exception):
-	"""Raised by `Application.authorize`: the client gets a CONNECT_ERROR with this message and never retries by itself."""
-
-	def __init__(self, message: str, data: Any = None) -> None:
-		super().__init__(message)
-		self.message = message
-		self.data = data
-
-
-class ConnectPostponed(Exception):
-	"""Raised by `Application.authorize` when nobody can decide now: the transport is closed, and the client comes back."""
+"""Acknowledges an event with the arguments it is called with; further calls do nothing."""
 
 
 class Application(Protocol):
-	"""What decides over sockets and answers their events."""
+	"""Decides on clients and answers the events of their sockets."""
 
 	def authorize(
 		self, connection: Connection, namespace: str, auth: dict[str, Any]
 	) -> Admission | Awaitable[Admission]:
-		"""Who this is, or an awaitable of it when somebody has to be asked.
+		"""Return the decision to admit a client to `namespace`, or an awaitable of it.
 
-		Raises `ConnectRefused` or `ConnectPostponed`, at once or when awaited.
+		Args:
+			connection: The client's connection.
+			namespace: With its slash.
+			auth: The payload of the CONNECT packet.
+
+		Raises:
+			ConnectRefused: The client may not connect; raised at once or when awaited.
+			ConnectPostponed: No decision can be made now; likewise.
 		"""
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None: ...
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any], admission: Admission) -> None:
+		"""Handle a new socket: it must be sent its CONNECT packet (`ServerSocket.send_connect`) before any event."""
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None: ...
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		"""Handle an event of a client; `ack` is None if it does not ask for an acknowledgement."""
 
-	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None: ...
-
-
-class Client:
-	"""What is kept of a connection: its sockets by namespace, and a binary packet that is not complete yet."""
-
-	__slots__ = (
-		"attachments",
-		"connecting",
-		"connection",
-		"credit",
-		"guard",
-		"packet",
-		"rate",
-		"refused",
-		"seen",
-		"slot",
-		"sockets",
-	)
-
-	def __init__(self, connection: Connection, guard: Limiter) -> None:
-		self.connection = connection
-		self.guard = guard
-		self.slot: int | None = None
-		self.sockets: dict[str, Socket] = {}
-		self.connecting: dict[str, asyncio.Task[None]] | None = None
-		self.packet: packets.Packet | None = None
-		self.attachments: list[bytes] | None = None
-		self.refused = 0
-		"""CONNECTs that were refused."""
-		self.rate = self.credit = self.seen = 0.0
-		"""For the guard: events per second, events that it may send now, and when that was reckoned."""
-
-	def on_timer(self) -> None:
-		"""The connection has been open for long without a namespace; one that the application still decides on may stay."""
-		if not self.sockets and not self.connecting:
-			self.guard.too_long_without_namespace(self)
-			self.connection.close("forced close")
-
-
-class Limiter:
-	"""Told of what clients do, and says when it is too much. This one lets everything pass."""
-
-	def on_open(self, client: Client) -> None:
-		"""A connection has come."""
-
-	def on_close(self, client: Client) -> None:
-		"""The connection is closed, after it has left all its namespaces."""
-
-	def allows(self, client: Client) -> bool:
-		"""Whether the client may send an event, or ask for a namespace, now."""
-		return True
-
-	def too_long_without_namespace(self, client: Client) -> None:
-		"""The connection is about to be closed, since its client is in no namespace."""
-
-	def too_many_namespaces(self, most: int) -> ConnectRefused:
-		"""What a client is answered that is in too many namespaces."""
-		return ConnectRefused("Too many namespaces", {"most": most})
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+		"""Handle the end of a socket that was in `rooms`; `reason` is one of Socket.IO's."""
 
 
 @dataclass(slots=True)
 class SocketIOCounters:
-	"""What the layer has seen since it started."""
+	"""Counters since the start: client events, CONNECT packets accepted and refused, and invalid packets."""
 
 	events: int = 0
 	connects: int = 0
@@ -121,29 +63,38 @@ class SocketIOCounters:
 	invalid: int = 0
 
 
-@dataclass(slots=True)
 class SocketIOServer:
-	"""Speaks Socket.IO over the engine, for one `application`."""
+	"""Speaks Socket.IO over the engine; it is the engine's listener.
 
-	application: Application
-	connect_timeout: float = 45.0
-	max_namespaces: int = 16
-	guard: Limiter = field(default_factory=Limiter)
-	changed: Callable[[Socket], None] = lambda socket: None
-	"""Told of a recoverable socket whose rooms have changed."""
-	returned: Callable[[Socket], None] = lambda socket: None
-	"""Told of a socket that is let in with an id that it had before."""
-	observers: tuple[RoomObserver, ...] = ()
-	"""Hear of the moves in each namespace that is made from now on."""
-	namespaces: dict[str, Namespace] = field(default_factory=dict)
-	counters: SocketIOCounters = field(default_factory=SocketIOCounters)
+	Args:
+		application: Decides on clients and answers events.
+		namespaces: The state that it keeps.
+		limiter: Limits what clients may do.
+		connect_timeout: Seconds that a connection may stay in no namespace.
+		max_namespaces: Namespaces of one connection.
+	"""
+
+	def __init__(
+		self,
+		application: Application,
+		namespaces: Namespaces,
+		limiter: Limiter | None = None,
+		connect_timeout: float = 45.0,
+		max_namespaces: int = 16,
+	) -> None:
+		self.application = application
+		self.namespaces = namespaces
+		self.limiter = limiter or Limiter()
+		self.counters = SocketIOCounters()
+		self._connect_timeout = connect_timeout
+		self._max_namespaces = max_namespaces
 
 	# -- the engine's listener
 
 	def on_open(self, connection: Connection) -> None:
-		connection.data = client = Client(connection, self.guard)
-		self.guard.on_open(client)
-		connection.engine.wheel.schedule(client, self.connect_timeout)
+		connection.data = client = Client(connection, self)
+		self.limiter.on_open(client)
+		connection.engine.wheel.schedule(client, self._connect_timeout)
 
 	def on_message(self, connection: Connection, message: Message) -> None:
 		client: Client = connection.data
@@ -165,16 +116,16 @@ class SocketIOServer:
 			return
 		kind = packet.type
 		if kind == packets.CONNECT:
-			if self.guard.allows(client):
+			if self.limiter.allows(client):
 				self._connect(connection, client, packet)
 			return
 		socket = client.sockets.get(packet.namespace)
 		if socket is None:
-			# As Node does: who speaks in a room he has not entered is not a Socket.IO client.
+			# As in Node: a client that sends to a namespace it has not joined does not speak Socket.IO.
 			self.counters.invalid += 1
 			connection.close("parse error")
 		elif kind == packets.EVENT or kind == packets.BINARY_EVENT:
-			if self.guard.allows(client):
+			if self.limiter.allows(client):
 				self.counters.events += 1
 				event, *arguments = packet.data
 				ack = None if packet.id is None else _ack_of(socket, packet.id)
@@ -183,11 +134,11 @@ class SocketIOServer:
 			if packet.id is not None:
 				socket.acknowledged(packet.id, packet.data)
 		elif kind == packets.DISCONNECT:
-			self._take_out(client, packet.namespace)
-			self._gone(socket, "client namespace disconnect")
+			self._remove(client, packet.namespace)
+			self._end(socket, "client namespace disconnect")
 
 	def on_ping(self, connection: Connection) -> None:
-		# A client that hears nothing for long would come back with an offset that the history has left behind.
+		# Without events for long, a client would come back with an offset older than the history.
 		client: Client = connection.data
 		for socket in client.sockets.values():
 			if socket.offsets:
@@ -198,27 +149,27 @@ class SocketIOServer:
 		connection.data = None
 		connection.engine.wheel.cancel(client)
 		for task in (client.connecting or {}).values():
-			# Not before its first step: what it is to wait for would never be awaited.
+			# Not before its first step, or the awaitable in it would never be awaited.
 			asyncio.get_running_loop().call_soon(task.cancel)
 		for socket in list(client.sockets.values()):
-			self._gone(socket, reason)
-		self.guard.on_close(client)
+			self._end(socket, reason)
+		self.limiter.on_close(client)
 
 	# -- attachments
 
 	@staticmethod
 	def _expect_attachments(client: Client, packet: packets.Packet) -> None:
 		if packet.namespace not in client.sockets:
-			raise packets.PacketError("attachments for a namespace that is not connected")
+			raise packets.PacketError("attachments for a namespace that the client has not joined")
 		client.packet, client.attachments = packet, []
 
 	@staticmethod
 	def _add_attachment(client: Client, message: Message) -> packets.Packet | None:
-		"""The packet that `message` completes, or None when more attachments are missing."""
+		"""Return the packet that `message` completes, or None while attachments are missing."""
 		if isinstance(message, str):
 			raise packets.PacketError("text while attachments are missing")
 		if client.packet is None or client.attachments is None:
-			raise packets.PacketError("an attachment that was not announced")
+			raise packets.PacketError("an attachment without a packet that announces it")
 		client.attachments.append(message)
 		if len(client.attachments) < client.packet.missing:
 			return None
@@ -233,13 +184,13 @@ class SocketIOServer:
 		name = packet.namespace
 		socket = client.sockets.get(name)
 		if socket is not None:
-			socket.send(self._welcome(socket))
+			socket.send_connect()
 			return
 		connecting = client.connecting or {}
 		if name in connecting:
 			return
-		if len(connecting) + len(client.sockets) >= self.max_namespaces:
-			self._refuse(connection, name, self.guard.too_many_namespaces(self.max_namespaces))
+		if len(connecting) + len(client.sockets) >= self._max_namespaces:
+			self._refuse(connection, name, self.limiter.too_many_namespaces(self._max_namespaces))
 			return
 		auth = packet.data or {}
 		try:
@@ -252,7 +203,7 @@ class SocketIOServer:
 			return
 		if client.connecting is None:
 			client.connecting = {}
-		# When all clients come back at once, all of them wait here.
+		# When all clients reconnect at once, all of them wait here: free the memory of their requests.
 		connection.request.release()
 		client.connecting[name] = asyncio.get_running_loop().create_task(
 			self._wait_and_admit(connection, client, name, auth, answer)
@@ -264,8 +215,8 @@ class SocketIOServer:
 		client: Client | None = connection.data
 		if client is not None:
 			client.refused += 1
-			if client.refused > self.max_namespaces:
-				# One that tries name after name; a client comes with the one of its site.
+			if client.refused > self._max_namespaces:
+				# A client needs the namespace of its site only: this one is trying names.
 				connection.close("forced close")
 
 	async def _wait_and_admit(
@@ -277,7 +228,7 @@ class SocketIOServer:
 		answer: Awaitable[Admission],
 	) -> None:
 		try:
-			# What comes after it must follow in the same turn of the loop: the answer tells what the client has missed.
+			# The socket must be admitted in the same turn of the loop, because the admission holds what the client has missed.
 			admission = await answer
 		except ConnectRefused as refused:
 			self._refuse(connection, name, refused)
@@ -303,68 +254,49 @@ class SocketIOServer:
 		if connection.close_if_too_slow():
 			return
 		self.counters.connects += 1
-		namespace = self.namespaces.get(name)
-		if namespace is None:
-			namespace = self.namespaces[name] = Namespace(name, self.changed)
-			namespace.observers = self.observers
+		namespace = self.namespaces.open(name)
 		previous = namespace.sockets.get(admission.id) if admission.id else None
 		if previous is not None:
 			self._supersede(previous)
-		socket = Socket(namespace, connection, admission)
+		socket = ServerSocket(namespace, connection, admission)
 		namespace.sockets[socket.id] = socket
 		if socket.offsets:
 			namespace.recoverable += 1
 		client.sockets[name] = socket
 		connection.engine.wheel.cancel(client)
 		connection.request.release()
-		if admission.id:
-			self.returned(socket)
 		self.application.on_connect(socket, auth, admission)
-
-	def _welcome(self, socket: Socket) -> Encoded:
-		answer = {"sid": socket.id}
-		if socket.pid is not None:
-			answer["pid"] = socket.pid
-		return packets.encode_connect(socket.namespace.name, answer)
-
-	def welcome(self, socket: Socket, missed: Sequence[Encoded] = ()) -> None:
-		"""Tell the client that it is in the namespace; from here on it takes events. First come those that it has missed."""
-		first = [self._welcome(socket), *missed]
-		if socket.offsets:
-			first.append(socket.namespace.offset_event)
-		socket.send(joined(first))
 
 	# -- leaving
 
-	def disconnect(self, socket: Socket, close: bool = False) -> None:
-		"""End `socket` from the server's side; with `close` the connection and all its namespaces too."""
+	def disconnect(self, socket: ServerSocket, close: bool = False) -> None:
+		"""Disconnect `socket` from the server's side (`ServerSocket.disconnect`)."""
 		if not socket.connected:
 			return
 		client: Client | None = socket.connection.data
 		socket.send(packets.encode_disconnect(socket.namespace.name))
 		if client is not None:
-			self._take_out(client, socket.namespace.name)
-		self._gone(socket, "server namespace disconnect")
+			self._remove(client, socket.namespace.name)
+		self._end(socket, "server namespace disconnect")
 		if close:
 			socket.connection.close("forced close")
 
-	def _take_out(self, client: Client, name: str) -> None:
-		"""The connection stays without this namespace: for a while only, when it was its last."""
+	def _remove(self, client: Client, name: str) -> None:
+		"""Remove a namespace from a connection, which is closed after a timeout if it was the last one."""
 		if client.sockets.pop(name, None) is not None and not client.sockets:
-			client.connection.engine.wheel.schedule(client, self.connect_timeout)
+			client.connection.engine.wheel.schedule(client, self._connect_timeout)
 
 	def supersede(self, name: str, id: str) -> None:
-		"""The client of the socket `id` of the namespace `name` has come back to another process; if it is here, it ends."""
+		"""End the socket `id` of namespace `name`, whose client has reconnected to another process."""
 		namespace = self.namespaces.get(name)
 		socket = None if namespace is None else namespace.sockets.get(id)
 		if namespace is None or socket is None:
 			return
 		self._supersede(socket)
-		if not namespace.sockets:
-			self.namespaces.pop(name, None)
+		self.namespaces.discard_empty(namespace)
 
-	def _supersede(self, socket: Socket) -> None:
-		"""End a socket whose client has come back before its old connection was known to be lost: nobody has left."""
+	def _supersede(self, socket: ServerSocket) -> None:
+		"""End a socket whose client has reconnected before the loss of its old connection was noticed."""
 		client: Client | None = socket.connection.data
 		if client is not None:
 			client.sockets.pop(socket.namespace.name, None)
@@ -373,18 +305,17 @@ class SocketIOServer:
 		self.application.on_disconnect(socket, "transport close", set())
 		socket.connection.close("transport close", abort=True)
 
-	def _gone(self, socket: Socket, reason: str) -> None:
+	def _end(self, socket: ServerSocket, reason: str) -> None:
 		if not socket.connected:
-			# The goodbye has closed the connection of a client that does not read, and ended the socket with it.
+			# Sending DISCONNECT closed the connection of a client that does not read, which ended the socket.
 			return
 		rooms = self._leave(socket)
-		if not socket.namespace.sockets:
-			self.namespaces.pop(socket.namespace.name, None)
+		self.namespaces.discard_empty(socket.namespace)
 		self.application.on_disconnect(socket, reason, rooms)
 
 	@staticmethod
-	def _leave(socket: Socket) -> set[str]:
-		"""Take `socket` out of its namespace, and out of the rooms that are returned."""
+	def _leave(socket: ServerSocket) -> set[str]:
+		"""Remove `socket` from its namespace and its rooms, and return the rooms."""
 		namespace = socket.namespace
 		if namespace.sockets.pop(socket.id, None) is not None and socket.offsets:
 			namespace.recoverable -= 1
@@ -395,7 +326,7 @@ class SocketIOServer:
 		return rooms
 
 
-def _ack_of(socket: Socket, id: int) -> Ack:
+def _ack_of(socket: ServerSocket, id: int) -> Ack:
 	answered = False
 
 	def ack(*arguments: Any) -> None:

@@ -15,7 +15,7 @@ from frappe_realtime.contract import SECRET_HEADER, SITE_HEADER
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
-from ..socketio import packets
+from ..json_codec import dumps, loads
 from .http_client import HTTPClient, HTTPError, HTTPResponse
 
 logger = logging.getLogger("realtime.web")
@@ -156,7 +156,7 @@ class FrappeClient:
 		headers |= {**ACCEPT, "Host": site, SITE_HEADER: site}
 		body = b""
 		if json is not None:
-			body = packets.dumps(json).encode()
+			body = dumps(json).encode()
 			headers["Content-Type"] = "application/json"
 		try:
 			async with self._slots:
@@ -174,7 +174,7 @@ class FrappeClient:
 			return None
 		self.away = False
 		try:
-			return FrappeResponse(answer.status, packets.loads(answer.body))
+			return FrappeResponse(answer.status, loads(answer.body))
 		except ValueError:
 			return FrappeResponse(answer.status, None)
 

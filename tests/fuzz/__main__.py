@@ -17,8 +17,9 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 
 from realtime.engine import Connection, Engine, EngineSettings
-from realtime.socketio.namespace import Admission, Socket
-from realtime.socketio.server import Ack, ConnectRefused, SocketIOServer
+from realtime.socketio.errors import ConnectRefused
+from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
+from realtime.socketio.server import Ack, SocketIOServer
 from tests.unit.engine.fakes import Wire, request, websocket_request
 
 SEEDS = [
@@ -38,25 +39,23 @@ SEEDS = [
 class Application:
 	"""Lets everybody into `/a`, and answers what can be answered."""
 
-	server: SocketIOServer
-
 	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		dict(connection.request.headers)
 		if namespace != "/a":
 			raise ConnectRefused("Invalid namespace")
 		return Admission(None, "a-pid-of-twenty-letters" if auth.get("token") else None)
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
-		self.server.welcome(socket)
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any], admission: Admission) -> None:
+		socket.send_connect()
 		socket.join("room")
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		assert isinstance(event, str)
 		socket.emit("echo", *arguments)
 		if ack is not None:
 			ack(*arguments)
 
-	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		assert "room" in rooms
 
 
@@ -97,8 +96,8 @@ def one(seed: int) -> None:
 	"""One random conversation; raises whatever is wrong."""
 	dice = random.Random(seed)
 	application = Application()
-	application.server = SocketIOServer(application)
-	engine = Engine(EngineSettings(max_payload=2000, max_unsent=10_000), application.server)
+	server = SocketIOServer(application, Namespaces())
+	engine = Engine(EngineSettings(max_payload=2000, max_unsent=10_000), server)
 	witness = Wire(engine)
 	witness.feed(websocket_request())
 	witness.feed(Frame(Opcode.TEXT, b"40/a,").serialize(mask=True))
@@ -130,7 +129,7 @@ def one(seed: int) -> None:
 	assert b'["echo",1]' in witness.answers(), "the client beside it was disturbed"
 	engine.close()
 	assert not engine.connections
-	assert not application.server.namespaces, "somebody was left in a namespace"
+	assert not server.namespaces, "somebody was left in a namespace"
 
 
 async def run(seconds: float, seed: int | None) -> int:

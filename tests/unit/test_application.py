@@ -6,7 +6,7 @@ from typing import Any, cast
 from unittest.mock import Mock
 
 from realtime.application import EventHandler, FrappeApplication
-from realtime.socketio.namespace import Socket
+from realtime.socketio.namespace import ServerSocket
 
 
 class Closing:
@@ -14,7 +14,7 @@ class Closing:
 
 	def __init__(self, closes: bool) -> None:
 		self.closes = closes
-		self.seen: list[Socket] = []
+		self.seen: list[ServerSocket] = []
 
 	def on_connect(self, socket: Any, auth: dict[str, Any]) -> None:
 		self.seen.append(socket)
@@ -26,8 +26,7 @@ def test_a_socket_that_one_responder_loses_is_not_shown_to_the_next() -> None:
 	"""It would never hear of the end, which has come already."""
 	first, second = Closing(True), Closing(False)
 	responders = [cast(EventHandler, first), cast(EventHandler, second)]
-	application = FrappeApplication(Mock(), Mock(), Mock(), Mock(), Mock(), responders)
-	application.server = Mock()
+	application = FrappeApplication(Mock(), Mock(), Mock(), Mock(), Mock(), Mock(), Mock(), responders)
 	application.on_connect(Mock(connected=True), {}, Mock())
 	assert len(first.seen) == 1
 	assert second.seen == []

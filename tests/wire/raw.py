@@ -21,7 +21,7 @@ SEPARATOR = "\x1e"
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 
 
-class RawSocket:
+class ServerSocket:
 	"""A WebSocket that has read the Engine.IO open packet and sends whatever it is told.
 
 	Args:
@@ -60,7 +60,7 @@ class RawSocket:
 				return message
 			self.send("3")
 
-	def join(self, namespace: str = f"/{APP_SITE}") -> RawSocket:
+	def join(self, namespace: str = f"/{APP_SITE}") -> ServerSocket:
 		"""Connect to a namespace; fail when it is refused."""
 		prefix = "40" if namespace == "/" else f"40{namespace},"
 		self.send(prefix)

@@ -18,7 +18,7 @@ from tests.wire.conditions import accepts, free_port, until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
-from tests.wire.raw import RawSocket
+from tests.wire.raw import ServerSocket
 
 
 def numbers(client: Client) -> list[object]:
@@ -135,9 +135,9 @@ def test_a_place_that_is_none(bench: Bench, connect: Connect, offset: str) -> No
 	assert client.next("odd") == (1,)
 
 
-def slow(bench: Bench, user: User) -> tuple[RawSocket, str]:
+def slow(bench: Bench, user: User) -> tuple[ServerSocket, str]:
 	"""A client that can recover and reads nothing more; and its pid."""
-	raw = RawSocket(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
+	raw = ServerSocket(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
 	raw.send(f"40/{APP_SITE},")
 	return raw, json.loads(str(raw.receive()).partition(",")[2])["pid"]
 
@@ -186,7 +186,7 @@ def test_a_slow_client_recovers(make_bench: MakeBench) -> None:
 		pass
 	assert 0 < received < count
 	while received < count:
-		new = RawSocket(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
+		new = ServerSocket(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
 		new.send(f"40/{APP_SITE}," + json.dumps({"pid": pid, "offset": offset}))
 		known = json.loads(str(new.receive()).partition(",")[2])
 		if known["pid"] != pid:

@@ -16,7 +16,7 @@ from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import Refused
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
-from tests.wire.raw import HANDSHAKE, SEPARATOR, PollingSession, RawSocket, request, send_bytes
+from tests.wire.raw import HANDSHAKE, SEPARATOR, PollingSession, ServerSocket, request, send_bytes
 
 RESERVED = ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 NAMESPACE = f"/{APP_SITE},"
@@ -62,9 +62,9 @@ BROKEN = {
 
 
 @pytest.fixture
-def raw(bench: Bench) -> Iterator[RawSocket]:
+def raw(bench: Bench) -> Iterator[ServerSocket]:
 	"""A Guest in the namespace of a site."""
-	one = RawSocket(bench, bench.headers()).join()
+	one = ServerSocket(bench, bench.headers()).join()
 	yield one
 	one.close()
 
@@ -112,31 +112,33 @@ def opened(bench: Bench) -> int:
 
 
 @pytest.mark.parametrize("packet", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_packet_ends_its_connection(bench: Bench, raw: RawSocket, packet: str) -> None:
+def test_a_broken_packet_ends_its_connection(bench: Bench, raw: ServerSocket, packet: str) -> None:
 	raw.send(packet)
 	assert raw.ends()
 
 
 @pytest.mark.parametrize("packet", ['0{"sid":"x"}', "5", "6", f'44{NAMESPACE}{{"message":"x"}}'])
-def test_a_packet_that_only_a_server_sends_changes_nothing(raw: RawSocket, packet: str) -> None:
+def test_a_packet_that_only_a_server_sends_changes_nothing(raw: ServerSocket, packet: str) -> None:
 	raw.send(packet)
 	assert raw.fence()
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_a_reserved_name_ends_its_connection(bench: Bench, raw: RawSocket, name: str) -> None:
+def test_a_reserved_name_ends_its_connection(bench: Bench, raw: ServerSocket, name: str) -> None:
 	raw.send(f'42{NAMESPACE}["{name}",{FORGED}]')
 	assert raw.ends()
 
 
-def test_a_forged_connect_makes_nobody_administrator(bench: Bench, connect: Connect, raw: RawSocket) -> None:
+def test_a_forged_connect_makes_nobody_administrator(
+	bench: Bench, connect: Connect, raw: ServerSocket
+) -> None:
 	"""python-socketio hands such an event to the connect handler, its arguments as the request."""
 	before = bench.web.counts["frappe.realtime.get_user_info"]
 	for packet in (
 		f'42{NAMESPACE}["connect",{FORGED},{{"token":"x"}}]',
 		f'42{NAMESPACE}["connect","sid",{FORGED},null]',
 	):
-		forger = RawSocket(bench, bench.headers()).join()
+		forger = ServerSocket(bench, bench.headers()).join()
 		forger.send(packet)
 		assert forger.ends()
 		forger.close()
@@ -264,7 +266,7 @@ def test_another_site_cannot_be_named_to_get_in(bench: Bench, connect: Connect) 
 def test_one_connection_that_tries_name_after_name(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench()
 	witness = connect(bench, bench.user())
-	raw = RawSocket(bench, bench.headers())
+	raw = ServerSocket(bench, bench.headers())
 	for number in range(5000):
 		raw.send(f"40/nowhere-{number}.test,")
 	assert raw.ends()
@@ -279,7 +281,7 @@ def test_large_events_of_a_guest(make_bench: MakeBench, connect: Connect) -> Non
 	text = "x" * 990_000
 
 	def storm() -> None:
-		raw = RawSocket(bench, bench.headers()).join()
+		raw = ServerSocket(bench, bench.headers()).join()
 		for event in ("nothing", "doc_subscribe", "open_in_editor", "ping") * 12:
 			raw.send(f'42{NAMESPACE}["{event}","{text}","{text[:5]}"]')
 		assert raw.fence(), "all of it was read"
@@ -293,14 +295,14 @@ def test_large_events_of_a_guest(make_bench: MakeBench, connect: Connect) -> Non
 	witness.fence()
 
 
-def test_a_message_above_the_limit_ends_its_connection(bench: Bench, raw: RawSocket) -> None:
+def test_a_message_above_the_limit_ends_its_connection(bench: Bench, raw: ServerSocket) -> None:
 	raw.send(f'42{NAMESPACE}["x","{"x" * 1_000_000}"]')
 	assert raw.ends()
 
 
 def test_attachments_that_never_come(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench()
-	raw = RawSocket(bench, bench.headers()).join()
+	raw = ServerSocket(bench, bench.headers()).join()
 	raw.send(f'452-{NAMESPACE}["x",{{"_placeholder":true,"num":0}},{{"_placeholder":true,"num":1}}]')
 	raw.send(b"one")
 	raw.send(f'42{NAMESPACE}["ping"]')
@@ -318,13 +320,13 @@ def test_attachments_that_never_come(make_bench: MakeBench, connect: Connect) ->
 		'{"_placeholder":true}',
 	],
 )
-def test_attachments_that_are_not_there(raw: RawSocket, placeholder: str) -> None:
+def test_attachments_that_are_not_there(raw: ServerSocket, placeholder: str) -> None:
 	raw.send(f'451-{NAMESPACE}["x",{placeholder}]')
 	raw.send(b"one")
 	assert raw.ends()
 
 
-def test_bytes_that_nobody_announced(raw: RawSocket) -> None:
+def test_bytes_that_nobody_announced(raw: ServerSocket) -> None:
 	raw.send(b"bytes")
 	assert raw.ends()
 
@@ -335,7 +337,7 @@ def test_a_guest_floods_names(make_bench: MakeBench, connect: Connect) -> None:
 	witness = connect(bench, bench.user())
 
 	def storm(first: int) -> None:
-		raw = RawSocket(bench, bench.headers()).join()
+		raw = ServerSocket(bench, bench.headers()).join()
 		for number in range(first, first + 400):
 			for event in ("doc_subscribe", "doc_open", "doc_close", "task_subscribe"):
 				raw.send(f'42{NAMESPACE}["{event}","ToDo","{number}"]')
@@ -356,7 +358,7 @@ def test_a_guest_floods_names(make_bench: MakeBench, connect: Connect) -> None:
 @pytest.mark.parametrize("name", ["\\ud800", "a\\udfffb", "\\u0000"], ids=["high", "low", "NUL"])
 def test_names_that_are_no_text(every_bench: Bench, connect: Connect, site: str, name: str) -> None:
 	"""JSON can hold half of a character; no request to the web process can, and no document is named so."""
-	raw = RawSocket(every_bench, every_bench.headers(every_bench.user(site), site)).join(f"/{site}")
+	raw = ServerSocket(every_bench, every_bench.headers(every_bench.user(site), site)).join(f"/{site}")
 	for event in ("doc_subscribe", "doc_open", "doc_close", "doctype_subscribe", "task_subscribe"):
 		raw.send(f'42/{site},["{event}","{name}","{name}"]')
 		raw.send(f'42/{site},["{event}","ToDo","{name}"]')
@@ -384,7 +386,7 @@ def test_who_does_not_view_a_document_makes_nobody_hear_of_it(bench: Bench, conn
 def test_connections_that_never_join(make_bench: MakeBench) -> None:
 	"""They are closed, so that nobody holds the server with empty ones."""
 	bench = make_bench(common={"realtime_connect_timeout": 1})
-	sockets = [RawSocket(bench, bench.headers()) for _ in range(50)]
+	sockets = [ServerSocket(bench, bench.headers()) for _ in range(50)]
 	for one in sockets:
 		assert one.ends()
 		one.close()

@@ -14,7 +14,7 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW, OFFSET, NodeClient
 from tests.wire.publisher import Publisher
-from tests.wire.raw import RawSocket
+from tests.wire.raw import ServerSocket
 
 SLOWLY = {"reconnectionDelay": 700, "reconnectionDelayMax": 700, "randomizationFactor": 0}
 """Long enough that something can be published before the client is back."""
@@ -164,7 +164,7 @@ def test_across_two_kills_in_a_row(
 	assert client.state()["recovered"] is True
 
 
-def hears(raw: RawSocket, name: str, message: object) -> bool:
+def hears(raw: ServerSocket, name: str, message: object) -> bool:
 	"""Read up to an event; False when the connection ends before."""
 	try:
 		while f'["{name}",{message},' not in str(raw.receive()):
@@ -215,28 +215,28 @@ def test_across_a_restarted_sidecar(
 	assert client.state()["recovered"] is True
 
 
-def recover(bench: Bench, user: User, pid: object, offset: object, site: str = APP_SITE) -> RawSocket:
+def recover(bench: Bench, user: User, pid: object, offset: object, site: str = APP_SITE) -> ServerSocket:
 	"""Come back as a client does that was cut off."""
-	raw = RawSocket(bench, bench.headers(user, site, more={**BROWSER}))
+	raw = ServerSocket(bench, bench.headers(user, site, more={**BROWSER}))
 	raw.send(f"40/{site}," + json.dumps({"pid": pid, "offset": offset}))
 	return raw
 
 
-def answer(raw: RawSocket, site: str = APP_SITE) -> dict[str, str]:
+def answer(raw: ServerSocket, site: str = APP_SITE) -> dict[str, str]:
 	"""The answer to CONNECT."""
 	text = str(raw.receive())
 	assert text.startswith(f"40/{site},"), text
 	return dict(json.loads(text.partition(",")[2]))
 
 
-def event(raw: RawSocket) -> list[object]:
+def event(raw: ServerSocket) -> list[object]:
 	"""The next event."""
 	return list(json.loads(str(raw.receive()).partition(",")[2]))
 
 
-def first(bench: Bench, user: User) -> tuple[RawSocket, dict[str, str], str]:
+def first(bench: Bench, user: User) -> tuple[ServerSocket, dict[str, str], str]:
 	"""A new client that can recover: it, the answer to its CONNECT, and its offset."""
-	raw = RawSocket(bench, bench.headers(user, more={**BROWSER}))
+	raw = ServerSocket(bench, bench.headers(user, more={**BROWSER}))
 	raw.send(f"40/{APP_SITE},")
 	known = answer(raw)
 	name, offset = event(raw)
@@ -400,7 +400,7 @@ def test_which_clients_take_one(
 	make_bench: MakeBench, agent: str, auth: dict[str, bool], takes: bool
 ) -> None:
 	bench = make_bench(common={"realtime_recovery_agents": ["Ours/", "!Mozilla/5.0 (Flutter"]})
-	raw = RawSocket(bench, bench.headers(bench.user(), more={"User-Agent": agent}))
+	raw = ServerSocket(bench, bench.headers(bench.user(), more={"User-Agent": agent}))
 	raw.send(f"40/{APP_SITE}," + json.dumps(auth))
 	assert ("pid" in answer(raw)) is takes
 

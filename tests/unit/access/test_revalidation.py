@@ -11,6 +11,7 @@ from frappe_realtime.contract import room_subject, user_room
 from realtime.access.authentication import Session
 from realtime.access.revalidation import WORKERS, Revalidator
 from realtime.config import Config
+from realtime.signals import Signal
 from realtime.web.frappe_client import Credential
 
 SITE = "one.test"
@@ -43,9 +44,9 @@ def test_thousands_are_asked_about_a_few_at_a_time() -> None:
 		namespace = SimpleNamespace(members=lambda room: rooms.get(room, ()))
 		authenticator: Any = Authenticator()
 		config = Config(bench=Path(), realtime_recheck_seconds=0)
-		sockets: Any = SimpleNamespace(namespaces={f"/{SITE}": namespace})
-		permissions: Any = None
-		recheck = Revalidator(config, sockets, authenticator, permissions, lambda socket, room: None)
+		namespaces: Any = {f"/{SITE}": namespace}
+		permissions: Any = SimpleNamespace(session_ended=Signal())
+		recheck = Revalidator(config, namespaces, authenticator, permissions)
 		recheck.start()
 		for _ in range(3):
 			recheck.sessions(sessions)

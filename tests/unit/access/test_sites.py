@@ -8,7 +8,7 @@ import pytest
 
 from realtime.access.sites import Sites
 from realtime.config import load
-from realtime.socketio.server import ConnectRefused
+from realtime.socketio.errors import ConnectRefused
 
 
 def test_who_asks_for_a_wrong_host_does_not_make_the_folder_be_read_each_time(

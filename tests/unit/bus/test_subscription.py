@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from realtime.bus.subscription import read_event
+from realtime.bus.events import read_event
 
 
 def payload(message: Any, **more: Any) -> bytes:
@@ -39,5 +39,5 @@ def test_what_could_not_be_written_is_none() -> None:
 
 @pytest.mark.parametrize("names", [{"event": 1}, {"room": 1}, {"namespace": ["s"]}, {"offset": 7}])
 def test_names_are_strings(names: dict[str, Any]) -> None:
-	with pytest.raises(ValueError, match="no string"):
+	with pytest.raises(ValueError, match="must be strings"):
 		read_event(payload(1, **names))

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime.bus.store import StoreUnavailable
-from realtime.cluster import publisher as outbox
-from realtime.cluster.adapter import MISSED, MOST_CHANGES, ClusterAdapter
+from realtime.cluster import publish_queue
+from realtime.cluster.adapter import MISSED_HEARTBEATS, ClusterAdapter
+from realtime.cluster.members import RemoteMembers
+from realtime.cluster.publisher import MAX_CHANGES, ClusterPublisher
 from realtime.config import Config
 from realtime.socketio.fanout import Fanout
-from realtime.socketio.namespace import Admission, Namespace, Socket
+from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import SocketIOServer
 
 SITE = "/site.test"
@@ -56,34 +58,43 @@ class Channel:
 
 
 class Process:
-	"""A sidecar without clients' connections."""
+	"""A sidecar without connections of clients."""
 
 	def __init__(self, channel: Channel, **keys: Any) -> None:
 		config = Config(bench=Path(), **keys)
-		self.server = SocketIOServer(None)  # type: ignore[arg-type]
-		self.fanout = Fanout(self.server)
-		self.met: list[str] = []
-		store: Any = channel
-		self.adapter = ClusterAdapter(config, self.server, self.fanout, store, self.met.append)
+		self.limits: list[str] = []
 		self.changes: list[tuple[str, str, set[str]]] = []
-		self.adapter.changed = lambda namespace, room, users: self.changes.append(
-			(namespace.name, room, users)
+		store: Any = channel
+		application: Any = None
+		self.namespaces = Namespaces()
+		self.publisher = ClusterPublisher(config, self.namespaces, store, self.limits.append)
+		self.members = RemoteMembers(
+			config.realtime_sidecar_members, lambda: self.limits.append("realtime_sidecar_members")
+		)
+		self.fanout = Fanout(self.namespaces, self.publisher)
+		self.server = SocketIOServer(application, self.namespaces)
+		self.adapter = ClusterAdapter(
+			config,
+			self.server,
+			self.fanout,
+			self.publisher,
+			self.members,
+			lambda namespace, room, users: self.changes.append((namespace.name, room, users)),
+			self.limits.append,
 		)
 		channel.adapters.append(self.adapter)
-		namespace = Namespace(SITE, lambda socket: None)
-		namespace.observers = self.server.observers
-		self.server.namespaces[SITE] = namespace
+		self.namespaces.open(SITE)
 
-	def socket(self, user: str) -> Socket:
-		namespace = self.server.namespaces[SITE]
+	def socket(self, user: str) -> ServerSocket:
+		namespace = self.namespaces[SITE]
 		connection: Any = Connection()
-		socket = Socket(namespace, connection, Admission(Session(user)))
+		socket = ServerSocket(namespace, connection, Admission(Session(user)))
 		namespace.sockets[socket.id] = socket
 		return socket
 
 	def rooms(self) -> dict[str, list[str]]:
 		"""Who is in which room here."""
-		namespace = self.server.namespaces[SITE]
+		namespace = self.namespaces[SITE]
 		return {
 			room: sorted(socket.session.user for socket in members)
 			for room, members in namespace.rooms.items()
@@ -91,7 +102,7 @@ class Process:
 
 	def rooms_elsewhere(self) -> dict[str, list[str]]:
 		"""Who is in which room elsewhere, as this one knows."""
-		members = self.adapter.members
+		members = self.members
 		return {room: sorted(members.users(name, room)) for name, room in members._rooms if name == SITE}
 
 
@@ -105,11 +116,10 @@ async def beat(*processes: Process, times: int = 1) -> None:
 	"""Let so many beats pass for all."""
 	for _ in range(times):
 		for process in processes:
-			adapter = process.adapter
-			adapter._heard_itself = False
-			for sidecar in adapter.sidecars.values():
-				sidecar.patience -= 1
-			adapter._give_sign_of_life()
+			process.adapter._own_heartbeat_seen = False
+			for peer in process.adapter.peers.values():
+				peer.sync_retry -= 1
+			process.publisher.heartbeat()
 		await settle()
 
 
@@ -117,7 +127,7 @@ async def beat(*processes: Process, times: int = 1) -> None:
 def no_pause() -> Iterator[None]:
 	"""Let nobody wait after Redis was away."""
 	with pytest.MonkeyPatch.context() as patch:
-		patch.setattr(outbox, "PAUSE", 0)
+		patch.setattr(publish_queue, "RETRY_PAUSE", 0)
 		yield
 
 
@@ -174,13 +184,13 @@ def test_one_that_falls_silent_is_forgotten_and_the_others_are_told() -> None:
 		assert stays.rooms_elsewhere() == {"room": ["ann"]}
 		channel.adapters.remove(dies.adapter)
 		stays.changes.clear()
-		await beat(stays, times=MISSED)
+		await beat(stays, times=MISSED_HEARTBEATS)
 		assert stays.rooms_elsewhere() == {"room": ["ann"]}
 		await beat(stays)
 		assert stays.rooms_elsewhere() == {}
 		assert stays.changes == [(SITE, "room", {"ann"})]
-		assert stays.fanout.elsewhere is None
-		assert stays.server.observers == stays.server.namespaces[SITE].observers == ()
+		assert not stays.publisher.present
+		assert stays.namespaces._observers == stays.namespaces[SITE].observers == ()
 
 	asyncio.run(test())
 
@@ -192,10 +202,10 @@ def test_nobody_is_taken_for_dead_while_redis_is_away() -> None:
 		await beat(one, other, times=2)
 		channel.away = True
 		await beat(one, other, times=10)
-		assert one.adapter.sidecars
+		assert one.adapter.peers
 		channel.away = False
 		await beat(one, other)
-		assert one.adapter.sidecars
+		assert one.adapter.peers
 
 	asyncio.run(test())
 
@@ -207,11 +217,11 @@ def test_a_burst_of_signs_counts_once() -> None:
 		channel = Channel()
 		one, other = Process(channel), Process(channel)
 		await beat(one, other, times=2)
-		own = [payload for payload in channel.published if payload.startswith(one.adapter.id.encode())]
+		own = [payload for payload in channel.published if payload.startswith(one.publisher.id.encode())]
 		alive = next(payload for payload in own if b" alive " in payload)
 		for _ in range(10):
 			one.adapter.take(alive)
-		assert one.adapter.sidecars
+		assert one.adapter.peers
 
 	asyncio.run(test())
 
@@ -225,7 +235,7 @@ def test_one_alone_is_not_told_of_moves_and_sends_nothing() -> None:
 		socket.join("room")
 		process.fanout.emit(socket.namespace, ["room"], "event", (1,))
 		await settle()
-		assert process.server.namespaces[SITE].observers == ()
+		assert process.namespaces[SITE].observers == ()
 		assert [payload.split(b" ")[1] for payload in channel.published] == [b"alive"]
 
 	asyncio.run(test())
@@ -237,11 +247,11 @@ def test_too_many_changes_at_once_are_asked_for() -> None:
 		one, other = Process(channel), Process(channel)
 		await beat(one, other, times=2)
 		socket = one.socket("ann")
-		for number in range(MOST_CHANGES + 10):
+		for number in range(MAX_CHANGES + 10):
 			socket.join(str(number))
-			assert len(one.adapter._changes) <= MOST_CHANGES
+			assert len(one.publisher._changes) <= MAX_CHANGES
 		await beat(one, other, times=3)
-		assert other.adapter.members.count == MOST_CHANGES + 10
+		assert other.members.count == MAX_CHANGES + 10
 
 	asyncio.run(test())
 
@@ -254,8 +264,8 @@ def test_what_waits_for_redis_is_bounded() -> None:
 		socket = one.socket("ann")
 		for _ in range(20):
 			one.fanout.emit(socket.namespace, None, "event", ("x" * 1000,))
-		assert one.adapter.outbox._size <= 10_000
-		assert len(one.met) >= 10
-		assert set(one.met) == {"realtime_sidecar_unsent"}
+		assert one.publisher.queue._size <= 10_000
+		assert len(one.limits) >= 10
+		assert set(one.limits) == {"realtime_sidecar_unsent"}
 
 	asyncio.run(test())

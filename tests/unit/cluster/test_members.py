@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.cluster.members import RemoteMembers, is_told
+from realtime.cluster.members import RemoteMembers, is_replicated
 from realtime.cluster.messages import Change
 
 NAMESPACES, ROOMS, IDS = st.sampled_from(["/a", "/b"]), st.sampled_from("xyz"), st.sampled_from("1234")
@@ -77,11 +77,11 @@ def test_no_more_than_there_may_be() -> None:
 
 @pytest.mark.parametrize("room", ["open_doc:ToDo/1", "chat:general", "doc", "user", "allx", "x"])
 def test_rooms_that_are_told(room: str) -> None:
-	assert is_told(room)
+	assert is_replicated(room)
 
 
 @pytest.mark.parametrize(
 	"room", ["all", "website", "user:ann", "doc:ToDo/1", "doctype:ToDo", "task_progress:1", "", "x" * 3000]
 )
 def test_rooms_that_are_not(room: str) -> None:
-	assert not is_told(room)
+	assert not is_replicated(room)

@@ -33,12 +33,14 @@ def read(payload: bytes) -> messages.Message:
 @pytest.mark.parametrize(
 	("written", "message"),
 	[
-		(messages.alive(SENDER, "host:9000", 7), Heartbeat("host:9000", 7)),
-		(messages.bye(SENDER), Goodbye()),
-		(messages.ask(SENDER, "other"), SyncRequest("other")),
-		(messages.returned(SENDER, "/site", "id"), SocketMoved("/site", "id")),
+		(messages.heartbeat(SENDER, "host:9000", 7), Heartbeat("host:9000", 7)),
+		(messages.goodbye(SENDER), Goodbye()),
+		(messages.sync_request(SENDER, "other"), SyncRequest("other")),
+		(messages.socket_moved(SENDER, "/site", "id"), SocketMoved("/site", "id")),
 		(
-			messages.changes(SENDER, 3, [("/site", "room\n", "id", "user"), ("/site", "é", "id", None)]),
+			messages.membership_changes(
+				SENDER, 3, [("/site", "room\n", "id", "user"), ("/site", "é", "id", None)]
+			),
 			MembershipChanges(3, [("/site", "room\n", "id", "user"), ("/site", "é", "id", None)]),
 		),
 	],
@@ -50,7 +52,7 @@ def test_what_is_written_is_read(written: bytes, message: messages.Message) -> N
 @pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2)])
 def test_a_state_in_parts(count: int, parts: int) -> None:
 	members: list[messages.Change] = [("/site", "room", str(number), "user") for number in range(count)]
-	states = [read(written) for written in messages.state(SENDER, 5, members)]
+	states = [read(written) for written in messages.snapshot(SENDER, 5, members)]
 	assert [(one.seq, one.part, one.parts) for one in states if isinstance(one, Snapshot)] == [
 		(5, number, parts) for number in range(parts)
 	]

@@ -9,13 +9,23 @@ from typing import Any
 
 import pytest
 
+from realtime.bus.events import PublishedEvent
 from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
 from realtime.recovery import history
 from realtime.recovery.history import History, HistoryGap
 from realtime.recovery.positions import offset_after, offset_before, parse_offset
-from realtime.socketio.fanout import Event
+from realtime.socketio.namespace import Namespaces
 
 SITE = "one.test"
+
+
+def event(
+	number: int, offset: str | None, room: str = "website", size: int = 0, unrecorded: str = ""
+) -> PublishedEvent:
+	"""Make a live event of the site."""
+	return PublishedEvent(
+		f"/{SITE}", room, "step", number, offset, site=SITE, size=size, unrecorded=unrecorded
+	)
 
 
 class FakeStore:
@@ -30,12 +40,12 @@ class FakeStore:
 		self.reads = 0
 		self.after_reading: Callable[[], None] = lambda: None
 
-	def append(self, number: int, room: str = "website") -> Event:
+	def append(self, number: int, room: str = "website") -> PublishedEvent:
 		payload = {"event": "step", "message": number, "room": room, "namespace": SITE}
 		id = f"{number}-0"
 		self.entries.append(Entry(id, json.dumps(payload).encode(), self.last or "0-0"))
 		self.last = id
-		return Event(SITE, room, "step", number, id, 50)
+		return event(number, id, room, 50)
 
 	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
 		if self.failures:
@@ -56,13 +66,15 @@ class Setting:
 		self.store = FakeStore()
 		self.delivered: list[Any] = []
 		self.lost: list[str] = []
+		namespaces = Namespaces()
+		namespaces.open(f"/{SITE}")
 		self.history = History(
 			self.store,  # type: ignore[arg-type]
 			lambda events: self.delivered.extend(event.message for event in events),
-			lambda site: True,
-			self.lost.append,
+			namespaces,
 			120,
 		)
+		self.history.lost.connect(self.lost.append)
 
 	def live(self, number: int) -> None:
 		"""Publish, with the subscription standing."""
@@ -86,7 +98,7 @@ def test_nothing_comes_twice() -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.live(1)
-		it.history.take([Event(SITE, "website", "step", 1, "1-0")])
+		it.history.take([event(1, "1-0")])
 		assert it.delivered == [1]
 
 	run(test)
@@ -304,7 +316,7 @@ def test_what_lies_before_the_history_cannot_be_reached() -> None:
 def test_an_event_without_a_place_that_should_have_one() -> None:
 	async def test(it: Setting) -> None:
 		feed = await it.history.follow(SITE)
-		it.history.take([Event(SITE, "website", "step", 1, None, 10, "NOPERM")])
+		it.history.take([event(1, None, unrecorded="NOPERM")])
 		with pytest.raises(HistoryGap):
 			await it.history.reach(feed, (0, 0), set())
 		assert it.history.trouble == {SITE: "NOPERM"}

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from socketio.packet import Packet as Stock
 
+from realtime.json_codec import dumps, loads
 from realtime.socketio import packets
 from realtime.socketio.packets import PacketError
 
@@ -162,7 +163,7 @@ def test_the_depth_of_a_binary_event_is_bounded() -> None:
 	],
 )
 def test_what_json_writers_disagree_on(value: Any, text: str) -> None:
-	assert packets.dumps(value) == text
+	assert dumps(value) == text
 
 
 def test_what_is_no_json_is_an_error_of_the_caller() -> None:
@@ -172,7 +173,7 @@ def test_what_is_no_json_is_an_error_of_the_caller() -> None:
 
 @pytest.mark.parametrize("text", ['{"a": NaN}', '"\\ud800"', "[Infinity]"])
 def test_what_python_and_javascript_write_beyond_json_is_read(text: str) -> None:
-	packets.loads(text)
+	loads(text)
 
 
 def outcome(text: str) -> object:
@@ -188,7 +189,7 @@ def outcome(text: str) -> object:
 	st.sampled_from(
 		["", "x", "1", "{}", "null", "[]", "[1]", "[true]", "[null]", '["connect"]', '["e"', '["e"]x']
 	)
-	| st.lists(values, max_size=3).map(lambda data: packets.dumps(["e", *data])),
+	| st.lists(values, max_size=3).map(lambda data: dumps(["e", *data])),
 )
 def test_an_event_of_a_site_is_read_as_one_of_a_namespace_with_a_query(
 	namespace: str, id: str, data: str

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from realtime.engine import Connection, Engine, EngineSettings
-from realtime.socketio.namespace import Admission, Socket
+from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import Ack, SocketIOServer
 from tests.unit.engine.fakes import Wire, websocket_request
 from tests.unit.engine.test_websocket import text
@@ -20,28 +19,26 @@ class Application:
 
 	def __init__(self) -> None:
 		self.told: list[str] = []
-		self.sockets: list[Socket] = []
-		self.welcome: Callable[[Socket], None]
+		self.sockets: list[ServerSocket] = []
 
 	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		return Admission(namespace)
 
-	def on_connect(self, socket: Socket, auth: dict[str, Any], admission: Admission) -> None:
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any], admission: Admission) -> None:
 		self.told.append(f"connect {socket.namespace.name}")
 		self.sockets.append(socket)
-		self.welcome(socket)
+		socket.send_connect()
 
-	def on_event(self, socket: Socket, event: str, arguments: list[Any], ack: Ack | None) -> None: ...
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None: ...
 
-	def on_disconnect(self, socket: Socket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		self.told.append(f"disconnect {socket.namespace.name}")
 
 
 def connected() -> tuple[Wire, SocketIOServer, Application]:
 	"""A client in a namespace, and far behind with reading."""
 	application = Application()
-	server = SocketIOServer(application)
-	application.welcome = server.welcome
+	server = SocketIOServer(application, Namespaces())
 	wire = Wire(Engine(EngineSettings(max_unsent=1000), server))
 	wire.feed(websocket_request())
 	wire.feed(text("40/a,"))

@@ -1,0 +1,68 @@
+"""Events as publishers write them to Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..json_codec import dumps, loads
+from ..socketio.fanout import Event
+
+StreamPosition = tuple[int, int]
+"""A position in the stream of a site: the two numbers of a stream id in Redis, milliseconds and sequence."""
+
+SAFE_DEPTH = 200
+"""Levels of nested JSON that every reader and writer here accepts."""
+
+MARGIN = 100
+"""Levels by which writing may reach less deep than reading, because more frames are on the stack then."""
+
+
+@dataclass(slots=True)
+class PublishedEvent(Event):
+	"""An event that was read from Redis.
+
+	Args:
+		site: The site; None for an event for all sites (`build_event`).
+		size: Bytes of what the publisher wrote.
+		unrecorded: Why the publisher could not append the event to the history; empty if it could, or does not try.
+		position: `offset` as numbers; (0, 0) without an offset.
+	"""
+
+	site: str | None = None
+	size: int = 0
+	unrecorded: str = ""
+	position: StreamPosition = (0, 0)
+
+
+def read_event(payload: bytes) -> PublishedEvent:
+	"""Return the event in a message of the channel `events`, or in an entry of a stream.
+
+	Raises:
+		ValueError, KeyError, TypeError, AttributeError: The payload is not an event.
+	"""
+	data = loads(payload)
+	site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
+	offset = data.get("offset")
+	if (
+		type(event) is not str
+		or (site is not None and type(site) is not str)
+		or (room is not None and type(room) is not str)
+		or (offset and type(offset) is not str)
+	):
+		raise ValueError("event, namespace, room and offset must be strings")
+	if len(payload) > 2 * SAFE_DEPTH and payload.count(b"[") + payload.count(b"{") > SAFE_DEPTH:
+		_check_depth(data.get("message"))
+	unrecorded = str(data.get("unrecorded", "")) if offset is None else ""
+	namespace = None if site is None else f"/{site}"
+	message = data.get("message")
+	return PublishedEvent(
+		namespace, room, event, message, offset, site=site, size=len(payload), unrecorded=unrecorded
+	)
+
+
+def _check_depth(message: Any) -> None:
+	"""Raise ValueError for a message that could be read and might not be written again."""
+	for _ in range(MARGIN):
+		message = [message]
+	dumps(message)

@@ -1,0 +1,77 @@
+"""The Socket.IO state of a connection, and the limits of what its client may do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ..engine import Connection
+from . import packets
+from .errors import ConnectRefused
+from .namespace import ServerSocket
+
+if TYPE_CHECKING:
+	from .server import SocketIOServer
+
+
+class Client:
+	"""The Socket.IO state of one connection: its sockets by namespace, and a binary packet that is not complete yet.
+
+	Args:
+		connection: The client's connection.
+		server: The server that has accepted it.
+	"""
+
+	__slots__ = (
+		"attachments",
+		"connecting",
+		"connection",
+		"credit",
+		"packet",
+		"rate",
+		"refused",
+		"seen",
+		"server",
+		"slot",
+		"sockets",
+	)
+
+	def __init__(self, connection: Connection, server: SocketIOServer) -> None:
+		self.connection = connection
+		self.server = server
+		self.slot: int | None = None
+		self.sockets: dict[str, ServerSocket] = {}
+		self.connecting: dict[str, asyncio.Task[None]] | None = None
+		self.packet: packets.Packet | None = None
+		self.attachments: list[bytes] | None = None
+		self.refused = 0
+		"""The number of CONNECT packets that were refused."""
+		self.rate = self.credit = self.seen = 0.0
+		"""The limiter's token bucket: events per second, tokens, and the time of the last update (monotonic)."""
+
+	def on_timer(self) -> None:
+		"""Close a connection that has been in no namespace for too long, unless the application is still deciding."""
+		if not self.sockets and not self.connecting:
+			self.server.limiter.too_long_without_namespace(self)
+			self.connection.close("forced close")
+
+
+class Limiter:
+	"""Limits what clients may do. This base class allows everything."""
+
+	def on_open(self, client: Client) -> None:
+		"""Count a new connection."""
+
+	def on_close(self, client: Client) -> None:
+		"""Count the end of a connection, which has left all its namespaces."""
+
+	def allows(self, client: Client) -> bool:
+		"""Return True if the client may send an event or a CONNECT packet now."""
+		return True
+
+	def too_long_without_namespace(self, client: Client) -> None:
+		"""Count a connection that is closed because its client is in no namespace."""
+
+	def too_many_namespaces(self, most: int) -> ConnectRefused:
+		"""Return the refusal of a CONNECT packet beyond `most` namespaces."""
+		return ConnectRefused("Too many namespaces", {"most": most})

@@ -1,0 +1,23 @@
+"""How an application refuses a client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ConnectRefused(Exception):
+	"""Refuses a client: it gets a CONNECT_ERROR packet, after which socket.io-client does not retry by itself.
+
+	Args:
+		message: The `message` of the error in the client.
+		data: The `data` of the error in the client, as JSON; a `reason` in it is shown to developers.
+	"""
+
+	def __init__(self, message: str, data: Any = None) -> None:
+		super().__init__(message)
+		self.message = message
+		self.data = data
+
+
+class ConnectPostponed(Exception):
+	"""Closes the connection of a client on which no decision can be made now; socket.io-client reconnects by itself."""
