@@ -1,0 +1,1 @@
+"""Attacks and faults: what a client, an outage or a race may not cause."""
