@@ -1,7 +1,7 @@
-"""`bench realtime …`: what a bench is told on the command line.
+"""The commands `bench realtime …`.
 
-Frappe imports this module at the start of every `bench` command; that is also when publishing in the console, in
-`bench execute`, in the scheduler and in the workers becomes ours (takeover.py).
+Frappe imports this module at the start of every `bench` command, and this module installs the overrides
+(publishing/overrides.py): so they are in force in the console, in `bench execute`, in the scheduler and in the workers.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from frappe.utils import get_bench_path
 
 from .bench import process_config
 from .bench import scaffold as new_handlers
-from .publishing.overrides import take_over
+from .publishing.overrides import install_overrides
 
-take_over()
+install_overrides()
 
 
 @click.group()

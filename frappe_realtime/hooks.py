@@ -1,4 +1,4 @@
-"""What Frappe is told about this app."""
+"""The hooks of this app, read by Frappe."""
 
 app_name = "frappe_realtime"
 app_title = "Frappe Realtime"
@@ -6,7 +6,7 @@ app_publisher = "The frappe_realtime authors"
 app_description = "The realtime server for Frappe sites, in Python"
 app_license = "mit"
 
-# A bundle, so that it has run when the Desk starts its connection, and that its name changes with its content.
+# A bundle: a classic script, which has run before the Desk connects, with a hash of its content in its name.
 app_include_js = ["frappe_realtime.bundle.js"]
 web_include_js = ["frappe_realtime.bundle.js"]
 extend_bootinfo = ["frappe_realtime.boot.extend_bootinfo"]
@@ -15,12 +15,15 @@ update_website_context = ["frappe_realtime.boot.update_website_context"]
 after_install = "frappe_realtime.install.after_install"
 after_uninstall = "frappe_realtime.install.after_uninstall"
 
-# Publishing: ours in the place of Frappe's, in every process that meets a site with this app.
-before_request = ["frappe_realtime.publishing.overrides.take_over"]
-before_job = ["frappe_realtime.publishing.overrides.take_over", "frappe_realtime.publishing.tasks.before_job"]
-after_job = ["frappe_realtime.publishing.overrides.flush_after_job"]
+# Publishing: overrides of Frappe's functions in every process that serves a site with this app.
+before_request = ["frappe_realtime.publishing.overrides.install_overrides"]
+before_job = [
+	"frappe_realtime.publishing.overrides.install_overrides",
+	"frappe_realtime.publishing.tasks.before_job",
+]
+after_job = ["frappe_realtime.publishing.jobs.flush_after_job"]
 
-# All of them lie under /api/method/frappe.realtime., which Frappe exempts from a user's IP restriction.
+# Endpoints for the sidecar. Frappe exempts paths under /api/method/frappe.realtime. from a user's IP restriction.
 override_whitelisted_methods = {
 	"frappe.realtime.get_user_info": "frappe_realtime.permissions.endpoints.get_user_info",
 	"frappe.realtime.has_permission": "frappe_realtime.permissions.endpoints.has_permission",
@@ -28,7 +31,7 @@ override_whitelisted_methods = {
 	"frappe.realtime.readers": "frappe_realtime.permissions.endpoints.readers",
 }
 
-# Access that ends: the sidecar is told (see access.py for what it is told).
+# Changes of access, announced to the sidecar.
 after_request = ["frappe_realtime.permissions.access_events.after_request"]
 clear_cache = ["frappe_realtime.permissions.access_events.on_clear_cache"]
 doc_events = {

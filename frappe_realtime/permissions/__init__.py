@@ -1,1 +1,1 @@
-"""Who may read what: endpoints that the sidecar asks, and events that tell it what has changed."""
+"""Permissions: endpoints that the sidecar calls, and messages that tell it what has changed."""

@@ -1,25 +1,24 @@
-"""Access that ends: what the sidecar is told when somebody may see less than before.
+"""Access events: messages that tell the sidecars that access may have changed.
 
-Each message is one JSON object on the Redis channel `frappe_realtime:access`, published when the transaction has
-committed. All have `site` and `kind`:
+Each message is a JSON object on the Redis channel `frappe_realtime:access`. It is published when the transaction commits.
+All messages have `site` and `kind`:
 
-| kind | more | what happened | what follows |
+| kind | other fields | published when | effect in the sidecar |
 | --- | --- | --- | --- |
-| `session` | `sid_hash` | a session ended: logged out, expired, or replaced by a newer login | its sockets end |
-| `user` | `user` | user saved, renamed or deleted; a User Permission, a share or an OAuth token of theirs changed | \
-who is behind each socket of that user is asked again, then every room it is in |
-| `doctype` | `doctype` | permission rules of a DocType changed, or something is shared with everyone | \
-every room of the DocType and of its documents is asked again |
-| `doc` | `doctype`, `name` | the document was deleted | its rooms are emptied |
-| `renamed` | `doctype`, `old`, `new` | the document was renamed | the rooms of the old name are emptied |
-| `task` | `task_id`, `user` | the user has started a background task (tasks.py) | they may follow it |
-| `site` | | a role changed, or all caches were cleared | every socket of the site is asked again |
+| `session` | `sid_hash` | a session ended: logout, expiry, or a newer login that replaces it | its sockets are closed |
+| `user` | `user` | a user was saved, renamed or deleted, or one of the user's User Permissions, shares or OAuth tokens changed \
+| the user's sockets are authenticated again, and the permission for each of their rooms is checked again |
+| `doctype` | `doctype` | permission rules of a DocType changed, or a document of it was shared with everyone | the \
+permissions for the rooms of the DocType and its documents are checked again |
+| `doc` | `doctype`, `name` | a document was deleted | its rooms are emptied |
+| `renamed` | `doctype`, `old`, `new` | a document was renamed | the rooms of the old name are emptied |
+| `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
+| `site` | | a role changed, or all caches were cleared | all sockets of the site are checked again |
 
-`sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers.
-A message may also stand for somebody who may see *more*: it says that answers given before count no more.
+`sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers. A message
+may also mean *more* access: in every case the sidecar drops the answers that it has cached.
 
-Changes that bypass documents (`frappe.db.set_value`, `frappe.db.delete`) are not seen, except where noted below; there
-the sidecar's own cache time decides. Nothing here makes a caller fail.
+The functions here are hooks: they log their own failures, and never fail the request that calls them.
 """
 
 from __future__ import annotations
@@ -43,64 +42,79 @@ from ..contract import (
 	USER_CHANGED,
 )
 from ..install import is_installed
+from ..publishing.commit import held_for_commit
+from ..publishing.jobs import is_job_timeout
+from ..publishing.log import logger
 from ..publishing.outbox import Message
-from ..publishing.process import ends_job, held_for_commit, logger, outbox
+from ..publishing.process import outbox
 
-_Handler = TypeVar("_Handler", bound=Callable[..., None])
+_Hook = TypeVar("_Hook", bound=Callable[..., None])
 
 
-def _never_fails(handler: _Handler) -> _Handler:
-	@wraps(handler)
+def _logs_failures(hook: _Hook) -> _Hook:
+	"""Decorate a hook so that it logs what it raises, except RQ's timeout."""
+
+	@wraps(hook)
 	def guarded(*args: Any, **kwargs: Any) -> None:
 		try:
-			handler(*args, **kwargs)
+			hook(*args, **kwargs)
 		except Exception as error:
-			if ends_job(error):
+			if is_job_timeout(error):
 				raise
-			logger().exception(
-				"The realtime server was not told of a change of access (%s)", handler.__name__
-			)
+			logger().exception("The realtime server was not told of a change of access (%s)", hook.__name__)
 
 	return guarded  # type: ignore[return-value]
 
 
-def announce(kind: str, **what: str) -> None:
-	"""Tell the sidecars when the transaction commits, each thing once."""
-	message = {"site": frappe.local.site, "kind": kind, **what}
-	held = held_for_commit("frappe_realtime_access", _send_last)
+def announce(kind: str, **fields: str) -> None:
+	"""Publish an access event when the transaction commits. Equal events of a transaction are published once.
+
+	Args:
+		kind: One of `ACCESS_KINDS`.
+		fields: The other fields of the message.
+	"""
+	message = {"site": frappe.local.site, "kind": kind, **fields}
+	held = _held_events()
 	if message not in held:
 		held.append(message)
 
 
+def _held_events() -> list[dict[str, str]]:
+	return held_for_commit("frappe_realtime_access", _send_last)
+
+
 def _send_last(messages: list[dict[str, str]]) -> None:
-	"""After the events of the same transaction: who had a deleted document open is still told so."""
+	# After the events of the same transaction: the viewers of a deleted document still get its last event.
 	frappe.db.after_commit.add(partial(_send, messages))
 
 
 def _send(messages: list[dict[str, str]]) -> None:
-	outbox().send([Message(ACCESS_CHANNEL, json.dumps(message), ages=False) for message in messages])
+	outbox().send([Message(ACCESS_CHANNEL, json.dumps(message), expires=False) for message in messages])
 
 
-def announcing_session_end(delete_session: Callable[..., Any]) -> Callable[..., Any]:
-	"""Wrap `frappe.sessions.delete_session`, so that the end of a session that existed is announced.
+# -- sessions
 
-	Frappe calls it for every request whose cookie is no session (any more), also for the sidecar's own question about
-	such a cookie: to announce that too would make the sidecar ask again.
+
+def wrap_delete_session(delete_session: Callable[..., Any]) -> Callable[..., Any]:
+	"""Wrap `frappe.sessions.delete_session` so that the end of a session is announced.
+
+	Frappe also calls it for every request whose cookie is not a valid session, including the sidecar's own request about
+	such a cookie. So only the end of a session that existed is announced: otherwise the sidecar would ask again and again.
 	"""
 
 	@wraps(delete_session)
-	def deleting(sid: str | None = None, *args: Any, **kwargs: Any) -> Any:
-		existed = is_installed() and _is_session(sid)
+	def wrapped(sid: str | None = None, *args: Any, **kwargs: Any) -> Any:
+		existed = is_installed() and _session_exists(sid)
 		result = delete_session(sid, *args, **kwargs)
 		if existed:
 			on_session_end(str(sid))
 		return result
 
-	return deleting
+	return wrapped
 
 
-def _is_session(sid: str | None) -> bool:
-	"""Whether Frappe has a session of this id, which may have expired."""
+def _session_exists(sid: str | None) -> bool:
+	"""Return whether Frappe has a session with this id, expired or not."""
 	if not sid or sid == GUEST or frappe.flags.read_only:
 		return False
 	if frappe.cache.hexists("session", sid):
@@ -109,88 +123,107 @@ def _is_session(sid: str | None) -> bool:
 	return bool(frappe.qb.from_(sessions).select(sessions.sid).where(sessions.sid == sid).limit(1).run())
 
 
-@_never_fails
+@_logs_failures
 def on_session_end(sid: str) -> None:
-	"""A session has ended, and that is committed."""
+	"""Announce the end of a session at once: Frappe has committed its deletion."""
 	sid_hash = sha256(sid.encode()).hexdigest()
 	_send([{"site": frappe.local.site, "kind": SESSION_ENDED, "sid_hash": sid_hash}])
 
 
-@_never_fails
+# -- caches
+
+
+@_logs_failures
 def on_clear_doctype_cache(user: str | None = None, doctype: str | None = None) -> None:
-	"""Follows `frappe.clear_cache`: every change of a DocType's permission rules ends there, on v15 nothing else shows it."""
-	if doctype and not _in_bulk():
+	"""Announce changed permission rules of a DocType, after `frappe.clear_cache(doctype=…)`.
+
+	Every change of the rules ends in that call. On v15 nothing else shows the changes of the Permission Manager.
+	"""
+	if doctype and not _is_bulk_operation():
 		announce(DOCTYPE_RULES_CHANGED, doctype=doctype)
 
 
-@_never_fails
+@_logs_failures
 def on_clear_cache() -> None:
-	"""All caches of the site are cleared, as Frappe does after deleting User Permissions without their documents."""
-	held = held_for_commit("frappe_realtime_access", _send_last)
-	# Renaming clears everything too, and has said more exactly what changed.
-	if not any(message["kind"] == DOC_RENAMED for message in held):
+	"""Announce that all caches of the site were cleared, as after the deletion of User Permissions in bulk."""
+	# Renaming a document clears all caches too, and has announced its own event.
+	if not any(message["kind"] == DOC_RENAMED for message in _held_events()):
 		announce(SITE_CHANGED)
 
 
-@_never_fails
+# -- documents
+
+
+@_logs_failures
 def on_delete(doc: Any, method: str) -> None:
-	if not _in_bulk():
+	"""Announce a deleted document."""
+	if not _is_bulk_operation():
 		announce(DOC_DELETED, doctype=doc.doctype, name=str(doc.name))
 
 
-@_never_fails
+@_logs_failures
 def on_rename(doc: Any, method: str, old: str, new: str, merge: bool = False) -> None:
+	"""Announce a renamed document."""
 	announce(DOC_RENAMED, doctype=doc.doctype, old=str(old), new=str(new))
 
 
-@_never_fails
+@_logs_failures
 def on_user_change(doc: Any, method: str) -> None:
-	"""Covers roles, `enabled`, `user_type`, and API keys, whose change a saved document does not show any more."""
+	"""Announce a saved or deleted User: roles, `enabled`, `user_type` or API keys may have changed.
+
+	Every save is announced, because a saved document does not show whether the API secret has changed.
+	"""
 	announce(USER_CHANGED, user=doc.name)
 
 
-@_never_fails
+@_logs_failures
 def on_user_rename(doc: Any, method: str, old: str, new: str, merge: bool = False) -> None:
+	"""Announce a renamed User under both names."""
 	announce(USER_CHANGED, user=old)
 	announce(USER_CHANGED, user=new)
 
 
-@_never_fails
+@_logs_failures
 def on_user_permission_change(doc: Any, method: str) -> None:
+	"""Announce a changed User Permission: for its user, and for the user that it had before."""
 	before = doc.get_doc_before_save()
 	for user in {doc.user, before.user if before else doc.user}:
 		announce(USER_CHANGED, user=user)
 
 
-@_never_fails
+@_logs_failures
 def on_share_change(doc: Any, method: str) -> None:
+	"""Announce a changed share: for its user, or for the DocType if the document is shared with everyone."""
 	if doc.user:
 		announce(USER_CHANGED, user=doc.user)
 	if doc.everyone or not doc.user:
 		announce(DOCTYPE_RULES_CHANGED, doctype=doc.share_doctype)
 
 
-@_never_fails
+@_logs_failures
 def on_token_change(doc: Any, method: str) -> None:
+	"""Announce a deleted or revoked OAuth token."""
 	if doc.user and (method == "on_trash" or doc.status == "Revoked"):
 		announce(USER_CHANGED, user=doc.user)
 
 
-@_never_fails
+@_logs_failures
 def on_role_change(doc: Any, method: str) -> None:
+	"""Announce a role that was deleted, disabled or enabled, or whose Desk access changed."""
 	if method == "on_trash" or doc.has_value_changed("disabled") or doc.has_value_changed("desk_access"):
 		announce(SITE_CHANGED)
 
 
-@_never_fails
+@_logs_failures
 def on_permission_rule_change(doc: Any, method: str) -> None:
-	if not _in_bulk():
+	"""Announce a changed Custom DocPerm."""
+	if not _is_bulk_operation():
 		announce(DOCTYPE_RULES_CHANGED, doctype=doc.parent)
 
 
-@_never_fails
+@_logs_failures
 def after_request(request: Any = None) -> None:
-	"""OAuth's revocation endpoint changes the token without its document."""
+	"""Announce a token revoked at OAuth's endpoint, which changes the token without a document event."""
 	if request is None or not request.path.endswith("frappe.integrations.oauth2.revoke_token"):
 		return
 	token = frappe.form_dict.get("token")
@@ -202,7 +235,7 @@ def after_request(request: Any = None) -> None:
 		_send([{"site": frappe.local.site, "kind": USER_CHANGED, "user": user}])
 
 
-def _in_bulk() -> bool:
-	"""Installing, migrating and uninstalling touch everything, and end with all caches cleared."""
+def _is_bulk_operation() -> bool:
+	"""Return whether Frappe installs, migrates or uninstalls: these change everything, and clear all caches at the end."""
 	flags = frappe.flags
 	return bool(flags.in_install or flags.in_migrate or flags.in_uninstall or flags.in_patch)

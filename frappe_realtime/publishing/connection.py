@@ -1,4 +1,4 @@
-"""The connection to redis_queue: the server that Frappe would use, with time limits that Frappe does not set."""
+"""Connections to redis_queue: to the server that Frappe uses, with timeouts that Frappe does not set."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ from ..contract import REDIS_QUEUE_KEYS
 
 @dataclass(frozen=True)
 class QueueConnector:
-	"""Makes clients of redis_queue; two with the same settings are equal. It may be called from a thread without a site."""
+	"""Makes clients of redis_queue, without a site, so also in a thread. Connectors with equal settings are equal.
+
+	Attributes:
+		settings: The keys of `REDIS_QUEUE_KEYS` and their values.
+	"""
 
 	settings: Mapping[str, Any]
 
 	def __call__(self, timeout: float) -> redis.Redis:
-		"""Return a new client; connecting and each answer may take `timeout` seconds."""
+		"""Return a new client.
+
+		Args:
+			timeout: Seconds that connecting, and each answer, may take.
+		"""
 		settings = self.settings
-		# What is to be tried again is the caller's decision, who knows what a second attempt may repeat.
+		# No retries here: only the caller knows what a second attempt would repeat.
 		limits: dict[str, Any] = {
 			"socket_timeout": timeout,
 			"socket_connect_timeout": timeout,
@@ -47,9 +55,9 @@ class QueueConnector:
 
 
 def queue_connector(conf: Mapping[str, Any]) -> QueueConnector:
-	"""The connector for what `conf`, a site's configuration (`frappe.conf`), says about redis_queue now.
+	"""Return a connector with the present settings of `conf`, a site's configuration (`frappe.conf`).
 
-	As with Frappe's own realtime events, the user is the one in the URL, not the one of `use_rq_auth`, whose rights end
-	at the job queues.
+	The Redis user is the one in the URL, as for Frappe's own realtime events, and not the one of `use_rq_auth`, which
+	has rights only on the job queues.
 	"""
 	return QueueConnector({key: conf.get(key) for key in REDIS_QUEUE_KEYS})

@@ -1,286 +1,187 @@
-"""The outbox: what one process publishes, on its way to Redis, in order and never in the caller's way.
+"""The outbox: sends the messages of one process to Redis, in order, without holding up the code that publishes.
 
-A thread of the process connects, and writes what could not be written at once. When there is a connection and nothing
-waits, the caller writes its messages itself, and gives Redis `wait` seconds (5 ms) to answer; otherwise it waits as long
-for the thread. So a Redis that hangs, a name that does not resolve or a slow TLS handshake costs a request or a job
-no more than that, once. While Redis is away the messages stay here, bounded by count, age and bytes; they are
-written in order when it is back, which the thread tries with growing pauses of at most a second, also when the bounds
-have emptied the outbox. Then it adds a report of the outage to the stream `frappe_realtime:outages`, which the sidecar
-shows in `/health`, `/metrics` and the doctor.
+A thread of the process connects to Redis and writes what could not be written at once. If there is a connection and the
+backlog is empty, the caller writes its messages itself and waits up to `wait` seconds (5 ms) for the answer; otherwise
+it waits as long for the thread. So a Redis that hangs, a host name that does not resolve or a slow TLS handshake
+delays a request or a job by `wait` seconds, once.
 
-What Redis is given, in one step of one script for each batch:
-
-- `XADD <stream> MAXLEN ~ <history_count> * e <payload> p <id of the entry before>`, then everything older than
-  `history_seconds` is trimmed and the key expires that long after the last event;
-- `SET frappe_realtime:<site>:last <id of the entry>`, which outlives the stream: together with `p` it shows a reader
-  whether anything is gone from the history that it has not read;
-- `PUBLISH <channel> {"offset":"<id of the entry>",<payload>}`;
-- `SET frappe_realtime:writer:<process> <number of the last message>`, which lasts two minutes: a batch whose answer
-  was lost is sent again, and what the first attempt had written is left out. So a message with a stream is
-  appended once, although it may be sent twice.
-
-The first event of a site after some had to be dropped is left out of the history, and says so as below: whoever comes
-back then is told that something is missing.
-
-Where Redis does not let us (no right to run scripts or to touch these keys, a key of another type, memory full),
-the messages are published without history, and say so to whoever reads them: `"offset":null` and
-`"unrecorded":"<what Redis answered>"` are added to the payload; `/health` shows it. The script is tried again once a minute.
-There a batch whose answer was lost may arrive twice.
+While Redis is away the messages stay in the backlog (backlog.py), within its bounds. The thread tries again with
+growing pauses of at most a second, also after the bounds have emptied the backlog, writes the backlog in order, and then
+adds a report of the outage to the stream `frappe_realtime:outages` (outages.py), which the sidecar shows in `/health`,
+`/metrics` and the doctor. What Redis gets is described in redis_writer.py.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from hashlib import sha1
-from itertools import islice
-from socket import gethostname
+from collections.abc import Callable, Sequence
 from time import monotonic, time
-from uuid import uuid4
 
 import redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from ..contract import OUTAGES_KEY, last_key, writer_key
+from .backlog import Backlog
+from .backlog import Message as Message
+from .outages import Outage, OutageLog
+from .redis_writer import RedisUnavailable, RedisWriter
 
 BATCH = 100
-"""Messages written in one step; a script holds up the other clients of Redis for this many."""
+"""Messages written in one step. A script blocks the other clients of Redis while it runs."""
 
-PENDING_BYTES = 16 * 1024 * 1024
-"""Payloads kept while Redis is away, in bytes, whatever their number."""
+FIRST_RETRY_PAUSE = 0.05
+MAX_RETRY_PAUSE = 1.0
+"""Seconds between two attempts to write while Redis is away: doubled from the first to the largest."""
 
-PATIENCE = 1.0
-"""Seconds that the thread gives Redis for each answer."""
-
-PAUSE = 0.05
-LONGEST_PAUSE = 1.0
-EXIT_WAIT = 2.0
-REPORT_EVERY = 60.0
-TRY_SCRIPT_AGAIN = 60.0
-
-SCRIPT = """
-local written = tonumber(redis.call('GET', KEYS[1]) or '0')
-local key = 0
-for at = 1, #ARGV, 5 do
-	local number, channel, payload = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
-	local count, age = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-	if count > 0 then key = key + 2 end
-	if number > written then
-		if count > 0 then
-			local before = redis.call('GET', KEYS[key + 1]) or '0-0'
-			local id = redis.call('XADD', KEYS[key], 'MAXLEN', '~', count, '*', 'e', payload, 'p', before)
-			redis.call('SET', KEYS[key + 1], id, 'PX', math.max(age, 86400000))
-			local oldest = string.format('%.0f', tonumber(string.match(id, '^%d+')) - age)
-			redis.pcall('XTRIM', KEYS[key], 'MINID', '~', oldest)
-			redis.call('PEXPIRE', KEYS[key], age)
-			payload = '{"offset":"' .. id .. '",' .. string.sub(payload, 2)
-		end
-		redis.call('PUBLISH', channel, payload)
-		written = number
-	end
-end
-redis.call('SET', KEYS[1], string.format('%.0f', written), 'PX', 120000)
-"""
-# Redis before 6.2 knows no MINID: there the count bounds the stream, hence the pcall.
-
-OUTAGES_KEPT = 1000
-OUTAGES_SECONDS = 7 * 24 * 60 * 60
-"""The number of reports that the stream keeps, and the seconds that it lives after the last one."""
-
-_SCRIPT_SHA = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
-
-_PASSING = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
-"""Answers of a Redis that is failing over, loading or occupied: it is away, and will be back."""
-
-
-@dataclass(slots=True)
-class Message:
-	"""One message for Redis: a JSON object, the channel, and the stream that keeps it (None: none does)."""
-
-	channel: str
-	payload: str
-	stream: str | None = None
-	history_count: int = 0
-	history_seconds: float = 0
-	ages: bool = True
-	"""Whether it is worth nothing any more after `pending_seconds`; what comes after one that is not waits with it."""
-	number: int = field(default=0, init=False)
-	born: float = field(default=0.0, init=False)
-
-
-class Unavailable(Exception):
-	"""Redis did not take the batch; it is worth another try."""
-
-
-@dataclass(slots=True)
-class Outage:
-	"""A time in which this process could not write to Redis, or dropped messages. Times are in seconds since 1970."""
-
-	since: float
-	held: int = 0
-	"""The largest number of messages that waited at one time."""
-	dropped: int = 0
-	reason: str = ""
-
-	def report(self) -> str:
-		"""The report as JSON: the fields of the outage, `until`, and the `host` and `pid` of the process."""
-		return json.dumps({**asdict(self), "until": time(), "host": gethostname(), "pid": os.getpid()})
+EXIT_FLUSH_SECONDS = 2.0
+"""Seconds for which a process that ends waits for Redis to take its backlog."""
 
 
 class Outbox:
-	"""Sends messages to Redis in the order in which they were handed over.
+	"""Sends messages to Redis in the order in which `send` got them.
 
-	`connect` is given seconds and returns a Redis client that waits so long for each answer; it is called from the
-	outbox's own thread. `report` is given one line for the log, at most once a minute for each matter.
+	Args:
+		connect: Takes seconds, and returns a Redis client that waits at most that long for each answer. It is called in
+			the outbox's own thread.
+		log_line: Writes one line to the log; called at most once a minute for each subject.
+		pending_count: Messages kept at most while Redis is away.
+		pending_seconds: Seconds for which a message is kept at most while Redis is away.
+		wait: Seconds for which a caller of `send` waits for Redis at most.
 	"""
 
 	def __init__(
 		self,
 		connect: Callable[[float], redis.Redis],
-		report: Callable[[str], None],
+		log_line: Callable[[str], None],
 		*,
 		pending_count: int = 10_000,
 		pending_seconds: float = 60.0,
 		wait: float = 0.005,
 	) -> None:
-		self.connect = connect
-		self._report_line = report
-		self._pending_count = max(1, pending_count)
+		self._log_line = log_line
+		self._pending_count = pending_count
 		self._pending_seconds = pending_seconds
 		self._wait = wait
-		self._reset()
+		self._reset(connect)
 		_outboxes.add(self)
 
-	def _reset(self) -> None:
+	def _reset(self, connect: Callable[[float], redis.Redis]) -> None:
+		"""Make all state that a forked process must not share with its parent."""
 		self._lock = threading.Lock()
 		self._work = threading.Condition(self._lock)
 		self._progress = threading.Condition(self._lock)
-		self._pending: deque[Message] = deque()
-		self._bytes = 0
-		self._last = 0
-		self._done = 0
-		self._behind = False
-		self._failing = False
-		self._outage: Outage | None = None
+		self._log = OutageLog(self._log_line)
+		self._backlog = Backlog(self._pending_count, self._pending_seconds)
+		self._writer = RedisWriter(connect, self._wait, self._log)
 		self._thread: threading.Thread | None = None
-		self._client: redis.Redis | None = None
-		self._stale = False
-		self._quick: redis.Redis | None = None
-		self._writer = uuid4().hex
-		self._quick_after = 0.0
-		self._plain_until = 0.0
-		self._refusal = ""
-		self._lost: dict[str, int] = {}
-		self._reported: dict[str, float] = {}
-		self.dropped = 0
-		"""Messages that a bound made us drop, since the process began."""
+		self._written = 0  # the number of the last message that Redis has taken
+		self._failing = False  # whether the last attempt of the thread failed
+		self._stalled = False  # whether nothing was written while a caller last waited
+		self._outage: Outage | None = None
+
+	@property
+	def connect(self) -> Callable[[float], redis.Redis]:
+		"""The function that makes Redis clients."""
+		return self._writer.connect
 
 	@property
 	def pending(self) -> int:
 		"""Messages that Redis has not taken yet."""
-		return len(self._pending)
+		return len(self._backlog)
+
+	@property
+	def dropped(self) -> int:
+		"""Messages that a bound has dropped since the process began."""
+		return self._backlog.dropped
 
 	def connect_with(self, connect: Callable[[float], redis.Redis]) -> None:
-		"""Connect by this function from now on, and try it at once: `redis_queue` has changed."""
+		"""Use another `connect` from now on, and try it at once: `redis_queue` has changed."""
 		with self._lock:
-			self.connect = connect
-			self._quick = None
-			self._stale = True
+			self._writer.connect_with(connect)
 			self._work.notify()
 
 	def send(self, messages: Sequence[Message]) -> None:
-		"""Hand over `messages`; returns when Redis has them, or when waiting for that takes too long.
+		"""Queue messages, and return when Redis has taken them or when `wait` seconds have passed.
 
-		Raises nothing of its own, whatever becomes of Redis.
+		Never raises because of Redis. An exception that a signal handler raises, as RQ does at the end of a job's time,
+		reaches the caller; the messages are sent all the same.
 		"""
 		for first in range(0, len(messages), BATCH):
 			self._send_batch(messages[first : first + BATCH])
 
+	def flush(self, timeout: float) -> bool:
+		"""Wait until Redis has taken all messages.
+
+		Args:
+			timeout: Seconds to wait at most.
+
+		Returns:
+			Whether Redis has taken all.
+		"""
+		with self._lock:
+			if self._backlog and self._start_thread():
+				self._work.notify()
+				deadline = monotonic() + timeout
+				while self._backlog and (left := deadline - monotonic()) > 0:
+					self._progress.wait(left)
+			return not self._backlog
+
+	# -- in the caller's thread
+
 	def _send_batch(self, messages: Sequence[Message]) -> None:
 		with self._lock:
-			for message in messages:
-				self._last += 1
-				message.number = self._last
-				message.born = monotonic()
-				self._pending.append(message)
-				self._bytes += len(message.payload)
-			mine = self._last
+			self._backlog.add(messages)
+			last = self._backlog.last_number
 			self._drop_excess()
 			if (
-				self._quick
+				(client := self._writer.caller_client)
 				and not self._outage
-				and len(self._pending) <= len(messages)
-				and self._write_quickly()
+				and len(self._backlog) <= len(messages)
+				and self._write_in_caller(client)
 			):
 				return
-			if (started := self._start()) and not self._failing:
+			if (started := self._start_thread()) and not self._failing:
 				self._work.notify()
-				if not self._behind or self._nearly_full():
-					before = self._done
-					self._wait_for(mine, self._wait)
-					# Some progress is progress: who publishes in a loop is paced, and does not outrun a Redis that
-					# answers. Without any, nobody waits until there is.
-					self._behind = self._done == before
+				# A silent Redis that is not known to be away: once the backlog is half full, better slow than lost.
+				if not self._stalled or self._backlog.is_half_full:
+					before = self._written
+					self._wait_until_written(last)
+					# As long as anything is written, a caller in a loop is slowed down to the speed of Redis. Once
+					# nothing is, callers do not wait until Redis answers again.
+					self._stalled = self._written == before
 		if not started:
 			# The interpreter is shutting down and starts no thread any more.
 			self._write_next()
 
-	def flush(self, timeout: float) -> bool:
-		"""Wait until Redis has taken everything, `timeout` seconds at most; tells whether it has."""
-		with self._lock:
-			if self._pending and self._start():
-				self._work.notify()
-				deadline = monotonic() + timeout
-				while self._pending and (left := deadline - monotonic()) > 0:
-					self._progress.wait(left)
-			return not self._pending
-
-	def _write_quickly(self) -> bool:
-		"""Write what is pending in the caller's own thread; in any doubt it is left to ours, and not waited for."""
-		assert self._quick
-		taken = False
+	def _write_in_caller(self, client: redis.Redis) -> bool:
+		"""Write the backlog in the caller's thread; after any failure, leave it to the outbox's thread."""
+		written = False
 		try:
-			self._record(self._quick, self._pending)
-			taken = True
+			self._writer.append(client, self._backlog.messages)
+			written = True
 		except (RedisError, OSError):
-			# Among these is a lost answer: the script leaves out what it has written already.
+			# The answer may be lost although Redis has run the script, which then skips what it has written.
 			pass
 		finally:
-			# rq ends a job whose time is over with an exception, anywhere; the caller gets it, the thread the rest.
-			if not taken:
-				self._quick = None
-				self._behind = True
-				self._start()
+			# Also when RQ's timeout, which can surface anywhere, is on its way to the caller.
+			if not written:
+				self._writer.discard_caller_client()
+				self._stalled = True
+				self._start_thread()
 				self._work.notify()
-		if taken:
-			self._taken(self._last)
-		return taken
+		if written:
+			self._mark_written(self._backlog.last_number)
+		return written
 
-	def _taken(self, number: int) -> None:
-		"""Redis has all messages up to this one."""
-		while self._pending and self._pending[0].number <= number:
-			self._bytes -= len(self._pending.popleft().payload)
-		self._done = number
-		self._behind = False
-		self._progress.notify_all()
-
-	def _nearly_full(self) -> bool:
-		"""Whether it is better to be slow than to lose: a Redis that is silent, but not known to be away."""
-		return 2 * len(self._pending) > self._pending_count
-
-	def _wait_for(self, number: int, timeout: float) -> None:
-		deadline = monotonic() + timeout
-		while self._done < number and not self._failing and (left := deadline - monotonic()) > 0:
+	def _wait_until_written(self, number: int) -> None:
+		deadline = monotonic() + self._wait
+		while self._written < number and not self._failing and (left := deadline - monotonic()) > 0:
 			self._progress.wait(left)
 
-	def _start(self) -> bool:
+	def _start_thread(self) -> bool:
+		"""Start the thread unless it runs; return whether it runs."""
 		if self._thread and self._thread.is_alive():
 			return True
 		self._thread = threading.Thread(target=self._run, name="frappe_realtime outbox", daemon=True)
@@ -290,204 +191,94 @@ class Outbox:
 			self._thread = None
 		return self._thread is not None
 
+	# -- in the outbox's thread
+
 	def _run(self) -> None:
-		pause = PAUSE
+		pause = FIRST_RETRY_PAUSE
 		while True:
 			with self._lock:
-				# An outage is not over before it is reported: callers do not wake the thread while it lasts.
-				while not (self._pending or self._outage):
+				# An outage lasts until it is reported; callers do not wake the thread meanwhile.
+				while not (self._backlog or self._outage):
 					self._work.wait()
 			if self._write_next():
-				pause = PAUSE
+				pause = FIRST_RETRY_PAUSE
 				continue
 			with self._lock:
 				self._work.wait(pause)
 				self._drop_excess()
-			pause = min(2 * pause, LONGEST_PAUSE)
+			pause = min(2 * pause, MAX_RETRY_PAUSE)
 
 	def _write_next(self) -> bool:
+		"""Write a batch, and the report of an outage that is over; return whether Redis has taken it."""
 		with self._lock:
-			batch = list(islice(self._pending, BATCH))
+			batch = self._backlog.oldest(BATCH)
 			outage = self._outage
-			if self._stale:
-				self._stale = False
-				self._close()
 		try:
 			if batch:
-				self._write(batch)
+				self._writer.write(batch)
 				with self._lock:
-					self._taken(batch[-1].number)
+					self._mark_written(batch[-1].number)
 			if outage:
-				self._write_report(outage)
-		except Unavailable as error:
-			self._close()
-			with self._lock:
-				self._failing = self._behind = True
-				waiting = len(self._pending)
-				outage = self._note_outage(waiting)
-				outage.reason = str(error)
-				self._progress.notify_all()
-			self._report(
-				"away",
-				f"Redis (redis_queue in common_site_config.json) does not take realtime events: {error}. "
-				f"{waiting} wait in this process, {self.dropped} were dropped so far "
-				"(realtime_pending_count, realtime_pending_seconds). They are sent when it answers again.",
-			)
+				self._writer.write_report(outage)
+		except RedisUnavailable as error:
+			self._writer.close()
+			self._note_failure(str(error))
 			return False
 		with self._lock:
 			recovered, self._failing = self._failing, False
 			if outage is self._outage:
 				self._outage = None
-		if recovered and "away" in self._reported:
-			self._report("back", f"Redis takes realtime events again; {self.dropped} were dropped so far.")
+		if recovered and self._log.has_written("away"):
+			self._log.write("back", f"Redis takes realtime events again; {self.dropped} were dropped so far.")
 		return True
 
-	def _note_outage(self, held: int, dropped: int = 0) -> Outage:
-		"""The outage under way, which begins now if there is none, with what it has held and dropped."""
-		outage = self._outage
-		if outage is None:
-			outage = self._outage = Outage(time())
-		outage.held = max(outage.held, held)
-		outage.dropped += dropped
-		return outage
+	def _note_failure(self, reason: str) -> None:
+		with self._lock:
+			self._failing = self._stalled = True
+			waiting = len(self._backlog)
+			self._current_outage().note(waiting, reason=reason)
+			self._progress.notify_all()
+		self._log.write(
+			"away",
+			f"Redis (redis_queue in common_site_config.json) does not take realtime events: {reason}. "
+			f"{waiting} wait in this process, {self.dropped} were dropped so far "
+			"(realtime_pending_count, realtime_pending_seconds). They are sent when it answers again.",
+		)
 
-	def _write_report(self, outage: Outage) -> None:
-		"""Add a report of `outage` to the stream. Raises `Unavailable`; what Redis refuses is not tried again."""
-		try:
-			if self._client is None:
-				self._client = self.connect(PATIENCE)
-			pipeline = self._client.pipeline(transaction=False)
-			pipeline.xadd(OUTAGES_KEY, {"r": outage.report()}, maxlen=OUTAGES_KEPT, approximate=True)
-			pipeline.pexpire(OUTAGES_KEY, OUTAGES_SECONDS * 1000)
-			pipeline.execute()
-		except Exception as error:
-			if isinstance(error, ResponseError) and not _is_passing(error):
-				return
-			raise Unavailable(f"{type(error).__name__}: {error}") from error
+	# -- in either thread, with the lock
 
-	def _write(self, batch: Sequence[Message]) -> None:
-		try:
-			if self._client is None:
-				self._client = self.connect(PATIENCE)
-			if monotonic() >= self._plain_until:
-				try:
-					self._record(self._client, batch)
-				except ResponseError as error:
-					if _is_passing(error):
-						raise
-					self._plain_until = monotonic() + TRY_SCRIPT_AGAIN
-					self._refusal = str(error)
-					self._report(
-						"plain",
-						f"Redis refuses to keep a history of realtime events: {error}. They are published without it: "
-						"what a browser or the realtime server misses is lost. Let the user of redis_queue run EVALSHA, "
-						"EVAL, XADD, XTRIM and PEXPIRE on keys frappe_realtime:*.",
-					)
-				else:
-					if batch[0].number > 1:  # a process that publishes once needs no second connection
-						self._offer_quick()
-					return
-			self._publish(self._client, batch)
-		except Exception as error:
-			# Whatever it is (an answer, a name that does not resolve, a URL that is none), this thread goes on.
-			raise Unavailable(f"{type(error).__name__}: {error}") from error
-
-	def _offer_quick(self) -> None:
-		"""Give callers a connection of their own, made here because making one may take long."""
-		if self._quick is None and monotonic() >= self._quick_after:
-			self._quick_after = monotonic() + 1
-			with suppress(RedisError, OSError):
-				pool = self.connect(self._wait).connection_pool
-				# A single connection is never made anew behind the caller's back.
-				quick = redis.Redis(connection_pool=pool, single_connection_client=True)
-				quick.ping()
-				self._quick = quick
-
-	def _record(self, client: redis.Redis, batch: Collection[Message]) -> None:
-		keys = [writer_key(self._writer)]
-		arguments: list[str | int] = []
-		told = set()
-		for message in batch:
-			stream, payload = message.stream, message.payload
-			if stream and stream in self._lost and stream not in told:
-				told.add(stream)
-				payload = _unrecorded(payload, f"{self._lost[stream]} events before it were dropped")
-				stream = None
-			if stream:
-				keys += [stream, last_key(stream)]
-			arguments += [
-				message.number,
-				message.channel,
-				payload,
-				message.history_count if stream else 0,
-				int(message.history_seconds * 1000),
-			]
-		try:
-			client.evalsha(_SCRIPT_SHA, len(keys), *keys, *arguments)
-		except NoScriptError:
-			client.eval(SCRIPT, len(keys), *keys, *arguments)
-		for stream in told:
-			self._lost.pop(stream, None)
-
-	def _publish(self, client: redis.Redis, batch: Sequence[Message]) -> None:
-		pipeline = client.pipeline(transaction=False)
-		for message in batch:
-			payload = _unrecorded(message.payload, self._refusal) if message.stream else message.payload
-			pipeline.publish(message.channel, payload)
-		pipeline.execute()
+	def _mark_written(self, number: int) -> None:
+		self._backlog.remove_written(number)
+		self._written = number
+		self._stalled = False
+		self._progress.notify_all()
 
 	def _drop_excess(self) -> None:
-		oldest = monotonic() - self._pending_seconds
-		before = self.dropped
-		while self._pending and (
-			len(self._pending) > self._pending_count
-			or self._bytes > PENDING_BYTES
-			or (self._pending[0].ages and self._pending[0].born < oldest)
-		):
-			message = self._pending.popleft()
-			self._bytes -= len(message.payload)
-			self.dropped += 1
-			if message.stream:
-				self._lost[message.stream] = self._lost.get(message.stream, 0) + 1
-		if self.dropped > before:
-			self._note_outage(len(self._pending), self.dropped - before)
+		dropped = self._backlog.drop_excess()
+		if dropped:
+			self._writer.note_dropped(dropped)
+			self._current_outage().note(len(self._backlog), len(dropped))
 			self._progress.notify_all()
 
-	def _close(self) -> None:
-		client, self._client = self._client, None
-		if client is not None:
-			with suppress(Exception):
-				client.connection_pool.disconnect()
-
-	def _report(self, matter: str, line: str) -> None:
-		now = monotonic()
-		if now - self._reported.get(matter, -REPORT_EVERY) < REPORT_EVERY:
-			return
-		self._reported[matter] = now
-		with suppress(Exception):
-			self._report_line(line)
-
-
-def _is_passing(error: ResponseError) -> bool:
-	return any(code in f"{type(error).__name__} {error}".upper() for code in _PASSING)
-
-
-def _unrecorded(payload: str, why: str) -> str:
-	return f'{{"offset":null,"unrecorded":{json.dumps(why)},{payload[1:]}'
+	def _current_outage(self) -> Outage:
+		"""Return the outage under way; if there is none, it begins now."""
+		if self._outage is None:
+			self._outage = Outage(time())
+		return self._outage
 
 
 _outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-	"""What was pending is the parent's to send; locks, thread and connection did not come along."""
+	# The parent sends its own backlog; its locks, thread and connections do not exist in the child.
 	for outbox in list(_outboxes):
-		outbox._reset()
+		outbox._reset(outbox.connect)
 
 
 def _at_exit() -> None:
 	for outbox in list(_outboxes):
-		outbox.flush(EXIT_WAIT)
+		outbox.flush(EXIT_FLUSH_SECONDS)
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -1,7 +1,8 @@
-"""Which page of the browser has started the work that is running now.
+"""Adds to `progress` events the id of the browser page that started the work.
 
-A page names itself in each of its requests; a job that it enqueues keeps the name in RQ's `meta`. So the message of
-`publish_progress` can say in which page its bar belongs, and the others leave it alone (public/js/realtime.js).
+A page sends its id as the header `X-Frappe-Realtime-Page` with each request, and a job keeps the id of the page that
+enqueued it in RQ's `meta`. `publish_progress` puts the id into its message, and only that page shows the progress bar
+(public/js/realtime.js).
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ import frappe
 from ..contract import PAGE_HEADER
 
 META_KEY = "frappe_realtime_page"
+"""The key of RQ's `meta` under which a job keeps the page id."""
 
-# The name comes from the browser and goes back to browsers.
-PAGE_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
+# The id comes from a browser and is sent to browsers.
+PAGE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
-def asking_page() -> str | None:
-	"""Return the name of the page that has made this request or enqueued this job; None where there is none."""
+def requesting_page() -> str | None:
+	"""Return the id of the page that made this request or enqueued this job; None if there is none."""
 	if getattr(frappe.local, "request", None):
 		page = frappe.get_request_header(PAGE_HEADER)
 	else:
 		page = _page_of_job()
-	return page if page and PAGE_NAME.fullmatch(page) else None
+	return page if page and PAGE_ID.fullmatch(page) else None
 
 
 def _page_of_job() -> str | None:
@@ -38,17 +40,17 @@ def _page_of_job() -> str | None:
 
 
 def with_page(event: str, message: Any) -> Any:
-	"""Return the message to publish: of the event `progress`, one that names the page; else the same."""
+	"""Return the message to publish: for the event `progress` a copy with the key `page`, otherwise the same object."""
 	if event != "progress" or not isinstance(message, dict) or "page" in message:
 		return message
-	page = asking_page()
+	page = requesting_page()
 	return {**message, "page": page} if page else message
 
 
 def keep_page_in_jobs() -> None:
-	"""Let jobs remember the page that enqueued them, from now on in this process.
+	"""Replace RQ's `Queue` in Frappe, so that jobs keep the id of the page that enqueued them.
 
-	`frappe.enqueue` has no hook and no argument for it; it takes `Queue` from its own module.
+	`frappe.enqueue` has no hook and no argument for it; it takes `Queue` from `frappe.utils.background_jobs`.
 	"""
 	from frappe.utils import background_jobs
 
@@ -60,7 +62,7 @@ def keep_page_in_jobs() -> None:
 		keeps_page = True
 
 		def enqueue_call(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> Any:
-			page = asking_page()
+			page = requesting_page()
 			if page:
 				meta = {**(meta or {}), META_KEY: page}
 			return super().enqueue_call(*args, meta=meta, **kwargs)

@@ -1,8 +1,10 @@
-"""Publishing: which room an event goes to, when it is sent, and what Redis is given.
+"""The functions that publish events: they choose the room and the time, and give the message to the outbox.
 
-The rules are those of `frappe.realtime.publish_realtime`, which Frappe documents; what is ours is that several users
-or rooms can be named at once, that `data` is another name for `message`, and how the event is written (outbox.py).
-All functions need an initialised site (`frappe.local.site`). None of them fails because Redis is away.
+The rules are those of `frappe.realtime.publish_realtime`, as Frappe documents them. In addition, several users or rooms
+can be given, and `data` is another name for `message`. All functions need an initialised site (`frappe.local.site`).
+None of them fails because Redis is away (outbox.py).
+
+The payload on the channel `events` is `{"event", "message", "room", "namespace"}` as JSON; `namespace` is the site.
 """
 
 from __future__ import annotations
@@ -23,10 +25,13 @@ from ..contract import (
 	task_room,
 	user_room,
 )
-from . import tasks
+from .commit import held_for_commit
+from .jobs import is_job_timeout
+from .log import logger
 from .outbox import Message
-from .process import ends_job, held_for_commit, logger, number, outbox
+from .process import int_setting, outbox
 from .progress import with_page
+from .tasks import task_announcements
 
 
 def publish_realtime(
@@ -43,21 +48,30 @@ def publish_realtime(
 ) -> None:
 	"""Publish an event to the browsers in a room.
 
-	:param event: the event's name; without one `task_progress` in a background job, else `global`
-	:param message: what the browsers are given: anything that becomes JSON (default `{}`)
-	:param room: the room, or several; wins over all that follows
-	:param user: the user whose sockets get it, or several users. An empty list is nobody
-	:param doctype: with `docname`: those who look at this document
-	:param docname: see `doctype`
-	:param task_id: those who follow this background job (default: the job that is running)
-	:param after_commit: send it when the transaction commits, never if it is rolled back; what is equal is sent once
-	:param data: another name for `message`
-	:raises TypeError: both `message` and `data` are given, or what is given does not become JSON
+	The first of these that applies decides on the room: the events `list_update` and `docinfo_update`, which go to
+	their DocType or document; `room`; `task_id`; `user`; the event `msgprint`, which goes to the session user;
+	`doctype` with `docname`; otherwise all System Users.
+
+	Args:
+		event: The name of the event. Default: `task_progress` if there is a task, otherwise `global`.
+		message: What the listeners get: anything that can be serialised to JSON. Default: `{}`.
+		room: A room, or several.
+		user: A user, whose sockets all get the event, or several users. An empty list publishes nothing.
+		doctype: With `docname`, the document whose subscribers get the event.
+		docname: See `doctype`.
+		task_id: The background task whose subscribers get the event. Default: the task of the running job.
+		after_commit: Send the event when the transaction commits, and never if it is rolled back. Equal events are sent
+			once. Ignored for a task.
+		data: Another name for `message`.
+
+	Raises:
+		TypeError: Both `message` and `data` are given, or the message cannot be serialised to JSON. With `after_commit`,
+			a message that cannot be serialised is logged instead.
 	"""
 	if data is not None:
 		if message is not None:
 			raise TypeError(
-				"publish_realtime: message and data are two names for one thing; give one of them"
+				"publish_realtime: message and data are the same parameter; give only one of them"
 			)
 		message = data
 	if message is None:
@@ -66,7 +80,7 @@ def publish_realtime(
 
 	if event is None:
 		event = "task_progress" if task_id else "global"
-	elif event == "msgprint" and _several(user) is None:
+	elif event == "msgprint" and _names(user) is None:
 		user = frappe.session.user
 	elif event == "list_update":
 		if not doctype and isinstance(message, Mapping):
@@ -75,9 +89,9 @@ def publish_realtime(
 	elif event == "docinfo_update":
 		room = doc_room(str(doctype), str(docname))
 
-	rooms = _several(room)
+	rooms = _names(room)
 	if rooms is None:
-		users = _several(user)
+		users = _names(user)
 		if task_id:
 			after_commit = False
 			if isinstance(message, Mapping) and "task_id" not in message:
@@ -91,14 +105,14 @@ def publish_realtime(
 			rooms = [SITE_ROOM]
 
 	if after_commit and getattr(frappe.local, "db", None):
-		# The list is Frappe's own, in its form, so that what a module publishes through Frappe's function, which it
-		# may have imported before ours took its place, keeps its order among ours and is compared with ours.
+		# Frappe keeps such events in this list and in this form. A module that imported Frappe's publish_realtime before
+		# the override adds to the same list, so order and comparison of events hold across both functions.
 		held = held_for_commit("_realtime_log", _send_held)
 		for name in rooms:
 			if (entry := [event, message, name]) not in held:
 				held.append(entry)
 	else:
-		outbox().send([*tasks.started(rooms), *[_message(event, message, name) for name in rooms]])
+		outbox().send([*task_announcements(rooms), *[_message(event, message, name) for name in rooms]])
 
 
 def publish_progress(
@@ -109,7 +123,23 @@ def publish_progress(
 	description: str | None = None,
 	task_id: str | None = None,
 ) -> None:
-	"""Show a progress bar: to those who look at the document when one is given, else to the session's user."""
+	"""Show a progress bar in the browser.
+
+	Publishes `progress` with `{percent, title, description}` to the subscribers of the task or of the document if one is
+	given, otherwise to the session user. Only the page that started the work shows the bar; 100 closes it. The event
+	is sent at once, without waiting for a commit.
+
+	Args:
+		percent: Progress from 0 to 100. The browser clamps values outside.
+		title: Heading of the bar. Bars with the same title replace each other.
+		doctype: With `docname`, the document whose subscribers get the event.
+		docname: See `doctype`.
+		description: Text below the bar.
+		task_id: The background task whose subscribers get the event. Default: the task of the running job.
+
+	Raises:
+		TypeError: A value cannot be serialised to JSON.
+	"""
 	publish_realtime(
 		"progress",
 		{"percent": percent, "title": title, "description": description},
@@ -123,7 +153,7 @@ def publish_progress(
 def publish_to_user(
 	user: str | Iterable[str], event: str, message: Any = None, *, after_commit: bool = False
 ) -> None:
-	"""Publish to all sockets of a user, or of several."""
+	"""Publish to all sockets of a user, or of several users; see `publish_realtime`."""
 	users = [user] if isinstance(user, str) else user
 	publish_to_room([user_room(name) for name in users], event, message, after_commit=after_commit)
 
@@ -131,44 +161,56 @@ def publish_to_user(
 def publish_to_doc(
 	doctype: str, docname: str, event: str, message: Any = None, *, after_commit: bool = False
 ) -> None:
-	"""Publish to those who look at one document."""
+	"""Publish to the subscribers of one document; see `publish_realtime`."""
 	publish_to_room(doc_room(doctype, str(docname)), event, message, after_commit=after_commit)
 
 
 def publish_to_doctype(doctype: str, event: str, message: Any = None, *, after_commit: bool = False) -> None:
-	"""Publish to those who look at a list or a form of a DocType."""
+	"""Publish to the subscribers of a DocType: its list views and forms; see `publish_realtime`."""
 	publish_to_room(doctype_room(doctype), event, message, after_commit=after_commit)
 
 
 def publish_task_progress(task_id: str, message: Any = None, *, after_commit: bool = False) -> None:
-	"""Publish `task_progress` to those who follow a background job. Progress is never held back for a commit."""
+	"""Publish `task_progress` to the subscribers of a background task; see `publish_realtime`.
+
+	Args:
+		task_id: The task.
+		message: What the listeners get. A mapping gets the key `task_id` unless it has one.
+		after_commit: Accepted as in Frappe v17, and ignored: progress is sent at once.
+	"""
 	publish_realtime("task_progress", message, task_id=task_id, after_commit=after_commit)
 
 
 def publish_to_website(event: str, message: Any = None, *, after_commit: bool = False) -> None:
-	"""Publish to every socket of the site, Guests too."""
+	"""Publish to all sockets of the site, including those of Guests; see `publish_realtime`."""
 	publish_to_room(WEBSITE_ROOM, event, message, after_commit=after_commit)
 
 
 def publish_to_all(event: str, message: Any = None, *, after_commit: bool = False) -> None:
-	"""Publish to all System Users of the site."""
+	"""Publish to all System Users of the site; see `publish_realtime`."""
 	publish_to_room(SITE_ROOM, event, message, after_commit=after_commit)
 
 
 def publish_to_room(
 	room: str | Iterable[str], event: str, message: Any = None, *, after_commit: bool = False
 ) -> None:
-	"""Publish to a room by its name, or to several."""
+	"""Publish to a room, or to several; see `publish_realtime`."""
 	publish_realtime(event, message, room=room, after_commit=after_commit)
 
 
 def emit(event: str, message: Any, room: str | None) -> None:
-	"""Send one event now. Without a room it goes to every socket of every site, and into no site's history."""
-	outbox().send([*tasks.started([room] if room else []), _message(event, message, room)])
+	"""Send one event at once: the override of `frappe.realtime.emit_via_redis`.
+
+	Args:
+		event: The name of the event.
+		message: What the listeners get.
+		room: The room. None is every socket of every site; such an event is in no site's history.
+	"""
+	outbox().send([*task_announcements([room] if room else []), _message(event, message, room)])
 
 
-def _several(names: str | Iterable[str] | None) -> list[str] | None:
-	"""The names, each once, in order; None where nothing was said. An empty list stays one: it means nobody."""
+def _names(names: str | Iterable[str] | None) -> list[str] | None:
+	"""Return the names without duplicates, in order. None means not given; an empty list stays an empty list."""
 	if names is None or names == "":
 		return None
 	if isinstance(names, str):
@@ -182,11 +224,11 @@ def _send_held(entries: list[list[Any]]) -> None:
 		try:
 			messages.append(_message(event, message, room))
 		except Exception as error:
-			if ends_job(error):
+			if is_job_timeout(error):
 				raise
-			# The transaction is committed: what cannot become JSON must not take the others with it.
+			# The transaction is committed: the other events must be sent all the same.
 			logger().exception(
-				"Realtime event %s for room %s was not sent: it does not become JSON", event, room
+				"Realtime event %s for room %s was not sent: it cannot be serialised to JSON", event, room
 			)
 	outbox().send(messages)
 
@@ -194,17 +236,17 @@ def _send_held(entries: list[list[Any]]) -> None:
 def _message(event: str, message: Any, room: str | None) -> Message:
 	site = frappe.local.site
 	message = with_page(event, message)
-	payload = _as_json({"event": event, "message": message, "room": room, "namespace": site})
-	count = number("realtime_history_count")
-	seconds = number("realtime_history_seconds")
+	payload = _to_json({"event": event, "message": message, "room": room, "namespace": site})
+	count = int_setting("realtime_history_count")
+	seconds = int_setting("realtime_history_seconds")
 	if room is None or not count or not seconds:
 		return Message(EVENTS_CHANNEL, payload)
 	return Message(EVENTS_CHANNEL, payload, events_key(site), count, seconds)
 
 
-def _as_json(value: Mapping[str, Any]) -> str:
+def _to_json(value: Mapping[str, Any]) -> str:
 	text = frappe.as_json(value, indent=None, separators=(",", ":"))
 	if "NaN" in text or "Infinity" in text:
-		# Python writes numbers that JSON does not know, and no reader accepts. JSON.stringify makes them null.
+		# Python writes numbers that are not JSON, which no reader accepts. They become null, as with JSON.stringify.
 		text = json.dumps(json.loads(text, parse_constant=lambda _: None), separators=(",", ":"))
 	return text

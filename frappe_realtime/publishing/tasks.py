@@ -1,9 +1,9 @@
-"""Who started a background task: told to the sidecars, which let nobody else follow it (except as configured).
+"""Announces the owner of a background task to the sidecars, which let only the owner follow it (unless configured).
 
-A task is what a `task_id` names: a job that got one as an argument, or work in a request that publishes progress with
-one. Its user is the one under whom it runs. It is said when such a job begins, and before the first progress that a
-process publishes: as a message of kind `task` on the channel of access, with `task_id` and `user`, which also stays in
-the site's stream `frappe_realtime:{site}:tasks`. The first word about a task counts.
+A task is whatever has a `task_id`: a job that got one as an argument, or code in a request that publishes progress with
+one. Its owner is the user under whom it runs. The announcement is a message of kind `task` on the access channel,
+`{"site", "kind": "task", "task_id", "user"}`, which is also kept in the stream `frappe_realtime:{site}:tasks`. A process
+sends it when such a job begins, or before the first progress of the task. The first announcement of a task counts.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from .process import outbox
 
 KEPT_COUNT = 1000
 KEPT_SECONDS = 24 * 60 * 60
-"""How many tasks of a site are remembered in Redis, and how long."""
+"""Tasks of a site that the stream keeps, and the seconds for which it keeps them."""
 
-_told: dict[tuple[str, str], None] = {}
-"""What this process has said already; the newest last."""
+_announced: dict[tuple[str, str], None] = {}
+"""Site and task_id of the tasks that this process has announced, the newest last."""
 
 
 def before_job(method: str = "", kwargs: Any = None, transaction_type: str = "job", **more: Any) -> None:
-	"""Hook: a job begins, under the user who enqueued it."""
+	"""Announce the owner of the task that begins: the user who enqueued the job. A hook (`before_job`)."""
 	task_id = kwargs.get("task_id") if isinstance(kwargs, dict) else None
 	if isinstance(task_id, str) and task_id and is_installed():
-		outbox().send(started([task_room(task_id)]))
+		outbox().send(task_announcements([task_room(task_id)]))
 
 
-def started(rooms: Iterable[str]) -> list[Message]:
-	"""What is to be said before something is published to `rooms`: whose the tasks among them are, each once."""
+def task_announcements(rooms: Iterable[str]) -> list[Message]:
+	"""Return the messages to send before an event to `rooms`: one for each task that is not announced yet."""
 	messages = []
 	for room in rooms:
 		if not room.startswith(TASK_ROOM):
 			continue
 		site, task_id = frappe.local.site, room.removeprefix(TASK_ROOM)
-		if (site, task_id) in _told:
+		if (site, task_id) in _announced:
 			continue
-		_told[site, task_id] = None
-		if len(_told) > KEPT_COUNT:
-			del _told[next(iter(_told))]
-		messages.append(_message(site, task_id, frappe.session.user))
+		_announced[site, task_id] = None
+		if len(_announced) > KEPT_COUNT:
+			del _announced[next(iter(_announced))]
+		messages.append(_announcement(site, task_id, frappe.session.user))
 	return messages
 
 
-def _message(site: str, task_id: str, user: str) -> Message:
+def _announcement(site: str, task_id: str, user: str) -> Message:
 	return Message(
 		ACCESS_CHANNEL,
 		json.dumps({"site": site, "kind": TASK_STARTED, "task_id": task_id, "user": user}),

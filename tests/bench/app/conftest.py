@@ -23,8 +23,8 @@ import json, os, sys, time
 import frappe
 frappe.init(sys.argv[1])
 frappe.connect()
-from frappe_realtime.publishing.overrides import take_over
-take_over()
+from frappe_realtime.publishing.overrides import install_overrides
+install_overrides()
 def answer(value): print("ANSWER " + json.dumps(value))
 """
 

@@ -1,4 +1,4 @@
-"""The app on a real bench of any supported version: publishing, the takeover, the endpoints and the setup command."""
+"""The app on a real bench of any supported version: publishing, the overrides, the endpoints and the setup command."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_what_a_module_imported_before_us_is_still_written_by_us(bench, channel)
 		"import sys, frappe, frappe.realtime\n"
 		"early = frappe.realtime.publish_realtime\n"
 		"frappe.init(sys.argv[1]); frappe.connect()\n"
-		"from frappe_realtime.publishing.overrides import take_over; take_over()\n"
+		"from frappe_realtime.publishing.overrides import install_overrides; install_overrides()\n"
 		"early('early', {'n': 1}, user='u')\n"
 		"early('early', {'n': 2}, after_commit=True)\n"
 		"frappe.publish_realtime('early', {'n': 3}, after_commit=True)\n"
@@ -184,7 +184,7 @@ def test_without_redis_nobody_fails_and_nothing_is_lost(bench, tmp_path):
 			"import sys, time, frappe\n"
 			"frappe.init(sys.argv[1]); frappe.connect()\n"
 			f"frappe.local.conf.redis_queue = 'redis://127.0.0.1:{server.port}'\n"
-			"from frappe_realtime import takeover, publish; takeover.take_over()\n"
+			"from frappe_realtime.publishing import overrides, publish; overrides.install_overrides()\n"
 			"frappe.publish_realtime('away', {'n': 0}); print('ready', flush=True)\n"
 			"for line in sys.stdin:\n"
 			"	for n in range(1, 51):\n"
@@ -256,8 +256,8 @@ for name, authorization in {**tokens, "Guest": None}.items():
 		for about in (reader, outsider, "no such")]
 out["Administrator"] = None
 frappe.init(SITE, force=True); frappe.connect()
-from frappe_realtime import api
-out["Administrator"] = api.has_permissions([["ToDo", "no such"], ["No Such"], ["User", reader], ["System Settings"]])
+from frappe_realtime.permissions import endpoints
+out["Administrator"] = endpoints.has_permissions([["ToDo", "no such"], ["No Such"], ["User", reader], ["System Settings"]])
 for body in ({}, {"questions": 1}, {"questions": [1]}, {"questions": [[]]}, {"questions": [["a", "b", "c", "d"]]},
 	{"questions": [[1]]}, {"questions": [["ToDo", None]]}, {"questions": [["ToDo", {"a": 1}]]},
 	{"questions": [["ToDo", "", ""]]}, {"questions": [["ToDo"]] * 201}):
@@ -319,7 +319,7 @@ def test_another_apps_overrides_stay_in_force(bench, people):
 		+ PEOPLE
 		+ """
 import types
-from frappe_realtime import api
+from frappe_realtime.permissions import endpoints
 other = types.ModuleType("frappe.other_app"); sys.modules["frappe.other_app"] = frappe.other_app = other
 def get_user_info(): return {"user": "somebody@else", "user_type": "System User", "tenant": 7}
 def has_permission(doctype, name): return name == "allowed"
@@ -341,10 +341,10 @@ todo = frappe.get_doc(dict(doctype="ToDo", description="allowed", name="allowed"
 todo.flags.name_set = True; todo.db_insert()
 frappe.set_user(outsider)
 session = (frappe.session.user, frappe.session.sid)
-out = {"may": api.has_permissions([["ToDo", "allowed"], ["ToDo", "other"], ["ToDo", "allowed", "write"], ["ToDo"]])}
-api._secret_matches = lambda: True
-out["who"] = api.get_user_info()
-out["readers"] = api.readers("ToDo", "allowed", [outsider, reader])
+out = {"may": endpoints.has_permissions([["ToDo", "allowed"], ["ToDo", "other"], ["ToDo", "allowed", "write"], ["ToDo"]])}
+endpoints._secret_matches = lambda: True
+out["who"] = endpoints.get_user_info()
+out["readers"] = endpoints.readers("ToDo", "allowed", [outsider, reader])
 out["session"] = session == (frappe.session.user, frappe.session.sid)
 frappe.db.rollback()
 answer(out)

@@ -1,4 +1,4 @@
-"""A stand-in for the few names of frappe that publishing needs, so that its rules can be tested without a bench."""
+"""A fake `frappe` module with the names that the app uses, so that the app can be tested without a bench."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from typing import Any
 
 import pytest
 
-OURS = (
+IMPORT_FRAPPE = (
 	"boot",
 	"install",
 	"permissions.access_events",
+	"publishing.commit",
+	"publishing.jobs",
+	"publishing.log",
 	"publishing.overrides",
 	"publishing.process",
 	"publishing.progress",
 	"publishing.publish",
 	"publishing.tasks",
 )
+"""Modules of the app that import frappe, and are imported anew for each fake."""
 
 
 class Callbacks:
-	"""As `frappe.utils.CallbackManager`: a callback may add others while they run."""
+	"""Like `frappe.utils.CallbackManager`: a callback may add others while they run."""
 
 	def __init__(self) -> None:
 		self.functions: deque[Callable[[], None]] = deque()
@@ -39,6 +43,8 @@ class Callbacks:
 
 
 class Database:
+	"""A database connection: only what happens at a commit and at a rollback."""
+
 	def __init__(self) -> None:
 		self.after_commit, self.after_rollback = Callbacks(), Callbacks()
 
@@ -52,7 +58,7 @@ class Database:
 
 
 class Column:
-	"""A column of a table: compared with a value it is a condition, as in PyPika."""
+	"""A column of a table. Comparing it with a value gives a condition, as in PyPika."""
 
 	def __eq__(self, value: object) -> Any:
 		return value
@@ -61,7 +67,7 @@ class Column:
 
 
 class Table:
-	"""The table `SessionStore` of a query."""
+	"""The table `Sessions` of a query."""
 
 	def __init__(self, name: str) -> None:
 		assert name == "Sessions"
@@ -90,7 +96,7 @@ class Query:
 
 
 class Frappe(ModuleType):
-	"""The module; what a test sets on `local` is the site of the request."""
+	"""The fake module. Tests set the site of the request on `local`."""
 
 	def __init__(self) -> None:
 		super().__init__("frappe")
@@ -103,7 +109,7 @@ class Frappe(ModuleType):
 		)
 		self.conf: dict[str, Any] = {"redis_queue": "redis://127.0.0.1:1"}
 		self.sids: set[str] = set()
-		"""The table `SessionStore`."""
+		"""The session ids in the table `Sessions`."""
 		self.cached_sids: set[str] = set()
 		self.cache = SimpleNamespace(hexists=lambda name, key: name == "session" and key in self.cached_sids)
 		self.qb = SimpleNamespace(DocType=lambda name: Table(name), from_=lambda table: Query(self.sids))
@@ -126,7 +132,7 @@ class Frappe(ModuleType):
 
 
 class Sent:
-	"""An outbox that keeps what it is given."""
+	"""An outbox that keeps the messages instead of sending them."""
 
 	def __init__(self, connect: Any) -> None:
 		self.connect = connect
@@ -139,14 +145,14 @@ class Sent:
 		self.writes += bool(messages)
 
 	def events(self) -> list[tuple[str, Any, str | None]]:
-		"""(event, message, room) of all that was sent."""
+		"""Return (event, message, room) of each event that was sent."""
 		payloads = [json.loads(message.payload) for message in self.messages if message.channel == "events"]
 		return [(payload["event"], payload["message"], payload["room"]) for payload in payloads]
 
 
 @pytest.fixture
 def frappe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Frappe]:
-	"""A frappe whose realtime module has Frappe's own functions, which record their calls in `stock_calls`."""
+	"""A fake frappe, installed in `sys.modules`. Its own publishing functions record their calls in `stock_calls`."""
 	module = Frappe()
 	module.logged = []
 	module.stock_calls = []
@@ -186,14 +192,14 @@ def frappe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Frappe]:
 		monkeypatch.setitem(sys.modules, name, value)
 	for name in ("frappe.auth", "frappe.cache_manager"):
 		monkeypatch.delitem(sys.modules, name, raising=False)
-	forget_ours()
+	forget_modules()
 	yield module
-	forget_ours()
+	forget_modules()
 
 
-def forget_ours() -> None:
-	"""The modules that have seen one stand-in are no good with the next."""
-	for name in OURS:
+def forget_modules() -> None:
+	"""Remove the app's modules that refer to the fake from `sys.modules` and from their packages."""
+	for name in IMPORT_FRAPPE:
 		sys.modules.pop(f"frappe_realtime.{name}", None)
 		package, _, last = f"frappe_realtime.{name}".rpartition(".")
 		if hasattr(parent := importlib.import_module(package), last):

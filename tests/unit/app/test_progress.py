@@ -1,4 +1,4 @@
-"""Which page has asked: from the request's header, through a job, into the message."""
+"""The page id of progress events: from the header of the request, through a job, into the message."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def progress(frappe: Any) -> Any:
 	return importlib.import_module("frappe_realtime.publishing.progress")
 
 
-def ask(frappe: Any, page: str | None) -> None:
-	"""Be in a request of a page."""
+def set_request(frappe: Any, page: str | None) -> None:
+	"""Set the current request, which a page has sent."""
 	frappe.local.request = SimpleNamespace(headers={HEADER: page} if page else {})
 
 
-def run_job(frappe: Any, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any]) -> None:
-	"""Be in a job."""
+def set_job(frappe: Any, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any]) -> None:
+	"""Set the current job."""
 	frappe.local.job = {"method": "work"}
 	rq = ModuleType("rq")
 	rq.get_current_job = lambda: SimpleNamespace(meta=meta)  # type: ignore[attr-defined]
@@ -34,38 +34,40 @@ def run_job(frappe: Any, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("page", ["a1b2", "a-b_c"])
-def test_a_request_names_its_page(frappe: Any, progress: Any, page: str) -> None:
-	ask(frappe, page)
+def test_the_page_of_a_request_is_added(frappe: Any, progress: Any, page: str) -> None:
+	set_request(frappe, page)
 	assert progress.with_page("progress", {"percent": 1}) == {"percent": 1, "page": page}
 
 
 @pytest.mark.parametrize("page", [None, "", "a b", "<script>", "x" * 65, "ä"])
-def test_what_is_no_name_is_left_out(frappe: Any, progress: Any, page: str | None) -> None:
-	ask(frappe, page)
+def test_an_invalid_page_id_is_left_out(frappe: Any, progress: Any, page: str | None) -> None:
+	set_request(frappe, page)
 	assert progress.with_page("progress", {"percent": 1}) == {"percent": 1}
 
 
 def test_without_request_or_job_there_is_no_page(progress: Any) -> None:
-	assert progress.asking_page() is None
+	assert progress.requesting_page() is None
 
 
 @pytest.mark.parametrize(
 	("event", "message"),
 	[("list_update", {"doctype": "ToDo"}), ("progress", "10"), ("progress", {"page": "mine"})],
 )
-def test_other_messages_stay_as_they_are(frappe: Any, progress: Any, event: str, message: Any) -> None:
-	ask(frappe, "a1")
+def test_other_messages_are_unchanged(frappe: Any, progress: Any, event: str, message: Any) -> None:
+	set_request(frappe, "a1")
 	assert progress.with_page(event, message) is message
 
 
-def test_the_message_of_the_caller_is_not_changed(frappe: Any, progress: Any) -> None:
-	ask(frappe, "a1")
+def test_the_message_of_the_caller_is_not_modified(frappe: Any, progress: Any) -> None:
+	set_request(frappe, "a1")
 	message = {"percent": 1}
 	progress.with_page("progress", message)
 	assert message == {"percent": 1}
 
 
-def test_a_job_remembers_who_enqueued_it(frappe: Any, progress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_keeps_the_page_that_enqueued_it(
+	frappe: Any, progress: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
 	enqueued: list[Any] = []
 
 	class Queue:
@@ -75,17 +77,17 @@ def test_a_job_remembers_who_enqueued_it(frappe: Any, progress: Any, monkeypatch
 	jobs = sys.modules["frappe.utils.background_jobs"]
 	jobs.Queue = Queue  # type: ignore[attr-defined]
 	progress.keep_page_in_jobs()
-	ours = jobs.Queue
+	replacement = jobs.Queue
 	progress.keep_page_in_jobs()
-	assert jobs.Queue is ours
+	assert jobs.Queue is replacement
 
-	ours().enqueue_call("scheduled", timeout=1)
-	ask(frappe, "a1")
-	ours().enqueue_call("work", timeout=1)
-	ours().enqueue_call("work", meta={"other": 1})
+	replacement().enqueue_call("scheduled", timeout=1)
+	set_request(frappe, "a1")
+	replacement().enqueue_call("work", timeout=1)
+	replacement().enqueue_call("work", meta={"other": 1})
 	frappe.local.request = None
-	run_job(frappe, monkeypatch, enqueued[1][1])
-	ours().enqueue_call("more work")
+	set_job(frappe, monkeypatch, enqueued[1][1])
+	replacement().enqueue_call("more work")
 	assert progress.with_page("progress", {"percent": 1})["page"] == "a1"
 	key = progress.META_KEY
 	assert enqueued == [
@@ -96,12 +98,12 @@ def test_a_job_remembers_who_enqueued_it(frappe: Any, progress: Any, monkeypatch
 	]
 
 
-def test_a_job_of_nobody_has_no_page(frappe: Any, progress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-	run_job(frappe, monkeypatch, {})
-	assert progress.asking_page() is None
+def test_a_job_without_a_page(frappe: Any, progress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+	set_job(frappe, monkeypatch, {})
+	assert progress.requesting_page() is None
 
 
-def test_pages_are_told_to_use_websocket_only(frappe: Any) -> None:
+def test_websocket_only_is_in_the_boot_data_of_pages(frappe: Any) -> None:
 	boot = importlib.import_module("frappe_realtime.boot")
 	info: dict[str, Any] = {}
 	context: dict[str, Any] = {"boot": {}}

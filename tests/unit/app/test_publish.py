@@ -1,4 +1,4 @@
-"""Which room an event goes to, and when: the rules of `frappe.publish_realtime`, one by one."""
+"""The room and the time of an event: the rules of `frappe.publish_realtime`, one by one."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_the_room_of_an_event(publish, sent, call, event, message, room):
 	assert sent.events() == [(event, message, room)]
 
 
-def test_positional_arguments_are_frappes(publish, sent):
+def test_positional_arguments_are_those_of_frappe(publish, sent):
 	publish.publish_realtime("e", {"a": 1}, None, None, "D", "n", None, False)
 	assert sent.events() == [("e", {"a": 1}, "doc:D/n")]
 
 
-def test_message_and_data_are_one_thing(publish, sent):
+def test_message_and_data_cannot_both_be_given(publish, sent):
 	with pytest.raises(TypeError, match="message and data"):
 		publish.publish_realtime("e", {"a": 1}, data={"b": 2})
 
@@ -69,7 +69,7 @@ def test_the_running_job_is_the_task(publish, sent, frappe):
 	assert [room for _, _, room in sent.events()] == ["task_progress:job", "task_progress:job"]
 
 
-def test_the_callers_message_stays_as_it_is(publish, sent):
+def test_the_message_of_the_caller_is_not_modified(publish, sent):
 	message = {"a": 1}
 	publish.publish_realtime("e", message, task_id="t")
 	assert message == {"a": 1}
@@ -82,7 +82,7 @@ def test_several_users_or_rooms_get_one_event_each_in_one_write(publish, sent):
 	assert sent.writes == 2
 
 
-def test_no_users_means_nobody_not_everybody(publish, sent):
+def test_an_empty_list_publishes_nothing(publish, sent):
 	publish.publish_realtime("e", user=[])
 	publish.publish_realtime("msgprint", "hi", user=[])
 	publish.publish_realtime("e", room=())
@@ -110,7 +110,7 @@ def test_progress_goes_to_the_document_or_to_the_user(publish, sent):
 		("publish_to_room", ("r", "e", {}), "e", "r"),
 	],
 )
-def test_named_rooms(publish, sent, frappe, name, arguments, event, room):
+def test_publish_to_functions(publish, sent, frappe, name, arguments, event, room):
 	getattr(publish, name)(*arguments)
 	assert sent.events() == [(event, {}, room)]
 	getattr(publish, name)(*arguments, after_commit=True)
@@ -119,12 +119,12 @@ def test_named_rooms(publish, sent, frappe, name, arguments, event, room):
 	assert sent.events() == [(event, {}, room)] * 2
 
 
-def test_task_progress_is_not_held_back(publish, sent):
+def test_task_progress_is_sent_before_the_commit(publish, sent):
 	publish.publish_task_progress("t", {"done": 1}, after_commit=True)
 	assert sent.events() == [("task_progress", {"done": 1, "task_id": "t"}, "task_progress:t")]
 
 
-def test_after_commit_is_sent_once_in_order_and_in_one_write(publish, sent, frappe):
+def test_events_after_commit_are_sent_once_in_order_and_in_one_write(publish, sent, frappe):
 	publish.publish_realtime("a", {"n": 1}, after_commit=True)
 	publish.publish_realtime("b", user=["u", "v"], after_commit=True)
 	publish.publish_realtime("a", {"n": 1}, after_commit=True)
@@ -142,7 +142,7 @@ def test_after_commit_is_sent_once_in_order_and_in_one_write(publish, sent, frap
 	assert sent.writes == 1
 
 
-def test_rollback_drops_what_was_held(publish, sent, frappe):
+def test_a_rollback_drops_held_events(publish, sent, frappe):
 	publish.publish_realtime("never", after_commit=True)
 	frappe.db.rollback()
 	publish.publish_realtime("later", after_commit=True)
@@ -150,7 +150,7 @@ def test_rollback_drops_what_was_held(publish, sent, frappe):
 	assert [event for event, _, _ in sent.events()] == ["later"]
 
 
-def test_a_new_connection_to_the_database_does_not_send_what_the_old_one_held(publish, sent, frappe):
+def test_a_new_database_connection_drops_held_events(publish, sent, frappe):
 	publish.publish_realtime("old", after_commit=True)
 	frappe.local.db = type(frappe.db)()
 	publish.publish_realtime("new", after_commit=True)
@@ -158,13 +158,13 @@ def test_a_new_connection_to_the_database_does_not_send_what_the_old_one_held(pu
 	assert [event for event, _, _ in sent.events()] == ["new"]
 
 
-def test_without_a_database_there_is_no_commit_to_wait_for(publish, sent, frappe):
+def test_without_a_database_events_are_sent_at_once(publish, sent, frappe):
 	frappe.local.db = None
 	publish.publish_realtime("e", after_commit=True)
 	assert len(sent.events()) == 1
 
 
-def test_what_does_not_become_json_fails_at_once_and_alone(publish, sent, frappe):
+def test_a_message_that_is_not_json_raises_or_is_logged_after_the_commit(publish, sent, frappe):
 	with pytest.raises(TypeError):
 		publish.publish_realtime("e", {"a": object()})
 	publish.publish_realtime("bad", {"a": object()}, after_commit=True)
@@ -174,12 +174,12 @@ def test_what_does_not_become_json_fails_at_once_and_alone(publish, sent, frappe
 	assert len(frappe.logged) == 1
 
 
-def test_numbers_that_json_does_not_know_become_null(publish, sent):
+def test_nan_and_infinity_become_null(publish, sent):
 	publish.publish_realtime("e", {"a": float("nan"), "b": [float("inf")], "c": "NaN"})
 	assert sent.events() == [("e", {"a": None, "b": [None], "c": "NaN"}, "all")]
 
 
-def test_what_redis_is_given(publish, sent, frappe):
+def test_the_payload_and_the_stream_of_an_event(publish, sent, frappe):
 	frappe.conf.update(realtime_history_count=5, realtime_history_seconds="7")
 	publish.publish_realtime("e", {"a": 1}, user="u")
 	(message,) = sent.messages
@@ -195,27 +195,27 @@ def test_what_redis_is_given(publish, sent, frappe):
 
 
 @pytest.mark.parametrize("key", ["realtime_history_count", "realtime_history_seconds"])
-def test_a_history_of_nothing_is_none(publish, sent, frappe, key):
+def test_zero_for_either_bound_disables_the_history(publish, sent, frappe, key):
 	frappe.conf[key] = 0
 	publish.publish_realtime("e")
 	assert sent.messages[0].stream is None
 
 
 @pytest.mark.parametrize("value", [None, "", -3, "many", [1]])
-def test_a_bound_that_is_none_counts_as_not_set(publish, sent, frappe, value):
+def test_an_invalid_bound_counts_as_not_set(publish, sent, frappe, value):
 	frappe.conf.update(realtime_history_count=value)
 	publish.publish_realtime("e")
 	assert sent.messages[0].history_count == 10_000
 
 
-def test_an_event_for_every_site_is_in_no_sites_history(publish, sent):
+def test_an_event_for_all_sites_has_no_history(publish, sent):
 	publish.emit("build_event", {"a": 1}, None)
 	(message,) = sent.messages
 	assert message.stream is None
 	assert json.loads(message.payload)["room"] is None
 
 
-def test_the_sidecar_may_import_the_contract_without_frappe():
+def test_the_contract_can_be_imported_without_frappe():
 	code = (
 		"import sys; sys.modules['frappe'] = None\n"
 		"import frappe_realtime, frappe_realtime.contract\n"
@@ -227,17 +227,17 @@ def test_the_sidecar_may_import_the_contract_without_frappe():
 	assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_corrected_redis_queue_is_used_without_a_restart(frappe, publish):
-	sender = importlib.import_module("frappe_realtime.publishing.process")
+def test_a_changed_redis_queue_is_used_without_a_restart(frappe, publish):
+	process = importlib.import_module("frappe_realtime.publishing.process")
 	server = ValkeyServer(port=free_port())
 	server.start()
 	try:
 		publish.publish_realtime("e", "sent to the wrong address")
-		first = sender.outbox()
+		first = process.outbox()
 		assert not first.flush(0)
 		frappe.conf["redis_queue"] = f"redis://127.0.0.1:{server.port}"
 		publish.publish_realtime("e", "sent to the right one")
-		assert sender.outbox() is first
+		assert process.outbox() is first
 		assert first.flush(20)
 		entries = redis.Redis(port=server.port).xrange("frappe_realtime:one:events")
 	finally:

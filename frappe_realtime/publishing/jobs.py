@@ -1,0 +1,27 @@
+"""Background jobs (RQ): the end of a job, and the end of its time."""
+
+from __future__ import annotations
+
+import frappe
+
+from .process import outbox
+
+FLUSH_SECONDS = 2.0
+
+
+def flush_after_job() -> None:
+	"""Wait up to two seconds for Redis to take what the job has published. A hook (`after_job`).
+
+	The process of a job ends without running exit handlers. A job that runs inside a request does not wait: its process
+	goes on.
+	"""
+	if getattr(frappe.local, "request", None) is None and outbox().pending:
+		outbox().flush(FLUSH_SECONDS)
+
+
+def is_job_timeout(error: Exception) -> bool:
+	"""Return whether RQ raised `error` because the time of the job is over.
+
+	RQ raises it from a signal handler, so it can surface anywhere, and every `except Exception` must let it pass.
+	"""
+	return type(error).__module__ == "rq.timeouts"

@@ -1,0 +1,251 @@
+"""Writes batches of messages to Redis: with history by one script, or without it where Redis refuses the script.
+
+The script takes a whole batch in one atomic step. For each message with a stream it runs:
+
+- `XADD <stream> MAXLEN ~ <history_count> * e <payload> p <id of the previous entry>`; then entries older than
+  `history_seconds` are trimmed, and the key expires that long after the last event;
+- `SET frappe_realtime:<site>:last <id of the entry>`, which outlives the stream: together with `p` it shows a reader
+  whether entries are missing between two that it has read;
+- `PUBLISH <channel> {"offset":"<id of the entry>",<payload>}`.
+
+A message without a stream is only published. At the end of the batch comes
+`SET frappe_realtime:writer:<process> <number of the last message>`, which expires after two minutes. A batch whose
+answer was lost is sent again, and the script skips the messages that it has written already. So a message with a
+stream is appended once, even if it is sent twice.
+
+The first message of a stream after some were dropped is published without history, so that a reader sees the gap.
+A message without history carries `"offset":null` and `"unrecorded":"<reason>"`.
+
+Redis may refuse the script: the user may lack the right to run scripts or to use these keys, a key may have another
+type, or the memory may be full. Then all messages are published without history, and the script is tried again after
+`SCRIPT_RETRY_SECONDS`. A batch whose answer was lost may then be published twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from hashlib import sha1
+from time import monotonic
+from uuid import uuid4
+
+import redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from ..contract import last_key, writer_key
+from .backlog import Message
+from .outages import Outage, OutageLog, append_report
+
+THREAD_TIMEOUT = 1.0
+"""Seconds for which the outbox's thread waits for each answer of Redis."""
+
+SCRIPT_RETRY_SECONDS = 60.0
+
+CALLER_CONNECTION_INTERVAL = 1.0
+"""Seconds between two attempts to make the callers' connection."""
+
+SCRIPT = """
+local written = tonumber(redis.call('GET', KEYS[1]) or '0')
+local key = 0
+for at = 1, #ARGV, 5 do
+	local number, channel, payload = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
+	local count, age = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+	if count > 0 then key = key + 2 end
+	if number > written then
+		if count > 0 then
+			local before = redis.call('GET', KEYS[key + 1]) or '0-0'
+			local id = redis.call('XADD', KEYS[key], 'MAXLEN', '~', count, '*', 'e', payload, 'p', before)
+			redis.call('SET', KEYS[key + 1], id, 'PX', math.max(age, 86400000))
+			local oldest = string.format('%.0f', tonumber(string.match(id, '^%d+')) - age)
+			redis.pcall('XTRIM', KEYS[key], 'MINID', '~', oldest)
+			redis.call('PEXPIRE', KEYS[key], age)
+			payload = '{"offset":"' .. id .. '",' .. string.sub(payload, 2)
+		end
+		redis.call('PUBLISH', channel, payload)
+		written = number
+	end
+end
+redis.call('SET', KEYS[1], string.format('%.0f', written), 'PX', 120000)
+"""
+# Redis before 6.2 does not know MINID: there only the count bounds the stream, hence the pcall.
+
+_SCRIPT_SHA = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+_TEMPORARY_ERRORS = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
+"""Error codes of a Redis that fails over, loads or runs a long script. They count as an outage, not as a refusal."""
+
+
+class RedisUnavailable(Exception):
+	"""Redis did not take a batch or a report. The same call may succeed later."""
+
+
+class RedisWriter:
+	"""Writes for one process, over two connections: the thread's, and one for callers that write themselves.
+
+	Args:
+		connect: Takes seconds, and returns a client that waits at most that long for each answer. It is called in
+			the outbox's thread.
+		caller_timeout: Seconds for which a caller waits for the answer of Redis.
+		log: Where a refusal is logged.
+	"""
+
+	def __init__(
+		self, connect: Callable[[float], redis.Redis], caller_timeout: float, log: OutageLog
+	) -> None:
+		self.connect = connect
+		self.caller_client: redis.Redis | None = None
+		"""The connection for callers; None until the thread has made it, and after it failed."""
+		self._caller_timeout = caller_timeout
+		self._next_caller_client = 0.0
+		self._log = log
+		self._client: redis.Redis | None = None
+		self._must_reconnect = False
+		self._id = uuid4().hex
+		self._gaps: dict[str, int] = {}
+		self._script_disabled_until = 0.0
+		self._refusal = ""
+
+	def connect_with(self, connect: Callable[[float], redis.Redis]) -> None:
+		"""Use `connect` for the next connection, and drop the present ones."""
+		self.connect = connect
+		self.caller_client = None
+		self._must_reconnect = True
+
+	def discard_caller_client(self) -> None:
+		"""Do not use the callers' connection again: it failed. The thread makes a new one."""
+		self.caller_client = None
+
+	def note_dropped(self, messages: Iterable[Message]) -> None:
+		"""Remember that these messages will not be written, so that the next one of each stream shows the gap."""
+		for message in messages:
+			if message.stream:
+				self._gaps[message.stream] = self._gaps.get(message.stream, 0) + 1
+
+	# -- in the outbox's thread
+
+	def write(self, batch: Sequence[Message]) -> None:
+		"""Write a batch.
+
+		Raises:
+			RedisUnavailable: Redis did not take it.
+		"""
+		try:
+			client = self._thread_client()
+			if monotonic() >= self._script_disabled_until:
+				try:
+					self.append(client, batch)
+				except ResponseError as error:
+					if _is_temporary(error):
+						raise
+					self._disable_script(str(error))
+				else:
+					if batch[0].number > 1:  # a process that publishes once needs no second connection
+						self._make_caller_client()
+					return
+			self._publish(client, batch)
+		except Exception as error:
+			# The thread must survive any error: an answer of Redis, a name that does not resolve, an invalid URL.
+			raise RedisUnavailable(f"{type(error).__name__}: {error}") from error
+
+	def write_report(self, outage: Outage) -> None:
+		"""Append the report of an outage. A report that Redis refuses is not tried again.
+
+		Raises:
+			RedisUnavailable: Redis did not answer.
+		"""
+		try:
+			append_report(self._thread_client(), outage)
+		except Exception as error:
+			if isinstance(error, ResponseError) and not _is_temporary(error):
+				return
+			raise RedisUnavailable(f"{type(error).__name__}: {error}") from error
+
+	def close(self) -> None:
+		"""Close the thread's connection; the next write makes a new one."""
+		client, self._client = self._client, None
+		if client is not None:
+			with suppress(Exception):
+				client.connection_pool.disconnect()
+
+	def _thread_client(self) -> redis.Redis:
+		if self._must_reconnect:
+			self._must_reconnect = False
+			self.close()
+		if self._client is None:
+			self._client = self.connect(THREAD_TIMEOUT)
+		return self._client
+
+	def _make_caller_client(self) -> None:
+		"""Connect for callers: here, because connecting may take long."""
+		if self.caller_client is not None or monotonic() < self._next_caller_client:
+			return
+		self._next_caller_client = monotonic() + CALLER_CONNECTION_INTERVAL
+		with suppress(RedisError, OSError):
+			connect = self.connect
+			# A single connection is never made anew while a caller waits.
+			client = redis.Redis(
+				connection_pool=connect(self._caller_timeout).connection_pool, single_connection_client=True
+			)
+			client.ping()
+			if connect is self.connect:
+				self.caller_client = client
+
+	def _disable_script(self, refusal: str) -> None:
+		self._script_disabled_until = monotonic() + SCRIPT_RETRY_SECONDS
+		self._refusal = refusal
+		self._log.write(
+			"no history",
+			f"Redis refuses to keep a history of realtime events: {refusal}. They are published without it: "
+			"what a browser or the realtime server misses is lost. Let the user of redis_queue run EVALSHA, "
+			"EVAL, XADD, XTRIM and PEXPIRE on keys frappe_realtime:*.",
+		)
+
+	# -- with any client
+
+	def append(self, client: redis.Redis, batch: Collection[Message]) -> None:
+		"""Append and publish a batch by the script.
+
+		Raises:
+			redis.RedisError, OSError: Redis did not take it, or its answer was lost.
+		"""
+		keys = [writer_key(self._id)]
+		arguments: list[str | int] = []
+		shown_gaps = set()
+		for message in batch:
+			stream, payload = message.stream, message.payload
+			if stream and stream in self._gaps and stream not in shown_gaps:
+				shown_gaps.add(stream)
+				payload = _without_history(payload, f"{self._gaps[stream]} events before it were dropped")
+				stream = None
+			if stream:
+				keys += [stream, last_key(stream)]
+			arguments += [
+				message.number,
+				message.channel,
+				payload,
+				message.history_count if stream else 0,
+				int(message.history_seconds * 1000),
+			]
+		try:
+			client.evalsha(_SCRIPT_SHA, len(keys), *keys, *arguments)
+		except NoScriptError:
+			client.eval(SCRIPT, len(keys), *keys, *arguments)
+		for stream in shown_gaps:
+			self._gaps.pop(stream, None)
+
+	def _publish(self, client: redis.Redis, batch: Sequence[Message]) -> None:
+		"""Publish a batch without history."""
+		pipeline = client.pipeline(transaction=False)
+		for message in batch:
+			payload = _without_history(message.payload, self._refusal) if message.stream else message.payload
+			pipeline.publish(message.channel, payload)
+		pipeline.execute()
+
+
+def _is_temporary(error: ResponseError) -> bool:
+	return any(code in f"{type(error).__name__} {error}".upper() for code in _TEMPORARY_ERRORS)
+
+
+def _without_history(payload: str, reason: str) -> str:
+	return f'{{"offset":null,"unrecorded":{json.dumps(reason)},{payload[1:]}'
