@@ -1,4 +1,4 @@
-"""What pages are told about realtime when they are loaded."""
+"""Adds the realtime settings to the boot data of pages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ WEBSOCKET_ONLY = "realtime_websocket_only"
 
 
 def extend_bootinfo(bootinfo: Any) -> None:
-	"""Add to `frappe.boot` of the Desk."""
+	"""Add `realtime_websocket_only: 1` to `frappe.boot` of the Desk, if it is set. A hook."""
 	if frappe.conf.get(WEBSOCKET_ONLY):
 		bootinfo[WEBSOCKET_ONLY] = 1
 
 
 def update_website_context(context: Any) -> None:
-	"""Add to `frappe.boot` of a website page."""
+	"""Add `realtime_websocket_only: 1` to `frappe.boot` of a website page, if it is set. A hook."""
 	if frappe.conf.get(WEBSOCKET_ONLY) and "boot" in context:
 		context["boot"][WEBSOCKET_ONLY] = 1
