@@ -226,7 +226,7 @@ class Client:
 	@property
 	def socket(self) -> Socket:
 		"""The server's side of this client."""
-		socket: Socket = self.site.handlers.socket(self._raw)
+		socket: Socket = self.site.handlers.socket_of(self._raw)
 		return socket
 
 	@property

@@ -1,1 +1,1 @@
-"""What a handlers file imports. Free of frappe, so that the sidecar can use it."""
+"""The API for handlers files. Imports no Frappe, so that the sidecar can load it."""

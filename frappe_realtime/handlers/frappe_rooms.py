@@ -1,4 +1,4 @@
-"""Names of rooms under the names that `frappe.realtime` gives them, for handlers files; free of imports of Frappe."""
+"""The room functions of `frappe.realtime`, for handlers files, without importing Frappe."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ get_task_progress_room = task_room
 
 
 def get_site_room() -> str:
-	"""The room of all System Users."""
+	"""Return the room of all System Users."""
 	return SITE_ROOM
 
 
 def get_website_room() -> str:
-	"""The room of all sockets."""
+	"""Return the room of all sockets of the site, including those of Guests."""
 	return WEBSITE_ROOM

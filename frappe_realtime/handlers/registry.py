@@ -1,4 +1,4 @@
-"""The decorator `realtime.on`: which functions of an app answer which events.
+"""The decorator `realtime.on`, which registers the handlers of an app.
 
 	from frappe_realtime import Socket, realtime
 
@@ -8,7 +8,7 @@
 		if await socket.has_permission("Project", project):
 			await socket.join(f"project:{project}")
 
-The sidecar imports `<app>/<app>/realtime/handlers.py` of each app and takes what was registered meanwhile.
+The sidecar imports `<app>/<app>/realtime/handlers.py` of each app, and runs the handlers that the import has registered.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 current_app: ContextVar[str] = ContextVar("frappe_realtime_app")
-"""The app whose code runs: while its handlers file is imported, and in each of its handlers."""
+"""The app whose code runs: set while its handlers file is imported, and in each of its handlers."""
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-	"""Whether calling `function` gives a coroutine; also for an object whose `__call__` is `async def`."""
+	"""Return whether calling `function` returns a coroutine; also for an object whose `__call__` is `async def`."""
 	return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
 		getattr(function, "__call__", None)  # noqa: B004
 	)
@@ -35,15 +35,21 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-	"""How many positional arguments a function needs and takes, and whether it wants the acknowledgement as `ack`."""
+	"""The positional arguments that a function takes.
 
-	least: int
-	most: int | None
+	Attributes:
+		required: Arguments that the function needs.
+		maximum: Arguments that it takes at most; None for any number.
+		ack: Whether it has a parameter `ack`, which gets the acknowledgement.
+	"""
+
+	required: int
+	maximum: int | None
 	ack: bool
 
 	@classmethod
 	def of(cls, function: Callable[..., Any]) -> Signature:
-		"""The signature of `function`; one that cannot be read takes anything."""
+		"""Return the signature of `function`; any arguments if it cannot be inspected."""
 		try:
 			parameters = inspect.signature(function).parameters.values()
 		except (TypeError, ValueError):
@@ -53,20 +59,42 @@ class Signature:
 		]
 		ack = any(one.name == "ack" and one.kind is not one.VAR_KEYWORD for one in parameters)
 		positional = [one for one in positional if one.name != "ack"]
-		endless = any(one.kind is one.VAR_POSITIONAL for one in parameters)
-		least = sum(one.default is one.empty for one in positional)
-		return cls(least, None if endless else len(positional), ack)
+		takes_any_number = any(one.kind is one.VAR_POSITIONAL for one in parameters)
+		required = sum(one.default is one.empty for one in positional)
+		return cls(required, None if takes_any_number else len(positional), ack)
+
+	def without_first(self) -> Signature:
+		"""Return the signature of what follows the first argument."""
+		maximum = None if self.maximum is None else max(self.maximum - 1, 0)
+		return Signature(max(self.required - 1, 0), maximum, self.ack)
 
 	def fit(self, arguments: list[Any]) -> list[Any] | None:
-		"""The arguments to call with: what is too many is left out, as in JavaScript; None when there are too few."""
-		if len(arguments) < self.least:
+		"""Return the arguments to call the function with; None if there are too few.
+
+		Arguments beyond the last parameter are left out, as in JavaScript.
+		"""
+		if len(arguments) < self.required:
 			return None
-		return arguments if self.most is None or len(arguments) <= self.most else arguments[: self.most]
+		if self.maximum is None or len(arguments) <= self.maximum:
+			return arguments
+		return arguments[: self.maximum]
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-	"""One function that answers `event`."""
+	"""A function that handles an event.
+
+	Attributes:
+		event: The name of the event.
+		function: The function.
+		app: The app that registered it.
+		signature: The arguments that it takes after the socket.
+		is_async: Whether it is an `async def`.
+		frappe_context: Whether it runs in a Frappe context, with a database connection.
+		allow_guest: Whether it runs for Guests.
+		takes_socket: Whether its first argument is the socket: true for decorated functions, false for `socket.on`.
+		once: Whether it is removed before it runs.
+	"""
 
 	event: str
 	function: Callable[..., Any]
@@ -76,39 +104,38 @@ class Handler:
 	frappe_context: bool = False
 	allow_guest: bool = True
 	takes_socket: bool = True
-	"""Whether the socket is the first argument: for decorated functions, not for `socket.on`."""
 	once: bool = False
 
 	@property
 	def name(self) -> str:
-		"""What the log calls it."""
+		"""The name of the function, for the log."""
 		return getattr(self.function, "__qualname__", repr(self.function))
 
 
 class Registry:
-	"""Holds the decorated functions of every app. There is one, `realtime`."""
+	"""The decorated handlers of all apps. The only instance is `realtime`."""
 
 	def __init__(self) -> None:
 		self._handlers: list[Handler] = []
 
 	def on(self, event: str, *, frappe_context: bool = False, allow_guest: bool = False) -> Callable[[F], F]:
-		"""Let the decorated function answer `event`; it is returned as it is.
+		"""Register the decorated function as a handler of `event`, and return it unchanged.
 
-		An `async def` runs on the event loop and gets a `Socket`; a plain `def` runs in a thread and gets a
-		`SyncSocket`. After the socket come the arguments that the client sent. What the function returns answers a
-		client that asked for an acknowledgement: a tuple with several arguments, None not at all. With a parameter
-		`ack` the function gets the acknowledgement itself, to call at any time.
+		An `async def` runs on the event loop and gets a `Socket`; a plain `def` runs in a thread and gets a `SyncSocket`.
+		The arguments that the client sent follow. If the client asked for an acknowledgement, the return value is its
+		argument; a tuple sends several arguments, and None sends no acknowledgement. A function with a parameter `ack`
+		gets the acknowledgement itself, and may call it at any time.
 
-		`connect` and `disconnect` are events too; `disconnect` comes with the reason, when there is a parameter for it.
+		`connect` and `disconnect` are events too. A handler of `disconnect` gets the reason if it has a parameter for it.
 
 		Args:
-			event: the name that the client emits.
-			frappe_context: open a Frappe context (site, database, user) around the function, which must be a plain
-				`def`; what it did is committed, or rolled back when it raises.
-			allow_guest: run for Guests too.
+			event: The name of the event that the client emits.
+			frappe_context: Run the function, a plain `def`, in a Frappe context (site, database, user). The transaction
+				is committed afterwards, and rolled back if the function raises.
+			allow_guest: Run the function for Guests too.
 
 		Raises:
-			TypeError: `frappe_context` on an `async def`, which would block the event loop.
+			TypeError: `frappe_context` is set for an `async def`, where the database would block the event loop.
 		"""
 
 		def decorate(function: F) -> F:
@@ -116,16 +143,14 @@ class Registry:
 			if frappe_context and asynchronous:
 				raise TypeError(
 					f"{getattr(function, '__qualname__', function)} is an async def, and frappe_context=True needs a plain def: "
-					"the database would block all other sockets"
+					"the database would block the event loop"
 				)
-			signature = Signature.of(function)
-			most = None if signature.most is None else max(signature.most - 1, 0)
 			self._handlers.append(
 				Handler(
 					event=event,
 					function=function,
 					app=current_app.get(function.__module__.partition(".")[0]),
-					signature=Signature(max(signature.least - 1, 0), most, signature.ack),
+					signature=Signature.of(function).without_first(),
 					is_async=asynchronous,
 					frappe_context=frappe_context,
 					allow_guest=allow_guest,
@@ -137,7 +162,7 @@ class Registry:
 
 	@contextmanager
 	def collecting(self) -> Iterator[list[Handler]]:
-		"""Give the list that handlers are registered in until the block ends; they are in no other."""
+		"""Register handlers in a new list until the block ends; the context value is that list."""
 		before, self._handlers = self._handlers, []
 		try:
 			yield self._handlers
@@ -146,4 +171,4 @@ class Registry:
 
 
 realtime = Registry()
-"""What handlers are registered with."""
+"""The registry of this process."""

@@ -1,4 +1,4 @@
-"""The site's answer to a handler's `frappe_request`."""
+"""The response of the site to a handler's `frappe_request`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Response:
-	"""Status, headers and body; the names are those of the browser's `fetch`."""
+	"""An HTTP response, with the names that the browser's `fetch` uses.
+
+	Attributes:
+		status: The HTTP status.
+		content: The body.
+		headers: The headers, by lower-case name.
+	"""
 
 	status: int
 	content: bytes = b""
@@ -22,16 +28,20 @@ class Response:
 		return 200 <= self.status < 300
 
 	def text(self) -> str:
-		"""The body as text."""
+		"""Return the body, decoded as UTF-8."""
 		return self.content.decode("utf-8", errors="replace")
 
 	def json(self) -> Any:
-		"""The body as JSON; raises ValueError when it is none."""
+		"""Return the body, parsed as JSON.
+
+		Raises:
+			ValueError: The body is not JSON.
+		"""
 		return json.loads(self.content)
 
 	@property
 	def message(self) -> Any:
-		"""What a whitelisted method returned; None when the body says nothing of the kind."""
+		"""What the whitelisted method returned; None if the body is not a JSON object with the key `message`."""
 		try:
 			body = self.json()
 		except ValueError:

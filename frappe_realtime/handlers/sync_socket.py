@@ -1,6 +1,6 @@
-"""What a plain handler is given: the same client as `Socket`, with calls that return when they are done.
+"""`SyncSocket`: one client on one site, as a plain handler gets it.
 
-A plain handler runs in a thread, and each call is carried out on the event loop while it waits.
+A plain handler runs in a thread. Each call runs on the event loop, while the thread waits for its result.
 """
 
 from __future__ import annotations
@@ -8,68 +8,70 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .broadcast import BroadcastOperator, Rooms
 from .response import Response
-from .socket import Broadcast, Handshake, Rooms, Runtime, Socket
+from .runtime import Runtime
+from .socket import Handshake, Socket
 
 
-class SyncBroadcast:
-	"""Where an event will go, as `Broadcast`."""
+class SyncBroadcastOperator:
+	"""Emits to rooms of a site, or to all its sockets; see `BroadcastOperator`."""
 
-	__slots__ = ("_broadcast", "_host")
+	__slots__ = ("_broadcast", "_runtime")
 
-	def __init__(self, host: Runtime, broadcast: Broadcast) -> None:
-		self._host = host
+	def __init__(self, runtime: Runtime, broadcast: BroadcastOperator) -> None:
+		self._runtime = runtime
 		self._broadcast = broadcast
 
-	def to(self, rooms: Rooms) -> SyncBroadcast:
-		"""To those of `rooms` too; a socket that is in several gets the event once."""
-		return SyncBroadcast(self._host, self._broadcast.to(rooms))
+	def to(self, rooms: Rooms) -> SyncBroadcastOperator:
+		"""Add rooms. A socket that is in several of them gets the event once."""
+		return SyncBroadcastOperator(self._runtime, self._broadcast.to(rooms))
 
 	def emit(self, event: str, data: Any = None) -> None:
-		"""Send; `data` as in `Socket.emit`."""
-		return self._host.in_loop(lambda: self._broadcast.emit(event, data))
+		"""Emit an event; the arguments and errors are those of `Socket.emit`."""
+		return self._runtime.run_in_loop(lambda: self._broadcast.emit(event, data))
 
 
 class SyncNamespace:
-	"""All sockets of one site, as they were when they were asked for."""
+	"""All sockets of one site. `sockets` and `rooms` are copies, made at each access; see `Namespace`."""
 
-	def __init__(self, host: Runtime, socket: Socket) -> None:
-		self._host = host
+	def __init__(self, runtime: Runtime, socket: Socket) -> None:
+		self._runtime = runtime
 		self._socket = socket
 		self.name = socket.namespace
 
 	@property
 	def sockets(self) -> Mapping[str, SyncSocket]:
-		"""The sockets by their ids."""
-		return self._host.in_loop(
-			lambda: {sid: SyncSocket(self._host, other) for sid, other in self._socket.nsp.sockets.items()}
+		"""The sockets in this process, by id."""
+		return self._runtime.run_in_loop(
+			lambda: {sid: SyncSocket(self._runtime, other) for sid, other in self._socket.nsp.sockets.items()}
 		)
 
 	@property
 	def rooms(self) -> Mapping[str, frozenset[str]]:
-		"""The ids of the sockets in each room."""
-		return self._host.in_loop(lambda: dict(self._socket.nsp.rooms))
+		"""The rooms with sockets in this process, and the ids of these sockets."""
+		return self._runtime.run_in_loop(lambda: dict(self._socket.nsp.rooms))
 
-	def to(self, rooms: Rooms) -> SyncBroadcast:
-		"""Everybody in `rooms`, the socket that acts among them."""
-		return SyncBroadcast(self._host, self._socket.nsp.to(rooms))
+	def to(self, rooms: Rooms) -> SyncBroadcastOperator:
+		"""Return an operator that emits to all sockets in `rooms`, including the socket of the handler."""
+		return SyncBroadcastOperator(self._runtime, self._socket.nsp.to(rooms))
 
 	def emit(self, event: str, data: Any = None) -> None:
-		"""Send to every socket of the site, Guests too."""
-		return self._host.in_loop(lambda: self._socket.nsp.emit(event, data))
+		"""Emit an event to all sockets of the site, including those of Guests; see `Socket.emit`."""
+		return self._runtime.run_in_loop(lambda: self._socket.nsp.emit(event, data))
 
 
 class SyncSocket:
-	"""One client on one site; each method and property is that of `Socket`, without await.
+	"""One client on one site. Its methods and properties are those of `Socket`, and return without `await`.
 
-	Where an async listener uses one, it can be awaited all the same: a plain set-up function hands the same object to
-	listeners of both kinds.
+	A plain set-up function passes the same object to async and to plain listeners. On the event loop the methods return
+	what those of `Socket` return, so an async listener can await them.
 	"""
 
-	__slots__ = ("_host", "_socket")
+	__slots__ = ("_runtime", "_socket")
 
-	def __init__(self, host: Runtime, socket: Socket) -> None:
-		object.__setattr__(self, "_host", host)
+	def __init__(self, runtime: Runtime, socket: Socket) -> None:
+		object.__setattr__(self, "_runtime", runtime)
 		object.__setattr__(self, "_socket", socket)
 
 	def __repr__(self) -> str:
@@ -82,16 +84,16 @@ class SyncSocket:
 		return hash(self._socket)
 
 	def __getattr__(self, name: str) -> Any:
-		# Attributes of the app's own are kept on the one Socket that all handlers share.
+		# Attributes that apps set are kept on the Socket, which all handlers share.
 		return getattr(self._socket, name)
 
 	def __setattr__(self, name: str, value: Any) -> None:
 		setattr(self._socket, name, value)
 
-	def _do(self, action: Callable[[], Any]) -> Any:
-		return self._host.in_loop(action)
+	def _run(self, action: Callable[[], Any]) -> Any:
+		return self._runtime.run_in_loop(action)
 
-	# -- who it is
+	# -- identity
 
 	@property
 	def sid(self) -> str:
@@ -112,7 +114,7 @@ class SyncSocket:
 
 	@property
 	def user(self) -> str:
-		"""The user; `Guest` for one who has not logged in."""
+		"""The user; `Guest` without a login."""
 		return self._socket.user
 
 	@property
@@ -122,7 +124,7 @@ class SyncSocket:
 
 	@property
 	def full_name(self) -> str:
-		"""The user's full name where `frappe_realtime` is installed on the site, else the user's id."""
+		"""The full name of the user if `frappe_realtime` is installed on the site, otherwise the user id."""
 		return self._socket.full_name
 
 	@property
@@ -132,103 +134,103 @@ class SyncSocket:
 
 	@property
 	def authorization_header(self) -> str | None:
-		"""The Authorization header that the client proved its user with."""
+		"""The Authorization header that authenticated the client; None if a session cookie did."""
 		return self._socket.authorization_header
 
 	@property
 	def connected(self) -> bool:
-		"""Whether the client is still there, as far as the server knows."""
+		"""Whether the client is connected, as far as the server knows."""
 		return self._socket.connected
 
 	@property
 	def handshake(self) -> Handshake:
-		"""Headers, query and `auth` of the connection."""
-		return self._do(lambda: self._socket.handshake)
+		"""Headers, query, `auth` and address of the connection."""
+		return self._run(lambda: self._socket.handshake)
 
 	# -- rooms
 
 	@property
 	def rooms(self) -> frozenset[str]:
-		"""The rooms this socket is in, its own id among them."""
-		return self._do(lambda: self._socket.rooms)
+		"""The rooms of this socket, including its own id; empty after the disconnect."""
+		return self._run(lambda: self._socket.rooms)
 
 	def join(self, room: Rooms) -> None:
-		"""Enter a room, or several."""
-		return self._do(lambda: self._socket.join(room))
+		"""Join a room, or several."""
+		return self._run(lambda: self._socket.join(room))
 
 	def leave(self, room: Rooms) -> None:
 		"""Leave a room, or several."""
-		return self._do(lambda: self._socket.leave(room))
+		return self._run(lambda: self._socket.leave(room))
 
 	def participants(self, room: str) -> list[str]:
-		"""The ids of the sockets in `room`; see `Socket.participants`."""
-		return self._do(lambda: self._socket.participants(room))
+		"""Return the ids of the sockets in `room`; see `Socket.participants`."""
+		return self._run(lambda: self._socket.participants(room))
 
 	def user_of(self, sid: str) -> str | None:
-		"""The user of another socket of this site; see `Socket.user_of`."""
+		"""Return the user of another socket of this site; see `Socket.user_of`."""
 		return self._socket.user_of(sid)
 
-	# -- sending
+	# -- emitting
 
 	def emit(self, event: str, data: Any = None, room: Rooms | None = None) -> None:
-		"""Send an event to this client, or to everybody in `room`; see `Socket.emit`."""
-		return self._do(lambda: self._socket.emit(event, data, room))
+		"""Emit an event to this client, or to all sockets in `room`; see `Socket.emit`."""
+		return self._run(lambda: self._socket.emit(event, data, room))
 
 	def call(self, event: str, data: Any = None, *, timeout: float | None = 60) -> Any:
-		"""Send an event to this client and return its answer; see `Socket.call`."""
-		return self._do(lambda: self._socket.call(event, data, timeout=timeout))
+		"""Emit an event to this client, and wait for its acknowledgement; see `Socket.call`."""
+		return self._run(lambda: self._socket.call(event, data, timeout=timeout))
 
-	def to(self, rooms: Rooms) -> SyncBroadcast:
-		"""The others in `rooms`: all but this socket."""
-		return SyncBroadcast(self._host, self._socket.to(rooms))
+	def to(self, rooms: Rooms) -> SyncBroadcastOperator:
+		"""Return an operator that emits to the sockets in `rooms`, except this one."""
+		return SyncBroadcastOperator(self._runtime, self._socket.to(rooms))
 
 	@property
-	def broadcast(self) -> SyncBroadcast:
-		"""All other sockets of the site."""
-		return SyncBroadcast(self._host, self._socket.broadcast)
+	def broadcast(self) -> SyncBroadcastOperator:
+		"""An operator that emits to all sockets of the site, except this one."""
+		return SyncBroadcastOperator(self._runtime, self._socket.broadcast)
 
 	@property
 	def nsp(self) -> SyncNamespace:
 		"""All sockets of the site."""
-		return SyncNamespace(self._host, self._socket)
+		return SyncNamespace(self._runtime, self._socket)
 
 	def disconnect(self, close: bool = False) -> None:
-		"""End this socket; with `close` the whole connection."""
-		return self._do(lambda: self._socket.disconnect(close))
+		"""Disconnect this socket; with `close`, close the whole connection."""
+		return self._run(lambda: self._socket.disconnect(close))
 
-	# -- listening
+	# -- listeners
 
 	def on(self, event: str, listener: Callable[..., Any]) -> None:
 		"""Call `listener` with the arguments of each `event` of this client; see `Socket.on`."""
-		return self._do(lambda: self._socket.on(event, listener))
+		return self._run(lambda: self._socket.on(event, listener))
 
 	def once(self, event: str, listener: Callable[..., Any]) -> None:
-		"""As `on`, for the next event only."""
-		return self._do(lambda: self._socket.once(event, listener))
+		"""Like `on`, for the next event only."""
+		return self._run(lambda: self._socket.once(event, listener))
 
 	def off(self, event: str | None = None, listener: Callable[..., Any] | None = None) -> None:
-		"""Take away a listener of this app, all of an event, or all."""
-		return self._do(lambda: self._socket.off(event, listener))
+		"""Remove a listener of this app; without `listener` all of the event, without `event` all."""
+		return self._run(lambda: self._socket.off(event, listener))
 
 	def use(self, middleware: Callable[[str, list[Any]], Any]) -> None:
 		"""Call `middleware(event, arguments)` before this app's handlers of this socket; see `Socket.use`."""
-		return self._do(lambda: self._socket.use(middleware))
+		return self._run(lambda: self._socket.use(middleware))
 
 	# -- state
 
 	def get(self, key: str, default: Any = None) -> Any:
-		"""What was kept under `key` for this socket."""
+		"""Return the value that `set` stored under `key` for this socket."""
 		return self._socket.get(key, default)
 
 	def set(self, key: str, value: Any) -> None:
-		"""Keep `value` for this socket until it disconnects; all apps see it."""
-		return self._do(lambda: self._socket.set(key, value))
+		"""Store a value for this socket until it disconnects; see `Socket.set`."""
+		return self._run(lambda: self._socket.set(key, value))
 
-	# -- asking the site
+	# -- the site
 
 	def has_permission(self, doctype: str, name: str | int | None = None, ptype: str = "read") -> bool:
-		"""Whether this user has the permission; see `Socket.has_permission`."""
-		return self._do(lambda: self._socket.has_permission(doctype, name, ptype))
+		"""Return whether the user has a permission; see `Socket.has_permission`."""
+		return self._run(lambda: self._socket.has_permission(doctype, name, ptype))
 
 	def frappe_request(
 		self,
@@ -238,5 +240,5 @@ class SyncSocket:
 		body: Any = None,
 		headers: Mapping[str, str] | None = None,
 	) -> Response:
-		"""Call the site as this user; see `Socket.frappe_request`."""
-		return self._do(lambda: self._socket.frappe_request(path, args, method, body, headers))
+		"""Send a request to the site as this user; see `Socket.frappe_request`."""
+		return self._run(lambda: self._socket.frappe_request(path, args, method, body, headers))

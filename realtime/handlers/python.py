@@ -254,7 +254,7 @@ class PythonHandlers(HandlerRuntime):
 	) -> Any:
 		"""Run a plain handler in a thread, and in a Frappe context when it wants one."""
 		context = self.context_of(queue.app)
-		session: Session = queue.socket._raw.session
+		session: Session = queue.socket._server_socket.session
 		if handler.frappe_context:
 
 			def job() -> Any:

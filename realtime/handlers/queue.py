@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from frappe_realtime.contract import GUEST
 from frappe_realtime.handlers.registry import Handler, is_async
-from frappe_realtime.handlers.socket import Runtime, Socket
+from frappe_realtime.handlers.runtime import Runtime
+from frappe_realtime.handlers.socket import Socket
 from frappe_realtime.handlers.sync_socket import SyncSocket
 
 from ..socketio.server import Ack
@@ -181,7 +182,7 @@ class HandlerQueue:
 		self, handler: Handler, given: list[Any], ack: Ack | None
 	) -> tuple[list[Any], dict[str, Any]] | None:
 		"""What to call `handler` with; None when it is not to run for this user, or has too few arguments."""
-		if not handler.allow_guest and self.socket._raw.session.user == GUEST:
+		if not handler.allow_guest and self.socket._server_socket.session.user == GUEST:
 			return None
 		signature = handler.signature
 		arguments = signature.fit(given)
@@ -192,7 +193,7 @@ class HandlerQueue:
 				handler.name,
 				handler.event,
 				len(given),
-				signature.least,
+				signature.required,
 				self.socket.user,
 				self.socket.site,
 			)
@@ -209,7 +210,7 @@ class HandlerQueue:
 			return _nobody_asked
 		if handler.is_async:
 			return ack
-		return lambda *arguments: self.host.in_loop(lambda: ack(*arguments))
+		return lambda *arguments: self.host.run_in_loop(lambda: ack(*arguments))
 
 	def set_up(self) -> None:
 		"""Call the set-up function: a plain one at once, before the first event can come."""

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from frappe_realtime.handlers.broadcast import COMPLETED
 from frappe_realtime.handlers.registry import Handler, Signature, current_app, is_async
 from frappe_realtime.handlers.response import Response
-from frappe_realtime.handlers.socket import DONE, Socket
+from frappe_realtime.handlers.socket import Socket
 
 from ..access.authentication import Session
 from ..cluster.members import RemoteMembers
@@ -31,7 +32,7 @@ class View:
 
 
 class HandlerRuntime:
-	"""The `Runtime` of `frappe_realtime.handlers.socket`: keeps a view of each socket that handlers see, and acts for it."""
+	"""The `Runtime` of `frappe_realtime.handlers.runtime`: keeps a view of each socket that handlers see, and acts for it."""
 
 	def __init__(
 		self,
@@ -77,7 +78,7 @@ class HandlerRuntime:
 
 	# -- from threads
 
-	def in_loop(self, action: Callable[[], Any]) -> Any:
+	def run_in_loop(self, action: Callable[[], Any]) -> Any:
 		"""Do `action` on the event loop; from a thread, wait for it and for what it gives to await."""
 		if threading.get_ident() == self._loop_thread:
 			return action()
@@ -95,7 +96,7 @@ class HandlerRuntime:
 		except BaseException as error:
 			future.set_exception(error)
 			return
-		if result is DONE:
+		if result is COMPLETED:
 			future.set_result(None)
 		elif inspect.isawaitable(result):
 			task = asyncio.ensure_future(result)
@@ -105,20 +106,20 @@ class HandlerRuntime:
 
 	# -- what sockets ask for
 
-	def ids_elsewhere(self, namespace: Namespace, room: str) -> Iterable[str]:
+	def remote_socket_ids(self, namespace: Namespace, room: str) -> Iterable[str]:
 		return self._elsewhere.ids(namespace.name, room)
 
-	def user_elsewhere(self, namespace: Namespace, sid: str) -> str | None:
+	def remote_user(self, namespace: Namespace, sid: str) -> str | None:
 		return self._elsewhere.user_of(namespace.name, sid)
 
-	def disconnect(self, raw: ServerSocket, close: bool) -> None:
-		raw.disconnect(close)
+	def disconnect(self, server_socket: ServerSocket, close: bool) -> None:
+		server_socket.disconnect(close)
 
-	def listen(self, socket: Socket, event: str, listener: Callable[..., Any], once: bool) -> None:
+	def add_listener(self, socket: Socket, event: str, listener: Callable[..., Any], once: bool) -> None:
 		app = self._apps.get(current_app.get(""))
 		if app is None:
 			raise RuntimeError("socket.on is for the handlers of an app, while the server runs them")
-		self._queue(socket._raw, app).listeners.setdefault(event, []).append(
+		self._queue(socket._server_socket, app).listeners.setdefault(event, []).append(
 			Handler(
 				event=event,
 				function=listener,
@@ -130,7 +131,9 @@ class HandlerRuntime:
 			)
 		)
 
-	def forget(self, socket: Socket, event: str | None, listener: Callable[..., Any] | None) -> None:
+	def remove_listeners(
+		self, socket: Socket, event: str | None, listener: Callable[..., Any] | None
+	) -> None:
 		queue = self._own_queue(socket)
 		if queue is None:
 			return
@@ -143,31 +146,31 @@ class HandlerRuntime:
 		if kept:
 			queue.listeners[event] = kept
 
-	def use(self, socket: Socket, middleware: Callable[..., Any]) -> None:
+	def add_middleware(self, socket: Socket, middleware: Callable[..., Any]) -> None:
 		app = self._apps.get(current_app.get(""))
 		if app is None:
 			raise RuntimeError("socket.use is for the handlers of an app, while the server runs them")
-		self._queue(socket._raw, app).middleware.append(middleware)
+		self._queue(socket._server_socket, app).middleware.append(middleware)
 
 	def _own_queue(self, socket: Socket) -> HandlerQueue | None:
-		view: View | None = socket._raw.view
+		view: View | None = socket._server_socket.view
 		return None if view is None else view.queues.get(current_app.get(""))
 
-	def may(self, session: Session, doctype: str, name: str, ptype: str) -> bool | Awaitable[bool]:
+	def has_permission(self, session: Session, doctype: str, name: str, ptype: str) -> bool | Awaitable[bool]:
 		return self._may(session, doctype, name, ptype)
 
-	async def request(self, session: Session, *arguments: Any) -> Response:
+	async def frappe_request(self, session: Session, *arguments: Any) -> Response:
 		return await self._request(session, *arguments)
 
-	def socket(self, raw: ServerSocket) -> Socket:
-		return self._view(raw).socket
+	def socket_of(self, server_socket: ServerSocket) -> Socket:
+		return self._view(server_socket).socket
 
 
 def _hand_over(task: asyncio.Future[Any], future: concurrent.futures.Future[Any]) -> None:
 	if future.done():
 		return
 	if task.cancelled():
-		future.set_exception(ConnectionError("the server is stopping, or the client has gone"))
+		future.set_exception(ConnectionError("the server is stopping, or the client has disconnected"))
 	elif (error := task.exception()) is not None:
 		future.set_exception(error)
 	else:

@@ -1,4 +1,4 @@
-"""All that a handler can do with its socket, in both styles."""
+"""The methods and properties of a handler's socket, in an `async def` and in a plain `def`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from frappe.realtime import Socket, SyncSocket, realtime
 
 
 def both(body: str, event: str = "go", arguments: str = "") -> list[object]:
-	"""The same handler as an async and as a plain one; `AWAIT` stands where the async one waits."""
+	"""Return two parameters: the same handler as an `async def` and as a plain `def`, without the `AWAIT`s."""
 	parameters = f"socket, {arguments}".rstrip(", ")
 	plain = body.replace("AWAIT ", "")
 	return [
@@ -178,7 +178,7 @@ def test_call_of_a_client_that_goes(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
 		+ "seen = []\n@realtime.on('go')\nasync def go(socket):\n\ttry:\n\t\tawait asyncio.gather(socket.call('ask'), socket.disconnect())\n"
-		+ "\texcept ConnectionError as error:\n\t\tawait socket.nsp.emit('gone', str(error).partition(' has gone')[2])\n"
+		+ "\texcept ConnectionError as error:\n\t\tawait socket.nsp.emit('gone', str(error).partition(' has disconnected')[2])\n"
 	)
 	ann, bob = pair(site)
 	ann.emit("go")

@@ -1,0 +1,68 @@
+"""Emitting to rooms, and what all functions that emit have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Generator, Iterable
+from typing import Any
+
+from ..contract import RESERVED_EVENTS
+from .runtime import Runtime
+
+Rooms = str | Iterable[str]
+"""One room, or several."""
+
+
+class Completed(Awaitable[None]):
+	"""An awaitable of work that is done already: awaiting it does not suspend the coroutine."""
+
+	def __await__(self) -> Generator[Any, None, None]:
+		return _EMPTY  # type: ignore[return-value]
+
+
+_EMPTY = iter(())
+COMPLETED = Completed()
+
+
+def arguments_of(event: str, data: Any) -> tuple[Any, ...]:
+	"""Return the arguments of an event with `data`: none for None, several for a tuple.
+
+	Raises:
+		ValueError: Socket.IO reserves the name of the event.
+	"""
+	if event in RESERVED_EVENTS:
+		raise ValueError(f"{event!r} is an event of Socket.IO itself; choose another name")
+	if data is None:
+		return ()
+	return data if type(data) is tuple else (data,)
+
+
+def rooms_of(rooms: Rooms) -> tuple[str, ...]:
+	"""Return the rooms as a tuple."""
+	return (rooms,) if isinstance(rooms, str) else tuple(rooms)
+
+
+class BroadcastOperator:
+	"""Emits to rooms of a site, or to all its sockets, on all sidecars of the bench; named as in Socket.IO."""
+
+	__slots__ = ("_excluded", "_namespace", "_rooms", "_runtime")
+
+	def __init__(
+		self, runtime: Runtime, namespace: Any, rooms: tuple[str, ...] = (), excluded: Any = None
+	) -> None:
+		self._runtime = runtime
+		self._namespace = namespace
+		self._rooms = rooms
+		self._excluded = excluded
+
+	def to(self, rooms: Rooms) -> BroadcastOperator:
+		"""Add rooms. A socket that is in several of them gets the event once."""
+		return BroadcastOperator(
+			self._runtime, self._namespace, self._rooms + rooms_of(rooms), self._excluded
+		)
+
+	def emit(self, event: str, data: Any = None) -> Awaitable[None]:
+		"""Emit an event; the arguments and errors are those of `Socket.emit`."""
+		self._runtime.emit(
+			self._namespace, self._rooms or None, event, arguments_of(event, data), self._excluded
+		)
+		return COMPLETED

@@ -1,0 +1,66 @@
+"""What the sockets of handlers need of the process that runs the handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .response import Response
+
+if TYPE_CHECKING:
+	from .socket import Socket
+
+
+class Runtime(Protocol):
+	"""The handler runtime: the sidecar, or `frappe_realtime.testing`.
+
+	`server_socket`, `namespace` and `session` are objects of the sidecar: `realtime.socketio.namespace.Socket` and
+	`Namespace`, and `realtime.access.authentication.Session`. All methods but `run_in_loop` run on the event loop.
+	"""
+
+	@property
+	def emit(self) -> Callable[[Any, Sequence[str] | None, str, tuple[Any, ...], Any], None]:
+		"""Emit to rooms of a namespace, on all sidecars: (namespace, rooms, event, arguments, excluded socket).
+
+		None for rooms is the whole namespace.
+		"""
+
+	def remote_socket_ids(self, namespace: Any, room: str) -> Iterable[str]:
+		"""Return the ids of the sockets in `room` on other sidecars."""
+
+	def remote_user(self, namespace: Any, sid: str) -> str | None:
+		"""Return the user of a socket on another sidecar; None if it is unknown."""
+
+	def disconnect(self, server_socket: Any, close: bool) -> None:
+		"""Disconnect a socket from its namespace; with `close`, close the connection."""
+
+	def add_listener(self, socket: Socket, event: str, listener: Callable[..., Any], once: bool) -> None:
+		"""Add a listener for the app whose code runs."""
+
+	def remove_listeners(
+		self, socket: Socket, event: str | None, listener: Callable[..., Any] | None
+	) -> None:
+		"""Remove a listener of the app whose code runs; without `listener` all of the event, without `event` all."""
+
+	def add_middleware(self, socket: Socket, middleware: Callable[..., Any]) -> None:
+		"""Add a middleware for the app whose code runs."""
+
+	def has_permission(self, session: Any, doctype: str, name: str, ptype: str) -> bool | Awaitable[bool]:
+		"""Return whether the session's user has a permission, or an awaitable of the answer."""
+
+	async def frappe_request(
+		self,
+		session: Any,
+		path: str,
+		args: Mapping[str, Any] | None,
+		method: str,
+		body: Any,
+		headers: Mapping[str, str] | None,
+	) -> Response:
+		"""Send a request to the site as the session's user."""
+
+	def socket_of(self, server_socket: Any) -> Socket:
+		"""Return the socket that handlers get for `server_socket`."""
+
+	def run_in_loop(self, action: Callable[[], Any]) -> Any:
+		"""Run `action` on the event loop, wait for it, and for the awaitable that it may return. For threads."""
