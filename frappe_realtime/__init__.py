@@ -1,7 +1,7 @@
-"""The Frappe app: all that runs inside Frappe's web, worker and bench processes.
+"""The Frappe app, which runs in Frappe's web, worker and bench processes.
 
-The public names are loaded when they are first asked for, so that the sidecar can import
-`frappe_realtime.contract` without importing frappe.
+The public names are imported at their first use, so that the sidecar can import `frappe_realtime.contract` without
+importing Frappe.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {
 	"Socket": "handlers.socket",
 	"SyncSocket": "handlers.sync_socket",
 	"WebUnavailable": "errors",
@@ -45,10 +45,10 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-	if name not in _HOME:
+	if name not in _MODULES:
 		raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-	return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+	return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-	return sorted({*globals(), *_HOME})
+	return sorted({*globals(), *_MODULES})

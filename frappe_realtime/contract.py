@@ -24,7 +24,7 @@ SECRET_KEY = "socketio_auth_secret"
 """The secret that proves to the web process that the sidecar asks (Frappe's name; v16 since 2026-02, v17)."""
 
 OUTAGES_KEY = "frappe_realtime:outages"
-"""The stream of outage reports, written by processes that could not publish (publishing/outbox.py).
+"""The stream of outage reports, written by processes that could not publish (publishing/outages.py).
 
 Each entry has one field `r`, a JSON object: `host`, `pid`, `since` and `until` (seconds since 1970), `held` (the largest
 number of events that waited at one time), `dropped` and `reason`.

@@ -1,13 +1,24 @@
-"""Exceptions that a handler of an app may catch. Free of imports, so that both the sidecar and a web process can use it."""
+"""Exceptions that the code of an app may catch. Imports nothing, so that every process can import it.
+
+Handlers may also catch what Python itself defines: `Socket.call` raises TimeoutError and ConnectionError. The functions
+that publish raise only TypeError. Both are documented at the functions, and in docs/handlers.md and docs/publishing.md.
+"""
 
 
 class RealtimeError(Exception):
-	"""Base class of the exceptions below."""
+	"""The base class of the exceptions in this module."""
 
 
 class WebUnavailable(RealtimeError):
-	"""The web process gave no answer in the time allowed.
+	"""The web process did not answer in time.
 
-	Raised by `Socket.has_permission` and `Socket.frappe_request`. The permission is unknown then, neither granted nor
-	denied; try again later.
+	Raised by `Socket.has_permission` and `Socket.frappe_request`. After it a permission is unknown, neither granted nor
+	denied, and a request may or may not have been executed. Trying again later may succeed.
+	"""
+
+
+class NoAnswer(RealtimeError, AssertionError):
+	"""No handler acknowledged the event. Raised by `call` of a client of `frappe_realtime.testing`.
+
+	It is an AssertionError, so that a test that does not catch it fails.
 	"""

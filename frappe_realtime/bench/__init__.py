@@ -1,1 +1,1 @@
-"""The bench: process configuration, a scaffold for handlers, and the start of the sidecar."""
+"""What runs for a bench: the process configuration, the scaffold of handlers, and the console script."""

@@ -1,0 +1,261 @@
+"""A site in memory: loads the handlers of apps, and answers what they ask of the site."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..bench.launch import sidecar_module
+from ..contract import GUEST, SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, WEBSITE_USER, user_room
+from ..handlers.response import Response
+from .client import Client
+
+if TYPE_CHECKING:
+	from realtime.access.authentication import Session
+
+HANDLER_TIMEOUT = 10.0
+"""Seconds within which handlers have to end."""
+
+
+class Site:
+	"""A site with apps installed, and clients that the test connects to it. Use it in a `with` block.
+
+	Args:
+		apps: The apps, in the order of their installation: names of apps that can be imported, or a name and the path
+			of its handlers file.
+		name: The name of the site.
+
+	Attributes:
+		name: The name of the site.
+		clients: All clients that were connected.
+		requests: What handlers sent with `frappe_request`: method, path, arguments and body of each.
+	"""
+
+	def __init__(self, *apps: str | tuple[str, str | Path], name: str = "test.localhost") -> None:
+		self.name = name
+		self.clients: list[Client] = []
+		self.requests: list[tuple[str, str, dict[str, Any], Any]] = []
+		self._files = {
+			(app if isinstance(app, str) else app[0]): (
+				_handlers_file(app) if isinstance(app, str) else Path(app[1])
+			)
+			for app in apps
+		}
+		self._permissions: dict[tuple[str, str, str, str], bool] = {}
+		self._answers: dict[str, Response | Callable[..., Any]] = {}
+		self._errors: list[BaseException] = []
+		self._loop = asyncio.new_event_loop()
+		namespaces = sidecar_module("socketio.namespace").Namespaces()
+		self.handlers = self._make_handlers(namespaces)
+		self._server = sidecar_module("socketio.server").SocketIOServer(
+			_Application(self.handlers), namespaces
+		)
+
+	def __enter__(self) -> Site:
+		return self.open()
+
+	def __exit__(
+		self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+	) -> None:
+		self.close()
+
+	def open(self) -> Site:
+		"""Load the handlers, and return the site. A `with` block calls it.
+
+		Raises:
+			ImportError: A handlers file raised; the message has its traceback.
+		"""
+		self._run(self._start())
+		return self
+
+	def close(self) -> None:
+		"""Stop the handlers that still run. A `with` block calls it."""
+		self._loop.run_until_complete(self.handlers.stop())
+		tasks = asyncio.all_tasks(self._loop)
+		for task in tasks:
+			task.cancel()
+		if tasks:
+			self._loop.run_until_complete(asyncio.wait(tasks))
+		self._loop.close()
+
+	def connect(
+		self,
+		user: str = GUEST,
+		user_type: str = SYSTEM_USER,
+		*,
+		query: Mapping[str, str] | None = None,
+		headers: Mapping[str, str] | None = None,
+		auth: dict[str, Any] | None = None,
+	) -> Client:
+		"""Connect a client.
+
+		Args:
+			user: The user.
+			user_type: `System User` or `Website User`; a Guest is always a Website User.
+			query: The query of the request that opens the connection.
+			headers: The headers of that request.
+			auth: What the JavaScript client is given as `auth`.
+		"""
+		session = sidecar_module("access.authentication").Session(
+			site=self.name,
+			credential=sidecar_module("web.frappe_client").Credential(sid=user),
+			user=user,
+			user_type=WEBSITE_USER if user == GUEST else user_type,
+			full_name=user,
+			installed_apps=("frappe", *self._files),
+		)
+		client = Client(self, session, query or {}, headers or {}, auth or {})
+		self.clients.append(client)
+		self._run(client._connect())
+		return client
+
+	def allow(self, user: str, doctype: str, name: str = "", ptype: str = "read") -> None:
+		"""Let `has_permission` return True for a user and a document.
+
+		Without such rules, System Users have all permissions, and other users have none.
+
+		Args:
+			user: The user.
+			doctype: The DocType.
+			name: The document; empty for the DocType and all its documents.
+			ptype: The permission type.
+		"""
+		self._permissions[user, doctype, name, ptype] = True
+
+	def forbid(self, user: str, doctype: str, name: str = "", ptype: str = "read") -> None:
+		"""Let `has_permission` return False; the arguments are those of `allow`."""
+		self._permissions[user, doctype, name, ptype] = False
+
+	def answer(self, path: str, message: Any = None, status: int = 200) -> None:
+		"""Set the response to a handler's `frappe_request`. A path without one gets HTTP status 404.
+
+		Args:
+			path: The path of the request.
+			message: The `message` of the body; or a function that returns it, called with the arguments of the request
+				and the items of its body.
+			status: The HTTP status, unless `message` is a function.
+		"""
+		if callable(message):
+			self._answers[path] = message
+		else:
+			self._answers[path] = _response(message, status)
+
+	def run(self, seconds: float = 0.0) -> None:
+		"""Run the event loop for some seconds, for tasks that handlers have started."""
+		self._run(asyncio.sleep(seconds))
+
+	# -- the handlers
+
+	def _make_handlers(self, namespaces: Any) -> Any:
+		errors = self._errors
+
+		class Handlers(sidecar_module("handlers.python").PythonHandlers):  # type: ignore[misc]
+			def failed(self, queue: Any, event: str, error: BaseException) -> None:
+				super().failed(queue, event, error)
+				errors.append(error)
+
+		return Handlers(
+			_HandlerFiles(self._files),
+			Path(),
+			namespaces,
+			sidecar_module("socketio.fanout").Fanout(namespaces),
+			self._has_permission,
+			self._frappe_request,
+			loop=self._loop,
+		)
+
+	async def _start(self) -> None:
+		self.handlers.start()
+		for error in self.handlers.errors.values():
+			raise ImportError(f"{error['file']} does not load: {error['traceback']}")
+
+	def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+		"""Run `work` and all handlers that it starts; raise the first error of a handler."""
+		result = self._loop.run_until_complete(self._finish(work))
+		if self._errors:
+			error = self._errors[0]
+			self._errors.clear()
+			raise error
+		return result
+
+	async def _finish(self, work: Coroutine[Any, Any, Any]) -> Any:
+		result = await work
+		deadline = self._loop.time() + HANDLER_TIMEOUT
+		while tasks := self.handlers.tasks():
+			if self._loop.time() > deadline:
+				raise TimeoutError(f"handlers still run after {HANDLER_TIMEOUT} s: {tasks}")
+			await asyncio.wait(tasks, timeout=0.05)
+		await asyncio.sleep(0)
+		return result
+
+	def _has_permission(self, session: Session, doctype: str, name: str, ptype: str) -> bool:
+		permitted = self._permissions.get((session.user, doctype, name, ptype))
+		if permitted is None and name:
+			permitted = self._permissions.get((session.user, doctype, "", ptype))
+		return session.user_type == SYSTEM_USER if permitted is None else permitted
+
+	async def _frappe_request(
+		self, session: Session, path: str, args: Any, method: str, body: Any, headers: Any
+	) -> Response:
+		self.requests.append((method, path, dict(args or {}), body))
+		answer = self._answers.get(path)
+		if answer is None:
+			return Response(404, b"{}")
+		if isinstance(answer, Response):
+			return answer
+		return _response(answer(**(args or {}), **(body if isinstance(body, dict) else {})), 200)
+
+
+class _Application:
+	"""Joins the rooms that every socket is in, and passes all events to the handlers."""
+
+	def __init__(self, handlers: Any) -> None:
+		self._handlers = handlers
+
+	def on_connect(self, socket: Any, auth: dict[str, Any]) -> None:
+		socket.join(user_room(socket.session.user))
+		socket.join(WEBSITE_ROOM)
+		if socket.session.user_type == SYSTEM_USER:
+			socket.join(SITE_ROOM)
+		self._handlers.on_connect(socket, auth)
+
+	def on_event(self, socket: Any, event: str, arguments: list[Any], ack: Any) -> None:
+		self._handlers.on_event(socket, event, arguments, ack)
+
+	def on_disconnect(self, socket: Any, reason: str, rooms: set[str]) -> None:
+		self._handlers.on_disconnect(socket, reason, rooms)
+
+
+class _HandlerFiles:
+	"""The handlers files of the site's apps, in place of those of a bench."""
+
+	def __init__(self, files: Mapping[str, Path]) -> None:
+		self._files = files
+
+	def apps(self) -> list[str]:
+		return list(self._files)
+
+	def python(self, app: str) -> Path:
+		return self._files[app]
+
+
+def _handlers_file(app: str) -> Path:
+	spec = importlib.util.find_spec(app)
+	if spec is None or not spec.origin:
+		raise ImportError(
+			f"the app {app!r} cannot be imported; give ({app!r}, path of its handlers.py) instead of its name"
+		)
+	package = Path(spec.origin).parent
+	for path in (package / "realtime" / "handlers.py", package.parent / "realtime" / "handlers.py"):
+		if path.is_file():
+			return path
+	raise ImportError(f"{app} has no realtime/handlers.py, neither in {package} nor in {package.parent}")
+
+
+def _response(message: Any, status: int) -> Response:
+	text: str = sidecar_module("json_codec").dumps({} if message is None else {"message": message})
+	return Response(status, text.encode(), {"content-type": "application/json"})
