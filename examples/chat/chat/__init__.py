@@ -1,3 +1,3 @@
-"""Chat beside any document: an example of realtime handlers in Python."""
+"""Chat about any document: an example of realtime handlers in Python."""
 
 __version__ = "0.1.0"

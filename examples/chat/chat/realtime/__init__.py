@@ -1,1 +1,1 @@
-"""What runs in the realtime server."""
+"""Code that runs in the realtime server."""

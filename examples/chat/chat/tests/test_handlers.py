@@ -1,4 +1,4 @@
-"""The chat, between clients in memory. Run with `python -m pytest` or `bench run-tests --app chat`."""
+"""The chat between clients in memory. Run with `python -m unittest chat.tests.test_handlers` or `bench run-tests`."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ class TestChat(unittest.TestCase):
 		for client in clients:
 			assert "error" not in client.call("chat_open", *NOTE)
 
-	def test_everybody_sees_who_is_there(self) -> None:
+	def test_the_present_users_are_sent_to_all(self) -> None:
 		self.open(self.ann, self.bob)
 		assert self.ann.received("chat_present")[-1][0]["users"] == ["ann@example.com", "bob@example.com"]
 		self.bob.disconnect()
 		assert self.ann.received("chat_present")[-1][0]["users"] == ["ann@example.com"]
 
-	def test_only_the_others_see_who_types(self) -> None:
+	def test_typing_is_sent_to_the_other_sockets(self) -> None:
 		self.open(self.ann, self.bob)
 		self.bob.emit("chat_typing", *NOTE)
 		[[typing]] = self.ann.received("chat_typing")
 		assert (typing["user"], typing["typing"]) == ("bob@example.com", True)
 		assert self.bob.received("chat_typing") == []
 
-	def test_a_message_is_confirmed_and_reaches_all(self) -> None:
+	def test_a_message_is_acknowledged_and_sent_to_all(self) -> None:
 		self.open(self.ann, self.bob)
 		answer = self.ann.call("chat_send", *NOTE, "Hello")
 		for client in (self.ann, self.bob):
 			[[message]] = client.received("chat_message")
 			assert (message["text"], message["sent"]) == ("Hello", answer["sent"])
 
-	def test_who_may_not_read_the_document_stays_outside(self) -> None:
+	def test_a_user_without_permission_cannot_open_the_chat(self) -> None:
 		self.site.forbid("bob@example.com", *NOTE)
 		assert "error" in self.bob.call("chat_open", *NOTE)
 		assert "error" in self.bob.call("chat_send", *NOTE, "Hello?")
