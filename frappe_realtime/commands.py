@@ -13,8 +13,7 @@ from pathlib import Path
 import click
 from frappe.utils import get_bench_path
 
-from .bench import process_config
-from .bench import scaffold as new_handlers
+from .bench import process_config, scaffold
 from .publishing.overrides import install_overrides
 
 install_overrides()
@@ -22,25 +21,24 @@ install_overrides()
 
 @click.group()
 def realtime() -> None:
-	"""The realtime server in Python."""
+	"""Set up the realtime server in Python, and write handlers for it."""
 
 
 @realtime.command()
-@click.option("--undo", is_flag=True, help="Put the Node server back.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--undo", is_flag=True, help="Restore the Node server.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 def setup(undo: bool, yes: bool) -> None:
-	"""Put this server in the Node server's place: Procfile, supervisor and systemd.
+	"""Replace the Node server in Procfile, supervisor and systemd configuration.
 
-	Shows each change and asks before it makes any; keeps a backup beside each file; can be repeated.
+	Shows the changes and asks before it makes them, and keeps a backup beside each file. It can be repeated.
 	"""
 	try:
-		changes = process_config.changes(Path(get_bench_path()).absolute(), undo=undo)
-	except process_config.NotSetUp as error:
+		changes = process_config.changes(_bench_path(), undo=undo)
+	except process_config.SetupError as error:
 		raise click.ClickException(str(error)) from error
 	if not changes:
-		click.echo(
-			f"Nothing to change: the bench runs {'the Node server' if undo else 'frappe_realtime'} already."
-		)
+		server = "the Node server" if undo else "frappe_realtime"
+		click.echo(f"Nothing to change: the bench runs {server} already.")
 		return
 	for change in changes:
 		click.echo("".join(_diff(change)))
@@ -51,13 +49,33 @@ def setup(undo: bool, yes: bool) -> None:
 			_write(change.path, change.after)
 			change.backup.unlink(missing_ok=True)
 		else:
-			if change.to_keep is not None:
-				_write(change.backup, change.to_keep)
-				click.echo(f"Kept {change.backup}")
+			if change.backup_content is not None:
+				_write(change.backup, change.backup_content)
+				click.echo(f"Backup: {change.backup}")
 			_write(change.path, change.after)
-	click.echo("Now run, where the bench is started with it:")
+	click.echo("To restart the server, depending on what starts the bench:")
 	for change in changes:
-		click.echo(f"  {change.path.name}: {change.then}")
+		click.echo(f"  {change.path.name}: {change.restart}")
+
+
+@realtime.command("new-handlers")
+@click.option("--app", required=True, help="The app that gets the handlers.")
+def new_handlers(app: str) -> None:
+	"""Write a first handlers file for an app, with a test."""
+	try:
+		written = scaffold.write_handlers(_bench_path(), app)
+	except (scaffold.HandlersExist, scaffold.AppNotFound) as error:
+		raise click.ClickException(str(error)) from error
+	for path in written:
+		click.echo(f"Wrote {path}")
+	click.echo(
+		f"To run the test: {scaffold.testing_command(app)}\n"
+		"The realtime server loads a new file when it starts; with developer_mode, within a second or two."
+	)
+
+
+def _bench_path() -> Path:
+	return Path(get_bench_path()).absolute()
 
 
 def _diff(change: process_config.Change) -> list[str]:
@@ -71,30 +89,14 @@ def _diff(change: process_config.Change) -> list[str]:
 	return [click.style(line, fg=colours.get(line[0])) for line in lines]
 
 
-def _write(path: Path, text: str) -> None:
-	"""Whole or not at all; a link, as production set-ups make them, stays one."""
+def _write(path: Path, content: str) -> None:
+	"""Replace a file in one step. A link, as production set-ups make them, stays a link."""
 	target = path.resolve()
 	new = target.with_name(target.name + ".new")
-	new.write_text(text)
+	new.write_bytes(content.encode())
 	if target.exists():
 		new.chmod(target.stat().st_mode)
 	os.replace(new, target)
-
-
-@realtime.command("new-handlers")
-@click.option("--app", required=True, help="The app that is to answer events.")
-def write_new_handlers(app: str) -> None:
-	"""Write a first handlers file for an app, with a test."""
-	try:
-		written = new_handlers.write(Path(get_bench_path()).absolute(), app)
-	except (new_handlers.HasHandlers, new_handlers.NoSuchApp) as error:
-		raise click.ClickException(str(error)) from error
-	for path in written:
-		click.echo(f"Wrote {path}")
-	click.echo(
-		f"Now run: bench run-tests --module {app}.realtime.test_handlers\n"
-		"The realtime server loads a new file when it starts, with developer_mode at once."
-	)
 
 
 commands = [realtime]

@@ -1,8 +1,10 @@
-"""The bench's process configuration: how `bench start`, supervisor and systemd start the realtime server.
+"""The process configuration of a bench: the files by which `bench start`, supervisor and systemd start its processes.
 
-Texts in, texts out: nothing here writes a file. In each of the three places only the command of the entry that starts
-the Node server changes; its name, group and logs stay, so that `bench restart`, sudoers and log rotation go on
-working. An entry that is missing, as where `bench` found no Node when it wrote the file, is added.
+Computes the changes that make a bench run frappe_realtime instead of the Node server, and back; writes no file. In each
+file only the command of the realtime server's entry changes. The name, group and logs of the entry stay, so that `bench
+restart`, sudoers and log rotation keep working. An entry that is missing, because `bench` found no Node when it wrote
+the file, is added. Environment variables, wrappers and redirections around the command are kept, and so are the line
+ends of a file.
 """
 
 from __future__ import annotations
@@ -13,131 +15,244 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-BACKUP = ".before-frappe-realtime"
+BACKUP_SUFFIX = ".before-frappe-realtime"
 
-_OURS = "frappe-realtime serve"
-_PROCFILE = re.compile(r"^(socketio:[ \t]*)(.*)$", re.M)
-_SUPERVISOR = re.compile(r"^(\[program:[^\]\n]*-node-socketio\][^\[]*?^command=)(.*)$", re.M)
-_SYSTEMD = re.compile(r"^(ExecStart=)(.*)$", re.M)
+_SERVE = "frappe-realtime serve"
+
+# The entry of the realtime server in each file: group 1 is what precedes the command, group 2 is the command.
+_PROCFILE = re.compile(r"^(socketio:[ \t]*)([^\r\n]*)", re.M)
+_SUPERVISOR = re.compile(r"^(\[program:[^\]\n]*-node-socketio\][^\[]*?^command=)([^\r\n]*)", re.M)
+_SYSTEMD = re.compile(r"^(ExecStart=)([^\r\n]*)", re.M)
+
+# The part of a command that is replaced: `node apps/frappe/socketio.js`, `bench socketio` (bench 5.31 and newer), or
+# `frappe-realtime serve`, each with any path.
+_NODE_COMMAND = re.compile(
+	r"(?<!\S)[^\s;&|]*?(?:\bnode(?:js)?[ \t]+[^\s;&|]*apps/frappe/socketio\.js|\bbench[ \t]+socketio)(?!\S)"
+)
+_OWN_COMMAND = re.compile(r"(?<!\S)[^\s;&|]*?\bfrappe-realtime[ \t]+serve(?!\S)")
+_BENCH_OPTION = re.compile(r"[ \t]+--bench(?:=|[ \t]+)\S+")
+
+# After the command: nothing, or something that the shell does not pass to it.
+_NO_ARGUMENTS = re.compile(r"\s*(?:$|[;&|<>#]|\d>)")
+_SHELL_OPERATORS = re.compile(r"[;&|]")
 
 
-class NotSetUp(Exception):
-	"""The bench is not in the state that the command needs; the text says what to do."""
+class SetupError(Exception):
+	"""The bench is not in a state in which it can be changed; the message says what to do. Nothing was changed."""
 
 
 @dataclass(frozen=True)
 class Change:
-	"""A file, what is in it, what is to be in it, and what makes that count."""
+	"""The change of one file.
+
+	Attributes:
+		path: The file.
+		before: Its present content.
+		after: Its new content.
+		restart: The command or action after which the change is in force.
+		backup_content: What to write to `backup`; None if the present backup, or none, is right.
+	"""
 
 	path: Path
 	before: str
 	after: str
-	then: str
-	to_keep: str | None = None
-	"""What is to be kept in `backup`; None where that stays as it is: it holds what was there before us, or is done with."""
+	restart: str
+	backup_content: str | None = None
 
 	@property
 	def backup(self) -> Path:
-		"""Where the file as it was is kept."""
-		return self.path.with_name(self.path.name + BACKUP)
+		"""The file that keeps the content from before the first change."""
+		return _backup_of(self.path)
 
 
 @dataclass(frozen=True)
-class _Place:
-	"""One file that starts the realtime server."""
+class _ConfigFile:
+	"""A file that starts the realtime server.
+
+	Attributes:
+		path: The file.
+		entry: Finds the entry of the realtime server; see `_PROCFILE`.
+		own_command: The command that starts frappe_realtime.
+		node_command: The command that starts the Node server, used if the backup has no entry.
+		add_entry: Adds an entry with a command to the content of a file that has none.
+		rewrite: The command that lets bench write the file anew.
+		restart: As in `Change`.
+	"""
 
 	path: Path
-	command: re.Pattern[str]
-	ours: str
-	node: str
-	add: Callable[[str, str], str]
-	then: str
+	entry: re.Pattern[str]
+	own_command: str
+	node_command: str
+	add_entry: Callable[[str, str], str]
+	rewrite: str
+	restart: str
 
-	def put(self, text: str, command: str) -> str:
-		if not self.command.search(text):
-			return self.add(text, command)
-		return self.command.sub(lambda match: match[1] + command, text)
+	def runs_frappe_realtime(self, content: str) -> bool:
+		match = self.entry.search(content)
+		return bool(match and _OWN_COMMAND.search(match[2]))
 
-	def restored(self, text: str) -> str:
-		"""The text with the Node server's command back in it, and with all else that changed since."""
-		if not self.is_ours(text):
-			return text
-		backup = self.path.with_name(self.path.name + BACKUP)
-		if not backup.is_file():
-			return self.put(text, self.node)
-		original = backup.read_text()
-		if self.put(original, self.ours) == text:
+	def set_up(self, content: str) -> str:
+		"""Return the content with the command of frappe_realtime.
+
+		Raises:
+			SetupError: The present command has parts that would be lost.
+		"""
+		if not self.entry.search(content):
+			return self.add_entry(content, self.own_command)
+		return self.entry.sub(lambda match: match[1] + self._own_command_in(match[2]), content)
+
+	def _own_command_in(self, command: str) -> str:
+		"""Return the command of frappe_realtime, with what the operator has put around `command`."""
+		if own := _OWN_COMMAND.search(command):
+			options = _BENCH_OPTION.sub("", command[own.end() :])
+			return command[: own.start()] + self.own_command + options
+		node = _NODE_COMMAND.search(command)
+		if (
+			node is None
+			or _SHELL_OPERATORS.search(command[: node.start()])
+			or not _NO_ARGUMENTS.match(command[node.end() :])
+		):
+			raise SetupError(
+				f"{self.path} starts the realtime server by `{command}`. Setup replaces `node apps/frappe/socketio.js` and "
+				"`bench socketio`, keeps what stands before and after them, and does not know options of Node and other "
+				f"commands. Nothing was changed. Write `{self.own_command}` into the file yourself, or simplify the "
+				"command, and run setup again."
+			)
+		return command[: node.start()] + self.own_command + command[node.end() :]
+
+	def has_backup(self) -> bool:
+		"""Return whether there is a backup, and it does not run frappe_realtime itself."""
+		backup = _backup_of(self.path)
+		return backup.is_file() and not self.runs_frappe_realtime(_read(backup))
+
+	def undo(self, content: str) -> str:
+		"""Return the content with the command of the backup, and with all other changes since then."""
+		current = self.entry.search(content)
+		if current is None or not self.runs_frappe_realtime(content):
+			return content
+		original = _read(_backup_of(self.path))
+		former = self.entry.search(original)
+		if former is None and self.add_entry(original, current[2]) == content:
 			return original
-		match = self.command.search(original)
-		return self.put(text, match[2] if match else self.node)
-
-	def is_ours(self, text: str) -> bool:
-		match = self.command.search(text)
-		return bool(match and _OURS in match[2])
+		command = former[2] if former else self.node_command
+		return self.entry.sub(lambda match: match[1] + command, content)
 
 
 def changes(bench: Path, *, undo: bool = False) -> list[Change]:
-	"""What is to be changed so that the bench runs our server, or with `undo` Node's. Empty: it does already.
+	"""Return the changes that make the bench run frappe_realtime, or with `undo` the Node server.
 
-	:raises NotSetUp: our server is not in the bench's environment, or the bench has no process configuration
+	Args:
+		bench: The folder of the bench.
+		undo: Restore the commands of the backups.
+
+	Returns:
+		One change for each file; none if the bench runs that server already.
+
+	Raises:
+		SetupError: The app is not in the Python environment of the bench, there is no process configuration, a command
+			has parts that would be lost, or (with `undo`) a backup is missing.
 	"""
 	executable = bench / "env" / "bin" / "frappe-realtime"
 	if not undo and not executable.exists():
-		raise NotSetUp(
+		raise SetupError(
 			f"{executable} does not exist, so the app is not in the bench's Python environment. "
 			"Run `bench setup requirements` and try again."
 		)
-	places = [place for place in _places(bench) if place.path.is_file()]
-	if not places:
-		raise NotSetUp(
+	files = [file for file in _config_files(bench) if file.path.is_file()]
+	if not files:
+		raise SetupError(
 			f"{bench} has no Procfile, config/supervisor.conf or config/systemd/*-node-socketio.service. "
 			"Write one with `bench setup procfile`, `bench setup supervisor` or `bench setup systemd`, and try again."
 		)
+	contents = {file: _read(file.path) for file in files}
+	if undo:
+		_check_backups(contents)
 	result = []
-	for place in places:
-		before = place.path.read_text()
-		after = place.restored(before) if undo else place.put(before, place.ours)
+	for file, before in contents.items():
+		after = file.undo(before) if undo else file.set_up(before)
 		if after != before:
-			to_keep = None if undo or place.is_ours(before) else before
-			result.append(Change(place.path, before, after, place.then, to_keep))
+			backup_content = None if undo or file.runs_frappe_realtime(before) else before
+			result.append(Change(file.path, before, after, file.restart, backup_content))
 	return result
 
 
-def _places(bench: Path) -> Iterator[_Place]:
-	node = f"{shutil.which('node') or shutil.which('nodejs') or 'node'} {bench}/apps/frappe/socketio.js"
-	ours = f"{bench}/env/bin/{_OURS} --bench {bench}"
-	yield _Place(
+def _check_backups(contents: dict[_ConfigFile, str]) -> None:
+	missing = [
+		file
+		for file, content in contents.items()
+		if file.runs_frappe_realtime(content) and not file.has_backup()
+	]
+	if missing:
+		backups = ", ".join(str(_backup_of(file.path)) for file in missing)
+		commands = ", ".join(dict.fromkeys(f"`{file.rewrite}`" for file in missing))
+		raise SetupError(
+			f"There is no backup with the former command: {backups}. Nothing was changed. "
+			f"Let bench write the files anew ({commands}), or write the command of the Node server into them yourself."
+		)
+
+
+def _config_files(bench: Path) -> Iterator[_ConfigFile]:
+	node_command = (
+		f"{shutil.which('node') or shutil.which('nodejs') or 'node'} {bench}/apps/frappe/socketio.js"
+	)
+	own_command = f"{bench}/env/bin/{_SERVE} --bench {bench}"
+	yield _ConfigFile(
 		bench / "Procfile",
 		_PROCFILE,
-		f"env/bin/{_OURS} --bench .",
+		f"env/bin/{_SERVE} --bench .",
 		"node apps/frappe/socketio.js",
 		_add_to_procfile,
+		"bench setup procfile",
 		"end `bench start` and start it again",
 	)
-	yield _Place(
+	yield _ConfigFile(
 		bench / "config" / "supervisor.conf",
 		_SUPERVISOR,
-		ours,
-		node,
+		own_command,
+		node_command,
 		_add_to_supervisor,
+		"bench setup supervisor",
 		"sudo supervisorctl reread && sudo supervisorctl update",
 	)
 	for unit in sorted((bench / "config" / "systemd").glob("*-node-socketio.service")):
-		then = f"sudo systemctl daemon-reload && sudo systemctl restart {unit.name}"
-		yield _Place(unit, _SYSTEMD, ours, node, _add_nothing, then)
+		yield _ConfigFile(
+			unit,
+			_SYSTEMD,
+			own_command,
+			node_command,
+			_add_nothing,
+			"bench setup systemd",
+			f"sudo systemctl daemon-reload && sudo systemctl restart {unit.name}",
+		)
 
 
-def _add_to_procfile(text: str, command: str) -> str:
-	return f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}socketio: {command}\n"
+def _backup_of(path: Path) -> Path:
+	return path.with_name(path.name + BACKUP_SUFFIX)
 
 
-def _add_to_supervisor(text: str, command: str) -> str:
-	"""The program, in the group that bench restarts with the web process; the user and folders are the web's."""
-	web = re.search(r"^\[program:([^\]\n]*)-frappe-web\][^\[]*", text, re.M)
-	group = re.search(r"^\[group:([^\]\n]*)-web\]\s*^programs=.*$", text, re.M)
+def _read(path: Path) -> str:
+	"""Return the content of a file with its own line ends, which `read_text` would replace."""
+	return path.read_bytes().decode()
+
+
+def _newline_of(content: str) -> str:
+	return "\r\n" if "\r\n" in content else "\n"
+
+
+def _add_to_procfile(content: str, command: str) -> str:
+	newline = _newline_of(content)
+	separator = "" if not content or content.endswith("\n") else newline
+	return f"{content}{separator}socketio: {command}{newline}"
+
+
+def _add_to_supervisor(content: str, command: str) -> str:
+	"""Add the program, and add it to the group of the web process, with the user and folders of that process."""
+	web = re.search(r"^\[program:([^\]\n]*)-frappe-web\][^\[]*", content, re.M)
+	group = re.search(r"^\[group:[^\]\n]*-web\]\s*^programs=[^\r\n]*", content, re.M)
 	if not web or not group:
-		return text
-	name, settings = web[1], dict(re.findall(r"^(user|stdout_logfile|startretries)=(.*)$", web[0], re.M))
+		return content
+	name = web[1]
+	settings = dict(re.findall(r"^(user|stdout_logfile|startretries)=([^\r\n]*)", web[0], re.M))
 	logs = Path(settings.get("stdout_logfile", "logs/web.log")).parent
 	program = [
 		f"[program:{name}-node-socketio]",
@@ -150,9 +265,10 @@ def _add_to_supervisor(text: str, command: str) -> str:
 		f"directory={logs.parent}",
 		*[f"{key}={settings[key]}" for key in ("user", "startretries") if key in settings],
 	]
+	newline = _newline_of(content)
 	member = f"{group[0].rstrip()},{name}-node-socketio"
-	return text[: group.start()] + "\n".join(program) + "\n\n" + member + text[group.end() :]
+	return content[: group.start()] + newline.join([*program, "", ""]) + member + content[group.end() :]
 
 
-def _add_nothing(text: str, command: str) -> str:
-	return text
+def _add_nothing(content: str, command: str) -> str:
+	return content

@@ -1,10 +1,10 @@
-"""Writes the first handlers file of an app, with a test: `bench realtime new-handlers --app chat`."""
+"""The first handlers file of an app, with a test: `bench realtime new-handlers --app chat`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-HANDLERS = '''"""Realtime events of {app}: what browsers send, and what they are answered."""
+HANDLERS = '''"""Realtime events of {app}: what browsers emit, and the acknowledgements that they get."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from frappe_realtime import Socket, realtime
 
 @realtime.on("{app}_hello")
 async def {app}_hello(socket: Socket, name: str = "") -> dict[str, str]:
-	"""Answer `frappe.realtime.socket.emit("{app}_hello", "Ann", (answer) => …)`, and tell the user's other tabs."""
+	"""Acknowledge `await frappe.realtime.emitWithAck("{app}_hello", "Ann")`, and notify the user's other tabs."""
 	await socket.to(f"user:{{socket.user}}").emit("{app}_greeted", {{"name": name}})
 	return {{"message": f"Hello {{name or socket.user}}"}}
 '''
 
-TEST = '''"""The realtime events of {app}, between clients in memory: `bench run-tests --module {module}`."""
+TEST = '''"""Tests the realtime events of {app} between clients in memory.
+
+Run with `{command}`.
+"""
 
 from __future__ import annotations
 
@@ -42,31 +45,47 @@ if __name__ == "__main__":
 '''
 
 
-class HasHandlers(Exception):
-	"""The app has such files already; nothing was written."""
+class HandlersExist(Exception):
+	"""The app has such files already. Nothing was written."""
 
 
-class NoSuchApp(Exception):
-	"""The bench has no app of this name."""
+class AppNotFound(Exception):
+	"""The bench has no app of this name. Nothing was written."""
 
 
-def write(bench: Path, app: str) -> list[Path]:
-	"""Write `<app>/realtime/handlers.py` and a test beside it; returns the files written.
+def testing_command(app: str) -> str:
+	"""Return the command that runs the test of an app; `SITE` stands for any site of the bench."""
+	return f"bench --site SITE run-tests --module {app}.realtime.test_handlers"
 
-	Raises `NoSuchApp` and `HasHandlers`.
+
+def write_handlers(bench: Path, app: str) -> list[Path]:
+	"""Write `<app>/realtime/handlers.py` and a test beside it.
+
+	Args:
+		bench: The folder of the bench.
+		app: The name of the app.
+
+	Returns:
+		The files that were written.
+
+	Raises:
+		AppNotFound: The bench has no app of this name.
+		HandlersExist: The app has one of these files.
 	"""
 	package = bench / "apps" / app / app
 	if not (package / "__init__.py").is_file():
-		raise NoSuchApp(f"there is no app {app!r} in {bench / 'apps'}: {package / '__init__.py'} is missing")
+		raise AppNotFound(
+			f"there is no app {app!r} in {bench / 'apps'}: {package / '__init__.py'} is missing"
+		)
 	folder = package / "realtime"
 	files = {
 		folder / "__init__.py": "",
 		folder / "handlers.py": HANDLERS.format(app=app),
-		folder / "test_handlers.py": TEST.format(app=app, module=f"{app}.realtime.test_handlers"),
+		folder / "test_handlers.py": TEST.format(app=app, command=testing_command(app)),
 	}
 	present = [path for path in files if path.exists() and path.name != "__init__.py"]
 	if present:
-		raise HasHandlers(f"{', '.join(str(path) for path in present)}: there already; nothing was written")
+		raise HandlersExist(f"{', '.join(map(str, present))}: already there; nothing was written")
 	folder.mkdir(exist_ok=True)
 	written = []
 	for path, text in files.items():

@@ -14,6 +14,7 @@ import pytest
 
 IMPORT_FRAPPE = (
 	"boot",
+	"commands",
 	"install",
 	"permissions.access_events",
 	"publishing.commit",
@@ -113,6 +114,8 @@ class Frappe(ModuleType):
 		self.cached_sids: set[str] = set()
 		self.cache = SimpleNamespace(hexists=lambda name, key: name == "session" and key in self.cached_sids)
 		self.qb = SimpleNamespace(DocType=lambda name: Table(name), from_=lambda table: Query(self.sids))
+		self.bench = ""
+		"""The folder of the bench."""
 		self.installed = {"one": ["frappe", "frappe_realtime"], "two": ["frappe"]}
 
 	@property
@@ -168,6 +171,7 @@ def frappe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Frappe]:
 	realtime, sessions = ModuleType("frappe.realtime"), ModuleType("frappe.sessions")
 	utils, jobs = ModuleType("frappe.utils"), ModuleType("frappe.utils.background_jobs")
 	utils.background_jobs, jobs.Queue = jobs, type("Queue", (), {})
+	utils.get_bench_path = lambda: module.bench
 	for name in ("publish_realtime", "publish_progress", "emit_via_redis"):
 		setattr(realtime, name, stock(name))
 	module.publish_realtime, module.publish_progress = realtime.publish_realtime, realtime.publish_progress

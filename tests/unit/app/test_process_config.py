@@ -1,4 +1,4 @@
-"""The change of the bench's process configuration, on the texts that bench writes."""
+"""The changes of a bench's process configuration, on the files that bench writes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frappe_realtime.bench import process_config
-from frappe_realtime.bench.process_config import NotSetUp, changes
+from frappe_realtime.bench.process_config import SetupError, changes
 
 PROCFILE = """redis_cache: redis-server config/redis_cache.conf
 
@@ -72,12 +71,12 @@ def write(bench: Path, command: str = "/usr/bin/node {bench}/apps/frappe/socketi
 
 
 def make(bench: Path, **kwargs: bool) -> dict[str, str]:
-	"""As the command does: the backup, then the file."""
+	"""Write the changes as the command does: first the backup, then the file."""
 	made = {}
 	for change in changes(bench, **kwargs):
-		if change.to_keep is not None:
-			change.backup.write_text(change.to_keep)
-		change.path.write_text(change.after)
+		if change.backup_content is not None:
+			change.backup.write_bytes(change.backup_content.encode())
+		change.path.write_bytes(change.after.encode())
 		made[change.path.name] = change.after
 	return made
 
@@ -107,7 +106,7 @@ def test_one_line_of_each_file_changes_and_comes_back(bench, command):
 	assert changes(bench, undo=True) == []
 
 
-def test_what_changed_in_between_stays(bench):
+def test_undo_keeps_other_changes(bench):
 	write(bench)
 	make(bench)
 	procfile = bench / "Procfile"
@@ -117,15 +116,115 @@ def test_what_changed_in_between_stays(bench):
 	assert "socketio: /usr/bin/node apps/frappe/socketio.js\n" in made["Procfile"]
 
 
-def test_without_a_backup_node_comes_back_too(bench, monkeypatch):
-	monkeypatch.setattr(process_config.shutil, "which", lambda name: "/opt/node" if name == "node" else None)
-	write(bench, f"{bench}/env/bin/frappe-realtime serve --bench {bench}")
-	made = make(bench, undo=True)
-	assert "socketio: node apps/frappe/socketio.js\n" in made["Procfile"]
-	assert f"command=/opt/node {bench}/apps/frappe/socketio.js\n" in made["supervisor.conf"]
+def test_undo_without_a_backup_names_what_is_missing_and_changes_nothing(bench):
+	write(bench)
+	make(bench)
+	(bench / "Procfile.before-frappe-realtime").unlink()
+	(bench / "config" / "supervisor.conf.before-frappe-realtime").unlink()
+	before = texts(bench)
+	with pytest.raises(SetupError) as error:
+		make(bench, undo=True)
+	assert texts(bench) == before
+	for missing in ("Procfile.before-frappe-realtime", "supervisor.conf.before-frappe-realtime"):
+		assert missing in str(error.value)
+	assert ".service" not in str(error.value)
+	assert "bench setup procfile" in str(error.value)
+	assert "bench setup supervisor" in str(error.value)
 
 
-def test_a_bench_that_was_set_up_without_node_gets_the_entry(bench):
+def test_undo_without_a_backup_ignores_files_that_run_another_server(bench):
+	write(bench)
+	make(bench)
+	node = PROCFILE.format(command="node apps/frappe/socketio.js")
+	(bench / "Procfile").write_text(node)
+	(bench / "Procfile.before-frappe-realtime").unlink()
+	assert set(make(bench, undo=True)) == {"supervisor.conf", "b-node-socketio.service"}
+	assert (bench / "Procfile").read_text() == node
+
+
+@pytest.mark.parametrize(
+	("before", "after"),
+	[
+		("FRAPPE_SOCKETIO_PORT=9001 A='b c' node {js}", "FRAPPE_SOCKETIO_PORT=9001 A='b c' {ours}"),
+		("exec nice -n 5 /usr/bin/node {js}", "exec nice -n 5 {ours}"),
+		("nodejs {js} >> logs/realtime.log 2>&1", "{ours} >> logs/realtime.log 2>&1"),
+		("A=1 bench socketio", "A=1 {ours}"),
+		("A=1 env/bin/frappe-realtime serve --bench /old --host ::1", "A=1 {ours} --host ::1"),
+		("env/bin/frappe-realtime serve --host ::1 --bench=/old", "{ours} --host ::1"),
+	],
+)
+def test_what_the_operator_has_added_to_the_command_stays(bench, before, after):
+	command = before.format(js="apps/frappe/socketio.js")
+	(bench / "Procfile").write_text(PROCFILE.format(command=command))
+	expected = after.format(ours="env/bin/frappe-realtime serve --bench .")
+	assert f"\nsocketio: {expected}\n" in make(bench)["Procfile"]
+	assert changes(bench) == []
+	if "frappe-realtime" not in before:
+		assert make(bench, undo=True)["Procfile"] == PROCFILE.format(command=command)
+
+
+@pytest.mark.parametrize(
+	"command",
+	[
+		"node --inspect {js}",
+		"node {js} --verbose",
+		"cd /elsewhere && node {bench}/{js}",
+		"./start-realtime.sh",
+		"node apps/other/socketio.js",
+	],
+)
+def test_a_command_that_cannot_be_kept_is_refused(bench, command):
+	write(bench)
+	command = command.format(js="apps/frappe/socketio.js", bench=bench)
+	(bench / "Procfile").write_text(PROCFILE.format(command=command))
+	before = texts(bench)
+	with pytest.raises(SetupError) as error:
+		make(bench)
+	assert texts(bench) == before
+	assert f"{bench}/Procfile" in str(error.value)
+	assert command in str(error.value)
+	assert "env/bin/frappe-realtime serve --bench ." in str(error.value)
+
+
+def test_undo_restores_a_command_that_setup_refuses(bench):
+	(bench / "Procfile").write_text(PROCFILE.format(command="env/bin/frappe-realtime serve --bench ."))
+	original = PROCFILE.format(command="./start-realtime.sh")
+	(bench / "Procfile.before-frappe-realtime").write_text(original)
+	assert make(bench, undo=True)["Procfile"] == original
+
+
+def test_files_with_crlf_keep_their_line_ends(bench):
+	write(bench)
+	files = [path for path in bench.rglob("*") if path.is_file() and path.name != "frappe-realtime"]
+	for path in files:
+		path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+	before = {path: path.read_bytes() for path in files}
+	make(bench)
+	assert b"\r\nsocketio: env/bin/frappe-realtime serve --bench .\r\n" in (bench / "Procfile").read_bytes()
+	for path, content in before.items():
+		assert path.read_bytes().count(b"\r\n") == content.count(b"\n")
+		assert path.read_bytes().count(b"\n") == content.count(b"\n")
+	assert changes(bench) == []
+	make(bench, undo=True)
+	assert {path: path.read_bytes() for path in files} == before
+
+
+def test_an_entry_that_is_added_has_the_line_ends_of_the_file(bench):
+	(bench / "Procfile").write_bytes(b"web: bench serve\r\nwatch: bench watch")
+	supervisor = SUPERVISOR.format(bench=bench, program="", member="").replace("\n", "\r\n")
+	(bench / "config" / "supervisor.conf").write_bytes(supervisor.encode())
+	make(bench)
+	for path in (bench / "Procfile", bench / "config" / "supervisor.conf"):
+		content = path.read_bytes()
+		assert b"frappe-realtime serve" in content
+		assert content.count(b"\n") == content.count(b"\r\n") == content.count(b"\r")
+	assert (
+		f"directory={bench}\r\nuser=frappe\r\n".encode()
+		in (bench / "config" / "supervisor.conf").read_bytes()
+	)
+
+
+def test_a_missing_entry_is_added(bench):
 	(bench / "Procfile").write_text("web: bench serve")
 	supervisor = bench / "config" / "supervisor.conf"
 	supervisor.write_text(SUPERVISOR.format(bench=bench, program="", member=""))
@@ -150,7 +249,7 @@ def test_a_bench_that_was_set_up_without_node_gets_the_entry(bench):
 	assert {path: text for path, text in texts(bench).items() if path in before} == before
 
 
-def test_setting_up_again_keeps_what_was_there_before_the_first_time(bench):
+def test_a_second_setup_keeps_the_first_backup(bench):
 	write(bench)
 	before = (bench / "Procfile").read_text()
 	make(bench)
@@ -160,7 +259,7 @@ def test_setting_up_again_keeps_what_was_there_before_the_first_time(bench):
 	assert make(bench, undo=True)["Procfile"] == before
 
 
-def test_a_file_that_bench_wrote_anew_is_kept_as_it_is_now(bench):
+def test_a_file_that_bench_has_rewritten_gets_a_new_backup(bench):
 	write(bench)
 	make(bench)
 	write(bench, "/usr/bin/another-node {bench}/apps/frappe/socketio.js")
@@ -169,25 +268,29 @@ def test_a_file_that_bench_wrote_anew_is_kept_as_it_is_now(bench):
 	assert make(bench, undo=True)["Procfile"] == anew
 
 
-def test_a_kept_file_without_node_does_not_keep_node_away(bench):
+def test_a_backup_that_runs_frappe_realtime_counts_as_missing(bench):
 	write(bench, f"{bench}/env/bin/frappe-realtime serve --bench /where/it/was")
 	make(bench)
-	assert "socketio: node apps/frappe/socketio.js\n" in make(bench, undo=True)["Procfile"]
+	backup = bench / "Procfile.before-frappe-realtime"
+	assert not backup.exists()
+	backup.write_bytes((bench / "Procfile").read_bytes())
+	with pytest.raises(SetupError, match=r"Procfile\.before-frappe-realtime"):
+		changes(bench, undo=True)
 
 
-def test_only_what_is_there_is_changed(bench):
+def test_only_files_that_exist_are_changed(bench):
 	(bench / "Procfile").write_text(PROCFILE.format(command="node apps/frappe/socketio.js"))
 	assert [change.path.name for change in changes(bench)] == ["Procfile"]
 
 
 def test_a_bench_without_process_configuration(bench):
-	with pytest.raises(NotSetUp, match="bench setup procfile"):
+	with pytest.raises(SetupError, match="bench setup procfile"):
 		changes(bench)
 
 
 def test_an_environment_without_the_app(bench):
 	write(bench)
 	(bench / "env" / "bin" / "frappe-realtime").unlink()
-	with pytest.raises(NotSetUp, match="bench setup requirements"):
+	with pytest.raises(SetupError, match="bench setup requirements"):
 		changes(bench)
 	assert changes(bench, undo=True) == []

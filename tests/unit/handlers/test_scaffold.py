@@ -1,4 +1,4 @@
-"""`bench realtime new-handlers`: what it writes works."""
+"""`bench realtime new-handlers`: the files that it writes. The example app's tests run here too."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from frappe_realtime.bench import scaffold as new_handlers
+from frappe_realtime.bench import scaffold
 
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_file_it_writes_passes_the_test_it_writes(tmp_path: Path) -> None:
+def test_the_written_handlers_pass_the_written_test(tmp_path: Path) -> None:
 	package = tmp_path / "apps" / "greeter" / "greeter"
 	package.mkdir(parents=True)
 	(package / "__init__.py").touch()
-	written = new_handlers.write(tmp_path, "greeter")
+	written = scaffold.write_handlers(tmp_path, "greeter")
 	assert [path.name for path in written] == ["__init__.py", "handlers.py", "test_handlers.py"]
 	done = subprocess.run(
 		[sys.executable, "-m", "unittest", "greeter.realtime.test_handlers"],
@@ -30,19 +30,19 @@ def test_the_file_it_writes_passes_the_test_it_writes(tmp_path: Path) -> None:
 	assert done.returncode == 0, done.stderr
 
 
-def test_it_overwrites_nothing(tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
 	package = tmp_path / "apps" / "greeter" / "greeter"
 	(package / "realtime").mkdir(parents=True)
 	(package / "__init__.py").touch()
 	(package / "realtime" / "handlers.py").write_text("# mine")
-	with pytest.raises(new_handlers.HasHandlers, match=r"handlers\.py: there already"):
-		new_handlers.write(tmp_path, "greeter")
+	with pytest.raises(scaffold.HandlersExist, match=r"handlers\.py: already there"):
+		scaffold.write_handlers(tmp_path, "greeter")
 	assert [path.name for path in (package / "realtime").iterdir()] == ["handlers.py"]
 
 
-def test_an_app_that_is_not_there(tmp_path: Path) -> None:
-	with pytest.raises(new_handlers.NoSuchApp, match="no app 'greeter'"):
-		new_handlers.write(tmp_path, "greeter")
+def test_an_unknown_app(tmp_path: Path) -> None:
+	with pytest.raises(scaffold.AppNotFound, match="no app 'greeter'"):
+		scaffold.write_handlers(tmp_path, "greeter")
 
 
 def test_the_tests_of_the_example(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""The commands `bench realtime …` on the files of a bench."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+PROCFILE = b"web: bench serve\r\nsocketio: A=1 node apps/frappe/socketio.js\r\n"
+
+
+@pytest.fixture
+def bench(frappe: Any, tmp_path: Path) -> Path:
+	executable = tmp_path / "env" / "bin" / "frappe-realtime"
+	executable.parent.mkdir(parents=True)
+	executable.touch()
+	(tmp_path / "Procfile").write_bytes(PROCFILE)
+	frappe.bench = str(tmp_path)
+	return tmp_path
+
+
+def run(*arguments: str) -> Result:
+	commands = importlib.import_module("frappe_realtime.commands")
+	return CliRunner().invoke(commands.realtime, arguments)
+
+
+def test_setup_and_undo_restore_every_byte(bench: Path) -> None:
+	assert "supervisorctl" not in run("setup", "--yes").output
+	procfile = bench / "Procfile"
+	assert procfile.read_bytes() == PROCFILE.replace(
+		b"node apps/frappe/socketio.js", b"env/bin/frappe-realtime serve --bench ."
+	)
+	assert "Nothing to change" in run("setup").output
+	assert run("setup", "--undo", "--yes").exit_code == 0
+	assert procfile.read_bytes() == PROCFILE
+	assert [path.name for path in bench.iterdir() if path.is_file()] == ["Procfile"]
+
+
+def test_undo_without_a_backup_fails_with_a_message(bench: Path) -> None:
+	run("setup", "--yes")
+	(bench / "Procfile.before-frappe-realtime").unlink()
+	before = (bench / "Procfile").read_bytes()
+	result = run("setup", "--undo", "--yes")
+	assert result.exit_code == 1
+	assert "Procfile.before-frappe-realtime" in result.output
+	assert (bench / "Procfile").read_bytes() == before
+
+
+def test_setup_asks_before_it_writes(bench: Path) -> None:
+	result = run("setup")
+	assert result.exit_code == 1
+	assert "+socketio: A=1 env/bin/frappe-realtime serve --bench ." in result.output
+	assert (bench / "Procfile").read_bytes() == PROCFILE
+
+
+def test_new_handlers_prints_a_test_command_with_a_site(bench: Path) -> None:
+	package = bench / "apps" / "greeter" / "greeter"
+	package.mkdir(parents=True)
+	(package / "__init__.py").touch()
+	command = "bench --site SITE run-tests --module greeter.realtime.test_handlers"
+	assert command in run("new-handlers", "--app", "greeter").output
+	assert command in (package / "realtime" / "test_handlers.py").read_text()
