@@ -23,7 +23,7 @@ from tests.bench.desk import (
 from tests.bench.installation import Bench
 from tests.wire.conditions import until
 
-SIGN = ".realtime-sign"
+SIGN = ".realtime-status"
 
 
 @pytest.fixture(autouse=True)

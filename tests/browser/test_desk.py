@@ -19,7 +19,7 @@ from tests.wire.bench import Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
 
-SIGN = ".realtime-sign"
+SIGN = ".realtime-status"
 BARS = "dialog"
 
 

@@ -1,43 +1,43 @@
 // Extends the Desk's own `frappe.realtime` in place: the same object, the same methods, the same socket.
 //
-// What Frappe and other apps do with it goes on to work. It stays connected for as long as the page lives,
-// subscribes again after a reconnect, and has `once`, `emitWithAck` and `status` in addition.
+// Code of Frappe and of other apps that uses it works as before. In addition it reconnects for as long as the page
+// exists, subscribes again after a reconnect, and has `once`, `emitWithAck` and `status`.
 
-import { mark_requests, show_progress } from "./desk_progress.js";
-import { show_status } from "./desk_sign.js";
-import { close_left_documents, needed_events } from "./desk_viewers.js";
-import { Connection, OWN_EVENTS, STATUS_EVENT } from "./realtime.js";
+import { add_page_header, show_progress } from "./desk_progress.js";
+import { show_status } from "./desk_status.js";
+import { close_previous_documents, make_close_filter } from "./desk_viewers.js";
+import { Connection, LOCAL_EVENTS, STATUS_EVENT } from "./realtime.js";
 
 function extend(realtime) {
 	const { init, off, emit, process_response } = realtime;
 	const stock = { init, off, emit, process_response };
 	const connection = new Connection();
-	const is_needed = needed_events();
+	const is_needed = make_close_filter();
 
 	function attach() {
 		connection.attach(realtime.socket);
-		// The first listener is Frappe's own: it shows the bar in every tab.
+		// The first listener is Frappe's own, which shows the bar in every tab.
 		realtime.socket.off("progress", realtime.socket.listeners("progress")[0]);
 		connection.on("progress", show_progress);
 		connection.on("realtime_handlers_error", ({ app, error, traceback }) => {
-			// Only where developer_mode is set: a handlers file that was just saved cannot be loaded.
+			// Only with developer_mode: a handlers file could not be loaded.
 			console.error(`Realtime handlers of ${app}: ${error}`, traceback);
 		});
 		if (window.app) connection.on(STATUS_EVENT, show_status);
 	}
 
-	function listen(how, event, callback) {
-		if (!OWN_EVENTS.includes(event)) {
+	function listen(method, event, callback) {
+		if (!LOCAL_EVENTS.includes(event)) {
 			if (!realtime.socket) return;
 			realtime.connect();
 		}
-		connection[how](event, callback);
+		connection[method](event, callback);
 	}
 
 	Object.assign(realtime, {
 		init(port, lazy_connect = false) {
 			if (this.socket) return;
-			// Always lazily, so that the socket has its options before it connects for the first time.
+			// Always lazy, so that the socket has its options before its first connection.
 			stock.init.call(this, port, true);
 			if (!this.socket) return;
 			attach();
@@ -54,18 +54,18 @@ function extend(realtime) {
 		},
 
 		off(event, callback) {
-			if (OWN_EVENTS.includes(event)) connection.off(event, callback);
+			if (LOCAL_EVENTS.includes(event)) connection.off(event, callback);
 			else if (callback || !this.socket) stock.off.call(this, event, callback);
 			else {
-				// Frappe's own off() without a callback takes the oldest listener away: it looks for one whose `fn` is
-				// undefined, which ours never is. Forms and lists rely on it when they replace theirs.
+				// Frappe's off() without a callback removes the oldest listener: it passes undefined to socket.off(), which
+				// removes the first listener without `fn`. Ours have `fn`. Forms and lists rely on it to replace theirs.
 				const [oldest] = this.socket.listeners(event);
 				if (oldest) this.socket.off(event, oldest);
 			}
 		},
 
 		emit(event, ...args) {
-			// Where realtime is disabled, lists and forms ask for their rooms all the same: on v15 and v16 in vain and aloud.
+			// With realtime disabled, lists and forms subscribe all the same, which raises an error on v15 and v16.
 			if (this.socket && is_needed(event, ...args)) stock.emit.call(this, event, ...args);
 		},
 
@@ -90,7 +90,7 @@ function extend(realtime) {
 		},
 
 		process_response(data, method) {
-			// Most tasks are followed by somebody else's listener.
+			// Tasks that are not in open_tasks have other listeners.
 			if (data && this.open_tasks[data.task_id]) stock.process_response.call(this, data, method);
 		},
 	});
@@ -98,8 +98,8 @@ function extend(realtime) {
 
 	if (realtime.socket) attach();
 	if (window.jQuery) {
-		mark_requests(window.jQuery);
-		close_left_documents(window.jQuery, realtime);
+		add_page_header(window.jQuery);
+		close_previous_documents(window.jQuery, realtime);
 	}
 }
 

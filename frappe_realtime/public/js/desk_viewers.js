@@ -1,11 +1,14 @@
-// Who views a document: what Frappe's forms leave out when they say it, and what they say too often.
+// Corrects the `doc_open` and `doc_close` events of Frappe's forms, which say who views a document.
 
 /**
- * A function that tells whether an event need be sent: closing a document that is not open need not.
+ * Make a filter for outgoing events, which drops `doc_close` of a document that is not open.
  *
- * A form that is left says it once for each document that it has ever shown, each time about the last.
+ * When a form is left, Frappe emits `doc_close` once for each document that the form has ever shown, each time with the
+ * name of the last one.
+ *
+ * @returns {(event: string, doctype: string, docname: string) => boolean} whether to emit the event
  */
-export function needed_events() {
+export function make_close_filter() {
 	const open = new Set();
 	return (event, doctype, docname) => {
 		const key = `${doctype}:${docname}`;
@@ -14,8 +17,13 @@ export function needed_events() {
 	};
 }
 
-/** Close the document that a form has left for another one, or for a new one: Frappe closes only the last. */
-export function close_left_documents(jquery, realtime) {
+/**
+ * Emit `doc_close` when a form changes to another document or to a new one. Frappe closes only the last document.
+ *
+ * @param {Function} jquery
+ * @param {object} realtime `frappe.realtime`
+ */
+export function close_previous_documents(jquery, realtime) {
 	const open = new WeakMap();
 	jquery(document).on("form-refresh form-unload", (event, form) => {
 		const before = open.get(form);

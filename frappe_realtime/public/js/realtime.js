@@ -1,90 +1,91 @@
-// The browser client: a connection to a Frappe site that stays alive and knows what it was subscribed to.
+// The browser client: a connection to a Frappe site that reconnects and subscribes again.
 //
-// Free of the Desk, of jQuery and of any build step. A portal page or a single-page app imports it from
-// /assets/frappe_realtime/js/realtime.js; the Desk's binding (desk.js) is built on the same `Connection`.
-// It is one file on purpose: a page names its version in the address (`?v=1`), which its own imports would not have.
+// It needs neither the Desk, nor jQuery, nor a build step. A portal page or a single-page app imports it from
+// /assets/frappe_realtime/js/realtime.js; the extension of the Desk (desk.js) uses the same `Connection`.
+// It is a single file, because a page puts a version into its URL (`?v=1`), which imports of this file would not have.
 
-/** Raised when `status` changes, with the new status. */
+/** Emitted when `status` changes, with the new status. */
 export const STATUS_EVENT = "realtime_status";
 
-/** Raised after a reconnect that could not be recovered: events may have been missed. */
+/** Emitted after a reconnect without recovery: events may have been missed. */
 export const MISSED_EVENT = "realtime_missed";
 
-/** The events that come from this client, never from the server. */
-export const OWN_EVENTS = [STATUS_EVENT, MISSED_EVENT];
+/** The events that this client emits to its listeners itself. */
+export const LOCAL_EVENTS = [STATUS_EVENT, MISSED_EVENT];
 
-/** The header by which a request tells the server which page it comes from; its value is `page_id`. */
+/** The header that tells the server which page sends a request; its value is `page_id`. */
 export const PAGE_HEADER = "X-Frappe-Realtime-Page";
 
-/** The name of this page. It outlives a reload, and no other tab has it. */
-export const page_id = (window.frappe_realtime_page ??= remember_page());
+/** The id of this page. It stays the same after a reload, and is different in each tab. */
+export const page_id = (window.frappe_realtime_page ??= load_page_id());
 
-// What begins a subscription, by what ends it.
-const SUBSCRIPTIONS = {
+// The events that end a subscription, and those that begin it.
+const SUBSCRIBE_EVENTS = {
 	doc_unsubscribe: "doc_subscribe",
 	doc_close: "doc_open",
 	doctype_unsubscribe: "doctype_subscribe",
 	task_unsubscribe: "task_subscribe",
 };
-const BEGINNINGS = Object.values(SUBSCRIPTIONS);
+const SUBSCRIBING = Object.values(SUBSCRIBE_EVENTS);
 
 const CONNECT_PACKET = 0;
 
-const CLIENT_PLACES = [
+const SOCKETIO_CLIENT_PATHS = [
 	"../node_modules/socket.io-client/dist/socket.io.esm.min.js",
 	"/assets/frappe/node_modules/socket.io-client/dist/socket.io.esm.min.js",
 ];
 
-// Milliseconds. A connection that broke is tried again more eagerly than one that the server refused.
+// Milliseconds between two attempts to connect: doubled from the first to the maximum, which is higher after a refusal.
 const FIRST_DELAY = 1000;
-const LONGEST_DELAY_BROKEN = 10_000;
-const LONGEST_DELAY_REFUSED = 60_000;
+const MAX_DELAY_LOST = 10_000;
+const MAX_DELAY_REFUSED = 60_000;
 const JITTER = 0.5;
 
-// Milliseconds before a disconnect in which the connection may have been dead already: what was sent then may be lost.
-const DOUBTFUL = 60_000;
+// Milliseconds before a disconnect in which the connection may have been dead already. Events sent in this time may be
+// lost, so subscriptions are sent again.
+const UNCERTAIN_PERIOD = 60_000;
 
-// How many subscriptions are remembered (the server allows a socket as many rooms), and how many of them are sent
-// again at once, and after what pause the next: what is more than the server's limits allow would be ignored.
-const MOST_SUBSCRIPTIONS = 1000;
+// Subscriptions that are remembered (the server allows as many rooms to a socket); how many of them are sent again at
+// once, and the milliseconds before the next. The server would ignore events beyond its rate limit.
+const MAX_SUBSCRIPTIONS = 1000;
 const BATCH = 80;
 const BATCH_PAUSE = 10_000;
 
-/** How long `emitWithAck` waits for its answer, in milliseconds. */
+// Milliseconds for which `emitWithAck` waits for the acknowledgement.
 const ACK_TIMEOUT = 20_000;
 
 /**
- * @typedef {object} OwnOptions
- * @property {string} [site] the site's name; default: what Frappe has put into the page, else the host's name
- * @property {string} [url] where the realtime server is; default: the page's own origin
+ * @typedef {object} ConnectOptions
+ * @property {string} [site] the name of the site; default: the name that Frappe puts into the page, or the host name
+ * @property {string} [url] the origin of the realtime server; default: the origin of the page
  * @property {Function} [io] Socket.IO's `io`, version 4.6 or later; default: loaded from /assets
  */
 
 /**
  * Connect to a site.
  *
- * @param {OwnOptions & Record<string, any>} [options] what is not ours goes to Socket.IO's `io()` as it is, such as
+ * @param {ConnectOptions & Record<string, any>} [options] other options are passed to Socket.IO's `io()`, for instance
  *     `auth: { token }` or `transports: ["websocket"]`
- * @returns {Promise<Connection>} at once, not only when it is connected: see `status`
- * @throws {Error} when Socket.IO's client cannot be loaded
+ * @returns {Promise<Connection>} a connection that may still be connecting: see `status`
+ * @throws {Error} Socket.IO's client cannot be loaded
  */
 export async function connect({ site = default_site(), url = default_url(), io, ...options } = {}) {
 	const open = io ?? (await load_io());
-	// It connects when the Connection listens, which otherwise would not see the first packet.
+	// Connect only after the Connection listens, so that it sees the first packet.
 	const socket = open(`${url}/${site}`, { withCredentials: true, ...options, autoConnect: false });
 	const connection = new Connection(socket);
 	if (options.autoConnect !== false) socket.connect();
 	return connection;
 }
 
-/** A Socket.IO socket that is kept alive, with the subscriptions of Frappe's rooms. */
+/** A Socket.IO socket that reconnects, with the subscriptions of Frappe's rooms. */
 export class Connection {
-	/** @param {any} [socket] of socket.io-client; may be given later, to `attach` */
+	/** @param {any} [socket] a socket of socket.io-client; without one, call `attach` before anything else */
 	constructor(socket) {
 		/** @type {"connecting" | "connected" | "lost" | "closed"} */
 		this.status = "connecting";
 		this.socket = null;
-		this._own_events = new OwnEvents();
+		this._local_events = new LocalEvents();
 		this._subscriptions = new Subscriptions((packet) => this.socket.emit(...packet));
 		this._has_offsets = false;
 		this._refusals = 0;
@@ -94,9 +95,9 @@ export class Connection {
 	}
 
 	/**
-	 * Take care of a socket from now on.
+	 * Use a socket from now on.
 	 *
-	 * @param {any} socket of socket.io-client
+	 * @param {any} socket a socket of socket.io-client
 	 */
 	attach(socket) {
 		this.socket = socket;
@@ -105,20 +106,20 @@ export class Connection {
 		});
 		socket.io.reconnectionAttempts(Infinity);
 		socket.io.reconnectionDelay(FIRST_DELAY);
-		socket.io.reconnectionDelayMax(LONGEST_DELAY_BROKEN);
+		socket.io.reconnectionDelayMax(MAX_DELAY_LOST);
 		socket.io.randomizationFactor(JITTER);
 
 		let had_connected = false;
 		let lost_at = 0;
 		const on_connect = () => {
 			const missed = had_connected && !socket.recovered;
-			if (missed) this._subscriptions.begin_again(lost_at);
-			else if (had_connected) this._subscriptions.repeat(lost_at - DOUBTFUL, lost_at);
+			if (missed) this._subscriptions.resend_all(lost_at);
+			else if (had_connected) this._subscriptions.resend(lost_at - UNCERTAIN_PERIOD, lost_at);
 			had_connected = true;
 			this._refusals = 0;
 			clearTimeout(this._retry);
 			this._set_status("connected");
-			if (missed) this._own_events.raise(MISSED_EVENT);
+			if (missed) this._local_events.emit(MISSED_EVENT);
 		};
 		socket.on("connect", on_connect);
 		socket.on("disconnect", (reason) => {
@@ -128,10 +129,10 @@ export class Connection {
 				this._set_status("closed");
 			} else {
 				this._set_status("lost");
-				this._retry_if_given_up();
+				this._retry_if_inactive();
 			}
 		});
-		// Where a proxy joins the two ports of a development bench, the page's own address is the right one.
+		// A proxy may join the two ports of a development bench: then the realtime server is at the page's own origin.
 		const { uri } = socket.io;
 		const addresses =
 			window.dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
@@ -141,9 +142,9 @@ export class Connection {
 				addresses.reverse();
 			}
 			this._set_status("lost");
-			this._retry_if_given_up();
+			this._retry_if_inactive();
 		});
-		socket.onAnyOutgoing((event, ...args) => this._subscriptions.remember(event, args));
+		socket.onAnyOutgoing((event, ...args) => this._subscriptions.record(event, args));
 		window.addEventListener("online", this._on_online);
 		if (socket.connected) on_connect();
 	}
@@ -152,14 +153,14 @@ export class Connection {
 	 * Listen to an event.
 	 *
 	 * @param {string} event
-	 * @param {Function} callback gets the message, or whatever arguments a handler has emitted
+	 * @param {Function} callback gets the message, or the arguments that a handler has emitted
 	 */
 	on(event, callback) {
 		this._emitter(event).on(event, this._listener(event, callback));
 	}
 
 	/**
-	 * Listen to the next event of that name only.
+	 * Listen to the next `event` only.
 	 *
 	 * @param {string} event
 	 * @param {Function} callback
@@ -178,14 +179,14 @@ export class Connection {
 	 * Stop listening.
 	 *
 	 * @param {string} event
-	 * @param {[Function?]} callback the one to take away; without it all of the event
+	 * @param {[Function?]} callback the listener to remove; without it all listeners of the event
 	 */
 	off(event, ...callback) {
 		this._emitter(event).off(event, ...callback);
 	}
 
 	/**
-	 * Send an event. While there is no connection, it waits for the next one.
+	 * Emit an event. Without a connection, it is sent after the next connect.
 	 *
 	 * @param {string} event
 	 * @param {...any} args
@@ -195,11 +196,11 @@ export class Connection {
 	}
 
 	/**
-	 * Send an event and wait for what its handler answers.
+	 * Emit an event and wait for its acknowledgement.
 	 *
 	 * @param {string} event
 	 * @param {...any} args
-	 * @returns {Promise<any>} rejected when no answer comes within 20 seconds, or the connection breaks
+	 * @returns {Promise<any>} rejected if there is no acknowledgement within 20 seconds, or the connection is lost
 	 */
 	emitWithAck(event, ...args) {
 		return new Promise((resolve, reject) => {
@@ -210,7 +211,7 @@ export class Connection {
 		});
 	}
 
-	/** Receive what concerns one document. */
+	/** Subscribe to the events of one document. */
 	doc_subscribe(doctype, name) {
 		this.emit("doc_subscribe", doctype, name);
 	}
@@ -219,7 +220,7 @@ export class Connection {
 		this.emit("doc_unsubscribe", doctype, name);
 	}
 
-	/** Be seen as a viewer of a document, and receive `doc_viewers`. */
+	/** Be listed as a viewer of a document, and receive `doc_viewers`. */
 	doc_open(doctype, name) {
 		this.emit("doc_open", doctype, name);
 	}
@@ -237,7 +238,7 @@ export class Connection {
 		this.emit("doctype_unsubscribe", doctype);
 	}
 
-	/** Receive the progress of one background job. */
+	/** Subscribe to the progress of one background task. */
 	task_subscribe(task_id) {
 		this.emit("task_subscribe", task_id);
 	}
@@ -247,7 +248,7 @@ export class Connection {
 	}
 
 	/**
-	 * Follow `frappe.publish_progress`, as far as it is meant for this page.
+	 * Listen to the progress of work that this page has started (`frappe.publish_progress`).
 	 *
 	 * @param {(progress: Progress) => void} callback
 	 */
@@ -260,7 +261,7 @@ export class Connection {
 		this.socket.on("progress", listener);
 	}
 
-	/** Disconnect for good. */
+	/** Disconnect, and do not reconnect. */
 	close() {
 		window.removeEventListener("online", this._on_online);
 		clearTimeout(this._retry);
@@ -269,19 +270,19 @@ export class Connection {
 	}
 
 	_emitter(event) {
-		return OWN_EVENTS.includes(event) ? this._own_events : this.socket;
+		return LOCAL_EVENTS.includes(event) ? this._local_events : this.socket;
 	}
 
-	// Where the server recovers sessions, each event ends with an offset, which socket.io-client hands to listeners
-	// as one more argument. They do not expect it.
+	// If the server can recover the session, each event ends with an offset, which socket.io-client passes to listeners
+	// as an additional argument. This removes it.
 	_listener(event, callback) {
 		const connection = this;
-		const is_own = OWN_EVENTS.includes(event);
+		const is_local = LOCAL_EVENTS.includes(event);
 		const listener = function (...args) {
-			if (!is_own && connection._has_offsets && typeof args[args.length - 1] === "string") args.pop();
+			if (!is_local && connection._has_offsets && typeof args[args.length - 1] === "string") args.pop();
 			callback.apply(this, args);
 		};
-		// By this property off() finds a listener by the callback that it stands for.
+		// The property by which off() finds the listener of a callback.
 		listener.fn = callback;
 		return listener;
 	}
@@ -289,85 +290,85 @@ export class Connection {
 	_set_status(status) {
 		if (status === this.status) return;
 		this.status = status;
-		this._own_events.raise(STATUS_EVENT, status);
+		this._local_events.emit(STATUS_EVENT, status);
 	}
 
-	// socket.io-client gives up when the server has refused it, or has sent it away.
-	_retry_if_given_up() {
+	// socket.io-client does not reconnect after the server has refused or disconnected it.
+	_retry_if_inactive() {
 		if (this.socket.active) return;
-		const growing = Math.min(FIRST_DELAY * 2 ** this._refusals++, LONGEST_DELAY_REFUSED);
+		const delay = Math.min(FIRST_DELAY * 2 ** this._refusals++, MAX_DELAY_REFUSED);
 		clearTimeout(this._retry);
-		this._retry = setTimeout(() => this.socket.connect(), jittered(growing));
+		this._retry = setTimeout(() => this.socket.connect(), with_jitter(delay));
 	}
 
 	_retry_now() {
 		if (this.status !== "lost") return;
 		clearTimeout(this._retry);
-		// Disconnecting ends socket.io-client's own waiting, which connect() alone does not.
+		// disconnect() cancels socket.io-client's own timer; connect() alone does not.
 		this.socket.disconnect().connect();
 	}
 }
 
-// What a page has subscribed to, and has ended not long ago, to be said again after a reconnect.
+// The subscriptions of a page, and those that it ended not long ago, to be sent again after a reconnect.
 class Subscriptions {
 	constructor(emit) {
 		this._emit = emit;
-		// What was sent and when, by what it is about; the oldest first.
-		this._begun = new Map();
+		// By subscription: the packet that was sent and its time; the oldest first.
+		this._active = new Map();
 		this._ended = new Map();
-		this._to_repeat = [];
+		this._to_resend = [];
 		this._timer = null;
 	}
 
-	remember(event, args) {
-		const ended = SUBSCRIPTIONS[event];
-		if (!ended && !BEGINNINGS.includes(event)) return;
-		const key = JSON.stringify([ended ?? event, ...args.map(String)]);
+	record(event, args) {
+		const subscribe_event = SUBSCRIBE_EVENTS[event];
+		if (!subscribe_event && !SUBSCRIBING.includes(event)) return;
+		const key = JSON.stringify([subscribe_event ?? event, ...args.map(String)]);
 		const sent = { packet: [event, ...args], at: performance.now() };
 		this._ended.delete(key);
-		if (ended) {
-			this._begun.delete(key);
+		if (subscribe_event) {
+			this._active.delete(key);
 			this._ended.set(key, sent);
-			forget_oldest(this._ended, ({ at }) => sent.at - at > DOUBTFUL);
+			delete_oldest(this._ended, ({ at }) => sent.at - at > UNCERTAIN_PERIOD);
 		} else {
-			this._begun.set(key, sent);
-			forget_oldest(this._begun, () => this._begun.size > MOST_SUBSCRIPTIONS);
+			this._active.set(key, sent);
+			delete_oldest(this._active, () => this._active.size > MAX_SUBSCRIPTIONS);
 		}
 	}
 
-	/** The server has a new session, in no room: send all that was begun until then. */
-	begin_again(until) {
+	/** The server has a new session, in no room: send all active subscriptions made until then. */
+	resend_all(until) {
 		this._ended.clear();
-		this.repeat(-Infinity, until);
+		this.resend(-Infinity, until);
 	}
 
-	/** Send again what was sent between two times, and what was about to be sent again already. */
-	repeat(since, until) {
+	/** Send again what was sent between two times, and what still waits to be sent again. */
+	resend(since, until) {
 		const sent = (map) => [...map].filter(([, { at }]) => since < at && at <= until).map(([key]) => key);
-		// The newest first: they are what the page shows now.
-		const keys = [...sent(this._ended), ...sent(this._begun).reverse(), ...this._to_repeat];
-		this._to_repeat = [...new Set(keys)];
-		this._send_some();
+		// The newest first: these are of the documents that the page shows now.
+		const keys = [...sent(this._ended), ...sent(this._active).reverse(), ...this._to_resend];
+		this._to_resend = [...new Set(keys)];
+		this._send_batch();
 	}
 
 	pause() {
 		clearTimeout(this._timer);
 	}
 
-	_send_some() {
+	_send_batch() {
 		this.pause();
-		for (const key of this._to_repeat.splice(0, BATCH)) {
-			const { packet } = this._begun.get(key) ?? this._ended.get(key) ?? {};
+		for (const key of this._to_resend.splice(0, BATCH)) {
+			const { packet } = this._active.get(key) ?? this._ended.get(key) ?? {};
 			if (packet) this._emit(packet);
 		}
-		if (this._to_repeat.length) this._timer = setTimeout(() => this._send_some(), BATCH_PAUSE);
+		if (this._to_resend.length) this._timer = setTimeout(() => this._send_batch(), BATCH_PAUSE);
 	}
 }
 
-// The events that the server knows nothing of, kept apart from those of the same name that it might send.
-class OwnEvents {
+// The listeners of LOCAL_EVENTS, apart from those of events with the same names that the server might send.
+class LocalEvents {
 	constructor() {
-		this._listeners = Object.fromEntries(OWN_EVENTS.map((event) => [event, []]));
+		this._listeners = Object.fromEntries(LOCAL_EVENTS.map((event) => [event, []]));
 	}
 
 	on(event, listener) {
@@ -379,7 +380,7 @@ class OwnEvents {
 		this._listeners[event] = callback ? listeners.filter((one) => one !== callback && one.fn !== callback) : [];
 	}
 
-	raise(event, ...args) {
+	emit(event, ...args) {
 		for (const listener of this._listeners[event]) listener(...args);
 	}
 }
@@ -395,18 +396,17 @@ class OwnEvents {
 /**
  * Read a message of the event `progress`.
  *
- * The page that has started the work shows it. Where the server cannot tell which one that was, it is whichever
- * page is visible.
+ * The page that started the work shows it. If the message does not name that page, the visible page does.
  *
- * @param {object} message with `percent`, or with `progress: [done, of]`
- * @returns {Progress | null} null when the message does not say how far it is
+ * @param {object} message with `percent`, or with `progress: [done, total]`
+ * @returns {Progress | null} null if the message has neither
  */
 export function read_progress(message) {
 	const { percent, progress, page, title, description } = message ?? {};
 	const share = progress ? (progress[1] > 0 ? (100 * progress[0]) / progress[1] : 100) : parseFloat(percent);
 	if (!Number.isFinite(share)) return null;
 	return {
-		// A sum of many steps may end a hair before 100.
+		// Rounded, because a sum of many steps may end just below 100.
 		percent: Math.min(Math.max(Math.round(share * 100) / 100, 0), 100),
 		title,
 		description,
@@ -414,20 +414,20 @@ export function read_progress(message) {
 	};
 }
 
-// Of a map in the order in which its entries were added.
-function forget_oldest(map, is_too_old) {
+// Delete the oldest entries of a map while the condition holds.
+function delete_oldest(map, condition) {
 	for (const [key, value] of map) {
-		if (!is_too_old(value)) return;
+		if (!condition(value)) return;
 		map.delete(key);
 	}
 }
 
-function jittered(delay) {
+function with_jitter(delay) {
 	return delay * (1 - JITTER + 2 * JITTER * Math.random());
 }
 
-// A new tab that was duplicated from another has a copy of its storage: only a reload keeps the name.
-function remember_page() {
+// Only a reload keeps the id: a duplicated tab starts with a copy of the session storage of the other tab.
+function load_page_id() {
 	const key = "frappe_realtime_page";
 	const fresh = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0"));
 	try {
@@ -436,7 +436,7 @@ function remember_page() {
 		if (kept) return kept;
 		sessionStorage.setItem(key, fresh.join(""));
 	} catch {
-		// Storage may be forbidden; then a reload is a new page.
+		// Storage may be forbidden; then a reload gets a new id.
 	}
 	return fresh.join("");
 }
@@ -445,7 +445,7 @@ function default_site() {
 	return window.frappe?.boot?.sitename ?? window.site_name ?? location.hostname;
 }
 
-// On a development bench no proxy joins the two ports.
+// A development bench has no proxy: the realtime server has its own port.
 function default_url() {
 	if (!window.dev_server) return location.origin;
 	const port = window.frappe?.boot?.socketio_port ?? window.socketio_port ?? 9000;
@@ -454,11 +454,11 @@ function default_url() {
 
 async function load_io() {
 	const errors = [];
-	for (const place of CLIENT_PLACES) {
+	for (const path of SOCKETIO_CLIENT_PATHS) {
 		try {
-			return (await import(/* @vite-ignore */ place)).io;
+			return (await import(/* @vite-ignore */ path)).io;
 		} catch (error) {
-			errors.push(`${place} (${error.message})`);
+			errors.push(`${path} (${error.message})`);
 		}
 	}
 	throw new Error(

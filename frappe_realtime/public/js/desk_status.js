@@ -1,10 +1,10 @@
-// The small sign at the lower edge of the Desk while the connection is lost.
+// The status indicator at the lower edge of the Desk, shown while the connection is lost.
 
-// Milliseconds. Most interruptions are over before anybody need know of them.
-const PATIENCE = 3000;
+// Milliseconds before the indicator appears. Most interruptions are shorter.
+const SHOW_AFTER = 3000;
 
 const STYLE = `
-.realtime-sign {
+.realtime-status {
 	position: fixed;
 	inset-block-end: 16px;
 	inset-inline: 0;
@@ -25,7 +25,7 @@ const STYLE = `
 	font-size: var(--text-sm, 12px);
 	line-height: 1.5;
 }
-.realtime-sign::before {
+.realtime-status::before {
 	content: "";
 	flex: none;
 	width: 8px;
@@ -33,33 +33,37 @@ const STYLE = `
 	border-radius: 50%;
 	background: var(--orange-500, #d45a08);
 }
-.realtime-sign:empty { display: none; }
-@media print { .realtime-sign { display: none; } }
+.realtime-status:empty { display: none; }
+@media print { .realtime-status { display: none; } }
 `;
 
-let sign = null;
+let indicator = null;
 let timer = null;
 
-/** Show or hide the sign, as the status of the connection demands. */
+/**
+ * Show or hide the indicator.
+ *
+ * @param {string} status the status of the connection
+ */
 export function show_status(status) {
-	// It stands there empty from the start: screen readers announce what changes, not what appears.
-	sign ??= make();
+	// The element exists from the first status on: screen readers announce changes of an element, not its appearance.
+	indicator ??= create_indicator();
 	clearTimeout(timer);
 	if (status === "lost") {
 		timer = setTimeout(() => {
-			sign.textContent = __("Live updates are paused, reconnecting…");
-		}, PATIENCE);
+			indicator.textContent = __("Live updates are paused, reconnecting…");
+		}, SHOW_AFTER);
 	} else {
-		sign.textContent = "";
+		indicator.textContent = "";
 	}
 }
 
-function make() {
+function create_indicator() {
 	const style = document.createElement("style");
 	style.textContent = STYLE;
 	document.head.append(style);
 	const element = document.createElement("div");
-	element.className = "realtime-sign";
+	element.className = "realtime-status";
 	element.setAttribute("role", "status");
 	document.body.append(element);
 	return element;
