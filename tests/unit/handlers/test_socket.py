@@ -78,7 +78,7 @@ def test_emit_to_a_room(make_site: MakeSite, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", both("\tAWAIT socket.to('website').to('all').emit('hi', 1)"))
-def test_emit_to_the_others_of_a_room(make_site: MakeSite, text: str) -> None:
+def test_emit_to_other_sockets_in_a_room(make_site: MakeSite, text: str) -> None:
 	ann, bob = pair(make_site(text))
 	ann.emit("go")
 	assert (ann.events, bob.events) == ([], [("hi", (1,))])
@@ -135,7 +135,7 @@ def test_other_sockets(make_site: MakeSite, text: str) -> None:
 	assert bob.socket.nickname == "Bobby"  # type: ignore[attr-defined]
 
 
-def test_attributes_of_the_apps_own(make_site: MakeSite) -> None:
+def test_custom_attributes(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
 		+ "@realtime.on('a')\nasync def a(socket):\n\tsocket.mood = 'good'\n"
@@ -168,13 +168,13 @@ def test_call_the_client(make_site: MakeSite, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", both("\tAWAIT socket.call('ask', timeout=0.01)"))
-def test_call_without_answer(make_site: MakeSite, text: str) -> None:
+def test_call_times_out(make_site: MakeSite, text: str) -> None:
 	client = make_site(text).connect("ann@example.com")
 	with pytest.raises(TimeoutError, match="did not answer 'ask' within"):
 		client.emit("go")
 
 
-def test_call_of_a_client_that_goes(make_site: MakeSite) -> None:
+def test_call_of_a_client_that_disconnects(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
 		+ "seen = []\n@realtime.on('go')\nasync def go(socket):\n\ttry:\n\t\tawait asyncio.gather(socket.call('ask'), socket.disconnect())\n"
@@ -194,7 +194,7 @@ def test_disconnect(make_site: MakeSite, text: str) -> None:
 	assert site.connect("bob@example.com").socket.participants("website") != [client.socket.sid]
 
 
-def test_nothing_reaches_a_socket_that_has_gone(make_site: MakeSite) -> None:
+def test_emit_after_the_disconnect_sends_nothing(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD + "@realtime.on('disconnect')\nasync def bye(socket):\n\tawait socket.emit('late')\n"
 	)
@@ -256,13 +256,13 @@ def test_reserved_events(make_site: MakeSite, text: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("text", both("\tAWAIT socket.emit('x', object())"))
-def test_what_cannot_be_sent(make_site: MakeSite, text: str) -> None:
+def test_data_that_cannot_be_serialised(make_site: MakeSite, text: str) -> None:
 	client = make_site(text).connect("ann@example.com")
 	with pytest.raises(TypeError):
 		client.emit("go")
 
 
-def test_await_is_optional_where_nothing_waits(make_site: MakeSite) -> None:
+def test_await_is_optional_for_completed_work(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
 		+ "@realtime.on('go')\nasync def go(socket):\n\tsocket.join('r')\n\tsocket.emit('x', room='r')\n\tawait socket.leave('r')\n"
@@ -280,12 +280,12 @@ def test_await_is_optional_where_nothing_waits(make_site: MakeSite) -> None:
 	("returned", "answer"),
 	[("1", 1), ("(1, 2)", (1, 2)), ("()", None), ("(None,)", None), ("False", False), ("b'x'", b"x")],
 )
-def test_the_return_value_answers(make_site: MakeSite, returned: str, answer: object) -> None:
+def test_the_return_value_is_the_acknowledgement(make_site: MakeSite, returned: str, answer: object) -> None:
 	site = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\treturn {returned}\n")
 	assert site.connect("ann@example.com").call("go") == answer
 
 
-def test_none_is_no_answer(make_site: MakeSite) -> None:
+def test_none_sends_no_acknowledgement(make_site: MakeSite) -> None:
 	site = make_site(HEAD + "@realtime.on('go')\nasync def go(socket):\n\treturn None\n")
 	with pytest.raises(NoAnswer, match="no handler answered 'go'"):
 		site.connect("ann@example.com").call("go")
@@ -329,7 +329,7 @@ async def app_handlers(socket):
 	assert client.events == [("first", (1, 2)), ("second", (1,)), ("added", ()), ("first", (3,))]
 
 
-def test_a_listener_of_each_kind_in_a_plain_set_up_function(make_site: MakeSite) -> None:
+def test_async_and_plain_listeners_of_a_plain_set_up_function(make_site: MakeSite) -> None:
 	site = make_site(
 		"""
 import threading
@@ -387,7 +387,7 @@ async def never(socket):
 		client.call("broken")
 
 
-def test_listening_is_for_handlers(make_site: MakeSite) -> None:
+def test_on_raises_outside_handlers(make_site: MakeSite) -> None:
 	client = make_site(HEAD + "@realtime.on('go')\nasync def go(socket):\n\tpass\n").connect(
 		"ann@example.com"
 	)
