@@ -114,7 +114,7 @@ class _ConfigFile:
 		):
 			raise SetupError(
 				f"{self.path} starts the realtime server by `{command}`. Setup replaces `node apps/frappe/socketio.js` and "
-				"`bench socketio`, keeps what stands before and after them, and does not know options of Node and other "
+				"`bench socketio`, keeps what precedes and follows them, and does not know options of Node and other "
 				f"commands. Nothing was changed. Write `{self.own_command}` into the file yourself, or simplify the "
 				"command, and run setup again."
 			)

@@ -61,7 +61,9 @@ def _logs_failures(hook: _Hook) -> _Hook:
 		except Exception as error:
 			if is_job_timeout(error):
 				raise
-			logger().exception("The realtime server was not told of a change of access (%s)", hook.__name__)
+			logger().exception(
+				"A change of access was not announced to the realtime server (%s)", hook.__name__
+			)
 
 	return guarded  # type: ignore[return-value]
 
