@@ -144,7 +144,7 @@ class Client:
 class _Connection:
 	"""Stands for an Engine.IO connection, and for the request that opened it."""
 
-	wire = None
+	writable_transport = None
 	remote = "127.0.0.1"
 
 	def __init__(self, client: Client, query: Mapping[str, str], headers: Mapping[str, str]) -> None:
@@ -166,7 +166,7 @@ class _Connection:
 		self.closed = True
 
 
-class _TimerWheel:
+class _Timers:
 	"""Never fires: no connection of a test is closed because time passes."""
 
 	def schedule(self, item: Any, delay: float) -> None: ...
@@ -175,4 +175,4 @@ class _TimerWheel:
 
 
 class _Engine:
-	wheel = _TimerWheel()
+	timers = _Timers()

@@ -1,7 +1,7 @@
-"""Engine.IO 4: bytes to messages and back, over WebSocket, long-polling and the upgrade between them.
+"""Engine.IO protocol v4: bytes to messages and back, over WebSocket, HTTP long-polling and the upgrade between them.
 
-Knows no Socket.IO and no Frappe. `Engine` makes a `Connection` for each client and tells a `Listener` of it; an
-`Encoded` message is encoded once however many connections it is sent to.
+Knows neither Socket.IO nor Frappe. `Engine` opens a `Connection` for each client and reports its events to a `Listener`.
+An `Encoded` message is encoded once, however many connections it is sent to.
 """
 
 from .connection import Connection, Listener

@@ -1,4 +1,4 @@
-"""One Engine.IO client from its handshake to its close, whatever carries it: polling, WebSocket, or one becoming the other."""
+"""One Engine.IO client from its handshake to its close, over polling, WebSocket or the upgrade between them."""
 
 from __future__ import annotations
 
@@ -14,66 +14,75 @@ PING_FRAME = text_frame(PING)
 
 
 class Listener(Protocol):
-	"""The layer above the engine. Calls come in order for each connection; none may block."""
+	"""The layer above the engine. The calls for one connection come in order; none may block."""
 
-	def on_open(self, connection: Connection) -> None: ...
+	def on_open(self, connection: Connection) -> None:
+		"""Handle a new connection."""
 
-	def on_message(self, connection: Connection, message: Message) -> None: ...
+	def on_message(self, connection: Connection, message: Message) -> None:
+		"""Handle a message of the client."""
 
 	def on_ping(self, connection: Connection) -> None:
-		"""The connection is pinged: the moment for what may wait."""
+		"""Handle that a ping was just sent: the time to send what is not urgent."""
 
-	def on_close(self, connection: Connection, reason: str) -> None: ...
+	def on_close(self, connection: Connection, reason: str) -> None:
+		"""Handle the close, with a reason of Socket.IO (`transport close`, `ping timeout`, …)."""
 
 
 class EngineContext(Protocol):
-	"""The engine, as its connections and what carries them see it."""
+	"""What connections and protocols use of the engine."""
 
 	settings: EngineSettings
 	counters: EngineCounters
 	listener: Listener
-	wheel: TimerWheel
+	timers: TimerWheel
 
-	def forget(self, connection: Connection) -> None: ...
+	def remove(self, connection: Connection) -> None:
+		"""Remove a closed connection."""
 
 
-class Poll(Protocol):
-	"""A polling GET that waits for its answer."""
+class PollRequest(Protocol):
+	"""A polling GET that has no response yet."""
 
-	def respond_payload(self, payload: str) -> None: ...
+	def respond_payload(self, payload: str) -> None:
+		"""Respond with a polling payload."""
 
 
 class WebSocket(Protocol):
-	"""What carries a connection that is on WebSocket."""
+	"""The WebSocket of a connection."""
 
 	transport: asyncio.Transport
-	congested: bool
+	write_paused: bool
+	"""True while the client does not read what is written to it."""
 
-	def close(self, abort: bool = False) -> None: ...
+	def close(self, abort: bool = False) -> None:
+		"""Close after a close frame, or with `abort` at once."""
 
 
 class Connection:
 	"""A client of the engine.
 
-	`wire` is the hot path of every fan-out: the asyncio transport to write frames to, set only while the client is on
-	WebSocket and reads fast enough. When it is None, `send` finds the right way.
+	Args:
+		engine: The engine that the connection belongs to.
+		id: The session id (`sid`).
+		request: The request that opened the connection.
 	"""
 
 	__slots__ = (
 		"_awaiting_pong",
-		"_outbox",
-		"_outbox_size",
-		"_poll",
+		"_pending_poll",
 		"_websocket",
+		"_write_buffer",
+		"_write_buffer_size",
 		"closed",
 		"data",
 		"engine",
 		"id",
-		"posting",
+		"post_in_progress",
 		"request",
-		"slot",
+		"timer_slot",
 		"upgrading",
-		"wire",
+		"writable_transport",
 	)
 
 	def __init__(self, engine: EngineContext, id: str, request: Request) -> None:
@@ -81,113 +90,118 @@ class Connection:
 		self.id = id
 		self.request = request
 		self.data: Any = None
-		"""What the layer above keeps for this connection."""
-		self.wire: asyncio.WriteTransport | None = None
-		self.slot: int | None = None
+		"""Owned by the layer above."""
+		self.writable_transport: asyncio.WriteTransport | None = None
+		"""The hot path of every fan-out: where to write frames while the client is on WebSocket and reads fast enough.
+
+		None otherwise; then `send` has to be used.
+		"""
+		self.timer_slot: int | None = None
 		self.closed = False
 		self.upgrading = False
-		self.posting = False
-		"""Whether a POST of this client is being read."""
+		self.post_in_progress = False
+		"""True while the body of a POST of this client is being received."""
 		self._websocket: WebSocket | None = None
-		self._poll: Poll | None = None
-		self._outbox: list[Encoded | str] | None = None
-		self._outbox_size = 0
+		self._pending_poll: PollRequest | None = None
+		self._write_buffer: list[Encoded | str] | None = None
+		self._write_buffer_size = 0
 		self._awaiting_pong = False
-		engine.wheel.schedule(self, engine.settings.ping_interval)
+		engine.timers.schedule(self, engine.settings.ping_interval)
 
 	@property
 	def transport_name(self) -> str:
-		"""`websocket` or `polling`, as Engine.IO names them."""
+		"""The transport in use, by its Engine.IO name: `websocket` or `polling`."""
 		return "polling" if self._websocket is None else "websocket"
 
 	@property
 	def unsent(self) -> int:
-		"""Bytes that wait for this client to read, as long as it is not closed."""
+		"""The number of bytes that the client has not read yet."""
 		if self._websocket is not None:
 			return self._websocket.transport.get_write_buffer_size()
-		return self._outbox_size
+		return self._write_buffer_size
 
 	@property
 	def transport(self) -> asyncio.Transport | None:
-		"""What carries the WebSocket; None while the client is polling."""
+		"""The asyncio transport of the WebSocket; None while the client is polling."""
 		return None if self._websocket is None else self._websocket.transport
 
-	# -- out
+	# -- sending
 
 	def send(self, encoded: Encoded) -> None:
-		"""Send one message, or several that belong together; on a closed connection nothing happens."""
-		if self.wire is not None:
-			self.wire.write(encoded.frames)
+		"""Send one or more messages; does nothing on a closed connection."""
+		if self.writable_transport is not None:
+			self.writable_transport.write(encoded.frames)
 		elif not self.closed:
 			if self._websocket is not None:
-				self._send_congested(encoded)
+				self._send_to_slow_client(encoded)
 			else:
-				self._queue(encoded, len(encoded.packets))
+				self._buffer(encoded, len(encoded.packets))
 
 	def send_packet(self, packet: str) -> None:
-		"""Send a packet of the engine's own."""
+		"""Send a packet of the engine itself, such as a ping."""
 		if self._websocket is not None:
 			self._websocket.transport.write(text_frame(packet))
 		else:
-			self._queue(packet, len(packet))
+			self._buffer(packet, len(packet))
 
-	def _send_congested(self, encoded: Encoded) -> None:
+	def _send_to_slow_client(self, encoded: Encoded) -> None:
 		assert self._websocket is not None
 		if not self.close_if_too_slow():
 			self._websocket.transport.write(encoded.frames)
 
 	def close_if_too_slow(self) -> bool:
-		"""Close the connection when more waits for its client than may; tells whether."""
+		"""Close the connection if more than `max_unsent` bytes are unsent; return True if it was closed."""
 		if self.unsent <= self.engine.settings.max_unsent:
 			return False
 		self.engine.counters.slow_clients += 1
 		self.close("transport error", abort=True)
 		return True
 
-	def _queue(self, packet: Encoded | str, size: int) -> None:
+	def _buffer(self, packet: Encoded | str, size: int) -> None:
+		"""Keep a packet for the next poll, or respond to the pending one."""
 		if self.close_if_too_slow():
 			return
-		if self._outbox is None:
-			self._outbox = []
-		self._outbox.append(packet)
-		self._outbox_size += size
-		if self._poll is not None:
-			self._answer_poll()
+		if self._write_buffer is None:
+			self._write_buffer = []
+		self._write_buffer.append(packet)
+		self._write_buffer_size += size
+		if self._pending_poll is not None:
+			self._respond_to_poll()
 
-	def _answer_poll(self) -> None:
-		assert self._poll is not None
-		outbox, self._outbox, self._outbox_size = self._outbox or [NOOP], None, 0
-		poll, self._poll = self._poll, None
+	def _respond_to_poll(self) -> None:
+		assert self._pending_poll is not None
+		buffer, self._write_buffer, self._write_buffer_size = self._write_buffer or [NOOP], None, 0
+		poll, self._pending_poll = self._pending_poll, None
 		poll.respond_payload(
-			SEPARATOR.join([item if isinstance(item, str) else item.packets for item in outbox])
+			SEPARATOR.join([item if isinstance(item, str) else item.packets for item in buffer])
 		)
 
-	# -- in
+	# -- receiving
 
-	def receive(self, kind: str, data: Message) -> None:
-		"""Take one packet from the client, in order, from whichever transport carries it now."""
+	def receive(self, packet_type: str, data: Message) -> None:
+		"""Handle one packet of the client; both transports call this in the order of the packets."""
 		if self.closed:
 			return
-		if kind == MESSAGE:
+		if packet_type == MESSAGE:
 			self.engine.listener.on_message(self, data)
-		elif kind == PONG:
+		elif packet_type == PONG:
 			self._awaiting_pong = False
-			self.engine.wheel.schedule(self, self.engine.settings.ping_interval)
-		elif kind == CLOSE:
-			if self._poll is not None:
-				self._answer_poll()
+			self.engine.timers.schedule(self, self.engine.settings.ping_interval)
+		elif packet_type == CLOSE:
+			if self._pending_poll is not None:
+				self._respond_to_poll()
 			self.close("transport close")
-		elif kind == PING:
-			# Since Engine.IO 4 only the server pings.
+		elif packet_type == PING:
+			# Since protocol v4 only the server sends pings ("Heartbeat").
 			self.close("transport error")
 
 	def on_timer(self) -> None:
-		"""A ping is due, or its answer is overdue."""
+		"""Send a ping, or close the connection if the pong for the last one has not arrived."""
 		if self._awaiting_pong:
 			self.close("ping timeout", abort=True)
 			return
 		self._awaiting_pong = True
-		self.engine.wheel.schedule(self, self.engine.settings.ping_timeout)
+		self.engine.timers.schedule(self, self.engine.settings.ping_timeout)
 		if self._websocket is not None:
 			self._websocket.transport.write(PING_FRAME)
 		else:
@@ -197,61 +211,70 @@ class Connection:
 
 	# -- polling
 
-	def poll(self, http: Poll) -> bool:
-		"""Answer a polling GET, now or when there is something to say; False when another one waits, or all is over."""
-		if self._poll is not None or self.closed:
+	def on_poll_request(self, request: PollRequest) -> bool:
+		"""Respond to a polling GET, now or when there is a packet to send.
+
+		Returns:
+			False if the connection is closed or another GET is pending; `request` then gets no response here.
+		"""
+		if self._pending_poll is not None or self.closed:
 			return False
-		self._poll = http
-		if self._outbox or self.upgrading:
-			self._answer_poll()
+		self._pending_poll = request
+		if self._write_buffer or self.upgrading:
+			self._respond_to_poll()
 		return True
 
-	def poll_lost(self, http: Poll) -> None:
-		"""The TCP connection of a waiting GET is gone, and the client with it."""
-		if self._poll is http:
-			self._poll = None
+	def on_poll_lost(self, request: PollRequest) -> None:
+		"""Close the connection if `request`, whose TCP connection was lost, is its pending GET."""
+		if self._pending_poll is request:
+			self._pending_poll = None
 			self.close("transport error")
 
 	# -- WebSocket
 
 	def attach(self, websocket: WebSocket) -> None:
-		"""From now on `websocket` carries this connection; what polling has not taken yet goes out first."""
+		"""Use `websocket` from now on, and send on it first what no poll has fetched."""
 		self._websocket = websocket
 		self.upgrading = False
-		outbox, self._outbox, self._outbox_size = self._outbox, None, 0
-		if outbox:
+		buffer, self._write_buffer, self._write_buffer_size = self._write_buffer, None, 0
+		if buffer:
 			websocket.transport.write(
-				b"".join([text_frame(item) if isinstance(item, str) else item.frames for item in outbox])
+				b"".join([text_frame(item) if isinstance(item, str) else item.frames for item in buffer])
 			)
-		self.congested(websocket.congested)
+		self.set_write_paused(websocket.write_paused)
 
 	def start_upgrade(self) -> None:
-		"""A probe has come: let go of the waiting GET, so that the client can move."""
+		"""Respond to the pending GET, so that the client can send the upgrade packet (protocol v4, "Upgrade")."""
 		self.upgrading = True
-		if self._poll is not None:
-			self._answer_poll()
+		if self._pending_poll is not None:
+			self._respond_to_poll()
 
-	def congested(self, state: bool) -> None:
-		"""The client has stopped reading, or has caught up: takes the connection off the hot path, or puts it back."""
+	def set_write_paused(self, paused: bool) -> None:
+		"""Take the connection off the hot path while its client does not read, and put it back afterwards."""
 		if self._websocket is not None and not self.closed:
-			self.wire = None if state else self._websocket.transport
+			self.writable_transport = None if paused else self._websocket.transport
 
-	# -- end
+	# -- closing
 
 	def close(self, reason: str, abort: bool = False) -> None:
-		"""End the connection; the listener hears `reason` in Socket.IO's words. With `abort` nothing unsent is flushed."""
+		"""Close the connection.
+
+		Args:
+			reason: The reason for the listener, as Socket.IO names it.
+			abort: Discard what is unsent instead of flushing it.
+		"""
 		if self.closed:
 			return
 		self.closed = True
-		self.wire = None
-		self.engine.forget(self)
+		self.writable_transport = None
+		self.engine.remove(self)
 		if self._websocket is not None:
 			self._websocket.close(abort)
-		elif self._poll is not None:
-			if self._outbox is None:
-				self._outbox = []
-			self._outbox.append(CLOSE)
-			self._answer_poll()
-		self._outbox = None
-		self._outbox_size = 0
+		elif self._pending_poll is not None:
+			if self._write_buffer is None:
+				self._write_buffer = []
+			self._write_buffer.append(CLOSE)
+			self._respond_to_poll()
+		self._write_buffer = None
+		self._write_buffer_size = 0
 		self.engine.listener.on_close(self, reason)

@@ -1,4 +1,4 @@
-"""The table of connections, and the handshakes that lead into it."""
+"""The table of connections, and the handshakes that add to it."""
 
 from __future__ import annotations
 
@@ -8,133 +8,168 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .connection import Connection, Listener
-from .errors import RequestRefused
+from .errors import (
+	BAD_HANDSHAKE_METHOD,
+	BAD_REQUEST,
+	UNKNOWN_SID,
+	UNKNOWN_TRANSPORT,
+	UNSUPPORTED_PROTOCOL_VERSION,
+	RequestRefused,
+)
 from .http import HTTPProtocol
 from .packets import OPEN, text_frame
 from .request import Request
 from .settings import EngineCounters, EngineSettings
 from .timer_wheel import TimerWheel
-from .websocket import CLOSE_FRAME, WebSocketProtocol, handshake_answer
+from .websocket import CLOSE_FRAME, WebSocketProtocol, handshake_response
 
 
 @dataclass(slots=True)
 class Engine:
-	"""Makes connections of requests.
+	"""An Engine.IO server.
 
-	`application` makes the protocol that takes over requests for other paths, or returns None when there is none.
-	`admit` is asked about each new connection, and raises `RequestRefused`.
+	Args:
+		settings: The settings, which must not change afterwards.
+		listener: The layer above, called with the events of all connections.
+		fallback_protocol: Returns the protocol that takes over a TCP connection whose request is for another path, or
+			None to respond with 404.
+		allow_request: Called with the request of each handshake; raises `RequestRefused` to reject it (the option
+			`allowRequest` of Engine.IO).
 	"""
 
 	settings: EngineSettings
 	listener: Listener
-	application: Callable[[], asyncio.Protocol | None] = lambda: None
-	admit: Callable[[Request], None] = lambda request: None
+	fallback_protocol: Callable[[], asyncio.Protocol | None] = lambda: None
+	allow_request: Callable[[Request], None] = lambda request: None
 	connections: dict[str, Connection] = field(default_factory=dict)
-	transports: set[asyncio.Transport] = field(default_factory=set)
+	"""All open connections by their session id."""
+	http_transports: set[asyncio.Transport] = field(default_factory=set)
+	"""TCP connections that are read as HTTP: not yet, or not, upgraded to WebSocket."""
 	counters: EngineCounters = field(default_factory=EngineCounters)
 	accepting: bool = True
-	_closing: list[asyncio.Transport] = field(default_factory=list)
-	wheel: TimerWheel = field(init=False)
+	_closing_transports: list[asyncio.Transport] = field(default_factory=list)
+	timers: TimerWheel = field(init=False)
 	path: bytes = field(init=False)
 
 	def __post_init__(self) -> None:
 		self.path = self.settings.path.rstrip("/").encode()
 		shortest = min(self.settings.ping_interval, self.settings.ping_timeout)
-		self.wheel = TimerWheel(shortest / 1000)
+		self.timers = TimerWheel(shortest / 1000)
 
 	def protocol(self) -> HTTPProtocol:
-		"""The protocol of a new TCP connection."""
+		"""Return the protocol of a new TCP connection; the protocol factory of `loop.create_server`."""
 		return HTTPProtocol(self)
 
-	def forget(self, connection: Connection) -> None:
-		"""Take a closed connection out of the table."""
-		self.wheel.cancel(connection)
+	def remove(self, connection: Connection) -> None:
+		"""Remove a closed connection from the table."""
+		self.timers.cancel(connection)
 		self.connections.pop(connection.id, None)
 
 	def close(self) -> None:
-		"""Take no new connection, and close all there are, so that their clients reconnect at once."""
+		"""Reject new connections and close all others, for a reason after which clients reconnect."""
 		self.accepting = False
 		for connection in list(self.connections.values()):
-			wire = connection.transport
-			if wire is not None:
-				self._closing.append(wire)
+			transport = connection.transport
+			if transport is not None:
+				self._closing_transports.append(transport)
 			connection.close("server shutting down")
-		for transport in list(self.transports):
-			self._closing.append(transport)
+		for transport in list(self.http_transports):
+			self._closing_transports.append(transport)
 			transport.close()
-		self.wheel.stop()
+		self.timers.stop()
 
 	async def flush(self, timeout: float) -> None:
-		"""After `close`: wait until the clients have been sent what was written for them, `timeout` seconds at most."""
+		"""Wait until the clients have been sent what was written before `close`, at most `timeout` seconds."""
 		deadline = asyncio.get_running_loop().time() + timeout
-		while any(transport.get_write_buffer_size() for transport in self._closing):
+		while any(transport.get_write_buffer_size() for transport in self._closing_transports):
 			if asyncio.get_running_loop().time() > deadline:
 				break
 			await asyncio.sleep(0.02)
-		self._closing.clear()
+		self._closing_transports.clear()
 
 	# -- handshakes
 
-	def polling(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection:
-		"""The connection that a polling request belongs to, a new one for a handshake; raises `RequestRefused`."""
+	def polling_connection(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection:
+		"""Return the connection of a polling request, a new one for a handshake ("Handshake", "HTTP long-polling").
+
+		Args:
+			method: The HTTP method.
+			query: The query parameters.
+			http: The protocol that received the request.
+
+		Raises:
+			RequestRefused: If the protocol or `allow_request` does not allow the request.
+		"""
 		sid = query.get("sid", "")
 		if query.get("transport") not in self.settings.transports:
-			raise RequestRefused(0, "Transport unknown")
+			raise RequestRefused(UNKNOWN_TRANSPORT)
 		if sid:
 			connection = self.connections.get(sid)
 			if connection is None:
-				raise RequestRefused(1, "Session ID unknown")
+				raise RequestRefused(UNKNOWN_SID)
 			if connection.transport_name != "polling" or method not in ("GET", "POST"):
-				raise RequestRefused(3, "Bad request")
+				raise RequestRefused(BAD_REQUEST)
 			return connection
 		if query.get("transport") != "polling":
-			raise RequestRefused(3, "Bad request")
+			raise RequestRefused(BAD_REQUEST)
 		if method != "GET":
-			raise RequestRefused(2, "Bad handshake method")
+			raise RequestRefused(BAD_HANDSHAKE_METHOD)
 		if query.get("EIO") != "4":
-			raise RequestRefused(5, "Unsupported protocol version")
+			raise RequestRefused(UNSUPPORTED_PROTOCOL_VERSION)
 		if not self.accepting:
-			raise RequestRefused(3, "Bad request", 503)
-		connection = self._open(http.open_request())
+			raise RequestRefused(BAD_REQUEST, status=503)
+		connection = self._open(http.handshake_request())
 		connection.send_packet(self._open_packet(connection, ("websocket",)))
 		self.listener.on_open(connection)
 		return connection
 
-	def websocket(
+	def accept_websocket(
 		self, request: Request, query: dict[str, str], transport: asyncio.Transport
 	) -> WebSocketProtocol:
-		"""The protocol that takes over after a WebSocket handshake; raises `RequestRefused`."""
+		"""Respond to a WebSocket handshake, of a new client or for the upgrade of a polling one.
+
+		Args:
+			request: The request.
+			query: Its query parameters.
+			transport: The TCP connection on which it was received.
+
+		Returns:
+			The protocol that reads the TCP connection from now on.
+
+		Raises:
+			RequestRefused: If the protocol or `allow_request` does not allow the request.
+		"""
 		if query.get("transport") != "websocket" or "websocket" not in self.settings.transports:
-			raise RequestRefused(0, "Transport unknown")
-		answer = handshake_answer(request.headers)
-		if answer is None or request.headers.get("upgrade", "").lower() != "websocket":
-			raise RequestRefused(3, "Bad request")
+			raise RequestRefused(UNKNOWN_TRANSPORT)
+		response = handshake_response(request.headers)
+		if response is None or request.headers.get("upgrade", "").lower() != "websocket":
+			raise RequestRefused(BAD_REQUEST)
 		if query.get("EIO") != "4":
-			raise RequestRefused(5, "Unsupported protocol version")
+			raise RequestRefused(UNSUPPORTED_PROTOCOL_VERSION)
 		sid = query.get("sid", "")
 		if sid:
 			connection = self.connections.get(sid)
 			if connection is None:
-				raise RequestRefused(1, "Session ID unknown")
+				raise RequestRefused(UNKNOWN_SID)
 			if connection.transport_name != "polling" or connection.upgrading:
-				# As Node does: the handshake succeeds and the WebSocket closes; the one in use is not touched.
-				transport.write(answer + CLOSE_FRAME)
+				# Like Node: the handshake succeeds and the new WebSocket is closed; the transport in use is not affected.
+				transport.write(response + CLOSE_FRAME)
 				transport.close()
-				raise RequestRefused(3, "Bad request")
+				raise RequestRefused(BAD_REQUEST)
 			self.counters.upgrades += 1
-			transport.write(answer)
+			transport.write(response)
 			return WebSocketProtocol(self, transport, connection, probing=True)
 		if not self.accepting:
-			raise RequestRefused(3, "Bad request", 503)
+			raise RequestRefused(BAD_REQUEST, status=503)
 		connection = self._open(request)
-		# The answer and the open packet share one write: one system call and one TCP segment.
-		transport.write(answer + text_frame(self._open_packet(connection, ())))
+		# The response and the open packet share one write: one system call and one TCP segment.
+		transport.write(response + text_frame(self._open_packet(connection, ())))
 		protocol = WebSocketProtocol(self, transport, connection, probing=False)
 		self.listener.on_open(connection)
 		return protocol
 
 	def _open(self, request: Request) -> Connection:
-		self.admit(request)
+		self.allow_request(request)
 		connection = Connection(self, secrets.token_urlsafe(15), request)
 		self.connections[connection.id] = connection
 		self.counters.handshakes += 1

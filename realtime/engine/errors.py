@@ -1,11 +1,35 @@
-"""The engine's one error towards a client: a request that the protocol does not allow."""
+"""The error response of the engine to an HTTP request, and its codes."""
+
+UNKNOWN_TRANSPORT = 0
+UNKNOWN_SID = 1
+BAD_HANDSHAKE_METHOD = 2
+BAD_REQUEST = 3
+FORBIDDEN = 4
+UNSUPPORTED_PROTOCOL_VERSION = 5
+"""Error codes of Engine.IO (`Server.errors` of the npm package engine.io 6)."""
+
+ERROR_MESSAGES = {
+	UNKNOWN_TRANSPORT: "Transport unknown",
+	UNKNOWN_SID: "Session ID unknown",
+	BAD_HANDSHAKE_METHOD: "Bad handshake method",
+	BAD_REQUEST: "Bad request",
+	FORBIDDEN: "Forbidden",
+	UNSUPPORTED_PROTOCOL_VERSION: "Unsupported protocol version",
+}
+"""Messages of Engine.IO by error code (`Server.errorMessages`)."""
 
 
 class RequestRefused(Exception):
-	"""`code` and `message` are Engine.IO's, `status` is HTTP's."""
+	"""An HTTP request that the engine does not accept, answered with `{"code": …, "message": …}`.
 
-	def __init__(self, code: int, message: str, status: int = 400) -> None:
-		super().__init__(message)
+	Args:
+		code: The error code of Engine.IO.
+		message: Replaces the message of Engine.IO for this code. Must not need escaping in JSON.
+		status: The HTTP status of the response.
+	"""
+
+	def __init__(self, code: int, message: str = "", status: int = 400) -> None:
 		self.code = code
-		self.message = message
+		self.message = message or ERROR_MESSAGES[code]
 		self.status = status
+		super().__init__(self.message)

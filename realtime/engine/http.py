@@ -1,4 +1,4 @@
-"""The listening side: reads the head of a request and gives it to the engine, or to the application for other paths."""
+"""HTTP/1.1 on the listening port: reads requests for the engine, and passes those for other paths to the application."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Protocol, cast
 import httptools
 
 from .connection import Connection, EngineContext
-from .errors import RequestRefused
+from .errors import BAD_REQUEST, RequestRefused
 from .packets import PayloadError, TooManyPackets, decode_payload
 from .request import Request, add_header, parse_query
 
 MAX_HEAD = 32 * 1024
-"""Bytes of a request's head; browsers and nginx stay below 16 KiB with all their cookies."""
+"""Most bytes in the head of a request; browsers and nginx stay below 16 KiB with all their cookies."""
 
-# Only what clients of Socket.IO send: a page elsewhere must not be able to set a proxy's headers.
-PREFLIGHT = (
+# The headers that Socket.IO clients send, and no others: a page of another origin must not be able to set the headers of a
+# proxy.
+PREFLIGHT_HEADERS = (
 	b"Access-Control-Allow-Methods: GET, POST, OPTIONS\r\n"
 	b"Access-Control-Allow-Headers: Authorization, Content-Type\r\n"
 	b"Access-Control-Max-Age: 600\r\n"
 )
 
-STATUS = {
+REASON_PHRASES = {
 	200: "OK",
 	204: "No Content",
 	400: "Bad Request",
@@ -36,30 +37,33 @@ STATUS = {
 }
 
 
-class Handshakes(EngineContext, Protocol):
-	"""The engine, as those see it who read requests; `polling` and `websocket` raise `RequestRefused`."""
+class HTTPEngineContext(EngineContext, Protocol):
+	"""What `HTTPProtocol` uses of the engine; see `Engine`."""
 
 	path: bytes
 	connections: dict[str, Connection]
-	transports: set[asyncio.Transport]
+	http_transports: set[asyncio.Transport]
 
 	@property
-	def application(self) -> Callable[[], asyncio.Protocol | None]: ...
+	def fallback_protocol(self) -> Callable[[], asyncio.Protocol | None]: ...
 
-	def polling(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection: ...
+	def polling_connection(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection: ...
 
-	def websocket(
+	def accept_websocket(
 		self, request: Request, query: dict[str, str], transport: asyncio.Transport
 	) -> asyncio.Protocol: ...
 
 
 class HTTPProtocol(asyncio.Protocol):
-	"""Reads HTTP/1.1 requests of one TCP connection, one at a time, until a WebSocket or the application takes it over."""
+	"""Reads the HTTP requests of one TCP connection, one at a time, until another protocol takes the connection over.
+
+	Args:
+		engine: The engine.
+	"""
 
 	__slots__ = (
 		"_body",
 		"_body_size",
-		"_busy",
 		"_complete",
 		"_connection",
 		"_head_size",
@@ -69,32 +73,37 @@ class HTTPProtocol(asyncio.Protocol):
 		"_pipelined",
 		"_posting",
 		"_query",
-		"_raw",
-		"_raw_size",
+		"_received",
+		"_received_size",
+		"_responding",
 		"_route",
 		"_target",
 		"engine",
-		"slot",
+		"timer_slot",
 		"transport",
 	)
 
-	def __init__(self, engine: Handshakes) -> None:
+	def __init__(self, engine: HTTPEngineContext) -> None:
 		self.engine = engine
-		self.slot: int | None = None
+		self.timer_slot: int | None = None
 		self.transport: asyncio.Transport
 		self._connection: Connection | None = None
+		"""The connection whose pending GET this is."""
 		self._posting: Connection | None = None
+		"""The connection whose POST is being received."""
 		self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
-		self._busy = False
+		self._responding = False
+		"""True from the end of a request until its response is written."""
 		self._reset()
 
 	def _reset(self) -> None:
+		"""Reset the state of a request."""
 		self._target = b""
 		self._query: dict[str, str] = {}
 		self._headers: dict[str, str] = {}
 		self._head_size = 0
-		self._raw: list[bytes] = []
-		self._raw_size = 0
+		self._received: list[bytes] = []
+		self._received_size = 0
 		self._body: list[bytes] = []
 		self._body_size = 0
 		self._keep_alive = True
@@ -105,19 +114,19 @@ class HTTPProtocol(asyncio.Protocol):
 	# -- asyncio.Protocol
 
 	def connection_made(self, transport: asyncio.BaseTransport) -> None:
-		# uvloop's transports are asyncio's in all but their base class.
+		# The transports of uvloop have the methods of asyncio.Transport, but not the base class.
 		self.transport = cast(asyncio.Transport, transport)
-		self.engine.transports.add(self.transport)
-		self.engine.wheel.schedule(self, self.engine.settings.head_timeout)
+		self.engine.http_transports.add(self.transport)
+		self.engine.timers.schedule(self, self.engine.settings.head_timeout)
 
 	def data_received(self, data: bytes) -> None:
-		if self._busy:
-			# Pipelining: no client of Engine.IO does it, and its answers would wait behind a poll.
-			self._abandon(400)
+		if self._responding:
+			# Pipelining: no Engine.IO client does it, and its responses would wait behind a poll.
+			self._respond_and_close(400)
 			return
 		if not self._route:
-			self._raw.append(data)
-			self._raw_size += len(data)
+			self._received.append(data)
+			self._received_size += len(data)
 		assert self._parser is not None
 		upgraded_at = -1
 		try:
@@ -126,35 +135,35 @@ class HTTPProtocol(asyncio.Protocol):
 			upgraded_at = upgrade.args[0]
 		except httptools.HttpParserError:
 			if self._route != "application":
-				self._abandon(400)
+				self._respond_and_close(400)
 				return
 		if self._head_size > MAX_HEAD:
-			self._abandon(431)
+			self._respond_and_close(431)
 		elif self._route == "application":
-			self._hand_over()
+			self._pass_to_application()
 		elif self._pipelined:
-			self._abandon(400)
+			self._respond_and_close(400)
 		elif upgraded_at >= 0:
-			self._upgrade(data[upgraded_at:])
+			self._on_upgrade(data[upgraded_at:])
 		elif self._body_size > self.engine.settings.max_payload:
 			self.engine.counters.too_large += 1
-			self._abandon(413)
+			self._respond_and_close(413)
 		elif self._complete:
-			self._dispatch()
-		elif not self._route and self._raw_size > MAX_HEAD:
-			self._abandon(431)
+			self._on_request()
+		elif not self._route and self._received_size > MAX_HEAD:
+			self._respond_and_close(431)
 
 	def connection_lost(self, error: Exception | None) -> None:
-		self.engine.wheel.cancel(self)
-		self.engine.transports.discard(self.transport)
+		self.engine.timers.cancel(self)
+		self.engine.http_transports.discard(self.transport)
 		if self._connection is not None:
-			self._connection.poll_lost(self)
+			self._connection.on_poll_lost(self)
 			self._connection = None
-		self._stop_posting()
+		self._end_post()
 		self._parser = None
 
 	def pause_writing(self) -> None:
-		# Who reads no answers gets no more of them: what waits here is bounded by the longest one.
+		# A client that does not read its responses is not read either, so that they cannot pile up.
 		if not self.transport.is_closing():
 			self.transport.pause_reading()
 
@@ -163,10 +172,10 @@ class HTTPProtocol(asyncio.Protocol):
 			self.transport.resume_reading()
 
 	def on_timer(self) -> None:
-		"""No complete request in time, a keep-alive connection that nobody uses any more, or an answer that nobody reads."""
+		"""Abort: the request was not complete in time, no other one followed, or the last response was not read."""
 		self.transport.abort()
 
-	# -- httptools
+	# -- callbacks of httptools
 
 	def on_message_begin(self) -> None:
 		self._pipelined = self._complete
@@ -177,7 +186,7 @@ class HTTPProtocol(asyncio.Protocol):
 
 	def on_header(self, name: bytes, value: bytes) -> None:
 		self._head_size += len(name) + len(value) + len(": \r\n")
-		# Those that come after the body are not of the head: no proxy has looked at them.
+		# Trailer fields after a chunked body are ignored (RFC 9110, section 6.5.1): no proxy has checked them.
 		if not self._route and self._head_size <= MAX_HEAD:
 			add_header(self._headers, name, value)
 
@@ -189,21 +198,21 @@ class HTTPProtocol(asyncio.Protocol):
 		if self._route == "engine":
 			self._query = parse_query(self._target)
 			if self._parser.get_method() == b"POST":
-				self._start_posting()
+				self._begin_post()
 
-	def _start_posting(self) -> None:
-		"""Only a connection has a body kept, and one at a time: its client sends the next when this one is answered."""
+	def _begin_post(self) -> None:
+		"""Reserve the connection for this POST. Protocol v4 allows one at a time; without a connection no body is kept."""
 		connection = self.engine.connections.get(self._query.get("sid", ""))
-		if connection is not None and connection.posting:
-			# Which of the two is the first, nobody can know.
+		if connection is not None and connection.post_in_progress:
+			# The order of two concurrent payloads is unknown.
 			connection.close("transport error")
 		elif connection is not None:
-			connection.posting = True
+			connection.post_in_progress = True
 			self._posting = connection
 
-	def _stop_posting(self) -> None:
+	def _end_post(self) -> None:
 		if self._posting is not None:
-			self._posting.posting = False
+			self._posting.post_in_progress = False
 			self._posting = None
 
 	def on_body(self, body: bytes) -> None:
@@ -214,135 +223,144 @@ class HTTPProtocol(asyncio.Protocol):
 	def on_message_complete(self) -> None:
 		self._complete = True
 
-	# -- routes
+	# -- requests
 
-	def _hand_over(self) -> None:
-		"""Give the connection, with all that came of this request, to the application."""
-		protocol = self.engine.application()
+	def _pass_to_application(self) -> None:
+		"""Let the protocol of the application take over the TCP connection, with all bytes of this request."""
+		protocol = self.engine.fallback_protocol()
 		if protocol is None:
-			self._abandon(404)
+			self._respond_and_close(404)
 			return
-		raw = b"".join(self._raw)
-		self._let_go()
+		received = b"".join(self._received)
+		self._detach()
 		self.transport.set_protocol(protocol)
 		protocol.connection_made(self.transport)
-		protocol.data_received(raw)
+		protocol.data_received(received)
 
-	def _let_go(self) -> None:
-		"""Another protocol takes the transport over; the parser, which holds this object, would keep both alive."""
-		self.engine.wheel.cancel(self)
-		self.engine.transports.discard(self.transport)
+	def _detach(self) -> None:
+		"""Release the TCP connection to another protocol. The parser refers to this object and would keep both alive."""
+		self.engine.timers.cancel(self)
+		self.engine.http_transports.discard(self.transport)
 		self._parser = None
 		self._reset()
 
-	def open_request(self) -> Request:
-		"""The request as a connection that it opens keeps it."""
+	def handshake_request(self) -> Request:
+		"""Return the current request, for the connection that it opens."""
 		assert self._parser is not None
-		# Empty lines before a request are allowed, and would be the end of a head that is parsed again.
-		raw = b"".join(self._raw).lstrip(b"\r\n")
-		end = raw.find(b"\r\n\r\n")
+		# Empty lines before the request line are allowed (RFC 9112, section 2.2), but would end the head when it is parsed again.
+		received = b"".join(self._received).lstrip(b"\r\n")
+		end = received.find(b"\r\n\r\n")
+		head = received if end < 0 else received[: end + 4]
 		peer = self.transport.get_extra_info("peername")
 		remote = peer[0] if isinstance(peer, tuple) else ""
 		method = self._parser.get_method().decode("ascii")
-		return Request(method, self._target, self._headers, raw if end < 0 else raw[: end + 4], remote)
+		return Request(method, self._target, self._headers, head, remote)
 
-	def _upgrade(self, rest: bytes) -> None:
-		# Whatever comes of it, no further HTTP request can be read from this TCP connection.
+	def _on_upgrade(self, rest: bytes) -> None:
+		"""Handle a request with an Upgrade header; `rest` follows its head."""
+		# Whatever the outcome, no further HTTP request is read from this TCP connection.
 		self._keep_alive = False
 		if self._headers.get("upgrade", "").lower() != "websocket":
 			# Some proxies offer HTTP/2 in this way with every request.
-			self._dispatch()
+			self._on_request()
 			return
-		self._busy = True
+		self._responding = True
 		try:
-			protocol = self.engine.websocket(self.open_request(), self._query, self.transport)
+			protocol = self.engine.accept_websocket(self.handshake_request(), self._query, self.transport)
 		except RequestRefused as refused:
-			self._refuse(refused)
+			self._respond_with_error(refused)
 			return
-		self._let_go()
+		self._detach()
 		self.transport.set_protocol(protocol)
 		if rest:
 			protocol.data_received(rest)
 
-	def _dispatch(self) -> None:
+	def _on_request(self) -> None:
+		"""Handle a complete request of the polling transport."""
 		assert self._parser is not None
-		self._busy = True
-		self.engine.wheel.cancel(self)
+		self._responding = True
+		self.engine.timers.cancel(self)
 		method = self._parser.get_method()
 		if method == b"OPTIONS":
-			self.respond(204, b"", PREFLIGHT)
+			self.respond(204, b"", PREFLIGHT_HEADERS)
 			return
 		try:
-			connection = self.engine.polling(method.decode("ascii"), self._query, self)
+			connection = self.engine.polling_connection(method.decode("ascii"), self._query, self)
 		except RequestRefused as refused:
-			self._refuse(refused)
+			self._respond_with_error(refused)
 			return
 		if method == b"POST":
-			self._post(connection)
+			self._on_post(connection)
 			return
 		self._connection = connection
-		if not connection.poll(self):
+		if not connection.on_poll_request(self):
 			self._connection = None
 			connection.close("transport error")
-			self._refuse(RequestRefused(3, "Bad request"))
+			self._respond_with_error(RequestRefused(BAD_REQUEST))
 
-	def _post(self, connection: Connection) -> None:
+	def _on_post(self, connection: Connection) -> None:
 		try:
 			packets = decode_payload(b"".join(self._body), self.engine.settings.max_packets)
 		except TooManyPackets as error:
 			self.engine.counters.too_many_packets += 1
 			connection.close("transport error")
-			self._refuse(RequestRefused(3, str(error).capitalize(), 413))
+			self._respond_with_error(RequestRefused(BAD_REQUEST, str(error).capitalize(), 413))
 			return
 		except PayloadError:
 			connection.close("transport error")
-			self._refuse(RequestRefused(3, "Bad request"))
+			self._respond_with_error(RequestRefused(BAD_REQUEST))
 			return
 		self.respond(200, b"ok", b"Content-Type: text/html\r\n")
-		for kind, data in packets:
-			connection.receive(kind, data)
+		for packet_type, data in packets:
+			connection.receive(packet_type, data)
 
-	# -- answers
+	# -- responses
 
 	def respond_payload(self, payload: str) -> None:
-		"""Answer the waiting GET with `payload`."""
+		"""Respond to the pending GET with a polling payload."""
 		self._connection = None
 		self.respond(200, payload.encode(), b"Content-Type: text/plain; charset=UTF-8\r\n")
 
-	def _refuse(self, refused: RequestRefused) -> None:
+	def _respond_with_error(self, refused: RequestRefused) -> None:
 		self.engine.counters.refused += 1
 		body = f'{{"code":{refused.code},"message":"{refused.message}"}}'.encode()
 		self.respond(refused.status, body, b"Content-Type: application/json\r\n")
 
 	def respond(self, status: int, body: bytes, headers: bytes) -> None:
-		"""Answer the request, and be ready for the next on this TCP connection."""
-		self._stop_posting()
-		head = [f"HTTP/1.1 {status} {STATUS[status]}\r\n".encode(), headers]
+		"""Respond to the request, then wait for the next one on this TCP connection or close it.
+
+		Args:
+			status: The HTTP status, a key of `REASON_PHRASES`.
+			body: The body; empty for 204.
+			headers: Complete header lines that are added to those of every response.
+		"""
+		self._end_post()
+		head = [f"HTTP/1.1 {status} {REASON_PHRASES[status]}\r\n".encode(), headers]
 		if status != 204:
 			head.append(b"Content-Length: %d\r\n" % len(body))
 		head.append(b"Cache-Control: no-store\r\n")
 		origin = self._headers.get("origin")
 		if origin:
-			# Any origin may read these answers; whether it may connect is decided with the namespace.
+			# Every origin may read these responses: the origin is checked when the client connects to a namespace.
 			head.append(
 				f"Access-Control-Allow-Origin: {origin}\r\n"
 				"Access-Control-Allow-Credentials: true\r\nVary: Origin\r\n".encode("latin-1")
 			)
 		if not self._keep_alive:
 			head.append(b"Connection: close\r\n")
-			self.engine.wheel.schedule(self, self.engine.settings.flush_timeout)
+			self.engine.timers.schedule(self, self.engine.settings.flush_timeout)
 		if self.transport.is_closing():
 			return
 		self.transport.write(b"".join([*head, b"\r\n", body]))
 		if not self._keep_alive:
 			self.transport.close()
 			return
-		self._busy = False
+		self._responding = False
 		self._reset()
-		self.engine.wheel.schedule(self, self.engine.settings.keep_alive_timeout)
+		self.engine.timers.schedule(self, self.engine.settings.keep_alive_timeout)
 
-	def _abandon(self, status: int) -> None:
-		"""Answer what cannot be gone on with, and close."""
+	def _respond_and_close(self, status: int) -> None:
+		"""Respond to bytes after which the TCP connection cannot be used any more, and close it."""
 		self._keep_alive = False
-		self._busy = True
+		self._responding = True
 		self.respond(status, b"", b"")

@@ -1,6 +1,6 @@
-"""Engine.IO packets: the polling payload both ways, and a message encoded once for all its recipients.
+"""Engine.IO packets: the polling payload in both directions, and messages that are encoded once for all recipients.
 
-https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v4-current.md
+Protocol v4: https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v4-current.md, "Packet encoding".
 """
 
 from base64 import b64decode, b64encode
@@ -8,11 +8,13 @@ from binascii import Error as Base64Error
 from struct import pack
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
+"""Packet types."""
 
 SEPARATOR = "\x1e"
+"""Stands between the packets of a polling payload."""
 
 Message = str | bytes
-"""What a message carries: text, or the bytes of a binary attachment."""
+"""The data of a message packet: text, or binary."""
 
 
 class PayloadError(ValueError):
@@ -20,40 +22,43 @@ class PayloadError(ValueError):
 
 
 class TooManyPackets(PayloadError):
-	"""A payload of more packets than it may have."""
+	"""A payload with more packets than the limit."""
 
 
-def _header(first: int, size: int) -> bytes:
-	"""The header of a frame that is final and not masked (RFC 6455, 5.2).
+def _frame_header(first_byte: int, size: int) -> bytes:
+	"""Return the header of a final, unmasked frame (RFC 6455, section 5.2).
 
-	Written here and not by `websockets`: a server's header is its opcode and its size, and the library's frame object for
-	it takes 3 of the 20 µs that an event to one user costs.
+	Not built by `websockets`: its frame object takes 3 of the 20 µs that an event to one user costs.
 	"""
 	if size < 126:
-		return bytes((first, size))
+		return bytes((first_byte, size))
 	if size < 65536:
-		return pack(">BBH", first, 126, size)
-	return pack(">BBQ", first, 127, size)
+		return pack(">BBH", first_byte, 126, size)
+	return pack(">BBQ", first_byte, 127, size)
 
 
 def text_frame(packet: str) -> bytes:
-	"""The WebSocket frame of one text packet, as a server sends it."""
+	"""Return the WebSocket frame of one text packet, as a server sends it."""
 	data = packet.encode()
 	size = len(data)
-	return bytes((0x81, size)) + data if size < 126 else _header(0x81, size) + data
+	return bytes((0x81, size)) + data if size < 126 else _frame_header(0x81, size) + data
 
 
 def binary_frame(data: bytes) -> bytes:
-	"""The WebSocket frame of one binary message, as a server sends it."""
-	return _header(0x82, len(data)) + data
+	"""Return the WebSocket frame of one binary message, as a server sends it."""
+	return _frame_header(0x82, len(data)) + data
 
 
-def _frame(message: Message) -> bytes:
+def _message_frame(message: Message) -> bytes:
 	return text_frame(MESSAGE + message) if isinstance(message, str) else binary_frame(message)
 
 
 class Encoded:
-	"""One or more messages that belong together, encoded at most once for each kind of transport."""
+	"""One or more messages that are sent together, encoded at most once for each transport.
+
+	Args:
+		messages: Text or binary, in the order in which they are sent.
+	"""
 
 	__slots__ = ("_frames", "_packets", "messages")
 
@@ -64,17 +69,19 @@ class Encoded:
 
 	@property
 	def frames(self) -> bytes:
-		"""The messages as WebSocket frames, end to end, for one write."""
+		"""The messages as consecutive WebSocket frames, for one write."""
 		frames = self._frames
 		if frames is None:
 			messages = self.messages
-			frames = _frame(messages[0]) if len(messages) == 1 else b"".join(map(_frame, messages))
+			frames = (
+				_message_frame(messages[0]) if len(messages) == 1 else b"".join(map(_message_frame, messages))
+			)
 			self._frames = frames
 		return frames
 
 	@property
 	def packets(self) -> str:
-		"""The messages as a polling payload; binary travels as base64."""
+		"""The messages as a polling payload; binary is encoded as base64."""
 		if self._packets is None:
 			self._packets = SEPARATOR.join(
 				[
@@ -86,10 +93,14 @@ class Encoded:
 
 
 def decode_payload(body: bytes, max_packets: int) -> list[tuple[str, Message]]:
-	"""Read the body of a polling POST.
+	"""Decode the body of a polling POST.
 
-	Returns (packet type, data) pairs in order; a binary message has the type `MESSAGE` and bytes as data.
-	Raises `PayloadError` for text that is not UTF-8, an unknown or empty packet or bad base64, and `TooManyPackets`.
+	Returns:
+		Pairs of packet type and data, in order. A binary message has the type `MESSAGE` and bytes as data.
+
+	Raises:
+		TooManyPackets: If there are more than `max_packets`.
+		PayloadError: If the body is not UTF-8, or a packet is empty, of unknown type or not valid base64.
 	"""
 	try:
 		text = body.decode()
@@ -101,14 +112,18 @@ def decode_payload(body: bytes, max_packets: int) -> list[tuple[str, Message]]:
 
 
 def decode_packet(packet: str) -> tuple[str, Message]:
-	"""Read one text packet; raises `PayloadError` when the protocol does not know it."""
-	kind = packet[:1]
-	if kind == "b":
+	"""Decode one text packet into its type and data.
+
+	Raises:
+		PayloadError: If the type is unknown, or a binary packet is not valid base64.
+	"""
+	packet_type = packet[:1]
+	if packet_type == "b":
 		try:
 			return MESSAGE, b64decode(packet[1:], validate=True)
 		except (Base64Error, ValueError) as error:
 			raise PayloadError("a binary packet is not base64") from error
-	# `in` on a string also matches the empty string, which is no packet.
-	if not kind or kind not in "0123456":
-		raise PayloadError(f"unknown packet type {kind!r}")
-	return kind, packet[1:]
+	# `in` also matches the empty string.
+	if not packet_type or packet_type not in "0123456":
+		raise PayloadError(f"unknown packet type {packet_type!r}")
+	return packet_type, packet[1:]

@@ -1,4 +1,4 @@
-"""The HTTP request a connection began with: parsed when it arrives, kept as its bytes, parsed again when asked for."""
+"""The HTTP request that opened a connection: parsed on arrival, then kept as bytes and parsed again when needed."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 import httptools
 
 
-class _Head:
-	"""Collects what httptools reports of a request's head."""
+class _HeadCollector:
+	"""Collects what httptools parses from the head of a request."""
 
 	def __init__(self) -> None:
 		self.target = b""
@@ -22,32 +22,40 @@ class _Head:
 
 
 def add_header(headers: dict[str, str], name: bytes, value: bytes) -> None:
-	"""Put one header in `headers` under its lower-case name; repeated ones are joined as RFC 9110, 5.3 says."""
+	"""Add one header to `headers` under its lower-case name; values of a repeated header are joined (RFC 9110, section 5.3)."""
 	key = name.decode("latin-1").lower()
 	text = value.decode("latin-1")
-	known = headers.get(key)
-	if known is None:
+	previous = headers.get(key)
+	if previous is None:
 		headers[key] = text
 	else:
-		headers[key] = known + ("; " if key == "cookie" else ", ") + text
+		headers[key] = previous + ("; " if key == "cookie" else ", ") + text
 
 
 def parse_query(target: bytes) -> dict[str, str]:
-	"""The query's parameters in a request's `target`; of a repeated one the first, of an empty one an empty string."""
+	"""Return the query parameters of a request target; the first value of a repeated one, "" for one without a value."""
 	query = target.partition(b"?")[2].decode("latin-1")
 	if "%" in query or "+" in query:
 		return {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
-	# What clients of Engine.IO send needs no decoding, and decoding them is a tenth of a connect by polling.
-	found: dict[str, str] = {}
+	# The queries of Engine.IO clients need no decoding, and decoding them is a tenth of a connect by polling.
+	parameters: dict[str, str] = {}
 	for parameter in query.split("&"):
 		if parameter:
 			key, _, value = parameter.partition("=")
-			found.setdefault(key, value)
-	return found
+			parameters.setdefault(key, value)
+	return parameters
 
 
 class Request:
-	"""Method, target, headers and remote address of the request that opened a connection."""
+	"""Method, target, headers and remote address of the request that opened a connection.
+
+	Args:
+		method: The HTTP method.
+		target: Path and query, as received.
+		headers: Header values by lower-case name.
+		head: The request line and the headers as bytes, to be parsed again after `release`.
+		remote: The address of the TCP peer; "" for a Unix socket.
+	"""
 
 	__slots__ = ("_headers", "_target", "head", "method", "proxied", "remote")
 
@@ -55,13 +63,14 @@ class Request:
 		self.method = method
 		self.head = head
 		self.remote = remote
+		"""The address of the client; the peer's until admission has read a trusted proxy's headers."""
 		self.proxied = False
-		"""Whether the peer is a proxy whose headers count; for who admits connections to say."""
+		"""True when the peer is a trusted proxy; set on admission."""
 		self._target: bytes | None = target
 		self._headers: dict[str, str] | None = headers
 
 	def release(self) -> None:
-		"""Keep only the bytes: what was parsed takes five times their room and is seldom asked for again."""
+		"""Drop the parsed headers, which take five times the memory of `head` and are seldom read again."""
 		self._headers = None
 		self._target = None
 
@@ -74,18 +83,18 @@ class Request:
 
 	@property
 	def target(self) -> bytes:
-		"""Path and query as they came."""
+		"""Path and query, as received."""
 		if self._target is None:
 			return self._parse().target
 		return self._target
 
 	@property
 	def query(self) -> dict[str, str]:
-		"""The query's parameters, as `parse_query` reads them."""
+		"""The query parameters, as `parse_query` returns them."""
 		return parse_query(self.target)
 
-	def _parse(self) -> _Head:
-		head = _Head()
+	def _parse(self) -> _HeadCollector:
+		collector = _HeadCollector()
 		with suppress(httptools.HttpParserUpgrade):
-			httptools.HttpRequestParser(head).feed_data(self.head)
-		return head
+			httptools.HttpRequestParser(collector).feed_data(self.head)
+		return collector

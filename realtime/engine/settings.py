@@ -1,33 +1,44 @@
-"""What the engine is told when it starts, and what it counts from then on."""
+"""Settings and counters of the engine."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class EngineSettings:
-	"""Seconds and bytes of the engine; the defaults are Engine.IO's where it has them."""
+	"""Settings of the engine. Times are in seconds, sizes in bytes; defaults are those of Engine.IO where it has one."""
 
 	ping_interval: float = 25.0
 	ping_timeout: float = 20.0
 	upgrade_timeout: float = 10.0
+	"""How long a WebSocket may take from its handshake to the upgrade packet."""
 	max_payload: int = 1_000_000
+	"""Largest WebSocket message or POST body of a client (`maxPayload` of the handshake)."""
 	max_unsent: int = 4 * 1024 * 1024
+	"""Most bytes that wait for one client to read them; beyond, its connection is closed."""
 	max_packets: int = 1000
+	"""Most packets in one POST body."""
 	head_timeout: float = 20.0
+	"""How long a TCP connection may take to send its first request."""
 	keep_alive_timeout: float = 75.0
+	"""How long a TCP connection stays open between two requests."""
 	flush_timeout: float = 10.0
-	"""How long a connection that is closed waits for its client to read what was written before."""
+	"""How long a closing TCP connection waits for its client to read what was written before."""
 	transports: tuple[str, ...] = ("polling", "websocket")
 	path: str = "/socket.io/"
 
 
 @dataclass(slots=True)
 class EngineCounters:
-	"""What the engine has seen since it started."""
+	"""Totals since the engine was started."""
 
 	handshakes: int = 0
 	upgrades: int = 0
+	"""WebSocket handshakes of clients that were polling."""
 	refused: int = 0
+	"""Requests that were answered with an error of Engine.IO."""
 	slow_clients: int = 0
+	"""Connections that were closed for more than `max_unsent` bytes."""
 	too_large: int = 0
+	"""Messages and POST bodies of more than `max_payload` bytes."""
 	too_many_packets: int = 0
+	"""POST bodies of more than `max_packets` packets."""

@@ -32,14 +32,14 @@ class Client:
 		"refused",
 		"seen",
 		"server",
-		"slot",
 		"sockets",
+		"timer_slot",
 	)
 
 	def __init__(self, connection: Connection, server: SocketIOServer) -> None:
 		self.connection = connection
 		self.server = server
-		self.slot: int | None = None
+		self.timer_slot: int | None = None
 		self.sockets: dict[str, ServerSocket] = {}
 		self.connecting: dict[str, asyncio.Task[None]] | None = None
 		self.packet: packets.Packet | None = None

@@ -249,9 +249,9 @@ def send_all(members: Iterable[ServerSocket], plain: Encoded, with_offset: Encod
 	others: list[ServerSocket] | None = None
 	for socket in members:
 		count += 1
-		wire = socket.connection.wire
-		if wire is not None:
-			wire.write(offset_frames if socket.offsets else plain_frames)
+		transport = socket.connection.writable_transport
+		if transport is not None:
+			transport.write(offset_frames if socket.offsets else plain_frames)
 		elif others is None:
 			others = [socket]
 		else:

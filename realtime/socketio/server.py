@@ -94,7 +94,7 @@ class SocketIOServer:
 	def on_open(self, connection: Connection) -> None:
 		connection.data = client = Client(connection, self)
 		self.limiter.on_open(client)
-		connection.engine.wheel.schedule(client, self._connect_timeout)
+		connection.engine.timers.schedule(client, self._connect_timeout)
 
 	def on_message(self, connection: Connection, message: Message) -> None:
 		client: Client = connection.data
@@ -147,7 +147,7 @@ class SocketIOServer:
 	def on_close(self, connection: Connection, reason: str) -> None:
 		client: Client = connection.data
 		connection.data = None
-		connection.engine.wheel.cancel(client)
+		connection.engine.timers.cancel(client)
 		for task in (client.connecting or {}).values():
 			# Not before its first step, or the awaitable in it would never be awaited.
 			asyncio.get_running_loop().call_soon(task.cancel)
@@ -263,7 +263,7 @@ class SocketIOServer:
 		if socket.offsets:
 			namespace.recoverable += 1
 		client.sockets[name] = socket
-		connection.engine.wheel.cancel(client)
+		connection.engine.timers.cancel(client)
 		connection.request.release()
 		self.application.on_connect(socket, auth, admission)
 
@@ -284,7 +284,7 @@ class SocketIOServer:
 	def _remove(self, client: Client, name: str) -> None:
 		"""Remove a namespace from a connection, which is closed after a timeout if it was the last one."""
 		if client.sockets.pop(name, None) is not None and not client.sockets:
-			client.connection.engine.wheel.schedule(client, self._connect_timeout)
+			client.connection.engine.timers.schedule(client, self._connect_timeout)
 
 	def supersede(self, name: str, id: str) -> None:
 		"""End the socket `id` of namespace `name`, whose client has reconnected to another process."""

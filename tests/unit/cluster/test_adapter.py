@@ -31,7 +31,7 @@ class Session:
 
 
 class Connection:
-	wire = None
+	writable_transport = None
 
 	def send(self, encoded: Any) -> None: ...
 

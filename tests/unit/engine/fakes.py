@@ -1,4 +1,4 @@
-"""A transport, a loop and a listener that keep what the engine does with them."""
+"""Fakes of what surrounds the engine: a TCP transport, a listener, and a client on a TCP connection."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from realtime.engine import Connection, Engine, EngineSettings
 from realtime.engine.http import HTTPProtocol
 
 
-class Transport(asyncio.Transport):
-	"""Keeps what is written, and tells the protocol when it is closed, as a real one does in the loop's next turn.
+class FakeTransport(asyncio.Transport):
+	"""Records what is written. `close` reports to the protocol at once, a real transport in the next turn of the loop.
 
-	With something `unsent`, only `abort` closes it: the client reads nothing. With `counts` that is all that is written.
+	Tests set `unsent` to the number of bytes that the client has not read, or `counts_unsent` to count all that is
+	written. While bytes are unsent, only `abort` closes the transport.
 	"""
 
 	def __init__(self) -> None:
@@ -23,7 +24,7 @@ class Transport(asyncio.Transport):
 		self.closing = False
 		self.aborted = False
 		self.reading = True
-		self.counts = False
+		self.counts_unsent = False
 		self.unsent = 0
 		self.protocol: Any = None
 
@@ -31,7 +32,7 @@ class Transport(asyncio.Transport):
 		assert isinstance(data, bytes)
 		if not self.closed:
 			self.written += data
-			if self.counts:
+			if self.counts_unsent:
 				self.unsent += len(data)
 
 	def close(self) -> None:
@@ -66,13 +67,14 @@ class Transport(asyncio.Transport):
 		return ("127.0.0.1", 5) if name == "peername" else default
 
 
-class Listener:
-	"""Keeps what the engine tells."""
+class RecordingListener:
+	"""Records the calls of the engine."""
 
 	def __init__(self) -> None:
 		self.opened: list[Connection] = []
 		self.messages: list[str | bytes] = []
 		self.closed: list[str] = []
+		"""The reasons."""
 
 	def on_open(self, connection: Connection) -> None:
 		self.opened.append(connection)
@@ -86,30 +88,35 @@ class Listener:
 		self.closed.append(reason)
 
 
-class Wire:
-	"""One TCP connection to a fresh engine. Needs a running loop."""
+class FakeClient:
+	"""A client with one TCP connection. Needs a running event loop.
+
+	Args:
+		engine: The engine to connect to; without it a new one with `listener` and `settings`.
+		settings: Fields of `EngineSettings`.
+	"""
 
 	def __init__(self, engine: Engine | None = None, **settings: Any) -> None:
-		self.listener = Listener()
+		self.listener = RecordingListener()
 		self.engine = engine or Engine(EngineSettings(**settings), self.listener)
-		self.transport = Transport()
+		self.transport = FakeTransport()
 		protocol = HTTPProtocol(self.engine)
 		self.transport.protocol = protocol
 		protocol.connection_made(self.transport)
 
-	def feed(self, data: bytes) -> None:
-		"""What the client sends, if anybody still reads it."""
+	def send(self, data: bytes) -> None:
+		"""Send bytes in one segment, unless the server has closed the connection."""
 		if data and not self.transport.closing:
 			self.transport.protocol.data_received(data)
 
-	def feed_in_pieces(self, data: bytes, cuts: list[int]) -> None:
-		"""The same, cut at the positions `cuts`."""
+	def send_in_pieces(self, data: bytes, cuts: list[int]) -> None:
+		"""Send bytes in several segments, cut at the positions `cuts`."""
 		edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
 		for start, end in itertools.pairwise(edges):
-			self.feed(data[start:end])
+			self.send(data[start:end])
 
-	def answers(self) -> bytes:
-		"""What has been written since the last call."""
+	def received(self) -> bytes:
+		"""Return the bytes that the server has written since the last call."""
 		written, self.transport.written = self.transport.written, b""
 		return written
 
@@ -117,7 +124,7 @@ class Wire:
 def request(
 	method: str = "GET", query: str = "EIO=4&transport=polling", body: bytes = b"", headers: str = ""
 ) -> bytes:
-	"""An HTTP request for the engine."""
+	"""Return an HTTP request to the engine; `headers` are complete header lines."""
 	length = f"Content-Length: {len(body)}\r\n" if body or method == "POST" else ""
 	return f"{method} /socket.io/?{query} HTTP/1.1\r\nHost: a\r\n{headers}{length}\r\n".encode() + body
 
@@ -129,5 +136,5 @@ UPGRADE = (
 
 
 def websocket_request(query: str = "EIO=4&transport=websocket") -> bytes:
-	"""The handshake of a WebSocket."""
+	"""Return a WebSocket handshake."""
 	return request(query=query, headers=UPGRADE)

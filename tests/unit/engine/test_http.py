@@ -1,4 +1,4 @@
-"""Requests as they come over TCP: in one piece, in many, wrong, too long, or not meant for the engine."""
+"""HTTP requests to the engine: segmented, invalid, too long, or for another path."""
 
 from __future__ import annotations
 
@@ -13,76 +13,76 @@ from hypothesis import strategies as st
 
 from realtime.engine import Engine, EngineSettings
 from realtime.engine.request import Request, parse_query
-from tests.unit.engine.fakes import Listener, Transport, Wire, request, websocket_request
+from tests.unit.engine.fakes import FakeClient, FakeTransport, RecordingListener, request, websocket_request
 
 cuts = st.lists(st.integers(0, 10_000), max_size=12)
 
 
-def opened(answer: bytes) -> dict[str, Any]:
-	"""The open packet in an answer to a handshake."""
-	assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer
-	return json.loads(answer.partition(b"\r\n\r\n0")[2])
+def open_packet(response: bytes) -> dict[str, Any]:
+	"""Return the data of the open packet in the response to a polling handshake."""
+	assert response.startswith(b"HTTP/1.1 200 OK\r\n"), response
+	return json.loads(response.partition(b"\r\n\r\n0")[2])
 
 
-def test_a_polling_session() -> None:
+def test_polling_session() -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(request())
-		sid = opened(wire.answers())["sid"]
-		wire.feed(request("POST", f"transport=polling&sid={sid}", b"4hello\x1e4you"))
-		assert wire.answers().endswith(b"\r\n\r\nok")
-		assert wire.listener.messages == ["hello", "you"]
-		wire.feed(request(query=f"transport=polling&sid={sid}"))
-		assert wire.answers() == b"", "a GET waits for something to say"
-		wire.engine.close()
-		assert wire.answers().endswith(b"\r\n\r\n1")
-		assert wire.listener.closed == ["server shutting down"]
+		client = FakeClient()
+		client.send(request())
+		sid = open_packet(client.received())["sid"]
+		client.send(request("POST", f"transport=polling&sid={sid}", b"4hello\x1e4you"))
+		assert client.received().endswith(b"\r\n\r\nok")
+		assert client.listener.messages == ["hello", "you"]
+		client.send(request(query=f"transport=polling&sid={sid}"))
+		assert client.received() == b"", "a GET stays pending until there is a packet"
+		client.engine.close()
+		assert client.received().endswith(b"\r\n\r\n1")
+		assert client.listener.closed == ["server shutting down"]
 
 	asyncio.run(run())
 
 
 @given(st.text("ab=&;?/#%2B+é\\", max_size=20))
-def test_a_query_is_read_as_the_standard_library_reads_it(query: str) -> None:
+def test_parse_query_agrees_with_the_standard_library(query: str) -> None:
 	read = parse_query(b"/socket.io/?" + query.encode("latin-1"))
 	assert read == {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
 
 
 @given(cuts)
-def test_a_request_may_come_in_any_pieces(places: list[int]) -> None:
+def test_get_request_in_any_segments(places: list[int]) -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed_in_pieces(request(headers="Cookie: sid=abc\r\nOrigin: http://a\r\n"), places)
-		answer = wire.answers()
-		assert opened(answer)["pingInterval"] == 25000
-		assert b"Access-Control-Allow-Origin: http://a\r\n" in answer
-		assert wire.listener.opened[0].request.headers["cookie"] == "sid=abc"
-		assert wire.listener.opened[0].request.query == {"EIO": "4", "transport": "polling"}
-		wire.engine.close()
+		client = FakeClient()
+		client.send_in_pieces(request(headers="Cookie: sid=abc\r\nOrigin: http://a\r\n"), places)
+		response = client.received()
+		assert open_packet(response)["pingInterval"] == 25000
+		assert b"Access-Control-Allow-Origin: http://a\r\n" in response
+		assert client.listener.opened[0].request.headers["cookie"] == "sid=abc"
+		assert client.listener.opened[0].request.query == {"EIO": "4", "transport": "polling"}
+		client.engine.close()
 
 	asyncio.run(run())
 
 
 @given(cuts)
-def test_a_post_may_come_in_any_pieces(places: list[int]) -> None:
+def test_post_request_in_any_segments(places: list[int]) -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(request())
-		sid = opened(wire.answers())["sid"]
-		wire.feed_in_pieces(request("POST", f"transport=polling&sid={sid}", "4ä\x1e4b".encode()), places)
-		assert wire.listener.messages == ["ä", "b"]
-		wire.engine.close()
+		client = FakeClient()
+		client.send(request())
+		sid = open_packet(client.received())["sid"]
+		client.send_in_pieces(request("POST", f"transport=polling&sid={sid}", "4ä\x1e4b".encode()), places)
+		assert client.listener.messages == ["ä", "b"]
+		client.engine.close()
 
 	asyncio.run(run())
 
 
 @given(st.binary(max_size=300), cuts)
-def test_garbage_ends_the_connection_and_nothing_else(garbage: bytes, places: list[int]) -> None:
+def test_garbage_opens_no_connection(garbage: bytes, places: list[int]) -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed_in_pieces(garbage + b"\r\n\r\n\r\n\r\n", places)
-		assert not wire.listener.opened
-		assert not wire.engine.connections
-		wire.engine.close()
+		client = FakeClient()
+		client.send_in_pieces(garbage + b"\r\n\r\n\r\n\r\n", places)
+		assert not client.listener.opened
+		assert not client.engine.connections
+		client.engine.close()
 
 	asyncio.run(run())
 
@@ -103,15 +103,15 @@ def test_garbage_ends_the_connection_and_nothing_else(garbage: bytes, places: li
 		(websocket_request().replace(b"MDEyMzQ1Njc4OWFiY2RlZg==", b"short"), 400, 3),
 	],
 )
-def test_what_the_protocol_does_not_allow(sent: bytes, status: int, code: int) -> None:
+def test_requests_that_engineio_does_not_allow(sent: bytes, status: int, code: int) -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(sent)
-		head, _, body = wire.answers().partition(b"\r\n\r\n")
+		client = FakeClient()
+		client.send(sent)
+		head, _, body = client.received().partition(b"\r\n\r\n")
 		assert head.startswith(f"HTTP/1.1 {status} ".encode())
 		assert json.loads(body)["code"] == code
-		assert wire.engine.counters.refused == 1
-		wire.engine.close()
+		assert client.engine.counters.refused == 1
+		client.engine.close()
 
 	asyncio.run(run())
 
@@ -126,44 +126,44 @@ def test_what_the_protocol_does_not_allow(sent: bytes, status: int, code: int) -
 		(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 404),
 	],
 )
-def test_what_http_does_not_allow(sent: bytes, status: int) -> None:
+def test_requests_that_http_does_not_allow(sent: bytes, status: int) -> None:
 	async def run() -> None:
-		wire = Wire(max_payload=1000)
-		wire.feed(sent)
-		assert wire.answers().startswith(f"HTTP/1.1 {status} ".encode())
-		assert wire.transport.closed
-		wire.engine.close()
+		client = FakeClient(max_payload=1000)
+		client.send(sent)
+		assert client.received().startswith(f"HTTP/1.1 {status} ".encode())
+		assert client.transport.closed
+		client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_pipelining_ends_the_connection() -> None:
+def test_pipelining_closes_the_connection() -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(request())
-		sid = opened(wire.answers())["sid"]
-		wire.feed(request(query=f"transport=polling&sid={sid}"))
-		wire.feed(request(query=f"transport=polling&sid={sid}"))
-		assert wire.transport.closed
-		assert wire.listener.closed == ["transport error"]
-		wire.engine.close()
+		client = FakeClient()
+		client.send(request())
+		sid = open_packet(client.received())["sid"]
+		client.send(request(query=f"transport=polling&sid={sid}"))
+		client.send(request(query=f"transport=polling&sid={sid}"))
+		assert client.transport.closed
+		assert client.listener.closed == ["transport error"]
+		client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_two_requests_in_one_piece_are_not_taken_for_one() -> None:
+def test_pipelining_in_one_segment_closes_the_connection() -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(request())
-		sid = opened(wire.answers())["sid"]
-		wire.feed(
+		client = FakeClient()
+		client.send(request())
+		sid = open_packet(client.received())["sid"]
+		client.send(
 			request("POST", f"transport=polling&sid={sid}", b"4first")
 			+ request("POST", f"transport=polling&sid={sid}", b"4second")
 		)
-		assert wire.answers().startswith(b"HTTP/1.1 400 ")
-		assert wire.transport.closed
-		assert wire.listener.messages == []
-		wire.engine.close()
+		assert client.received().startswith(b"HTTP/1.1 400 ")
+		assert client.transport.closed
+		assert client.listener.messages == []
+		client.engine.close()
 
 	asyncio.run(run())
 
@@ -172,94 +172,92 @@ def test_two_requests_in_one_piece_are_not_taken_for_one() -> None:
 	"headers",
 	["X: " + "a" * 40_000 + "\r\n", "X: y\r\n" * 10_000, "".join(f"X{n}: y\r\n" for n in range(5000))],
 )
-def test_a_head_that_is_too_long_is_refused_also_in_one_piece(headers: str) -> None:
-	"""What is kept of a connection is its head."""
-
+def test_too_long_head_in_one_segment_is_rejected(headers: str) -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(request(headers=headers))
-		assert wire.answers().startswith(b"HTTP/1.1 431 ")
-		assert wire.transport.closed
-		assert wire.listener.opened == []
-		wire.engine.close()
+		client = FakeClient()
+		client.send(request(headers=headers))
+		assert client.received().startswith(b"HTTP/1.1 431 ")
+		assert client.transport.closed
+		assert client.listener.opened == []
+		client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_what_comes_after_the_body_is_no_header() -> None:
-	"""Proxies that take away what a client says in their name look at the head alone."""
+def test_trailer_fields_are_ignored() -> None:
+	"""A proxy removes forged headers from the head only."""
 
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(
+		client = FakeClient()
+		client.send(
 			request(headers="Transfer-Encoding: chunked\r\n")
 			+ b"1\r\na\r\n0\r\nX-Frappe-Site-Name: b\r\n\r\n"
 		)
-		opened(wire.answers())
-		assert "x-frappe-site-name" not in wire.listener.opened[0].request.headers
-		wire.engine.close()
+		open_packet(client.received())
+		assert "x-frappe-site-name" not in client.listener.opened[0].request.headers
+		client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_no_header_of_a_request_makes_one_of_the_answer() -> None:
+def test_request_headers_cannot_inject_response_headers() -> None:
 	async def run() -> None:
 		for origin in (b"http://a\rX-Evil: 1", b"http://a\r\n\tX-Evil: 1", b"http://a\n X-Evil: 1", b"a\0b"):
-			wire = Wire()
-			wire.feed(request().replace(b"Host: a\r\n", b"Host: a\r\nOrigin: " + origin + b"\r\n"))
-			head = wire.answers().partition(b"\r\n\r\n")[0]
+			client = FakeClient()
+			client.send(request().replace(b"Host: a\r\n", b"Host: a\r\nOrigin: " + origin + b"\r\n"))
+			head = client.received().partition(b"\r\n\r\n")[0]
 			assert head
 			assert not [line for line in head.splitlines() if line.strip().lower().startswith(b"x-evil")]
-			wire.engine.close()
+			client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_a_client_that_reads_no_answer_is_not_read() -> None:
-	"""Or its answers would pile up: each can be as long as its Origin."""
+def test_client_that_reads_no_responses_is_not_read() -> None:
+	"""Otherwise its responses would pile up; each can be as long as its Origin header."""
 
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(request("OPTIONS"))
-		wire.transport.protocol.pause_writing()
-		assert not wire.transport.reading
-		wire.transport.protocol.resume_writing()
-		assert wire.transport.reading
-		wire.engine.close()
+		client = FakeClient()
+		client.send(request("OPTIONS"))
+		client.transport.protocol.pause_writing()
+		assert not client.transport.reading
+		client.transport.protocol.resume_writing()
+		assert client.transport.reading
+		client.engine.close()
 
 	asyncio.run(run())
 
 
-UNREAD = {
-	"an answer after which it would go on": request("OPTIONS"),
-	"an answer after which the connection ends": request("OPTIONS", headers="Connection: close\r\n"),
-	"a refusal": b"no http at all\r\n\r\n",
-	"a refused WebSocket": websocket_request("EIO=4&transport=websocket&sid=none"),
+UNREAD_RESPONSES = {
+	"keep-alive": request("OPTIONS"),
+	"Connection: close": request("OPTIONS", headers="Connection: close\r\n"),
+	"HTTP error": b"no http at all\r\n\r\n",
+	"rejected WebSocket": websocket_request("EIO=4&transport=websocket&sid=none"),
 }
 
 
-@pytest.mark.parametrize("sent", UNREAD.values(), ids=UNREAD.keys())
-def test_a_client_that_does_not_read_cannot_hold_a_connection(sent: bytes) -> None:
+@pytest.mark.parametrize("sent", UNREAD_RESPONSES.values(), ids=UNREAD_RESPONSES.keys())
+def test_client_that_does_not_read_is_closed(sent: bytes) -> None:
 	async def run() -> None:
-		wire = Wire(flush_timeout=0.01, keep_alive_timeout=0.01)
-		wire.transport.counts = True
-		wire.feed(sent)
-		assert wire.transport.unsent
-		while not wire.transport.closed:
+		client = FakeClient(flush_timeout=0.01, keep_alive_timeout=0.01)
+		client.transport.counts_unsent = True
+		client.send(sent)
+		assert client.transport.unsent
+		while not client.transport.closed:
 			await asyncio.sleep(0)
-		wire.engine.close()
+		client.engine.close()
 
 	asyncio.run(asyncio.wait_for(run(), 10))
 
 
-def test_a_second_websocket_that_is_refused_and_not_read_is_closed() -> None:
+def test_rejected_second_websocket_is_closed_when_not_read() -> None:
 	async def run() -> None:
-		first = Wire(flush_timeout=0.01)
-		first.feed(websocket_request())
+		first = FakeClient(flush_timeout=0.01)
+		first.send(websocket_request())
 		sid = next(iter(first.engine.connections))
-		second = Wire(first.engine)
-		second.transport.counts = True
-		second.feed(websocket_request(f"EIO=4&transport=websocket&sid={sid}"))
+		second = FakeClient(first.engine)
+		second.transport.counts_unsent = True
+		second.send(websocket_request(f"EIO=4&transport=websocket&sid={sid}"))
 		while not second.transport.closed:
 			await asyncio.sleep(0)
 		assert not first.transport.closed
@@ -268,70 +266,70 @@ def test_a_second_websocket_that_is_refused_and_not_read_is_closed() -> None:
 	asyncio.run(asyncio.wait_for(run(), 10))
 
 
-def test_two_polls_at_a_time_end_the_session() -> None:
+def test_concurrent_polls_close_the_session() -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(request())
-		sid = opened(wire.answers())["sid"]
-		wire.feed(request(query=f"transport=polling&sid={sid}"))
-		second = Wire(wire.engine)
-		second.feed(request(query=f"transport=polling&sid={sid}"))
-		assert second.answers().startswith(b"HTTP/1.1 400")
-		assert wire.listener.closed == ["transport error"]
-		wire.engine.close()
+		client = FakeClient()
+		client.send(request())
+		sid = open_packet(client.received())["sid"]
+		client.send(request(query=f"transport=polling&sid={sid}"))
+		second = FakeClient(client.engine)
+		second.send(request(query=f"transport=polling&sid={sid}"))
+		assert second.received().startswith(b"HTTP/1.1 400")
+		assert client.listener.closed == ["transport error"]
+		client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_two_posts_at_a_time_end_the_session() -> None:
+def test_concurrent_posts_close_the_session() -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(request())
-		post = request("POST", f"transport=polling&sid={opened(wire.answers())['sid']}", b"4hello")
-		first, second = Wire(wire.engine), Wire(wire.engine)
-		first.feed(post[:-1])
-		second.feed(post)
-		assert second.answers().startswith(b"HTTP/1.1 400 ")
-		assert wire.listener.closed == ["transport error"]
-		first.feed(post[-1:])
-		assert first.answers().startswith(b"HTTP/1.1 400 ")
-		assert wire.listener.messages == []
-		wire.engine.close()
+		client = FakeClient()
+		client.send(request())
+		post = request("POST", f"transport=polling&sid={open_packet(client.received())['sid']}", b"4hello")
+		first, second = FakeClient(client.engine), FakeClient(client.engine)
+		first.send(post[:-1])
+		second.send(post)
+		assert second.received().startswith(b"HTTP/1.1 400 ")
+		assert client.listener.closed == ["transport error"]
+		first.send(post[-1:])
+		assert first.received().startswith(b"HTTP/1.1 400 ")
+		assert client.listener.messages == []
+		client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_a_post_that_breaks_off_leaves_the_session() -> None:
+def test_incomplete_post_keeps_the_session() -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(request())
-		post = request("POST", f"transport=polling&sid={opened(wire.answers())['sid']}", b"4hello")
-		lost = Wire(wire.engine)
-		lost.feed(post[:-1])
+		client = FakeClient()
+		client.send(request())
+		post = request("POST", f"transport=polling&sid={open_packet(client.received())['sid']}", b"4hello")
+		lost = FakeClient(client.engine)
+		lost.send(post[:-1])
 		lost.transport.close()
 		for _ in range(2):
-			wire.feed(post)
-		assert wire.listener.messages == ["hello", "hello"]
-		assert wire.listener.closed == []
-		wire.engine.close()
+			client.send(post)
+		assert client.listener.messages == ["hello", "hello"]
+		assert client.listener.closed == []
+		client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_the_body_of_a_request_for_nobody_is_not_kept() -> None:
+def test_body_without_a_session_is_not_kept() -> None:
 	async def run() -> None:
 		for sent in (request("POST", "transport=polling&sid=none", b"4" * 900), request(body=b"4" * 900)):
-			wire = Wire(max_payload=1000)
-			wire.feed(sent[:-1])
-			assert wire.transport.protocol._body == []
-			wire.feed(sent[-1:])
-			assert wire.answers()
-			wire.engine.close()
+			client = FakeClient(max_payload=1000)
+			client.send(sent[:-1])
+			assert client.transport.protocol._body == []
+			client.send(sent[-1:])
+			assert client.received()
+			client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_other_paths_go_to_the_application_with_all_that_has_come() -> None:
+def test_other_paths_are_passed_to_the_application() -> None:
 	class Application(asyncio.Protocol):
 		received = b""
 
@@ -339,52 +337,52 @@ def test_other_paths_go_to_the_application_with_all_that_has_come() -> None:
 			Application.received += data
 
 	async def run() -> None:
-		engine = Engine(EngineSettings(), Listener(), Application)
-		wire = Wire(engine)
+		engine = Engine(EngineSettings(), RecordingListener(), Application)
+		client = FakeClient(engine)
 		first, second = b"POST /health HTTP/1.1\r\nContent-Length: 4\r\n", b"\r\nab"
-		wire.feed(first)
-		wire.feed(second)
-		wire.feed(b"cd")
+		client.send(first)
+		client.send(second)
+		client.send(b"cd")
 		assert Application.received == first + second + b"cd"
-		assert isinstance(wire.transport.protocol, Application)
-		assert not engine.transports
+		assert isinstance(client.transport.protocol, Application)
+		assert not engine.http_transports
 		engine.close()
 
 	asyncio.run(run())
 
 
-def test_a_preflight_names_only_what_a_client_needs() -> None:
+def test_preflight_allows_only_the_headers_of_clients() -> None:
 	async def run() -> None:
-		wire = Wire()
-		wire.feed(
+		client = FakeClient()
+		client.send(
 			request(
 				"OPTIONS", headers="Origin: http://b\r\nAccess-Control-Request-Headers: x-forwarded-host\r\n"
 			)
 		)
-		answer = wire.answers()
-		assert answer.startswith(b"HTTP/1.1 204 ")
-		assert b"x-forwarded-host" not in answer.lower()
-		wire.engine.close()
+		response = client.received()
+		assert response.startswith(b"HTTP/1.1 204 ")
+		assert b"x-forwarded-host" not in response.lower()
+		client.engine.close()
 
 	asyncio.run(run())
 
 
-def test_a_request_is_read_again_from_its_bytes() -> None:
+def test_released_request_is_parsed_again() -> None:
 	head = (
 		b"GET /socket.io/?EIO=4&x=%C3%A4&x=2 HTTP/1.1\r\nA: 1\r\na: 2\r\nCookie: b=1\r\nCookie: c=2\r\n\r\n"
 	)
-	kept = Request("GET", b"", {}, head, "")
-	kept.release()
-	assert kept.headers == {"a": "1, 2", "cookie": "b=1; c=2"}
-	assert kept.query == {"EIO": "4", "x": "ä"}
+	released = Request("GET", b"", {}, head, "")
+	released.release()
+	assert released.headers == {"a": "1, 2", "cookie": "b=1; c=2"}
+	assert released.query == {"EIO": "4", "x": "ä"}
 
 
-def test_a_client_that_sends_no_request_is_closed() -> None:
+def test_client_that_sends_no_request_is_closed() -> None:
 	async def run() -> None:
-		wire = Wire(head_timeout=0.01)
-		transport: Transport = wire.transport
+		client = FakeClient(head_timeout=0.01)
+		transport: FakeTransport = client.transport
 		while not transport.closed:
 			await asyncio.sleep(0)
-		assert not wire.engine.transports
+		assert not client.engine.http_transports
 
 	asyncio.run(asyncio.wait_for(run(), 10))

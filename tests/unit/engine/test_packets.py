@@ -1,4 +1,4 @@
-"""Payloads and packets of Engine.IO: what is read and written, and that nothing else gets through."""
+"""Encoding and decoding of Engine.IO payloads and WebSocket frames."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ messages = st.lists(st.one_of(texts, st.binary()), min_size=1, max_size=8)
 
 
 @given(messages)
-def test_a_payload_is_read_as_it_was_written(sent: list[str | bytes]) -> None:
+def test_payload_round_trip(sent: list[str | bytes]) -> None:
 	assert [data for _, data in decode_payload(Encoded(*sent).packets.encode(), 100)] == sent
 
 
 @given(messages)
-def test_frames_are_read_by_a_websocket_client_as_they_were_written(sent: list[str | bytes]) -> None:
+def test_frames_are_parsed_by_a_websocket_client(sent: list[str | bytes]) -> None:
 	client = Protocol(CLIENT, max_size=None)
 	client.receive_data(Encoded(*sent).frames)
 	received = [
@@ -31,7 +31,7 @@ def test_frames_are_read_by_a_websocket_client_as_they_were_written(sent: list[s
 
 
 @pytest.mark.parametrize("size", [0, 1, 124, 125, 126, 65534, 65535, 65536, 100_000])
-def test_a_frame_of_any_size(size: int) -> None:
+def test_frame_sizes(size: int) -> None:
 	client = Protocol(CLIENT, max_size=None)
 	client.receive_data(Encoded("x" * size, b"y" * size).frames)
 	text, binary = client.events_received()
@@ -40,10 +40,10 @@ def test_a_frame_of_any_size(size: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_garbage_is_refused_or_understood(body: bytes) -> None:
+def test_garbage_is_decoded_or_rejected(body: bytes) -> None:
 	try:
-		for kind, data in decode_payload(body, 10):
-			assert kind in "0123456"
+		for packet_type, data in decode_payload(body, 10):
+			assert packet_type in "0123456"
 			assert isinstance(data, str | bytes)
 	except PayloadError:
 		pass
@@ -52,6 +52,6 @@ def test_garbage_is_refused_or_understood(body: bytes) -> None:
 @pytest.mark.parametrize(
 	"body", [b"", b"\xff", b"x", b"4a\x1e", b"\x1e4a", b"b!", b"9", "bä".encode(), b"4a\x1e" * 10 + b"4a"]
 )
-def test_a_payload_that_is_none(body: bytes) -> None:
+def test_invalid_payloads(body: bytes) -> None:
 	with pytest.raises(PayloadError):
 		decode_payload(body, 10)

@@ -1,4 +1,4 @@
-"""The wheel: everything that waits is called once, not before its time, and not when it was cancelled."""
+"""The timer wheel calls each item once, not early, and not after it was cancelled."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from realtime.engine.timer_wheel import TimerWheel
 
 class Item:
 	def __init__(self, called: list[Item]) -> None:
-		self.slot: int | None = None
+		self.timer_slot: int | None = None
 		self.called = called
 
 	def on_timer(self) -> None:
 		self.called.append(self)
 
 
-def test_what_waits_is_called_once_and_in_time() -> None:
+def test_items_are_called_once_and_in_order() -> None:
 	async def run() -> None:
 		loop = asyncio.get_running_loop()
-		wheel = TimerWheel(0.001)
+		timers = TimerWheel(0.001)
 		called: list[Item] = []
 		late, early, cancelled, moved = (Item(called) for _ in range(4))
 		begun = loop.time()
-		wheel.schedule(late, 0.03)
-		wheel.schedule(early, 0.01)
-		wheel.schedule(cancelled, 0.01)
-		wheel.schedule(moved, 0.01)
-		wheel.schedule(moved, 0.02)
-		wheel.cancel(cancelled)
-		wheel.cancel(cancelled)
+		timers.schedule(late, 0.03)
+		timers.schedule(early, 0.01)
+		timers.schedule(cancelled, 0.01)
+		timers.schedule(moved, 0.01)
+		timers.schedule(moved, 0.02)
+		timers.cancel(cancelled)
+		timers.cancel(cancelled)
 		while late not in called:
 			await asyncio.sleep(0)
 		assert loop.time() - begun >= 0.03
 		assert called == [early, moved, late]
-		assert all(item.slot is None for item in (early, moved, late, cancelled))
+		assert all(item.timer_slot is None for item in (early, moved, late, cancelled))
 
 	asyncio.run(asyncio.wait_for(run(), 10))
 
 
-def test_one_of_a_slot_may_cancel_another() -> None:
+def test_item_cancels_others_of_its_slot() -> None:
 	async def run() -> None:
-		wheel = TimerWheel(0.001)
+		timers = TimerWheel(0.001)
 		called: list[Item] = []
 		first, second = Item(called), Item(called)
 
@@ -49,11 +49,11 @@ def test_one_of_a_slot_may_cancel_another() -> None:
 			def on_timer(self) -> None:
 				called.append(self)
 				for item in (first, second):
-					wheel.cancel(item)
+					timers.cancel(item)
 
 		canceller = Canceller(called)
 		for item in (first, canceller, second):
-			wheel.schedule(item, 0.01)
+			timers.schedule(item, 0.01)
 		while canceller not in called:
 			await asyncio.sleep(0)
 		assert called.count(canceller) == 1
@@ -62,20 +62,20 @@ def test_one_of_a_slot_may_cancel_another() -> None:
 	asyncio.run(asyncio.wait_for(run(), 10))
 
 
-def test_one_that_is_scheduled_by_another_does_not_delay_those_that_wait() -> None:
+def test_item_that_reschedules_itself_does_not_delay_others() -> None:
 	async def run() -> None:
-		wheel = TimerWheel(0.001)
+		timers = TimerWheel(0.001)
 		called: list[Item] = []
 		waiting = Item(called)
 
-		class Again(Item):
+		class Rescheduled(Item):
 			def on_timer(self) -> None:
-				wheel.schedule(self, 60)
+				timers.schedule(self, 60)
 
-		wheel.schedule(Again(called), 0.01)
-		wheel.schedule(waiting, 0.02)
+		timers.schedule(Rescheduled(called), 0.01)
+		timers.schedule(waiting, 0.02)
 		while not called:
 			await asyncio.sleep(0)
-		wheel.stop()
+		timers.stop()
 
 	asyncio.run(asyncio.wait_for(run(), 10))

@@ -1,4 +1,4 @@
-"""Clients that read nothing, over real sockets and the loop that serves sites: what they hold comes back."""
+"""Clients that do not read, over TCP and uvloop: the file descriptors of their connections are closed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import pytest
 import uvloop
 
 from realtime.engine import Encoded, Engine, EngineSettings
-from tests.unit.engine.fakes import Listener, request, websocket_request
+from tests.unit.engine.fakes import RecordingListener, request, websocket_request
 
-Scenario = Callable[[Engine, Listener, socket.socket], Awaitable[None]]
+Scenario = Callable[[Engine, RecordingListener, socket.socket], Awaitable[None]]
 
 
-def descriptors() -> int:
-	"""How many this process has open."""
+def open_descriptors() -> int:
+	"""Return the number of open file descriptors of this process."""
 	return len(os.listdir("/proc/self/fd"))
 
 
 async def until(condition: Callable[[], object]) -> None:
+	"""Wait for a condition."""
 	while not condition():
 		await asyncio.sleep(0.001)
 
 
-async def a_closed_websocket(engine: Engine, listener: Listener, client: socket.socket) -> None:
+async def closed_websocket(engine: Engine, listener: RecordingListener, client: socket.socket) -> None:
 	client.sendall(websocket_request())
 	await until(lambda: listener.opened)
 	listener.opened[0].send(Encoded("x" * 8_000_000))
@@ -34,7 +35,7 @@ async def a_closed_websocket(engine: Engine, listener: Listener, client: socket.
 	listener.opened[0].close("server namespace disconnect")
 
 
-async def a_long_poll(engine: Engine, listener: Listener, client: socket.socket) -> None:
+async def unread_poll(engine: Engine, listener: RecordingListener, client: socket.socket) -> None:
 	client.sendall(request())
 	await until(lambda: listener.opened)
 	listener.opened[0].send(Encoded("x" * 8_000_000))
@@ -44,31 +45,31 @@ async def a_long_poll(engine: Engine, listener: Listener, client: socket.socket)
 	await until(lambda: not listener.opened[0].unsent)
 
 
-async def requests_without_end(engine: Engine, listener: Listener, client: socket.socket) -> None:
-	one = request(query="transport=polling&sid=none", headers=f"Origin: http://{'a' * 20_000}\r\n")
-	[transport] = engine.transports
+async def unread_errors(engine: Engine, listener: RecordingListener, client: socket.socket) -> None:
+	rejected = request(query="transport=polling&sid=none", headers=f"Origin: http://{'a' * 20_000}\r\n")
+	[transport] = engine.http_transports
 	while transport.is_reading():
 		refused = engine.counters.refused
-		client.sendall(one)
+		client.sendall(rejected)
 		await until(lambda refused=refused: engine.counters.refused > refused)  # type: ignore[misc]
 		assert transport.get_write_buffer_size() < 1_000_000
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
-@pytest.mark.parametrize("scenario", [a_closed_websocket, a_long_poll, requests_without_end])
-def test_its_descriptor_is_given_back(scenario: Scenario) -> None:
+@pytest.mark.parametrize("scenario", [closed_websocket, unread_poll, unread_errors])
+def test_descriptor_is_closed(scenario: Scenario) -> None:
 	async def run() -> None:
-		listener = Listener()
+		listener = RecordingListener()
 		settings = EngineSettings(flush_timeout=0.05, keep_alive_timeout=0.05, max_unsent=10_000_000)
 		engine = Engine(settings, listener)
 		server = await asyncio.get_running_loop().create_server(engine.protocol, "127.0.0.1", 0)
 		with socket.socket() as client:
 			client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-			before = descriptors()
+			before = open_descriptors()
 			client.connect(server.sockets[0].getsockname())
-			await until(lambda: descriptors() == before + 1)
+			await until(lambda: open_descriptors() == before + 1)
 			await scenario(engine, listener, client)
-			await until(lambda: descriptors() == before)
+			await until(lambda: open_descriptors() == before)
 		engine.close()
 		server.close()
 

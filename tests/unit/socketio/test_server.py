@@ -10,7 +10,7 @@ import pytest
 from realtime.engine import Connection, Engine, EngineSettings
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import Ack, SocketIOServer
-from tests.unit.engine.fakes import Wire, websocket_request
+from tests.unit.engine.fakes import FakeClient, websocket_request
 from tests.unit.engine.test_websocket import text
 
 
@@ -35,52 +35,52 @@ class Application:
 		self.told.append(f"disconnect {socket.namespace.name}")
 
 
-def connected() -> tuple[Wire, SocketIOServer, Application]:
+def connected() -> tuple[FakeClient, SocketIOServer, Application]:
 	"""A client in a namespace, and far behind with reading."""
 	application = Application()
 	server = SocketIOServer(application, Namespaces())
-	wire = Wire(Engine(EngineSettings(max_unsent=1000), server))
-	wire.feed(websocket_request())
-	wire.feed(text("40/a,"))
-	wire.transport.unsent = 1001
-	wire.transport.protocol.pause_writing()
-	return wire, server, application
+	client = FakeClient(Engine(EngineSettings(max_unsent=1000), server))
+	client.send(websocket_request())
+	client.send(text("40/a,"))
+	client.transport.unsent = 1001
+	client.transport.protocol.pause_writing()
+	return client, server, application
 
 
 def test_a_socket_that_the_server_ends_ends_once() -> None:
 	async def run() -> None:
-		wire, server, application = connected()
+		client, server, application = connected()
 		server.disconnect(application.sockets[0])
-		assert wire.transport.aborted
+		assert client.transport.aborted
 		assert application.told == ["connect /a", "disconnect /a"]
 		assert not server.namespaces
-		wire.engine.close()
+		client.engine.close()
 
 	asyncio.run(run())
 
 
 def test_only_an_acknowledgement_acknowledges() -> None:
 	async def run() -> None:
-		wire, _, application = connected()
-		wire.transport.unsent = 0
+		client, _, application = connected()
+		client.transport.unsent = 0
 		answer = application.sockets[0].call("question")
-		wire.feed(text('44/a,1{"x":1}') + text('44/a,1"x"') + text('43/a,2["another"]'))
+		client.send(text('44/a,1{"x":1}') + text('44/a,1"x"') + text('43/a,2["another"]'))
 		assert not answer.done()
-		wire.feed(text('43/a,1["yes"]'))
+		client.send(text('43/a,1["yes"]'))
 		assert answer.result() == ["yes"]
-		wire.engine.close()
+		client.engine.close()
 
 	asyncio.run(run())
 
 
 def test_a_client_that_does_not_read_gets_no_further_socket() -> None:
 	async def run() -> None:
-		wire, server, application = connected()
-		wire.feed(text("40/b,"))
-		assert wire.transport.aborted
+		client, server, application = connected()
+		client.send(text("40/b,"))
+		assert client.transport.aborted
 		assert application.told == ["connect /a", "disconnect /a"]
 		assert not server.namespaces
-		wire.engine.close()
+		client.engine.close()
 
 	asyncio.run(run())
 
@@ -88,12 +88,12 @@ def test_a_client_that_does_not_read_gets_no_further_socket() -> None:
 @pytest.mark.parametrize("packet", ['451-/b,["x",{"_placeholder":true,"num":0}]', '461-["x"]'])
 def test_nothing_is_kept_for_who_is_in_no_namespace(packet: str) -> None:
 	async def run() -> None:
-		wire, server, _ = connected()
-		wire.transport.unsent = 0
-		wire.feed(text(packet))
-		assert wire.transport.closed
+		client, server, _ = connected()
+		client.transport.unsent = 0
+		client.send(text(packet))
+		assert client.transport.closed
 		assert server.counters.invalid == 1
-		wire.engine.close()
+		client.engine.close()
 
 	asyncio.run(run())
 
@@ -102,8 +102,8 @@ def test_who_is_gone_before_somebody_was_asked_about_him_leaves_no_question_behi
 	"""A coroutine that is never awaited would be reported where it is let go of, long after."""
 
 	async def run() -> None:
-		wire, _, application = connected()
-		wire.transport.unsent = 0
+		client, _, application = connected()
+		client.transport.unsent = 0
 		steps: list[str] = []
 
 		async def ask() -> Admission:
@@ -115,11 +115,11 @@ def test_who_is_gone_before_somebody_was_asked_about_him_leaves_no_question_behi
 				raise
 
 		application.authorize = lambda *_: ask()  # type: ignore[method-assign]
-		wire.feed(text("40/b,"))
-		wire.transport.abort()
+		client.send(text("40/b,"))
+		client.transport.abort()
 		while "cancelled" not in steps:
 			await asyncio.sleep(0)
 		assert steps == ["begun", "cancelled"]
-		wire.engine.close()
+		client.engine.close()
 
 	asyncio.run(asyncio.wait_for(run(), 10))
