@@ -1,4 +1,4 @@
-"""A server as the official Engine.IO and Socket.IO protocol test suites expect it: our engine and sockets, no Frappe.
+"""The server that the official Engine.IO and Socket.IO test suites connect to: engine and Socket.IO layer without Frappe.
 
 python tests/protocol_server.py --port 3000                 for docs/socket.io-protocol/v5-test-suite
 python tests/protocol_server.py --port 3000 --engine-only   for docs/engine.io-protocol/v4-test-suite
@@ -23,7 +23,7 @@ from realtime.socketio.server import Ack, SocketIOServer
 
 
 class EngineEcho:
-	"""Sends each message back as it came."""
+	"""Echoes every message."""
 
 	def on_open(self, connection: Connection) -> None: ...
 
@@ -36,7 +36,7 @@ class EngineEcho:
 
 
 class SocketEcho:
-	"""The handlers that the Socket.IO suite describes."""
+	"""The event handlers that the Socket.IO test suite expects."""
 
 	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		if namespace not in ("/", "/custom"):
@@ -57,7 +57,7 @@ class SocketEcho:
 
 
 async def serve(port: int, engine_only: bool) -> None:
-	"""Serve until the process is ended."""
+	"""Serve until the process ends."""
 	path = "/engine.io/" if engine_only else "/socket.io/"
 	settings = EngineSettings(ping_interval=0.3, ping_timeout=0.2, max_payload=1_000_000, path=path)
 	if engine_only:

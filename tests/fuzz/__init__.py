@@ -1,1 +1,1 @@
-"""A fuzzer for all that reads bytes from a client: python -m tests.fuzz --seconds 60 [--seed N]."""
+"""A fuzzer for the engine and the Socket.IO layer: python -m tests.fuzz --seconds 60 [--seed N]."""

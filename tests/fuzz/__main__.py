@@ -1,7 +1,6 @@
-"""Feeds mutated requests, frames, payloads and packets to the engine and the Socket.IO layer, in random pieces.
+"""Sends mutated requests, frames, payloads and packets to the engine and the Socket.IO layer, in random segments.
 
-A finding is an exception, a message that nobody sent, or a client beside it that is disturbed. Each is printed with the
-seed that shows it again.
+A finding is an exception, or a second client that is affected. Each one is printed with the seed that reproduces it.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
 import time
 import traceback
+from random import Random
 from typing import Any
 
 from websockets.frames import Frame, Opcode
@@ -20,9 +19,9 @@ from realtime.engine import Connection, Engine, EngineSettings
 from realtime.socketio.errors import ConnectRefused
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import Ack, SocketIOServer
-from tests.unit.engine.fakes import Wire, request, websocket_request
+from tests.unit.engine.fakes import FakeClient, request, websocket_request
 
-SEEDS = [
+PACKETS = [
 	'40/a,{"token":"x"}',
 	'42/a,["event",{"deep":[1,2,{"x":null}]}]',
 	'42/a,7["event",1]',
@@ -37,7 +36,7 @@ SEEDS = [
 
 
 class Application:
-	"""Lets everybody into `/a`, and answers what can be answered."""
+	"""Accepts all clients in the namespace `/a`, echoes events and acknowledges them."""
 
 	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		dict(connection.request.headers)
@@ -59,89 +58,90 @@ class Application:
 		assert "room" in rooms
 
 
-def mutate(dice: random.Random, data: bytes) -> bytes:
-	"""`data` with some of its bytes changed, taken away, repeated or exchanged for troublesome ones."""
-	changed = bytearray(data)
-	for _ in range(dice.randint(0, 4)):
-		place = dice.randrange(len(changed) + 1)
-		match dice.randrange(6):
+def mutate(random: Random, data: bytes) -> bytes:
+	"""Return `data` with up to four changes: bytes inserted, removed, repeated or flipped, or special bytes inserted."""
+	mutated = bytearray(data)
+	for _ in range(random.randint(0, 4)):
+		position = random.randrange(len(mutated) + 1)
+		match random.randrange(6):
 			case 0:
-				changed[place:place] = bytes(dice.randrange(256) for _ in range(dice.randint(1, 6)))
+				mutated[position:position] = bytes(random.randrange(256) for _ in range(random.randint(1, 6)))
 			case 1:
-				del changed[place : place + dice.randint(1, 6)]
+				del mutated[position : position + random.randint(1, 6)]
 			case 2:
-				changed[place:place] = changed[place : place + dice.randint(1, 30)]
+				mutated[position:position] = mutated[position : position + random.randint(1, 30)]
 			case 3:
-				changed[place:place] = dice.choice(
+				mutated[position:position] = random.choice(
 					[b"\x1e", b"\r\n", b"\r\n\r\n", b"[" * 50, b"\xff", b"-", b",", b"9" * 20]
 				)
-			case 4 if place < len(changed):
-				changed[place] ^= 1 << dice.randrange(8)
+			case 4 if position < len(mutated):
+				mutated[position] ^= 1 << random.randrange(8)
 			case _:
-				del changed[place:]
-	return bytes(changed)
+				del mutated[position:]
+	return bytes(mutated)
 
 
-def frame(dice: random.Random) -> bytes:
-	"""A client's frame, mostly a good one."""
-	text = dice.choice(SEEDS).encode()
-	if dice.random() < 0.6:
-		text = mutate(dice, text)
-	opcode = Opcode.BINARY if dice.random() < 0.15 else Opcode.TEXT
-	built = Frame(opcode, text, dice.random() < 0.95).serialize(mask=True)
-	return mutate(dice, built) if dice.random() < 0.2 else built
+def random_frame(random: Random) -> bytes:
+	"""Return a frame of a client, valid in most cases."""
+	text = random.choice(PACKETS).encode()
+	if random.random() < 0.6:
+		text = mutate(random, text)
+	opcode = Opcode.BINARY if random.random() < 0.15 else Opcode.TEXT
+	frame = Frame(opcode, text, random.random() < 0.95).serialize(mask=True)
+	return mutate(random, frame) if random.random() < 0.2 else frame
 
 
-def one(seed: int) -> None:
-	"""One random conversation; raises whatever is wrong."""
-	dice = random.Random(seed)
-	application = Application()
-	server = SocketIOServer(application, Namespaces())
+def run_conversation(seed: int) -> None:
+	"""Run the random conversation of a seed; raises for a finding."""
+	random = Random(seed)
+	server = SocketIOServer(Application(), Namespaces())
 	engine = Engine(EngineSettings(max_payload=2000, max_unsent=10_000), server)
-	witness = Wire(engine)
-	witness.feed(websocket_request())
-	witness.feed(Frame(Opcode.TEXT, b"40/a,").serialize(mask=True))
-	wire = Wire(engine)
-	if dice.random() < 0.6:
-		wire.feed(websocket_request())
-		for _ in range(dice.randint(1, 12)):
-			data = frame(dice)
-			wire.feed_in_pieces(data, [dice.randrange(4000) for _ in range(dice.randint(0, 5))])
+	other = FakeClient(engine)
+	other.send(websocket_request())
+	other.send(Frame(Opcode.TEXT, b"40/a,").serialize(mask=True))
+	client = FakeClient(engine)
+	if random.random() < 0.6:
+		client.send(websocket_request())
+		for _ in range(random.randint(1, 12)):
+			data = random_frame(random)
+			client.send_in_pieces(data, [random.randrange(4000) for _ in range(random.randint(0, 5))])
 	else:
-		wire.feed(request())
-		answer = wire.answers().partition(b"\r\n\r\n0")[2]
-		sid = json.loads(answer)["sid"]
-		for _ in range(dice.randint(1, 8)):
-			body = mutate(dice, b"\x1e".join(dice.choice(SEEDS).encode() for _ in range(dice.randint(1, 4))))
-			sent = dice.choice(
+		client.send(request())
+		packet = client.received().partition(b"\r\n\r\n0")[2]
+		sid = json.loads(packet)["sid"]
+		for _ in range(random.randint(1, 8)):
+			body = mutate(
+				random, b"\x1e".join(random.choice(PACKETS).encode() for _ in range(random.randint(1, 4)))
+			)
+			data = random.choice(
 				[
 					request("POST", f"transport=polling&sid={sid}", body),
 					request(query=f"transport=polling&sid={sid}"),
 					websocket_request(f"EIO=4&transport=websocket&sid={sid}"),
 				]
 			)
-			if dice.random() < 0.3:
-				sent = mutate(dice, sent)
-			wire = wire if not wire.transport.closed and dice.random() < 0.8 else Wire(engine)
-			wire.feed_in_pieces(sent, [dice.randrange(4000) for _ in range(dice.randint(0, 5))])
-	witness.answers()
-	witness.feed(Frame(Opcode.TEXT, b'42/a,["event",1]').serialize(mask=True))
-	assert b'["echo",1]' in witness.answers(), "the client beside it was disturbed"
+			if random.random() < 0.3:
+				data = mutate(random, data)
+			client = client if not client.transport.closed and random.random() < 0.8 else FakeClient(engine)
+			client.send_in_pieces(data, [random.randrange(4000) for _ in range(random.randint(0, 5))])
+	other.received()
+	other.send(Frame(Opcode.TEXT, b'42/a,["event",1]').serialize(mask=True))
+	assert b'["echo",1]' in other.received(), "the other client was affected"
 	engine.close()
 	assert not engine.connections
-	assert not server.namespaces, "somebody was left in a namespace"
+	assert not server.namespaces, "a socket was left in a namespace"
 
 
 async def run(seconds: float, seed: int | None) -> int:
-	"""Conversations for `seconds`, or the one of `seed`; returns how many went wrong."""
+	"""Run conversations for `seconds`, or only the one of `seed`; return the number of findings."""
 	asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
 	findings = 0
 	count = 0
-	begun = time.monotonic()
-	first = random.randrange(1 << 40) if seed is None else seed
-	while (count == 0 or seed is None) and time.monotonic() - begun < seconds:
+	started = time.monotonic()
+	first = Random().randrange(1 << 40) if seed is None else seed
+	while (count == 0 or seed is None) and time.monotonic() - started < seconds:
 		try:
-			one(first + count)
+			run_conversation(first + count)
 		except Exception:
 			findings += 1
 			print(f"seed {first + count}:\n{traceback.format_exc()}")
