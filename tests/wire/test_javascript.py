@@ -1,6 +1,6 @@
-"""Handlers in JavaScript: what they read and do is what they would under Node.
+"""Handlers in JavaScript have the same API as under Frappe's Node server.
 
-Most tests let the app `chat` run a line of JavaScript with the `socket` of a client, and look at what comes of it.
+Most tests let the app `chat` run JavaScript code with the `socket` of a client, and check the result.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ module.exports = (socket) => {
 
 FILES = {
 	"chat/realtime/handlers.js": CHAT,
-	"chat/realtime/greeting.js": "module.exports = { text: 'from the file beside it' };",
+	"chat/realtime/greeting.js": "module.exports = { text: 'from another file of the app' };",
 	"chat/node_modules/a-package/package.json": '{"main": "lib/main.js"}',
 	"chat/node_modules/a-package/lib/main.js": "exports.name = 'a package';",
 	"frappe/node_utils.js": """
@@ -118,20 +118,20 @@ def run(client: Client, code: str) -> Any:
 
 
 def user_of(client: Client) -> str:
-	"""The user of a client, as the handlers know it."""
+	"""Return the user of a client, as handlers read it."""
 	return str(run(client, "return socket.user"))
 
 
 # -- events
 
 
-def test_arguments_and_binary_both_ways(one: Client) -> None:
+def test_arguments_and_binary_in_both_directions(one: Client) -> None:
 	arguments = ("a", {"b": [1, None, 2.5, "ü€😀"]}, b"\x00\xff", {"deep": [b"", b"x" * 100_000]})
 	one.emit("hello_chat", *arguments)
 	assert one.next("hello") == arguments
 
 
-def test_binary_is_a_buffer_and_views_are_sent(one: Client) -> None:
+def test_binary_arguments_are_buffers(one: Client) -> None:
 	run(
 		one,
 		'socket.once("bytes", (b) => socket.emit("is", Buffer.isBuffer(b), new Uint16Array([1, 2]), b.buffer.slice(0, 1)))',
@@ -140,14 +140,14 @@ def test_binary_is_a_buffer_and_views_are_sent(one: Client) -> None:
 	assert one.next("is")[:2] == (True, b"\x01\x00\x02\x00")
 
 
-def test_what_json_cannot_hold(one: Client) -> None:
+def test_values_that_json_cannot_hold(one: Client) -> None:
 	run(one, 'socket.emit("odd", undefined, NaN, new Date(0), () => 1, [undefined], {a: undefined})')
 	assert one.next("odd") == (None, None, "1970-01-01T00:00:00.000Z", None, [None], {})
 	answer = one.call("run", 'const a = {}; a.a = a; socket.emit("circular", a)')
 	assert "error" in answer
 
 
-def test_a_placeholder_in_json_stays_as_it_is(one: Client) -> None:
+def test_placeholder_without_attachment_is_unchanged(one: Client) -> None:
 	one.emit("hello_chat", {"_placeholder": True, "num": 0})
 	assert one.next("hello") == ({"_placeholder": True, "num": 0},)
 
@@ -160,15 +160,15 @@ def test_missing_arguments_are_undefined(one: Client) -> None:
 
 def test_all_listeners_of_an_event_run(one: Client) -> None:
 	one.emit("ping")
-	until(lambda: len(one.all("pong")) == 2, "the core's pong, and the app's")
+	until(lambda: len(one.all("pong")) == 2, "the pong of the core and that of the app")
 	one.emit("hello_chat")
 	assert [one.next("hello"), one.next("hello")] == [(), ("second",)]
 
 
-def test_apps_run_in_the_order_of_installation(one: Client) -> None:
+def test_apps_run_in_order_of_installation(one: Client) -> None:
 	for _ in range(3):
 		one.emit("hello_chat", "first")
-	until(lambda: len(one.all("hello")) == 6, "both apps three times")
+	until(lambda: len(one.all("hello")) == 6, "three events from each app")
 	assert one.all("hello") == [("first",), ("second",)] * 3
 
 
@@ -195,7 +195,7 @@ def test_once_off_and_remove_all_listeners(one: Client) -> None:
 	assert run(one, 'return socket.listenerCount("d") + socket.listeners("b").length') == 1
 
 
-def test_middleware_sees_an_event_before_its_listeners(one: Client) -> None:
+def test_middleware_runs_before_listeners(one: Client) -> None:
 	run(
 		one,
 		"""
@@ -222,23 +222,23 @@ def test_reserved_names_cannot_be_emitted(one: Client) -> None:
 			assert "reserved" in one.call("run", f'{target}.emit("{name}")')["error"]
 
 
-def test_one_sockets_events_keep_their_order(one: Client) -> None:
+def test_events_of_a_socket_keep_their_order(one: Client) -> None:
 	for number in range(300):
 		one.emit("order", number)
-	until(lambda: len(one.all("order")) == 300, "all of them")
+	until(lambda: len(one.all("order")) == 300, "all events")
 	assert [args[0] for args in one.all("order")] == list(range(300))
 
 
-def test_what_an_event_awaits_goes_before_the_next_event(one: Client) -> None:
+def test_awaited_steps_run_before_the_next_event(one: Client) -> None:
 	run(
 		one,
 		"""
-		let inside = 0, most = 0;
+		let running = 0, most = 0;
 		socket.on("step", async () => {
-			inside += 1;
-			most = Math.max(most, inside);
+			running += 1;
+			most = Math.max(most, running);
 			for (let turn = 0; turn < 5; turn++) await null;
-			inside -= 1;
+			running -= 1;
 			socket.emit("most", most);
 		});
 		""",
@@ -257,19 +257,21 @@ def test_sloppy_mode(one: Client) -> None:
 # -- acknowledgements
 
 
-def test_a_handler_acknowledges_once(chat_bench: Bench, connect_node: ConnectNode, node_version: str) -> None:
+def test_handler_acknowledges_once(chat_bench: Bench, connect_node: ConnectNode, node_version: str) -> None:
 	client = connect_node(chat_bench, node_version, chat_bench.user())
 	assert client.call("acknowledged", {"a": b"\x01"}) == ({"a": b"\x01"}, 1)
 	assert client.call("acknowledged", "again") == ("again", 1)
 
 
-def test_a_handler_that_does_not_answer_sends_none(one: Client) -> None:
+def test_handler_that_does_not_acknowledge(one: Client) -> None:
 	with pytest.raises(socketio.exceptions.TimeoutError):
 		one.call("not acknowledged", patience=0.5)
 	one.fence()
 
 
-def test_a_client_answers_a_handler(chat_bench: Bench, connect_node: ConnectNode, node_version: str) -> None:
+def test_client_acknowledges_an_event_of_a_handler(
+	chat_bench: Bench, connect_node: ConnectNode, node_version: str
+) -> None:
 	client = connect_node(chat_bench, node_version, chat_bench.user())
 	client.call(
 		"run", 'socket.emit("echo", "question", Buffer.from([9]), (...a) => socket.emit("answered", ...a))'
@@ -280,13 +282,13 @@ def test_a_client_answers_a_handler(chat_bench: Bench, connect_node: ConnectNode
 # -- rooms and other sockets
 
 
-def test_rooms_has_the_own_id_and_those_of_the_core(one: Client) -> None:
+def test_rooms_contain_the_socket_id_and_the_rooms_of_the_core(one: Client) -> None:
 	rooms = {one.id, "all", "website", f"user:{user_of(one)}"}
 	assert set(run(one, "return [...socket.rooms]")) == rooms
 	assert set(run(one, "return socket.rooms_at_start")) == rooms
 
 
-def test_join_and_leave_are_seen_at_once(chat_bench: Bench, one: Client) -> None:
+def test_join_and_leave_take_effect_at_once(chat_bench: Bench, one: Client) -> None:
 	assert run(
 		one,
 		"""
@@ -306,9 +308,9 @@ def test_join_and_leave_are_seen_at_once(chat_bench: Bench, one: Client) -> None
 	assert one.all("published") == [("b",), ("c",)]
 
 
-def test_the_last_of_several_moves_counts(chat_bench: Bench, one: Client) -> None:
+def test_last_of_several_moves_counts(chat_bench: Bench, one: Client) -> None:
 	run(one, 'for (let i = 0; i < 7; i++) { socket.join("x"); socket.leave("x"); socket.join("y"); }')
-	until(lambda: run(one, "return socket._unconfirmed.size") == 0, "the sidecar's word")
+	until(lambda: run(one, "return socket._pending_moves.size") == 0, "the sidecar's confirmation")
 	assert set(run(one, "return [...socket.rooms]")) >= {"y"}
 	assert not run(one, 'return socket.rooms.has("x")')
 	chat_bench.publish("published", 1, "x")
@@ -317,7 +319,7 @@ def test_the_last_of_several_moves_counts(chat_bench: Bench, one: Client) -> Non
 	assert one.all("published") == [(2,)]
 
 
-def test_rooms_that_the_core_joins_and_leaves(chat_bench: Bench, one: Client) -> None:
+def test_rooms_of_subscriptions(chat_bench: Bench, one: Client) -> None:
 	name = chat_bench.document()
 	chat_bench.join(one, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
 	assert run(one, f'return socket.rooms.has("doc:ToDo/{name}")')
@@ -347,7 +349,7 @@ def test_other_sockets_of_the_namespace(one: Client, two: Client) -> None:
 
 
 @pytest.mark.parametrize(
-	("code", "reached"),
+	("code", "receivers"),
 	[
 		('socket.to("r1").emit("e", 1)', "b"),
 		('socket.in("r1").emit("e", 1)', "b"),
@@ -364,33 +366,33 @@ def test_other_sockets_of_the_namespace(one: Client, two: Client) -> None:
 		('socket.to("nobody").emit("e", 1)', ""),
 	],
 )
-def test_emitting_to_rooms(chat_bench: Bench, connect: Connect, code: str, reached: str) -> None:
+def test_broadcast_to_rooms(chat_bench: Bench, connect: Connect, code: str, receivers: str) -> None:
 	clients = {name: connect(chat_bench, chat_bench.user()) for name in "abcd"}
 	for name, rooms in {"a": ["r1"], "b": ["r1", "r2"], "c": ["r2"]}.items():
 		run(clients[name], f"socket.join({json.dumps(rooms)})")
 	ids = json.dumps({name: client.id for name, client in clients.items()})
 	run(clients["a"], f"const ids = {ids}; {code}")
 	chat_bench.settle(*clients.values())
-	assert "".join(name for name, client in clients.items() if client.all("e")) == reached
+	assert "".join(name for name, client in clients.items() if client.all("e")) == receivers
 	assert all(len(client.all("e")) <= 1 for client in clients.values())
 	for client in clients.values():
 		client.close()
 
 
-@pytest.mark.parametrize(("target", "itself"), [("socket.broadcast", False), ("socket.nsp", True)])
-def test_emitting_to_all(
-	chat_bench: Bench, connect: Connect, one: Client, two: Client, target: str, itself: bool
+@pytest.mark.parametrize(("target", "includes_sender"), [("socket.broadcast", False), ("socket.nsp", True)])
+def test_broadcast_to_all(
+	chat_bench: Bench, connect: Connect, one: Client, two: Client, target: str, includes_sender: bool
 ) -> None:
-	elsewhere = connect(chat_bench, chat_bench.user(STOCK_SITE), STOCK_SITE)
+	other_site = connect(chat_bench, chat_bench.user(STOCK_SITE), STOCK_SITE)
 	run(one, f'{target}.emit("to all", Buffer.from([1]), 2)')
 	chat_bench.settle(one, two)
-	chat_bench.settle(elsewhere, site=STOCK_SITE)
+	chat_bench.settle(other_site, site=STOCK_SITE)
 	assert two.all("to all") == [(b"\x01", 2)]
-	assert bool(one.all("to all")) == itself
-	assert elsewhere.all("to all") == []
+	assert bool(one.all("to all")) == includes_sender
+	assert other_site.all("to all") == []
 
 
-# -- who the socket is
+# -- user, session and handshake
 
 
 @pytest.mark.parametrize("user_type", ["System User", WEBSITE_USER, GUEST])
@@ -414,7 +416,7 @@ def test_identity(chat_bench: Bench, connect: Connect, user_type: str) -> None:
 	)
 
 
-def test_an_authorization_header(chat_bench: Bench, connect: Connect) -> None:
+def test_authorization_header(chat_bench: Bench, connect: Connect) -> None:
 	user = chat_bench.user()
 	header = chat_bench.site().authorization(user.name)
 	client = connect(chat_bench, authorization=header)
@@ -437,7 +439,7 @@ def test_handshake(chat_bench: Bench, connect: Connect) -> None:
 	assert run(client, "return socket.conn.transport.name") == "websocket"
 
 
-def test_a_client_on_polling(chat_bench: Bench, connect: Connect) -> None:
+def test_polling_client(chat_bench: Bench, connect: Connect) -> None:
 	client = connect(chat_bench, chat_bench.user(), transports=POLLING)
 	client.emit("hello_chat", b"\x01", 2)
 	assert client.next("hello") == (b"\x01", 2)
@@ -471,9 +473,9 @@ def test_frappe_request(chat_bench: Bench, one: Client) -> None:
 	assert run(one, 'return (await socket.frappe_request("/api/method/nothing")).ok') is False
 
 
-def test_frappe_request_reaches_the_web_process_only(one: Client) -> None:
+def test_frappe_request_is_limited_to_the_web_process(one: Client) -> None:
 	answer = one.call("run", 'await socket.frappe_request("@elsewhere.test/")')
-	assert "is none" in answer["error"]
+	assert "is not a path of the web process" in answer["error"]
 
 
 def test_has_permission(chat_bench: Bench, one: Client) -> None:
@@ -492,10 +494,10 @@ def test_has_permission(chat_bench: Bench, one: Client) -> None:
 	assert len(one.all("may")) == 2
 
 
-# -- the end of a socket
+# -- disconnecting
 
 
-def test_disconnect_comes_after_the_rooms_are_left(chat_bench: Bench, one: Client, two: Client) -> None:
+def test_disconnect_is_emitted_after_the_rooms_are_left(chat_bench: Bench, one: Client, two: Client) -> None:
 	for client in (one, two):
 		run(client, 'socket.join("room")')
 	run(
@@ -505,7 +507,7 @@ def test_disconnect_comes_after_the_rooms_are_left(chat_bench: Bench, one: Clien
 			const there = socket.nsp.sockets.has(socket.id) || socket.nsp.adapter.rooms.get("room").has(socket.id);
 			socket.join("too late");
 			socket.to("room").emit("bye", reason, socket.connected, there, [...socket.rooms], socket.user);
-			socket.emit("nobody hears this");
+			socket.emit("after the disconnect");
 		});
 		""",
 	)
@@ -516,14 +518,14 @@ def test_disconnect_comes_after_the_rooms_are_left(chat_bench: Bench, one: Clien
 	assert rest == [False, False, [], user]
 
 
-def test_a_handler_disconnects(one: Client, two: Client) -> None:
+def test_handler_disconnects_the_socket(one: Client, two: Client) -> None:
 	run(one, 'socket.on("disconnect", (reason) => socket.nsp.emit("left", reason))')
 	one.emit("run", 'socket.disconnect(); socket.emit("last", socket.connected)', None)
 	assert two.next("left") == ("server namespace disconnect",)
-	until(lambda: not one.connected, "the end")
+	until(lambda: not one.connected, "the disconnect")
 
 
-def test_a_handler_closes_the_connection(
+def test_handler_closes_the_connection(
 	chat_bench: Bench, connect_node: ConnectNode, node_version: str
 ) -> None:
 	client = connect_node(chat_bench, node_version, chat_bench.user())
@@ -531,10 +533,10 @@ def test_a_handler_closes_the_connection(
 	assert client.wait_for("disconnect")["disconnect"] in ("io server disconnect", "transport close")
 
 
-# -- what a handler may do to the socket
+# -- replaced methods and module state
 
 
-def test_a_replaced_join_is_called(one: Client) -> None:
+def test_join_can_be_replaced(one: Client) -> None:
 	assert run(
 		one,
 		"""
@@ -546,7 +548,7 @@ def test_a_replaced_join_is_called(one: Client) -> None:
 	)
 
 
-def test_a_replaced_on_is_called(one: Client) -> None:
+def test_on_can_be_replaced(one: Client) -> None:
 	run(
 		one,
 		"""
@@ -559,19 +561,19 @@ def test_a_replaced_on_is_called(one: Client) -> None:
 	assert one.next("wrap") == ("wrapped", 1)
 
 
-def test_state_of_a_module_is_shared_by_all_sites(chat_bench: Bench, connect: Connect, one: Client) -> None:
+def test_module_state_is_shared_by_all_sites(chat_bench: Bench, connect: Connect, one: Client) -> None:
 	before = run(one, "return shared.sockets")
 	other = connect(chat_bench, chat_bench.user(STOCK_SITE), STOCK_SITE)
 	assert run(other, "return shared.sockets") == before + 1
 
 
-# -- what a handlers.js can load
+# -- modules
 
 
 @pytest.mark.parametrize(
 	("code", "result"),
 	[
-		("return greeting.text", "from the file beside it"),
+		("return greeting.text", "from another file of the app"),
 		("return package_in_npm.name", "a package"),
 		("return get_conf().default_site", APP_SITE),
 		('return createHash("sha1").update("").digest("hex").slice(0, 8)', "da39a3ee"),
@@ -587,33 +589,35 @@ def test_state_of_a_module_is_shared_by_all_sites(chat_bench: Bench, connect: Co
 		),
 	],
 )
-def test_loading(one: Client, code: str, result: object) -> None:
+def test_globals_and_require(one: Client, code: str, result: object) -> None:
 	assert run(one, code) == result
 
 
-def test_frappes_own_modules(chat_bench: Bench, one: Client) -> None:
+def test_modules_of_frappe(chat_bench: Bench, one: Client) -> None:
 	assert run(one, "return get_redis_subscriber().options.url") == chat_bench.valkey.url
 	assert run(one, 'return get_url(socket, "/path")') == one.headers["Origin"] + "/path"
 
 
-def test_get_url_without_an_origin(chat_bench: Bench, connect: Connect) -> None:
-	"""Proxies drop the header."""
+def test_get_url_without_an_origin_header(chat_bench: Bench, connect: Connect) -> None:
+	"""Some proxies remove the header."""
 	client = connect(chat_bench, chat_bench.user(), headers={"Origin": None})
 	assert run(client, 'return get_url(socket, "/path")') == f"http://{client.headers['Host']}/path"
 
 
-# -- which apps run where
+# -- apps, log and health
 
 
-def test_an_app_runs_only_where_it_is_installed(chat_bench: Bench, connect: Connect, one: Client) -> None:
-	elsewhere = connect(chat_bench, chat_bench.user(STOCK_SITE), STOCK_SITE)
-	for client in (one, elsewhere):
+def test_app_runs_only_on_sites_where_it_is_installed(
+	chat_bench: Bench, connect: Connect, one: Client
+) -> None:
+	other_site = connect(chat_bench, chat_bench.user(STOCK_SITE), STOCK_SITE)
+	for client in (one, other_site):
 		client.emit("who")
 		run(client, "return 1")
-	assert (one.all("who"), elsewhere.all("who")) == ([("second",)], [])
+	assert (one.all("who"), other_site.all("who")) == ([("second",)], [])
 
 
-def test_console_goes_to_the_log_with_the_app(chat_bench: Bench, one: Client) -> None:
+def test_console_is_logged_under_the_name_of_the_app(chat_bench: Bench, one: Client) -> None:
 	run(one, 'console.log("printed %d", 1, {a: [2]}); console.warn("a\\nwarning")')
 	run(one, 'setTimeout(() => console.error("from a timer"), 1)')
 	in_log(chat_bench, "INFO realtime.javascript: chat: printed 1 { a: [ 2 ] }")
@@ -621,8 +625,8 @@ def test_console_goes_to_the_log_with_the_app(chat_bench: Bench, one: Client) ->
 	in_log(chat_bench, "ERROR realtime.javascript: chat: from a timer")
 
 
-def test_health_names_the_apps(chat_bench: Bench, one: Client) -> None:
-	said = chat_bench.sidecar.health()[1]["handlers"]["javascript"]
-	assert said["apps"] == ["chat", "second"]
-	assert said["left_out"] == {}
-	assert [said["process"]] == processes(chat_bench)
+def test_health_lists_the_apps(chat_bench: Bench, one: Client) -> None:
+	health = chat_bench.sidecar.health()[1]["handlers"]["javascript"]
+	assert health["apps"] == ["chat", "second"]
+	assert health["left_out"] == {}
+	assert [health["process"]] == processes(chat_bench)

@@ -1,4 +1,4 @@
-"""Handlers in JavaScript that fail, hang or end their process: the sidecar and everybody else go on."""
+"""Handlers in JavaScript that fail, hang or end their process affect neither the sidecar nor other handlers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
 from tests.wire.javascript import (
 	MakeJavaScriptBench,
-	function,
+	handlers_js,
 	in_log,
 	install,
 	make_javascript_bench,
@@ -31,7 +31,7 @@ GOOD = """
 
 BAD = """
 	socket.on("throw", () => { throw new Error("thrown"); });
-	socket.on("throw", () => socket.emit("the next listener"));
+	socket.on("throw", () => socket.emit("second listener"));
 	socket.on("reject", async () => { await null; throw new Error("rejected"); });
 	socket.on("timer", () => setTimeout(() => { throw new Error("in a timer"); }, 1));
 	socket.on("forgotten", () => { Promise.reject(new Error("forgotten")); });
@@ -39,7 +39,7 @@ BAD = """
 	socket.on("answer", () => socket.emit("echo", () => { throw new Error("in an acknowledgement"); }));
 	socket.on("event", () => require("events").prototype.emit.call(new (require("events"))(), "error", new Error("emitted")));
 	socket.use((packet, next) => { if (packet[0] === "middleware") throw new Error("in middleware"); next(); });
-	socket.on("disconnect", () => { throw new Error("at the end"); });
+	socket.on("disconnect", () => { throw new Error("in a disconnect handler"); });
 	socket.on("exit", () => process.exit(3));
 	socket.on("hang", () => { for (;;); });
 	socket.on("print", () => setInterval(() => { for (let n = 0; n < 1000; n++) console.log("x".repeat(500)); }, 1));
@@ -50,15 +50,15 @@ BAD = """
 """
 
 
-def good(client: Client) -> None:
-	"""Wait until the handlers answer this client; what was sent while there was no process may be lost."""
+def wait_for_good(client: Client) -> None:
+	"""Wait until the app `good` responds to this client."""
 	client.emit("good")
-	until(lambda: client.all("good"), "an answer")
+	until(lambda: client.all("good"), "a response")
 	client.events.clear()
 
 
 @pytest.mark.parametrize(
-	("event", "said"),
+	("event", "text"),
 	[
 		("throw", "thrown"),
 		("reject", "rejected"),
@@ -70,42 +70,40 @@ def good(client: Client) -> None:
 		("middleware", "in middleware"),
 	],
 )
-def test_an_error_is_logged_and_hurts_nobody(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect, event: str, said: str
+def test_error_is_logged_and_affects_no_other_handler(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect, event: str, text: str
 ) -> None:
 	bench = make_javascript_bench(good=GOOD, bad=BAD)
 	client = connect(bench, bench.user())
-	good(client)
+	wait_for_good(client)
 	pid = wait_for_process(bench)
 	client.emit(event)
-	in_log(bench, said)
-	line = next(line for line in bench.sidecar.log.splitlines() if said in line)
+	in_log(bench, text)
+	line = next(line for line in bench.sidecar.log.splitlines() if text in line)
 	assert "ERROR realtime.javascript: bad: " in line
 	if event not in ("timer", "forgotten", "answer"):
 		assert f'"{event}"' in line or f"middleware of {event}" in line
 	if event != "no error":
 		in_log(bench, "apps/bad/realtime/handlers.js:")
-	good(client)
+	wait_for_good(client)
 	if event == "throw":
 		client.emit("throw")
-		client.next("the next listener")
+		client.next("second listener")
 	assert processes(bench) == [pid]
 	assert bench.sidecar.health()[1]["handlers"]["javascript"]["failures"]["bad"] >= 1
 
 
-def test_an_error_at_the_end_of_a_socket(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect
-) -> None:
+def test_error_in_a_disconnect_handler(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
 	bench = make_javascript_bench(good=GOOD, bad=BAD)
 	client, other = connect(bench, bench.user()), connect(bench, bench.user())
-	good(client)
+	wait_for_good(client)
 	client.close()
-	in_log(bench, "at the end")
-	good(other)
+	in_log(bench, "in a disconnect handler")
+	wait_for_good(other)
 
 
 @pytest.mark.parametrize(
-	("handlers", "said"),
+	("handlers", "text"),
 	[
 		("module.exports = (", "SyntaxError"),
 		('throw new Error("while loading")', "while loading"),
@@ -114,43 +112,43 @@ def test_an_error_at_the_end_of_a_socket(
 	],
 )
 def test_handlers_that_cannot_be_loaded(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect, handlers: str, said: str
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect, handlers: str, text: str
 ) -> None:
 	bench = make_javascript_bench(broken=f"{handlers}\n// module.exports", good=GOOD)
-	good(connect(bench, bench.user()))
-	in_log(bench, said)
+	wait_for_good(connect(bench, bench.user()))
+	in_log(bench, text)
 	assert "broken" in bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"]
 	assert bench.sidecar.log.count("broken is left out") == 1
-	good(connect(bench, bench.user()))
+	wait_for_good(connect(bench, bench.user()))
 	assert bench.sidecar.log.count("broken is left out") == 1
 
 
-def test_handlers_that_fail_to_set_up(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
+def test_exported_function_that_fails(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
 	bench = make_javascript_bench(
 		bad='throw new Error("while setting up")', worse='return Promise.reject("later")', good=GOOD
 	)
-	good(connect(bench, bench.user()))
+	wait_for_good(connect(bench, bench.user()))
 	in_log(bench, "bad: handlers.js failed to set up a socket of app.test: Error: while setting up")
 	in_log(bench, "worse: handlers.js failed to set up a socket of app.test: 'later'")
 
 
-def dies(bench: Bench, client: Client, how: str) -> int:
+def end_process(bench: Bench, client: Client, cause: str) -> int:
 	"""Let the process end; return the id of the next one."""
 	pid = wait_for_process(bench)
-	if how == "kill":
+	if cause == "kill":
 		os.kill(pid, signal.SIGKILL)
 	else:
-		client.emit(how)
-	return wait_for_process(bench, but=pid)
+		client.emit(cause)
+	return wait_for_process(bench, other_than=pid)
 
 
-@pytest.mark.parametrize("how", ["exit", "kill", "grow", "hang"])
-def test_a_process_that_dies_is_started_again(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect, how: str
+@pytest.mark.parametrize("cause", ["exit", "kill", "grow", "hang"])
+def test_process_that_ends_is_restarted(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect, cause: str
 ) -> None:
 	bench = make_javascript_bench(
 		{
-			"common": {"realtime_javascript_timeout": 2 if how == "hang" else 60},
+			"common": {"realtime_javascript_timeout": 2 if cause == "hang" else 60},
 			"env": {**node_environment(), "NODE_OPTIONS": "--max-old-space-size=64"},
 		},
 		bad=BAD,
@@ -160,80 +158,81 @@ def test_a_process_that_dies_is_started_again(
 	one.emit("remember", "kept")
 	rooms = set(one.next("rooms")[0])
 	assert "kept" in rooms
-	dies(bench, one, how)
+	end_process(bench, one, cause)
 	for client in (one, two):
-		good(client)
+		wait_for_good(client)
 		assert client.disconnects == 0
 	one.emit("rooms")
 	until(lambda: one.all("rooms"), "rooms")
 	assert set(one.all("rooms")[-1][0]) == rooms
 	in_log(
-		bench, {"exit": "exit code 3", "kill": "by SIGKILL", "grow": "by SIGABRT", "hang": "by SIGKILL"}[how]
+		bench,
+		{"exit": "exit code 3", "kill": "by SIGKILL", "grow": "by SIGABRT", "hang": "by SIGKILL"}[cause],
 	)
-	if how == "hang":
+	if cause == "hang":
 		in_log(bench, "the last handler that it began is bad: hang")
 
 
 def node_environment() -> dict[str, str]:
-	"""Where Node is."""
+	"""Return the environment variables by which the sidecar finds Node."""
 	from tests.wire import nodejs
 
 	return {"FRAPPE_REALTIME_NODE": nodejs.node()}
 
 
-@pytest.mark.parametrize("how", ["print", "print a line"])
-def test_a_flood_of_output_fills_neither_memory_nor_log(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect, how: str
+@pytest.mark.parametrize("event", ["print", "print a line"])
+def test_flood_of_output_fills_neither_memory_nor_log(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect, event: str
 ) -> None:
-	bench = make_javascript_bench(good=function(GOOD + BAD))
+	bench = make_javascript_bench(good=handlers_js(GOOD + BAD))
 	client = connect(bench, bench.user())
-	good(client)
+	wait_for_good(client)
 	before = bench.sidecar.memory()
-	client.emit(how)
+	client.emit(event)
 	for _ in range(100):
-		# Neither the sidecar nor, as the process answers, its handlers are lost.
-		good(client)
+		# The sidecar and the handlers keep responding.
+		wait_for_good(client)
 	assert bench.sidecar.memory() - before < 32 << 20
 	assert len(bench.sidecar.log) < 8 << 20
 
 
-def test_events_wait_while_the_process_is_started(
+def test_events_are_kept_while_the_process_restarts(
 	make_javascript_bench: MakeJavaScriptBench, connect: Connect
 ) -> None:
 	bench = make_javascript_bench(
 		good=GOOD, order='socket.on("order", (number) => socket.emit("order", number));'
 	)
 	client = connect(bench, bench.user())
-	good(client)
+	wait_for_good(client)
 	pid = wait_for_process(bench)
 	os.kill(pid, signal.SIGKILL)
-	until(lambda: "ended by SIGKILL" in bench.sidecar.log, "the end")
+	until(lambda: "ended by SIGKILL" in bench.sidecar.log, "the end of the process")
 	for number in range(100):
 		client.emit("order", number)
 	until(lambda: len(client.all("order")) == 100, "all events")
 	assert [args[0] for args in client.all("order")] == list(range(100))
 
 
-def test_the_core_goes_on_without_the_process(
+def test_core_works_while_the_process_is_stopped(
 	make_javascript_bench: MakeJavaScriptBench, connect: Connect
 ) -> None:
 	bench = make_javascript_bench(good=GOOD)
 	client = connect(bench, bench.user())
-	good(client)
+	wait_for_good(client)
 	os.kill(wait_for_process(bench), signal.SIGSTOP)
 	client.fence()
 	bench.settle(client)
 	connect(bench, bench.user()).fence()
 	os.kill(wait_for_process(bench), signal.SIGCONT)
-	good(client)
+	wait_for_good(client)
 
 
-def test_an_app_that_ends_the_process_while_it_loads_is_left_out(
+def test_app_that_ends_the_process_while_it_loads_is_left_out(
 	make_javascript_bench: MakeJavaScriptBench, connect: Connect
 ) -> None:
 	bench = make_javascript_bench(deadly="process.exit(7); module.exports = () => {}", good=GOOD)
 	client = connect(bench, bench.user())
-	good(client)
+	wait_for_good(client)
 	in_log(bench, "deadly is left out")
 	assert bench.sidecar.log.count("with exit code 7") == 3
 
@@ -253,52 +252,52 @@ def test_without_node(make_javascript_bench: MakeJavaScriptBench, connect: Conne
 
 @pytest.mark.parametrize("hangs", [False, True])
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
-def test_the_process_ends_with_the_sidecar(
+def test_process_ends_with_the_sidecar(
 	make_javascript_bench: MakeJavaScriptBench, connect: Connect, hangs: bool, signum: int
 ) -> None:
 	bench = make_javascript_bench(bad=BAD, good=GOOD)
 	client = connect(bench, bench.user())
-	good(client)
+	wait_for_good(client)
 	pid = wait_for_process(bench)
 	if hangs:
 		client.emit("hang")
-		until(lambda: is_busy(pid), "a process that uses its CPU")
+		until(lambda: is_busy(pid), "a process that uses the CPU")
 	bench.sidecar.signal(signum)
 	bench.sidecar.wait()
 	until(lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid), "the end of the process")
 
 
 def is_busy(pid: int) -> bool:
-	"""Whether a process is running just now."""
+	"""Return whether a process is running on a CPU now."""
 	return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "R"
 
 
 def is_zombie(pid: int) -> bool:
-	"""Whether a process has ended and nobody has asked for its exit code yet."""
+	"""Return whether a process has ended without its exit code having been read."""
 	try:
 		return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
 	except OSError:
 		return True
 
 
-def test_signals_of_the_group_do_not_end_it(
+def test_signals_to_the_process_group_are_ignored(
 	make_javascript_bench: MakeJavaScriptBench, connect: Connect
 ) -> None:
-	"""Ctrl-C in a terminal reaches every process; the sidecar says when to end."""
+	"""Ctrl-C in a terminal reaches every process of the group; the sidecar decides when to stop."""
 	bench = make_javascript_bench(good=GOOD)
 	client = connect(bench, bench.user())
-	good(client)
+	wait_for_good(client)
 	pid = wait_for_process(bench)
 	for signum in (signal.SIGINT, signal.SIGTERM):
 		os.kill(pid, signum)
-	good(client)
+	wait_for_good(client)
 	assert processes(bench) == [pid]
 
 
 # -- development
 
 
-def test_a_changed_file_is_loaded_again(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
+def test_changed_file_is_reloaded(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
 	bench = make_javascript_bench(
 		{"common": {"developer_mode": 1}},
 		chat='socket.on("version", () => socket.emit("version", require("./version")));',
@@ -306,52 +305,51 @@ def test_a_changed_file_is_loaded_again(make_javascript_bench: MakeJavaScriptBen
 	)
 	write_app(bench, "chat", "module.exports = 1;", "realtime/version.js")
 	client = connect(bench, bench.user())
-	says(client, 1)
+	wait_for_version(client, 1)
 	write_app(bench, "chat", "module.exports = 2;", "realtime/version.js")
 	write_app(
 		bench,
 		"chat",
-		function('socket.on("version", () => socket.emit("version", 10 * require("./version")));'),
+		handlers_js('socket.on("version", () => socket.emit("version", 10 * require("./version")));'),
 	)
-	says(client, 20)
+	wait_for_version(client, 20)
 	write_app(bench, "chat", "module.exports = (")
-	until(lambda: "chat" in bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"], "the reason")
-	good(client)
-	write_app(bench, "chat", function('socket.on("version", () => socket.emit("version", 30));'))
-	says(client, 30)
+	until(
+		lambda: "chat" in bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"],
+		"the app is left out",
+	)
+	wait_for_good(client)
+	write_app(bench, "chat", handlers_js('socket.on("version", () => socket.emit("version", 30));'))
+	wait_for_version(client, 30)
 	assert bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"] == {}
 	assert client.disconnects == 0
 
 
-def test_a_file_that_was_not_there_is_loaded(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect
-) -> None:
+def test_new_file_is_loaded(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
 	bench = make_javascript_bench({"common": {"developer_mode": 1}})
 	write_app(bench, "chat", "", "setup.py")
 	install(bench, "chat")
 	client = connect(bench, bench.user())
 	client.fence()
 	assert processes(bench) == []
-	write_app(bench, "chat", function('socket.on("version", () => socket.emit("version", 1));'))
-	says(client, 1)
+	write_app(bench, "chat", handlers_js('socket.on("version", () => socket.emit("version", 1));'))
+	wait_for_version(client, 1)
 
 
-def test_a_file_that_is_required_is_watched(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect
-) -> None:
+def test_required_file_is_watched(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
 	bench = make_javascript_bench(
 		{"common": {"developer_mode": 1}},
 		chat='const version = require("./version"); module.exports = (socket) => socket.on("version", () => socket.emit("version", version));',
 	)
 	write_app(bench, "chat", "module.exports = 1;", "realtime/version.js")
 	client = connect(bench, bench.user())
-	says(client, 1)
+	wait_for_version(client, 1)
 	write_app(bench, "chat", "module.exports = 2;", "realtime/version.js")
-	says(client, 2)
+	wait_for_version(client, 2)
 
 
-def says(client: Client, version: int) -> None:
-	"""Wait until the handlers answer with a version."""
+def wait_for_version(client: Client, version: int) -> None:
+	"""Wait until the handlers respond with a version."""
 
 	def arrived() -> bool:
 		client.emit("version")
@@ -360,16 +358,17 @@ def says(client: Client, version: int) -> None:
 	until(arrived, f"version {version}; so far {client.all('version')}")
 
 
-# -- sites without JavaScript
+# -- Frappe versions
 
 
 @pytest.mark.parametrize("version", [15, 16, 17])
-def test_versions(make_bench: MakeBench, connect: Connect, version: int) -> None:
-	"""Handlers run on every version, with our app on the site and without it."""
+def test_every_version_with_and_without_the_app(
+	make_bench: MakeBench, connect: Connect, version: int
+) -> None:
 	bench = make_bench(start=False, version=version, env=node_environment())
-	write_app(bench, "good", function(GOOD))
+	write_app(bench, "good", handlers_js(GOOD))
 	for site in bench.web.sites:
 		install(bench, "good", site)
 	bench.start()
-	good(connect(bench, bench.user(STOCK_SITE), STOCK_SITE))
-	good(connect(bench, bench.user()))
+	wait_for_good(connect(bench, bench.user(STOCK_SITE), STOCK_SITE))
+	wait_for_good(connect(bench, bench.user()))

@@ -1,54 +1,55 @@
 "use strict";
-// Frames to and from the sidecar, over the Unix socket it has left open for this process.
-//
-// A frame is: its length (4 bytes), the length of its JSON (4 bytes), the JSON, and attachments, each with its length
-// (4 bytes) before it. The JSON is a list of operations, lists that begin with a name. What one turn of the loop has to
-// say goes out in one frame.
+// The IPC channel to the sidecar; the format of its frames is described in realtime/javascript/ipc.py.
+// The operations of one turn of the event loop are sent in one frame.
 
 const net = require("node:net");
 
-const PAUSE_ABOVE = 8 * 1024 * 1024; // bytes that the sidecar has not read yet; more operations wait until it has
+const MAX_UNREAD = 8 * 1024 * 1024; // bytes that the sidecar has not read; beyond, no operations are executed until it has
 
 class Channel {
-	/** `receive(operations, attachments)` gets each frame, `turn()` is called when those that came together are through. */
-	constructor(fd, receive, turn) {
-		this._receive = receive;
-		this._turn = turn;
+	/**
+	 * @param {number} fd the open socket
+	 * @param {(operations: any[][], attachments: Buffer[]) => void} on_frame
+	 * @param {() => void} on_read called after all frames that were received together
+	 */
+	constructor(fd, on_frame, on_read) {
+		this._on_frame = on_frame;
+		this._on_read = on_read;
 		this._chunks = [];
 		this._size = 0;
 		this._operations = [];
 		this._attachments = [];
-		this._flushing = false;
-		this._drained = null;
+		this._flush_scheduled = false;
+		this._on_drain = null;
 		this._socket = new net.Socket({ fd, readable: true, writable: true });
 		this._socket.on("data", (chunk) => this._read(chunk));
-		// The sidecar has ended, whatever the reason: nobody is left to work for.
+		// The sidecar has ended, whatever the reason.
 		this._socket.on("end", () => process.exit(0));
 		this._socket.on("error", () => process.exit(0));
 		this._socket.on("close", () => process.exit(0));
-		this._socket.on("drain", () => this._resume());
+		this._socket.on("drain", () => this._drained());
 	}
 
-	/** Queue one operation; its attachments are Buffers or views, in the order in which the operation counts them. */
+	/** Send one operation. Its attachments are Buffers, in the order of their placeholders. */
 	send(operation, attachments) {
 		this._operations.push(operation);
 		if (attachments) this._attachments.push(...attachments);
-		if (!this._flushing) {
-			this._flushing = true;
+		if (!this._flush_scheduled) {
+			this._flush_scheduled = true;
 			setImmediate(() => this._flush());
 		}
 	}
 
-	/** Whether the sidecar lags behind; `drained` is then called once when it has caught up. */
-	congested(drained) {
-		if (this._socket.writableLength < PAUSE_ABOVE) return false;
-		this._drained = drained;
+	/** Whether the sidecar leaves too much unread. If so, reading pauses, and `on_drain` is called once it has read it. */
+	is_congested(on_drain) {
+		if (this._socket.writableLength < MAX_UNREAD) return false;
+		this._on_drain = on_drain;
 		this._socket.pause();
 		return true;
 	}
 
 	_flush() {
-		this._flushing = false;
+		this._flush_scheduled = false;
 		const json = Buffer.from(JSON.stringify(this._operations));
 		const attachments = this._attachments;
 		this._operations = [];
@@ -67,12 +68,12 @@ class Channel {
 		this._socket.write(Buffer.concat(parts));
 	}
 
-	_resume() {
-		const drained = this._drained;
-		this._drained = null;
-		if (drained) {
+	_drained() {
+		const on_drain = this._on_drain;
+		this._on_drain = null;
+		if (on_drain) {
 			this._socket.resume();
-			drained();
+			on_drain();
 		}
 	}
 
@@ -80,33 +81,34 @@ class Channel {
 		this._chunks.push(chunk);
 		this._size += chunk.length;
 		while (this._size >= 4) {
-			if (this._chunks[0].length < 4) this._join();
+			if (this._chunks[0].length < 4) this._join_chunks();
 			const length = this._chunks[0].readUInt32BE(0);
 			if (this._size < 4 + length) break;
-			this._join();
+			this._join_chunks();
 			const all = this._chunks[0];
 			const frame = all.subarray(4, 4 + length);
 			this._chunks = length + 4 < all.length ? [all.subarray(4 + length)] : [];
 			this._size -= 4 + length;
-			this._deliver(frame);
+			this._decode(frame);
 		}
-		this._turn();
+		this._on_read();
 	}
 
-	_join() {
+	_join_chunks() {
 		if (this._chunks.length > 1) this._chunks = [Buffer.concat(this._chunks)];
 	}
 
-	_deliver(frame) {
+	_decode(frame) {
 		const end = 4 + frame.readUInt32BE(0);
 		const attachments = [];
-		for (let at = end; at < frame.length; ) {
-			const length = frame.readUInt32BE(at);
-			// Copied: a handler may keep it, and would keep the whole frame with it.
-			attachments.push(Buffer.from(frame.subarray(at + 4, at + 4 + length)));
-			at += 4 + length;
+		for (let position = end; position < frame.length; ) {
+			const length = frame.readUInt32BE(position);
+			const start = position + 4;
+			position = start + length;
+			// A copy: a handler that keeps the attachment must not keep the whole frame.
+			attachments.push(Buffer.from(frame.subarray(start, position)));
 		}
-		this._receive(JSON.parse(frame.toString("utf8", 4, end)), attachments);
+		this._on_frame(JSON.parse(frame.toString("utf8", 4, end)), attachments);
 	}
 }
 

@@ -1,9 +1,9 @@
 "use strict";
-// A namespace as handlers see it: its sockets and rooms, kept equal to the sidecar's, and ways to emit to them.
+// A namespace of Socket.IO, as far as handlers use it: its sockets and rooms, and broadcasts to them.
 
 const { EventEmitter } = require("node:events");
 
-const { pack } = require("./payload");
+const { encode_arguments } = require("./binary");
 
 const RESERVED = new Set([
 	"connect",
@@ -14,11 +14,12 @@ const RESERVED = new Set([
 	"removeListener",
 ]);
 
+/** Throw for an event name that Socket.IO reserves. */
 function check_name(event) {
 	if (RESERVED.has(event)) throw new Error(`"${String(event)}" is a reserved event name`);
 }
 
-/** Who is in which room: `rooms` (room → Set of ids) and `sids` (id → Set of rooms). */
+/** The adapter of Socket.IO: `rooms` (room → Set of socket ids) and `sids` (socket id → Set of rooms). */
 class Adapter {
 	constructor(nsp) {
 		this.nsp = nsp;
@@ -27,9 +28,9 @@ class Adapter {
 	}
 
 	add(id, room) {
-		let rooms = this.sids.get(id);
-		if (!rooms) this.sids.set(id, (rooms = new Set()));
-		rooms.add(room);
+		const rooms = this.sids.get(id);
+		if (rooms) rooms.add(room);
+		else this.sids.set(id, new Set([room]));
 		const members = this.rooms.get(room);
 		if (members) members.add(id);
 		else this.rooms.set(room, new Set([id]));
@@ -51,7 +52,7 @@ class Adapter {
 	}
 }
 
-/** Collects rooms, then emits to their sockets, each once; without rooms to all. Each step is an operator of its own. */
+/** Emits to the sockets of some rooms, once to each; without rooms to all of the namespace. Immutable, as in Socket.IO. */
 class BroadcastOperator {
 	constructor(nsp, rooms = new Set(), excluded = new Set(), local = false) {
 		this._nsp = nsp;
@@ -61,7 +62,7 @@ class BroadcastOperator {
 	}
 
 	to(rooms) {
-		return new BroadcastOperator(this._nsp, with_rooms(this._rooms, rooms), this._excluded, this._local);
+		return new BroadcastOperator(this._nsp, add_rooms(this._rooms, rooms), this._excluded, this._local);
 	}
 
 	in(rooms) {
@@ -69,7 +70,7 @@ class BroadcastOperator {
 	}
 
 	except(rooms) {
-		return new BroadcastOperator(this._nsp, this._rooms, with_rooms(this._excluded, rooms), this._local);
+		return new BroadcastOperator(this._nsp, this._rooms, add_rooms(this._excluded, rooms), this._local);
 	}
 
 	get broadcast() {
@@ -80,7 +81,7 @@ class BroadcastOperator {
 		return this;
 	}
 
-	/** Only to sockets of this sidecar. */
+	/** Emit only to sockets of this sidecar. */
 	get local() {
 		return new BroadcastOperator(this._nsp, this._rooms, this._excluded, true);
 	}
@@ -91,21 +92,23 @@ class BroadcastOperator {
 
 	emit(event, ...values) {
 		check_name(event);
-		const { json, attachments } = pack([event, ...values]);
+		const { json, attachments } = encode_arguments([event, ...values]);
 		const rooms = this._rooms.size ? [...this._rooms] : null;
 		const excluded = [...this._excluded];
-		const operation = ["to", this._nsp.name, rooms, excluded, this._local, json, attachments.length];
+		const operation = ["broadcast", this._nsp.name, rooms, excluded, this._local, json, attachments.length];
 		this._nsp._channel.send(operation, attachments);
 		return true;
 	}
 }
 
-function with_rooms(set, rooms) {
+/** Return `set` with one room or several rooms added. */
+function add_rooms(set, rooms) {
 	const all = new Set(set);
 	for (const room of Array.isArray(rooms) ? rooms : [rooms]) all.add(String(room));
 	return all;
 }
 
+/** A namespace. Its sockets and rooms are kept equal to those of the sidecar by `Runtime`. */
 class Namespace extends EventEmitter {
 	constructor(name, channel) {
 		super();

@@ -1,14 +1,21 @@
 "use strict";
-// One socket as handlers see it: Socket.IO's, with what Frappe's realtime server adds to it.
+// A socket of Socket.IO, as far as handlers use it, with what Frappe's realtime server adds.
 
 const { EventEmitter } = require("node:events");
 
-const journal = require("./journal");
+const { get_app_of, run_in_app, set_app_of } = require("./app_context");
+const { encode_arguments } = require("./binary");
+const log = require("./log");
 const { BroadcastOperator, check_name } = require("./namespace");
-const { pack } = require("./payload");
 
 class Socket extends EventEmitter {
-	constructor(nsp, id, about, host) {
+	/**
+	 * @param {Namespace} nsp
+	 * @param {string} id
+	 * @param {object} description made by `SocketReplica.description` in realtime/javascript/replication.py
+	 * @param {Runtime} runtime
+	 */
+	constructor(nsp, id, description, runtime) {
 		super();
 		this.setMaxListeners(0);
 		this.id = id;
@@ -17,40 +24,42 @@ class Socket extends EventEmitter {
 		this.data = {};
 		this.connected = true;
 		this.recovered = false;
-		this.request = { headers: about.headers, url: about.url, _query: about.query };
-		this.conn = new Connection(this.request, about.address);
+		this.request = { headers: description.headers, url: description.url, _query: description.query };
+		this.conn = new Connection(this.request, description.address);
 		this.client = { conn: this.conn, request: this.request };
 		this.handshake = {
-			headers: about.headers,
-			time: new Date(about.since).toString(),
-			address: about.address,
-			xdomain: about.headers.origin !== undefined,
-			secure: about.secure,
-			issued: about.since,
-			url: about.url,
-			query: about.query,
-			auth: about.auth,
+			headers: description.headers,
+			time: new Date(description.connected_at).toString(),
+			address: description.address,
+			xdomain: description.headers.origin !== undefined,
+			secure: description.secure,
+			issued: description.connected_at,
+			url: description.url,
+			query: description.query,
+			auth: description.auth,
 		};
-		this.site_name = about.site;
-		this.sid = about.sid;
-		this.authorization_header = about.authorization;
-		this.user = about.user;
-		this.user_type = about.user_type;
-		this.installed_apps = about.installed_apps;
-		// Own properties as under Frappe's server, so that a handler may replace them.
-		this.frappe_request = (path, args, options) => host.web.request(this, path, args, options);
-		this.has_permission = (doctype, name) => host.may(this, doctype, name);
-		hide(this, "_host", host);
-		hide(this, "_credential", about.credential);
+		this.site_name = description.site;
+		this.sid = description.sid;
+		this.authorization_header = description.authorization;
+		this.user = description.user;
+		this.user_type = description.user_type;
+		this.installed_apps = description.installed_apps;
+		// Own properties, as in Frappe's server, so that a handler can replace them.
+		this.frappe_request = (path, args, options) => runtime.frappe.request(this, path, args, options);
+		this.has_permission = (doctype, name) => runtime.has_permission(this, doctype, name);
+		hide(this, "_runtime", runtime);
+		hide(this, "_credential", description.credential);
 		hide(this, "_middleware", []);
-		hide(this, "_answers", new Map());
-		hide(this, "_unconfirmed", new Map());
+		// token → callback
+		hide(this, "_pending_acks", new Map());
+		// room as text → the room, and the number of joins and leaves that the sidecar has not executed yet
+		hide(this, "_pending_moves", new Map());
 	}
 
 	// -- listeners
 
 	on(event, listener) {
-		journal.own(listener);
+		set_app_of(listener);
 		return super.on(event, listener);
 	}
 
@@ -59,13 +68,13 @@ class Socket extends EventEmitter {
 	}
 
 	prependListener(event, listener) {
-		journal.own(listener);
+		set_app_of(listener);
 		return super.prependListener(event, listener);
 	}
 
-	/** Let `middleware(packet, next)` see each event, `[name, ...arguments]`, before its listeners do. */
+	/** Call `middleware(packet, next)` with each event, `[name, ...arguments]`, before its listeners. */
 	use(middleware) {
-		journal.own(middleware);
+		set_app_of(middleware);
 		this._middleware.push(middleware);
 		return this;
 	}
@@ -80,24 +89,23 @@ class Socket extends EventEmitter {
 		for (const room of Array.isArray(rooms) ? rooms : [rooms]) {
 			if (!this.connected || this.rooms.has(room)) continue;
 			this.adapter.add(this.id, room);
-			this._tell("join", room);
+			this._send_move("join", room);
 		}
 	}
 
 	leave(room) {
 		if (!this.rooms.has(room)) return;
 		this.adapter.remove(this.id, room);
-		this._tell("leave", room);
+		this._send_move("leave", room);
 	}
 
-	// -- out
+	// -- sending
 
 	emit(event, ...values) {
 		check_name(event);
-		let token = null;
-		if (typeof values[values.length - 1] === "function") token = this._await_answer(values.pop());
-		const { json, attachments } = pack([event, ...values]);
-		this._host.channel.send(["emit", this.id, token, json, attachments.length], attachments);
+		const token = typeof values[values.length - 1] === "function" ? this._add_ack(values.pop()) : null;
+		const { json, attachments } = encode_arguments([event, ...values]);
+		this._runtime.channel.send(["emit", this.id, token, json, attachments.length], attachments);
 		return true;
 	}
 
@@ -136,16 +144,16 @@ class Socket extends EventEmitter {
 
 	disconnect(close = false) {
 		if (this.connected) {
-			this._host.channel.send(["disconnect", this.id, Boolean(close)]);
-			this._gone("server namespace disconnect");
+			this._runtime.channel.send(["disconnect", this.id, Boolean(close)]);
+			this._on_disconnect("server namespace disconnect");
 		}
 		return this;
 	}
 
-	// -- what the sidecar tells
+	// -- operations of the sidecar
 
-	/** An event of the client: the middleware in turn, then all its listeners, each by itself. */
-	_event(values) {
+	/** Handle an event of the client: call the middleware one after the other, then all listeners. */
+	_on_event(values) {
 		const event = String(values[0]);
 		const step = (index) => {
 			if (index === this._middleware.length) {
@@ -165,35 +173,40 @@ class Socket extends EventEmitter {
 		step(0);
 	}
 
-	_answer(token, values) {
-		const callback = this._answers.get(token);
-		this._answers.delete(token);
+	/** Handle the acknowledgement of the client for an event that a handler has emitted. */
+	_on_ack(token, values) {
+		const callback = this._pending_acks.get(token);
+		this._pending_acks.delete(token);
 		if (callback) this._run(callback, "an acknowledgement", values);
 	}
 
-	/** The sidecar has put the socket into `room`, or taken it out. */
-	_moved(room, inside) {
-		if (this._unconfirmed.has(String(room))) return; // it has yet to hear of a later move made here
+	/** Handle that the sidecar has moved the socket into `room`, or out of it. */
+	_on_move(room, inside) {
+		// A later move of a handler has not reached the sidecar yet.
+		if (this._pending_moves.has(String(room))) return;
 		if (inside) this.adapter.add(this.id, room);
 		else this.adapter.remove(this.id, room);
 	}
 
-	/** The sidecar has done what `_tell` told it; the last answer says where the socket is. */
-	_confirmed(room, inside) {
-		const move = this._unconfirmed.get(room);
-		if (!move || --move.count) return;
-		this._unconfirmed.delete(room);
-		this._moved(move.room, inside);
+	/** Handle that the sidecar has executed a move of a handler. After the last one, the sidecar is right. */
+	_on_move_done(room, inside) {
+		const move = this._pending_moves.get(room);
+		if (!move) return;
+		move.count -= 1;
+		if (move.count) return;
+		this._pending_moves.delete(room);
+		this._on_move(move.room, inside);
 	}
 
-	_gone(reason) {
+	/** Handle that the socket has left its namespace. */
+	_on_disconnect(reason) {
 		if (!this.connected) return;
 		this.adapter.remove_all(this.id);
 		this.nsp.sockets.delete(this.id);
-		this._host.left(this);
+		this._runtime.remove(this);
 		this.connected = false;
-		this._answers.clear();
-		this._unconfirmed.clear();
+		this._pending_acks.clear();
+		this._pending_moves.clear();
 		this._dispatch("disconnect", [reason]);
 	}
 
@@ -202,33 +215,33 @@ class Socket extends EventEmitter {
 	}
 
 	_run(listener, event, values) {
-		const app = journal.owner_of(listener);
+		const app = get_app_of(listener);
 		const doing = () => `the handler of ${JSON.stringify(event)} failed on ${this.site_name}`;
 		try {
-			const result = journal.run_as(app, event, () => listener.apply(this, values));
-			if (typeof result?.then === "function") result.then(undefined, (error) => journal.failed(error, doing(), app));
+			const result = run_in_app(app, event, () => listener.apply(this, values));
+			if (typeof result?.then === "function") result.then(undefined, (error) => log.failure(error, doing(), app));
 		} catch (error) {
-			journal.failed(error, doing(), app);
+			log.failure(error, doing(), app);
 		}
 	}
 
-	_tell(name, room) {
+	_send_move(name, room) {
 		const key = String(room);
-		const move = this._unconfirmed.get(key);
+		const move = this._pending_moves.get(key);
 		if (move) move.count += 1;
-		else this._unconfirmed.set(key, { room, count: 1 });
-		this._host.channel.send([name, this.id, key]);
+		else this._pending_moves.set(key, { room, count: 1 });
+		this._runtime.channel.send([name, this.id, key]);
 	}
 
-	_await_answer(callback) {
-		journal.own(callback);
-		const token = this._host.next_token();
-		if (this.connected) this._answers.set(token, callback);
+	_add_ack(callback) {
+		set_app_of(callback);
+		const token = this._runtime.next_token();
+		if (this.connected) this._pending_acks.set(token, callback);
 		return token;
 	}
 }
 
-/** What is left of the transport, which the sidecar has: nothing is ever unwritten here. */
+/** `socket.conn`; the transport itself is in the sidecar, so that `writeBuffer` is always empty. */
 class Connection extends EventEmitter {
 	constructor(request, address) {
 		super();
@@ -241,6 +254,7 @@ class Connection extends EventEmitter {
 	}
 }
 
+/** Define a property that `Object.keys` does not list. */
 function hide(object, name, value) {
 	Object.defineProperty(object, name, { value, enumerable: false, writable: true, configurable: true });
 }

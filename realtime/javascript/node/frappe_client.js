@@ -1,23 +1,32 @@
 "use strict";
-// Requests of handlers to the web process: its configured address, the site, and the credential of the socket's client.
+// Requests of handlers to Frappe's web process.
 
-class Web {
+class FrappeClient {
+	/** @param {string} url the configured address of the web process */
 	constructor(url) {
 		this._url = new URL(url);
 		this._secret = "";
 	}
 
-	/** The secret that Frappe shares with its realtime server. */
-	set secret(value) {
+	/** Send the secret that Frappe shares with its realtime server from now on. */
+	set_secret(value) {
 		this._secret = value;
 	}
 
-	/** `fetch` of `path` with `args` as its query; `options` as fetch takes them. */
+	/**
+	 * Send a request with the credential of a client.
+	 *
+	 * @param {Socket} socket of the client
+	 * @param {string} path
+	 * @param {object} [args] the query
+	 * @param {RequestInit} [options] of `fetch`
+	 * @returns {Promise<Response>}
+	 */
 	async request(socket, path, args = {}, options = {}) {
 		const query = new URLSearchParams(args ?? {}).toString();
 		const url = new URL(this._url.origin + path + (query ? `?${query}` : ""));
 		if (url.origin !== this._url.origin) {
-			throw new TypeError(`frappe_request calls paths of the web process, and ${JSON.stringify(path)} is none`);
+			throw new TypeError(`frappe_request: ${JSON.stringify(path)} is not a path of the web process`);
 		}
 		const headers = new Headers(options?.headers);
 		for (const [name, value] of Object.entries(socket._credential)) headers.set(name, value);
@@ -27,4 +36,4 @@ class Web {
 	}
 }
 
-module.exports = { Web };
+module.exports = { FrappeClient };

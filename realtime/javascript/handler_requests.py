@@ -1,0 +1,157 @@
+"""Executes what handlers in the Node process ask for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from frappe_realtime.errors import WebUnavailable
+
+from ..access.permissions import Permissions
+from ..engine import Encoded
+from ..json_codec import loads
+from ..socketio import packets
+from ..socketio.fanout import Fanout
+from .background import BackgroundTasks
+from .channel import Channel
+from .ipc import encode_arguments
+from .replication import SocketReplicator
+
+logger = logging.getLogger("realtime.javascript")
+
+MAX_NAME_LENGTH = 600
+"""Most characters in the name of a DocType or document of which a handler asks for the permission."""
+
+WITH_ATTACHMENTS = frozenset({"emit", "broadcast", "ack"})
+"""Operations whose last value is the number of their attachments."""
+
+
+class HandlerRequests:
+	"""Executes the operations of the Node process (see `ipc`).
+
+	Args:
+		channel: The channel to the process.
+		sockets: The replicated sockets.
+		fanout: Sends broadcasts.
+		permissions: Answers `has_permission`.
+		background: Runs tasks.
+		on_app_loaded: Called with the app, the error or None, and all files that the process has loaded.
+		on_ready: Called when the process is ready for events.
+	"""
+
+	def __init__(
+		self,
+		channel: Channel,
+		sockets: SocketReplicator,
+		fanout: Fanout,
+		permissions: Permissions,
+		background: BackgroundTasks,
+		on_app_loaded: Callable[[str, str | None, list[str]], None],
+		on_ready: Callable[[], None],
+	) -> None:
+		self._channel = channel
+		self._sockets = sockets
+		self._fanout = fanout
+		self._permissions = permissions
+		self._background = background
+		self._operations: dict[str, Callable[..., None]] = {
+			"join": self._join,
+			"leave": self._leave,
+			"emit": self._emit,
+			"broadcast": self._broadcast,
+			"ack": self._ack,
+			"disconnect": self._disconnect,
+			"has_permission": self._has_permission,
+			"app_loaded": on_app_loaded,
+			"ready": on_ready,
+		}
+
+	def execute(self, operations: list[Any], attachments: list[bytes]) -> None:
+		"""Execute the operations of one frame; one that fails is logged."""
+		remaining = iter(attachments)
+		for name, *values in operations:
+			try:
+				if name in WITH_ATTACHMENTS:
+					values[-1] = _take(remaining, values[-1])
+				self._operations[name](*values)
+			except Exception:
+				logger.exception("an operation of the Node process failed: %s%.200r", name, values)
+
+	def _join(self, id: str, room: str) -> None:
+		self._sockets.move(id, room, inside=True)
+
+	def _leave(self, id: str, room: str) -> None:
+		self._sockets.move(id, room, inside=False)
+
+	def _emit(self, id: str, token: int | None, json: str, attachments: list[bytes]) -> None:
+		replica = self._sockets.get(id)
+		if replica is None:
+			return
+		socket = replica.socket
+		if token is None:
+			socket.send_event(_encode_event(socket.namespace.name, json, attachments))
+			return
+		event, *arguments = packets.reconstruct(loads(json), attachments)
+		socket.call(event, *arguments).add_done_callback(
+			lambda future: None if future.cancelled() else self._send_ack(id, token, future.result())
+		)
+
+	def _send_ack(self, id: str, token: int, arguments: list[Any]) -> None:
+		"""Send the acknowledgement of a client to the handler that asked for it."""
+		json, attachments = encode_arguments(arguments)
+		self._channel.send_encoded(f'["ack","{id}",{token},{len(attachments)},{json}]', attachments)
+
+	def _broadcast(
+		self,
+		namespace: str,
+		rooms: list[str] | None,
+		excluded: list[str],
+		local: bool,
+		json: str,
+		attachments: list[bytes],
+	) -> None:
+		send = self._fanout.send_local if local else self._fanout.send
+		send(namespace, rooms, _encode_event(namespace, json, attachments), excluded)
+
+	def _ack(self, id: str, token: int, json: str, attachments: list[bytes]) -> None:
+		replica = self._sockets.get(id)
+		ack = None if replica is None else replica.pop_ack(token)
+		if ack is not None:
+			arguments = loads(json)
+			ack(*(packets.reconstruct(arguments, attachments) if attachments else arguments))
+
+	def _disconnect(self, id: str, close: bool) -> None:
+		replica = self._sockets.get(id)
+		if replica is not None:
+			replica.socket.disconnect(close)
+
+	def _has_permission(self, token: int, id: str, doctype: str, name: str) -> None:
+		replica = self._sockets.get(id)
+		if replica is None or not doctype or max(len(doctype), len(name)) > MAX_NAME_LENGTH:
+			self._channel.send("permission", token, False)
+			return
+		allowed = self._permissions.may(replica.socket.session, doctype, name)
+		if isinstance(allowed, bool):
+			self._channel.send("permission", token, allowed)
+			return
+		self._background.start(self._send_permission(token, allowed))
+
+	async def _send_permission(self, token: int, query: Awaitable[bool]) -> None:
+		try:
+			allowed = await query
+		except WebUnavailable as error:
+			logger.warning("has_permission of a handler got no answer from the web process: %s", error)
+			allowed = False
+		self._channel.send("permission", token, allowed)
+
+
+def _take(attachments: Iterator[bytes], count: int) -> list[bytes]:
+	return [next(attachments) for _ in range(count)]
+
+
+def _encode_event(namespace: str, json: str, attachments: list[bytes]) -> Encoded:
+	"""Return the packet of an event whose arguments are encoded already."""
+	if attachments:
+		return Encoded(f"{packets.BINARY_EVENT}{len(attachments)}-{namespace},{json}", *attachments)
+	return Encoded(f"{packets.EVENT}{namespace},{json}")

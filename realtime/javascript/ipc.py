@@ -1,0 +1,113 @@
+"""Frames between the sidecar and its Node process: operations as JSON, and their binary arguments.
+
+A frame is, with all lengths as 4 bytes, big-endian: the length of the rest; the length of the JSON; the JSON; then the
+attachments, each after its length. The JSON is a list of operations. An operation is a list that begins with its name; its
+attachments are the next `count` of the frame. `arguments` are those of an event, with a placeholder for each attachment as
+in a binary packet of Socket.IO.
+
+To the Node process:
+
+    load_app      app, file
+    add_socket    namespace, id, description (`SocketReplica.description`), rooms
+    call_handlers id, apps                    call the exported function of each app with the socket
+    join, leave   id, room                    the sidecar has moved the socket
+    move_done     id, room, inside            result of a `join` or `leave` of a handler
+    remove_socket id, reason
+    event         id, token or null, count, arguments
+    ack           id, token, count, arguments the client has acknowledged an `emit`
+    permission    token, allowed              response to `has_permission`
+    secret        value                       the secret that Frappe shares with its realtime server
+    ready                                     all that comes before has been sent
+    ping          number
+
+From the Node process:
+
+    app_loaded    app, error or null, files   after `load_app`; all files that are loaded now
+    ready                                     all operations up to `ready` have been executed
+    join, leave   id, room
+    emit          id, token or null, json, count
+    broadcast     namespace, rooms or null, excluded rooms, local, json, count
+    ack           id, token, json, count      a handler has acknowledged an `event`
+    disconnect    id, close
+    has_permission token, id, doctype, name
+    pong          number
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..json_codec import dumps, loads
+from ..socketio import packets
+
+MAX_FRAME = 64 * 1024 * 1024
+"""Most bytes of a frame: a process that sends more in one turn of its event loop would exhaust the memory of the sidecar."""
+
+
+class FrameError(ValueError):
+	"""Bytes that are not a valid frame."""
+
+
+def encode_frame(operations: Sequence[str], attachments: Sequence[bytes]) -> bytes:
+	"""Encode one frame.
+
+	Args:
+		operations: The JSON text of each operation.
+		attachments: The attachments of all operations, in order.
+	"""
+	json = f"[{','.join(operations)}]".encode()
+	size = 4 + len(json) + sum(4 + len(attachment) for attachment in attachments)
+	parts = [size.to_bytes(4, "big"), len(json).to_bytes(4, "big"), json]
+	for attachment in attachments:
+		parts += (len(attachment).to_bytes(4, "big"), attachment)
+	return b"".join(parts)
+
+
+class FrameDecoder:
+	"""Decodes a stream of bytes into frames."""
+
+	def __init__(self) -> None:
+		self._buffer = bytearray()
+
+	def feed(self, data: bytes) -> Iterator[tuple[list[Any], list[bytes]]]:
+		"""Yield the operations and attachments of each frame that `data` completes.
+
+		Raises:
+			FrameError: If a frame is too large or malformed.
+		"""
+		self._buffer += data
+		while len(self._buffer) >= 4:
+			end = 4 + int.from_bytes(self._buffer[:4], "big")
+			if end > MAX_FRAME:
+				raise FrameError(f"a frame of {end} bytes")
+			if len(self._buffer) < end:
+				return
+			frame = bytes(self._buffer[4:end])
+			del self._buffer[:end]
+			yield _decode(frame)
+
+
+def _decode(frame: bytes) -> tuple[list[Any], list[bytes]]:
+	position = 4 + int.from_bytes(frame[:4], "big")
+	try:
+		operations = loads(frame[4:position])
+	except ValueError as error:
+		raise FrameError("the operations are not JSON") from error
+	attachments = []
+	while position < len(frame):
+		start = position + 4
+		position = start + int.from_bytes(frame[position:start], "big")
+		attachments.append(frame[start:position])
+	if not isinstance(operations, list) or position != len(frame):
+		raise FrameError("a malformed frame")
+	return operations, attachments
+
+
+def encode_arguments(arguments: list[Any]) -> tuple[str, list[bytes]]:
+	"""Return the JSON of the arguments of an event, with placeholders for binary values, and the attachments."""
+	try:
+		return dumps(arguments), []
+	except TypeError:
+		attachments: list[bytes] = []
+		return dumps(packets.deconstruct(arguments, attachments)), attachments

@@ -1,0 +1,9 @@
+"use strict";
+// The command line: node main.js CHANNEL_FD ACTIVITY_FD WEB_URL
+//
+// CHANNEL_FD is the open socket to the sidecar. ACTIVITY_FD is an open file; the sidecar reads in it which handler was begun
+// last, should this process hang. WEB_URL is the address of Frappe's web process.
+
+const [channel_fd, activity_fd, web_url] = process.argv.slice(2);
+
+module.exports = { channel_fd: Number(channel_fd), activity_fd: Number(activity_fd), web_url };

@@ -1,0 +1,171 @@
+"use strict";
+// Executes the operations of the sidecar: keeps sockets and rooms equal to its, and calls handlers with its events.
+// The operations are described in realtime/javascript/ipc.py.
+
+const { AppLoader } = require("./app_loader");
+const { encode_arguments, reconstruct } = require("./binary");
+const { Channel } = require("./channel");
+const { FrappeClient } = require("./frappe_client");
+const log = require("./log");
+const { Namespace } = require("./namespace");
+const { Socket } = require("./socket");
+
+// Operations with attachments; their number is the fourth value.
+const WITH_ATTACHMENTS = new Set(["event", "ack"]);
+// Operations that call handlers.
+const CALLS_HANDLERS = new Set(["event", "call_handlers"]);
+
+class Runtime {
+	/** @param {number} fd the open socket to the sidecar
+	 *  @param {string} web_url the address of Frappe's web process */
+	constructor(fd, web_url) {
+		this.channel = new Channel(
+			fd,
+			(operations, attachments) => this._enqueue(operations, attachments),
+			() => this._executing || this._execute(),
+		);
+		this.frappe = new FrappeClient(web_url);
+		this._apps = new AppLoader(this.channel);
+		this._namespaces = new Map();
+		this._sockets = new Map();
+		this._permission_queries = new Map();
+		this._last_token = 0;
+		this._queue = [];
+		this._executed = 0;
+		this._attachments = [];
+		this._executing = false;
+	}
+
+	next_token() {
+		return ++this._last_token;
+	}
+
+	/** Resolve if the user of `socket` has the permission; otherwise never, as under Frappe's server. */
+	has_permission(socket, doctype, name) {
+		return new Promise((resolve) => {
+			const token = this.next_token();
+			this._permission_queries.set(token, resolve);
+			this.channel.send(["has_permission", token, socket.id, String(doctype), String(name || "")]);
+		});
+	}
+
+	/** Forget a socket that has left its namespace. */
+	remove(socket) {
+		this._sockets.delete(socket.id);
+		if (socket.nsp.sockets.size === 0) this._namespaces.delete(socket.nsp.name);
+	}
+
+	_enqueue(operations, attachments) {
+		for (const operation of operations) {
+			const count = WITH_ATTACHMENTS.has(operation[0]) ? operation[3] : 0;
+			this._queue.push(operation);
+			if (count) this._attachments.push(...attachments.splice(0, count));
+		}
+	}
+
+	/** Execute the queue. After a call of handlers the event loop turns, so that what they await precedes the next event. */
+	_execute() {
+		this._executing = true;
+		while (this._executed < this._queue.length) {
+			const [name, ...values] = this._queue[this._executed++];
+			try {
+				this[`on_${name}`](...values);
+			} catch (error) {
+				log.failure(error, `the operation ${name}`, null);
+			}
+			if (CALLS_HANDLERS.has(name)) break;
+		}
+		if (this._executed === this._queue.length) {
+			this._queue = [];
+			this._executed = 0;
+			this._executing = false;
+		} else if (!this.channel.is_congested(() => this._execute())) {
+			setImmediate(() => this._execute());
+		}
+	}
+
+	// -- operations of the sidecar
+
+	on_secret(value) {
+		this.frappe.set_secret(value);
+	}
+
+	on_load_app(app, file) {
+		this._apps.load(app, file);
+	}
+
+	on_add_socket(name, id, description, rooms) {
+		let nsp = this._namespaces.get(name);
+		if (!nsp) {
+			nsp = new Namespace(name, this.channel);
+			this._namespaces.set(name, nsp);
+		}
+		const socket = new Socket(nsp, id, description, this);
+		this._sockets.set(id, socket);
+		nsp.sockets.set(id, socket);
+		nsp.adapter.add(id, id);
+		for (const room of rooms) nsp.adapter.add(id, room);
+	}
+
+	on_call_handlers(id, apps) {
+		const socket = this._sockets.get(id);
+		for (const app of apps) if (socket?.connected) this._apps.call(app, socket);
+	}
+
+	on_join(id, room) {
+		this._sockets.get(id)?._on_move(room, true);
+	}
+
+	on_leave(id, room) {
+		this._sockets.get(id)?._on_move(room, false);
+	}
+
+	on_move_done(id, room, inside) {
+		this._sockets.get(id)?._on_move_done(room, inside);
+	}
+
+	on_remove_socket(id, reason) {
+		this._sockets.get(id)?._on_disconnect(reason);
+	}
+
+	on_event(id, token, count, values) {
+		const attachments = this._attachments.splice(0, count);
+		const socket = this._sockets.get(id);
+		if (!socket) return;
+		const packet = count ? reconstruct(values, attachments) : values;
+		if (token !== null) packet.push(this._make_ack(id, token));
+		socket._on_event(packet);
+	}
+
+	on_ack(id, token, count, values) {
+		const attachments = this._attachments.splice(0, count);
+		this._sockets.get(id)?._on_ack(token, count ? reconstruct(values, attachments) : values);
+	}
+
+	on_permission(token, allowed) {
+		const resolve = this._permission_queries.get(token);
+		this._permission_queries.delete(token);
+		if (allowed && resolve) resolve();
+	}
+
+	on_ready() {
+		this.channel.send(["ready"]);
+	}
+
+	on_ping(number) {
+		this.channel.send(["pong", number]);
+	}
+
+	/** The function by which a handler acknowledges an event; only the first call counts. */
+	_make_ack(id, token) {
+		let sent = false;
+		return (...values) => {
+			if (sent) return;
+			sent = true;
+			const { json, attachments } = encode_arguments(values);
+			this.channel.send(["ack", id, token, json, attachments.length], attachments);
+		};
+	}
+}
+
+module.exports = { Runtime };

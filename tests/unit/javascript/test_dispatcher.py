@@ -1,0 +1,88 @@
+"""Events of clients, sent to the Node process or kept until it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from realtime.javascript import dispatcher
+from realtime.javascript.dispatcher import MAX_UNREAD, EventDispatcher
+from realtime.javascript.replication import SocketReplica
+from tests.unit.javascript.fakes import JavaScriptBench
+
+
+def connect(bench: JavaScriptBench, id: str) -> SocketReplica:
+	"""Return the replica of a new socket."""
+	bench.connect(id, "chat")
+	replica = bench.sockets.get(id)
+	assert replica is not None
+	return replica
+
+
+def test_events_are_kept_until_the_process_is_ready(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		events = EventDispatcher(bench.channel, bench.sockets)
+		one, gone = connect(bench, "one"), connect(bench, "gone")
+		events.dispatch(one, "first", [1], None)
+		events.dispatch(gone, "ignored", [], None)
+		bench.sockets.remove(gone.socket, "transport close")
+		bench.start_process()
+		await bench.process.operations()
+		events.dispatch(one, "second", [b"x"], lambda *_: None)
+		assert await bench.process.operations() == []
+		events.on_ready()
+		events.dispatch(one, "third", [], None)
+		assert await bench.process.operations() == [
+			["event", "one", None, 0, ["first", 1]],
+			["event", "one", 1, 1, ["second", {"_placeholder": True, "num": 0}]],
+			["event", "one", None, 0, ["third"]],
+		]
+		events.on_process_ended()
+		events.dispatch(one, "fourth", [], None)
+		assert await bench.process.operations() == []
+		events.on_ready()
+		assert await bench.process.operations() == [["event", "one", None, 0, ["fourth"]]]
+
+	asyncio.run(run())
+
+
+def test_oldest_pending_event_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(dispatcher, "MAX_PENDING_EVENTS", 2)
+
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		events = EventDispatcher(bench.channel, bench.sockets)
+		one = connect(bench, "one")
+		for number in range(5):
+			events.dispatch(one, "event", [number], None)
+		assert events.dropped == 3
+		bench.start_process()
+		await bench.process.operations()
+		events.on_ready()
+		assert [operation[4] for operation in await bench.process.operations()] == [
+			["event", 3],
+			["event", 4],
+		]
+
+	asyncio.run(run())
+
+
+def test_events_are_dropped_while_the_process_does_not_read(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		events = EventDispatcher(bench.channel, bench.sockets)
+		one = connect(bench, "one")
+		bench.start_process()
+		events.on_ready()
+		await bench.process.operations()
+		bench.process.unread = MAX_UNREAD + 1
+		events.dispatch(one, "dropped", [], None)
+		assert events.dropped == 1
+		bench.process.unread = MAX_UNREAD
+		events.dispatch(one, "sent", [], None)
+		assert [operation[4] for operation in await bench.process.operations()] == [["sent"]]
+
+	asyncio.run(run())

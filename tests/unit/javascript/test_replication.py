@@ -1,0 +1,142 @@
+"""Sockets and rooms, replicated to the Node process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from realtime.javascript.replication import MAX_PENDING_ACKS, SocketReplica
+from tests.unit.javascript.fakes import SITE, JavaScriptBench
+
+
+def test_socket_of_an_app_is_replicated_with_all_of_its_namespace(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		bench.connect("before")
+		assert await bench.process.operations() == []
+		bench.connect("one", "chat", "other").join("room")
+		bench.connect("after")
+		operations = await bench.process.operations()
+		assert [operation[:3] for operation in operations if operation[0] == "add_socket"] == [
+			["add_socket", f"/{SITE}", id] for id in ("before", "one", "after")
+		]
+		assert [operation for operation in operations if operation[0] != "add_socket"] == [
+			["load_app", "chat", str(tmp_path / "apps" / "chat" / "realtime" / "handlers.js")],
+			["call_handlers", "one", ["chat"]],
+			["join", "one", "room"],
+		]
+
+	asyncio.run(run())
+
+
+def test_move_of_the_sidecar_is_replicated(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		socket = bench.connect("one", "chat")
+		await bench.process.operations()
+		socket.join("room")
+		socket.leave("room")
+		assert await bench.process.operations() == [["join", "one", "room"], ["leave", "one", "room"]]
+
+	asyncio.run(run())
+
+
+def test_move_of_a_handler_is_only_confirmed(tmp_path: Path) -> None:
+	"""The process has made the move already; as a move of the sidecar it would be sent, and handled, twice."""
+
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		socket = bench.connect("one", "chat")
+		await bench.process.operations()
+		bench.sockets.move("one", "room", inside=True)
+		assert socket.rooms == {"room"}
+		assert await bench.process.operations() == [["move_done", "one", "room", True]]
+		bench.sockets.move("one", "room", inside=False)
+		assert socket.rooms == set()
+		assert await bench.process.operations() == [["move_done", "one", "room", False]]
+		socket.join("room")
+		assert await bench.process.operations() == [["join", "one", "room"]]
+
+	asyncio.run(run())
+
+
+def test_move_that_follows_from_a_move_of_a_handler_is_replicated(tmp_path: Path) -> None:
+	"""An observer may move sockets in turn; only the handler's own move is known to the process."""
+
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		socket, other = bench.connect("one", "chat"), bench.connect("other", "chat")
+
+		class Follower:
+			def joined(self, moved: object, room: str) -> None:
+				if moved is socket and room == "room":
+					socket.join("second")
+					other.join("room")
+
+			def left(self, moved: object, room: str) -> None: ...
+
+		bench.namespace.observe(Follower())
+		await bench.process.operations()
+		bench.sockets.move("one", "room", inside=True)
+		assert await bench.process.operations() == [
+			["join", "one", "second"],
+			["join", "other", "room"],
+			["move_done", "one", "room", True],
+		]
+
+	asyncio.run(run())
+
+
+def test_move_of_an_unknown_socket_is_ignored(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		bench.sockets.move("gone", "room", inside=True)
+		assert await bench.process.operations() == []
+
+	asyncio.run(run())
+
+
+def test_next_process_gets_all_sockets_before_handlers_are_called(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		socket = bench.connect("one", "chat")
+		bench.connect("two", "chat")
+		socket.join("room")
+		bench.start_process()
+		operations = await bench.process.operations()
+		assert [operation[0] for operation in operations] == [
+			*["add_socket"] * 2,
+			"load_app",
+			*["call_handlers"] * 2,
+		]
+		assert operations[0][-1] == ["room"]
+
+	asyncio.run(run())
+
+
+def test_socket_that_leaves_is_removed_once(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		socket = bench.connect("one", "chat")
+		await bench.process.operations()
+		bench.sockets.remove(socket, "transport close")
+		bench.sockets.remove(socket, "transport close")
+		assert await bench.process.operations() == [["remove_socket", "one", "transport close"]]
+		assert len(bench.sockets) == 0
+
+	asyncio.run(run())
+
+
+def test_oldest_pending_ack_is_discarded(tmp_path: Path) -> None:
+	bench = JavaScriptBench(tmp_path)
+	replica = SocketReplica(bench.connect("one"), [], {}, 0)
+	acks = {replica.add_ack(ack): ack for ack in [lambda *_: None for _ in range(MAX_PENDING_ACKS + 1)]}
+	assert replica.pop_ack(1) is None
+	assert all(replica.pop_ack(token) is ack for token, ack in acks.items() if token > 1)
+	assert replica.pop_ack(2) is None
