@@ -1,6 +1,8 @@
-// Two people edit one page in Builder by yjs: updates, awareness, and one of them leaving.
+"use strict";
+// Two users edit one page in Builder by yjs: updates, awareness, and one of them disconnects.
 //
-// Needs yjs, y-protocols and lib0 on NODE_PATH, and servers whose random numbers are equal (`equal_chances.js`).
+// Needs yjs, y-protocols and lib0 on NODE_PATH, and servers with the same random numbers (`fixed_random.js`).
+
 const Y = require("yjs");
 const sync = require("y-protocols/sync");
 const awareness_protocol = require("y-protocols/awareness");

@@ -1,4 +1,6 @@
-// Two agents on one ticket of Helpdesk, one of them in two tabs.
+"use strict";
+// Two agents view one ticket of Helpdesk, one of them in two tabs.
+
 module.exports = async ({ connect, settle }) => {
 	const ann = await connect("ann");
 	const ben = await connect("ben");

@@ -1,4 +1,6 @@
-// Typing in a channel of Raven, with two users who have it open.
+"use strict";
+// Two users type in a channel of Raven that both have open.
+
 module.exports = async ({ connect, settle }) => {
 	const ann = await connect("ann");
 	const ben = await connect("ben");
