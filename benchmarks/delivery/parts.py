@@ -237,7 +237,7 @@ def web_process(
 	port = port or free_port()
 	process = subprocess.Popen(
 		[
-			*(sys.executable, "-m", "realtime.demo.site", "--port", str(port), "--redis", redis.url),
+			*(sys.executable, "-m", "realtime.demo.web_process", "--port", str(port), "--redis", redis.url),
 			*("--app", "frappe_realtime", "--sessions", str(sessions)),
 			*(word for site in sites for word in ("--site", site)),
 		],

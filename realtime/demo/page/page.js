@@ -1,18 +1,18 @@
-// The demo's page: everything that moves in it comes through the browser client that ships with the app.
+// The page of the demo. It receives every change through the browser client that ships with the app.
 
 import { connect, page_id, PAGE_HEADER, STATUS_EVENT } from "/assets/frappe_realtime/js/realtime.js";
 import { io } from "/assets/socket.io.esm.min.js";
 
 const DOCTYPE = "Sales Order";
-// What the page itself listens to; anything else was published by somebody at a terminal.
-const KNOWN = /^(doc_update|list_update|doc_viewers|progress|chat_|pong)/;
+// Events that the page shows in its own way; others were published from a terminal, and are shown as a toast too.
+const SHOWN_EVENTS = /^(doc_update|list_update|doc_viewers|progress|chat_|pong)/;
 const FEED_LENGTH = 40;
 
 const $ = (id) => document.getElementById(id);
 const user = new URLSearchParams(location.search).get("user");
 
 let token = null;
-let people = {};
+let users = {};
 let orders = {};
 let steps = [];
 let current = null;
@@ -22,12 +22,12 @@ if (user) open_desk();
 else show_welcome();
 
 async function show_welcome() {
-	({ people } = await call("demo.state"));
+	({ users } = await call("demo.state"));
 	$("people").append(
-		...Object.entries(people).map(([name, person]) => {
+		...Object.entries(users).map(([name, { full_name, role }]) => {
 			const link = element("a", { href: `/?user=${encodeURIComponent(name)}`, target: "_blank" });
 			const text = element("span");
-			text.append(element("strong", {}, `Log in as ${person.full_name.split(" ")[0]}`), element("small", { className: "quiet" }, person.role));
+			text.append(element("strong", {}, `Log in as ${full_name.split(" ")[0]}`), element("small", { className: "quiet" }, role));
 			link.append(avatar(name), text);
 			const item = element("li");
 			item.append(link);
@@ -40,12 +40,12 @@ async function show_welcome() {
 async function open_desk() {
 	({ token } = await call("demo.log_in", { user }));
 	const state = await call("demo.state");
-	({ people, orders, steps } = state);
-	document.title = `${people[user].full_name} · frappe_realtime demo`;
-	$("me").append(avatar(user), people[user].full_name);
-	const other = Object.keys(people).find((name) => name !== user);
+	({ users, orders, steps } = state);
+	document.title = `${users[user].full_name} · frappe_realtime demo`;
+	$("me").append(avatar(user), users[user].full_name);
+	const other = Object.keys(users).find((name) => name !== user);
 	$("other").href = `/?user=${encodeURIComponent(other)}`;
-	$("other").textContent = `Open ${people[other].full_name}'s window`;
+	$("other").textContent = `Open ${users[other].full_name}'s window`;
 	$("command").textContent = state.command.replace("USER", user);
 	show_orders();
 
@@ -64,7 +64,7 @@ async function open_desk() {
 function listen() {
 	realtime.on(STATUS_EVENT, show_status);
 	show_status(realtime.status);
-	realtime.socket.onAny(feed);
+	realtime.socket.onAny(show_event);
 
 	realtime.on("list_update", ({ name, step }) => {
 		orders[name].step = step;
@@ -73,10 +73,10 @@ function listen() {
 	realtime.on("doc_update", ({ name, step, by }) => {
 		orders[name].step = step;
 		if (name === current) show_order();
-		if (by !== user) toast(`${people[by].full_name} has moved ${name} on`);
+		if (by !== user) toast(`${users[by].full_name} set ${name} to ${steps[step]}`);
 	});
-	realtime.on("doc_viewers", ({ docname, users }) => {
-		if (docname === current) show_viewers(users);
+	realtime.on("doc_viewers", ({ docname, users: viewers }) => {
+		if (docname === current) show_viewers(viewers);
 	});
 	realtime.progress(({ percent, description }) => {
 		$("bar").style.width = `${percent}%`;
@@ -87,10 +87,10 @@ function listen() {
 	realtime.on("chat_message", (message) => {
 		if (message.name === current) show_message(message);
 	});
-	realtime.on("chat_typing", ({ name, user: who, typing }) => {
-		if (name === current) $("typing").textContent = typing ? `${people[who].full_name} is typing …` : "";
+	realtime.on("chat_typing", ({ name, user: author, typing }) => {
+		if (name === current) $("typing").textContent = typing ? `${users[author].full_name} is typing …` : "";
 	});
-	// The rooms of Frappe's own events come back by themselves; the chat is this page's business.
+	// The client subscribes to the rooms of Frappe's events again. The room of the chat is the page's own.
 	realtime.socket.on("connect", () => {
 		if (current && !realtime.socket.recovered) realtime.emit("chat_open", DOCTYPE, current);
 	});
@@ -103,7 +103,7 @@ $("start").onclick = () => {
 };
 $("copy").onclick = async () => {
 	await navigator.clipboard.writeText($("command").textContent);
-	toast("Copied. Run it in the folder of the demo.");
+	toast("Copied. Run it in the folder where you started the demo.");
 };
 $("text").oninput = () => realtime.emit("chat_typing", DOCTYPE, current, $("text").value !== "");
 $("compose").onsubmit = async (event) => {
@@ -159,15 +159,15 @@ function show_order() {
 	$("advance").textContent = next ? `Set to ${steps[next]}` : "Start over";
 }
 
-function show_viewers(users) {
-	const seen = new Set([...users, user]);
-	const here = seen.size > 1 ? `${seen.size} are viewing` : "Only you are viewing";
-	$("viewers").replaceChildren(element("small", {}, here), ...[...seen].map(avatar));
+function show_viewers(names) {
+	const viewers = new Set([...names, user]);
+	const text = viewers.size > 1 ? `${viewers.size} are viewing` : "Only you are viewing";
+	$("viewers").replaceChildren(element("small", {}, text), ...[...viewers].map(avatar));
 }
 
-function show_message({ user: who, text, sent }) {
-	const message = element("div", { className: who === user ? "message mine" : "message" });
-	const name = who === user ? "You" : people[who].full_name;
+function show_message({ user: author, text, sent }) {
+	const message = element("div", { className: author === user ? "message mine" : "message" });
+	const name = author === user ? "You" : users[author].full_name;
 	message.append(element("span", {}, text), element("small", {}, `${name}, ${clock(new Date(sent * 1000))}`));
 	$("messages").append(message);
 	$("messages").scrollTop = $("messages").scrollHeight;
@@ -178,12 +178,12 @@ function show_status(status) {
 	$("status").dataset.status = status;
 }
 
-function feed(event, message) {
+function show_event(event, message) {
 	const line = element("li");
 	line.append(element("time", {}, clock(new Date())), element("b", {}, event), element("span", {}, JSON.stringify(message)));
 	$("feed").prepend(line);
 	$("feed").children[FEED_LENGTH]?.remove();
-	if (!KNOWN.test(event)) toast(`${event}: ${message?.text ?? JSON.stringify(message)}`);
+	if (!SHOWN_EVENTS.test(event)) toast(`${event}: ${message?.text ?? JSON.stringify(message)}`);
 }
 
 function toast(text) {
@@ -193,10 +193,10 @@ function toast(text) {
 }
 
 function avatar(name) {
-	const person = people[name] ?? { full_name: name, colour: "#64748b" };
-	const mark = element("span", { className: "avatar", title: person.full_name }, person.full_name[0]);
-	mark.style.setProperty("--who", person.colour);
-	return mark;
+	const { full_name, colour } = users[name] ?? { full_name: name, colour: "#64748b" };
+	const node = element("span", { className: "avatar", title: full_name }, full_name[0]);
+	node.style.setProperty("--colour", colour);
+	return node;
 }
 
 function element(tag, properties = {}, text = "") {
@@ -218,7 +218,7 @@ async function call(method, args = {}) {
 		body: JSON.stringify(args),
 	});
 	if (!response.ok) {
-		toast(`${method} answered HTTP ${response.status}. Does the demo still run?`);
+		toast(`${method}: HTTP ${response.status}. Is the demo still running?`);
 		throw new Error(`${method}: HTTP ${response.status}`);
 	}
 	return (await response.json()).message;

@@ -1,4 +1,4 @@
-"""The demo's site: a few sales orders, two people, a background job, and the page that shows them."""
+"""The site of the demo: sales orders, two users, a background job, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,31 @@ from typing import Any
 import redis
 from aiohttp import web
 
-from frappe_realtime.contract import PAGE_HEADER, doc_room, doctype_room, events_key, user_room
+from frappe_realtime.contract import (
+	EVENTS_CHANNEL,
+	LIST_UPDATE,
+	PAGE_HEADER,
+	SYSTEM_USER,
+	doc_room,
+	doctype_room,
+	events_key,
+	user_room,
+)
 from frappe_realtime.publishing.outbox import Message, Outbox
 
-from .model import SYSTEM_USER
-from .site import Call, FrappeError, WebProcess
+from .endpoints import Call, FrappeError
+from .web_process import FakeWebProcess
 
 SITE = "demo.localhost"
 DOCTYPE = "Sales Order"
 STEPS = ("Draft", "Confirmed", "Packed", "Shipped")
-PEOPLE: dict[str, dict[str, str]] = {
+USERS: dict[str, dict[str, str]] = {
 	"ann@example.com": {"full_name": "Ann Abara", "role": "Sales", "colour": "#0f766e"},
 	"ben@example.com": {"full_name": "Ben Osei", "role": "Warehouse", "colour": "#c2410c"},
 }
 ROWS = 400
+"""The number of rows that the background job imports."""
+ROWS_PER_STEP = 20
 HISTORY_COUNT, HISTORY_SECONDS = 10_000, 600
 
 PAGE = Path(__file__).parent / "page"
@@ -34,14 +45,14 @@ SCRIPTS = Path(__file__).parents[2] / "frappe_realtime" / "public" / "js"
 logger = logging.getLogger("realtime.demo")
 
 
-class Shop(WebProcess):
-	"""The stand-in with a page and something to do.
+class DemoWebProcess(FakeWebProcess):
+	"""The web process of the demo, with one site, its page and the methods that the page calls.
 
 	Args:
-		redis_url: the Redis that the sidecar listens to.
-		realtime_port: where the page finds the sidecar.
-		socketio_client: the file `socket.io.esm.min.js`.
-		command: what the page shows for publishing from a terminal; `USER` in it becomes the user's name.
+		redis_url: The Redis that the sidecar subscribes to.
+		realtime_port: The port of the sidecar.
+		socketio_client: The path of socket.io.esm.min.js.
+		command: The command that the page shows for publishing from a terminal, with `USER` for the user.
 	"""
 
 	def __init__(self, redis_url: str, realtime_port: int, socketio_client: Path, command: str) -> None:
@@ -55,19 +66,17 @@ class Shop(WebProcess):
 			"SO-0044": {"customer": "Harbour Books", "step": 2},
 		}
 		self._jobs: set[asyncio.Task[None]] = set()
-		self._outbox = Outbox(connector(redis_url), logger.warning)
+		self._outbox = Outbox(redis_connector(redis_url), logger.warning)
 		self._site = self.add_site(SITE, ["frappe", "frappe_realtime", "chat"])
-		for name, person in PEOPLE.items():
-			self._site.add_user(name, person["full_name"], SYSTEM_USER)
-		self._methods |= {
-			"demo.state": self._state,
-			"demo.log_in": self._log_in,
-			"demo.advance": self._advance,
-			"demo.start_job": self._start_job,
-		}
+		for name, user in USERS.items():
+			self._site.add_user(name, user["full_name"], SYSTEM_USER)
+		self._endpoints.add("demo.state", self._state)
+		self._endpoints.add("demo.log_in", self._log_in)
+		self._endpoints.add("demo.advance", self._advance)
+		self._endpoints.add("demo.start_job", self._start_job)
 
 	def application(self) -> web.Application:
-		"""The page and its files, and below them what every stand-in answers."""
+		"""Return an application with the page, its files and the methods."""
 		app = web.Application()
 		app.router.add_get("/", file_handler(PAGE / "index.html"))
 		app.router.add_get("/both", file_handler(PAGE / "both.html"))
@@ -78,19 +87,20 @@ class Shop(WebProcess):
 		return app
 
 	def publish(self, event: str, message: dict[str, Any], room: str) -> None:
-		"""Publish as `frappe.publish_realtime` does on a site with the app."""
+		"""Publish an event as `frappe.publish_realtime` does on a site with the app."""
 		payload = json.dumps({"event": event, "message": message, "room": room, "namespace": SITE})
 		stream = events_key(SITE)
-		self._outbox.send([Message("events", payload, stream, HISTORY_COUNT, HISTORY_SECONDS)])
+		self._outbox.send([Message(EVENTS_CHANNEL, payload, stream, HISTORY_COUNT, HISTORY_SECONDS)])
 
 	def site_of(self, request: web.Request) -> str:
-		"""Every host is this site: the page may be opened by any name or address of the machine."""
+		"""Return the site for every host: the page may be opened by any name or address of the machine."""
 		return SITE
 
 	def _state(self, call: Call) -> dict[str, Any]:
+		"""`demo.state()`: what the page needs to start."""
 		return {
 			"site": SITE,
-			"people": PEOPLE,
+			"users": USERS,
 			"orders": self._orders,
 			"steps": STEPS,
 			"realtime_port": self._realtime_port,
@@ -98,13 +108,14 @@ class Shop(WebProcess):
 		}
 
 	def _log_in(self, call: Call) -> dict[str, str]:
-		"""No password: a token for one tab, so that two tabs can be two people, which a cookie would not allow."""
+		"""`demo.log_in(user)`: return a token for one tab. With a cookie, two tabs could not have two users."""
 		user = call.arg("user")
-		if user not in PEOPLE:
+		if user not in USERS:
 			raise FrappeError(401, "AuthenticationError")
 		return {"token": self._site.authorization(user)}
 
 	def _advance(self, call: Call) -> None:
+		"""`demo.advance(name)`: set a sales order to its next step."""
 		name = call.arg("name")
 		order = self._orders.get(name)
 		if order is None:
@@ -112,9 +123,10 @@ class Shop(WebProcess):
 		order["step"] = (order["step"] + 1) % len(STEPS)
 		message = {"doctype": DOCTYPE, "name": name, "step": order["step"], "by": call.user.name}
 		self.publish("doc_update", message, doc_room(DOCTYPE, name))
-		self.publish("list_update", message, doctype_room(DOCTYPE))
+		self.publish(LIST_UPDATE, message, doctype_room(DOCTYPE))
 
 	def _start_job(self, call: Call) -> None:
+		"""`demo.start_job()`: start an import of `ROWS` rows."""
 		job = asyncio.get_running_loop().create_task(
 			self._import_rows(call.user.name, call.headers.get(PAGE_HEADER, ""))
 		)
@@ -122,8 +134,8 @@ class Shop(WebProcess):
 		job.add_done_callback(self._jobs.discard)
 
 	async def _import_rows(self, user: str, page: str) -> None:
-		"""What a worker would do, with `frappe.publish_progress` for every twentieth row."""
-		for row in range(0, ROWS + 1, 20):
+		"""Publish the progress that `frappe.publish_progress` would publish in a worker."""
+		for row in range(0, ROWS + 1, ROWS_PER_STEP):
 			message = {
 				"percent": 100 * row / ROWS,
 				"title": "Importing",
@@ -134,13 +146,13 @@ class Shop(WebProcess):
 			await asyncio.sleep(0.25)
 
 
-def connector(url: str) -> Callable[[float], redis.Redis]:
-	"""Return what an `Outbox` connects with."""
-	return lambda seconds: redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
+def redis_connector(url: str) -> Callable[[float], redis.Redis]:
+	"""Return the function by which an `Outbox` connects to Redis; its argument is the timeout in seconds."""
+	return lambda timeout: redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
 
 
 def file_handler(path: Path) -> Callable[[web.Request], Any]:
-	"""Return a handler that answers with one file."""
+	"""Return a handler that responds with a file."""
 
 	async def handler(request: web.Request) -> web.FileResponse:
 		return web.FileResponse(path)
