@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from frappe_realtime.contract import OFFSET_EVENT
 from realtime.demo.run import CLIENT, CLIENT_FOLDERS
 from tests.wire.conditions import PATIENCE, free_port, until
 from tests.wire.sidecar import ROOT, environment
@@ -140,6 +141,14 @@ def test_event_from_the_command_line(demo: Demo, context: BrowserContext) -> Non
 	assert done.returncode == 0, done
 	expect(ann.locator("#toasts")).to_contain_text("Hello from a terminal")
 	assert "hello" not in ben.locator("#feed").inner_text()
+
+
+def test_page_shows_no_internal_events(demo: Demo, context: BrowserContext) -> None:
+	"""A client that can recover gets the offset in an event of its own, first of all when it connects."""
+	ann = log_in(context, demo, ANN)
+	expect(ann.locator("#feed")).to_contain_text("chat_present")
+	assert OFFSET_EVENT not in ann.locator("#feed").inner_text()
+	assert OFFSET_EVENT not in ann.locator("#toasts").inner_text()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -6,6 +6,8 @@ import { io } from "/assets/socket.io.esm.min.js";
 const DOCTYPE = "Sales Order";
 // Events that the page shows in its own way; others were published from a terminal, and are shown as a toast too.
 const SHOWN_EVENTS = /^(doc_update|list_update|doc_viewers|progress|chat_|pong)/;
+// Events between the server and its clients, such as the one that carries the offset only.
+const INTERNAL_PREFIX = "frappe_realtime:";
 const FEED_LENGTH = 40;
 
 const $ = (id) => document.getElementById(id);
@@ -179,6 +181,7 @@ function show_status(status) {
 }
 
 function show_event(event, message) {
+	if (event.startsWith(INTERNAL_PREFIX)) return;
 	const line = element("li");
 	line.append(element("time", {}, clock(new Date())), element("b", {}, event), element("span", {}, JSON.stringify(message)));
 	$("feed").prepend(line);
