@@ -1,4 +1,4 @@
-"""Socket.IO's own client in Node and in Chromium, of two versions, over each transport."""
+"""Two versions of Socket.IO's client, in Node and in Chromium, over each transport."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRANSPORTS = pytest.mark.parametrize("transports", [POLLING, WEBSOCKET, BOTH], i
 
 
 @TRANSPORTS
-def test_a_desk_in_node(
+def test_client_in_node(
 	every_bench: Bench, connect_node: ConnectNode, node_version: str, transports: tuple[str, ...]
 ) -> None:
 	bench, name = every_bench, every_bench.document()
@@ -35,23 +35,23 @@ def test_a_desk_in_node(
 
 
 @TRANSPORTS
-def test_large_messages_both_ways(
+def test_large_messages_in_both_directions(
 	bench: Bench, connect_node: ConnectNode, node_version: str, transports: tuple[str, ...]
 ) -> None:
 	client = connect_node(bench, node_version, bench.user(), transports=transports)
 	text = "ü€😀" * 50_000
 	bench.publish("large", text, "website")
 	assert client.next("large")[0] == text
-	client.emit("nobody_listens", "x" * 900_000)
+	client.emit("unknown_event", "x" * 900_000)
 	client.fence()
 
 
 @TRANSPORTS
-def test_bytes_for_nobody(
+def test_binary_without_a_handler(
 	bench: Bench, connect_node: ConnectNode, node_version: str, transports: tuple[str, ...]
 ) -> None:
 	client = connect_node(bench, node_version, bench.user(), transports=transports)
-	client.emit("nobody_listens", b"\x00\xff" * 1000, {"deep": [b"bytes"]})
+	client.emit("unknown_event", b"\x00\xff" * 1000, {"deep": [b"bytes"]})
 	client.emit("doc_subscribe", b"ToDo", b"1")
 	client.fence()
 	assert client.state()["connected"]
@@ -60,7 +60,7 @@ def test_bytes_for_nobody(
 def test_events_keep_their_order_through_the_upgrade(
 	bench: Bench, connect_node: ConnectNode, node_version: str
 ) -> None:
-	"""Published all the while, from before the connection until after its upgrade."""
+	"""Events are published from before the handshake until after the upgrade."""
 	user = bench.user()
 	client = connect_node(bench, node_version, user, transports=BOTH, wait=False)
 	number = 0
@@ -69,23 +69,25 @@ def test_events_keep_their_order_through_the_upgrade(
 		nonlocal number
 		number += 1
 		bench.publish("count", number, f"user:{user.name}")
-		# The upgrade does not wait for the namespace; nothing is sent to a client that is not in it.
+		# The upgrade may come before the connection to the namespace, and before that the client gets no events.
 		return all(any(key in line for line in client.lines) for key in ("upgrade", "connect"))
 
-	until(upgraded, "the upgrade, and the namespace")
-	upgraded()  # once more, for one that was in the namespace only after the last of them
+	until(upgraded, "the upgrade and the connection to the namespace")
+	upgraded()  # one event more: the client may have connected to the namespace after the last one
 	bench.settle(client)
 	numbers = [args[0] for args in client.all("count")]
 	assert numbers == list(range(numbers[0], number + 1))
 
 
-def test_a_refusal_reaches_the_client(bench: Bench, connect_node: ConnectNode, node_version: str) -> None:
+def test_connect_error_reaches_the_client(bench: Bench, connect_node: ConnectNode, node_version: str) -> None:
 	for transports in (POLLING, WEBSOCKET):
 		with pytest.raises(Refused, match="Invalid namespace"):
 			connect_node(bench, node_version, transports=transports, namespace="/nowhere.test")
 
 
-def test_a_client_leaves_and_comes_back(bench: Bench, connect_node: ConnectNode, node_version: str) -> None:
+def test_client_disconnects_and_reconnects(
+	bench: Bench, connect_node: ConnectNode, node_version: str
+) -> None:
 	client = connect_node(bench, node_version, bench.user())
 	client.disconnect()
 	assert client.wait_for("disconnect")["disconnect"] == "io client disconnect"
@@ -96,7 +98,7 @@ def test_a_client_leaves_and_comes_back(bench: Bench, connect_node: ConnectNode,
 
 @pytest.fixture
 def open_page(bench: Bench, browser_context: BrowserContext) -> Any:
-	"""Open an empty page on a host, with socket.io-client in it."""
+	"""Open an empty page of a host, with socket.io-client loaded."""
 
 	def open_page(host: str, version: str) -> Page:
 		page: Page = browser_context.new_page()
@@ -110,23 +112,23 @@ def open_page(bench: Bench, browser_context: BrowserContext) -> Any:
 
 
 CONNECT_AND_WAIT = """([url, options]) => new Promise((resolve) => {
-	window.heard = [];
+	window.received = [];
 	window.socket = io(url, { withCredentials: true, ...options });
-	socket.onAny((event, ...args) => heard.push([event, args[0]]));
+	socket.onAny((event, ...args) => received.push([event, args[0]]));
 	socket.on("connect", () => resolve("connected"));
 	socket.on("connect_error", (error) => resolve(error.message));
 })"""
 
 
 @TRANSPORTS
-def test_a_page_on_another_port(
+def test_page_on_another_port(
 	bench: Bench,
 	browser_context: BrowserContext,
 	open_page: Any,
 	node_version: str,
 	transports: tuple[str, ...],
 ) -> None:
-	"""As in development: the page comes from the web process, the socket from the sidecar."""
+	"""As in development: the page is served by the web process, and the sidecar listens on another port."""
 	user = bench.user()
 	sid = bench.site().login(user.name)
 	browser_context.add_cookies([{"name": "sid", "value": sid, "domain": APP_SITE, "path": "/"}])
@@ -134,36 +136,36 @@ def test_a_page_on_another_port(
 	url = f"http://{APP_SITE}:{bench.sidecar.port}/{APP_SITE}"
 	assert page.evaluate(CONNECT_AND_WAIT, [url, {"transports": transports}]) == "connected"
 	bench.publish("news", 1, f"user:{user.name}")
-	page.wait_for_function("heard.some(([event]) => event == 'news')")
+	page.wait_for_function("received.some(([event]) => event == 'news')")
 
 
 @TRANSPORTS
-def test_a_page_with_a_token(
+def test_page_with_a_token(
 	bench: Bench, open_page: Any, node_version: str, transports: tuple[str, ...]
 ) -> None:
-	"""By header where there are headers, which makes the browser ask first; else with CONNECT."""
+	"""In a header, for which the browser sends a preflight request, or in the CONNECT packet; a WebSocket of a browser has no headers."""
 	user = bench.user()
 	token = bench.site().authorization(user.name)
 	page = open_page(APP_SITE, node_version)
 	url = f"http://{APP_SITE}:{bench.sidecar.port}/{APP_SITE}"
-	by_header = {"extraHeaders": {"Authorization": token}}
-	with_connect = {"auth": {"token": token}}
-	for options in (with_connect,) if transports == WEBSOCKET else (by_header, with_connect):
+	in_header = {"extraHeaders": {"Authorization": token}}
+	in_connect = {"auth": {"token": token}}
+	for options in (in_connect,) if transports == WEBSOCKET else (in_header, in_connect):
 		assert page.evaluate(CONNECT_AND_WAIT, [url, {**options, "transports": transports}]) == "connected"
 		bench.publish("news", 1, f"user:{user.name}")
-		page.wait_for_function("heard.some(([event]) => event == 'news')")
+		page.wait_for_function("received.some(([event]) => event == 'news')")
 		page.evaluate("socket.disconnect()")
 
 
 @TRANSPORTS
-def test_a_page_of_another_origin_gets_nothing(
+def test_page_of_another_origin_is_rejected(
 	bench: Bench,
 	browser_context: BrowserContext,
 	open_page: Any,
 	node_version: str,
 	transports: tuple[str, ...],
 ) -> None:
-	"""Cross-site WebSocket hijacking: the browser would send the victim's cookie."""
+	"""Cross-site WebSocket hijacking: the browser sends the cookie of the victim."""
 	sid = bench.site().login(bench.user().name)
 	browser_context.add_cookies([{"name": "sid", "value": sid, "domain": APP_SITE, "path": "/"}])
 	page = open_page("evil.test", node_version)
