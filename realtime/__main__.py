@@ -1,4 +1,4 @@
-"""The command line: frappe-realtime serve | publish | demo | doctor."""
+"""The command line `frappe-realtime`: serve, publish, listen, doctor and demo."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ import resource
 import sys
 from typing import TYPE_CHECKING
 
+from frappe_realtime import __version__
+
 from .config import Config, ConfigError, find_bench, load
 
 if TYPE_CHECKING:
 	from aiohttp.web import AppRunner
 
+logger = logging.getLogger("realtime.main")
 
-MOST_DESCRIPTORS = 1 << 20
-"""What containers call unlimited is a number that no process should count to."""
+MAX_DESCRIPTORS = 1 << 20
+"""The highest limit of open files that is requested; some containers allow billions."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-	"""Run one command; exits with 0, 2 for wrong usage, or the code of a `ConfigError`."""
-	parser = _parser()
-	options = parser.parse_args(arguments)
+	"""Run one command.
+
+	Exits with 0, with 1 if the command failed, with 2 for wrong usage, or with the exit code of a `ConfigError`.
+
+	Args:
+		arguments: The arguments after the program's name; by default those of the process.
+	"""
+	options = _parser().parse_args(arguments)
 	try:
 		options.run(options)
 	except ConfigError as error:
@@ -33,8 +41,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
 	parser = argparse.ArgumentParser(
-		prog="frappe-realtime", description="The realtime server of Frappe sites."
+		prog="frappe-realtime", description="The realtime server for Frappe sites."
 	)
+	parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 	commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
 	serve = commands.add_parser("serve", help="serve the sites of a bench")
@@ -44,32 +53,34 @@ def _parser() -> argparse.ArgumentParser:
 	serve.add_argument("--uds", help="Unix socket to listen on (key socketio_uds)")
 	serve.set_defaults(run=_serve)
 
-	publish = commands.add_parser("publish", help="publish an event from the command line")
+	publish = commands.add_parser("publish", help="publish an event")
 	_add_bench(publish)
 	publish.add_argument("event", metavar="EVENT")
 	publish.add_argument("message", metavar="JSON", nargs="?", default="{}")
 	publish.add_argument("--site", required=True)
 	target = publish.add_mutually_exclusive_group()
-	target.add_argument("--user", help="to all sockets of one user")
-	target.add_argument("--room", help="to one room, as frappe.publish_realtime names them")
+	target.add_argument("--user", help="send to all sockets of one user")
+	target.add_argument("--room", help="send to one room, named as in frappe.publish_realtime")
 	publish.set_defaults(run=_publish)
 
-	demo = commands.add_parser("demo", help="see it work, without a bench")
+	doctor = commands.add_parser("doctor", help="find out why realtime does not work")
+	_add_bench(doctor)
+	doctor.add_argument("--site", help="check this site only")
+	doctor.set_defaults(run=_doctor)
+
+	demo = commands.add_parser("demo", help="show a demo in the browser; needs no bench")
 	demo.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
 	demo.add_argument("--port", type=int, help="port of the page (the first free one from 8090 on)")
 	demo.add_argument("--no-browser", action="store_true", help="do not open the page")
 	demo.set_defaults(run=_demo)
-
-	doctor = commands.add_parser("doctor", help="say why realtime is not working")
-	_add_bench(doctor)
-	doctor.add_argument("--site", help="look at this site only")
-	doctor.set_defaults(run=_doctor)
 	return parser
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
 	parser.add_argument(
-		"--bench", metavar="PATH", help="bench root (else FRAPPE_BENCH_ROOT, else where the app lies)"
+		"--bench",
+		metavar="PATH",
+		help="bench root (default: FRAPPE_BENCH_ROOT, else the bench that the app is in)",
 	)
 
 
@@ -88,12 +99,13 @@ def _serve(options: argparse.Namespace) -> None:
 		socketio_port=options.port,
 		socketio_uds="" if options.port and not options.uds else options.uds,
 	)
+	logger.info("frappe-realtime %s on Python %d.%d.%d", __version__, *sys.version_info[:3])
 	import uvloop
 
 	from .server import RealtimeServer
 
 	def make_pages(server: RealtimeServer) -> AppRunner:
-		# Only now, when it listens: aiohttp takes longest to import.
+		# Called when the server listens already: importing aiohttp takes longer than everything else.
 		from .operations.endpoints import pages
 
 		return pages(server)
@@ -102,7 +114,7 @@ def _serve(options: argparse.Namespace) -> None:
 		await RealtimeServer(config, make_pages).run()
 
 	_raise_descriptor_limit()
-	# Neither a client nor an event leaves a cycle behind for the collector, which would look through all of them.
+	# Clients and events create no reference cycles, so frequent full collections would only cost time.
 	gc.freeze()
 	gc.set_threshold(10_000, 20, 50)
 
@@ -115,11 +127,11 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _raise_descriptor_limit() -> None:
-	"""Let there be as many connections as may be: many systems begin with 1024, and Node raises that for itself too."""
+	"""Raise the soft limit of open files, which is 1024 on many systems; Node raises it too."""
 	soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-	most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
-	if soft != resource.RLIM_INFINITY and soft < most:
-		resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+	limit = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+	if soft != resource.RLIM_INFINITY and soft < limit:
+		resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def _publish(options: argparse.Namespace) -> None:
@@ -128,16 +140,16 @@ def _publish(options: argparse.Namespace) -> None:
 	publish(_config(options), options.site, options.event, options.message, options.user, options.room)
 
 
-def _demo(options: argparse.Namespace) -> None:
-	from .demo.run import run
-
-	run(options.host, options.port, open_browser=not options.no_browser)
-
-
 def _doctor(options: argparse.Namespace) -> None:
 	from .operations.doctor import doctor
 
 	doctor(_config(options), options.site)
+
+
+def _demo(options: argparse.Namespace) -> None:
+	from .demo.run import run
+
+	run(options.host, options.port, open_browser=not options.no_browser)
 
 
 if __name__ == "__main__":

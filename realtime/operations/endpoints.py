@@ -1,42 +1,144 @@
-"""The HTTP pages of the sidecar beside `/socket.io/`: health for a balancer and an operator."""
+"""The sidecar's own HTTP endpoints: `/health` for load balancers and operators, `/metrics` for Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from frappe_realtime import __version__
 
 from ..bus.store import Outage, StoreDenied, StoreUnavailable
 from ..server import RealtimeServer
 from ..web.cache import SingleFlightCache
 from .metrics import render
 
-HEALTH_SECONDS = 1.0
-"""Seconds for which `/health`, which is open to everybody, does not ask Redis and the web process again."""
+CACHE_SECONDS = 1.0
+"""Seconds for which the state of Redis and the web process is reused. `/health` is public, so it must not be a way to
+load either of them."""
 
 
-class Seen(NamedTuple):
-	"""What Redis and the web process have answered."""
+class Dependencies(NamedTuple):
+	"""The state of Redis and the web process at one time."""
 
 	redis: bool
+	"""True if Redis answers."""
 	web_process: bool
+	"""True if the web process answers."""
 	outages: list[Outage]
+	"""What publishing processes reported in the last 24 hours; empty if it cannot be read."""
+
+
+class Endpoints:
+	"""Answers requests for paths other than `/socket.io/`.
+
+	Args:
+		server: The running server that the answers are about.
+	"""
+
+	def __init__(self, server: RealtimeServer) -> None:
+		self._server = server
+		self._dependencies: SingleFlightCache[str, Dependencies] = SingleFlightCache(CACHE_SECONDS, 1)
+
+	async def health(self, request: web.Request) -> web.Response:
+		"""Answer 200 if Redis and the web process answer and the sidecar is subscribed, else 503.
+
+		The body is a JSON object:
+
+		| key | value |
+		| --- | --- |
+		| `status` | `"ok"` or `"error"` |
+		| `version` | the version of this package, as in `frappe-realtime --version` |
+		| `redis` | `{ok, subscribed, url_key}`: `subscribed` is true while events arrive |
+		| `history` | `{ok, refused, sessions_refused}`: what Redis denies, by site, and why; clients cannot recover then |
+		| `publishers` | `{outages, held, dropped, since, until}`: sums of the outage reports of the last 24 hours |
+		| `web` | `{ok, url, url_key}`: the web process |
+		| `connections` | Engine.IO connections |
+		| `sidecars` | the other sidecars of the bench, as `host:port`, or `host:path` for a Unix socket |
+		| `handlers` | `{python, javascript}`: apps, load errors, and counts of events, failures and drops |
+
+		`url_key` names the configuration keys to check. `since` and `until` are seconds since 1970, or null. `history`,
+		`publishers` and `handlers` do not change the status: the sidecar works without them.
+		"""
+		server = self._server
+		redis, web_process, outages = await self._check_dependencies()
+		healthy = redis and web_process and server.subscriber.connected
+		body: dict[str, Any] = {
+			"status": "ok" if healthy else "error",
+			"version": __version__,
+			"redis": {
+				"ok": redis and server.subscriber.connected,
+				"subscribed": server.subscriber.connected,
+				"url_key": "redis_queue",
+			},
+			"history": {
+				"ok": not server.recovery.history.trouble and not server.recovery.sessions.refused,
+				"refused": server.recovery.history.trouble,
+				"sessions_refused": server.recovery.sessions.refused,
+			},
+			"publishers": {
+				"outages": len(outages),
+				"held": max((outage.held for outage in outages), default=0),
+				"dropped": sum(outage.dropped for outage in outages),
+				"since": min((outage.since for outage in outages), default=None),
+				"until": max((outage.until for outage in outages), default=None),
+			},
+			"web": {
+				"ok": web_process,
+				"url": server.config.web_url,
+				"url_key": "webserver_host, webserver_port",
+			},
+			"connections": len(server.engine.connections),
+			"sidecars": server.cluster.health(),
+			"handlers": server.handlers.health(),
+		}
+		return web.json_response(body, status=200 if healthy else 503)
+
+	async def metrics(self, request: web.Request) -> web.Response:
+		"""Answer with all metrics in the text format of Prometheus; 403 for addresses outside `realtime_trusted_proxies`."""
+		if not self._server.limits.proxies.trusts(request.remote or ""):
+			raise web.HTTPForbidden(text="add this address or network to realtime_trusted_proxies\n")
+		dependencies = await self._check_dependencies()
+		return web.Response(
+			text=render(self._server, dependencies.outages),
+			headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+		)
+
+	async def _check_dependencies(self) -> Dependencies:
+		"""Return the state of Redis and the web process; requests at the same time share one check."""
+		return await self._dependencies.get("", self._ask_dependencies)
+
+	async def _ask_dependencies(self) -> Dependencies:
+		server = self._server
+		return Dependencies(
+			*await asyncio.gather(
+				server.backends.store.answers(),
+				server.backends.web.answers(server.config.default_site),
+				self._outages(),
+			)
+		)
+
+	async def _outages(self) -> list[Outage]:
+		with suppress(StoreUnavailable, StoreDenied):
+			return await self._server.backends.store.outages()
+		return []
 
 
 def pages(server: RealtimeServer) -> web.AppRunner:
-	"""What answers for `server`, to be set up by it."""
-	app = web.Application(middlewares=[_one_request])
-	answers: SingleFlightCache[str, Seen] = SingleFlightCache(HEALTH_SECONDS, 1)
-	app.router.add_get("/health", lambda request: health(server, answers))
-	app.router.add_get("/metrics", lambda request: metrics(server, answers, request))
+	"""Return the HTTP application for `server`, not yet set up."""
+	endpoints = Endpoints(server)
+	app = web.Application(middlewares=[_close_after_response])
+	app.router.add_get("/health", endpoints.health)
+	app.router.add_get("/metrics", endpoints.metrics)
 	return web.AppRunner(app, access_log=None, handle_signals=False)
 
 
 @web.middleware
-async def _one_request(request: web.Request, handler: web._Middleware) -> web.StreamResponse:  # type: ignore[name-defined]
-	"""Close the connection after the answer, since the next request of a proxy on it may be one for the engine."""
+async def _close_after_response(request: web.Request, handler: Handler) -> web.StreamResponse:
+	"""Close the connection after each response: the next request of a proxy on it may be one for the engine."""
 	try:
 		response: web.StreamResponse = await handler(request)
 	except web.HTTPException as error:
@@ -44,71 +146,3 @@ async def _one_request(request: web.Request, handler: web._Middleware) -> web.St
 		raise
 	response.force_close()
 	return response
-
-
-async def metrics(
-	server: RealtimeServer, answers: SingleFlightCache[str, Seen], request: web.Request
-) -> web.Response:
-	"""The numbers for Prometheus; 403 for one who is not in a network of ours."""
-	if not server.limits.proxies.trusts(request.remote or ""):
-		raise web.HTTPForbidden(text="name the address or network in realtime_trusted_proxies\n")
-	seen = await _look(server, answers)
-	return web.Response(
-		text=render(server, seen.outages),
-		headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-	)
-
-
-async def _look(server: RealtimeServer, answers: SingleFlightCache[str, Seen]) -> Seen:
-	"""What is seen of Redis and the web process, for all who ask in the same moment."""
-
-	async def outages() -> list[Outage]:
-		with suppress(StoreUnavailable, StoreDenied):
-			return await server.backends.store.outages()
-		return []
-
-	async def ask() -> Seen:
-		return Seen(
-			*await asyncio.gather(
-				server.backends.store.answers(),
-				server.backends.web.answers(server.config.default_site),
-				outages(),
-			)
-		)
-
-	return await answers.get("", ask)
-
-
-async def health(server: RealtimeServer, answers: SingleFlightCache[str, Seen]) -> web.Response:
-	"""200 when Redis and the web process answer, else 503; the body says which, and what to look at.
-
-	`publishers` sums up what web processes, workers and commands have reported of the last 24 hours: outages in which
-	they could not publish. It has no part in the status: the sidecar works.
-	"""
-	redis, web_process, outages = await _look(server, answers)
-	healthy = redis and web_process and server.subscriber.connected
-	body = {
-		"status": "ok" if healthy else "error",
-		"redis": {
-			"ok": redis and server.subscriber.connected,
-			"subscribed": server.subscriber.connected,
-			"url_key": "redis_queue",
-		},
-		"history": {
-			"ok": not server.recovery.history.trouble and not server.recovery.sessions.refused,
-			"refused": server.recovery.history.trouble,
-			"sessions_refused": server.recovery.sessions.refused,
-		},
-		"publishers": {
-			"outages": len(outages),
-			"held": max((outage.held for outage in outages), default=0),
-			"dropped": sum(outage.dropped for outage in outages),
-			"since": min((outage.since for outage in outages), default=None),
-			"until": max((outage.until for outage in outages), default=None),
-		},
-		"web": {"ok": web_process, "url": server.config.web_url, "url_key": "webserver_host, webserver_port"},
-		"connections": len(server.engine.connections),
-		"sidecars": server.cluster.health(),
-		"handlers": server.handlers.health(),
-	}
-	return web.json_response(body, status=200 if healthy else 503)
