@@ -22,11 +22,15 @@ logger = logging.getLogger("realtime.main")
 MAX_DESCRIPTORS = 1 << 20
 """The highest limit of open files that is requested; some containers allow billions."""
 
+EXIT_INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ends before its work is done; shells use the same."""
+
 
 def main(arguments: list[str] | None = None) -> None:
 	"""Run one command.
 
-	Exits with 0, with 1 if the command failed, with 2 for wrong usage, or with the exit code of a `ConfigError`.
+	Exits with 0, with 1 if the command failed, with 2 for wrong usage, with 130 after Ctrl-C, or with the exit code of a
+	`ConfigError`.
 
 	Args:
 		arguments: The arguments after the program's name; by default those of the process.
@@ -37,6 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
 	except ConfigError as error:
 		print(f"frappe-realtime: {error}", file=sys.stderr)
 		sys.exit(error.exit_code)
+	except KeyboardInterrupt:
+		sys.exit(EXIT_INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,41 +1,64 @@
-"""`frappe-realtime publish`: one event from the command line, without starting Frappe."""
+"""`frappe-realtime publish`: publishes one event without starting Frappe."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
-from frappe_realtime.contract import SITE_ROOM, user_room
+from frappe_realtime.contract import EVENTS_CHANNEL, SITE_ROOM, user_room
 
 from ..access.sites import Sites
-from ..bus.endpoint import safe_url
+from ..bus.endpoint import RedisEndpoint
+from ..bus.store import RedisStore
 from ..config import EXIT_CONFIG, Config, ConfigError
 from ..json_codec import dumps, loads
 
 
 def publish(config: Config, site: str, event: str, message: str, user: str | None, room: str | None) -> None:
-	"""Publish `event` with the JSON text `message` on `site`, to a user, a room, or all System Users.
+	"""Publish one event, and print how many subscribers received it.
 
-	Raises `ConfigError` for an unknown site or a message that is no JSON; exits with 1 without Redis.
+	The event goes to the Redis that the sidecar uses, Sentinels included, as a stock Frappe publishes it: it has no place
+	in the site's history, so a client that is disconnected misses it.
+
+	Args:
+		config: The configuration of the bench.
+		site: The name of the site's folder.
+		event: The name of the event.
+		message: The payload as JSON text.
+		user: Send to all sockets of this user.
+		room: Send to this room. Without `user` and `room`, to all System Users.
+
+	Raises:
+		ConfigError: The bench has no such site, or `message` is not JSON.
+		SystemExit: With code 1 if Redis does not answer, or if no realtime server is subscribed.
 	"""
-	import redis
-
 	if not Sites(config).exists(site):
 		known = ", ".join(Sites(config).names()) or "none"
 		raise ConfigError(f"the bench {config.bench} has no site {site!r}; it has: {known}", EXIT_CONFIG)
 	try:
 		content = loads(message)
 	except ValueError as error:
-		raise ConfigError(f"the message is no JSON: {error}", EXIT_CONFIG) from error
-	payload = {
-		"event": event,
-		"message": content,
-		"room": user_room(user) if user else room or SITE_ROOM,
-		"namespace": site,
-	}
-	url = config.redis_queue
+		raise ConfigError(f"the message is not JSON: {error}", EXIT_CONFIG) from error
+	room = user_room(user) if user else room or SITE_ROOM
+	payload = dumps({"event": event, "message": content, "room": room, "namespace": site})
+	endpoint = RedisEndpoint(config)
+	subscribers = asyncio.run(_publish(endpoint, payload))
+	if not subscribers:
+		sys.exit(
+			f"frappe-realtime: {event!r} reached no realtime server: none is subscribed to the channel "
+			f"{EVENTS_CHANNEL!r} of {endpoint}. Start the sidecar (frappe-realtime serve), or let it use this Redis."
+		)
+	print(f"published {event!r} to the room {room!r} of {site}; subscribers that received it: {subscribers}")
+
+
+async def _publish(endpoint: RedisEndpoint, payload: str) -> int:
+	"""Return the number of subscribers that received the event; exit with 1 if Redis does not answer."""
+	from redis.exceptions import RedisError
+
+	store = RedisStore(endpoint)
 	try:
-		with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-			listening = client.publish("events", dumps(payload))
-	except redis.RedisError as error:
-		sys.exit(f"frappe-realtime: nothing was published: Redis at {safe_url(url)} (redis_queue): {error}")
-	print(f"published {event!r} to {payload['room']!r} of {site}; {listening} realtime server(s) listening")
+		return int(await store.redis.publish(EVENTS_CHANNEL, payload))
+	except (RedisError, OSError) as error:
+		sys.exit(f"frappe-realtime: nothing was published: {endpoint} does not answer: {error}")
+	finally:
+		await store.close()

