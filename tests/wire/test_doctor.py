@@ -1,16 +1,30 @@
-"""`frappe-realtime doctor`: where the way of an event ends, and what to do."""
+"""`frappe-realtime doctor`: what it checks, what it reports, and that it ends even if nothing answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
+from frappe_realtime import __version__
+from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.conditions import free_port, until
 from tests.wire.conftest import MakeBench
 from tests.wire.doctor import run_doctor
+from tests.wire.proxy import Proxy
+from tests.wire.sidecar import Sidecar
+from tests.wire.test_process import listens
+
+MAX_SECONDS = 20
+"""Seconds in which the doctor ends if nothing answers: about 15, and the start of Python."""
 
 
 @pytest.fixture
@@ -25,7 +39,10 @@ def bench(make_bench: MakeBench) -> Bench:
 def test_all_is_well(bench: Bench) -> None:
 	code, said = run_doctor(bench, "--site", APP_SITE)
 	assert code == 0, said
+	assert f"frappe-realtime {__version__}" in said
+	assert f"the sidecar {__version__} runs on port" in said
 	assert f"{APP_SITE}: an event arrives at a browser" in said
+	assert f"{APP_SITE}: {bench.sidecar.url} passes on polling, upgrade, WebSocket" in said
 	assert "FAILED" not in said
 	assert "Everything that could be checked works." in said
 
@@ -40,7 +57,7 @@ def test_no_sidecar(bench: Bench) -> None:
 	bench.sidecar.stop()
 	code, said = run_doctor(bench)
 	assert code == 1
-	assert "nobody listens to the channel 'events'" in said
+	assert "no server is subscribed to the channel 'events'" in said
 	assert f"nothing answers on port {bench.sidecar.port}" in said
 	assert "frappe-realtime serve" in said
 
@@ -77,17 +94,18 @@ def test_a_site_that_is_not_there(bench: Bench) -> None:
 
 def test_a_key_that_means_nothing(bench: Bench) -> None:
 	bench.write_config(realtime_cache_second=1)
-	assert "keys that mean nothing: realtime_cache_second" in run_doctor(bench)[1]
+	assert "unknown keys: realtime_cache_second" in run_doctor(bench)[1]
 
 
-@pytest.fixture
-def page() -> Iterator[str]:
-	"""The address of a web server that knows no /socket.io/."""
+@contextmanager
+def serving(body: str, status: int) -> Iterator[str]:
+	"""Run a web server that answers every GET with `body`; gives its address."""
 
 	class Page(BaseHTTPRequestHandler):
 		def do_GET(self) -> None:
-			self.send_response(404)
+			self.send_response(status)
 			self.end_headers()
+			self.wfile.write(body.encode())
 
 		def log_message(self, *args: object) -> None:
 			pass
@@ -95,10 +113,19 @@ def page() -> Iterator[str]:
 	server = HTTPServer(("127.0.0.1", 0), Page)
 	thread = Thread(target=server.serve_forever)
 	thread.start()
-	yield f"http://127.0.0.1:{server.server_port}"
-	server.shutdown()
-	server.server_close()
-	thread.join()
+	try:
+		yield f"http://127.0.0.1:{server.server_port}"
+	finally:
+		server.shutdown()
+		server.server_close()
+		thread.join()
+
+
+@pytest.fixture
+def page() -> Iterator[str]:
+	"""The address of a web server that knows no /socket.io/."""
+	with serving("", 404) as url:
+		yield url
 
 
 def test_something_else_on_the_port(bench: Bench, page: str) -> None:
@@ -114,3 +141,100 @@ def test_a_proxy_that_does_not_pass_it_on(bench: Bench, page: str) -> None:
 	assert code == 1
 	assert "answers HTTP 404 to /socket.io/" in said
 	assert "bench setup nginx" in said
+
+
+def test_a_proxy_that_drops_the_upgrade(bench: Bench, proxies: Callable[..., Proxy]) -> None:
+	proxy = proxies(bench.sidecar.port, drop=("upgrade",))
+	bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": proxy.url})
+	code, said = run_doctor(bench, "--site", APP_SITE)
+	assert code == 1
+	assert f"{proxy.url} does not pass on upgrade and WebSocket" in said
+	assert "drops the headers Upgrade and Connection" in said
+
+
+def test_a_proxy_that_replaces_the_origin(bench: Bench, proxies: Callable[..., Proxy]) -> None:
+	proxy = proxies(bench.sidecar.port, drop=("origin",))
+	bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": proxy.url})
+	code, said = run_doctor(bench, "--site", APP_SITE)
+	assert code == 0, said
+	assert f"{proxy.url} passes on polling, upgrade, WebSocket, but hides the origin of the page" in said
+
+
+@pytest.fixture
+def proxies(background: Background) -> Iterator[Callable[..., Proxy]]:
+	"""Start proxies, and close them after the test."""
+	started: list[Proxy] = []
+
+	def start(target: int, drop: tuple[str, ...]) -> Proxy:
+		started.append(Proxy(background, target, drop))
+		return started[-1]
+
+	yield start
+	for proxy in started:
+		proxy.close()
+
+
+def test_only_the_configured_transports_are_tried(bench: Bench) -> None:
+	bench.write_config(realtime_transports=["websocket"])
+	bench.sidecar.restart()
+	bench.wait_until_subscribed()
+	code, said = run_doctor(bench, "--site", APP_SITE)
+	assert code == 0, said
+	assert (
+		f"{APP_SITE}: an event arrives at a browser on port {bench.sidecar.port} (socketio_port), by WebSocket\n"
+		in said
+	)
+
+
+def test_a_unix_socket(bench: Bench, tmp_path: Path) -> None:
+	bench.sidecar.stop()
+	path = tmp_path / "realtime.sock"
+	bench.write_config(socketio_uds=str(path))
+	bench.sidecar = Sidecar(bench.folder, tmp_path / "log", port=free_port())
+	bench.sidecar.launch()
+	until(lambda: listens(path), "the sidecar listens")
+	bench.wait_until_subscribed()
+	code, said = run_doctor(bench, "--site", APP_SITE)
+	assert code == 0, said
+	assert f"{APP_SITE}: an event arrives at a browser on the socket {path} (socketio_uds)" in said
+
+
+def test_a_sidecar_of_another_version(bench: Bench) -> None:
+	healthy = {"redis": {"ok": True}, "web": {"ok": True}, "history": {"ok": True}}
+	with serving(json.dumps({**healthy, "version": "0.0.1", "connections": 0}), 200) as url:
+		bench.write_config(socketio_port=int(url.rpartition(":")[2]))
+		_, said = run_doctor(bench, "--site", APP_SITE)
+	assert f"has the version 0.0.1, installed is {__version__}" in said
+
+
+def test_it_ends_if_nothing_answers(bench: Bench) -> None:
+	"""Redis, the sidecar, the web process and the public addresses accept connections and do not answer."""
+	with socket.create_server(("127.0.0.1", 0)) as silent:
+		bench.write(
+			f"sites/{STOCK_SITE}/site_config.json",
+			{"host_name": f"http://127.0.0.1:{silent.getsockname()[1]}"},
+		)
+		bench.web.fail(hang=True)
+		frozen = bench.valkey.freeze()
+		bench.sidecar.signal(signal.SIGSTOP)
+		try:
+			code, said = run_doctor(bench, timeout=MAX_SECONDS)
+		finally:
+			bench.valkey.thaw(frozen)
+			bench.sidecar.signal(signal.SIGCONT)
+			bench.web.heal()
+	assert code == 1
+	assert "FAILED  Redis at" in said
+	assert "nothing answers on port" in said
+	assert said.count("cannot be reached from here") == 2
+
+
+def test_it_ends_if_the_web_process_does_not_answer(bench: Bench) -> None:
+	bench.web.fail(hang=True)
+	try:
+		code, said = run_doctor(bench, timeout=MAX_SECONDS)
+	finally:
+		bench.web.heal()
+	assert code == 1
+	assert f"{APP_SITE}: the web process does not answer" in said
+	assert f"{APP_SITE}: no client was connected, because the web process does not answer" in said
