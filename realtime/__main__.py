@@ -69,6 +69,31 @@ def _parser() -> argparse.ArgumentParser:
 	target.add_argument("--room", help="send to one room, named as in frappe.publish_realtime")
 	publish.set_defaults(run=_publish)
 
+	listen = commands.add_parser(
+		"listen",
+		help="print the events of a site as they arrive",
+		description="Print the events of a site as they arrive, one line each, until Ctrl-C. Without --user and --token, connect "
+		"as a Guest.",
+	)
+	_add_bench(listen)
+	listen.add_argument("--site", help="the site (default: default_site, or the only site of the bench)")
+	who = listen.add_mutually_exclusive_group()
+	who.add_argument(
+		"--user",
+		help="print what is published to this user: from Redis, without permission checks, for operators of the bench",
+	)
+	who.add_argument(
+		"--token", metavar="KEY:SECRET", type=_api_key, help="connect with an API key and its secret"
+	)
+	listen.add_argument(
+		"--room",
+		help="listen to this room too: doc:DOCTYPE/NAME, open_doc:DOCTYPE/NAME, doctype:DOCTYPE or task_progress:ID",
+	)
+	listen.add_argument(
+		"--json", action="store_true", help="print JSON lines (default unless the output is a terminal)"
+	)
+	listen.set_defaults(run=_listen)
+
 	doctor = commands.add_parser("doctor", help="find out why realtime does not work")
 	_add_bench(doctor)
 	doctor.add_argument("--site", help="check this site only")
@@ -88,6 +113,13 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 		metavar="PATH",
 		help="bench root (default: FRAPPE_BENCH_ROOT, else the bench that the app is in)",
 	)
+
+
+def _api_key(text: str) -> str:
+	key, _, secret = text.partition(":")
+	if not (key and secret and text.isascii() and text.isprintable()):
+		raise argparse.ArgumentTypeError("an API key and its secret, as KEY:SECRET")
+	return text
 
 
 def _config(options: argparse.Namespace, **overrides: object) -> Config:
@@ -144,6 +176,12 @@ def _publish(options: argparse.Namespace) -> None:
 	from .operations.publish import publish
 
 	publish(_config(options), options.site, options.event, options.message, options.user, options.room)
+
+
+def _listen(options: argparse.Namespace) -> None:
+	from .operations.listen import listen
+
+	listen(_config(options), options.site, options.user, options.token, options.room, as_json=options.json)
 
 
 def _doctor(options: argparse.Namespace) -> None:
