@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -14,7 +15,6 @@ from frappe_realtime import __version__
 from ..bus.store import Outage, StoreDenied, StoreUnavailable
 from ..server import RealtimeServer
 from ..web.cache import SingleFlightCache
-from .metrics import render
 
 CACHE_SECONDS = 1.0
 """Seconds for which the state of Redis and the web process is reused. `/health` is public, so it must not be a way to
@@ -102,8 +102,10 @@ class Endpoints:
 		if not self._server.limits.proxies.trusts(request.remote or ""):
 			raise web.HTTPForbidden(text="add this address or network to realtime_trusted_proxies\n")
 		dependencies = await self._check_dependencies()
+		# In a thread, because the first import takes 20 ms.
+		render = await asyncio.to_thread(_import_render)
 		return web.Response(
-			text=render(self._server, dependencies.outages),
+			body=render(self._server, dependencies.outages),
 			headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
 		)
 
@@ -125,6 +127,13 @@ class Endpoints:
 		with suppress(StoreUnavailable, StoreDenied):
 			return await self._server.backends.store.outages()
 		return []
+
+
+def _import_render() -> Callable[[RealtimeServer, Sequence[Outage]], bytes]:
+	"""Import prometheus_client with the first request for metrics: it takes 2 MB of memory."""
+	from .metrics import render
+
+	return render
 
 
 def pages(server: RealtimeServer) -> web.AppRunner:

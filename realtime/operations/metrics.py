@@ -1,55 +1,169 @@
-"""The numbers of the sidecar, in the text format of Prometheus."""
+"""The metrics of the sidecar, for Prometheus.
+
+This module imports prometheus_client, so it is imported with the first request for `/metrics`. Nothing is counted with
+prometheus_client: the parts of the server keep plain numbers, which are read here when Prometheus asks for them.
+"""
 
 from __future__ import annotations
 
-import os
-import resource
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from ..bus.store import Outage
 from ..server import RealtimeServer
 
 PREFIX = "frappe_realtime_"
 
-Sample = tuple[Mapping[str, str], float]
-Metric = tuple[str, str, str, list[Sample]]
+
+def render(server: RealtimeServer, outages: Sequence[Outage]) -> bytes:
+	"""Return all metrics in the text format of Prometheus, version 0.0.4; docs/operations.md lists them.
+
+	Args:
+		server: The running server.
+		outages: What publishing processes reported in the last 24 hours.
+	"""
+	registry = CollectorRegistry()
+	ProcessCollector(registry=registry)
+	registry.register(ServerCollector(server, outages))
+	return generate_latest(registry)
 
 
-def render(server: RealtimeServer, outages: Sequence[Outage]) -> str:
-	"""All metrics of `server`, one line each, under their names in `docs/operations.md`."""
-	lines: list[str] = []
-	for name, kind, help, samples in (*_metrics(server), *_publishers(outages)):
-		full = PREFIX + name
-		lines += [f"# HELP {full} {help}", f"# TYPE {full} {kind}"]
-		for labels, value in samples:
-			inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-			lines.append(f"{full}{{{inside}}} {value:g}" if inside else f"{full} {value:.17g}")
-	return "\n".join(lines) + "\n"
+class ServerCollector(Collector):
+	"""Reads the numbers of the server and of the outage reports."""
 
+	def __init__(self, server: RealtimeServer, outages: Sequence[Outage]) -> None:
+		self._server = server
+		self._outages = outages
 
-def _escaped(text: str) -> str:
-	return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+	def collect(self) -> Iterator[Metric]:
+		"""Return the metrics; the name of a counter is given without `_total`, which prometheus_client adds."""
+		server = self._server
+		yield from _connections(server)
+		yield from _events(server)
+		yield from _web_process(server)
+		yield from _access(server)
+		yield from _sidecars(server)
+		yield from _publishers(self._outages)
 
 
 def _counter(name: str, help: str, value: float) -> Metric:
-	return name, "counter", help, [({}, value)]
+	return CounterMetricFamily(PREFIX + name, help, value)
 
 
 def _gauge(name: str, help: str, value: float) -> Metric:
-	return name, "gauge", help, [({}, value)]
+	return GaugeMetricFamily(PREFIX + name, help, value)
 
 
-def _metrics(server: RealtimeServer) -> Iterator[Metric]:
-	yield from _process(server)
-	yield from _connections(server)
-	yield from _events(server)
-	yield from _web(server)
-	yield from _access(server)
-	yield from _sidecars(server)
+def _counters(name: str, help: str, label: str, values: Mapping[str, float]) -> Metric:
+	family = CounterMetricFamily(PREFIX + name, help, labels=[label])
+	for key, value in values.items():
+		family.add_metric([key], value)
+	return family
+
+
+def _gauges(name: str, help: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
+	family = GaugeMetricFamily(PREFIX + name, help, labels=[label])
+	for key, value in values:
+		family.add_metric([key], value)
+	return family
+
+
+def _connections(server: RealtimeServer) -> Iterator[Metric]:
+	engine, sockets = server.engine.counters, server.socketio.counters
+	transports = {"websocket": 0, "polling": 0}
+	for connection in server.engine.connections.values():
+		transports[connection.transport_name] += 1
+	yield _gauges("connections", "Engine.IO connections, by transport", "transport", transports.items())
+	yield _gauges(
+		"sockets",
+		"Sockets, by site",
+		"site",
+		(
+			(name.removeprefix("/") or "/", len(namespace.sockets))
+			for name, namespace in server.namespaces.items()
+		),
+	)
+	rooms = sum(len(namespace.rooms) for namespace in server.namespaces.values())
+	yield _gauge("rooms", "Rooms with at least one socket", rooms)
+	yield _counter("handshakes", "Connections opened", engine.handshakes)
+	yield _counter("upgrades", "Upgrades from polling to WebSocket", engine.upgrades)
+	yield _counter("requests_refused", "Requests that Engine.IO refused", engine.refused)
+	yield _counter("slow_clients", "Connections closed because the client did not read", engine.slow_clients)
+	yield _counter("connects", "Sockets admitted to a namespace", sockets.connects)
+	yield _counter("connects_refused", "Sockets refused with CONNECT_ERROR", sockets.refused)
+	yield _counter("invalid_packets", "Connections closed for an invalid packet", sockets.invalid)
+
+
+def _events(server: RealtimeServer) -> Iterator[Metric]:
+	recovery, filter = server.recovery.recovery.counters, server.access.list_updates
+	yield _gauge(
+		"subscribed", "1 while the sidecar is subscribed to Redis, else 0", server.subscriber.connected
+	)
+	yield _counter("bus_messages", "Messages read from Redis", server.subscriber.received)
+	yield _counter("bus_invalid", "Messages from Redis that were not events", server.subscriber.invalid)
+	yield _counter("deliveries", "Events written to sockets", server.fanout.deliveries)
+	yield _counter("client_events", "Events received from clients", server.socketio.counters.events)
+	yield _counter("recovered", "Clients that recovered their session", recovery.recovered)
+	yield _counter("recovery_refused", "Clients that reconnected too late to recover", recovery.refused)
+	yield _counter("replayed", "Missed events sent to clients that recovered", recovery.replayed)
+	yield _gauge("list_updates_waiting", "list_update events that wait for a permission", filter.waiting)
+	yield _counter("names_withheld", "list_update events sent without the document's name", filter.nameless)
+	yield _counter(
+		"names_unasked",
+		"list_update events sent without the name because too many permission queries were pending",
+		filter.crowded,
+	)
+
+
+def _web_process(server: RealtimeServer) -> Iterator[Metric]:
+	web = server.backends.web
+	yield _gauge("web_away", "1 while the web process does not answer, else 0", web.away)
+	yield _counter("web_requests", "Requests to the web process", web.calls)
+	for name, cache in (
+		("sessions", server.access.authenticator.sessions),
+		("permissions", server.access.permissions.answers),
+	):
+		yield _counter(f"{name}_asked", f"Lookups of {name} that asked the web process", cache.misses)
+		yield _counter(f"{name}_known", f"Lookups of {name} answered from the cache", cache.hits)
+		yield _gauge(f"{name}_kept", f"Entries in the cache of {name}", len(cache))
+
+
+def _access(server: RealtimeServer) -> Iterator[Metric]:
+	revalidator, engine = server.access.revalidator, server.engine.counters
+	yield _counters(
+		"access_messages",
+		"Changes of access that the app announced, by kind",
+		"kind",
+		server.access.invalidator.told,
+	)
+	yield _gauge("recheck_waiting", "Sessions and users that wait for revalidation", revalidator.waiting)
+	yield _counter("sessions_ended", "Sockets disconnected because their session ended", revalidator.ended)
+	yield _counter("rooms_withdrawn", "Rooms that sockets had to leave", revalidator.withdrawn)
+	yield _counter("tasks_refused", "Refused subscriptions to background tasks", server.access.tasks.refused)
+	limits = {
+		**server.limits.reached,
+		"realtime_max_payload": engine.too_large,
+		"realtime_max_packets": engine.too_many_packets,
+		"realtime_max_unsent": engine.slow_clients,
+	}
+	yield _counters("limit_reached", "Times that a limit was reached, by its key", "limit", limits)
+
+
+def _sidecars(server: RealtimeServer) -> Iterator[Metric]:
+	cluster = server.cluster
+	yield _gauge("sidecars", "Other sidecars of the bench that are alive", len(cluster.peers))
+	yield _gauge("sidecar_members", "Sockets in rooms on other sidecars", cluster.members.count)
+	yield _counter(
+		"sidecar_lost", "Messages to other sidecars that Redis did not accept", cluster.publisher.queue.lost
+	)
+	yield _counters("sidecar_messages", "Messages of other sidecars, by kind", "kind", cluster.received)
 
 
 def _publishers(outages: Sequence[Outage]) -> Iterator[Metric]:
-	yield _gauge("publisher_outages", "Outages that publishing processes reported in 24 h", len(outages))
+	yield _gauge("publisher_outages", "Outages that publishing processes reported in 24 hours", len(outages))
 	yield _gauge(
 		"publisher_dropped_events",
 		"Events that publishing processes dropped in these outages",
@@ -57,137 +171,6 @@ def _publishers(outages: Sequence[Outage]) -> Iterator[Metric]:
 	)
 	yield _gauge(
 		"publisher_held_events",
-		"The largest number of events that one process held back in these outages",
+		"The largest number of events that one process held in these outages",
 		max((outage.held for outage in outages), default=0),
 	)
-
-
-def _process(server: RealtimeServer) -> Iterator[Metric]:
-	usage = resource.getrusage(resource.RUSAGE_SELF)
-	yield _counter("cpu_seconds_total", "CPU time of this process", usage.ru_utime + usage.ru_stime)
-	yield _gauge("memory_bytes", "Resident memory of this process", _resident())
-
-
-def _resident() -> float:
-	try:
-		with open("/proc/self/statm") as file:
-			return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-	except (OSError, IndexError, ValueError):
-		return 0.0
-
-
-def _connections(server: RealtimeServer) -> Iterator[Metric]:
-	engine, sockets = server.engine, server.socketio
-	transports = {"websocket": 0, "polling": 0}
-	for connection in engine.connections.values():
-		transports[connection.transport_name] += 1
-	yield (
-		"connections",
-		"gauge",
-		"Connections by their transport",
-		[({"transport": name}, count) for name, count in transports.items()],
-	)
-	yield (
-		"sockets",
-		"gauge",
-		"Sockets by their site",
-		[
-			({"site": name.removeprefix("/") or "/"}, len(namespace.sockets))
-			for name, namespace in server.namespaces.items()
-		],
-	)
-	rooms = sum(len(namespace.rooms) for namespace in server.namespaces.values())
-	yield _gauge("rooms", "Rooms with a socket in them", rooms)
-	yield _counter("handshakes_total", "Connections opened", engine.counters.handshakes)
-	yield _counter(
-		"upgrades_total", "Connections that went from polling to WebSocket", engine.counters.upgrades
-	)
-	yield _counter("requests_refused_total", "Requests that Engine.IO refused", engine.counters.refused)
-	yield _counter("slow_clients_total", "Clients closed for not reading", engine.counters.slow_clients)
-	yield _counter("connects_total", "Sockets let in", sockets.counters.connects)
-	yield _counter("connects_refused_total", "Sockets refused by CONNECT_ERROR", sockets.counters.refused)
-	yield _counter("invalid_packets_total", "Clients closed for an invalid packet", sockets.counters.invalid)
-
-
-def _events(server: RealtimeServer) -> Iterator[Metric]:
-	recovery = server.recovery.recovery.counters
-	yield _gauge("subscribed", "1 while the sidecar is subscribed to Redis", server.subscriber.connected)
-	yield _counter("bus_messages_total", "Messages read from Redis", server.subscriber.received)
-	yield _counter("bus_invalid_total", "Messages from Redis that were no event", server.subscriber.invalid)
-	yield _counter("deliveries_total", "Events written to sockets", server.fanout.deliveries)
-	yield _counter("client_events_total", "Events received from clients", server.socketio.counters.events)
-	yield _counter("recovered_total", "Clients that came back to their session", recovery.recovered)
-	yield _counter("recovery_refused_total", "Clients that came back too late", recovery.refused)
-	yield _counter("replayed_total", "Events that clients had missed and were sent", recovery.replayed)
-	yield _gauge(
-		"list_updates_waiting",
-		"list_update events that wait for an answer",
-		server.access.list_updates.waiting,
-	)
-	yield _counter(
-		"names_withheld_total", "list_update events sent without a name", server.access.list_updates.nameless
-	)
-	yield _counter(
-		"names_unasked_total",
-		"list_update events whose readers were not asked",
-		server.access.list_updates.crowded,
-	)
-
-
-def _web(server: RealtimeServer) -> Iterator[Metric]:
-	yield _gauge("web_away", "1 while the web process does not answer", server.backends.web.away)
-	yield _counter("web_requests_total", "Requests to the web process", server.backends.web.calls)
-	for name, answers in (
-		("sessions", server.access.authenticator.sessions),
-		("permissions", server.access.permissions.answers),
-	):
-		yield _counter(f"{name}_asked_total", "Questions to the web process", answers.misses)
-		yield _counter(f"{name}_known_total", "Questions answered from what was known", answers.hits)
-		yield _gauge(f"{name}_kept", "Answers that are kept", len(answers))
-
-
-def _access(server: RealtimeServer) -> Iterator[Metric]:
-	recheck = server.access.revalidator
-	yield (
-		"access_messages_total",
-		"counter",
-		"Messages of the app about access, by their kind",
-		[({"kind": kind}, count) for kind, count in server.access.invalidator.told.items()],
-	)
-	yield _gauge("recheck_waiting", "Sessions and users to be asked about again", recheck.waiting)
-	yield _counter("sessions_ended_total", "Sockets closed since their session ended", recheck.ended)
-	yield _counter("rooms_withdrawn_total", "Rooms that sockets had to leave", recheck.withdrawn)
-	yield _counter("tasks_refused_total", "Tasks that somebody may not follow", server.access.tasks.refused)
-	yield (
-		"limit_reached_total",
-		"counter",
-		"How often a limit was met, by its key",
-		[({"limit": key}, count) for key, count in _limits(server).items()],
-	)
-
-
-def _sidecars(server: RealtimeServer) -> Iterator[Metric]:
-	adapter = server.cluster
-	yield _gauge("sidecars", "Other sidecars of the bench that are alive", len(adapter.peers))
-	yield _gauge("sidecar_members", "Sockets in rooms on other sidecars", adapter.members.count)
-	yield _counter(
-		"sidecar_lost_total",
-		"Messages to other sidecars that Redis did not take",
-		adapter.publisher.queue.lost,
-	)
-	yield (
-		"sidecar_messages_total",
-		"counter",
-		"Messages of other sidecars, by their kind",
-		[({"kind": kind}, count) for kind, count in adapter.received.items()],
-	)
-
-
-def _limits(server: RealtimeServer) -> dict[str, int]:
-	counters = server.engine.counters
-	return {
-		**server.limits.reached,
-		"realtime_max_payload": counters.too_large,
-		"realtime_max_packets": counters.too_many_packets,
-		"realtime_max_unsent": counters.slow_clients,
-	}

@@ -1,0 +1,94 @@
+"""`/metrics`: what it has, and that docs/operations.md lists exactly that."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.wire.bench import Bench
+from tests.wire.conftest import Connect, MakeBench
+from tests.wire.sidecar import ROOT, Sidecar
+
+PREFIX = "frappe_realtime_"
+
+
+class Described(NamedTuple):
+	"""The type of a metric and the names of its labels."""
+
+	type: str
+	labels: frozenset[str]
+
+
+def documented() -> dict[str, Described]:
+	"""The rows of the table in docs/operations.md, by the name of the metric."""
+	section = (ROOT / "docs" / "operations.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
+	found: dict[str, Described] = {}
+	for names, kind in re.findall(r"^\| (`.*?`) \| (\w+) \|", section, re.MULTILINE):
+		for name, labels in re.findall(r"`(\w+)(?:\{(.*?)\})?`", names):
+			full = name if name.startswith("process_") else PREFIX + name
+			assert full not in found, f"{name} is listed twice"
+			found[full] = Described(kind, frozenset(re.findall(r"\w+", labels)))
+	return found
+
+
+def scraped(bench: Bench) -> dict[str, Described]:
+	"""The metrics of a sidecar as Prometheus reads them; a metric with labels must have a sample."""
+	status, body = bench.sidecar.get("/metrics")
+	assert status == 200
+	found: dict[str, Described] = {}
+	for family in text_string_to_metric_families(body):
+		name = f"{family.name}_total" if family.type == "counter" else family.name
+		assert family.documentation
+		labels = frozenset(label for sample in family.samples for label in sample.labels) - {"le"}
+		found[name] = Described(family.type, labels)
+	return found
+
+
+def test_documentation_lists_all_metrics(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench()
+	connect(bench, bench.user()).fence()
+	# A sample of each metric with a label.
+	bench.valkey.client.publish("frappe_realtime:sidecars", "not a message")
+	bench.valkey.client.publish("frappe_realtime:access", "not a message")
+	assert scraped(bench) == documented()
+
+
+def test_metrics_of_the_process(bench: Bench) -> None:
+	families = {
+		family.name: family for family in text_string_to_metric_families(bench.sidecar.get("/metrics")[1])
+	}
+	assert bench.sidecar.process
+	[resident] = families["process_resident_memory_bytes"].samples
+	assert resident.value == pytest.approx(bench.sidecar.memory(), rel=0.2)
+	[open_files] = families["process_open_fds"].samples
+	assert open_files.value == pytest.approx(
+		len(list(Path(f"/proc/{bench.sidecar.process.pid}/fd").iterdir())), abs=5
+	)
+
+
+def test_serve_imports_only_what_it_needs(make_bench: MakeBench, tmp_path: Path) -> None:
+	"""python-socketio is for the tools, and prometheus_client is imported with the first request for metrics."""
+	bench = make_bench(start=False)
+	bench.valkey.start()
+	bench.start_web()
+	bench.sidecar = Sidecar(
+		bench.folder, tmp_path / "log", command=(sys.executable, "-X", "importtime", "-m", "realtime")
+	)
+	bench.sidecar.start()
+	bench.wait_until_subscribed()
+	bench.sidecar.health()
+
+	def imported() -> set[str]:
+		lines = bench.sidecar.log.splitlines()
+		return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if "import time:" in line}
+
+	assert "aiohttp" in imported()
+	assert not imported() & {"socketio", "engineio", "prometheus_client"}
+	bench.sidecar.get("/metrics")
+	assert "prometheus_client" in imported()
+	assert not imported() & {"socketio", "engineio"}
