@@ -141,7 +141,9 @@ class Authenticator:
 		info = answer.message
 		if answer.status != 200 or not isinstance(info, dict) or not isinstance(info.get("user"), str):
 			raise ConnectRefused(
-				f"Unauthorized: the web process answered HTTP {answer.status}", {"status": answer.status}
+				f"Unauthorized: the web process answered HTTP {answer.status}",
+				{"status": answer.status},
+				counted_as="Unauthorized",
 			)
 		apps = info.get("installed_apps")
 		tells_apps = apps is not None

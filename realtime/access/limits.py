@@ -135,7 +135,9 @@ class ClientLimits(Limiter):
 		"""What a client is answered that asks for one socket too many."""
 		self.meet(key, whose)
 		return ConnectRefused(
-			f"Too many connections{whose}", {"limit": key, "most": getattr(self._config, key), "reason": key}
+			f"Too many connections{whose}",
+			{"limit": key, "most": getattr(self._config, key), "reason": key},
+			counted_as=f"Too many connections ({key})",
 		)
 
 	def on_connect(self, socket: ServerSocket) -> None:

@@ -34,6 +34,11 @@ class PublishedEvent(Event):
 	unrecorded: str = ""
 	position: StreamPosition = (0, 0)
 
+	@property
+	def published_at(self) -> float:
+		"""When Redis appended the event to the stream, by the clock of Redis, which has milliseconds; 0 without an offset."""
+		return self.position[0] / 1000
+
 
 def read_event(payload: bytes) -> PublishedEvent:
 	"""Return the event in a message of the channel `events`, or in an entry of a stream.

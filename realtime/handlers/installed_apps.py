@@ -53,12 +53,16 @@ class InstalledApps:
 	async def _ask(self, site: str, credential: Credential) -> tuple[str, ...]:
 		for pause in PAUSES:
 			try:
-				status, _, body = await self._web.request(site, VERSIONS, credential.headers)
+				status, _, body = await self._web.request(
+					site, VERSIONS, credential.headers, measured_as=VERSIONS
+				)
 				break
 			except WebUnavailable:
 				await asyncio.sleep(pause)
 		else:
-			status, _, body = await self._web.request(site, VERSIONS, credential.headers)
+			status, _, body = await self._web.request(
+				site, VERSIONS, credential.headers, measured_as=VERSIONS
+			)
 		try:
 			versions = loads(body)["message"]
 			names = {str(name) for name in versions}

@@ -21,6 +21,7 @@ from frappe_realtime.handlers.socket import Socket
 
 from ..access.authentication import Session
 from ..cluster.members import RemoteMembers
+from ..histogram import Histogram
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..socketio.server import Ack
@@ -135,6 +136,10 @@ class PythonHandlers(HandlerRuntime):
 			"slow": self.counters.slow,
 			"blocked": self._watchdog.blocked if self._watchdog is not None else 0,
 		}
+
+	def latencies(self) -> dict[str, Histogram]:
+		"""Return how long the apps took for one event, by app."""
+		return {name: app.latency for name, app in self._apps.items()}
 
 	def _load(self, app: str, path: Path) -> None:
 		self._seen[app] = _state_of(path)

@@ -6,13 +6,24 @@ prometheus_client: the parts of the server keep plain numbers, which are read he
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+	CounterMetricFamily,
+	GaugeMetricFamily,
+	HistogramMetricFamily,
+	Metric,
+)
 from prometheus_client.registry import Collector
 
+from frappe_realtime import __version__
+from frappe_realtime.contract import METHOD_PREFIX
+
 from ..bus.store import Outage
+from ..histogram import Histogram
 from ..server import RealtimeServer
 
 PREFIX = "frappe_realtime_"
@@ -39,11 +50,13 @@ class ServerCollector(Collector):
 		self._outages = outages
 
 	def collect(self) -> Iterator[Metric]:
-		"""Return the metrics; the name of a counter is given without `_total`, which prometheus_client adds."""
+		"""Return the metrics."""
 		server = self._server
+		yield _build_info()
 		yield from _connections(server)
 		yield from _events(server)
 		yield from _web_process(server)
+		yield from _handlers(server)
 		yield from _access(server)
 		yield from _sidecars(server)
 		yield from _publishers(self._outages)
@@ -71,6 +84,23 @@ def _gauges(name: str, help: str, label: str, values: Iterable[tuple[str, float]
 	return family
 
 
+def _histograms(
+	name: str, help: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], Histogram]]
+) -> Metric:
+	family = HistogramMetricFamily(PREFIX + name, help, labels=labels)
+	for label_values, histogram in values:
+		bounds = [*map(str, histogram.bounds), "+Inf"]
+		buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+		family.add_metric(label_values, buckets, histogram.total)
+	return family
+
+
+def _build_info() -> Metric:
+	family = GaugeMetricFamily(PREFIX + "build_info", "Always 1", labels=["version", "python"])
+	family.add_metric([__version__, platform.python_version()], 1)
+	return family
+
+
 def _connections(server: RealtimeServer) -> Iterator[Metric]:
 	engine, sockets = server.engine.counters, server.socketio.counters
 	transports = {"websocket": 0, "polling": 0}
@@ -88,13 +118,21 @@ def _connections(server: RealtimeServer) -> Iterator[Metric]:
 	)
 	rooms = sum(len(namespace.rooms) for namespace in server.namespaces.values())
 	yield _gauge("rooms", "Rooms with at least one socket", rooms)
-	yield _counter("handshakes", "Connections opened", engine.handshakes)
-	yield _counter("upgrades", "Upgrades from polling to WebSocket", engine.upgrades)
-	yield _counter("requests_refused", "Requests that Engine.IO refused", engine.refused)
-	yield _counter("slow_clients", "Connections closed because the client did not read", engine.slow_clients)
-	yield _counter("connects", "Sockets admitted to a namespace", sockets.connects)
-	yield _counter("connects_refused", "Sockets refused with CONNECT_ERROR", sockets.refused)
-	yield _counter("invalid_packets", "Connections closed for an invalid packet", sockets.invalid)
+	yield _counter("handshakes_total", "Connections opened", engine.handshakes)
+	yield _counter("upgrades_total", "Upgrades from polling to WebSocket", engine.upgrades)
+	yield _counter("requests_refused_total", "Requests that Engine.IO refused", engine.refused)
+	yield _counter(
+		"slow_clients_total", "Connections closed because the client did not read", engine.slow_clients
+	)
+	yield _counter("connects_total", "Sockets admitted to a namespace", sockets.connects)
+	yield _counters("connects_refused_total", "Sockets refused with CONNECT_ERROR", "reason", sockets.refused)
+	yield _histograms(
+		"connect_seconds",
+		"From the handshake of a connection to the answer to its first CONNECT packet, by result",
+		["result"],
+		[(["accepted"], sockets.accepted_latency), (["refused"], sockets.refused_latency)],
+	)
+	yield _counter("invalid_packets_total", "Connections closed for an invalid packet", sockets.invalid)
 
 
 def _events(server: RealtimeServer) -> Iterator[Metric]:
@@ -102,17 +140,25 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 	yield _gauge(
 		"subscribed", "1 while the sidecar is subscribed to Redis, else 0", server.subscriber.connected
 	)
-	yield _counter("bus_messages", "Messages read from Redis", server.subscriber.received)
-	yield _counter("bus_invalid", "Messages from Redis that were not events", server.subscriber.invalid)
-	yield _counter("deliveries", "Events written to sockets", server.fanout.deliveries)
-	yield _counter("client_events", "Events received from clients", server.socketio.counters.events)
-	yield _counter("recovered", "Clients that recovered their session", recovery.recovered)
-	yield _counter("recovery_refused", "Clients that reconnected too late to recover", recovery.refused)
-	yield _counter("replayed", "Missed events sent to clients that recovered", recovery.replayed)
+	yield _counter("bus_messages_total", "Messages read from Redis", server.subscriber.received)
+	yield _counter("bus_invalid_total", "Messages from Redis that were not events", server.subscriber.invalid)
+	yield _counter("deliveries_total", "Events written to sockets", server.fanout.deliveries)
+	yield _histograms(
+		"publish_to_write_seconds",
+		"From the publication of an event, by the clock of Redis, to its write to the sockets of a room",
+		[],
+		[([], server.fanout.latency)],
+	)
+	yield _counter("client_events_total", "Events received from clients", server.socketio.counters.events)
+	yield _counter("recovered_total", "Clients that recovered their session", recovery.recovered)
+	yield _counter("recovery_refused_total", "Clients that reconnected too late to recover", recovery.refused)
+	yield _counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
 	yield _gauge("list_updates_waiting", "list_update events that wait for a permission", filter.waiting)
-	yield _counter("names_withheld", "list_update events sent without the document's name", filter.nameless)
 	yield _counter(
-		"names_unasked",
+		"names_withheld_total", "list_update events sent without the document's name", filter.nameless
+	)
+	yield _counter(
+		"names_unasked_total",
 		"list_update events sent without the name because too many permission queries were pending",
 		filter.crowded,
 	)
@@ -121,35 +167,58 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 def _web_process(server: RealtimeServer) -> Iterator[Metric]:
 	web = server.backends.web
 	yield _gauge("web_away", "1 while the web process does not answer, else 0", web.away)
-	yield _counter("web_requests", "Requests to the web process", web.calls)
+	yield _counter("web_requests_total", "Requests to the web process", web.calls)
+	yield _histograms(
+		"web_request_seconds",
+		"From a request to the web process to its response or timeout, by endpoint",
+		["endpoint"],
+		[([_endpoint(path)], histogram) for path, histogram in web.latencies.items()],
+	)
 	for name, cache in (
 		("sessions", server.access.authenticator.sessions),
 		("permissions", server.access.permissions.answers),
 	):
-		yield _counter(f"{name}_asked", f"Lookups of {name} that asked the web process", cache.misses)
-		yield _counter(f"{name}_known", f"Lookups of {name} answered from the cache", cache.hits)
+		yield _counter(f"{name}_asked_total", f"Lookups of {name} that asked the web process", cache.misses)
+		yield _counter(f"{name}_known_total", f"Lookups of {name} answered from the cache", cache.hits)
 		yield _gauge(f"{name}_kept", f"Entries in the cache of {name}", len(cache))
+
+
+def _endpoint(path: str) -> str:
+	return path.removeprefix(METHOD_PREFIX).removeprefix("/api/method/")
+
+
+def _handlers(server: RealtimeServer) -> Iterator[Metric]:
+	yield _histograms(
+		"handler_seconds",
+		"From the start of an app's handlers for one event to their end, by app and language",
+		["app", "language"],
+		[([app, "python"], latency) for app, latency in server.handlers.python.latencies().items()],
+	)
 
 
 def _access(server: RealtimeServer) -> Iterator[Metric]:
 	revalidator, engine = server.access.revalidator, server.engine.counters
 	yield _counters(
-		"access_messages",
+		"access_messages_total",
 		"Changes of access that the app announced, by kind",
 		"kind",
 		server.access.invalidator.told,
 	)
 	yield _gauge("recheck_waiting", "Sessions and users that wait for revalidation", revalidator.waiting)
-	yield _counter("sessions_ended", "Sockets disconnected because their session ended", revalidator.ended)
-	yield _counter("rooms_withdrawn", "Rooms that sockets had to leave", revalidator.withdrawn)
-	yield _counter("tasks_refused", "Refused subscriptions to background tasks", server.access.tasks.refused)
+	yield _counter(
+		"sessions_ended_total", "Sockets disconnected because their session ended", revalidator.ended
+	)
+	yield _counter("rooms_withdrawn_total", "Rooms that sockets had to leave", revalidator.withdrawn)
+	yield _counter(
+		"tasks_refused_total", "Refused subscriptions to background tasks", server.access.tasks.refused
+	)
 	limits = {
 		**server.limits.reached,
 		"realtime_max_payload": engine.too_large,
 		"realtime_max_packets": engine.too_many_packets,
 		"realtime_max_unsent": engine.slow_clients,
 	}
-	yield _counters("limit_reached", "Times that a limit was reached, by its key", "limit", limits)
+	yield _counters("limit_reached_total", "Times that a limit was reached, by its key", "limit", limits)
 
 
 def _sidecars(server: RealtimeServer) -> Iterator[Metric]:
@@ -157,9 +226,11 @@ def _sidecars(server: RealtimeServer) -> Iterator[Metric]:
 	yield _gauge("sidecars", "Other sidecars of the bench that are alive", len(cluster.peers))
 	yield _gauge("sidecar_members", "Sockets in rooms on other sidecars", cluster.members.count)
 	yield _counter(
-		"sidecar_lost", "Messages to other sidecars that Redis did not accept", cluster.publisher.queue.lost
+		"sidecar_lost_total",
+		"Messages to other sidecars that Redis did not accept",
+		cluster.publisher.queue.lost,
 	)
-	yield _counters("sidecar_messages", "Messages of other sidecars, by kind", "kind", cluster.received)
+	yield _counters("sidecar_messages_total", "Messages of other sidecars, by kind", "kind", cluster.received)
 
 
 def _publishers(outages: Sequence[Outage]) -> Iterator[Metric]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from ..engine import Connection
@@ -27,6 +28,7 @@ class Client:
 		"connecting",
 		"connection",
 		"credit",
+		"opened",
 		"packet",
 		"rate",
 		"refused",
@@ -44,6 +46,8 @@ class Client:
 		self.connecting: dict[str, asyncio.Task[None]] | None = None
 		self.packet: packets.Packet | None = None
 		self.attachments: list[bytes] | None = None
+		self.opened = perf_counter()
+		"""When the connection was opened; 0 once its first CONNECT packet is answered."""
 		self.refused = 0
 		"""The number of CONNECT packets that were refused."""
 		self.rate = self.credit = self.seen = 0.0

@@ -11,12 +11,14 @@ class ConnectRefused(Exception):
 	Args:
 		message: The `message` of the error in the client.
 		data: The `data` of the error in the client, as JSON; a `reason` in it is shown to developers.
+		counted_as: The text by which refusals are counted, the same for all clients; by default `message`.
 	"""
 
-	def __init__(self, message: str, data: Any = None) -> None:
+	def __init__(self, message: str, data: Any = None, counted_as: str = "") -> None:
 		super().__init__(message)
 		self.message = message
 		self.data = data
+		self.counted_as = counted_as or message
 
 
 class ConnectPostponed(Exception):

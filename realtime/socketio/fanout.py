@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from time import time
 from typing import Any, Protocol
 
 from ..engine import Encoded
+from ..histogram import Histogram
 from . import packets
 from .namespace import Namespace, Namespaces, ServerSocket, joined
 
@@ -30,6 +32,11 @@ class Event:
 	message: Any
 	offset: str | None = None
 	encoded: Encoded | None = None
+
+	@property
+	def published_at(self) -> float:
+		"""When the event was published, in seconds since 1970; 0 if it is not known."""
+		return 0.0
 
 
 class RemoteSockets(Protocol):
@@ -67,6 +74,8 @@ class Fanout:
 	def __init__(self, namespaces: Namespaces, remote: RemoteSockets | None = None) -> None:
 		self.deliveries = 0
 		"""Events written to sockets since the start."""
+		self.latency = Histogram()
+		"""Seconds from the publication of an event to its write to the sockets of a room, where the former is known."""
 		self._namespaces = namespaces
 		self._remote: RemoteSockets = remote or NoRemoteSockets()
 
@@ -113,6 +122,11 @@ class Fanout:
 					[packets.encode_event(namespace.name, (event.event, event.message)) for event in run]
 				)
 			self.deliveries += len(run) * send_all(members, plain, with_offset)
+			for event in run:
+				if event.offset and (published_at := event.published_at):
+					seconds = time() - published_at
+					# Two clocks may differ: an event that seems to be from the future took no time.
+					self.latency.observe(seconds if seconds > 0 else 0.0)
 		for event in run:
 			if event.offset:
 				namespace.offset = event.offset

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Protocol
 
 from ..engine import Connection
 from ..engine.packets import Message
+from ..histogram import Histogram
 from . import packets
 from .client import Client, Limiter
 from .errors import ConnectPostponed, ConnectRefused
@@ -59,8 +62,12 @@ class SocketIOCounters:
 
 	events: int = 0
 	connects: int = 0
-	refused: int = 0
+	refused: Counter[str] = field(default_factory=Counter)
+	"""By `ConnectRefused.counted_as`."""
 	invalid: int = 0
+	accepted_latency: Histogram = field(default_factory=Histogram)
+	refused_latency: Histogram = field(default_factory=Histogram)
+	"""Seconds from the handshake to the answer to the first CONNECT packet of a connection, by the kind of the answer."""
 
 
 class SocketIOServer:
@@ -210,10 +217,11 @@ class SocketIOServer:
 		)
 
 	def _refuse(self, connection: Connection, name: str, refused: ConnectRefused) -> None:
-		self.counters.refused += 1
+		self.counters.refused[refused.counted_as] += 1
 		connection.send(packets.encode_connect_error(name, refused.message, refused.data))
 		client: Client | None = connection.data
 		if client is not None:
+			_measure_connect(client, self.counters.refused_latency)
 			client.refused += 1
 			if client.refused > self._max_namespaces:
 				# A client needs the namespace of its site only: this one is trying names.
@@ -265,6 +273,7 @@ class SocketIOServer:
 		client.sockets[name] = socket
 		connection.engine.timers.cancel(client)
 		connection.request.release()
+		_measure_connect(client, self.counters.accepted_latency)
 		self.application.on_connect(socket, auth, admission)
 
 	# -- leaving
@@ -324,6 +333,12 @@ class SocketIOServer:
 			socket.leave(room)
 		socket.cancel_acks()
 		return rooms
+
+
+def _measure_connect(client: Client, latency: Histogram) -> None:
+	if client.opened:
+		latency.observe(perf_counter() - client.opened)
+		client.opened = 0.0
 
 
 def _ack_of(socket: ServerSocket, id: int) -> Ack:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from time import perf_counter
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -15,12 +16,16 @@ from frappe_realtime.contract import SECRET_HEADER, SITE_HEADER
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
+from ..histogram import Histogram
 from ..json_codec import dumps, loads
 from .http_client import HTTPClient, HTTPError, HTTPResponse
 
 logger = logging.getLogger("realtime.web")
 
 ACCEPT = {"Accept": "application/json", "User-Agent": "frappe-realtime"}
+
+HANDLERS = "handlers"
+"""Stands for the path in `FrappeClient.latencies`, because handlers make up paths."""
 
 RETRIED = frozenset({429, 502, 503, 504})
 """Statuses that say that nobody has answered yet: a web process that starts, restarts or is overloaded. A 500 mostly does."""
@@ -68,6 +73,8 @@ class FrappeClient:
 	def __init__(self, config: Config, secret: Callable[[bool], Awaitable[str]]) -> None:
 		self.url = config.web_url
 		self.calls = 0
+		self.latencies: dict[str, Histogram] = {}
+		"""Seconds from a request to its response or timeout, by path; `HANDLERS` for those of handlers."""
 		self.away = False
 		"""Whether the last attempt found nobody."""
 		self._client = HTTPClient(self.url, config.realtime_web_timeout)
@@ -131,13 +138,12 @@ class FrappeClient:
 		method: str = "GET",
 		params: Mapping[str, str] | None = None,
 		body: bytes | None = None,
+		measured_as: str = HANDLERS,
 	) -> HTTPResponse:
 		"""One request of a handler, as it is; raises `WebUnavailable` when nobody answers, ValueError for what cannot be sent."""
 		named = {**ACCEPT, **headers, "Host": site, SITE_HEADER: site}
 		try:
-			async with self._slots:
-				self.calls += 1
-				return await self._client.request(method, _target(path, params), named, body or b"")
+			return await self._send(measured_as, method, _target(path, params), named, body or b"")
 		except (OSError, asyncio.TimeoutError, HTTPError) as error:
 			raise WebUnavailable(f"{method} {self.url}{path} failed: {error!r}") from error
 
@@ -159,9 +165,7 @@ class FrappeClient:
 			body = dumps(json).encode()
 			headers["Content-Type"] = "application/json"
 		try:
-			async with self._slots:
-				self.calls += 1
-				answer = await self._client.request("GET", _target(path, params), headers, body)
+			answer = await self._send(path, "GET", _target(path, params), headers, body)
 		except (asyncio.TimeoutError, HTTPError) as error:
 			logger.warning("%s%s for %s gave no answer: %s", self.url, path, site, error)
 			return None
@@ -177,6 +181,27 @@ class FrappeClient:
 			return FrappeResponse(answer.status, loads(answer.body))
 		except ValueError:
 			return FrappeResponse(answer.status, None)
+
+	async def _send(
+		self, measured_as: str, method: str, target: str, headers: dict[str, str], body: bytes
+	) -> HTTPResponse:
+		"""Send a request, and measure how long it waits for a connection and for the response."""
+		started = perf_counter()
+		try:
+			async with self._slots:
+				self.calls += 1
+				response = await self._client.request(method, target, headers, body)
+		except (asyncio.TimeoutError, HTTPError):
+			self._observe(measured_as, perf_counter() - started)
+			raise
+		self._observe(measured_as, perf_counter() - started)
+		return response
+
+	def _observe(self, measured_as: str, seconds: float) -> None:
+		latency = self.latencies.get(measured_as)
+		if latency is None:
+			latency = self.latencies[measured_as] = Histogram()
+		latency.observe(seconds)
 
 	def _gone(self, reason: str) -> None:
 		"""Let all calls wait for one that finds the web process back, instead of each trying by itself."""

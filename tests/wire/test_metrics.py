@@ -10,11 +10,24 @@ from typing import NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from frappe_realtime import __version__
+from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
+from tests.wire.clients import Refused
+from tests.wire.conditions import PATIENCE
 from tests.wire.conftest import Connect, MakeBench
+from tests.wire.publisher import Publisher
 from tests.wire.sidecar import ROOT, Sidecar
 
 PREFIX = "frappe_realtime_"
+
+HANDLERS = """
+from frappe.realtime import realtime
+
+@realtime.on("echo_back")
+async def echo_back(socket, value):
+	return value
+"""
 
 
 class Described(NamedTuple):
@@ -50,12 +63,76 @@ def scraped(bench: Bench) -> dict[str, Described]:
 
 
 def test_documentation_lists_all_metrics(make_bench: MakeBench, connect: Connect) -> None:
-	bench = make_bench()
-	connect(bench, bench.user()).fence()
+	bench = make_bench(start=False)
+	write_handlers(bench, "echo", HANDLERS)
+	install(bench, "echo")
+	bench.start()
 	# A sample of each metric with a label.
+	client = connect(bench, bench.user())
+	client.call("echo_back", 1)
+	with pytest.raises(Refused):
+		connect(bench, headers={"Origin": "https://elsewhere.invalid"})
 	bench.valkey.client.publish("frappe_realtime:sidecars", "not a message")
 	bench.valkey.client.publish("frappe_realtime:access", "not a message")
 	assert scraped(bench) == documented()
+
+
+def samples(bench: Bench) -> dict[str, float]:
+	"""The samples of a sidecar without the prefix, each by its name and labels as in the text format."""
+	found: dict[str, float] = {}
+	for family in text_string_to_metric_families(bench.sidecar.get("/metrics")[1]):
+		for sample in family.samples:
+			labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+			name = sample.name.removeprefix(PREFIX)
+			found[f"{name}{{{labels}}}" if labels else name] = sample.value
+	return found
+
+
+def test_latencies(make_bench: MakeBench, connect: Connect) -> None:
+	"""Each latency is measured once for what it is about, in seconds."""
+	bench = make_bench(start=False)
+	write_handlers(bench, "echo", HANDLERS)
+	install(bench, "echo")
+	bench.start()
+	client = connect(bench, bench.user())
+	publisher = Publisher(bench.valkey.url)
+	before = samples(bench)
+	publisher.publish("news", 1)
+	client.next("news")
+	assert client.call("echo_back", 1) == 1
+	connect(bench, bench.user()).fence()
+	with pytest.raises(Refused):
+		connect(bench, headers={"Origin": "https://elsewhere.invalid"})
+	after = samples(bench)
+	for name, labels, count in (
+		("publish_to_write_seconds", "", 1),
+		("handler_seconds", '{app="echo",language="python"}', 1),
+		("connect_seconds", '{result="accepted"}', 1),
+		("connect_seconds", '{result="refused"}', 1),
+		("web_request_seconds", '{endpoint="get_user_info"}', 1),
+	):
+		assert after[f"{name}_count{labels}"] - before.get(f"{name}_count{labels}", 0) == count, name
+		assert 0 <= after[f"{name}_sum{labels}"] - before.get(f"{name}_sum{labels}", 0) < PATIENCE, name
+
+
+def test_refusals_are_counted_by_reason(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common={"realtime_sockets_per_user": 1})
+	user = bench.user()
+	connect(bench, user)
+	with pytest.raises(Refused):
+		connect(bench, user)
+	with pytest.raises(Refused):
+		connect(bench, authorization="token wrong:token")
+	with pytest.raises(Refused):
+		connect(bench, namespace="/nowhere.test")
+	found = samples(bench)
+	for reason in ("Too many connections (realtime_sockets_per_user)", "Unauthorized", "Invalid namespace"):
+		assert found[f'connects_refused_total{{reason="{reason}"}}'] == 1
+
+
+def test_build_info(bench: Bench) -> None:
+	python = ".".join(map(str, sys.version_info[:3]))
+	assert samples(bench)[f'build_info{{python="{python}",version="{__version__}"}}'] == 1
 
 
 def test_metrics_of_the_process(bench: Bench) -> None:
