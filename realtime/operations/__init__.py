@@ -1,1 +1,1 @@
-"""For who runs a bench: health, metrics, the doctor, and publishing from the command line."""
+"""Health, metrics, and the command-line tools for operators: doctor, listen and publish."""

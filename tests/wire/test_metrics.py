@@ -1,4 +1,4 @@
-"""`/metrics`: what it has, and that docs/operations.md lists exactly that."""
+"""`/metrics` and `/health`: what they have, and that docs/operations.md lists exactly that."""
 
 from __future__ import annotations
 
@@ -37,11 +37,16 @@ class Described(NamedTuple):
 	labels: frozenset[str]
 
 
+def section(title: str) -> str:
+	"""A section of docs/operations.md."""
+	text = (ROOT / "docs" / "operations.md").read_text()
+	return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
 def documented() -> dict[str, Described]:
 	"""The rows of the table in docs/operations.md, by the name of the metric."""
-	section = (ROOT / "docs" / "operations.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
 	found: dict[str, Described] = {}
-	for names, kind in re.findall(r"^\| (`.*?`) \| (\w+) \|", section, re.MULTILINE):
+	for names, kind in re.findall(r"^\| (`.*?`) \| (\w+) \|", section("Metrics"), re.MULTILINE):
 		for name, labels in re.findall(r"`(\w+)(?:\{(.*?)\})?`", names):
 			full = name if name.startswith("process_") else PREFIX + name
 			assert full not in found, f"{name} is listed twice"
@@ -75,6 +80,11 @@ def test_documentation_lists_all_metrics(make_bench: MakeBench, connect: Connect
 	bench.valkey.client.publish("frappe_realtime:sidecars", "not a message")
 	bench.valkey.client.publish("frappe_realtime:access", "not a message")
 	assert scraped(bench) == documented()
+
+
+def test_documentation_lists_the_keys_of_health(bench: Bench) -> None:
+	keys = re.findall(r"^\| `(\w+)` \|", section("Health"), re.MULTILINE)
+	assert keys == list(bench.sidecar.health()[1])
 
 
 def samples(bench: Bench) -> dict[str, float]:
