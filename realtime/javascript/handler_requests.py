@@ -38,6 +38,7 @@ class HandlerRequests:
 		background: Runs tasks.
 		on_app_loaded: Called with the app, the error or None, and all files that the process has loaded.
 		on_ready: Called when the process is ready for events.
+		on_latency: Called with an app, and the counts and the sum of a histogram of the latency of its listeners.
 	"""
 
 	def __init__(
@@ -49,6 +50,7 @@ class HandlerRequests:
 		background: BackgroundTasks,
 		on_app_loaded: Callable[[str, str | None, list[str]], None],
 		on_ready: Callable[[], None],
+		on_latency: Callable[[str, list[int], float], None],
 	) -> None:
 		self._channel = channel
 		self._sockets = sockets
@@ -65,6 +67,7 @@ class HandlerRequests:
 			"has_permission": self._has_permission,
 			"app_loaded": on_app_loaded,
 			"ready": on_ready,
+			"latency": on_latency,
 		}
 
 	def execute(self, operations: list[Any], attachments: list[bytes]) -> None:

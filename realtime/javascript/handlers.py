@@ -11,6 +11,7 @@ from frappe_realtime.errors import WebUnavailable
 from ..access.permissions import Permissions
 from ..config import Config
 from ..handlers.files import HandlerFiles
+from ..histogram import Histogram
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..socketio.server import Ack
@@ -51,6 +52,8 @@ class JavaScriptHandlers:
 		self._config = config
 		self._namespaces = namespaces
 		self._secret = secret
+		self.latencies: dict[str, Histogram] = {}
+		"""Seconds that a listener took, by app; a promise that it returned included."""
 		self._background = BackgroundTasks()
 		self._channel = Channel()
 		self._log = ProcessLog()
@@ -65,6 +68,7 @@ class JavaScriptHandlers:
 			self._background,
 			self._on_app_loaded,
 			self._events.on_ready,
+			self._on_latency,
 		)
 		self._process = ProcessSupervisor(config, self._channel, self, self._log)
 		self._watcher = FileWatcher(self._apps.paths, self.reload) if config.developer_mode else None
@@ -162,6 +166,10 @@ class JavaScriptHandlers:
 		self._apps.on_app_loaded(app, error)
 		if self._watcher is not None:
 			self._watcher.add(files)
+
+	def _on_latency(self, app: str, counts: list[int], seconds: float) -> None:
+		if app in self._apps.apps():
+			self.latencies.setdefault(app, Histogram()).add(counts, seconds)
 
 	async def _send_secret(self) -> None:
 		try:

@@ -31,6 +31,7 @@ From the Node process:
     disconnect    id, close
     has_permission token, id, doctype, name
     pong          number
+    latency       app, counts, seconds        listeners called since the last report: by bucket, and the sum of their times
 """
 
 from __future__ import annotations

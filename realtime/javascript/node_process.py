@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from ..config import Config
+from ..histogram import LATENCY_BOUNDS
 from .channel import Channel
 from .ipc import FrameDecoder, FrameError
 from .process_log import LineSplitter, ProcessLog
@@ -157,6 +158,7 @@ class ProcessSupervisor:
 					str(MAIN),
 					*map(str, fds),
 					self._web_url,
+					",".join(map(str, LATENCY_BOUNDS)),
 					stdin=asyncio.subprocess.DEVNULL,
 					pass_fds=fds,
 					cwd=self._bench,

@@ -188,11 +188,19 @@ def _endpoint(path: str) -> str:
 
 
 def _handlers(server: RealtimeServer) -> Iterator[Metric]:
+	by_language = {
+		"python": server.handlers.python.latencies(),
+		"javascript": server.handlers.javascript.latencies,
+	}
 	yield _histograms(
 		"handler_seconds",
 		"From the start of an app's handlers for one event to their end, by app and language",
 		["app", "language"],
-		[([app, "python"], latency) for app, latency in server.handlers.python.latencies().items()],
+		[
+			([app, language], latency)
+			for language, latencies in by_language.items()
+			for app, latency in latencies.items()
+		],
 	)
 
 

@@ -14,10 +14,13 @@ from frappe_realtime import __version__
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
 from tests.wire.clients import Refused
-from tests.wire.conditions import PATIENCE
+from tests.wire.conditions import PATIENCE, until
 from tests.wire.conftest import Connect, MakeBench
+from tests.wire.javascript import MakeJavaScriptBench, make_javascript_bench
 from tests.wire.publisher import Publisher
 from tests.wire.sidecar import ROOT, Sidecar
+
+__all__ = ["make_javascript_bench"]
 
 PREFIX = "frappe_realtime_"
 
@@ -123,6 +126,30 @@ def test_latencies(make_bench: MakeBench, connect: Connect) -> None:
 	):
 		assert after[f"{name}_count{labels}"] - before.get(f"{name}_count{labels}", 0) == count, name
 		assert 0 <= after[f"{name}_sum{labels}"] - before.get(f"{name}_sum{labels}", 0) < PATIENCE, name
+
+
+JAVASCRIPT_HANDLERS = """
+socket.on("quick", (answer) => answer(1));
+socket.on("slow", async (answer) => { await new Promise((resolve) => setTimeout(resolve, 300)); answer(2); });
+socket.on("failing", (answer) => { answer(3); throw new Error("on purpose"); });
+socket.on("rejecting", async (answer) => { answer(4); throw new Error("on purpose"); });
+socket.on("lazy", (answer) => ({ then(done) { answer(5); done(); } }));
+socket.on("endless", (answer) => { answer(6); return new Promise(() => {}); });
+"""
+
+
+def test_latency_of_javascript_handlers(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
+	"""A listener is measured when it returns, throws, or its promise settles."""
+	bench = make_javascript_bench(chat=JAVASCRIPT_HANDLERS)
+	bench.sidecar.expects_traceback = True
+	client = connect(bench, bench.user())
+	events = ("quick", "slow", "failing", "rejecting", "lazy", "endless")
+	assert [client.call(event) for event in events] == [1, 2, 3, 4, 5, 6]
+	labels = '{app="chat",language="javascript"}'
+	until(lambda: samples(bench).get(f"handler_seconds_count{labels}") == 5, "five calls")
+	found = samples(bench)
+	assert 0.3 <= found[f"handler_seconds_sum{labels}"] < PATIENCE
+	assert found['handler_seconds_bucket{app="chat",language="javascript",le="0.25"}'] == 4
 
 
 def test_refusals_are_counted_by_reason(make_bench: MakeBench, connect: Connect) -> None:

@@ -6,6 +6,7 @@ const { AppLoader } = require("./app_loader");
 const { encode_arguments, reconstruct } = require("./binary");
 const { Channel } = require("./channel");
 const { FrappeClient } = require("./frappe_client");
+const { Latencies } = require("./latencies");
 const log = require("./log");
 const { Namespace } = require("./namespace");
 const { Socket } = require("./socket");
@@ -17,13 +18,15 @@ const CALLS_HANDLERS = new Set(["event", "call_handlers"]);
 
 class Runtime {
 	/** @param {number} fd the open socket to the sidecar
-	 *  @param {string} web_url the address of Frappe's web process */
-	constructor(fd, web_url) {
+	 *  @param {string} web_url the address of Frappe's web process
+	 *  @param {number[]} latency_bounds the upper bounds of the buckets of a latency, in seconds */
+	constructor(fd, web_url, latency_bounds) {
 		this.channel = new Channel(
 			fd,
 			(operations, attachments) => this._enqueue(operations, attachments),
 			() => this._executing || this._execute(),
 		);
+		this.latencies = new Latencies(this.channel, latency_bounds);
 		this.frappe = new FrappeClient(web_url);
 		this._apps = new AppLoader(this.channel);
 		this._namespaces = new Map();

@@ -211,17 +211,29 @@ class Socket extends EventEmitter {
 	}
 
 	_dispatch(event, values) {
-		for (const listener of this.rawListeners(event)) this._run(listener, event, values);
+		for (const listener of this.rawListeners(event)) {
+			const started = performance.now();
+			const app = get_app_of(listener);
+			this._run(listener, event, values, () =>
+				this._runtime.latencies.observe(app, (performance.now() - started) / 1000),
+			);
+		}
 	}
 
-	_run(listener, event, values) {
+	/** Call `listener`, and `done` when it has returned or thrown, or when its promise has settled. */
+	_run(listener, event, values, done = () => {}) {
 		const app = get_app_of(listener);
-		const doing = () => `the handler of ${JSON.stringify(event)} failed on ${this.site_name}`;
+		const on_error = (error) => {
+			log.failure(error, `the handler of ${JSON.stringify(event)} failed on ${this.site_name}`, app);
+			done();
+		};
 		try {
 			const result = run_in_app(app, event, () => listener.apply(this, values));
-			if (typeof result?.then === "function") result.then(undefined, (error) => log.failure(error, doing(), app));
+			// Only one `then`: each starts the work of a lazy promise, as those of query builders are.
+			if (typeof result?.then === "function") result.then(done, on_error);
+			else done();
 		} catch (error) {
-			log.failure(error, doing(), app);
+			on_error(error);
 		}
 	}
 
