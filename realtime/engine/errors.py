@@ -24,7 +24,8 @@ class RequestRefused(Exception):
 
 	Args:
 		code: The error code of Engine.IO.
-		message: Replaces the message of Engine.IO for this code. Must not need escaping in JSON.
+		message: Replaces the message of Engine.IO for this code. Must not need escaping in JSON, and must not name the
+			client: refused requests are counted by their message.
 		status: The HTTP status of the response.
 	"""
 

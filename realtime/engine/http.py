@@ -322,7 +322,7 @@ class HTTPProtocol(asyncio.Protocol):
 		self.respond(200, payload.encode(), b"Content-Type: text/plain; charset=UTF-8\r\n")
 
 	def _respond_with_error(self, refused: RequestRefused) -> None:
-		self.engine.counters.refused += 1
+		self.engine.counters.refused[refused.message] += 1
 		body = f'{{"code":{refused.code},"message":"{refused.message}"}}'.encode()
 		self.respond(refused.status, body, b"Content-Type: application/json\r\n")
 

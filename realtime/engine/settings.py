@@ -1,6 +1,7 @@
 """Settings and counters of the engine."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -34,8 +35,8 @@ class EngineCounters:
 	handshakes: int = 0
 	upgrades: int = 0
 	"""WebSocket handshakes of clients that were polling."""
-	refused: int = 0
-	"""Requests that were answered with an error of Engine.IO."""
+	refused: Counter[str] = field(default_factory=Counter)
+	"""Requests that were answered with an error of Engine.IO, by its message."""
 	slow_clients: int = 0
 	"""Connections that were closed for more than `max_unsent` bytes."""
 	too_large: int = 0

@@ -120,7 +120,9 @@ def _connections(server: RealtimeServer) -> Iterator[Metric]:
 	yield _gauge("rooms", "Rooms with at least one socket", rooms)
 	yield _counter("handshakes_total", "Connections opened", engine.handshakes)
 	yield _counter("upgrades_total", "Upgrades from polling to WebSocket", engine.upgrades)
-	yield _counter("requests_refused_total", "Requests that Engine.IO refused", engine.refused)
+	yield _counters(
+		"requests_refused_total", "Requests that Engine.IO refused, by its message", "reason", engine.refused
+	)
 	yield _counter(
 		"slow_clients_total", "Connections closed because the client did not read", engine.slow_clients
 	)

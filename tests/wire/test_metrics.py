@@ -80,6 +80,7 @@ def test_documentation_lists_all_metrics(make_bench: MakeBench, connect: Connect
 	client.call("echo_back", 1)
 	with pytest.raises(Refused):
 		connect(bench, headers={"Origin": "https://elsewhere.invalid"})
+	bench.sidecar.get("/socket.io/")
 	bench.valkey.client.publish("frappe_realtime:sidecars", "not a message")
 	bench.valkey.client.publish("frappe_realtime:access", "not a message")
 	assert scraped(bench) == documented()
@@ -162,7 +163,9 @@ def test_refusals_are_counted_by_reason(make_bench: MakeBench, connect: Connect)
 		connect(bench, authorization="token wrong:token")
 	with pytest.raises(Refused):
 		connect(bench, namespace="/nowhere.test")
+	assert bench.sidecar.get("/socket.io/?EIO=4&transport=polling&sid=unknown")[0] == 400
 	found = samples(bench)
+	assert found['requests_refused_total{reason="Session ID unknown"}'] == 1
 	for reason in ("Too many connections (realtime_sockets_per_user)", "Unauthorized", "Invalid namespace"):
 		assert found[f'connects_refused_total{{reason="{reason}"}}'] == 1
 

@@ -49,9 +49,9 @@ async def unread_errors(engine: Engine, listener: RecordingListener, client: soc
 	rejected = request(query="transport=polling&sid=none", headers=f"Origin: http://{'a' * 20_000}\r\n")
 	[transport] = engine.http_transports
 	while transport.is_reading():
-		refused = engine.counters.refused
+		refused = engine.counters.refused.total()
 		client.sendall(rejected)
-		await until(lambda refused=refused: engine.counters.refused > refused)  # type: ignore[misc]
+		await until(lambda refused=refused: engine.counters.refused.total() > refused)  # type: ignore[misc]
 		assert transport.get_write_buffer_size() < 1_000_000
 
 
