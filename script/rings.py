@@ -120,7 +120,7 @@ def prepare_node() -> None:
 	try:
 		npm.install(NODE_FOLDER, ROOT / "tests" / "node" / "package.json")
 		run.socketio_client()
-	except (npm.NpmFailed, ConfigError) as error:
+	except (npm.NpmError, ConfigError) as error:
 		print(error, file=sys.stderr)
 
 
