@@ -16,6 +16,7 @@ from realtime.demo import npm
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache"
 NODE_FOLDER = CACHE / "node"
+ESLINT_FOLDER = CACHE / "eslint"
 CHROMIUM_COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 DOWNLOAD_TIMEOUT = 300
 """Seconds for the download of Chromium."""
@@ -54,17 +55,28 @@ def print_headline(text: str) -> None:
 
 
 def lint() -> Result:
-	"""Run ruff and mypy."""
+	"""Run ruff, mypy and ESLint."""
 	result = Result("lint")
 	for name, command in PYTHON_LINTERS.items():
 		_check(result, name, [sys.executable, "-m", *command])
+	try:
+		npm.install(ESLINT_FOLDER, ROOT / "script" / "eslint" / "package.json")
+		node = npm.node()
+	except npm.NpmError as error:
+		print(error, file=sys.stderr)
+		result.left_out["ESLint cannot be installed"] += 1
+		return result
+	packages = ESLINT_FOLDER / "node_modules"
+	command = [node, str(packages / "eslint" / "bin" / "eslint.js"), "--max-warnings=0"]
+	command += ["--config", "script/eslint/eslint.config.cjs", "."]
+	_check(result, "eslint", command, {"NODE_PATH": str(packages)})
 	return result
 
 
-def _check(result: Result, name: str, command: list[str]) -> None:
+def _check(result: Result, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
 	"""Run one linter and count it."""
 	print_headline(name)
-	done = subprocess.run(command, cwd=ROOT, check=False)
+	done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, check=False)
 	if done.returncode:
 		result.failed += 1
 		result.remarks.append(f"{name} failed")
