@@ -57,8 +57,8 @@ def print_headline(text: str) -> None:
 def lint() -> Result:
 	"""Run ruff, mypy and ESLint."""
 	result = Result("lint")
-	for name, command in PYTHON_LINTERS.items():
-		_check(result, name, [sys.executable, "-m", *command])
+	for name, arguments in PYTHON_LINTERS.items():
+		_check(result, name, [sys.executable, "-m", *arguments])
 	try:
 		npm.install(ESLINT_FOLDER, ROOT / "script" / "eslint" / "package.json")
 		node = npm.node()
@@ -166,7 +166,7 @@ def install_chromium() -> None:
 def main(arguments: list[str]) -> int:
 	"""Run the ring that the first argument names, or everything; return the exit code."""
 	names = ("lint", *RINGS)
-	chosen = names
+	chosen: tuple[str, ...] = names
 	if arguments and arguments[0] in names:
 		chosen = (arguments.pop(0),)
 	elif arguments and arguments[0] == "--":

@@ -70,7 +70,7 @@ class Bench:
 		self.web_port = int(self.config.get("webserver_port") or 8000)
 		self.port = int(self.config.get("socketio_port") or 9000)
 		self._numbers = itertools.count(1)
-		gunicorn = [
+		gunicorn: list[str | Path] = [
 			root / "env/bin/gunicorn",
 			"-b",
 			f"127.0.0.1:{self.web_port}",
@@ -167,9 +167,9 @@ class Bench:
 
 	def _workers(self) -> list[int]:
 		"""The processes of the workers of this machine that Redis knows; one that was killed stays there for a while."""
-		keys: set[bytes] = self.events.smembers("rq:workers")  # type: ignore[assignment]
+		keys: Any = self.events.smembers("rq:workers")
 		known = [self.events.hget(key.decode(), "pid") for key in keys]
-		return [int(pid) for pid in known if pid and Path(f"/proc/{int(pid)}").exists()]  # type: ignore[arg-type]
+		return [int(pid) for pid in known if pid and Path(f"/proc/{int(pid)}").exists()]
 
 	def start_sidecar(self) -> None:
 		"""Start the sidecar, and wait until what is published reaches it."""

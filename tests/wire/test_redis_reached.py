@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_a_user_of_its_own_with_the_rights_that_are_documented(
 	"""The rights in docs/delivery.md are enough, for the sidecar and for the publisher."""
 	bench = make_bench(start=False)
 	bench.valkey.start()
-	acl = bench.valkey.client.execute_command
+	acl: Callable[..., Any] = bench.valkey.client.execute_command
 	keys = ("~frappe_realtime:*", "~socketio_auth_secret")
 	connection = ("+ping", "+client", "+hello", "+select", "+command")
 	acl(

@@ -92,7 +92,7 @@ class Channel:
 	def read(self) -> list[dict[str, Any]]:
 		"""All that was published until now; access messages have a `kind`, events an `event`."""
 		self.client.publish("test:end", "")
-		messages = []
+		messages: list[dict[str, Any]] = []
 		while True:
 			message = self.subscriber.get_message(timeout=PATIENCE)
 			assert message is not None
