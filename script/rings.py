@@ -103,6 +103,9 @@ def run_ring(name: str, arguments: list[str]) -> Result:
 	report.unlink(missing_ok=True)
 	command = [sys.executable, "-m", "pytest", *(f"tests/{folder}" for folder in RINGS[name])]
 	command.append(f"--junitxml={report}")
+	if name == "unit" and not arguments:
+		# The floor is in pyproject.toml (tool.coverage.report.fail_under); it holds for the whole ring only.
+		command += ["--cov", "--cov-report=term:skip-covered"]
 	if name != "unit":
 		# No test of these rings uses hypothesis; its late import at exit can crash CPython 3.11.
 		command += ["-p", "no:hypothesispytest"]
