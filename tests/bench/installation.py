@@ -69,6 +69,7 @@ class Bench:
 		self.python = root / "env" / "bin" / "python"
 		self.web_port = int(self.config.get("webserver_port") or 8000)
 		self.port = int(self.config.get("socketio_port") or 9000)
+		self.events = redis.Redis.from_url(self.config["redis_queue"])
 		self._numbers = itertools.count(1)
 		gunicorn: list[str | Path] = [
 			root / "env/bin/gunicorn",
@@ -130,7 +131,6 @@ class Bench:
 			raise NotSuitable(f"port {self.port} is taken, by the Node server perhaps: stop it")
 		for server in self.redis:
 			server.start_unless_running()
-		self.events = redis.Redis.from_url(self.config["redis_queue"])
 		self._discover()
 		self.web.start_unless_running()
 		self.start_worker()
@@ -199,6 +199,7 @@ class Bench:
 			for site in self.people:
 				self.inside("remove_people", site=site)
 		finally:
+			self.events.close()
 			self.stop_processes()
 
 	def foreign_processes(self) -> list[str]:

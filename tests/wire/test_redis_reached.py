@@ -65,6 +65,9 @@ class TLS:
 			await asyncio.gather(self._pump(reader, to_redis), self._pump(from_redis, writer))
 		finally:
 			self._tasks.discard(task)
+			# `close()` alone would wait for the other side's close_notify.
+			for end in (writer, to_redis):
+				end.transport.abort()
 
 	@staticmethod
 	async def _pump(source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
