@@ -48,7 +48,8 @@ def token(email):
 LEAVE = """
 frappe.connect() if not getattr(frappe.local, "db", None) else None
 frappe.init(sys.argv[1], force=True); frappe.connect()
-CHANGED_MEANWHILE = 1020  # by a job that making the user has enqueued
+# A row changed since it was read, or a deadlock: with a job that making the user has enqueued.
+CONFLICTS = ("1020", "1213")
 for name in ("reader", "outsider"):
 	for left in reversed(range(20)):
 		try:
@@ -57,7 +58,7 @@ for name in ("reader", "outsider"):
 			break
 		except Exception as error:
 			frappe.db.rollback()
-			if not left or str(CHANGED_MEANWHILE) not in str(error):
+			if not left or not any(code in str(error) for code in CONFLICTS):
 				raise
 """
 
