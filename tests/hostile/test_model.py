@@ -104,7 +104,7 @@ class Tab:
 		"""Read until an event arrives, whose first argument is `number` if that is given."""
 		while True:
 			assert self.connection is not None
-			found = self._handle(str(connection.recv(30)))
+			found = self._handle(str(self.connection.recv(30)))
 			if found and found[0] == event and (number is None or found[1] == number):
 				return
 
