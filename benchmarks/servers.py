@@ -29,7 +29,7 @@ def free_port() -> int:
 	"""A TCP port that is free now."""
 	with socket.socket() as probe:
 		probe.bind(("127.0.0.1", 0))
-		return probe.getsockname()[1]
+		return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)

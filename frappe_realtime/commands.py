@@ -1,7 +1,7 @@
 """The commands `bench realtime …`.
 
 Frappe imports this module at the start of every `bench` command, and this module installs the overrides
-(publishing/overrides.py): so they are in force in the console, in `bench execute`, in the scheduler and in the workers.
+(overrides.py): so they are in force in the console, in `bench execute`, in the scheduler and in the workers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 from frappe.utils import get_bench_path
 
 from .bench import process_config, scaffold
-from .publishing.overrides import install_overrides
+from .overrides import install_overrides
 
 install_overrides()
 

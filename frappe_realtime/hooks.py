@@ -16,9 +16,9 @@ after_install = "frappe_realtime.install.after_install"
 after_uninstall = "frappe_realtime.install.after_uninstall"
 
 # Publishing: overrides of Frappe's functions in every process that serves a site with this app.
-before_request = ["frappe_realtime.publishing.overrides.install_overrides"]
+before_request = ["frappe_realtime.overrides.install_overrides"]
 before_job = [
-	"frappe_realtime.publishing.overrides.install_overrides",
+	"frappe_realtime.overrides.install_overrides",
 	"frappe_realtime.publishing.tasks.before_job",
 ]
 after_job = ["frappe_realtime.publishing.jobs.flush_after_job"]

@@ -1,4 +1,4 @@
-"""Run the checks and the test rings, and say in the last lines what ran and what was left out and why."""
+"""Run the linters and the test rings, then print a summary: what passed, what failed, what was left out and why."""
 
 from __future__ import annotations
 
@@ -11,97 +11,118 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from realtime.demo import npm
+
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache"
 NODE_FOLDER = CACHE / "node"
+ESLINT_FOLDER = CACHE / "eslint"
 CHROMIUM_COMMANDS = ("chromium", "chromium-browser", "google-chrome")
+DOWNLOAD_TIMEOUT = 300
+"""Seconds for the download of Chromium."""
 RINGS = {"unit": ("unit",), "wire": ("wire", "browser"), "bench": ("bench",)}
-"""the folders of each"""
-CHECKS = {
+"""The folders of `tests/` that belong to each ring."""
+PYTHON_LINTERS = {
 	"ruff check": ("ruff", "check", "."),
 	"ruff format": ("ruff", "format", "--check", "."),
 	"mypy": ("mypy",),
 }
-SECOND_CHANCES = 5
-"""Failures of the wire ring that are tried once more, and named: its processes and browsers share two cores."""
-NO_TESTS = 5
-"""pytest's exit code for it"""
+"""The modules that check the Python sources, with their arguments."""
+NO_TESTS_COLLECTED = 5
+"""pytest's exit code for a run without tests."""
 
 
 @dataclass
 class Result:
-	"""What became of one ring."""
+	"""The result of the linters or of one ring."""
 
 	name: str
 	passed: int = 0
 	failed: int = 0
 	left_out: Counter[str] = field(default_factory=Counter)
-	remark: str = ""
+	"""How many checks or tests did not run, by reason."""
+	remarks: list[str] = field(default_factory=list)
 
 	def __str__(self) -> str:
 		ran = f"{self.passed} passed, {self.failed} failed" if self.passed or self.failed else "nothing ran"
 		reasons = "; ".join(f"{count} left out: {reason}" for reason, count in self.left_out.items())
-		return f"{self.name:5} {', '.join(part for part in (ran, reasons, self.remark) if part)}"
+		return f"{self.name:5} {', '.join(filter(None, (ran, reasons, *self.remarks)))}"
 
 
-def say(text: str) -> None:
+def print_headline(text: str) -> None:
 	"""Print a headline."""
 	print(f"\n== {text}", flush=True)
 
 
 def lint() -> Result:
-	"""Run ruff and mypy."""
+	"""Run ruff, mypy and ESLint."""
 	result = Result("lint")
-	for name, command in CHECKS.items():
-		say(name)
-		if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode:
-			result.failed += 1
-			result.remark += f" ({name} failed)"
-		else:
-			result.passed += 1
+	for name, arguments in PYTHON_LINTERS.items():
+		_check(result, name, [sys.executable, "-m", *arguments])
+	try:
+		npm.install(ESLINT_FOLDER, ROOT / "script" / "eslint" / "package.json")
+		node = npm.node()
+	except npm.NpmError as error:
+		print(error, file=sys.stderr)
+		result.left_out["ESLint cannot be installed"] += 1
+		return result
+	packages = ESLINT_FOLDER / "node_modules"
+	command = [node, str(packages / "eslint" / "bin" / "eslint.js"), "--max-warnings=0"]
+	command += ["--config", "script/eslint/eslint.config.cjs", "."]
+	_check(result, "eslint", command, {"NODE_PATH": str(packages)})
 	return result
 
 
-def ring(name: str, arguments: list[str]) -> Result:
-	"""Run the folders of one ring by pytest and read its report."""
+def _check(result: Result, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+	"""Run one linter and count it."""
+	print_headline(name)
+	done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, check=False)
+	if done.returncode:
+		result.failed += 1
+		result.remarks.append(f"{name} failed")
+	else:
+		result.passed += 1
+
+
+def run_ring(name: str, arguments: list[str]) -> Result:
+	"""Run the folders of one ring with pytest.
+
+	Args:
+		name: A key of `RINGS`.
+		arguments: Further arguments of pytest.
+	"""
 	result = Result(name)
 	if name == "bench" and not os.environ.get("FRAPPE_BENCH_ROOT"):
-		result.remark = "left out: FRAPPE_BENCH_ROOT names no bench"
+		result.remarks.append("left out: FRAPPE_BENCH_ROOT is not set")
 		return result
 	if name in ("wire", "bench"):
-		prepare_node()
-		prepare_chromium()
-	say(f"ring {name}")
+		install_npm_packages()
+		install_chromium()
+	print_headline(f"ring {name}")
 	report = CACHE / f"{name}.xml"
 	report.unlink(missing_ok=True)
-	folders = [f"tests/{folder}" for folder in RINGS[name]]
-	# Where nothing uses it, hypothesis is imported at the very end, and CPython 3.11 may stumble over that.
-	without = [] if name == "unit" else ["-p", "no:hypothesispytest"]
-	command = [sys.executable, "-m", "pytest", *without, *folders, f"--junitxml={report}"]
+	command = [sys.executable, "-m", "pytest", *(f"tests/{folder}" for folder in RINGS[name])]
+	command.append(f"--junitxml={report}")
+	if name == "unit" and not arguments:
+		# The floor is in pyproject.toml (tool.coverage.report.fail_under); it holds for the whole ring only.
+		command += ["--cov", "--cov-report=term:skip-covered"]
+	if name != "unit":
+		# No test of these rings uses hypothesis; its late import at exit can crash CPython 3.11.
+		command += ["-p", "no:hypothesispytest"]
 	if name == "wire":
 		# Its tests wait more than they compute.
 		command += ["--numprocesses=2", "--dist=loadfile"]
-	command += arguments
-	code = subprocess.run(command, cwd=ROOT, check=False).returncode
+	code = subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
 	if report.exists():
 		read_report(report, result)
-	if name == "wire" and code == 1 and 0 < result.failed <= SECOND_CHANCES:
-		failed_first = result.failed
-		report.unlink()
-		say(f"ring {name}, the {failed_first} that failed, once more")
-		code = subprocess.run([*command, "--last-failed"], cwd=ROOT, check=False).returncode
-		result.failed = 0
-		if report.exists():
-			read_report(report, result)
-		result.remark = f"{failed_first - result.failed} of them passed only the second time"
-	if code not in (0, NO_TESTS) and not result.failed:
+	if code not in (0, NO_TESTS_COLLECTED) and not result.failed:
 		result.failed += 1
-		result.remark = f"pytest ended with exit code {code}"
+		result.remarks.append(f"pytest ended with exit code {code}")
 	return result
 
 
 def read_report(report: Path, result: Result) -> None:
-	"""Count what a JUnit file says."""
+	"""Add the counts of a JUnit file to a result."""
 	for case in ElementTree.parse(report).iter("testcase"):
 		skipped = case.find("skipped")
 		if case.find("failure") is not None or case.find("error") is not None:
@@ -112,28 +133,28 @@ def read_report(report: Path, result: Result) -> None:
 			result.passed += 1
 
 
-def prepare_node() -> None:
-	"""Install the npm packages of the tests and of the demo; without them, the tests that need them are left out."""
+def install_npm_packages() -> None:
+	"""Install the npm packages of the tests and of the demo; tests that need a missing package are left out."""
+	# Imported here: the linters must run even if a module of the project cannot be imported.
 	from realtime.config import ConfigError
-	from realtime.demo import npm, run
+	from realtime.demo.run import socketio_client
 
 	try:
 		npm.install(NODE_FOLDER, ROOT / "tests" / "node" / "package.json")
-		run.socketio_client()
-	except (npm.NpmFailed, ConfigError) as error:
+		socketio_client()
+	except (npm.NpmError, ConfigError) as error:
 		print(error, file=sys.stderr)
 
 
-def prepare_chromium() -> None:
-	"""Bring a Chromium: by Playwright where it can download, else the system's, else Debian's as root."""
-	tried = CACHE / "chromium"
-	if tried.exists():
+def install_chromium() -> None:
+	"""Install Chromium once: with Playwright, or as root with apt-get if the machine has no Chromium."""
+	done = CACHE / "chromium"
+	if done.exists():
 		return
-	say("Chromium")
-	CACHE.mkdir(exist_ok=True)
-	install = [sys.executable, "-m", "playwright", "install", "chromium"]
+	print_headline("Chromium")
+	command = [sys.executable, "-m", "playwright", "install", "chromium"]
 	try:
-		downloaded = subprocess.run(install, check=False, timeout=300).returncode == 0
+		downloaded = subprocess.run(command, check=False, timeout=DOWNLOAD_TIMEOUT).returncode == 0
 	except subprocess.TimeoutExpired:
 		downloaded = False
 	if not downloaded and not any(map(shutil.which, CHROMIUM_COMMANDS)):
@@ -142,23 +163,23 @@ def prepare_chromium() -> None:
 		subprocess.run(["apt-get", "update", "-q"], check=False)
 		environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
 		subprocess.run(["apt-get", "install", "-y", "-q", "chromium"], check=False, env=environment)
-	tried.touch()
+	done.touch()
 
 
 def main(arguments: list[str]) -> int:
-	"""Run what the arguments name; return the exit code."""
+	"""Run the ring that the first argument names, or everything; return the exit code."""
 	names = ("lint", *RINGS)
-	chosen = names
+	chosen: tuple[str, ...] = names
 	if arguments and arguments[0] in names:
 		chosen = (arguments.pop(0),)
 	elif arguments and arguments[0] == "--":
 		arguments.pop(0)
 	elif arguments:
-		print(f"script/test: {arguments[0]!r} is none of {', '.join(names)}, --", file=sys.stderr)
+		print(f"script/test: {arguments[0]!r} is not one of {', '.join(names)}, --", file=sys.stderr)
 		return 2
 	CACHE.mkdir(exist_ok=True)
-	results = [lint() if name == "lint" else ring(name, arguments) for name in chosen]
-	say("in short")
+	results = [lint() if name == "lint" else run_ring(name, arguments) for name in chosen]
+	print_headline("summary")
 	for result in results:
 		print(result)
 	passed = sum(result.passed for result in results)

@@ -18,7 +18,7 @@ session: aiohttp.ClientSession
 
 
 @sio.on("connect", namespace="*")
-async def connect(namespace: str, sid: str, environ: dict, auth: object) -> None:
+async def connect(namespace: str, sid: str, environ: dict[str, str], auth: object) -> None:
 	cookies = SimpleCookie(environ.get("HTTP_COOKIE", ""))
 	url = os.environ["WEB_URL"] + "/api/method/frappe.realtime.get_user_info"
 	async with session.get(url, headers={"Cookie": f"sid={cookies['sid'].value}"}) as response:

@@ -41,8 +41,8 @@ from ..contract import (
 	SITE_CHANGED,
 	USER_CHANGED,
 )
-from ..install import is_installed
 from ..publishing.commit import held_for_commit
+from ..publishing.installed import is_installed
 from ..publishing.jobs import is_job_timeout
 from ..publishing.log import logger
 from ..publishing.outbox import Message

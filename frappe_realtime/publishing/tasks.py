@@ -15,7 +15,7 @@ from typing import Any
 import frappe
 
 from ..contract import ACCESS_CHANNEL, TASK_ROOM, TASK_STARTED, task_room, tasks_key
-from ..install import is_installed
+from .installed import is_installed
 from .outbox import Message
 from .process import outbox
 

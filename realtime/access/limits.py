@@ -11,7 +11,7 @@ from collections import Counter
 from time import monotonic
 from typing import Any
 
-from frappe_realtime.contract import LIMIT_REACHED, user_room
+from frappe_realtime.contract import GUEST, LIMIT_REACHED, user_room
 
 from ..config import Config
 from ..engine import Connection, Request, RequestRefused
@@ -20,7 +20,6 @@ from ..socketio.errors import ConnectRefused
 from ..socketio.namespace import Namespace, ServerSocket
 from .authentication import Session
 from .proxies import TrustedProxies, network_of
-from .revalidation import GUEST
 
 logger = logging.getLogger("realtime.limits")
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from frappe_realtime.contract import OUTAGES_KEY, events_key, last_key
 
@@ -187,7 +187,7 @@ class RedisStore:
 
 	async def _pipeline(
 		self, commands: Sequence[tuple[str | int | bytes, ...]], transaction: bool = False
-	) -> list:
+	) -> list[Any]:
 		from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 		try:
@@ -196,7 +196,7 @@ class RedisStore:
 				for command in commands:
 					pipeline.execute_command(*command)
 				# Raised here and not by the client, whose message has the command in it, and so the key of a session.
-				answers: list = await pipeline.execute(raise_on_error=False)
+				answers: list[Any] = await pipeline.execute(raise_on_error=False)
 			for answer in answers:
 				if isinstance(answer, Exception):
 					raise answer

@@ -6,7 +6,10 @@ import base64
 import secrets
 from dataclasses import dataclass, field
 
-from frappe_realtime.contract import ADMINISTRATOR, GUEST, SYSTEM_USER, WEBSITE_USER
+from frappe_realtime.contract import ADMINISTRATOR
+from frappe_realtime.contract import GUEST as GUEST
+from frappe_realtime.contract import SYSTEM_USER as SYSTEM_USER
+from frappe_realtime.contract import WEBSITE_USER as WEBSITE_USER
 
 
 @dataclass

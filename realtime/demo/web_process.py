@@ -161,7 +161,8 @@ class FakeWebProcess:
 		self.heal()
 		await self.stop()
 		if self._redis:
-			await self._redis.aclose()
+			# `close` became `aclose` in redis-py 5.
+			await (self._redis.aclose() if hasattr(self._redis, "aclose") else self._redis.close())
 
 	async def handle(self, request: web.Request) -> web.StreamResponse:
 		"""Respond to a request."""

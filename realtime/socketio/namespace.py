@@ -14,7 +14,7 @@ from ..engine import Connection, Encoded
 from . import packets
 
 if TYPE_CHECKING:
-	from .server import Client
+	from .client import Client
 
 
 @dataclass(slots=True)

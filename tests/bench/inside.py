@@ -5,6 +5,7 @@ python inside.py SITE COMMAND [JSON]       prints one line of JSON, the last of 
 
 import json
 import sys
+import time
 
 import frappe
 import frappe.share
@@ -16,6 +17,9 @@ PEOPLE = {
 	"visitor": ("Website User", []),
 }
 CLIENT = "frappe_realtime bench tests"
+CONFLICTS = ("1020", "1213")
+"""MariaDB's error codes for a conflict of two transactions: a row changed since it was read; a deadlock."""
+DELETE_ATTEMPTS = 20
 
 
 def address(person):
@@ -85,16 +89,16 @@ def remove_people():
 	]
 	for doctype, field in owned:
 		for name in frappe.get_all(doctype, filters={field: ["in", names]}, pluck="name"):
-			frappe.delete_doc(doctype, name, force=True, ignore_permissions=True)
+			delete(doctype, name, force=True)
 	for name in frappe.get_all("OAuth Client", filters={"app_name": CLIENT}, pluck="name"):
-		frappe.delete_doc("OAuth Client", name, force=True, ignore_permissions=True)
+		delete("OAuth Client", name, force=True)
 	for name in names:
 		frappe.db.delete("Sessions", {"user": name})
 		if frappe.db.exists("User", name):
-			frappe.delete_doc("User", name, force=True, ignore_permissions=True)
+			delete("User", name, force=True)
 		if frappe.db.exists("Contact", {"email_id": name}):
 			contact = frappe.db.get_value("Contact", {"email_id": name})
-			frappe.delete_doc("Contact", contact, force=True, ignore_permissions=True)
+			delete("Contact", contact, force=True)
 
 
 def enqueue(user, method, arguments):
@@ -123,9 +127,18 @@ def restrict(user, doctype, name):
 	return frappe.get_doc(permission).insert(ignore_permissions=True).name
 
 
-def delete(doctype, name):
-	"""Delete a document."""
-	frappe.delete_doc(doctype, name, ignore_permissions=True)
+def delete(doctype, name, force=False):
+	"""Delete a document and commit; after a conflict with another transaction (a job of the bench), try again."""
+	for remaining in reversed(range(DELETE_ATTEMPTS)):
+		try:
+			frappe.delete_doc(doctype, name, force=force, ignore_permissions=True)
+			frappe.db.commit()
+			return
+		except Exception as error:
+			frappe.db.rollback()
+			if not remaining or not any(code in str(error) for code in CONFLICTS):
+				raise
+			time.sleep(0.1)
 
 
 def renew_keys(user):

@@ -69,8 +69,9 @@ class Bench:
 		self.python = root / "env" / "bin" / "python"
 		self.web_port = int(self.config.get("webserver_port") or 8000)
 		self.port = int(self.config.get("socketio_port") or 9000)
+		self.events = redis.Redis.from_url(self.config["redis_queue"])
 		self._numbers = itertools.count(1)
-		gunicorn = [
+		gunicorn: list[str | Path] = [
 			root / "env/bin/gunicorn",
 			"-b",
 			f"127.0.0.1:{self.web_port}",
@@ -130,7 +131,6 @@ class Bench:
 			raise NotSuitable(f"port {self.port} is taken, by the Node server perhaps: stop it")
 		for server in self.redis:
 			server.start_unless_running()
-		self.events = redis.Redis.from_url(self.config["redis_queue"])
 		self._discover()
 		self.web.start_unless_running()
 		self.start_worker()
@@ -167,9 +167,9 @@ class Bench:
 
 	def _workers(self) -> list[int]:
 		"""The processes of the workers of this machine that Redis knows; one that was killed stays there for a while."""
-		keys: set[bytes] = self.events.smembers("rq:workers")  # type: ignore[assignment]
+		keys: Any = self.events.smembers("rq:workers")
 		known = [self.events.hget(key.decode(), "pid") for key in keys]
-		return [int(pid) for pid in known if pid and Path(f"/proc/{int(pid)}").exists()]  # type: ignore[arg-type]
+		return [int(pid) for pid in known if pid and Path(f"/proc/{int(pid)}").exists()]
 
 	def start_sidecar(self) -> None:
 		"""Start the sidecar, and wait until what is published reaches it."""
@@ -199,6 +199,7 @@ class Bench:
 			for site in self.people:
 				self.inside("remove_people", site=site)
 		finally:
+			self.events.close()
 			self.stop_processes()
 
 	def foreign_processes(self) -> list[str]:

@@ -69,7 +69,7 @@ class Proxy:
 			servers = re.sub(rf"^\s*listen \[::\]:{standard}\b.*$", "", servers, flags=re.M)
 		configuration = folder / "nginx.conf"
 		configuration.write_text(MAIN.format(user=getpass.getuser(), folder=folder, servers=servers))
-		command = [
+		command: list[str | Path] = [
 			shutil.which("nginx") or "/usr/sbin/nginx",
 			"-c",
 			configuration,

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from realtime.demo.model import User
 from tests.wire.bench import APP_SITE, Bench
@@ -67,7 +68,7 @@ class Tab:
 					connect(
 						f"ws://{host}{HANDSHAKE}websocket",
 						sock=socket.create_connection(("127.0.0.1", bench.sidecar.port)),
-						origin=f"http://{host}",  # type: ignore[arg-type]
+						origin=Origin(f"http://{host}"),
 						additional_headers={"Cookie": f"sid={self.sid}", "User-Agent": "Mozilla/5.0"},
 						compression=None,
 						proxy=None,
@@ -77,11 +78,12 @@ class Tab:
 
 		before = self.id
 		while True:
-			self.connection = until(attempt, "a connection")
+			self.connection = connection = until(attempt, "a connection")
+			assert connection
 			auth = json.dumps({"pid": self.pid, "offset": self.offset}) if self.pid else ""
 			try:
-				self.connection.send(f"40/{APP_SITE},{auth}")
-				while not (answer := str(self.connection.recv(30))).startswith("4"):
+				connection.send(f"40/{APP_SITE},{auth}")
+				while not (answer := str(connection.recv(30))).startswith("4"):
 					self._handle(answer)
 				break
 			except ConnectionClosed:

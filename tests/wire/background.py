@@ -25,7 +25,15 @@ class Background:
 		return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(patience)
 
 	def close(self) -> None:
-		"""Stop the loop."""
+		"""Cancel the tasks that still run, and stop the loop."""
+		self.run(_cancel_other_tasks())
 		self.loop.call_soon_threadsafe(self.loop.stop)
 		self._thread.join(PATIENCE)
 		self.loop.close()
+
+
+async def _cancel_other_tasks() -> None:
+	tasks = asyncio.all_tasks() - {asyncio.current_task()}
+	for task in tasks:
+		task.cancel()
+	await asyncio.gather(*tasks, return_exceptions=True)

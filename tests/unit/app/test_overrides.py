@@ -14,7 +14,7 @@ import pytest
 
 @pytest.fixture
 def overrides(frappe, sent) -> Any:
-	module = importlib.import_module("frappe_realtime.publishing.overrides")
+	module = importlib.import_module("frappe_realtime.overrides")
 	module.install_overrides()
 	return module
 
@@ -49,7 +49,7 @@ def test_a_different_function_of_the_same_name_is_left_alone(frappe, sent):
 	frappe.publish_realtime = wrapper = lambda *args, **kwargs: frappe.realtime.publish_realtime(
 		*args, **kwargs
 	)
-	importlib.import_module("frappe_realtime.publishing.overrides").install_overrides()
+	importlib.import_module("frappe_realtime.overrides").install_overrides()
 	assert frappe.publish_realtime is wrapper
 	frappe.publish_realtime("e")
 	assert len(sent.events()) == 1
@@ -65,7 +65,7 @@ def test_the_functions_of_v17_are_added_on_sites_with_the_app(overrides, frappe,
 
 def test_a_function_that_frappe_has_is_not_replaced(frappe, sent):
 	frappe.realtime.publish_to_user = own = lambda *args, **kwargs: None
-	importlib.import_module("frappe_realtime.publishing.overrides").install_overrides()
+	importlib.import_module("frappe_realtime.overrides").install_overrides()
 	assert frappe.realtime.publish_to_user is own
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from realtime.cluster.messages import Change
 NAMESPACES, ROOMS, IDS = st.sampled_from(["/a", "/b"]), st.sampled_from("xyz"), st.sampled_from("1234")
 SIDECARS = st.sampled_from(["one", "two"])
 MEMBERSHIPS = st.tuples(NAMESPACES, ROOMS, IDS)
-STEPS = st.one_of(
+STEPS: st.SearchStrategy[Any] = st.one_of(
 	st.tuples(st.just("apply"), SIDECARS, st.lists(st.tuples(MEMBERSHIPS, st.booleans()))),
 	st.tuples(st.just("replace"), SIDECARS, st.lists(st.tuples(MEMBERSHIPS, st.just(True)))),
 	st.tuples(st.just("forget"), SIDECARS, st.just([])),
@@ -53,7 +55,8 @@ def test_against_a_set(steps: list[tuple[str, str, list[tuple[tuple[str, str, st
 				assert members.user_of(namespace, id) == (user(id) if is_there else None)
 	for sidecar in ("one", "two"):
 		members.forget(sidecar)
-	assert members._rooms == members._users == {}
+	assert members._rooms == {}
+	assert members._users == {}
 
 
 def test_what_was_known_already_is_no_change() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -167,7 +168,7 @@ def test_while_a_site_is_taken_up() -> None:
 
 
 def test_a_store_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-	monkeypatch.setattr(history.random, "uniform", lambda low, high: 0)
+	monkeypatch.setattr(random, "uniform", lambda low, high: 0)
 
 	async def test(it: Setting) -> None:
 		it.store.failures = [StoreUnavailable("away")] * 3

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from socketio.packet import Packet as Stock
 
+from frappe_realtime.contract import RESERVED_EVENTS
 from realtime.json_codec import dumps, loads
 from realtime.socketio import packets
 from realtime.socketio.packets import PacketError
@@ -29,7 +30,7 @@ with_bytes = st.recursive(
 	lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1), inner, max_size=3),
 	max_leaves=8,
 )
-names = st.text(min_size=1).filter(lambda name: name not in packets.RESERVED_EVENTS)
+names: st.SearchStrategy[str] = st.text(min_size=1).filter(lambda name: name not in RESERVED_EVENTS)
 namespaces = st.sampled_from(["/", "/site.example.com", "/a b"])
 ids = st.none() | st.integers(0, 10**9)
 

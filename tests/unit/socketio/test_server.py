@@ -114,7 +114,7 @@ def test_who_is_gone_before_somebody_was_asked_about_him_leaves_no_question_behi
 				steps.append("cancelled")
 				raise
 
-		application.authorize = lambda *_: ask()  # type: ignore[method-assign]
+		application.authorize = lambda *_: ask()  # type: ignore[assignment, method-assign]
 		client.send(text("40/b,"))
 		client.transport.abort()
 		while "cancelled" not in steps:

@@ -9,17 +9,17 @@ async def connected(socket: Socket) -> None:
 
 
 @realtime.on("reply")
-async def reply(socket: Socket, data: dict) -> None:
+async def reply(socket: Socket, data: dict[str, str]) -> None:
 	await socket.emit("answer", {"mark": "^", "text": data["text"]})
 
 
 @realtime.on("ask")
-async def ask(socket: Socket, data: dict) -> dict:
+async def ask(socket: Socket, data: dict[str, str]) -> dict[str, str]:
 	return {"mark": "^", "text": data["text"]}
 
 
 @realtime.on("typing")
-async def typing(socket: Socket, data: dict) -> None:
+async def typing(socket: Socket, data: dict[str, str]) -> None:
 	room = f"pair:{data['pair']}"
 	if room in socket.rooms:
 		await socket.to(room).emit("typing", {"mark": "^", "user": socket.user})

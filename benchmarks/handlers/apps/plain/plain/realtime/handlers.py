@@ -9,17 +9,17 @@ def connected(socket: SyncSocket) -> None:
 
 
 @realtime.on("reply")
-def reply(socket: SyncSocket, data: dict) -> None:
+def reply(socket: SyncSocket, data: dict[str, str]) -> None:
 	socket.emit("answer", {"mark": "^", "text": data["text"]})
 
 
 @realtime.on("ask")
-def ask(socket: SyncSocket, data: dict) -> dict:
+def ask(socket: SyncSocket, data: dict[str, str]) -> dict[str, str]:
 	return {"mark": "^", "text": data["text"]}
 
 
 @realtime.on("typing")
-def typing(socket: SyncSocket, data: dict) -> None:
+def typing(socket: SyncSocket, data: dict[str, str]) -> None:
 	room = f"pair:{data['pair']}"
 	if room in socket.rooms:
 		socket.to(room).emit("typing", {"mark": "^", "user": socket.user})

@@ -28,10 +28,10 @@ import frappe
 import frappe.realtime
 import frappe.sessions
 
-from ..install import is_installed
-from ..permissions import access_events
-from . import publish
-from .progress import keep_page_in_jobs
+from .permissions import access_events
+from .publishing import publish
+from .publishing.installed import is_installed
+from .publishing.progress import keep_page_in_jobs
 
 V17_FUNCTIONS = (
 	"publish_to_user",

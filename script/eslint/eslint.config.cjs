@@ -1,0 +1,43 @@
+// ESLint's recommended rules, for all JavaScript of this repository.
+//
+// script/rings.py installs ESLint into .cache/eslint and runs it with NODE_PATH set to its packages.
+
+const js = require("@eslint/js");
+const globals = require("globals");
+
+// What Frappe's Desk defines before the app's bundle runs.
+const DESK = { $: "readonly", __: "readonly", frappe: "readonly" };
+
+module.exports = [
+	// `public` is a link to frappe_realtime/public; `bench build` writes into its folder `dist`.
+	{ ignores: ["**/node_modules/", ".cache/", ".venv/", "public/", "frappe_realtime/public/dist/"] },
+	{ linterOptions: { reportUnusedDisableDirectives: "error" } },
+	js.configs.recommended,
+	{
+		rules: {
+			eqeqeq: ["error", "always", { null: "ignore" }],
+			"no-var": "error",
+			"prefer-const": "error",
+		},
+	},
+	{
+		files: ["**/*.js", "**/*.cjs"],
+		languageOptions: { sourceType: "commonjs", globals: globals.node },
+	},
+	{
+		files: ["frappe_realtime/public/js/*.js", "realtime/demo/page/*.js"],
+		languageOptions: { sourceType: "module", globals: globals.browser },
+	},
+	{
+		// realtime.js and the page of the demo run without the Desk.
+		files: ["frappe_realtime/public/js/desk*.js", "frappe_realtime/public/js/*.bundle.js"],
+		languageOptions: { globals: DESK },
+	},
+	{
+		files: ["tests/browser/pages/*.js"],
+		languageOptions: {
+			sourceType: "script",
+			globals: { ...globals.browser, ...DESK, io: "readonly", seen: "readonly" },
+		},
+	},
+];
