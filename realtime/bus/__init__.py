@@ -1,1 +1,1 @@
-"""Redis: where it is, what it says on its channels, and what is written there."""
+"""Redis: the address of redis_queue, the subscription to its channels, and commands to it."""

@@ -1,4 +1,4 @@
-"""Where redis_queue is: a URL, or the master that Sentinels name. The keys are those that Frappe itself reads."""
+"""The address of redis_queue: a URL, or the master that Sentinels report. The keys are those that Frappe itself reads."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 	from redis.asyncio.sentinel import Sentinel
 
 TIMEOUT = 5.0
-"""Seconds for connecting, and for each answer."""
+"""Seconds for connecting, and for each reply."""
 
 SENTINEL_TIMEOUT = 1.0
-"""The same for a Sentinel: there are others to ask."""
+"""The same for a Sentinel; shorter, because there are others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-	"""One Redis server. `path` is set for a Unix socket, else `host` and `port`."""
+	"""The address of a Redis server: `path` of a Unix socket, or `host` and `port` if it is empty."""
 
 	host: str = "localhost"
 	port: int = 6379
@@ -34,7 +34,11 @@ class Address:
 
 
 class RedisEndpoint:
-	"""redis_queue as the configuration names it."""
+	"""The address of redis_queue.
+
+	Args:
+		config: The configuration.
+	"""
 
 	def __init__(self, config: Config) -> None:
 		self._url: str = config.redis_queue
@@ -45,14 +49,14 @@ class RedisEndpoint:
 			self.sentinels = [_node(node) for node in config.redis_queue_sentinels]
 
 	def __str__(self) -> str:
-		"""For logs and errors: the address without its password, and the key that named it."""
+		"""Return the address without its password, and its configuration key, for logs and errors."""
 		if self.sentinels:
 			nodes = ", ".join(f"{host}:{port}" for host, port in self.sentinels)
 			return f"Redis {self._service!r} of the Sentinels {nodes} (redis_queue_sentinels)"
 		return f"Redis at {safe_url(self._url)} (redis_queue)"
 
 	def client(self) -> Redis:
-		"""A client for commands; they raise `redis.RedisError` and OSError."""
+		"""Return a client for commands; they raise `redis.RedisError` and OSError."""
 		if self.sentinels:
 			client: Redis = self._sentinel().master_for(self._service)
 			return client
@@ -61,7 +65,11 @@ class RedisEndpoint:
 		return Redis.from_url(self._url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
 
 	async def address(self) -> Address:
-		"""Where to connect to now. With Sentinels they are asked; raises OSError when none of them names a master."""
+		"""Return the address to connect to now; Sentinels are queried each time.
+
+		Raises:
+			OSError: No Sentinel reports a master.
+		"""
 		if self.sentinels:
 			host, port = await self.master()
 			return Address(
@@ -83,7 +91,11 @@ class RedisEndpoint:
 		)
 
 	async def master(self) -> tuple[str, int]:
-		"""Host and port of the master as the Sentinels see it; raises OSError when they do not know one."""
+		"""Return host and port of the master.
+
+		Raises:
+			OSError: No Sentinel reports a master.
+		"""
 		from redis.exceptions import RedisError
 
 		sentinel = self._sentinel()
@@ -123,7 +135,7 @@ def _tls(options: dict[str, Any]) -> ssl.SSLContext:
 	files = [options.get(key) for key in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
 	for file in files:
 		if file and not os.path.isfile(file):
-			# The error of the ssl module names no file.
+			# The error of the ssl module does not name the file.
 			raise FileNotFoundError(f"there is no file {file}")
 	authorities, certificate, key = files
 	context = ssl.create_default_context(cafile=authorities)
@@ -138,6 +150,6 @@ def _tls(options: dict[str, Any]) -> ssl.SSLContext:
 
 
 def safe_url(url: str) -> str:
-	"""`url` without its password, for logs."""
+	"""Return `url` without user name and password, for logs."""
 	scheme, separator, rest = url.partition("://")
 	return f"{scheme}{separator}{rest.rpartition('@')[2]}"

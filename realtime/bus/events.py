@@ -1,4 +1,4 @@
-"""Events as publishers write them to Redis."""
+"""Events in the format in which publishers write them to Redis."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ StreamPosition = tuple[int, int]
 """A position in the stream of a site: the two numbers of a stream id in Redis, milliseconds and sequence."""
 
 SAFE_DEPTH = 200
-"""Levels of nested JSON that every reader and writer here accepts."""
+"""Levels of nested JSON that all JSON libraries used here can read and write."""
 
 MARGIN = 100
-"""Levels by which writing may reach less deep than reading, because more frames are on the stack then."""
+"""Levels by which the writer's limit may be lower than the reader's, because its stack is deeper."""
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ def read_event(payload: bytes) -> PublishedEvent:
 
 
 def _check_depth(message: Any) -> None:
-	"""Raise ValueError for a message that could be read and might not be written again."""
+	"""Raise ValueError for a message that is nested too deeply to be written again."""
 	for _ in range(MARGIN):
 		message = [message]
 	dumps(message)

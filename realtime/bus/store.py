@@ -1,4 +1,4 @@
-"""Redis for everything but the subscription: the shared secret, publishing, histories and sessions of clients."""
+"""Commands to redis_queue: the shared secret, publishing, event histories and recoverable sessions."""
 
 from __future__ import annotations
 
@@ -20,27 +20,35 @@ if TYPE_CHECKING:
 logger = logging.getLogger("realtime.store")
 
 CONNECTIONS = 8
-"""Connections for histories and sessions: the client opens one for each command that is under way."""
+"""Connections for histories and sessions; the client opens one for each concurrent command."""
 
 OUTAGE_SECONDS = 24 * 60 * 60.0
-OUTAGE_COUNT = 1000
-"""Outage reports are read this many seconds back, and at most so many."""
+"""Seconds for which outage reports are read."""
 
-PASSING = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
-"""Answers of a Redis that is failing over, loading or occupied: it is away, and will be back."""
+OUTAGE_COUNT = 1000
+"""Outage reports that are read at most."""
+
+TRANSIENT_ERRORS = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
+"""Error replies of a Redis that is failing over, loading or busy."""
 
 
 class StoreUnavailable(Exception):
-	"""Redis has not answered; it is worth another try."""
+	"""Redis does not answer; a retry may succeed."""
 
 
 class StoreDenied(Exception):
-	"""Redis has answered that it will not: the rights of the user in redis_queue forbid it, or the key is another's."""
+	"""Redis refuses a command: the user of redis_queue lacks a right, or the key has another type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-	"""One event of a site's history: its id, what the publisher wrote, and the id of the event before it."""
+	"""An entry of a site's event history.
+
+	Args:
+		id: The stream id.
+		payload: The event as the publisher wrote it.
+		before: The id of the entry before it; empty for the first one.
+	"""
 
 	id: str
 	payload: bytes
@@ -49,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SessionWrite:
-	"""What becomes of one session: `value` is kept for `seconds`; without a value it is forgotten."""
+	"""A change of one session: set to `value` for `seconds`, or deleted if `value` is None."""
 
 	key: str
 	value: str | None
@@ -58,7 +66,7 @@ class SessionWrite:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-	"""A time in which one process of Frappe could not publish, as it has reported when Redis was back."""
+	"""The report of a Frappe process that could not publish for a time (`OUTAGES_KEY` in the contract has the fields)."""
 
 	host: str
 	pid: int
@@ -70,7 +78,7 @@ class Outage:
 
 	@classmethod
 	def read(cls, report: bytes) -> Outage | None:
-		"""The report in an entry of the stream; None for anything else."""
+		"""Return the report in an entry of the stream; None if it is invalid."""
 		try:
 			values = json.loads(report)
 			return cls(
@@ -87,7 +95,11 @@ class Outage:
 
 
 class RedisStore:
-	"""Commands to redis_queue. The client library is imported with the first one."""
+	"""Sends commands to redis_queue; imports the client library with the first one.
+
+	Args:
+		endpoint: The address.
+	"""
 
 	def __init__(self, endpoint: RedisEndpoint) -> None:
 		self.endpoint = endpoint
@@ -116,8 +128,8 @@ class RedisStore:
 			raise StoreUnavailable(str(error)) from error
 		return current.decode() if isinstance(current, bytes) else str(current)
 
-	async def answers(self) -> bool:
-		"""Whether Redis answers, for `/health`."""
+	async def ping(self) -> bool:
+		"""Return True if Redis answers."""
 		from redis.exceptions import RedisError
 
 		try:
@@ -126,7 +138,11 @@ class RedisStore:
 			return False
 
 	async def outages(self, seconds: float = OUTAGE_SECONDS) -> list[Outage]:
-		"""Reports of processes that could not publish in the last `seconds`, the newest first. Raises `StoreUnavailable`, `StoreDenied`."""
+		"""Return the outage reports of the last `seconds`, the newest first.
+
+		Raises:
+			StoreUnavailable, StoreDenied: They cannot be read.
+		"""
 		first = f"{max(0, int((time() - seconds) * 1000))}-0"
 		(entries,) = await self._pipeline([("XRANGE", OUTAGES_KEY, first, "+", "COUNT", OUTAGE_COUNT)])
 		return [
@@ -136,7 +152,7 @@ class RedisStore:
 		]
 
 	async def publish(self, channel: str, payload: str) -> None:
-		"""Publish once; without Redis it is logged and lost."""
+		"""Publish a message without retries; a failure is logged and the message is lost."""
 		from redis.exceptions import RedisError
 
 		try:
@@ -145,15 +161,28 @@ class RedisStore:
 			logger.warning("could not publish on %r: %s", channel, error)
 
 	async def publish_all(self, channel: str, payloads: Sequence[bytes]) -> None:
-		"""Publish several messages in this order. Raises `StoreUnavailable` and `StoreDenied`."""
+		"""Publish several messages in this order.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Some of them may not have been published.
+		"""
 		await self._pipeline([("PUBLISH", channel, payload) for payload in payloads])
 
 	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
-		"""At most `count` events of `site` from the id `first` on, and the id of its last one (None: never had any).
+		"""Return events of the history of a site.
 
-		`count` may be 0. Raises `StoreUnavailable` and `StoreDenied`.
+		Args:
+			site: The site.
+			first: The stream id of the first event.
+			count: The maximum number of events; may be 0.
+
+		Returns:
+			The events, and the id of the newest event of the site, which is None if the site never had one.
+
+		Raises:
+			StoreUnavailable, StoreDenied: The history cannot be read.
 		"""
-		# One transaction: the last id must not be that of an event that is too new to be among the others.
+		# One transaction, so that the newest id is not that of an event that is published between the two commands.
 		commands: list[tuple[str | int | bytes, ...]] = [("GET", last_key(events_key(site)))]
 		if count:
 			commands.append(("XRANGE", events_key(site), first, "+", "COUNT", count))
@@ -166,12 +195,20 @@ class RedisStore:
 		return entries, None if last is None else _text(last)
 
 	async def session(self, key: str) -> str | None:
-		"""What was kept of a session. Raises `StoreUnavailable` and `StoreDenied`."""
+		"""Return the value of a session; None if there is none.
+
+		Raises:
+			StoreUnavailable, StoreDenied: It cannot be read.
+		"""
 		value = (await self._pipeline([("GET", key)]))[0]
 		return None if value is None else _text(value)
 
 	async def write_sessions(self, writes: Sequence[SessionWrite]) -> None:
-		"""Keep or forget sessions. Raises `StoreUnavailable` and `StoreDenied`."""
+		"""Set and delete sessions.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Some of the changes may not have been made.
+		"""
 		await self._pipeline(
 			[
 				("DEL", write.key)
@@ -182,7 +219,14 @@ class RedisStore:
 		)
 
 	async def prolong_sessions(self, keys: Sequence[str], seconds: int) -> list[bool]:
-		"""Let sessions live for `seconds` from now; False for each that is not there. Raises `StoreUnavailable`, `StoreDenied`."""
+		"""Set the remaining lifetime of sessions in seconds.
+
+		Returns:
+			For each key whether it exists.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Some of the changes may not have been made.
+		"""
 		return [bool(done) for done in await self._pipeline([("EXPIRE", key, seconds) for key in keys])]
 
 	async def _pipeline(
@@ -195,21 +239,21 @@ class RedisStore:
 				pipeline = self.redis.pipeline(transaction=transaction)
 				for command in commands:
 					pipeline.execute_command(*command)
-				# Raised here and not by the client, whose message has the command in it, and so the key of a session.
+				# Not raised by the client, whose message contains the command and thereby the key of a session.
 				answers: list[Any] = await pipeline.execute(raise_on_error=False)
 			for answer in answers:
 				if isinstance(answer, Exception):
 					raise answer
 			return answers
 		except (ResponseError, AuthenticationError) as error:
-			if any(word in f"{type(error).__name__} {error}".upper() for word in PASSING):
+			if any(word in f"{type(error).__name__} {error}".upper() for word in TRANSIENT_ERRORS):
 				raise StoreUnavailable(str(error)) from error
 			raise StoreDenied(str(error)) from error
 		except (RedisError, OSError) as error:
 			raise StoreUnavailable(str(error) or type(error).__name__) from error
 
 	async def close(self) -> None:
-		"""Let go of the connections."""
+		"""Close the connections."""
 		if self._redis is not None:
 			# `close` became `aclose` in redis-py 5; Frappe v15 pins 4.5.
 			await (self._redis.aclose() if hasattr(self._redis, "aclose") else self._redis.close())
@@ -220,5 +264,5 @@ def _text(value: bytes | str) -> str:
 
 
 def _pairs(fields: dict[bytes, bytes] | list[bytes]) -> dict[bytes, bytes]:
-	"""The fields of an entry, which a client gives as a mapping or as Redis sends them."""
+	"""Return the fields of a stream entry, for RESP3 (a mapping) and RESP2 (a flat list)."""
 	return fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))

@@ -117,7 +117,7 @@ class Endpoints:
 		server = self._server
 		return Dependencies(
 			*await asyncio.gather(
-				server.backends.store.answers(),
+				server.backends.store.ping(),
 				server.backends.web.answers(server.config.default_site),
 				self._outages(),
 			)

@@ -74,7 +74,7 @@ def test_redis_hangs_and_is_replaced(make_bench: MakeBench, connect: Connect) ->
 	pid = bench.valkey.freeze()
 	try:
 		publisher.publish("step", 2)
-		until(lambda: "is away" in bench.sidecar.log, "it is noticed")
+		until(lambda: "is unavailable" in bench.sidecar.log, "it is noticed")
 	finally:
 		bench.valkey.thaw(pid)
 	publisher.publish("step", 3)

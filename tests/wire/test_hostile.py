@@ -576,4 +576,4 @@ def test_a_message_that_is_no_event_costs_no_other(bench: Bench, connect: Connec
 		pipeline.execute()
 	until(lambda: len(client.all("between")) == 9, "all that is an event")
 	assert [args[0] for args in client.all("between")] == list(range(9))
-	assert "is away" not in bench.sidecar.log
+	assert "is unavailable" not in bench.sidecar.log

@@ -176,8 +176,8 @@ def test_tls_that_fails_says_so_in_one_line(
 		"no TLS": "",
 	}[how]
 	reach(bench, f"rediss://:geheim@127.0.0.1:{port}{query}")
-	until(lambda: "(redis_queue) is away" in bench.sidecar.log, "the line")
-	[line] = [line for line in bench.sidecar.log.splitlines() if "WARNING" in line and "is away" in line]
+	until(lambda: "(redis_queue) is unavailable" in bench.sidecar.log, "the line")
+	[line] = [line for line in bench.sidecar.log.splitlines() if "WARNING" in line and "is unavailable" in line]
 	assert said in line
 	assert "geheim" not in bench.sidecar.log
 	assert bench.sidecar.alive
@@ -211,7 +211,7 @@ def test_a_user_of_its_own_with_the_rights_that_are_documented(
 def test_a_wrong_password(make_bench: MakeBench) -> None:
 	bench = make_bench(start=False)
 	reach(bench, bench.valkey.url.replace("redis://", "redis://nobody:geheim@"))
-	until(lambda: "(redis_queue) is away: WRONGPASS" in bench.sidecar.log, "the line")
+	until(lambda: "(redis_queue) is unavailable: WRONGPASS" in bench.sidecar.log, "the line")
 	assert "geheim" not in bench.sidecar.log
 
 
@@ -237,4 +237,4 @@ def test_an_address_that_is_none(make_bench: MakeBench, url: str) -> None:
 def test_an_option_of_the_address_that_is_none(make_bench: MakeBench) -> None:
 	bench = make_bench(start=False)
 	reach(bench, f"{bench.valkey.url}?health_check_interval=often")
-	until(lambda: "(redis_queue) is away" in bench.sidecar.log, "the line")
+	until(lambda: "(redis_queue) is unavailable" in bench.sidecar.log, "the line")
