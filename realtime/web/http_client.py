@@ -1,7 +1,7 @@
-"""HTTP/1.1 to one address over connections that are kept open: heads and bodies are read by httptools.
+"""An HTTP/1.1 client for one server, with persistent connections; httptools parses the responses.
 
-A client for the web process alone: no redirects, cookies, proxies or compression. aiohttp's does all of that, and takes
-four times as long for a request, which was a third of what it cost to let a browser in.
+It has no redirects, cookies, proxies or compression. aiohttp's client has them, and takes four times as long for a
+request, which was a third of the cost of a connect.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from urllib.parse import urlsplit
 
 import httptools
 
-MAX_ANSWER = 32 * 1024 * 1024
-"""Bytes of an answer's body; one that is larger is an error."""
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes of the body of a response; a larger one is an error."""
 
 IDLE_SECONDS = 30.0
-"""Connections that nobody has used for so long are closed."""
+"""Seconds after which an unused connection is closed."""
 
-REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-"""Methods that may be sent again when a kept connection turns out to be closed (RFC 9110, 9.2.2)."""
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""Methods that may be repeated if a persistent connection turns out to be closed (RFC 9110, 9.2.2)."""
 
 
 class HTTPError(Exception):
-	"""What came back is no answer of HTTP."""
+	"""The server's response is not valid HTTP, or is too large."""
 
 
 class HTTPResponse(NamedTuple):
-	"""One answer. Header names are as they came; the values of a repeated one are joined by a comma."""
+	"""A response. Header names are as received; the values of a repeated header are joined by a comma."""
 
 	status: int
 	headers: dict[str, str]
 	body: bytes
 
 
-class _Line(asyncio.Protocol):
+class _Connection(asyncio.Protocol):
 	"""One TCP connection, for one request at a time."""
 
 	def __init__(self, client: HTTPClient) -> None:
@@ -44,83 +44,90 @@ class _Line(asyncio.Protocol):
 		self._client = client
 		self._transport: asyncio.Transport | None = None
 		self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-		self._answer: asyncio.Future[HTTPResponse] | None = None
-		self._headless = False
+		self._response: asyncio.Future[HTTPResponse] | None = None
+		self._bodiless = False
 		self._begun = False
 		self._headers: dict[str, str] = {}
 		self._body: list[bytes] = []
 		self._size = 0
 
-	async def ask(self, head: bytes, body: bytes, headless: bool, timeout: float) -> HTTPResponse:
-		"""Send a request and wait for its answer; `headless` for one that has no body whatever its head says.
+	async def send(self, head: bytes, body: bytes, bodiless: bool, timeout: float) -> HTTPResponse:
+		"""Send a request and return its response.
 
-		Raises `ConnectionError`, `asyncio.TimeoutError` and `HTTPError`; the connection is closed then.
+		Args:
+			head: The request line and the headers.
+			body: The body.
+			bodiless: True if the response has no body whatever its headers say, as that of a HEAD request.
+			timeout: Seconds until the response must be complete.
+
+		Raises:
+			ConnectionError, asyncio.TimeoutError, HTTPError: No response; the connection is closed.
 		"""
 		loop = asyncio.get_running_loop()
 		if self._transport is None or self._transport.is_closing():
 			raise StaleConnection("the connection was closed")
-		self._answer = loop.create_future()
-		self._headless = headless
+		self._response = loop.create_future()
+		self._bodiless = bodiless
 		self._begun = False
-		late = loop.call_later(timeout, self._fail, asyncio.TimeoutError(f"no answer within {timeout:g} s"))
+		timer = loop.call_later(timeout, self._fail, asyncio.TimeoutError(f"no answer within {timeout:g} s"))
 		self._transport.write(head + body)
 		try:
-			return await self._answer
+			return await self._response
 		except asyncio.CancelledError:
-			# The answer would be taken for that of the next request.
+			# Its response would be taken for that of the next request.
 			self.close()
 			raise
 		finally:
-			late.cancel()
-			self._answer = None
+			timer.cancel()
+			self._response = None
 
 	def close(self) -> None:
-		"""Close at once."""
+		"""Close the connection without flushing."""
 		if self._transport is not None:
 			self._transport.abort()
 
 	@property
 	def usable(self) -> bool:
-		"""Whether another request can be sent."""
+		"""True if another request can be sent."""
 		return self._transport is not None and not self._transport.is_closing()
 
 	def _fail(self, error: Exception) -> None:
-		if self._answer is not None and not self._answer.done():
-			self._answer.set_exception(error)
+		if self._response is not None and not self._response.done():
+			self._response.set_exception(error)
 		self.close()
 
 	# -- asyncio.Protocol
 
 	def connection_made(self, transport: asyncio.BaseTransport) -> None:
-		# uvloop's transports are asyncio's in all but their base class.
+		# uvloop's transports do not inherit from asyncio's.
 		self._transport = cast(asyncio.Transport, transport)
 
 	def data_received(self, data: bytes) -> None:
-		if self._answer is None or self._parser is None:
-			# Nobody has asked.
+		if self._response is None or self._parser is None:
+			# No request is pending.
 			self.close()
 			return
 		self._begun = True
 		try:
 			self._parser.feed_data(data)
 		except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-			self._fail(HTTPError(f"not an answer of HTTP: {error}"))
+			self._fail(HTTPError(f"the response is not valid HTTP: {error}"))
 
 	def connection_lost(self, error: Exception | None) -> None:
-		if self._answer is not None and not self._answer.done() and self._parser is not None:
+		if self._response is not None and not self._response.done() and self._parser is not None:
 			if self._ends_with_connection():
 				self._complete(self._parser.get_status_code())
 			elif self._begun:
-				self._fail(ConnectionResetError("the connection was closed within an answer"))
+				self._fail(ConnectionResetError("the connection was closed within a response"))
 			else:
-				self._fail(StaleConnection(str(error or "the connection was closed without an answer")))
-		# It holds this object.
+				self._fail(StaleConnection(str(error or "the connection was closed without a response")))
+		# The parser has a reference to this object.
 		self._parser = None
 		self._transport = None
-		self._client.forget(self)
+		self._client.discard(self)
 
 	def _ends_with_connection(self) -> bool:
-		"""Whether the head of the answer has come, and says neither how long the body is nor how it ends."""
+		"""Return True if the headers are complete and the end of the connection is the end of the body (RFC 9112, 6.3)."""
 		names = {name.lower() for name in self._headers}
 		return bool(names) and not names & {"content-length", "transfer-encoding"}
 
@@ -138,15 +145,15 @@ class _Line(asyncio.Protocol):
 
 	def on_headers_complete(self) -> None:
 		assert self._parser is not None
-		if self._headless:
-			# The parser does not know that, and waits for a body.
+		if self._bodiless:
+			# The parser would wait for a body.
 			self._complete(self._parser.get_status_code())
 			self.close()
 
 	def on_body(self, body: bytes) -> None:
 		self._size += len(body)
-		if self._size > MAX_ANSWER:
-			self._fail(HTTPError(f"an answer of more than {MAX_ANSWER} bytes"))
+		if self._size > MAX_BODY:
+			self._fail(HTTPError(f"a response of more than {MAX_BODY} bytes"))
 		else:
 			self._body.append(body)
 
@@ -154,23 +161,28 @@ class _Line(asyncio.Protocol):
 		assert self._parser is not None
 		status = self._parser.get_status_code()
 		if status < 200:
-			# "Continue", and the like: the answer is still to come.
+			# An interim response, such as 100 Continue: the final one follows.
 			return
 		if not self._parser.should_keep_alive():
 			self.close()
 		self._complete(status)
 
 	def _complete(self, status: int) -> None:
-		if self._answer is not None and not self._answer.done():
-			self._answer.set_result(HTTPResponse(status, self._headers, b"".join(self._body)))
+		if self._response is not None and not self._response.done():
+			self._response.set_result(HTTPResponse(status, self._headers, b"".join(self._body)))
 
 
 class StaleConnection(ConnectionResetError):
-	"""A connection that was closed before a word of an answer came."""
+	"""The connection was closed before any byte of the response arrived."""
 
 
 class HTTPClient:
-	"""Sends requests to the server of `url`; each gets `timeout` seconds. A path in `url` stands before every target."""
+	"""Sends requests to one server.
+
+	Args:
+		url: The server; a path in it is prepended to every target.
+		timeout: Seconds for one request.
+	"""
 
 	def __init__(self, url: str, timeout: float) -> None:
 		parts = urlsplit(url)
@@ -179,9 +191,9 @@ class HTTPClient:
 		self._port = parts.port or (443 if self._tls else 80)
 		self._prefix = parts.path.rstrip("/")
 		self._timeout = timeout
-		# The one used last is used next: the others are idle, and go.
-		self._idle: list[_Line] = []
-		self._lines: set[_Line] = set()
+		# Used as a stack, so that connections that are not needed become idle and are closed.
+		self._idle: list[_Connection] = []
+		self._connections: set[_Connection] = set()
 		self._sweeping: asyncio.TimerHandle | None = None
 
 	async def request(
@@ -192,38 +204,45 @@ class HTTPClient:
 		body: bytes = b"",
 		timeout: float | None = None,
 	) -> HTTPResponse:
-		"""Send one request; `target` is path and query as they go out, `headers` has a Host.
+		"""Send one request and return its response.
 
-		Raises ValueError for what no head can carry, `OSError` when nobody answers, `asyncio.TimeoutError` when nobody
-		does so in time, and `HTTPError`.
+		Args:
+			method: The HTTP method.
+			target: Path and query, percent-encoded.
+			headers: All headers but Content-Length; must include Host.
+			body: The body.
+			timeout: Seconds; None for the timeout of the client.
+
+		Raises:
+			ValueError: The method, target or a header cannot be sent.
+			OSError, asyncio.TimeoutError, HTTPError: No response.
 		"""
 		timeout = self._timeout if timeout is None else timeout
 		head = _head(method, self._prefix + target, headers, len(body))
-		kept = self._take()
-		if kept is not None:
+		idle = self._idle.pop() if self._idle else None
+		if idle is not None:
 			try:
-				return await self._ask(kept, head, body, method, timeout)
+				return await self._send(idle, head, body, method, timeout)
 			except StaleConnection:
-				# The other side has closed it just now, as it may do with one that is idle.
-				if method not in REPEATABLE:
+				# The server has closed the idle connection at the same moment.
+				if method not in IDEMPOTENT:
 					raise
-		return await self._ask(await self._connect(timeout), head, body, method, timeout)
+		return await self._send(await self._connect(timeout), head, body, method, timeout)
 
-	async def _ask(self, line: _Line, head: bytes, body: bytes, method: str, timeout: float) -> HTTPResponse:
-		answer = await line.ask(head, body, method == "HEAD", timeout)
-		if line.usable:
+	async def _send(
+		self, connection: _Connection, head: bytes, body: bytes, method: str, timeout: float
+	) -> HTTPResponse:
+		response = await connection.send(head, body, method == "HEAD", timeout)
+		if connection.usable:
 			loop = asyncio.get_running_loop()
-			line.idle_since = loop.time()
-			self._idle.append(line)
+			connection.idle_since = loop.time()
+			self._idle.append(connection)
 			if self._sweeping is None:
 				self._sweeping = loop.call_later(IDLE_SECONDS, self._sweep)
-		return answer
-
-	def _take(self) -> _Line | None:
-		return self._idle.pop() if self._idle else None
+		return response
 
 	def _sweep(self) -> None:
-		"""Close what has been idle for too long, and come again for the rest."""
+		"""Close connections that are idle for too long, and schedule the next sweep."""
 		loop = asyncio.get_running_loop()
 		while self._idle and self._idle[0].idle_since <= loop.time() - IDLE_SECONDS:
 			self._idle.pop(0).close()
@@ -231,26 +250,26 @@ class HTTPClient:
 		if self._idle:
 			self._sweeping = loop.call_at(self._idle[0].idle_since + IDLE_SECONDS, self._sweep)
 
-	async def _connect(self, timeout: float) -> _Line:
+	async def _connect(self, timeout: float) -> _Connection:
 		attempt = asyncio.get_running_loop().create_connection(
-			lambda: _Line(self), self._host, self._port, ssl=self._tls
+			lambda: _Connection(self), self._host, self._port, ssl=self._tls
 		)
-		_, line = await asyncio.wait_for(attempt, timeout)
-		self._lines.add(line)
-		return line
+		_, connection = await asyncio.wait_for(attempt, timeout)
+		self._connections.add(connection)
+		return connection
 
-	def forget(self, line: _Line) -> None:
-		"""The connection is closed."""
-		self._lines.discard(line)
-		if line in self._idle:
-			self._idle.remove(line)
+	def discard(self, connection: _Connection) -> None:
+		"""Remove a closed connection."""
+		self._connections.discard(connection)
+		if connection in self._idle:
+			self._idle.remove(connection)
 
 	def close(self) -> None:
-		"""Close all connections; requests under way fail."""
+		"""Close all connections; pending requests fail."""
 		if self._sweeping is not None:
 			self._sweeping.cancel()
-		for line in list(self._lines):
-			line.close()
+		for connection in list(self._connections):
+			connection.close()
 
 
 def _head(method: str, target: str, headers: Mapping[str, str], size: int) -> bytes:
@@ -258,7 +277,7 @@ def _head(method: str, target: str, headers: Mapping[str, str], size: int) -> by
 	if size or method not in ("GET", "HEAD"):
 		lines.append(f"Content-Length: {size}")
 	text = "\r\n".join([*lines, "", ""])
-	# A line break or a space more than these would be another header, or another request.
+	# An additional line break or space would start another header or another request.
 	if text.count("\n") != len(lines) + 1 or text.count("\r") != len(lines) + 1 or lines[0].count(" ") != 2:
-		raise ValueError("a method, path or header with a line break or a space in it")
+		raise ValueError("a method, path or header contains a line break or a space")
 	return text.encode("latin-1")

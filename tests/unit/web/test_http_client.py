@@ -222,7 +222,7 @@ async def test_what_is_no_answer_is_an_error(answer: bytes) -> None:
 
 @in_a_loop
 async def test_an_answer_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-	monkeypatch.setattr(http_client, "MAX_ANSWER", 1)
+	monkeypatch.setattr(http_client, "MAX_BODY", 1)
 	async with server(always(OK)) as client:
 		with pytest.raises(HTTPError, match="more than 1 bytes"):
 			await get(client)
@@ -315,4 +315,4 @@ async def test_what_a_head_cannot_carry_is_not_sent(
 	async with server(always(OK)) as client:
 		with pytest.raises(ValueError, match=r"line break|latin-1"):
 			await client.request(method, target, headers)
-		assert not client._lines
+		assert not client._connections
