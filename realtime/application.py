@@ -74,12 +74,12 @@ class FrappeApplication:
 			return Admission(None)
 		headers = connection.request.headers
 		behind_proxy = connection.request.proxied
-		site = self._sites.admit(namespace, headers, behind_proxy)
+		site = self._sites.resolve(namespace, headers, behind_proxy)
 		credential = credential_of(headers, auth)
 		if credential.sid:
-			self._sites.refuse_foreign_page(headers, behind_proxy)
+			self._sites.check_fetch_site(headers, behind_proxy)
 		able = self._recovery.is_able(connection.request, auth)
-		session = self._authenticator.known(site, credential)
+		session = self._authenticator.cached(site, credential)
 		if session is None:
 			return self._authenticated(connection, site, credential, auth, able)
 		self._check_limits(connection, session)
@@ -89,7 +89,7 @@ class FrappeApplication:
 	async def _authenticated(
 		self, connection: Connection, site: str, credential: Credential, auth: dict[str, Any], able: bool
 	) -> Admission:
-		session = await self._authenticator.session(site, credential)
+		session = await self._authenticator.authenticate(site, credential)
 		self._check_limits(connection, session)
 		admission = self._recovery.admit(session, auth, able)
 		return admission if isinstance(admission, Admission) else await self._counted(connection, admission)
@@ -117,11 +117,11 @@ class FrappeApplication:
 			socket.join(SITE_ROOM)
 		self._limits.on_connect(socket)
 		self._revalidator.on_connect(socket)
-		if self._authenticator.known(
+		if self._authenticator.cached(
 			session.site, session.credential
 		) is not session or self._recovery.is_doubtful(admission):
 			# A change of access came while the client was waited for.
-			self._revalidator.sessions([session])
+			self._revalidator.check_sessions([session])
 		for responder in self._responders:
 			# What one of them sends may be too much for a client that has missed a lot.
 			if socket.connected:

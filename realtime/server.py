@@ -138,7 +138,7 @@ class HandlerLayer:
 			config.sites,
 			namespaces,
 			fanout,
-			access.permissions.may,
+			access.permissions.has_permission,
 			FrappeRequests(backends.web, backends.secret.get).send,
 			HandlerLimits(
 				queue=config.realtime_handler_queue,
@@ -179,7 +179,7 @@ class RealtimeServer:
 		except ValueError as error:
 			raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error
 		self.limits = ClientLimits(config, proxies)
-		on_limit = self.limits.meet
+		on_limit = self.limits.record
 
 		# Sockets and rooms, here and on other sidecars
 		self.namespaces = Namespaces()
@@ -247,9 +247,9 @@ class RealtimeServer:
 		self.subscriber = EventSubscriber(
 			self.backends.endpoint,
 			self.recovery.history.take,
-			{ACCESS_CHANNEL: self.access.invalidator.take, SIDECARS_CHANNEL: self.cluster.take},
+			{ACCESS_CHANNEL: self.access.invalidator.on_message, SIDECARS_CHANNEL: self.cluster.take},
 			[
-				self.access.invalidator.missed,
+				self.access.invalidator.on_subscribed,
 				self.access.tasks.on_subscribed,
 				self.recovery.history.subscribed,
 				self.recovery.sessions.rewrite,

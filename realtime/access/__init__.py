@@ -1,1 +1,1 @@
-"""Who may: which site, which user, what he may read, how much he may take, and when that ends."""
+"""Authentication, authorization, rate limits and revocation."""

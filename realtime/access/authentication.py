@@ -1,4 +1,4 @@
-"""Which user a client is: asked of the web process, once for each credential in a few seconds."""
+"""Authentication: which user a credential belongs to, asked of the web process and cached for a few seconds."""
 
 from __future__ import annotations
 
@@ -18,16 +18,25 @@ from ..web.frappe_client import Credential, FrappeClient
 
 logger = logging.getLogger("realtime.auth")
 
-
 USER_INFO = f"{METHOD_PREFIX}get_user_info"
+
+APP = "frappe_realtime"
+"""The name of this project's app among the installed apps of a site."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-	"""Who a socket is, as the web process said. Sockets with one credential share it.
+	"""An authenticated user. Sockets with the same credential share one session.
 
-	`installed_apps` is None while it is not known. `tells_apps` is False where the site's Frappe does not tell them with
-	the user: v15 without our app, whose endpoints are others too.
+	Args:
+		site: The site.
+		credential: What the user was authenticated with.
+		user: The name of the User document; `Guest` without a login.
+		user_type: `System User` or `Website User`.
+		full_name: The user's full name, or `user` if there is none.
+		installed_apps: The apps of the site; None while they are unknown.
+		user_info_has_apps: True if Frappe returns the apps with the user: from v16 on, and on v15 with the app.
+			A site where it is False has v15's endpoints.
 	"""
 
 	site: str
@@ -36,19 +45,26 @@ class Session:
 	user_type: str
 	full_name: str
 	installed_apps: tuple[str, ...] | None
-	tells_apps: bool = True
+	user_info_has_apps: bool = True
 
 	@property
-	def asks_in_batches(self) -> bool:
-		"""Whether our app is installed on the site, which answers many questions in one request."""
-		return self.installed_apps is not None and "frappe_realtime" in self.installed_apps
+	def has_app(self) -> bool:
+		"""True if this project's app is installed on the site, so that its endpoints and access events exist."""
+		return self.installed_apps is not None and APP in self.installed_apps
 
 
 def credential_of(headers: Mapping[str, str], auth: Mapping[str, Any]) -> Credential:
-	"""What the client proves its user with.
+	"""Return the credential of a client.
 
-	An Authorization header wins, whatever its scheme; then `auth.token`, for browsers, which cannot set the header;
-	then the cookie `sid`. Raises `ConnectRefused` when there is none of them.
+	An Authorization header of any scheme comes first, then `auth.token`, for browsers, which cannot set the header, then
+	the cookie `sid`.
+
+	Args:
+		headers: The headers of the request that opened the connection, by lower-case name.
+		auth: The payload of the CONNECT packet.
+
+	Raises:
+		ConnectRefused: There is none of them, or the token cannot be sent in a header.
 	"""
 	authorization = headers.get("authorization", "").strip()
 	if authorization:
@@ -63,7 +79,7 @@ def credential_of(headers: Mapping[str, str], auth: Mapping[str, Any]) -> Creden
 
 
 def _as_authorization(token: str) -> str:
-	"""`token` may be a whole Authorization header, an API key and secret, or a bearer token."""
+	"""Return the header for a complete Authorization value, an API key and secret, or a bearer token."""
 	if not (token.isascii() and token.isprintable()):
 		raise ConnectRefused("Unauthorized: auth.token has a character that no header can carry")
 	if " " in token:
@@ -72,7 +88,7 @@ def _as_authorization(token: str) -> str:
 
 
 def cookie(header: str, name: str) -> str:
-	"""The value of the cookie `name` in a Cookie header; empty when it is not there."""
+	"""Return the value of the cookie `name` in a Cookie header; empty if there is none."""
 	for part in header.split(";"):
 		key, _, value = part.strip().partition("=")
 		if key == name:
@@ -91,63 +107,71 @@ class AppsOfSite(Protocol):
 
 
 class Authenticator:
-	"""Turns a credential into a `Session`."""
+	"""Authenticates credentials.
+
+	Args:
+		config: The configuration.
+		web: Answers who the user is.
+		apps: Answers which apps a site has if `web` does not.
+	"""
 
 	def __init__(self, config: Config, web: FrappeClient, apps: AppsOfSite) -> None:
 		self._web = web
 		self._apps = apps
-		# A Guest has no access that a change could withdraw: such an answer stands although it was given before one.
-		# A dead session id is answered so, and the question itself makes Frappe announce that the session is over.
+		# A Guest has no access that a change could withdraw, so an answer for a Guest is valid whatever changes meanwhile.
+		# Without this, a dead session id is asked about without end: Frappe announces its end in answer to the question.
 		self.sessions: SingleFlightCache[tuple[str, Credential], Session] = SingleFlightCache(
 			config.realtime_cache_seconds,
 			config.realtime_cache_size,
 			is_final=lambda session: session.user == GUEST,
 		)
-		apps.learned.connect(self._forget_without_apps)
+		apps.learned.connect(self._invalidate_without_apps)
 
-	def _forget_without_apps(self, site: str) -> None:
-		"""The next Guest gets a session that knows the apps."""
+	def _invalidate_without_apps(self, site: str) -> None:
+		"""Drop sessions that were cached while the apps of `site` were unknown."""
 		self.sessions.invalidate(
 			lambda key, session: key[0] == site and session is not None and session.installed_apps is None
 		)
 
-	def known(self, site: str, credential: Credential) -> Session | None:
-		"""The session, when the web process has told it a moment ago."""
+	def cached(self, site: str, credential: Credential) -> Session | None:
+		"""Return the session of `credential` if it is cached."""
 		return self.sessions.peek((site, credential))
 
-	async def session(self, site: str, credential: Credential) -> Session:
-		"""The session of `credential` on `site`; waits while the web process is away.
+	async def authenticate(self, site: str, credential: Credential) -> Session:
+		"""Return the session of `credential` on `site`; waits while the web process is unavailable.
 
-		Raises `ConnectRefused` when the web process refuses the credential, `ConnectPostponed` when it stays away.
+		Raises:
+			ConnectRefused: The web process refuses the credential.
+			ConnectPostponed: The web process gives no answer.
 		"""
 		try:
 			return await self.sessions.get((site, credential), lambda: self._ask(site, credential))
 		except WebUnavailable as error:
-			logger.warning("a client of %s was sent away to come back: %s", site, error)
+			logger.warning("a client of %s was disconnected, and will reconnect: %s", site, error)
 			raise ConnectPostponed from error
 
 	async def _ask(self, site: str, credential: Credential) -> Session:
-		answer = await self._web.call(site, USER_INFO, credential)
-		if answer.status == 200 and answer.message == {}:
-			# The secret was made by this very request, or has been changed.
-			answer = await self._web.call(site, USER_INFO, credential, renew_secret=True)
-			if answer.status == 200 and answer.message == {}:
+		response = await self._web.call(site, USER_INFO, credential)
+		if response.status == 200 and response.message == {}:
+			# The secret was created during this very request, or has been changed.
+			response = await self._web.call(site, USER_INFO, credential, renew_secret=True)
+			if response.status == 200 and response.message == {}:
 				raise ConnectRefused(
 					"Unauthorized: the web process does not accept the shared secret",
 					{"reason": "does redis_queue name the same Redis for the sidecar and the web process?"},
 				)
-		if answer.status == 404:
+		if response.status == 404:
 			raise ConnectRefused("Invalid namespace", {"reason": "the web process does not know this site"})
-		info = answer.message
-		if answer.status != 200 or not isinstance(info, dict) or not isinstance(info.get("user"), str):
+		info = response.message
+		if response.status != 200 or not isinstance(info, dict) or not isinstance(info.get("user"), str):
 			raise ConnectRefused(
-				f"Unauthorized: the web process answered HTTP {answer.status}",
-				{"status": answer.status},
+				f"Unauthorized: the web process answered HTTP {response.status}",
+				{"status": response.status},
 				counted_as="Unauthorized",
 			)
 		apps = info.get("installed_apps")
-		tells_apps = apps is not None
-		if not tells_apps:
+		user_info_has_apps = apps is not None
+		if not user_info_has_apps:
 			apps = await self._apps.ask(site, credential, info["user"])
 		return Session(
 			site=site,
@@ -156,5 +180,5 @@ class Authenticator:
 			user_type=str(info.get("user_type") or WEBSITE_USER),
 			full_name=str(info.get("full_name") or info["user"]),
 			installed_apps=None if apps is None else tuple(str(app) for app in apps),
-			tells_apps=tells_apps,
+			user_info_has_apps=user_info_has_apps,
 		)

@@ -1,7 +1,8 @@
-"""AccessInvalidator that ends when it ends: what our app says has changed, on a Redis channel, and whom that concerns.
+"""Invalidation: withdraws access when the app reports a change on the access channel.
 
-The kinds of messages stand in `frappe_realtime/permissions/access_events.py`. Answers given before count no more from the moment that a
-message is read; sockets are looked at a moment later, when those that were let in on such an answer have arrived.
+The kinds of messages are those of `ACCESS_KINDS` in the contract; `frappe_realtime/permissions/access_events.py` sends
+them. Cached answers are dropped when the message is read. Sockets are revalidated a moment later, so that a socket that
+is being admitted with such an answer is included.
 """
 
 from __future__ import annotations
@@ -38,64 +39,73 @@ from .tasks import TaskAccess
 
 logger = logging.getLogger("realtime.access")
 
-GATHER = 0.05
-"""Seconds in which messages are gathered: a saved role says the same of many users, and often twice."""
+BATCH_SECONDS = 0.05
+"""Seconds in which messages are collected: saving a Role reports many users, and often twice."""
 
-NAMES = ("site", "kind", "sid_hash", "user", "doctype", "name", "old")
+STRINGS = ("site", "kind", "sid_hash", "user", "doctype", "name", "old")
+"""Fields of a message that must be strings where they are present."""
 
 Message = dict[str, Any]
 
 
 class AccessInvalidator:
-	"""Takes the messages of the channel."""
+	"""Handles the messages of the access channel.
+
+	Args:
+		namespaces: The sockets.
+		authenticator: Whose sessions are dropped.
+		permissions: Whose answers are dropped.
+		revalidator: Checks the sockets and rooms that a change concerns.
+		tasks: Takes the owners of background tasks.
+	"""
 
 	def __init__(
 		self,
 		namespaces: Namespaces,
 		authenticator: Authenticator,
 		permissions: Permissions,
-		recheck: Revalidator,
+		revalidator: Revalidator,
 		tasks: TaskAccess,
 	) -> None:
+		self.messages: Counter[str] = Counter()
+		"""Messages by kind; `invalid` for those that were not understood."""
 		self._namespaces = namespaces
 		self._sessions = authenticator.sessions
 		self._permissions = permissions
-		self._recheck = recheck
-		self.told: Counter[str] = Counter()
-		"""Messages by kind; `invalid` are those that were not understood."""
+		self._revalidator = revalidator
 		self._tasks = tasks
-		self._gathered: list[Message] = []
+		self._collected: list[Message] = []
 
-	def take(self, payload: bytes) -> None:
-		"""One message of the channel."""
+	def on_message(self, payload: bytes) -> None:
+		"""Handle one message of the channel."""
 		try:
 			message = loads(payload)
 			kind = message["kind"]
-			if not all(isinstance(message[key], str) for key in NAMES if key in message):
-				raise ValueError("a name that is no text")
+			if not all(isinstance(message[key], str) for key in STRINGS if key in message):
+				raise ValueError("a field is not a string")
 			if kind == TASK_STARTED:
-				self._tasks.take(message)
+				self._tasks.on_message(message)
 			else:
-				self._forget(message["site"], kind, message)
-				if not self._gathered:
-					asyncio.get_running_loop().call_later(GATHER, self._look)
-				self._gathered.append(message)
+				self._drop_answers(message["site"], kind, message)
+				if not self._collected:
+					asyncio.get_running_loop().call_later(BATCH_SECONDS, self._revalidate)
+				self._collected.append(message)
 		except (ValueError, KeyError, TypeError, AttributeError):
-			self.told["invalid"] += 1
-			logger.warning("a message on the channel %r is not understood: %.200r", ACCESS_CHANNEL, payload)
+			self.messages["invalid"] += 1
+			logger.warning("invalid message on the channel %r: %.200r", ACCESS_CHANNEL, payload)
 		else:
-			self.told[kind] += 1
+			self.messages[kind] += 1
 
-	def missed(self) -> None:
-		"""Messages may have been lost: ask again about everybody of the sites that would have sent them."""
+	def on_subscribed(self) -> None:
+		"""Revalidate all sockets of sites with the app: messages may have been missed without the subscription."""
 		self._sessions.invalidate(lambda key, answer: True)
-		self._permissions.forget(lambda *_: True)
+		self._permissions.invalidate(lambda *_: True)
 		for namespace in list(self._namespaces.values()):
-			self._recheck.sessions(
-				session for session in _sessions(namespace.sockets.values()) if session.asks_in_batches
+			self._revalidator.check_sessions(
+				session for session in _sessions(namespace.sockets.values()) if session.has_app
 			)
 
-	def _forget(self, site: str, kind: str, message: Message) -> None:
+	def _drop_answers(self, site: str, kind: str, message: Message) -> None:
 		if kind == SESSION_ENDED:
 			hash = message["sid_hash"]
 			self._sessions.invalidate(lambda key, answer: key[0] == site and key[1].sid_hash == hash)
@@ -104,21 +114,21 @@ class AccessInvalidator:
 			self._sessions.invalidate(
 				lambda key, answer: key[0] == site and (answer is None or answer.user == user)
 			)
-			self._permissions.forget(lambda of, who, *_: of == site and who == user)
+			self._permissions.invalidate(lambda of, who, *_: of == site and who == user)
 		elif kind == DOCTYPE_RULES_CHANGED:
 			doctype = message["doctype"]
-			self._permissions.forget(lambda of, _, about, __: of == site and about == doctype)
+			self._permissions.invalidate(lambda of, _, about, __: of == site and about == doctype)
 		elif kind in (DOC_DELETED, DOC_RENAMED):
 			document = _document(message)
-			self._permissions.forget(lambda of, _, *about: of == site and tuple(about) == document)
+			self._permissions.invalidate(lambda of, _, *about: of == site and tuple(about) == document)
 		elif kind == SITE_CHANGED:
 			self._sessions.invalidate(lambda key, answer: key[0] == site)
-			self._permissions.forget(lambda of, *_: of == site)
+			self._permissions.invalidate(lambda of, *_: of == site)
 		else:
-			raise ValueError("a kind that is not known")
+			raise ValueError("unknown kind")
 
-	def _look(self) -> None:
-		messages, self._gathered = self._gathered, []
+	def _revalidate(self) -> None:
+		messages, self._collected = self._collected, []
 		ended: dict[str, set[str]] = {}
 		for message in messages:
 			kind = message["kind"]
@@ -128,41 +138,42 @@ class AccessInvalidator:
 			if kind == SESSION_ENDED:
 				ended.setdefault(namespace.name, set()).add(message["sid_hash"])
 			elif kind == USER_CHANGED:
-				self._recheck.sessions(_sessions(namespace.members(user_room(message["user"]))))
+				self._revalidator.check_sessions(_sessions(namespace.members(user_room(message["user"]))))
 			elif kind == SITE_CHANGED:
-				self._recheck.sessions(_sessions(namespace.sockets.values()))
+				self._revalidator.check_sessions(_sessions(namespace.sockets.values()))
 			elif kind == DOCTYPE_RULES_CHANGED:
-				self._look_at_doctype(namespace, message["doctype"])
+				self._check_rooms_of_doctype(namespace, message["doctype"])
 			else:
-				self._recheck.empty(namespace, doc_room(*_document(message)))
-				self._recheck.empty(namespace, open_doc_room(*_document(message)))
+				self._revalidator.empty_room(namespace, doc_room(*_document(message)))
+				self._revalidator.empty_room(namespace, open_doc_room(*_document(message)))
 		for name, hashes in ended.items():
 			self._end_sessions(self._namespaces[name], hashes)
 
-	def _look_at_doctype(self, namespace: Namespace, doctype: str) -> None:
+	def _check_rooms_of_doctype(self, namespace: Namespace, doctype: str) -> None:
 		for room, members in namespace.rooms.items():
 			if (
 				room.startswith(PERMISSION_ROOMS)
-				and (about := room_subject(room)) is not None
-				and about[0] == doctype
+				and (subject := room_subject(room)) is not None
+				and subject[0] == doctype
 			):
 				for session in _sessions(members):
-					self._recheck.rooms(session, {room})
+					self._revalidator.check_rooms(session, {room})
 
 	def _end_sessions(self, namespace: Namespace, hashes: set[str]) -> None:
-		concerned: dict[Credential, bool] = {}
+		is_ended: dict[Credential, bool] = {}
 		for socket in list(namespace.sockets.values()):
 			credential = socket.session.credential
-			if credential not in concerned:
-				concerned[credential] = credential.sid_hash in hashes
-			if concerned[credential]:
-				self._recheck.end(socket)
+			if credential not in is_ended:
+				is_ended[credential] = credential.sid_hash in hashes
+			if is_ended[credential]:
+				self._revalidator.end(socket)
 
 
 def _document(message: Message) -> tuple[str, str]:
+	"""Return DocType and name of the document that is gone; of a renamed one, its old name."""
 	return message["doctype"], message["old" if message["kind"] == DOC_RENAMED else "name"]
 
 
 def _sessions(sockets: Iterable[ServerSocket]) -> list[Session]:
-	# The namespace `/` has sockets without a session.
+	# Sockets of the namespace `/` have no session.
 	return [socket.session for socket in sockets if socket.session is not None]

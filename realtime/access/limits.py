@@ -1,7 +1,7 @@
-"""Limits with names: how much one client, user or address may take. Each is a key of the configuration.
+"""Limits of what one client, user or address may use. Each is a key of the configuration.
 
-Who meets one is told which: an event `limit_reached` on a socket, a CONNECT_ERROR for a socket that is not let in, an
-HTTP status for a connection that is not. `reached` counts how often each was met, for `/metrics`.
+A client that reaches a limit is told its key: by the event `limit_reached` on a socket, by CONNECT_ERROR for a socket
+that is refused, by the HTTP status for a connection that is refused. `reached` counts them for `/metrics`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from time import monotonic
 from typing import Any
 
-from frappe_realtime.contract import GUEST, LIMIT_REACHED, user_room
+from frappe_realtime.contract import GUEST, LIMIT_REACHED, TASK_ROOM, user_room
 
 from ..config import Config
 from ..engine import Connection, Request, RequestRefused
@@ -23,28 +23,33 @@ from .proxies import TrustedProxies, network_of
 
 logger = logging.getLogger("realtime.limits")
 
-BURST = 10
-"""Seconds of the permitted events that may come at once: a page subscribes to everything when it comes back."""
+BURST_SECONDS = 10
+"""Seconds of the rate that may be used at once: a page that reconnects subscribes to everything together."""
 
-WARN_EVERY = 60.0
+WARN_SECONDS = 60.0
 """Seconds between two warnings about one limit."""
 
 
 class ClientLimits(Limiter):
-	"""Counts what there is, and says when it is enough."""
+	"""Counts connections, sockets, rooms and events, and refuses what exceeds a limit.
+
+	Args:
+		config: The limits.
+		proxies: Tells the client's address from a proxy's.
+	"""
 
 	def __init__(self, config: Config, proxies: TrustedProxies) -> None:
 		self.reached: Counter[str] = Counter()
-		"""How often each limit was met, by its key."""
+		"""How often each limit was reached, by its key."""
 		self.connections = 0
 		self.sockets = 0
-		"""Sockets of sites; a connection has one of them, or none yet."""
+		"""Sockets of sites. A connection has at most one of them."""
 		self.addresses: Counter[str] = Counter()
 		"""Connections by the client's address, where it is known."""
 		self.guests: Counter[str] = Counter()
-		"""Sockets of Guests by the client's address."""
-		self._config = config
+		"""Sockets of Guests by the client's address, where it is known."""
 		self.proxies = proxies
+		self._config = config
 		self._rate: float = config.realtime_events_per_second
 		self._guest_rate: float = config.realtime_guest_events_per_second
 		self._warned: dict[str, float] = {}
@@ -52,22 +57,26 @@ class ClientLimits(Limiter):
 	# -- connections
 
 	def check_handshake(self, request: Request) -> None:
-		"""Let a new connection in, and note its client's address; raises the engine's `RequestRefused`."""
+		"""Set the client's address of a new connection and check the limits of connections.
+
+		Raises:
+			RequestRefused: There are too many connections, from this address or without a namespace.
+		"""
 		request.proxied = self.proxies.trusts(request.remote)
-		request.remote = self.proxies.client(request.remote, request.headers)
+		request.remote = self.proxies.client_address(request.remote, request.headers)
 		if self.connections - self.sockets >= self._config.realtime_unknown_connections:
-			raise self._refused("realtime_unknown_connections", 503)
+			raise self._request_refusal("realtime_unknown_connections", 503)
 		address = network_of(request.remote)
 		if address and self.addresses[address] >= self._config.realtime_connections_per_address:
-			raise self._refused("realtime_connections_per_address", 429, f" from {address}")
+			raise self._request_refusal("realtime_connections_per_address", 429, f" from {address}")
 
-	def _refused(self, key: str, status: int, whose: str = "") -> RequestRefused:
-		self.meet(key, whose)
+	def _request_refusal(self, key: str, status: int, source: str = "") -> RequestRefused:
+		self.record(key, source)
 		return RequestRefused(3, f"Too many connections ({key})", status)
 
 	def on_open(self, client: Client) -> None:
 		client.rate = self._guest_rate
-		client.credit = self._guest_rate * BURST
+		client.credit = self._guest_rate * BURST_SECONDS
 		client.seen = monotonic()
 		self.connections += 1
 		if address := network_of(client.connection.request.remote):
@@ -75,13 +84,13 @@ class ClientLimits(Limiter):
 
 	def on_close(self, client: Client) -> None:
 		self.connections -= 1
-		_less(self.addresses, network_of(client.connection.request.remote))
+		_decrement(self.addresses, network_of(client.connection.request.remote))
 
 	def too_long_without_namespace(self, client: Client) -> None:
-		self.meet("realtime_connect_timeout")
+		self.record("realtime_connect_timeout")
 
 	def too_many_namespaces(self, most: int) -> ConnectRefused:
-		self.meet("realtime_namespaces_per_connection")
+		self.record("realtime_namespaces_per_connection")
 		return ConnectRefused(
 			"Too many namespaces", {"limit": "realtime_namespaces_per_connection", "most": most}
 		)
@@ -89,57 +98,61 @@ class ClientLimits(Limiter):
 	# -- packets
 
 	def allows(self, client: Client) -> bool:
-		# One that goes on regardless is closed, after as many events again.
+		# A token bucket that may go negative: a client that continues for another burst is closed.
 		now = monotonic()
 		rate = client.rate
-		before = client.credit + (now - client.seen) * rate
-		if before > rate * BURST:
-			before = rate * BURST
+		tokens = client.credit + (now - client.seen) * rate
+		if tokens > rate * BURST_SECONDS:
+			tokens = rate * BURST_SECONDS
 		client.seen = now
-		client.credit = before - 1
-		if before >= 1:
+		client.credit = tokens - 1
+		if tokens >= 1:
 			return True
-		self._too_fast(client, told=before <= 0)
+		self._on_too_fast(client, notified=tokens <= 0)
 		return False
 
-	def _too_fast(self, client: Client, told: bool) -> None:
+	def _on_too_fast(self, client: Client, notified: bool) -> None:
 		key = self._rate_key(client)
-		self.meet(key, f" by {client.connection.request.remote or 'a client'}")
-		if client.credit < -client.rate * BURST:
+		self.record(key, f" by {client.connection.request.remote or 'a client'}")
+		if client.credit < -client.rate * BURST_SECONDS:
 			client.connection.close("forced close")
-		elif not told:
+		elif not notified:
 			for socket in list(client.sockets.values()):
-				self._tell(socket, key, "further events are ignored for a while")
+				self._notify(socket, key, "further events are ignored for a while")
 
 	def _rate_key(self, client: Client) -> str:
 		guest = client.rate == self._guest_rate
 		return "realtime_guest_events_per_second" if guest else "realtime_events_per_second"
 
-	# -- sockets
+	# -- sockets and rooms
 
 	def check_socket(self, session: Session, namespace: Namespace | None, connection: Connection) -> None:
-		"""Let `session` have one more socket; raises `ConnectRefused`."""
+		"""Check the limits of sockets before one more for `session`.
+
+		Raises:
+			ConnectRefused: The user, or the address of a Guest, has too many sockets.
+		"""
 		if session.user == GUEST:
 			address = network_of(connection.request.remote)
 			key = "realtime_guests_per_address"
 			if address and self.guests[address] >= getattr(self._config, key):
-				raise self.refusal(key, f" from {address}")
+				raise self._socket_refusal(key, f" from {address}")
 		elif namespace is not None:
 			key = "realtime_sockets_per_user"
 			sockets = namespace.rooms.get(user_room(session.user), ())
 			if len(sockets) >= getattr(self._config, key):
-				raise self.refusal(key, f" of {session.user}")
+				raise self._socket_refusal(key, f" of {session.user}")
 
-	def refusal(self, key: str, whose: str = "") -> ConnectRefused:
-		"""What a client is answered that asks for one socket too many."""
-		self.meet(key, whose)
+	def _socket_refusal(self, key: str, source: str) -> ConnectRefused:
+		self.record(key, source)
 		return ConnectRefused(
-			f"Too many connections{whose}",
+			f"Too many connections{source}",
 			{"limit": key, "most": getattr(self._config, key), "reason": key},
 			counted_as=f"Too many connections ({key})",
 		)
 
 	def on_connect(self, socket: ServerSocket) -> None:
+		"""Count a socket that has been admitted, and give it the rate of its user."""
 		client: Client = socket.connection.data
 		self.sockets += 1
 		if socket.session.user == GUEST:
@@ -147,44 +160,50 @@ class ClientLimits(Limiter):
 				self.guests[address] += 1
 		elif client.rate != self._rate:
 			client.rate = self._rate
-			client.credit = self._rate * BURST
+			client.credit = self._rate * BURST_SECONDS
 
 	def on_disconnect(self, socket: ServerSocket) -> None:
+		"""Count the end of a socket."""
 		self.sockets -= 1
 		if socket.session.user == GUEST:
-			_less(self.guests, network_of(socket.connection.request.remote))
+			_decrement(self.guests, network_of(socket.connection.request.remote))
 
-	def may_enter(self, socket: ServerSocket, room: str) -> bool:
-		"""Whether a client may ask for one more room; it is told when not."""
+	def allows_room(self, socket: ServerSocket, room: str) -> bool:
+		"""Return True if a client may subscribe to one more room; sends `limit_reached` if there are too many."""
 		guest = socket.session.user == GUEST
 		kind = room.partition(":")[0]
-		# Whose a task is, tasks.py says.
-		if guest and kind not in ("task_progress", *self._config.realtime_guest_rooms):
-			self.meet("realtime_guest_rooms")
+		# Rooms of tasks are checked by TaskAccess.
+		if guest and not room.startswith(TASK_ROOM) and kind not in self._config.realtime_guest_rooms:
+			self.record("realtime_guest_rooms")
 			return False
 		key = "realtime_guest_rooms_per_socket" if guest else "realtime_rooms_per_socket"
 		if len(socket.rooms) < getattr(self._config, key):
 			return True
-		self.meet(key, f" by {socket.session.user}")
-		self._tell(socket, key, f"{room} is not entered")
+		self.record(key, f" by {socket.session.user}")
+		self._notify(socket, key, f"{room} is not joined")
 		return False
 
-	# -- what happens
+	# -- reporting
 
-	def meet(self, key: str, whose: str = "") -> None:
-		"""Count that a limit was met, and say so in the log now and then."""
+	def record(self, key: str, source: str = "") -> None:
+		"""Count that a limit was reached, and log it at most once in `WARN_SECONDS`.
+
+		Args:
+			key: The key of the limit.
+			source: Where from, for the log; starts with a space.
+		"""
 		self.reached[key] += 1
 		now = monotonic()
-		if now - self._warned.get(key, -WARN_EVERY) >= WARN_EVERY:
+		if now - self._warned.get(key, -WARN_SECONDS) >= WARN_SECONDS:
 			self._warned[key] = now
-			logger.warning("the limit %s (%s) was reached%s", key, getattr(self._config, key), whose)
+			logger.warning("the limit %s (%s) was reached%s", key, getattr(self._config, key), source)
 
-	def _tell(self, socket: ServerSocket, key: str, what: str) -> None:
+	def _notify(self, socket: ServerSocket, key: str, effect: str) -> None:
 		most: Any = getattr(self._config, key)
-		socket.emit(LIMIT_REACHED, {"limit": key, "most": most, "message": f"{key} is {most}: {what}"})
+		socket.emit(LIMIT_REACHED, {"limit": key, "most": most, "message": f"{key} is {most}: {effect}"})
 
 
-def _less(counter: Counter[str], key: str) -> None:
+def _decrement(counter: Counter[str], key: str) -> None:
 	if key:
 		counter[key] -= 1
 		if counter[key] <= 0:

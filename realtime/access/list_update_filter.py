@@ -1,10 +1,13 @@
-"""`list_update` without names that are nobody's business: who may not read a document hears that its list changed.
+"""Removes document names from `list_update` events for users who may not read the document.
 
-Stands between the bus and the fan-out. Frappe tells everybody in a list's room which document has changed, also those
-from whom a user permission or a missing share hides it. Here the name goes to those who may read the document. Who that
-is, the web process says, in one request for all where our app is on the site, else user by user. What comes later for
-the same room waits meanwhile, and what has a later place in the order of the site: a client that was told that place
-could not ask for this event any more. Who is not known to be a reader in time gets no name.
+Frappe sends `list_update` with the document's name to everyone in the DocType's room, including users from whom a User
+Permission or a missing share hides that document. This filter runs between the bus and the fan-out. It asks the web
+process which users in the room may read the document (one request if the app is installed on the site, one per user
+otherwise), then sends the name to them and the event without the name to everyone else.
+
+Later events of the same site are held until the filter has decided, so that no client receives an offset beyond an event
+that it has not received yet. If the answer takes longer than `READERS_TIMEOUT`, the name is left out for users whose
+permission is unknown.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,115 +30,134 @@ from .permissions import Permissions
 
 logger = logging.getLogger("realtime.lists")
 
-WAIT = 1.0
-"""Seconds that an event waits for the web process to say who its readers are."""
+READERS_TIMEOUT = 1.0
+"""Seconds that an event waits for the answer to its readers query."""
 
-MOST_ASKED = 1000
-"""Questions to the web process that may be open; past them, and while it is away, the names are left out."""
+MAX_PENDING_QUERIES = 1000
+"""Pending permission queries beyond which names are left out without a query."""
 
-ONE_BY_ONE = 4
-"""Users asked about at a time, on all sites without the app together."""
+MAX_USER_QUERIES = 4
+"""Concurrent queries about one user each, over all sites without the app: connects need the web process too."""
 
 
 @dataclass(slots=True)
-class Held:
-	"""An event that waits, for what and until when; one that only waits for its turn has None."""
+class PendingEvent:
+	"""An event that is held back.
+
+	Args:
+		event: The event.
+		readers_query: The query that it waits for; None if it only waits for its turn.
+		deadline: The time of the loop at which the query is given up.
+	"""
 
 	event: PublishedEvent
-	asking: asyncio.Task[None] | None
-	until: float
+	readers_query: asyncio.Task[None] | None
+	deadline: float
 
 
 class ListUpdateFilter:
-	"""Takes events, and gives them to `fanout` in the order of their sites."""
+	"""Passes events to the fan-out, in the order of each site, and removes names on the way.
+
+	Args:
+		namespaces: The sockets, by which the users in a room are known.
+		fanout: Takes the events.
+		permissions: Answers which users may read a document.
+	"""
 
 	def __init__(self, namespaces: Namespaces, fanout: Fanout, permissions: Permissions) -> None:
-		self.nameless = 0
-		"""Sockets that got an event without its name."""
-		self.crowded = 0
-		"""Events whose readers were not asked for: too many were, or the web process was away."""
+		self.names_removed = 0
+		"""Events written to a socket without the document's name."""
+		self.queries_skipped = 0
+		"""Events whose readers were not queried: too many queries are pending, or the web process is unavailable."""
 		self._namespaces = namespaces
 		self._fanout = fanout
 		self._permissions = permissions
-		self._held: dict[str, deque[Held]] = {}
-		self._slots = asyncio.Semaphore(ONE_BY_ONE)
+		self._pending: dict[str, deque[PendingEvent]] = {}
+		self._slots = asyncio.Semaphore(MAX_USER_QUERIES)
 		self._tasks: set[asyncio.Task[None]] = set()
 
 	@property
-	def waiting(self) -> int:
-		"""Events that wait for an answer."""
-		return sum(map(len, self._held.values()))
+	def pending(self) -> int:
+		"""The number of events that are held back."""
+		return sum(map(len, self._pending.values()))
 
 	def deliver(self, events: Sequence[PublishedEvent]) -> None:
-		"""Deliver `events`; those of a site with a list that has changed perhaps a moment later."""
-		if not self._held:
+		"""Deliver `events` in order: at once, or after the readers query that they have to wait for."""
+		if not self._pending:
 			for event in events:
 				if event.event == LIST_UPDATE:
 					break
 			else:
 				self._fanout.deliver(events)
 				return
-		passing: list[PublishedEvent] = []
+		unaffected: list[PublishedEvent] = []
 		for event in events:
-			if event.event != LIST_UPDATE and not self._waits(event):
-				passing.append(event)
+			if event.event != LIST_UPDATE and not self._must_wait(event):
+				unaffected.append(event)
 				continue
-			if passing:
-				self._fanout.deliver(passing)
-				passing = []
-			self._take(event)
-		if passing:
-			self._fanout.deliver(passing)
+			if unaffected:
+				self._fanout.deliver(unaffected)
+				unaffected = []
+			self._deliver_or_hold(event)
+		if unaffected:
+			self._fanout.deliver(unaffected)
 
-	def _waits(self, event: PublishedEvent) -> bool:
-		"""Whether `event` must not go before what is held already."""
-		held = self._held.get(event.site or "")
-		return held is not None and (bool(event.offset) or any(one.event.room == event.room for one in held))
+	def _must_wait(self, event: PublishedEvent) -> bool:
+		"""Return True if `event` must not be sent before the pending events of its site."""
+		pending = self._pending.get(event.site or "")
+		return pending is not None and (
+			bool(event.offset) or any(earlier.event.room == event.room for earlier in pending)
+		)
 
-	def held_from(self, site: str) -> StreamPosition | None:
-		"""The place of the first event of `site` that waits here; None when none does."""
-		return next((held.event.position for held in self._held.get(site, ()) if held.event.offset), None)
+	def first_pending(self, site: str) -> StreamPosition | None:
+		"""Return the stream position of the first pending event of `site`, or None if no event is pending."""
+		return next(
+			(pending.event.position for pending in self._pending.get(site, ()) if pending.event.offset), None
+		)
 
-	async def learn(self, events: Iterable[PublishedEvent], session: Session) -> None:
-		"""Find out which documents that `events` name the user of `session` may read, for `as_seen`."""
-		asked = []
+	async def query_permissions(self, events: Iterable[PublishedEvent], session: Session) -> None:
+		"""Ask which of the documents that `events` name the user of `session` may read, for `filtered`.
+
+		Returns after `READERS_TIMEOUT` at the latest.
+		"""
+		queries = []
 		for document in {document for event in events if (document := _document(event)) is not None}:
-			answer = self._permissions.may(session, *document)
+			answer = self._permissions.has_permission(session, *document)
 			if not isinstance(answer, bool):
-				asked.append(asyncio.ensure_future(answer))
-		if asked:
-			done, late = await asyncio.wait(asked, timeout=WAIT)
+				queries.append(asyncio.ensure_future(answer))
+		if queries:
+			done, late = await asyncio.wait(queries, timeout=READERS_TIMEOUT)
 			for task in late:
 				task.cancel()
 			for task in done:
 				if not task.cancelled() and task.exception() is not None:
-					logger.info("a list_update goes out without its name: %s", task.exception())
+					logger.info("list_update is sent without the document's name: %s", task.exception())
 
-	def as_seen(self, event: PublishedEvent, session: Session) -> PublishedEvent:
-		"""`event` as the user of `session` may see it, by what is known; for one that is delivered to him alone."""
+	def filtered(self, event: PublishedEvent, session: Session) -> PublishedEvent:
+		"""Return `event` as the user of `session` may receive it, from cached permissions."""
 		document = _document(event)
-		if document is None or self._permissions.known_reader(session.site, session.user, *document):
+		if document is None or self._permissions.cached_read(session.site, session.user, *document):
 			return event
-		self.nameless += 1
+		self.names_removed += 1
 		return _without_name(event)
 
-	def _take(self, event: PublishedEvent) -> None:
-		namespace = self._namespaces.get(f"/{event.site}")
+	def _deliver_or_hold(self, event: PublishedEvent) -> None:
 		if event.site is None:
 			self._fanout.deliver([event])
 			return
-		asking = None if namespace is None else self._ask(namespace, event)
-		if asking is None and not self._waits(event):
+		namespace = self._namespaces.get(f"/{event.site}")
+		query = None if namespace is None else self._start_query(namespace, event)
+		if query is None and not self._must_wait(event):
 			self._send(event)
 			return
-		held = self._held.get(event.site)
-		if held is None:
-			held = self._held[event.site] = deque()
-			self._start(self._work_off(event.site, held))
-		held.append(Held(event, asking, asyncio.get_running_loop().time() + WAIT))
+		pending = self._pending.get(event.site)
+		if pending is None:
+			pending = self._pending[event.site] = deque()
+			self._start(self._send_pending(event.site, pending))
+		pending.append(PendingEvent(event, query, asyncio.get_running_loop().time() + READERS_TIMEOUT))
 
-	def _ask(self, namespace: Namespace, event: PublishedEvent) -> asyncio.Task[None] | None:
-		"""Have it asked who may read the document that `event` names; None when that is known, or needs no asking."""
+	def _start_query(self, namespace: Namespace, event: PublishedEvent) -> asyncio.Task[None] | None:
+		"""Start a readers query; return None when none is needed, or none is possible now."""
 		document = _document(event)
 		if document is None:
 			return None
@@ -143,43 +165,44 @@ class ListUpdateFilter:
 		unknown: dict[str, ServerSocket] = {}
 		for socket in namespace.members(str(event.room)):
 			user = socket.session.user
-			if user not in unknown and self._permissions.known_reader(site, user, *document) is None:
+			if user not in unknown and self._permissions.cached_read(site, user, *document) is None:
 				unknown[user] = socket
 		if not unknown:
 			return None
-		if self._permissions.away or self._permissions.waiting >= MOST_ASKED:
-			self.crowded += 1
+		if self._permissions.unavailable or self._permissions.pending >= MAX_PENDING_QUERIES:
+			self.queries_skipped += 1
 			return None
-		return self._start(self._find_readers(site, document, unknown))
+		return self._start(self._query_readers(site, document, unknown))
 
-	async def _find_readers(
+	async def _query_readers(
 		self, site: str, document: tuple[str, str], unknown: dict[str, ServerSocket]
 	) -> None:
-		together = [user for user, socket in unknown.items() if socket.session.asks_in_batches]
+		users = [user for user, socket in unknown.items() if socket.session.has_app]
 		try:
-			if together:
-				await self._permissions.readers(site, *document, together)
+			if users:
+				await self._permissions.query_readers(site, *document, users)
 			else:
-				await asyncio.gather(*[self._ask_one(socket, document) for socket in unknown.values()])
+				await asyncio.gather(*[self._query_user(socket, document) for socket in unknown.values()])
 		except WebUnavailable as error:
-			logger.info("a list_update of %s goes out without its name: %s", site, error)
+			logger.info("list_update on %s is sent without the document's name: %s", site, error)
 
-	async def _ask_one(self, socket: ServerSocket, document: tuple[str, str]) -> None:
+	async def _query_user(self, socket: ServerSocket, document: tuple[str, str]) -> None:
 		async with self._slots:
-			answer = self._permissions.may(socket.session, *document)
+			answer = self._permissions.has_permission(socket.session, *document)
 			if not isinstance(answer, bool):
 				await answer
 
-	async def _work_off(self, site: str, held: deque[Held]) -> None:
-		while held:
-			first = held[0]
-			if first.asking is not None:
-				left = first.until - asyncio.get_running_loop().time()
-				await asyncio.wait([first.asking], timeout=max(0, left))
-				first.asking.cancel()
-			held.popleft()
+	async def _send_pending(self, site: str, pending: deque[PendingEvent]) -> None:
+		"""Send the pending events of a site in order, each after its query or its deadline."""
+		while pending:
+			first = pending[0]
+			if first.readers_query is not None:
+				seconds = first.deadline - asyncio.get_running_loop().time()
+				await asyncio.wait([first.readers_query], timeout=max(0, seconds))
+				first.readers_query.cancel()
+			pending.popleft()
 			self._send(first.event)
-		del self._held[site]
+		del self._pending[site]
 
 	def _send(self, event: PublishedEvent) -> None:
 		namespace = self._namespaces.get(f"/{event.site}")
@@ -188,37 +211,37 @@ class ListUpdateFilter:
 			self._fanout.deliver([event])
 			return
 		site = str(event.site)
-		readers: dict[str, bool] = {}
-		named: list[ServerSocket] = []
+		may_read: dict[str, bool] = {}
+		readers: list[ServerSocket] = []
 		others: list[ServerSocket] = []
 		for socket in namespace.members(str(event.room)):
 			user = socket.session.user
-			if user not in readers:
-				readers[user] = self._permissions.known_reader(site, user, *document) is True
-			(named if readers[user] else others).append(socket)
-		self._fanout.send_events(namespace, named, [event])
+			if user not in may_read:
+				may_read[user] = self._permissions.cached_read(site, user, *document) is True
+			(readers if may_read[user] else others).append(socket)
+		self._fanout.send_events(namespace, readers, [event])
 		if others:
-			self.nameless += len(others)
+			self.names_removed += len(others)
 			self._fanout.send_events(namespace, others, [_without_name(event)])
 
-	def _start(self, work: Any) -> asyncio.Task[None]:
-		task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+	def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+		task = asyncio.get_running_loop().create_task(work)
 		self._tasks.add(task)
 		task.add_done_callback(self._tasks.discard)
 		return task
 
 
 def _document(event: PublishedEvent) -> tuple[str, str] | None:
-	"""DocType and name that a `list_update` tells; None when it tells none."""
+	"""Return DocType and name of the document that a `list_update` names; None for any other event."""
 	if event.event != LIST_UPDATE or not isinstance(event.message, dict) or event.room is None:
 		return None
-	about = room_subject(event.room)
+	subject = room_subject(event.room)
 	name = event.message.get("name")
-	if about is None or name is None:
+	if subject is None or name is None:
 		return None
-	return str(event.message.get("doctype") or about[0]), str(name)
+	return str(event.message.get("doctype") or subject[0]), str(name)
 
 
 def _without_name(event: PublishedEvent) -> PublishedEvent:
-	"""That the list has changed, and nothing of what else a publisher tells about the document."""
+	"""Return the event with nothing but the DocType: a publisher may add further fields of the document."""
 	return replace(event, message={"doctype": event.message.get("doctype")})

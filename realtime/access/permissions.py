@@ -1,4 +1,4 @@
-"""May this user read that: asked of the web process in batches where it can, and each question once for all who ask."""
+"""Permissions of users, asked of the web process: in batches if the app is installed, with one query for all callers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ logger = logging.getLogger("realtime.permissions")
 
 CLIENT_METHOD = "/api/method/frappe.client."
 
-ANYBODY = Credential(sid=GUEST)
-"""The credential of requests that prove themselves by the shared secret alone."""
+GUEST_CREDENTIAL = Credential(sid=GUEST)
+"""The credential of requests that are authorized by the shared secret alone."""
 
 
 class SessionEnded(WebUnavailable):
-	"""The web process did not take the credential for its user's any more: it has said nothing about that user."""
+	"""The web process does not accept the credential for its user any more, so its answer is not about that user."""
 
 	def __init__(self, message: str, session: Session) -> None:
 		super().__init__(message)
@@ -35,11 +35,11 @@ class SessionEnded(WebUnavailable):
 
 
 class BatchFailed(Exception):
-	"""The web process failed at one of the questions in a request, and so answered none."""
+	"""The web process failed at one of the questions in a request, and therefore answered none of them."""
 
 
 class Question(NamedTuple):
-	"""Whether `user` of `site` may do `ptype` on a document, with an empty `name` on the DocType as a whole."""
+	"""Whether `user` of `site` has the permission `ptype` on a document, or on the DocType if `name` is empty."""
 
 	site: str
 	user: str
@@ -57,8 +57,12 @@ class ReadersQuestion(NamedTuple):
 	users: tuple[str, ...]
 
 
-class Readers(SingleFlightCache[ReadersQuestion, frozenset[str]]):
-	"""Keeps what is learnt of several users where each of them is asked about."""
+class ReadersCache(SingleFlightCache[ReadersQuestion, frozenset[str]]):
+	"""Stores an answer about several users as one answer for each of them.
+
+	Args:
+		answers: Where the answers are stored.
+	"""
 
 	def __init__(self, answers: SingleFlightCache[Question, bool]) -> None:
 		super().__init__(answers.ttl, answers.max_entries)
@@ -70,88 +74,102 @@ class Readers(SingleFlightCache[ReadersQuestion, frozenset[str]]):
 			self._answers.put(question, user in answer)
 
 
-Asked = tuple[Question, "asyncio.Future[bool]"]
+PendingQuestion = tuple[Question, "asyncio.Future[bool]"]
 
 
 @dataclass(slots=True)
 class Batch:
-	"""The questions of one credential: what waits while a request is out goes together in the next."""
+	"""The pending questions of one credential: those that arrive during a request are sent together in the next one."""
 
 	session: Session
-	waiting: deque[Asked] = field(default_factory=deque)
-	out: bool = False
-	patient: bool = False
-	"""Whether it is worth another try when the web process fails at it; nothing else waits for it then."""
+	pending: deque[PendingQuestion] = field(default_factory=deque)
+	in_flight: bool = False
+	retry_failures: bool = False
+	"""True if an HTTP 500 is retried: only for a question in a request of its own, which delays no other."""
 
 
 class Permissions:
-	"""Answers questions of sockets, from what is known or from the web process."""
+	"""Answers permission questions from the cache or from the web process."""
 
 	def __init__(self, config: Config, web: FrappeClient) -> None:
 		self._web = web
 		self.answers: SingleFlightCache[Question, bool] = SingleFlightCache(
 			config.realtime_cache_seconds, config.realtime_cache_size
 		)
-		self._readers = Readers(self.answers)
+		self._readers = ReadersCache(self.answers)
 		self.requests = 0
-		self.changes = 0
-		"""How often answers were taken back."""
+		self.invalidations = 0
+		"""Incremented by each call of `invalidate`, so that a caller can see a change during its queries."""
 		self.session_ended: Signal[[Session]] = Signal()
 		"""Sent with a session whose credential the web process does not accept for its user any more."""
 		self._batches: dict[tuple[str, Credential], Batch] = {}
 		self._tasks: set[asyncio.Task[None]] = set()
 
 	@property
-	def waiting(self) -> int:
-		"""Questions that are out."""
+	def pending(self) -> int:
+		"""The number of questions that are being asked."""
 		return self.answers.loading + self._readers.loading
 
 	@property
-	def away(self) -> bool:
-		"""Whether nobody answers at this time."""
-		return self._web.away
+	def unavailable(self) -> bool:
+		"""True while the web process does not answer."""
+		return self._web.unavailable
 
-	def may(
+	def has_permission(
 		self, session: Session, doctype: str, name: str = "", ptype: str = "read"
 	) -> bool | Awaitable[bool]:
-		"""Whether the user of `session` has the permission: at once when it is known, else to be awaited.
+		"""Return whether the user of `session` has a permission, or an awaitable of it if it is not cached.
 
-		Awaiting raises `WebUnavailable` when the web process gives no answer.
+		Args:
+			session: The user, and the credential to ask with.
+			doctype: The DocType.
+			name: The document; empty for the DocType as a whole.
+			ptype: Frappe's name of the permission: `read`, `write`, …
+
+		Raises:
+			WebUnavailable: When awaited: the web process gives no answer.
 		"""
 		question = Question(session.site, session.user, doctype, name, ptype)
-		known = self.answers.peek(question)
-		if known is not None:
-			return known
+		answer = self.answers.peek(question)
+		if answer is not None:
+			return answer
 		if not _is_text(doctype + name + ptype):
 			return False
-		return self._answer(session, question)
+		return self._query(session, question)
 
-	async def _answer(self, session: Session, question: Question) -> bool:
+	async def _query(self, session: Session, question: Question) -> bool:
 		while True:
 			try:
-				return await self.answers.get(question, lambda: self._ask(session, question))
+				return await self.answers.get(question, lambda: self._enqueue(session, question))
 			except SessionEnded as error:
-				# It was asked as another session of the same user, which has ended.
+				# The question was asked with another session of the same user, which has ended.
 				if error.session.credential == session.credential:
 					raise
 
-	def known_reader(self, site: str, user: str, doctype: str, name: str) -> bool | None:
-		"""Whether `user` may read the document, as far as it is known without asking."""
+	def cached_read(self, site: str, user: str, doctype: str, name: str) -> bool | None:
+		"""Return whether `user` may read the document, or None if the answer is not cached."""
 		return self.answers.peek(Question(site, user, doctype, name, "read"))
 
-	async def readers(self, site: str, doctype: str, name: str, users: Iterable[str]) -> None:
-		"""Learn which of `users` may read the document, in one request; only where the site has our app.
+	async def query_readers(self, site: str, doctype: str, name: str, users: Iterable[str]) -> None:
+		"""Ask which of `users` may read the document, in one request for `MAX_QUESTIONS` users.
 
-		Afterwards `known_reader` answers. Raises `WebUnavailable` when there is no answer.
+		`cached_read` has the answers afterwards. Requires the app on the site.
+
+		Raises:
+			WebUnavailable: The web process gives no answer.
 		"""
-		asked = list(users)
-		for start in range(0, len(asked), MAX_QUESTIONS):
-			question = ReadersQuestion(site, doctype, name, tuple(asked[start : start + MAX_QUESTIONS]))
+		all_users = list(users)
+		for start in range(0, len(all_users), MAX_QUESTIONS):
+			question = ReadersQuestion(site, doctype, name, tuple(all_users[start : start + MAX_QUESTIONS]))
 			await self._readers.get(question, lambda question=question: self._ask_readers(question))  # type: ignore[misc]
 
-	def forget(self, concerned: Callable[[str, str, str, str], bool]) -> None:
-		"""Let answers count no more that are `concerned`, told by site, user, DocType and name."""
-		self.changes += 1
+	def invalidate(self, concerned: Callable[[str, str, str, str], bool]) -> None:
+		"""Drop answers, and repeat the questions that are being asked.
+
+		Args:
+			concerned: Returns True for an answer to drop; called with site, user, DocType and document name.
+		"""
+		self.invalidations += 1
 		self.answers.invalidate(lambda key, answer: concerned(key.site, key.user, key.doctype, key.name))
 		self._readers.invalidate(
 			lambda key, answer: any(concerned(key.site, user, key.doctype, key.name) for user in key.users)
@@ -161,25 +179,27 @@ class Permissions:
 		path = f"{METHOD_PREFIX}readers"
 		body = {"doctype": question.doctype, "name": question.name, "users": list(question.users)}
 		self.requests += 1
-		answer = await self._web.call(question.site, path, ANYBODY, json=body)
-		if answer.status == 403:
+		response = await self._web.call(question.site, path, GUEST_CREDENTIAL, json=body)
+		if response.status == 403:
 			# The shared secret has been changed.
-			answer = await self._web.call(question.site, path, ANYBODY, json=body, renew_secret=True)
-		if answer.status != 200 or not isinstance(answer.message, list):
-			raise WebUnavailable(f"{path} on {question.site} answered HTTP {answer.status}")
-		return frozenset(answer.message)
+			response = await self._web.call(
+				question.site, path, GUEST_CREDENTIAL, json=body, renew_secret=True
+			)
+		if response.status != 200 or not isinstance(response.message, list):
+			raise WebUnavailable(f"{path} on {question.site} answered HTTP {response.status}")
+		return frozenset(response.message)
 
-	def _ask(self, session: Session, question: Question) -> Awaitable[bool]:
+	def _enqueue(self, session: Session, question: Question) -> Awaitable[bool]:
 		loop = asyncio.get_running_loop()
 		future: asyncio.Future[bool] = loop.create_future()
 		key = (session.site, session.credential)
 		batch = self._batches.get(key)
 		if batch is None:
 			batch = self._batches[key] = Batch(session)
-			# What one turn of the loop brings is asked together.
+			# Not at once: the questions of one turn of the loop share a request.
 			loop.call_soon(self._flush, key)
-		batch.waiting.append((question, future))
-		if batch.out and not session.asks_in_batches:
+		batch.pending.append((question, future))
+		if batch.in_flight and not session.has_app:
 			loop.call_soon(self._flush, key)
 		return future
 
@@ -187,42 +207,44 @@ class Permissions:
 		batch = self._batches.get(key)
 		if batch is None:
 			return
-		if batch.session.asks_in_batches:
-			if not batch.out:
-				self._start(key, batch, _next(batch.waiting, MAX_QUESTIONS))
+		if batch.session.has_app:
+			if not batch.in_flight:
+				self._start(key, batch, _take(batch.pending, MAX_QUESTIONS))
 		else:
-			while batch.waiting:
-				self._start(key, batch, _next(batch.waiting, 1))
-		if not batch.out and not batch.waiting:
+			while batch.pending:
+				self._start(key, batch, _take(batch.pending, 1))
+		if not batch.in_flight and not batch.pending:
 			del self._batches[key]
 
-	def _start(self, key: tuple[str, Credential], batch: Batch, part: list[Asked]) -> None:
-		if not part:
+	def _start(self, key: tuple[str, Credential], batch: Batch, questions: list[PendingQuestion]) -> None:
+		if not questions:
 			return
-		batch.out = True
-		task = asyncio.get_running_loop().create_task(self._settle(key, batch, part))
+		batch.in_flight = True
+		task = asyncio.get_running_loop().create_task(self._resolve(key, batch, questions))
 		self._tasks.add(task)
 		task.add_done_callback(self._tasks.discard)
 
-		def on_answered(future: asyncio.Future[bool]) -> None:
-			# Nobody waits for any of them any more: do not ask again and again while the web process is away.
-			if future.cancelled() and all(future.cancelled() for _, future in part):
+		def on_done(future: asyncio.Future[bool]) -> None:
+			# No caller waits any more: end the request, which may be waiting for the web process.
+			if future.cancelled() and all(future.cancelled() for _, future in questions):
 				task.cancel()
 
-		for _, future in part:
-			future.add_done_callback(on_answered)
+		for _, future in questions:
+			future.add_done_callback(on_done)
 
-	async def _settle(self, key: tuple[str, Credential], batch: Batch, part: list[Asked]) -> None:
-		"""Give each who asked its answer, or the reason why there is none."""
+	async def _resolve(
+		self, key: tuple[str, Credential], batch: Batch, questions: list[PendingQuestion]
+	) -> None:
+		"""Set the result of each question, or the exception that explains why there is none."""
 		error: Exception | None = None
 		answers: list[bool] = []
 		try:
-			answers = await self._request(batch.session, part, batch.patient)
+			answers = await self._request(batch.session, questions, batch.retry_failures)
 		except BatchFailed:
-			# Each by itself: the one at which it fails, whoever has asked it, must not keep the others waiting.
-			for asked in part:
-				self._start(key, Batch(batch.session, patient=True), [asked])
-			part = []
+			# One request for each question, so that the failing one does not delay the others.
+			for question in questions:
+				self._start(key, Batch(batch.session, retry_failures=True), [question])
+			questions = []
 		except SessionEnded as ended:
 			error = ended
 			self.session_ended.send(batch.session)
@@ -230,50 +252,56 @@ class Permissions:
 			error = failed
 		except asyncio.CancelledError:
 			error = WebUnavailable("shutting down")
-		for index, (_, future) in enumerate(part):
+		for index, (_, future) in enumerate(questions):
 			if future.done():
 				continue
 			if error is None:
 				future.set_result(answers[index])
 			else:
 				future.set_exception(error)
-		batch.out = False
+		batch.in_flight = False
 		if self._batches.get(key) is batch:
 			self._flush(key)
 
-	async def _request(self, session: Session, part: list[Asked], patient: bool) -> list[bool]:
-		if session.asks_in_batches:
-			answer = await self._call(
+	async def _request(
+		self, session: Session, questions: list[PendingQuestion], retry_failures: bool
+	) -> list[bool]:
+		if session.has_app:
+			response = await self._call(
 				session,
 				"has_permissions",
 				json={
-					"questions": [[question.doctype, question.name, question.ptype] for question, _ in part]
+					"questions": [
+						[question.doctype, question.name, question.ptype] for question, _ in questions
+					]
 				},
-				retries_failure=patient,
+				retry_failures=retry_failures,
 			)
-			if answer.status == 500:
+			if response.status == 500:
 				raise BatchFailed
-			answers = answer.message
-			if answer.status == 200 and isinstance(answers, list) and len(answers) == len(part):
-				return [yes is True for yes in answers]
-			if answer.status != 403:
+			answers = response.message
+			if response.status == 200 and isinstance(answers, list) and len(answers) == len(questions):
+				return [answer is True for answer in answers]
+			if response.status != 403:
 				logger.warning(
-					"has_permissions on %s answered HTTP %s; asking one by one", session.site, answer.status
+					"has_permissions on %s answered HTTP %s; asking one by one",
+					session.site,
+					response.status,
 				)
-		return [await self._ask_stock(session, question) for question, _ in part]
+		return [await self._ask_stock(session, question) for question, _ in questions]
 
 	async def _ask_stock(self, session: Session, question: Question) -> bool:
-		"""Ask the endpoints that Frappe itself has: v15 those that name no installed apps, later versions the other."""
+		"""Ask an endpoint of Frappe itself; those of v15 differ from those of later versions."""
 		params = {"doctype": question.doctype}
 		if question.ptype != "read":
-			# The endpoints below answer about reading on versions that know no `ptype`, whatever is asked.
+			# The realtime endpoints of v15 and v16 ignore `ptype` and answer about reading.
 			params |= {"docname": question.name, "perm_type": question.ptype}
-			answer = await self._call(session, "has_permission", params, prefix=CLIENT_METHOD)
-			message = answer.message
+			response = await self._call(session, "has_permission", params, prefix=CLIENT_METHOD)
+			message = response.message
 			return (
-				answer.status == 200 and isinstance(message, dict) and message.get("has_permission") is True
+				response.status == 200 and isinstance(message, dict) and message.get("has_permission") is True
 			)
-		if session.tells_apps:
+		if session.user_info_has_apps:
 			method = "has_permission"
 			params["name"] = question.name
 		elif question.name:
@@ -281,8 +309,8 @@ class Permissions:
 			params["docname"] = question.name
 		else:
 			method = "can_subscribe_doctype"
-		answer = await self._call(session, method, params)
-		return answer.status == 200 and answer.message is True
+		response = await self._call(session, method, params)
+		return response.status == 200 and response.message is True
 
 	async def _call(
 		self,
@@ -291,36 +319,31 @@ class Permissions:
 		params: dict[str, str] | None = None,
 		json: Any = None,
 		prefix: str = METHOD_PREFIX,
-		retries_failure: bool = True,
+		retry_failures: bool = True,
 	) -> FrappeResponse:
 		self.requests += 1
-		answer = await self._web.call(
-			session.site,
-			prefix + method,
-			session.credential,
-			params,
-			json,
-			retries_failure=retries_failure,
+		response = await self._web.call(
+			session.site, prefix + method, session.credential, params, json, retry_failures=retry_failures
 		)
-		ended = isinstance(answer.data, dict) and answer.data.get("session_expired")
-		if answer.status == 401 or (ended and session.user != GUEST):
-			# It was answered for a Guest, and must not stand for what this user may.
+		ended = isinstance(response.data, dict) and response.data.get("session_expired")
+		if response.status == 401 or (ended and session.user != GUEST):
+			# Frappe answered for a Guest; that is no answer about this user.
 			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}", session)
-		return answer
+		return response
 
 
-def _next(waiting: deque[Asked], most: int) -> list[Asked]:
-	"""Take at most `most` questions for which somebody still waits."""
-	part: list[Asked] = []
-	while waiting and len(part) < most:
-		asked = waiting.popleft()
-		if not asked[1].cancelled():
-			part.append(asked)
-	return part
+def _take(pending: deque[PendingQuestion], count: int) -> list[PendingQuestion]:
+	"""Remove and return at most `count` questions whose callers still wait."""
+	questions: list[PendingQuestion] = []
+	while pending and len(questions) < count:
+		question = pending.popleft()
+		if not question[1].cancelled():
+			questions.append(question)
+	return questions
 
 
 def _is_text(name: str) -> bool:
-	"""Whether a request and a database can hold `name`: JSON from a client can have halves of characters and NUL in it."""
+	"""Return False for a lone surrogate or NUL, which JSON can hold, but neither a request nor a database."""
 	try:
 		name.encode()
 	except UnicodeEncodeError:

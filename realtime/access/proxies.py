@@ -1,4 +1,4 @@
-"""Whose word counts about a client: which peers are proxies of ours, and what they say of the address behind them."""
+"""Trusted proxies, and the client's address behind them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 
 class TrustedProxies:
-	"""The peers that are believed when they name a site, a host or a client's address.
+	"""The peers whose headers about site, host and client's address are trusted.
 
-	`networks` are addresses and networks as text; ValueError names one that is neither. A Unix socket is always a proxy.
+	Args:
+		networks: Addresses and networks. A Unix socket is always trusted.
+
+	Raises:
+		ValueError: One of `networks` is invalid.
 	"""
 
 	def __init__(self, networks: Iterable[str]) -> None:
@@ -18,17 +22,20 @@ class TrustedProxies:
 		self.trusts = lru_cache(maxsize=4096)(self._trusts)
 
 	def _trusts(self, peer: str) -> bool:
-		"""Whether `peer`, an address as text and empty for a Unix socket, is one of them."""
+		"""Return True if the address `peer` is trusted; empty for a Unix socket."""
 		if not peer:
 			return True
 		address = _address(peer)
 		return address is not None and any(address in network for network in self._networks)
 
-	def client(self, peer: str, headers: Mapping[str, str]) -> str:
-		"""The address of the client; empty when only a proxy's is known.
+	def client_address(self, peer: str, headers: Mapping[str, str]) -> str:
+		"""Return the address of the client; empty if only a proxy's is known.
 
-		In `X-Forwarded-For` the last address that is no proxy's counts: what stands before it, the client may have
-		written itself.
+		The last address in `X-Forwarded-For` that is not trusted counts: a client can write those before it itself.
+
+		Args:
+			peer: The address of the TCP connection; empty for a Unix socket.
+			headers: The headers of the request, by lower-case name.
 		"""
 		if not self.trusts(peer):
 			return peer
@@ -44,8 +51,10 @@ class TrustedProxies:
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-	"""Whom `address` stands for where connections are counted: of IPv6 the network of 64 bits, in which a machine has
-	any number of addresses."""
+	"""Return what connections from `address` are counted by: an IPv4 address, or the /64 network of an IPv6 address.
+
+	A machine on IPv6 can use any address of its network.
+	"""
 	found = _address(address)
 	return str(ip_network((found, 64), strict=False)) if isinstance(found, IPv6Address) else address
 
@@ -57,5 +66,5 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 		address = ip_address(text.partition("%")[0])
 	except ValueError:
 		return None
-	# A socket for both families names IPv4 peers in the form of IPv6.
+	# A dual-stack socket reports IPv4 peers as IPv4-mapped IPv6 addresses.
 	return getattr(address, "ipv4_mapped", None) or address

@@ -1,8 +1,9 @@
-"""Sockets asked about again: is this still that user's session, and may he still be in these rooms.
+"""Revalidation: asks the web process again who a session's user is, and which rooms its sockets may be in.
 
-A few workers ask, so that a change for thousands leaves the web process free for those who connect; what is asked
-twice before it is answered is asked once. A socket whose user has become another one is closed below Socket.IO: its
-client comes back by itself, as what it is now. While the web process is away, everything stays as it is.
+A few workers send the queries, so that a change for thousands of sockets leaves the web process free for connects; a
+session or room that is scheduled several times is queried once. A socket whose session has ended is closed below
+Socket.IO, so that its client reconnects by itself and is authenticated anew. While the web process is unavailable,
+sockets and rooms stay as they are.
 """
 
 from __future__ import annotations
@@ -25,21 +26,24 @@ from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from ..web.frappe_client import Credential
 from .authentication import Authenticator, Session
-from .permissions import ANYBODY, Permissions, SessionEnded
+from .permissions import GUEST_CREDENTIAL, Permissions, SessionEnded
 
 logger = logging.getLogger("realtime.recheck")
 
 WORKERS = 6
-"""Sessions and users that are asked about at a time; fewer than `realtime_web_connections`, so that connects get through."""
+"""Concurrent checks; fewer than `realtime_web_connections`, so that connects are not delayed."""
 
-TOLD = 10
-"""How much more seldom a session has its turn where our app tells of changes: for those that pass it by."""
+ROOMS_PER_CHECK = 200
+"""Rooms that are queried together."""
 
-AWAY = 1.0
-"""Seconds until the next attempt when the web process gave no answer."""
+APP_INTERVAL_FACTOR = 10
+"""Factor of `realtime_recheck_seconds` where the app is installed: it reports all changes but those by plain SQL."""
 
-REASON = "server namespace disconnect"
-"""Of the reasons in Socket.IO's words one after which no session is recovered."""
+RETRY_SECONDS = 1.0
+"""Seconds until the next attempt if the web process gave no answer."""
+
+END_REASON = "server namespace disconnect"
+"""The reason of a disconnect (as in Socket.IO) after which the client cannot recover its session."""
 
 
 Key = tuple[str, Credential]
@@ -47,21 +51,31 @@ Key = tuple[str, Credential]
 
 
 class SessionCheck(NamedTuple):
-	"""A credential that stood for `user` and is to be asked about; with `rooms` that user's rooms too."""
+	"""A pending query of a credential.
+
+	Args:
+		user: The user to whom the credential belonged.
+		rooms: True if the rooms of that user are checked too.
+	"""
 
 	user: str
 	rooms: bool
 
 
 class RoomCheck(NamedTuple):
-	"""Rooms of a user's sockets that are to be asked about as `session`; `rooms` None: all of them."""
+	"""A pending query of the rooms of a user.
+
+	Args:
+		session: A session of the user, with whose credential the query is sent.
+		rooms: The rooms; None for all of them.
+	"""
 
 	session: Session
 	rooms: set[str] | None
 
 
 class Revalidator:
-	"""Withdraws from sockets what the web process does not grant any more.
+	"""Withdraws sessions and rooms that the web process does not grant any more.
 
 	Args:
 		config: The configuration.
@@ -77,87 +91,89 @@ class Revalidator:
 		authenticator: Authenticator,
 		permissions: Permissions,
 	) -> None:
-		self.ended = 0
-		"""Sockets closed because their session ended or became another user's."""
-		self.withdrawn = 0
-		"""Rooms that sockets had to leave."""
+		self.sockets_ended = 0
+		"""Sockets that were closed because their session ended or became another user's."""
+		self.rooms_withdrawn = 0
+		"""Memberships of sockets in rooms that were ended."""
 		self.room_withdrawn: Signal[[ServerSocket, str]] = Signal()
 		"""Sent with each socket and room that the socket had to leave."""
 		self._namespaces = namespaces
 		self._authenticator = authenticator
 		self._permissions = permissions
 		self._interval: float = config.realtime_recheck_seconds
-		self._sessions: dict[Key, SessionCheck] = {}
-		self._rooms: dict[tuple[str, str], RoomCheck] = {}
-		self._turns: list[tuple[float, int, Key, str]] = []
-		self._has_turn: set[Key] = set()
+		self._session_checks: dict[Key, SessionCheck] = {}
+		self._room_checks: dict[tuple[str, str], RoomCheck] = {}
+		self._schedule: list[tuple[float, int, Key, str]] = []
+		self._scheduled: set[Key] = set()
 		self._number = count()
 		self._work = asyncio.Event()
 		self._idle = asyncio.Event()
 		self._tasks: list[asyncio.Task[None]] = []
-		permissions.session_ended.connect(self.session)
+		permissions.session_ended.connect(self.check_session)
 
 	@property
-	def waiting(self) -> int:
-		"""Sessions and users that are still to be asked about."""
-		return len(self._sessions) + len(self._rooms)
+	def pending(self) -> int:
+		"""The number of sessions and users that are still to be queried."""
+		return len(self._session_checks) + len(self._room_checks)
 
 	def start(self) -> None:
-		"""Begin to work off what comes, and give the sessions their turns."""
+		"""Start the workers, and the periodic checks if they are configured."""
 		loop = asyncio.get_running_loop()
 		self._tasks = [loop.create_task(self._worker()) for _ in range(WORKERS)]
 		if self._interval:
-			self._tasks.append(loop.create_task(self._take_turns()))
+			self._tasks.append(loop.create_task(self._run_schedule()))
 
 	async def stop(self) -> None:
-		"""Leave undone what is not done."""
+		"""Stop the workers; pending checks are dropped."""
 		for task in self._tasks:
 			task.cancel()
 		await asyncio.gather(*self._tasks, return_exceptions=True)
 
-	# -- what is certain: no question is asked
+	# -- without a query
 
 	def end(self, socket: ServerSocket) -> None:
-		"""Close the connection of a socket whose session is over."""
-		# No DISCONNECT packet: after one, socket.io-client does not come back by itself.
-		self.ended += 1
-		socket.connection.close(REASON)
+		"""Close the connection of a socket whose session has ended."""
+		# No DISCONNECT packet: after one, socket.io-client does not reconnect by itself.
+		self.sockets_ended += 1
+		socket.connection.close(END_REASON)
 
-	def empty(self, namespace: Namespace, room: str) -> None:
-		"""Let everybody leave `room`."""
+	def empty_room(self, namespace: Namespace, room: str) -> None:
+		"""Make all sockets leave `room`."""
 		for socket in list(namespace.members(room)):
 			self._leave(socket, room)
 
-	# -- what is to be asked
+	# -- with a query
 
-	def sessions(self, sessions: Iterable[Session]) -> None:
-		"""Ask who these are now, and then about all their rooms."""
+	def check_sessions(self, sessions: Iterable[Session]) -> None:
+		"""Schedule queries of who the users of `sessions` are, and then of all their rooms."""
 		for session in sessions:
 			if session.user == GUEST:
-				# A Guest cannot become less than he is; what Guests may read can.
-				self.rooms(session, None)
+				# A Guest cannot become another user, but Guests may lose permissions.
+				self.check_rooms(session, None)
 			else:
-				self._sessions[session.site, session.credential] = SessionCheck(session.user, rooms=True)
+				self._session_checks[session.site, session.credential] = SessionCheck(
+					session.user, rooms=True
+				)
 		self._wake()
 
-	def session(self, session: Session) -> None:
-		"""Ask who this is now: an answer came that was not for its user."""
+	def check_session(self, session: Session) -> None:
+		"""Schedule a query of who the user of `session` is: an answer was given for another user."""
 		key = (session.site, session.credential)
-		self._authenticator.sessions.invalidate(lambda known, session: known == key)
-		self._sessions.setdefault(key, SessionCheck(session.user, rooms=False))
+		self._authenticator.sessions.invalidate(lambda cached, session: cached == key)
+		self._session_checks.setdefault(key, SessionCheck(session.user, rooms=False))
 		self._wake()
 
-	def rooms(self, session: Session, rooms: set[str] | None) -> None:
-		"""Ask whether the user of `session` may still be in `rooms`, None for all."""
+	def check_rooms(self, session: Session, rooms: set[str] | None) -> None:
+		"""Schedule a query of whether the user of `session` may be in `rooms`; None for all rooms."""
 		key = (session.site, session.user)
-		due = self._rooms.get(key)
-		if due is None:
-			self._rooms[key] = RoomCheck(session, None if rooms is None else set(rooms))
-		elif due.rooms is not None:
+		check = self._room_checks.get(key)
+		if check is None:
+			self._room_checks[key] = RoomCheck(session, None if rooms is None else set(rooms))
+		elif check.rooms is not None:
 			if rooms is None:
-				self._rooms[key] = RoomCheck(session, None)
+				self._room_checks[key] = RoomCheck(session, None)
 			else:
-				due.rooms.update(rooms)
+				check.rooms.update(rooms)
 		self._wake()
 
 	def _wake(self) -> None:
@@ -166,52 +182,54 @@ class Revalidator:
 
 	async def _worker(self) -> None:
 		while True:
-			while not (self._sessions or self._rooms):
+			while not (self._session_checks or self._room_checks):
 				self._work.clear()
 				self._idle.set()
 				await self._work.wait()
-			# Who somebody is comes first, as his rooms are asked about as him.
-			if self._sessions:
-				key = next(iter(self._sessions))
-				await self._guarded(self._check_session(key, self._sessions.pop(key)))
+			# Sessions first: the rooms are queried with their credentials.
+			if self._session_checks:
+				key = next(iter(self._session_checks))
+				await self._guarded(self._run_session_check(key, self._session_checks.pop(key)))
 			else:
-				await self._guarded(self._check_rooms(self._rooms.pop(next(iter(self._rooms)))))
+				await self._guarded(
+					self._run_room_check(self._room_checks.pop(next(iter(self._room_checks))))
+				)
 
 	@staticmethod
 	async def _guarded(check: Coroutine[Any, Any, None]) -> None:
 		try:
 			await check
 		except Exception:
-			logger.exception("asking about access again failed")
+			logger.exception("a revalidation failed")
 
-	async def _check_session(self, key: Key, due: SessionCheck) -> None:
-		"""End the sockets of a credential that is another user's now, else have their rooms asked about."""
-		sockets = self._sockets_of(key, due.user)
+	async def _run_session_check(self, key: Key, check: SessionCheck) -> None:
+		"""End the sockets of a credential that belongs to another user now, else check their rooms."""
+		sockets = self._sockets_of(key, check.user)
 		if not sockets:
 			return
 		before: Session = sockets[0].session
 		session: Session | None = None
 		try:
-			session = await self._authenticator.session(*key)
+			session = await self._authenticator.authenticate(*key)
 		except ConnectPostponed:
-			# The web process is away: nobody has said that they may not stay.
-			self._sessions.setdefault(key, due)
-			await asyncio.sleep(AWAY)
+			# The web process is unavailable, so nothing has been withdrawn.
+			self._session_checks.setdefault(key, check)
+			await asyncio.sleep(RETRY_SECONDS)
 			return
 		except ConnectRefused:
 			pass
 		ended = session is None or (session.user, session.user_type) != (before.user, before.user_type)
-		for socket in self._sockets_of(key, due.user):
+		for socket in self._sockets_of(key, check.user):
 			if ended:
 				self.end(socket)
 			else:
 				socket.session = session
-		if session is not None and not ended and due.rooms:
-			self.rooms(session, None)
+		if session is not None and not ended and check.rooms:
+			self.check_rooms(session, None)
 
-	async def _check_rooms(self, due: RoomCheck) -> None:
-		"""Let a user's sockets leave the rooms that he may not be in any more."""
-		session = due.session
+	async def _run_room_check(self, check: RoomCheck) -> None:
+		"""Make the sockets of a user leave the rooms that the user may not be in any more."""
+		session = check.session
 		namespace = self._namespaces.get("/" + session.site)
 		if namespace is None:
 			return
@@ -220,76 +238,83 @@ class Revalidator:
 				room
 				for socket in namespace.members(user_room(session.user))
 				for room in socket.rooms
-				if room.startswith(PERMISSION_ROOMS) and (due.rooms is None or room in due.rooms)
+				if room.startswith(PERMISSION_ROOMS) and (check.rooms is None or room in check.rooms)
 			}
 		)
-		away = False
+		unavailable = False
 		while rooms:
-			part = {room: about for room in _some(rooms) if (about := room_subject(room)) is not None}
+			subjects = {
+				room: subject
+				for room in _take(rooms, ROOMS_PER_CHECK)
+				if (subject := room_subject(room)) is not None
+			}
 			answers = await asyncio.gather(
-				*[_answered(self._permissions.may(session, *about)) for about in part.values()],
+				*[
+					_awaited(self._permissions.has_permission(session, *subject))
+					for subject in subjects.values()
+				],
 				return_exceptions=True,
 			)
-			for room, answer in zip(part, answers, strict=True):
+			for room, answer in zip(subjects, answers, strict=True):
 				if isinstance(answer, SessionEnded):
-					self._ask_as_another(namespace, session, room)
+					self._check_with_other_sessions(namespace, session, room)
 				elif isinstance(answer, WebUnavailable):
-					away = True
-					self.rooms(session, {room})
+					unavailable = True
+					self.check_rooms(session, {room})
 				elif isinstance(answer, BaseException):
 					raise answer
 				elif not answer:
 					for socket in list(namespace.members(user_room(session.user))):
 						self._leave(socket, room)
-		if away:
-			await asyncio.sleep(AWAY)
+		if unavailable:
+			await asyncio.sleep(RETRY_SECONDS)
 
-	def _ask_as_another(self, namespace: Namespace, session: Session, room: str) -> None:
-		"""The sockets of a session that has ended leave; those that the user has by other sessions are asked about."""
+	def _check_with_other_sessions(self, namespace: Namespace, session: Session, room: str) -> None:
+		"""Make the sockets of an ended session leave `room`, and check the user's other sessions."""
 		for socket in list(namespace.members(room)):
 			if socket.session.user != session.user:
 				continue
 			if socket.session.credential == session.credential:
 				self._leave(socket, room)
 			else:
-				self.rooms(socket.session, {room})
+				self.check_rooms(socket.session, {room})
 
 	def _leave(self, socket: ServerSocket, room: str) -> None:
 		if room in socket.rooms:
 			socket.leave(room)
-			self.withdrawn += 1
+			self.rooms_withdrawn += 1
 			self.room_withdrawn.send(socket, room)
 
-	# -- turns: for what nobody tells
+	# -- periodic checks, for changes that are not reported
 
 	def on_connect(self, socket: ServerSocket) -> None:
-		"""A socket has come: its session gets its turns."""
+		"""Schedule the periodic checks of the socket's session, if they are configured."""
 		session: Session = socket.session
-		key = (session.site, ANYBODY if session.user == GUEST else session.credential)
-		if self._interval and key not in self._has_turn:
-			self._has_turn.add(key)
-			# Those who have come together, after a restart, are spread out.
-			self._next_turn(key, session, self._interval * random.uniform(0.5, 1))
+		key = (session.site, GUEST_CREDENTIAL if session.user == GUEST else session.credential)
+		if self._interval and key not in self._scheduled:
+			self._scheduled.add(key)
+			# Spread the sessions that connect together after a restart.
+			self._schedule_check(key, session, self._interval * random.uniform(0.5, 1))
 
-	async def _take_turns(self) -> None:
+	async def _run_schedule(self) -> None:
 		loop = asyncio.get_running_loop()
 		while True:
-			if not self._turns or self._turns[0][0] > loop.time():
+			if not self._schedule or self._schedule[0][0] > loop.time():
 				await asyncio.sleep(min(1.0, self._interval / 4))
 				continue
-			_, _, key, user = heapq.heappop(self._turns)
+			_, _, key, user = heapq.heappop(self._schedule)
 			sockets = self._sockets_of(key, user)
 			if not sockets:
-				self._has_turn.discard(key)
+				self._scheduled.discard(key)
 				continue
-			self.sessions([sockets[0].session])
-			# One at a time, and after all that was told.
+			self.check_sessions([sockets[0].session])
+			# One at a time, and after all checks of reported changes.
 			await self._idle.wait()
-			self._next_turn(key, sockets[0].session, self._interval)
+			self._schedule_check(key, sockets[0].session, self._interval)
 
-	def _next_turn(self, key: Key, session: Session, delay: float) -> None:
-		due = asyncio.get_running_loop().time() + delay * (TOLD if session.asks_in_batches else 1)
-		heapq.heappush(self._turns, (due, next(self._number), key, session.user))
+	def _schedule_check(self, key: Key, session: Session, seconds: float) -> None:
+		due = asyncio.get_running_loop().time() + seconds * (APP_INTERVAL_FACTOR if session.has_app else 1)
+		heapq.heappush(self._schedule, (due, next(self._number), key, session.user))
 
 	def _sockets_of(self, key: Key, user: str) -> list[ServerSocket]:
 		site, credential = key
@@ -298,9 +323,9 @@ class Revalidator:
 		return [socket for socket in members if user == GUEST or socket.session.credential == credential]
 
 
-def _some(rooms: deque[str], most: int = 200) -> list[str]:
-	return [rooms.popleft() for _ in range(min(most, len(rooms)))]
+def _take(rooms: deque[str], count: int) -> list[str]:
+	return [rooms.popleft() for _ in range(min(count, len(rooms)))]
 
 
-async def _answered(answer: Any) -> bool:
+async def _awaited(answer: Any) -> bool:
 	return bool(answer if isinstance(answer, bool) else await answer)

@@ -1,4 +1,4 @@
-"""Which site a request is for, and whether the page that sent it may."""
+"""The sites of the bench: which site a request is for, and whether its origin may connect to it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from ..config import Config
 from ..socketio.errors import ConnectRefused
 
-SEEN_SECONDS = 1.0
-"""How long a site counts as there without another look: when all clients come back, they ask thousands of times."""
+CACHE_SECONDS = 1.0
+"""Seconds for which the existence of a site is cached: a reconnect of all clients asks thousands of times."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z")
 
 
 def hostname(address: str) -> str:
-	"""The host of a URL, an Origin or a Host header, in lower case and without its port."""
+	"""Return the host of a URL, an Origin or a Host header, in lower case and without its port."""
 	host = address.partition("://")[2].partition("/")[0] if "://" in address else address
 	host = host.strip().lower()
 	if host.startswith("["):
@@ -28,53 +27,62 @@ def hostname(address: str) -> str:
 	return host.partition(":")[0]
 
 
-def _is_another_port(origin: str, host: str) -> bool:
-	"""Whether a page is from another port than the one asked, as in development: no proxy makes up such an Origin."""
+def _is_other_port(origin: str, host: str) -> bool:
+	"""Return True if the Origin has another port than the Host, as in development; no proxy writes such an Origin."""
 	return host.rpartition(":")[2].isdigit() and origin.partition("://")[2].lower() != host.strip().lower()
 
 
 class Sites:
-	"""The sites of the bench: the folders below `sites` that hold a `site_config.json`."""
+	"""The sites of the bench: the folders in `sites` that have a `site_config.json`.
+
+	Args:
+		config: The configuration.
+	"""
 
 	def __init__(self, config: Config) -> None:
 		self._folder = config.sites
 		self._default = config.default_site
 		self._allowed = {hostname(origin) for origin in config.realtime_allowed_origins}
 		self._configs: dict[str, tuple[int, dict[str, Any]]] = {}
-		self._seen: dict[str, float] = {}
+		self._existing: dict[str, float] = {}
 		self._only: tuple[float, str | None] = (0.0, None)
 
 	def exists(self, name: str) -> bool:
-		"""Whether the bench has a site of this name."""
+		"""Return True if the bench has a site of this name."""
 		now = monotonic()
-		if self._seen.get(name, 0) > now:
+		if self._existing.get(name, 0) > now:
 			return True
-		there = _NAME.match(name) is not None and os.path.isfile(f"{self._folder}/{name}/site_config.json")
-		if there:
-			self._seen[name] = now + SEEN_SECONDS
+		exists = _NAME.match(name) is not None and os.path.isfile(f"{self._folder}/{name}/site_config.json")
+		if exists:
+			self._existing[name] = now + CACHE_SECONDS
 		else:
-			self._seen.pop(name, None)
-		return there
+			self._existing.pop(name, None)
+		return exists
 
 	def names(self) -> list[str]:
-		"""All sites of the bench, in alphabetical order."""
+		"""Return all sites of the bench, in alphabetical order."""
 		return sorted(path.parent.name for path in self._folder.glob("*/site_config.json"))
 
 	def address(self, site: str) -> str | None:
-		"""The URL that the site's configuration gives it (`host_name`), without a path; None without one."""
+		"""Return the site's URL without a path (`host_name` of its configuration); None if it has none."""
 		name = self._config(site).get("host_name")
 		if not isinstance(name, str) or not name:
 			return None
 		return (name if "://" in name else f"http://{name}").rstrip("/")
 
-	def admit(self, namespace: str, headers: Mapping[str, str], behind_proxy: bool) -> str:
-		"""The site that `namespace` and the headers of the request agree on.
+	def resolve(self, namespace: str, headers: Mapping[str, str], behind_proxy: bool) -> str:
+		"""Return the site of `namespace`, after a check that the request is for it.
 
-		What a proxy says (`X-Frappe-Site-Name`, `X-Forwarded-Host`) counts only when the request came from one.
+		An absent Origin is accepted: proxies may drop it, and a browser always sends one with a cross-site request.
 
-		Raises `ConnectRefused`: "Invalid namespace" when they do not or the bench has no such site, "Invalid origin" when
-		the page belongs to another host. An absent Origin is accepted: proxies drop it, and a browser always sends one
-		with a cross-site request.
+		Args:
+			namespace: With its slash.
+			headers: The headers of the request, by lower-case name.
+			behind_proxy: True if the peer is a trusted proxy; only then `X-Frappe-Site-Name` and `X-Forwarded-Host` count.
+
+		Raises:
+			ConnectRefused: "Invalid namespace" if the bench has no such site or the request is for another one,
+				"Invalid origin" if the page belongs to another host.
 		"""
 		site = namespace.removeprefix("/")
 		if not self.exists(site):
@@ -89,28 +97,31 @@ class Sites:
 				{"reason": f"the request is for {requested!r}, the namespace is {site!r}"},
 			)
 		origin = headers.get("origin")
-		if origin and not self._same_host(hostname(origin), {host, forwarded}, site):
+		if origin and not self._is_allowed_origin(hostname(origin), {host, forwarded}, site):
 			raise ConnectRefused(
 				"Invalid origin",
 				{
-					"reason": f"the page is from {hostname(origin)!r}; name it in realtime_allowed_origins to let it in"
+					"reason": f"the page is from {hostname(origin)!r}; add it to realtime_allowed_origins to allow it"
 				},
 			)
 		return site
 
-	def refuse_foreign_page(self, headers: Mapping[str, str], behind_proxy: bool) -> None:
-		"""Refuse a page elsewhere that uses a cookie, where the proxy has put its own Origin in the place of the page's.
+	def check_fetch_site(self, headers: Mapping[str, str], behind_proxy: bool) -> None:
+		"""Check `Sec-Fetch-Site` of a request with a cookie, where the proxy replaces the Origin of the page.
 
-		Bench's nginx does that. The browser's own word (`Sec-Fetch-Site`) is left, from those browsers that give it.
+		The nginx configuration of bench does that. Not all browsers send `Sec-Fetch-Site`.
+
+		Raises:
+			ConnectRefused: The page is of another origin.
 		"""
 		if not behind_proxy or headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
 			return
 		origin, host = headers.get("origin"), headers.get("host", "")
-		if not origin or (hostname(origin) == hostname(host) and not _is_another_port(origin, host)):
+		if not origin or (hostname(origin) == hostname(host) and not _is_other_port(origin, host)):
 			raise ConnectRefused(
 				"Invalid origin",
 				{
-					"reason": "the page is from elsewhere, and the proxy hides from where: let it pass the browser's Origin"
+					"reason": "the page is of another origin, which the proxy hides: let it pass the browser's Origin"
 				},
 			)
 
@@ -122,23 +133,23 @@ class Sites:
 		return hostname(headers.get("origin") or host)
 
 	def _is_other_name(self, requested: str, site: str, named: str) -> bool:
-		"""Whether `requested` is a host that is not a site itself, and by which `site` is reached all the same."""
+		"""Return True if `site` is served under the host `requested`, which is not a site itself."""
 		if self.exists(requested):
 			return False
 		if requested in self._other_names(site):
 			return True
-		# Without a proxy that names the site, a bench with one site serves it under every host.
+		# Without a proxy that names the site, the only site of a bench is served under every host.
 		return not named and (self._default or self._only_site()) == site
 
 	def _only_site(self) -> str | None:
-		# To look means to read the folder, and who asks for a wrong host makes us look.
+		# Cached: it reads the folder, and any client can cause it with a wrong host.
 		now = monotonic()
 		if self._only[0] <= now:
 			names = self.names()
-			self._only = (now + SEEN_SECONDS, names[0] if len(names) == 1 else None)
+			self._only = (now + CACHE_SECONDS, names[0] if len(names) == 1 else None)
 		return self._only[1]
 
-	def _same_host(self, origin: str, hosts: set[str], site: str) -> bool:
+	def _is_allowed_origin(self, origin: str, hosts: set[str], site: str) -> bool:
 		if not origin:
 			return False
 		return (
@@ -146,7 +157,7 @@ class Sites:
 		)
 
 	def _other_names(self, site: str) -> set[str]:
-		"""Hosts that the site's own configuration names: `host_name` and `domains`."""
+		"""Return the hosts in the site's configuration: `host_name` and `domains`."""
 		config = self._config(site)
 		names = {hostname(config["host_name"])} if isinstance(config.get("host_name"), str) else set()
 		for domain in config.get("domains") or ():
@@ -156,18 +167,15 @@ class Sites:
 		return names
 
 	def _config(self, site: str) -> dict[str, Any]:
-		path = self._config_file(site)
+		path = self._folder / site / "site_config.json"
 		try:
 			changed = path.stat().st_mtime_ns
-			known = self._configs.get(site)
-			if known is not None and known[0] == changed:
-				return known[1]
+			cached = self._configs.get(site)
+			if cached is not None and cached[0] == changed:
+				return cached[1]
 			content = json.loads(path.read_text())
 		except (OSError, ValueError):
 			return {}
 		config = content if isinstance(content, dict) else {}
 		self._configs[site] = (changed, config)
 		return config
-
-	def _config_file(self, site: str) -> Path:
-		return self._folder / site / "site_config.json"

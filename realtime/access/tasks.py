@@ -1,8 +1,9 @@
-"""Who may follow a background job: the user who started it, and System Users unless that is configured otherwise.
+"""Access to the rooms of background tasks: for the owner, and for System Users unless that is configured otherwise.
 
-Where our app is on the site, it says who started a task (`frappe_realtime/publishing/tasks.py`): on the channel of access, and in a
-stream of the site that is read when a sidecar begins. The Desk subscribes to a task before the task is known, since it
-invents the id itself; such a socket waits, and is in the room before the first progress, which comes on the same way.
+If the app is installed on the site, it announces the owner of a task on the access channel, and in a stream of the site
+that is read when the sidecar starts (`frappe_realtime/publishing/tasks.py`). The Desk chooses a task's id itself and
+subscribes before the task exists; such a subscription is pending until the owner is announced, which happens before the
+first progress event, on the same connection to Redis.
 """
 
 from __future__ import annotations
@@ -23,112 +24,132 @@ from .authentication import Session
 K = TypeVar("K")
 V = TypeVar("V")
 
+TaskKey = tuple[str, str]
+"""A site and the id of a task."""
+
 logger = logging.getLogger("realtime.tasks")
 
-MOST_KNOWN = 20_000
-"""Tasks whose starter is remembered; the oldest goes first."""
+MAX_OWNERS = 20_000
+"""Tasks whose owner is kept; the oldest is dropped first."""
 
-MOST_AWAITED = 10
-"""Tasks that a socket may wait for at a time."""
+MAX_PENDING_PER_SOCKET = 10
+"""Pending subscriptions of one socket."""
 
 
 class TaskAccess:
-	"""Lets sockets into the rooms of tasks."""
+	"""Admits sockets to the rooms of background tasks.
+
+	Args:
+		config: The configuration.
+		store: Where the owners of earlier tasks are read.
+	"""
 
 	def __init__(self, config: Config, store: RedisStore) -> None:
 		self.refused = 0
+		"""Subscriptions that were refused."""
 		self._system_users = config.realtime_task_subscribers == SYSTEM_USER
 		self._store = store
-		self._starters: OrderedDict[tuple[str, str], str] = OrderedDict()
-		self._read: dict[str, asyncio.Task[None]] = {}
-		self._awaiting: dict[tuple[str, str], set[ServerSocket]] = {}
-		self._awaited: dict[ServerSocket, set[tuple[str, str]]] = {}
+		self._owners: OrderedDict[TaskKey, str] = OrderedDict()
+		self._reads: dict[str, asyncio.Task[None]] = {}
+		self._pending: dict[TaskKey, set[ServerSocket]] = {}
+		self._pending_of: dict[ServerSocket, set[TaskKey]] = {}
 
-	def enter(self, socket: ServerSocket, task_id: str) -> None:
-		"""Let `socket` follow the task, now or when its starter becomes known, or never."""
+	def subscribe(self, socket: ServerSocket, task_id: str) -> None:
+		"""Admit `socket` to the room of a task, now or when its owner is announced, or refuse it."""
 		session: Session = socket.session
-		if session.user_type == SYSTEM_USER and (self._system_users or not session.asks_in_batches):
+		if self._may_follow_all(session):
 			socket.join(task_room(task_id))
 			return
 		key = (session.site, task_id)
-		if key in self._starters:
-			self._admit(socket, key)
-		elif session.asks_in_batches and len(self._awaited.get(socket, ())) < MOST_AWAITED:
-			self._awaiting.setdefault(key, set()).add(socket)
-			self._awaited.setdefault(socket, set()).add(key)
-			self._read_stream(session.site)
+		if key in self._owners:
+			self._join_if_owner(socket, key)
+		elif session.has_app and len(self._pending_of.get(socket, ())) < MAX_PENDING_PER_SOCKET:
+			self._pending.setdefault(key, set()).add(socket)
+			self._pending_of.setdefault(socket, set()).add(key)
+			self._start_read(session.site)
 		else:
 			self.refused += 1
 
-	def leave(self, socket: ServerSocket, task_id: str) -> None:
-		"""The client does not follow the task any more."""
+	def unsubscribe(self, socket: ServerSocket, task_id: str) -> None:
+		"""Remove `socket` from the room of a task, or end its pending subscription."""
 		socket.leave(task_room(task_id))
-		self._forget(socket, (socket.session.site, task_id))
+		self._remove_pending(socket, (socket.session.site, task_id))
 
 	def on_disconnect(self, socket: ServerSocket) -> None:
-		"""The socket has gone, whatever it was waiting for."""
-		for key in list(self._awaited.get(socket, ())):
-			self._forget(socket, key)
+		"""End the pending subscriptions of `socket`."""
+		for key in list(self._pending_of.get(socket, ())):
+			self._remove_pending(socket, key)
 
-	def may(self, session: Session, room: str) -> bool:
-		"""Whether the user of `session` may be in the room of a task now; for rooms that are restored."""
-		if session.user_type == SYSTEM_USER and (self._system_users or not session.asks_in_batches):
+	def is_allowed(self, session: Session, room: str) -> bool:
+		"""Return whether the user of `session` may be in the room of a task, as far as its owner is known."""
+		if self._may_follow_all(session):
 			return True
 		task_id = room.removeprefix(TASK_ROOM)
-		return self._starters.get((session.site, task_id)) == session.user
+		return self._owners.get((session.site, task_id)) == session.user
 
-	def take(self, message: dict[str, Any]) -> None:
-		"""A message of the channel: `user` has started `task_id`."""
+	def on_message(self, message: dict[str, Any]) -> None:
+		"""Take an announcement, from the channel or the stream.
+
+		Args:
+			message: `{"site", "task_id", "user"}`.
+
+		Raises:
+			ValueError: A field is missing or is not a string.
+		"""
 		site, task_id, user = (message.get(key) for key in ("site", "task_id", "user"))
 		if not (isinstance(site, str) and isinstance(task_id, str) and isinstance(user, str)):
-			raise ValueError("site, task_id and user are names")
-		self._learn(site, task_id, user)
+			raise ValueError("site, task_id and user must be strings")
+		self._set_owner(site, task_id, user)
 
 	def on_subscribed(self) -> None:
-		"""Messages may have been missed: the streams are read again for those who wait."""
-		for task in self._read.values():
+		"""Read the streams again for pending subscriptions: announcements may have been missed."""
+		for task in self._reads.values():
 			task.cancel()
-		self._read.clear()
-		for site in {site for site, _ in self._awaiting}:
-			self._read_stream(site)
+		self._reads.clear()
+		for site in {site for site, _ in self._pending}:
+			self._start_read(site)
 
-	def _learn(self, site: str, task_id: str, user: str) -> None:
+	def _may_follow_all(self, session: Session) -> bool:
+		# Without the app no owner is ever announced, so System Users must be admitted.
+		return session.user_type == SYSTEM_USER and (self._system_users or not session.has_app)
+
+	def _set_owner(self, site: str, task_id: str, user: str) -> None:
 		key = (site, task_id)
-		# The first word counts: whoever names a running task later has not started it.
-		if key in self._starters:
+		# The first announcement is valid: a user who reuses the id of a running task does not own it.
+		if key in self._owners:
 			return
-		self._starters[key] = user
-		if len(self._starters) > MOST_KNOWN:
-			self._starters.popitem(last=False)
-		for socket in list(self._awaiting.get(key, ())):
-			self._forget(socket, key)
-			self._admit(socket, key)
+		self._owners[key] = user
+		if len(self._owners) > MAX_OWNERS:
+			self._owners.popitem(last=False)
+		for socket in list(self._pending.get(key, ())):
+			self._remove_pending(socket, key)
+			self._join_if_owner(socket, key)
 
-	def _admit(self, socket: ServerSocket, key: tuple[str, str]) -> None:
-		if self._starters[key] == socket.session.user:
+	def _join_if_owner(self, socket: ServerSocket, key: TaskKey) -> None:
+		if self._owners[key] == socket.session.user:
 			socket.join(task_room(key[1]))
 		else:
 			self.refused += 1
 
-	def _forget(self, socket: ServerSocket, key: tuple[str, str]) -> None:
-		_discard(self._awaiting, key, socket)
-		_discard(self._awaited, socket, key)
+	def _remove_pending(self, socket: ServerSocket, key: TaskKey) -> None:
+		_discard(self._pending, key, socket)
+		_discard(self._pending_of, socket, key)
 
-	def _read_stream(self, site: str) -> None:
-		if site not in self._read:
-			self._read[site] = asyncio.get_running_loop().create_task(self._read_starters(site))
+	def _start_read(self, site: str) -> None:
+		if site not in self._reads:
+			self._reads[site] = asyncio.get_running_loop().create_task(self._read_owners(site))
 
-	async def _read_starters(self, site: str) -> None:
+	async def _read_owners(self, site: str) -> None:
 		from redis.exceptions import RedisError
 
 		try:
-			entries = await self._store.redis.xrange(tasks_key(site), count=MOST_KNOWN)
+			entries = await self._store.redis.xrange(tasks_key(site), count=MAX_OWNERS)
 		except (RedisError, OSError) as error:
-			# Those who wait are let in by the message on the channel.
-			logger.warning("who started the tasks of %s cannot be read from Redis: %s", site, error)
+			# Pending subscriptions are decided by the announcement on the channel.
+			logger.warning("the owners of the tasks of %s cannot be read from Redis: %s", site, error)
 			return
 		for _, fields in entries or ():
-			self.take(loads((fields or {}).get(b"e") or b"{}"))
+			self.on_message(loads((fields or {}).get(b"e") or b"{}"))
 
 
 def _discard(index: dict[K, set[V]], key: K, value: V) -> None:

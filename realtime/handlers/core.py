@@ -139,12 +139,12 @@ class CoreHandlers:
 				self._has_acted(socket, doctype, name)
 
 	def task_subscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
-		if _is_name(task_id) and self._limits.may_enter(socket, task_room(task_id)):
-			self._tasks.enter(socket, task_id)
+		if _is_name(task_id) and self._limits.allows_room(socket, task_room(task_id)):
+			self._tasks.subscribe(socket, task_id)
 
 	def task_unsubscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
 		if _is_name(task_id):
-			self._tasks.leave(socket, task_id)
+			self._tasks.unsubscribe(socket, task_id)
 
 	def open_in_editor(self, socket: ServerSocket, data: Any, *_: Any) -> None:
 		"""Pass the place of a build error on to `bench watch`; only where `developer_mode` is set."""
@@ -168,9 +168,9 @@ class CoreHandlers:
 			return
 		if room in self._entering.get(socket, {}):
 			return
-		if not self._limits.may_enter(socket, room):
+		if not self._limits.allows_room(socket, room):
 			return
-		answer = self._permissions.may(socket.session, doctype, name)
+		answer = self._permissions.has_permission(socket.session, doctype, name)
 		if isinstance(answer, bool):
 			if answer:
 				socket.join(room)
@@ -193,7 +193,7 @@ class CoreHandlers:
 			and future.result()
 			and socket.connected
 			# Others that were asked about at the same time may have come first.
-			and self._limits.may_enter(socket, room)
+			and self._limits.allows_room(socket, room)
 		):
 			socket.join(room)
 			entered()

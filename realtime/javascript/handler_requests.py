@@ -134,7 +134,7 @@ class HandlerRequests:
 		if replica is None or not doctype or max(len(doctype), len(name)) > MAX_NAME_LENGTH:
 			self._channel.send("permission", token, False)
 			return
-		allowed = self._permissions.may(replica.socket.session, doctype, name)
+		allowed = self._permissions.has_permission(replica.socket.session, doctype, name)
 		if isinstance(allowed, bool):
 			self._channel.send("permission", token, allowed)
 			return

@@ -118,7 +118,7 @@ class Endpoints:
 		return Dependencies(
 			*await asyncio.gather(
 				server.backends.store.ping(),
-				server.backends.web.answers(server.config.default_site),
+				server.backends.web.ping(server.config.default_site),
 				self._outages(),
 			)
 		)

@@ -155,21 +155,21 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 	yield _counter("recovered_total", "Clients that recovered their session", recovery.recovered)
 	yield _counter("recovery_refused_total", "Clients that reconnected too late to recover", recovery.refused)
 	yield _counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
-	yield _gauge("list_updates_waiting", "list_update events that wait for a permission", filter.waiting)
+	yield _gauge("list_updates_waiting", "list_update events that wait for a permission", filter.pending)
 	yield _counter(
-		"names_withheld_total", "list_update events sent without the document's name", filter.nameless
+		"names_withheld_total", "list_update events sent without the document's name", filter.names_removed
 	)
 	yield _counter(
 		"names_unasked_total",
 		"list_update events sent without the name because too many permission queries were pending",
-		filter.crowded,
+		filter.queries_skipped,
 	)
 
 
 def _web_process(server: RealtimeServer) -> Iterator[Metric]:
 	web = server.backends.web
-	yield _gauge("web_away", "1 while the web process does not answer, else 0", web.away)
-	yield _counter("web_requests_total", "Requests to the web process", web.calls)
+	yield _gauge("web_away", "1 while the web process does not answer, else 0", web.unavailable)
+	yield _counter("web_requests_total", "Requests to the web process", web.requests)
 	yield _histograms(
 		"web_request_seconds",
 		"From a request to the web process to its response or timeout, by endpoint",
@@ -212,13 +212,13 @@ def _access(server: RealtimeServer) -> Iterator[Metric]:
 		"access_messages_total",
 		"Changes of access that the app announced, by kind",
 		"kind",
-		server.access.invalidator.told,
+		server.access.invalidator.messages,
 	)
-	yield _gauge("recheck_waiting", "Sessions and users that wait for revalidation", revalidator.waiting)
+	yield _gauge("recheck_waiting", "Sessions and users that wait for revalidation", revalidator.pending)
 	yield _counter(
-		"sessions_ended_total", "Sockets disconnected because their session ended", revalidator.ended
+		"sessions_ended_total", "Sockets disconnected because their session ended", revalidator.sockets_ended
 	)
-	yield _counter("rooms_withdrawn_total", "Rooms that sockets had to leave", revalidator.withdrawn)
+	yield _counter("rooms_withdrawn_total", "Rooms that sockets had to leave", revalidator.rooms_withdrawn)
 	yield _counter(
 		"tasks_refused_total", "Refused subscriptions to background tasks", server.access.tasks.refused
 	)

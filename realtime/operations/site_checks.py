@@ -16,7 +16,7 @@ from frappe_realtime.contract import EVENTS_CHANNEL, GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import USER_INFO
-from ..access.permissions import ANYBODY
+from ..access.permissions import GUEST_CREDENTIAL
 from ..access.sites import Sites
 from ..bus.store import RedisStore
 from ..config import Config
@@ -86,10 +86,10 @@ class SiteChecks:
 		config = replace(self._config, realtime_web_patience=0.0, realtime_web_timeout=TIMEOUT)
 		web = FrappeClient(config, SharedSecret(self._store).get)
 		try:
-			answer = await asyncio.wait_for(web.call(site, USER_INFO, ANYBODY), TIMEOUT + 1)
+			answer = await asyncio.wait_for(web.call(site, USER_INFO, GUEST_CREDENTIAL), TIMEOUT + 1)
 			if answer.message == {}:
 				answer = await asyncio.wait_for(
-					web.call(site, USER_INFO, ANYBODY, renew_secret=True), TIMEOUT + 1
+					web.call(site, USER_INFO, GUEST_CREDENTIAL, renew_secret=True), TIMEOUT + 1
 				)
 		except (WebUnavailable, asyncio.TimeoutError) as error:
 			raise CheckFailed(

@@ -113,7 +113,7 @@ class Recovery:
 
 		Awaiting raises `ConnectPostponed` when Redis stays away. The answer holds for this turn of the loop.
 		"""
-		if not session.asks_in_batches:
+		if not session.has_app:
 			# Without our app on the site nothing has a place in an order.
 			return Admission(session)
 		if self._history.feed(session.site) is None or "pid" in auth:
@@ -157,7 +157,7 @@ class Recovery:
 		if saved is None or saved.user != session.user:
 			self.counters.refused += 1
 			return None
-		changes = self._permissions.changes
+		changes = self._permissions.invalidations
 		try:
 			rooms = await self._still_allowed(session, saved.rooms)
 		except WebUnavailable as error:
@@ -169,10 +169,10 @@ class Recovery:
 			logger.info("a client of %s starts anew: %s", session.site, gap)
 			self.counters.refused += 1
 			return None
-		await self._lists.learn([*older, *feed.missed(reached, rooms)], session)
+		await self._lists.query_permissions([*older, *feed.missed(reached, rooms)], session)
 		if self._history.feed(session.site) is not feed or reached < feed.start:
 			raise StoreUnavailable("the history was taken up anew, or has moved on")
-		held = self._lists.held_from(session.site)
+		held = self._lists.first_pending(session.site)
 		if held is not None and place >= held:
 			# It has had from another sidecar what waits here for a list's readers, and would get it once more.
 			raise StoreUnavailable("what this client has had already has not been sent yet")
@@ -198,12 +198,12 @@ class Recovery:
 			if question is None:
 				# A handler has let this user in. The rooms from the start are decided anew.
 				if room.startswith(TASK_ROOM):
-					if self._tasks.may(session, room):
+					if self._tasks.is_allowed(session, room):
 						allowed.add(room)
 				elif room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith(USER_ROOM):
 					allowed.add(room)
 				continue
-			answer = self._permissions.may(session, *question)
+			answer = self._permissions.has_permission(session, *question)
 			if not isinstance(answer, bool):
 				asked[room] = answer
 			elif answer:
@@ -220,7 +220,7 @@ class Recovery:
 		"""
 		feed = self._history.feed(socket.session.site)
 		# What waits for a list's readers comes later, to this socket too.
-		end = self._lists.held_from(socket.session.site)
+		end = self._lists.first_pending(socket.session.site)
 		if feed is not None:
 			socket.namespace.offset = feed.offset if end is None else offset_before(end)
 		if socket.offsets:
@@ -233,13 +233,13 @@ class Recovery:
 		missed = [event for event in missed if end is None or event.position < end]
 		self.counters.replayed += len(missed)
 		return [
-			encode_missed(socket.namespace.name, self._lists.as_seen(event, socket.session))
+			encode_missed(socket.namespace.name, self._lists.filtered(event, socket.session))
 			for event in missed
 		]
 
 	def is_doubtful(self, admission: Admission) -> bool:
 		"""Whether a change of access has come after the web process was asked about the rooms of `admission`."""
-		return isinstance(admission, Recovered) and admission.changes != self._permissions.changes
+		return isinstance(admission, Recovered) and admission.changes != self._permissions.invalidations
 
 	# -- going
 

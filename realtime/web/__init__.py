@@ -1,1 +1,1 @@
-"""The web process: the one way to call it, and answers that are kept for a while."""
+"""The web process: an HTTP client for it, the shared secret, and a cache of its answers."""

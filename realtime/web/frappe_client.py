@@ -1,4 +1,4 @@
-"""The one way to call the web process: always the configured address, never one that a request names."""
+"""The HTTP client for the web process: always the configured address, never one that a request names."""
 
 from __future__ import annotations
 
@@ -27,24 +27,33 @@ ACCEPT = {"Accept": "application/json", "User-Agent": "frappe-realtime"}
 HANDLERS = "handlers"
 """Stands for the path in `FrappeClient.latencies`, because handlers make up paths."""
 
-RETRIED = frozenset({429, 502, 503, 504})
-"""Statuses that say that nobody has answered yet: a web process that starts, restarts or is overloaded. A 500 mostly does."""
+UNAVAILABLE = frozenset({502, 503, 504})
+"""Statuses of a web process that starts, restarts or is in maintenance, mostly sent by a proxy or by Frappe itself."""
+
+RETRIED = UNAVAILABLE | {429}
+"""Statuses that are no answer of the endpoint. A 500 mostly is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-	"""What a client proves its user with, forwarded as it came. Exactly one of the two is set."""
+	"""What a client authenticates with, forwarded unchanged. Exactly one of the two is set.
+
+	Args:
+		sid: The value of the cookie `sid`.
+		authorization: The value of the Authorization header.
+	"""
 
 	sid: str = ""
 	authorization: str = ""
 
 	@property
 	def sid_hash(self) -> str:
-		"""By which Redis names a session without telling its id; empty for an Authorization header."""
+		"""The SHA-256 of the session id, which names the session on the access channel; empty without a session id."""
 		return sha256(unquote(self.sid).encode()).hexdigest() if self.sid else ""
 
 	@property
 	def headers(self) -> dict[str, str]:
+		"""The request header that carries the credential."""
 		if self.authorization:
 			return {"Authorization": self.authorization}
 		return {"Cookie": f"sid={self.sid}"}
@@ -52,31 +61,38 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class FrappeResponse:
-	"""A status and what the body holds as JSON; None when it holds none."""
+	"""A response of the web process.
+
+	Args:
+		status: The HTTP status.
+		data: The body as JSON; None if it is not JSON.
+	"""
 
 	status: int
 	data: Any
 
 	@property
 	def message(self) -> Any:
-		"""The `message` of a whitelisted method's answer."""
+		"""The return value of a whitelisted method (`{"message": …}`); None if there is none."""
 		return self.data.get("message") if isinstance(self.data, dict) else None
 
 
 class FrappeClient:
-	"""Calls the web process of the bench.
+	"""Sends requests to the web process of the bench.
 
-	`secret` gives the shared secret that Frappe demands of its realtime server; it is asked for each call, and again
-	with True when the web process did not accept it.
+	Args:
+		config: The configuration.
+		secret: Returns the shared secret that Frappe requires of its realtime server; called with True to read it anew.
 	"""
 
 	def __init__(self, config: Config, secret: Callable[[bool], Awaitable[str]]) -> None:
 		self.url = config.web_url
-		self.calls = 0
+		self.requests = 0
+		"""Requests since the start, without the probes of a web process that is unavailable."""
 		self.latencies: dict[str, Histogram] = {}
 		"""Seconds from a request to its response or timeout, by path; `HANDLERS` for those of handlers."""
-		self.away = False
-		"""Whether the last attempt found nobody."""
+		self.unavailable = False
+		"""True if the last attempt reached no web process."""
 		self._client = HTTPClient(self.url, config.realtime_web_timeout)
 		self._patience = config.realtime_web_patience
 		self._slots = asyncio.Semaphore(config.realtime_web_connections)
@@ -86,7 +102,7 @@ class FrappeClient:
 		self._closed = False
 
 	async def close(self) -> None:
-		"""Let go of all connections; calls under way end with `WebUnavailable`."""
+		"""Close all connections; pending calls end with `WebUnavailable`."""
 		self._closed = True
 		if self._probe is not None:
 			self._probe.cancel()
@@ -100,12 +116,24 @@ class FrappeClient:
 		params: Mapping[str, str] | None = None,
 		json: Any = None,
 		renew_secret: bool = False,
-		retries_failure: bool = True,
+		retry_failures: bool = True,
 	) -> FrappeResponse:
-		"""GET `path` as `site`, with the client's credential and the shared secret.
+		"""GET `path` with a client's credential and the shared secret; wait while the web process is unavailable.
 
-		Waits while the web process, or Redis with the secret, is away; raises `WebUnavailable` when that takes longer than
-		`realtime_web_patience`. A 4xx is an answer, and returned; so is a 500 without `retries_failure`.
+		Args:
+			site: The site that the request is for.
+			path: The path, with its leading slash.
+			credential: The client's credential.
+			params: The query.
+			json: The body, as JSON; None for none.
+			renew_secret: Read the shared secret anew: the last one was not accepted.
+			retry_failures: Retry an HTTP 500, which is returned otherwise.
+
+		Returns:
+			The response; a 4xx is returned, not raised.
+
+		Raises:
+			WebUnavailable: No response within `realtime_web_patience`, or Redis with the secret does not answer.
 		"""
 		loop = asyncio.get_running_loop()
 		deadline = loop.time() + self._patience
@@ -119,9 +147,9 @@ class FrappeClient:
 			reason = f"no answer from {self.url}{path}"
 			try:
 				headers = {SECRET_HEADER: await self._secret(renew_secret), **credential.headers}
-				answer = await self._attempt(site, path, headers, params, json)
-				if answer is not None and not (answer.status == 500 and retries_failure):
-					return answer
+				response = await self._attempt(site, path, headers, params, json)
+				if response is not None and not (response.status == 500 and retry_failures):
+					return response
 			except WebUnavailable as error:
 				reason = str(error)
 			if loop.time() + delay > deadline:
@@ -140,21 +168,26 @@ class FrappeClient:
 		body: bytes | None = None,
 		measured_as: str = HANDLERS,
 	) -> HTTPResponse:
-		"""One request of a handler, as it is; raises `WebUnavailable` when nobody answers, ValueError for what cannot be sent."""
-		named = {**ACCEPT, **headers, "Host": site, SITE_HEADER: site}
+		"""Send one request of a handler, without retries.
+
+		Raises:
+			WebUnavailable: No response.
+			ValueError: The method, path or a header cannot be sent.
+		"""
+		all_headers = {**ACCEPT, **headers, "Host": site, SITE_HEADER: site}
 		try:
-			return await self._send(measured_as, method, _target(path, params), named, body or b"")
+			return await self._send(measured_as, method, _target(path, params), all_headers, body or b"")
 		except (OSError, asyncio.TimeoutError, HTTPError) as error:
 			raise WebUnavailable(f"{method} {self.url}{path} failed: {error!r}") from error
 
-	async def answers(self, site: str, timeout: float = 2.0) -> bool:
-		"""Whether the web process answers at all, for `/health`."""
+	async def ping(self, site: str, timeout: float = 2.0) -> bool:
+		"""Return True if the web process answers within `timeout` seconds."""
 		headers = {**ACCEPT, "Host": site or "localhost"}
 		try:
-			answer = await self._client.request("GET", "/api/method/ping", headers, timeout=timeout)
+			response = await self._client.request("GET", "/api/method/ping", headers, timeout=timeout)
 		except (OSError, asyncio.TimeoutError, HTTPError):
 			return False
-		return answer.status not in (502, 503, 504)
+		return response.status not in UNAVAILABLE
 
 	async def _attempt(
 		self, site: str, path: str, headers: dict[str, str], params: Mapping[str, str] | None, json: Any
@@ -165,22 +198,22 @@ class FrappeClient:
 			body = dumps(json).encode()
 			headers["Content-Type"] = "application/json"
 		try:
-			answer = await self._send(path, "GET", _target(path, params), headers, body)
+			response = await self._send(path, "GET", _target(path, params), headers, body)
 		except (asyncio.TimeoutError, HTTPError) as error:
 			logger.warning("%s%s for %s gave no answer: %s", self.url, path, site, error)
 			return None
 		except OSError as error:
-			self._gone(str(error))
+			self._on_unavailable(str(error))
 			return None
-		if answer.status in RETRIED:
-			if answer.status in (502, 503, 504):
-				self._gone(f"HTTP {answer.status}")
+		if response.status in RETRIED:
+			if response.status in UNAVAILABLE:
+				self._on_unavailable(f"HTTP {response.status}")
 			return None
-		self.away = False
+		self.unavailable = False
 		try:
-			return FrappeResponse(answer.status, loads(answer.body))
+			return FrappeResponse(response.status, loads(response.body))
 		except ValueError:
-			return FrappeResponse(answer.status, None)
+			return FrappeResponse(response.status, None)
 
 	async def _send(
 		self, measured_as: str, method: str, target: str, headers: dict[str, str], body: bytes
@@ -189,7 +222,7 @@ class FrappeClient:
 		started = perf_counter()
 		try:
 			async with self._slots:
-				self.calls += 1
+				self.requests += 1
 				response = await self._client.request(method, target, headers, body)
 		except (asyncio.TimeoutError, HTTPError):
 			self._observe(measured_as, perf_counter() - started)
@@ -203,32 +236,32 @@ class FrappeClient:
 			latency = self.latencies[measured_as] = Histogram()
 		latency.observe(seconds)
 
-	def _gone(self, reason: str) -> None:
-		"""Let all calls wait for one that finds the web process back, instead of each trying by itself."""
+	def _on_unavailable(self, reason: str) -> None:
+		"""Start one probe; all calls wait for it instead of retrying each by itself."""
 		if self._back is None and not self._closed:
 			logger.warning(
-				"the web process at %s is away (%s); clients wait. Set webserver_host and webserver_port if it is elsewhere",
+				"the web process at %s is unavailable (%s); clients wait. Set webserver_host and webserver_port if it is elsewhere",
 				self.url,
 				reason,
 			)
-			self.away = True
+			self.unavailable = True
 			self._back = asyncio.Event()
-			self._probe = asyncio.get_running_loop().create_task(self._await_return(self._back))
+			self._probe = asyncio.get_running_loop().create_task(self._probe_until_back(self._back))
 
-	async def _await_return(self, back: asyncio.Event) -> None:
+	async def _probe_until_back(self, back: asyncio.Event) -> None:
 		delay = 0.2
-		while not await self.answers(""):
+		while not await self.ping(""):
 			await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 			delay = min(delay * 1.6, 2)
 		logger.info("the web process at %s is back", self.url)
-		self.away = False
+		self.unavailable = False
 		self._back = None
 		back.set()
 
 
 def _target(path: str, params: Mapping[str, str] | None) -> str:
-	"""`path`, which may have a query already, with `params`."""
-	# What a path is made of, and what is escaped already, stays as it is.
+	"""Return `path`, which may have a query already, with `params`."""
+	# Reserved characters and percent-encoding of the path are kept.
 	target = quote(path, safe="/%?&=:@+,;!$'()*~-._[]")
 	if not params:
 		return target

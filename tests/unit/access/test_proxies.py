@@ -45,7 +45,7 @@ def test_the_default(peer: str, trusted: bool) -> None:
 	],
 )
 def test_the_client_s_address(peer: str, headers: dict[str, str], address: str) -> None:
-	assert TrustedProxies(PRIVATE_NETWORKS).client(peer, headers) == address
+	assert TrustedProxies(PRIVATE_NETWORKS).client_address(peer, headers) == address
 
 
 def test_what_is_no_network() -> None:

@@ -24,7 +24,7 @@ class Authenticator:
 		self.asked: list[str] = []
 		self.out = self.most = 0
 
-	async def session(self, site: str, credential: Credential) -> Session:
+	async def authenticate(self, site: str, credential: Credential) -> Session:
 		self.asked.append(credential.sid)
 		self.out += 1
 		self.most = max(self.most, self.out)
@@ -49,9 +49,9 @@ def test_thousands_are_asked_about_a_few_at_a_time() -> None:
 		recheck = Revalidator(config, namespaces, authenticator, permissions)
 		recheck.start()
 		for _ in range(3):
-			recheck.sessions(sessions)
-		assert recheck.waiting == 3000, "what is asked thrice is asked once"
-		while recheck.waiting:
+			recheck.check_sessions(sessions)
+		assert recheck.pending == 3000, "what is asked thrice is asked once"
+		while recheck.pending:
 			await asyncio.sleep(0)
 		await recheck.stop()
 		return authenticator

@@ -23,5 +23,5 @@ def test_who_asks_for_a_wrong_host_does_not_make_the_folder_be_read_each_time(
 	monkeypatch.setattr(sites, "names", lambda: looked.append(1) or names())
 	for number in range(100):
 		with pytest.raises(ConnectRefused, match="Invalid namespace"):
-			sites.admit("/one.test", {"host": f"{number}.invalid"}, behind_proxy=False)
+			sites.resolve("/one.test", {"host": f"{number}.invalid"}, behind_proxy=False)
 	assert 1 <= len(looked) < 50
