@@ -108,7 +108,7 @@ class ClientLimits(Limiter):
 		client.credit = tokens - 1
 		if tokens >= 1:
 			return True
-		self._on_too_fast(client, notified=tokens <= 0)
+		self._on_too_fast(client, notified=tokens < 0)
 		return False
 
 	def _on_too_fast(self, client: Client, notified: bool) -> None:

@@ -177,7 +177,9 @@ def test_tls_that_fails_says_so_in_one_line(
 	}[how]
 	reach(bench, f"rediss://:geheim@127.0.0.1:{port}{query}")
 	until(lambda: "(redis_queue) is unavailable" in bench.sidecar.log, "the line")
-	[line] = [line for line in bench.sidecar.log.splitlines() if "WARNING" in line and "is unavailable" in line]
+	[line] = [
+		line for line in bench.sidecar.log.splitlines() if "WARNING" in line and "is unavailable" in line
+	]
 	assert said in line
 	assert "geheim" not in bench.sidecar.log
 	assert bench.sidecar.alive

@@ -1,0 +1,144 @@
+"""The web process, connections and sockets, for tests of what decides on access."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from frappe_realtime.contract import user_room
+from realtime.access.authentication import Session
+from realtime.config import Config
+from realtime.engine import Encoded
+from realtime.signals import Signal
+from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
+from realtime.web.frappe_client import Credential, FrappeResponse
+
+SITE = "one.test"
+APPS = ("frappe", "frappe_realtime")
+
+
+def config(**keys: Any) -> Config:
+	"""Make a configuration from the defaults and `keys`."""
+	return Config(bench=Path("/bench"), **keys)
+
+
+def session(
+	user: str = "ann@example.com",
+	sid: str = "",
+	apps: tuple[str, ...] | None = APPS,
+	user_type: str = "System User",
+	user_info_has_apps: bool = True,
+	site: str = SITE,
+) -> Session:
+	"""Make a session; its session id is the user unless it is given."""
+	return Session(site, Credential(sid=sid or user), user, user_type, user, apps, user_info_has_apps)
+
+
+class Call(NamedTuple):
+	"""A request to the web process."""
+
+	site: str
+	path: str
+	credential: Credential
+	params: Any
+	json: Any
+	options: dict[str, Any]
+
+	@property
+	def method(self) -> str:
+		return self.path.rpartition(".")[2]
+
+
+class FakeWeb:
+	"""The client of the web process: records the calls, and answers with `answer`, or when the test says so.
+
+	Args:
+		answer: Returns the response to a call, or raises; None leaves the call to `pending`.
+	"""
+
+	def __init__(self, answer: Callable[[Call], FrappeResponse] | None = None) -> None:
+		self.answer = answer
+		self.calls: list[Call] = []
+		self.pending: list[asyncio.Future[FrappeResponse]] = []
+		self.unavailable = False
+
+	async def call(
+		self,
+		site: str,
+		path: str,
+		credential: Credential,
+		params: Any = None,
+		json: Any = None,
+		**options: Any,
+	) -> FrappeResponse:
+		call = Call(site, path, credential, params, json, options)
+		self.calls.append(call)
+		if self.answer is not None:
+			await asyncio.sleep(0)
+			return self.answer(call)
+		self.pending.append(asyncio.get_running_loop().create_future())
+		return await self.pending[-1]
+
+	@property
+	def methods(self) -> list[str]:
+		return [call.method for call in self.calls]
+
+
+def ok(message: Any) -> FrappeResponse:
+	"""Return the response of a whitelisted method that returns `message`."""
+	return FrappeResponse(200, {"message": message})
+
+
+class FakeApps:
+	"""The installed apps of sites with v15."""
+
+	def __init__(self, apps: tuple[str, ...] | None = None) -> None:
+		self.apps = apps
+		self.asked: list[tuple[str, str]] = []
+		self.learned: Signal[[str]] = Signal()
+
+	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
+		self.asked.append((site, user))
+		return self.apps
+
+
+class FakeConnection:
+	"""A connection that keeps what is sent and how it is closed."""
+
+	def __init__(self, remote: str = "") -> None:
+		self.request = FakeRequest(remote)
+		self.data: Any = None
+		self.sent: list[str] = []
+		self.closed = ""
+
+	def send(self, encoded: Encoded) -> None:
+		self.sent += [str(message) for message in encoded.messages]
+
+	def close(self, reason: str, abort: bool = False) -> None:
+		self.closed = self.closed or reason
+
+
+class FakeRequest:
+	"""The request that opened a connection."""
+
+	def __init__(self, remote: str = "", **headers: str) -> None:
+		self.remote = remote
+		self.proxied = False
+		self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def connected(
+	namespaces: Namespaces, user_session: Session | None, *rooms: str, remote: str = "", name: str = ""
+) -> Any:
+	"""Return a socket of `user_session` that is in its user's room and in `rooms`."""
+	connection: Any = FakeConnection(remote)
+	namespace = namespaces.open(name or f"/{user_session.site if user_session else ''}")
+	socket = ServerSocket(namespace, connection, Admission(user_session))
+	namespace.sockets[socket.id] = socket
+	if user_session is not None:
+		socket.join(user_room(user_session.user))
+	for room in rooms:
+		socket.join(room)
+	return socket

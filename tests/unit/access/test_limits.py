@@ -1,0 +1,244 @@
+"""Limits: when each is reached, what the client is told, and that counters return to zero."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from realtime.access import limits as module
+from realtime.access.limits import BURST_SECONDS, ClientLimits
+from realtime.access.proxies import TrustedProxies
+from realtime.config import PRIVATE_NETWORKS
+from realtime.engine import RequestRefused
+from realtime.socketio.client import Client
+from realtime.socketio.errors import ConnectRefused
+from realtime.socketio.namespace import Namespaces
+from tests.unit.access.fakes import FakeConnection, FakeRequest, config, connected, session
+
+ANN = session()
+GUEST = session("Guest")
+ADDRESS = "198.51.100.7"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+	now = [1000.0]
+	monkeypatch.setattr(module, "monotonic", lambda: now[0])
+	return now
+
+
+def limits(**keys: Any) -> ClientLimits:
+	return ClientLimits(config(**keys), TrustedProxies(PRIVATE_NETWORKS))
+
+
+def opened(subject: ClientLimits, remote: str = ADDRESS) -> Client:
+	"""Open a connection, as the engine does."""
+	connection: Any = FakeConnection(remote)
+	server: Any = None
+	client = connection.data = Client(connection, server)
+	subject.check_handshake(connection.request)
+	subject.on_open(client)
+	return client
+
+
+def socket_of(subject: ClientLimits, client: Client, user: Any, namespaces: Namespaces) -> Any:
+	"""Admit a socket on the connection of `client`."""
+	socket = connected(namespaces, user)
+	socket.connection = client.connection
+	client.sockets[socket.namespace.name] = socket
+	subject.on_connect(socket)
+	return socket
+
+
+# -- connections
+
+
+def test_connections_from_one_address(clock: list[float]) -> None:
+	subject = limits(realtime_connections_per_address=2)
+	clients = [opened(subject) for _ in range(2)]
+	with pytest.raises(RequestRefused) as refused:
+		opened(subject)
+	assert refused.value.status == 429
+	assert "realtime_connections_per_address" in str(refused.value)
+	assert subject.reached == {"realtime_connections_per_address": 1}
+	opened(subject, "198.51.100.8")
+	subject.on_close(clients[0])
+	opened(subject)
+
+
+def test_an_ipv6_network_is_one_address(clock: list[float]) -> None:
+	subject = limits(realtime_connections_per_address=1)
+	opened(subject, "2001:db8::1")
+	with pytest.raises(RequestRefused):
+		opened(subject, "2001:db8::2")
+	opened(subject, "2001:db8:0:1::1")
+
+
+def test_counters_return_to_zero(clock: list[float]) -> None:
+	subject = limits()
+	namespaces = Namespaces()
+	for user in (ANN, GUEST):
+		client = opened(subject)
+		socket = socket_of(subject, client, user, namespaces)
+		assert (subject.connections, subject.sockets) == (1, 1)
+		assert subject.addresses == {ADDRESS: 1}
+		assert subject.guests == ({ADDRESS: 1} if user is GUEST else {})
+		subject.on_disconnect(socket)
+		subject.on_close(client)
+		assert (subject.connections, subject.sockets) == (0, 0)
+		assert not subject.addresses
+		assert not subject.guests
+
+
+def test_a_trusted_proxy_names_the_address(clock: list[float]) -> None:
+	subject = limits()
+	request: Any = FakeRequest("127.0.0.1", x_forwarded_for=ADDRESS)
+	subject.check_handshake(request)
+	assert (request.remote, request.proxied) == (ADDRESS, True)
+	request = FakeRequest("198.51.100.8", x_forwarded_for=ADDRESS)
+	subject.check_handshake(request)
+	assert (request.remote, request.proxied) == ("198.51.100.8", False)
+
+
+# -- the rate of events
+
+
+def test_a_burst_then_the_rate(clock: list[float]) -> None:
+	subject = limits(realtime_guest_events_per_second=2)
+	client = opened(subject)
+	burst = 2 * BURST_SECONDS
+	assert [subject.allows(client) for _ in range(burst + 1)] == [True] * burst + [False]
+	clock[0] += 1
+	assert [subject.allows(client) for _ in range(2)] == [True, False]
+	clock[0] += 1000
+	assert [subject.allows(client) for _ in range(burst + 1)] == [True] * burst + [False]
+
+
+def test_the_client_is_told_once_and_closed_if_it_continues(clock: list[float]) -> None:
+	subject = limits(realtime_events_per_second=3)
+	client = opened(subject)
+	socket = socket_of(subject, client, ANN, Namespaces())
+	connection: Any = client.connection
+	burst = 3 * BURST_SECONDS
+	for _ in range(burst):
+		assert subject.allows(client)
+	assert connection.sent == []
+	for _ in range(burst):
+		assert not subject.allows(client)
+		assert not connection.closed
+	[told] = connection.sent
+	assert '"limit":"realtime_events_per_second","most":3' in told
+	assert "further events are ignored for a while" in told
+	subject.allows(client)
+	assert connection.closed == "forced close"
+	assert subject.reached["realtime_events_per_second"] == burst + 1
+	assert socket.connected
+
+
+def test_the_rate_of_a_login_replaces_that_of_a_guest(clock: list[float]) -> None:
+	subject = limits(realtime_events_per_second=5, realtime_guest_events_per_second=1)
+	namespaces = Namespaces()
+	guest, user = opened(subject), opened(subject)
+	socket_of(subject, guest, GUEST, namespaces)
+	socket_of(subject, user, ANN, namespaces)
+	assert (guest.rate, guest.credit) == (1, BURST_SECONDS)
+	assert (user.rate, user.credit) == (5, 5 * BURST_SECONDS)
+	subject.allows(user)
+	# A second socket on the connection does not fill the bucket again.
+	socket_of(subject, user, ANN, namespaces)
+	assert user.credit == 5 * BURST_SECONDS - 1
+	for _ in range(BURST_SECONDS + 1):
+		subject.allows(guest)
+	assert subject.reached == {"realtime_guest_events_per_second": 1}
+
+
+# -- sockets
+
+
+def test_sockets_of_a_user(clock: list[float]) -> None:
+	subject = limits(realtime_sockets_per_user=2)
+	namespaces = Namespaces()
+	connection: Any = FakeConnection(ADDRESS)
+	subject.check_socket(ANN, None, connection)
+	for _ in range(2):
+		subject.check_socket(ANN, namespaces.get("/one.test"), connection)
+		connected(namespaces, ANN)
+	with pytest.raises(ConnectRefused, match=r"Too many connections of ann@example\.com") as refused:
+		subject.check_socket(ANN, namespaces["/one.test"], connection)
+	assert refused.value.data["limit"] == "realtime_sockets_per_user"
+	assert refused.value.data["most"] == 2
+	subject.check_socket(session("bob"), namespaces["/one.test"], connection)
+	assert subject.reached == {"realtime_sockets_per_user": 1}
+
+
+def test_guests_of_an_address(clock: list[float]) -> None:
+	subject = limits(realtime_guests_per_address=1)
+	namespaces = Namespaces()
+	client = opened(subject)
+	subject.check_socket(GUEST, None, client.connection)
+	socket_of(subject, client, GUEST, namespaces)
+	with pytest.raises(ConnectRefused, match=f"Too many connections from {ADDRESS}"):
+		subject.check_socket(GUEST, namespaces["/one.test"], client.connection)
+	subject.check_socket(ANN, namespaces["/one.test"], client.connection)
+	unknown: Any = FakeConnection("")
+	subject.check_socket(GUEST, namespaces["/one.test"], unknown)
+
+
+# -- rooms
+
+
+@pytest.mark.parametrize(
+	("room", "allowed"),
+	[("doc:ToDo/1", True), ("doctype:ToDo", True), ("task_progress:1", True), ("open_doc:ToDo/1", False)],
+)
+def test_rooms_of_guests(clock: list[float], room: str, allowed: bool) -> None:
+	subject = limits()
+	assert subject.allows_room(connected(Namespaces(), GUEST), room) is allowed
+	assert subject.reached == ({} if allowed else {"realtime_guest_rooms": 1})
+	assert limits().allows_room(connected(Namespaces(), ANN), room)
+
+
+@pytest.mark.parametrize(
+	("user", "key"), [(ANN, "realtime_rooms_per_socket"), (GUEST, "realtime_guest_rooms_per_socket")]
+)
+def test_the_number_of_rooms(clock: list[float], user: Any, key: str) -> None:
+	subject = limits(**{key: 3})
+	# The room of the user counts.
+	socket = connected(Namespaces(), user, "doc:ToDo/1")
+	assert subject.allows_room(socket, "doc:ToDo/2")
+	socket.join("doc:ToDo/2")
+	assert not subject.allows_room(socket, "doc:ToDo/3")
+	[told] = socket.connection.sent
+	assert f'"limit":"{key}","most":3' in told
+	assert "doc:ToDo/3 is not joined" in told
+	assert subject.reached == {key: 1}
+
+
+# -- reporting
+
+
+def test_namespaces_and_connect_timeout_are_counted(clock: list[float]) -> None:
+	subject = limits()
+	refused = subject.too_many_namespaces(16)
+	assert refused.data == {"limit": "realtime_namespaces_per_connection", "most": 16}
+	subject.too_long_without_namespace(opened(subject))
+	assert subject.reached == {"realtime_namespaces_per_connection": 1, "realtime_connect_timeout": 1}
+
+
+def test_one_warning_a_minute_for_each_limit(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+	subject = limits()
+	with caplog.at_level(logging.WARNING):
+		for _ in range(3):
+			subject.record("realtime_sidecars", " by x")
+			subject.record("realtime_connect_timeout")
+		assert len(caplog.records) == 2
+		assert "the limit realtime_sidecars (64) was reached by x" in caplog.text
+		clock[0] += 59
+		subject.record("realtime_sidecars")
+		assert len(caplog.records) == 2
+		clock[0] += 1
+		subject.record("realtime_sidecars")
+	assert len(caplog.records) == 3
+	assert subject.reached["realtime_sidecars"] == 5
