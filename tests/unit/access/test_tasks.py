@@ -138,15 +138,17 @@ async def test_the_owner_of_a_restored_room() -> None:
 @in_virtual_time
 async def test_pending_subscriptions_end_with_the_socket_or_the_client_s_word() -> None:
 	subject, namespaces = access(), Namespaces()
-	gone, left = connected(namespaces, OWNER), connected(namespaces, OWNER)
+	gone, left, third = [connected(namespaces, OWNER) for _ in range(3)]
 	for task in "12":
 		subject.subscribe(gone, task)
 	subject.subscribe(left, "1")
+	subject.subscribe(third, "1")
 	subject.on_disconnect(gone)
 	subject.unsubscribe(left, "1")
 	subject.on_message(STARTED)
 	assert ROOM not in gone.rooms
 	assert ROOM not in left.rooms
+	assert ROOM in third.rooms
 	subject.subscribe(left, "1")
 	assert ROOM in left.rooms
 	subject.unsubscribe(left, "1")
