@@ -169,7 +169,7 @@ class ListUpdateFilter:
 				unknown[user] = socket
 		if not unknown:
 			return None
-		if self._permissions.unavailable or self._permissions.pending >= MAX_PENDING_QUERIES:
+		if self._permissions.is_unavailable(site) or self._permissions.pending >= MAX_PENDING_QUERIES:
 			self.queries_skipped += 1
 			return None
 		return self._start(self._query_readers(site, document, unknown))

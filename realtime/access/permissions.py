@@ -15,12 +15,18 @@ from frappe_realtime.errors import WebUnavailable
 from ..config import Config
 from ..signals import Signal
 from ..web.cache import SingleFlightCache
-from ..web.frappe_client import Credential, FrappeClient, FrappeResponse
+from ..web.frappe_client import Credential, FrappeClient, FrappeResponse, WebFailed
 from .authentication import Session
 
 logger = logging.getLogger("realtime.permissions")
 
 CLIENT_METHOD = "/api/method/frappe.client."
+
+MAX_FAILURES = 2
+"""Attempts at one question before the web process counts as failing at it."""
+
+FAILURE_SECONDS = 30.0
+"""Seconds for which a question at which the web process fails is not asked again."""
 
 GUEST_CREDENTIAL = Credential(sid=GUEST)
 """The credential of requests that are authorized by the shared secret alone."""
@@ -32,10 +38,6 @@ class SessionEnded(WebUnavailable):
 	def __init__(self, message: str, session: Session) -> None:
 		super().__init__(message)
 		self.session = session
-
-
-class BatchFailed(Exception):
-	"""The web process failed at one of the questions in a request, and therefore answered none of them."""
 
 
 class Question(NamedTuple):
@@ -84,8 +86,8 @@ class Batch:
 	session: Session
 	pending: deque[PendingQuestion] = field(default_factory=deque)
 	in_flight: bool = False
-	retry_failures: bool = False
-	"""True if an HTTP 500 is retried: only for a question in a request of its own, which delays no other."""
+	alone: bool = False
+	"""True for a question in a request of its own, after a request failed; it delays no other, so it may be retried."""
 
 
 class Permissions:
@@ -97,6 +99,9 @@ class Permissions:
 			config.realtime_cache_seconds, config.realtime_cache_size
 		)
 		self._readers = ReadersCache(self.answers)
+		self._failures: SingleFlightCache[Question, str] = SingleFlightCache(
+			FAILURE_SECONDS, config.realtime_cache_size
+		)
 		self.requests = 0
 		self.invalidations = 0
 		"""Incremented by each call of `invalidate`, so that a caller can see a change during its queries."""
@@ -110,10 +115,9 @@ class Permissions:
 		"""The number of questions that are being asked."""
 		return self.answers.loading + self._readers.loading
 
-	@property
-	def unavailable(self) -> bool:
-		"""True while the web process does not answer."""
-		return self._web.unavailable
+	def is_unavailable(self, site: str) -> bool:
+		"""Return True while the web process does not answer for `site`."""
+		return self._web.is_unavailable(site)
 
 	def has_permission(
 		self, session: Session, doctype: str, name: str = "", ptype: str = "read"
@@ -128,6 +132,7 @@ class Permissions:
 
 		Raises:
 			WebUnavailable: When awaited: the web process gives no answer.
+			WebFailed: When awaited: it fails at this question, now or in the last `FAILURE_SECONDS`.
 		"""
 		question = Question(session.site, session.user, doctype, name, ptype)
 		answer = self.answers.peek(question)
@@ -137,10 +142,22 @@ class Permissions:
 			return False
 		return self._query(session, question)
 
+	def is_cached(self, session: Session, doctype: str, name: str = "", ptype: str = "read") -> bool:
+		"""Return True if `has_permission` would answer without a request to the web process."""
+		question = Question(session.site, session.user, doctype, name, ptype)
+		return self.answers.peek(question) is not None or self._failures.peek(question) is not None
+
 	async def _query(self, session: Session, question: Question) -> bool:
 		while True:
+			if (failure := self._failures.peek(question)) is not None:
+				raise WebFailed(failure)
+			before = self.invalidations
 			try:
 				return await self.answers.get(question, lambda: self._enqueue(session, question))
+			except WebFailed as error:
+				if before == self.invalidations:
+					self._failures.put(question, str(error))
+				raise
 			except SessionEnded as error:
 				# The question was asked with another session of the same user, which has ended.
 				if error.session.credential == session.credential:
@@ -170,7 +187,8 @@ class Permissions:
 			concerned: Returns True for an answer to drop; called with site, user, DocType and document name.
 		"""
 		self.invalidations += 1
-		self.answers.invalidate(lambda key, answer: concerned(key.site, key.user, key.doctype, key.name))
+		for cache in (self.answers, self._failures):
+			cache.invalidate(lambda key, value: concerned(key.site, key.user, key.doctype, key.name))
 		self._readers.invalidate(
 			lambda key, answer: any(concerned(key.site, user, key.doctype, key.name) for user in key.users)
 		)
@@ -179,11 +197,18 @@ class Permissions:
 		path = f"{METHOD_PREFIX}readers"
 		body = {"doctype": question.doctype, "name": question.name, "users": list(question.users)}
 		self.requests += 1
-		response = await self._web.call(question.site, path, GUEST_CREDENTIAL, json=body)
+		response = await self._web.call(
+			question.site, path, GUEST_CREDENTIAL, json=body, max_failures=MAX_FAILURES
+		)
 		if response.status == 403:
 			# The shared secret has been changed.
 			response = await self._web.call(
-				question.site, path, GUEST_CREDENTIAL, json=body, renew_secret=True
+				question.site,
+				path,
+				GUEST_CREDENTIAL,
+				json=body,
+				renew_secret=True,
+				max_failures=MAX_FAILURES,
 			)
 		if response.status != 200 or not isinstance(response.message, list):
 			raise WebUnavailable(f"{path} on {question.site} answered HTTP {response.status}")
@@ -239,12 +264,15 @@ class Permissions:
 		error: Exception | None = None
 		answers: list[bool] = []
 		try:
-			answers = await self._request(batch.session, questions, batch.retry_failures)
-		except BatchFailed:
-			# One request for each question, so that the failing one does not delay the others.
-			for question in questions:
-				self._start(key, Batch(batch.session, retry_failures=True), [question])
-			questions = []
+			answers = await self._request(batch.session, questions, MAX_FAILURES if batch.alone else 1)
+		except WebFailed as failed:
+			if batch.alone or not batch.session.has_app:
+				error = failed
+			else:
+				# One request for each question, so that the failing one does not delay the others.
+				for question in questions:
+					self._start(key, Batch(batch.session, alone=True), [question])
+				questions = []
 		except SessionEnded as ended:
 			error = ended
 			self.session_ended.send(batch.session)
@@ -264,7 +292,7 @@ class Permissions:
 			self._flush(key)
 
 	async def _request(
-		self, session: Session, questions: list[PendingQuestion], retry_failures: bool
+		self, session: Session, questions: list[PendingQuestion], max_failures: int
 	) -> list[bool]:
 		if session.has_app:
 			response = await self._call(
@@ -275,10 +303,8 @@ class Permissions:
 						[question.doctype, question.name, question.ptype] for question, _ in questions
 					]
 				},
-				retry_failures=retry_failures,
+				max_failures=max_failures,
 			)
-			if response.status == 500:
-				raise BatchFailed
 			answers = response.message
 			if response.status == 200 and isinstance(answers, list) and len(answers) == len(questions):
 				return [answer is True for answer in answers]
@@ -319,11 +345,11 @@ class Permissions:
 		params: dict[str, str] | None = None,
 		json: Any = None,
 		prefix: str = METHOD_PREFIX,
-		retry_failures: bool = True,
+		max_failures: int = MAX_FAILURES,
 	) -> FrappeResponse:
 		self.requests += 1
 		response = await self._web.call(
-			session.site, prefix + method, session.credential, params, json, retry_failures=retry_failures
+			session.site, prefix + method, session.credential, params, json, max_failures=max_failures
 		)
 		ended = isinstance(response.data, dict) and response.data.get("session_expired")
 		if response.status == 401 or (ended and session.user != GUEST):

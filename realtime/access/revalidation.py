@@ -24,9 +24,9 @@ from ..config import Config
 from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
-from ..web.frappe_client import Credential
+from ..web.frappe_client import Credential, WebFailed
 from .authentication import Authenticator, Session
-from .permissions import GUEST_CREDENTIAL, Permissions, SessionEnded
+from .permissions import FAILURE_SECONDS, GUEST_CREDENTIAL, Permissions, SessionEnded
 
 logger = logging.getLogger("realtime.recheck")
 
@@ -242,6 +242,7 @@ class Revalidator:
 			}
 		)
 		unavailable = False
+		failed: set[str] = set()
 		while rooms:
 			subjects = {
 				room: subject
@@ -258,6 +259,8 @@ class Revalidator:
 			for room, answer in zip(subjects, answers, strict=True):
 				if isinstance(answer, SessionEnded):
 					self._check_with_other_sessions(namespace, session, room)
+				elif isinstance(answer, WebFailed):
+					failed.add(room)
 				elif isinstance(answer, WebUnavailable):
 					unavailable = True
 					self.check_rooms(session, {room})
@@ -266,6 +269,9 @@ class Revalidator:
 				elif not answer:
 					for socket in list(namespace.members(user_room(session.user))):
 						self._leave(socket, room)
+		if failed:
+			# Later, and not by waiting here: questions that fail must not delay the checks of others.
+			asyncio.get_running_loop().call_later(FAILURE_SECONDS, self.check_rooms, session, failed)
 		if unavailable:
 			await asyncio.sleep(RETRY_SECONDS)
 

@@ -18,9 +18,13 @@ from frappe_realtime.errors import WebUnavailable
 from ..config import Config
 from ..histogram import Histogram
 from ..json_codec import dumps, loads
+from ..log_budget import LogBudget
 from .http_client import HTTPClient, HTTPError, HTTPResponse
 
 logger = logging.getLogger("realtime.web")
+
+ALL_SITES = ""
+"""The key of an outage of the whole web process."""
 
 ACCEPT = {"Accept": "application/json", "User-Agent": "frappe-realtime"}
 
@@ -28,10 +32,29 @@ HANDLERS = "handlers"
 """Stands for the path in `FrappeClient.latencies`, because handlers make up paths."""
 
 UNAVAILABLE = frozenset({502, 503, 504})
-"""Statuses of a web process that starts, restarts or is in maintenance, mostly sent by a proxy or by Frappe itself."""
+"""Statuses of a web process that starts, restarts or is in maintenance, sent by a proxy or by Frappe itself."""
 
-RETRIED = UNAVAILABLE | {429}
-"""Statuses that are no answer of the endpoint. A 500 mostly is one."""
+RETRIED = UNAVAILABLE | {429, 500}
+"""Statuses that are no answer of the endpoint."""
+
+FIRST_PAUSE, MAX_PAUSE, GROWTH = 0.2, 5.0, 1.6
+"""Seconds between two attempts or two probes, at first and at most, and the factor from one to the next."""
+
+PAUSE_MEMORY = 60.0
+"""Seconds for which a probe goes on with the pause of the one before, so that an alternating state is not probed faster."""
+
+
+class WebFailed(WebUnavailable):
+	"""The web process fails at a request.
+
+	Args:
+		message: Which request, and how it failed.
+		begins_outage: True if the status says that the web process does not serve the site at all.
+	"""
+
+	def __init__(self, message: str, begins_outage: bool = False) -> None:
+		super().__init__(message)
+		self.begins_outage = begins_outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +100,14 @@ class FrappeResponse:
 		return self.data.get("message") if isinstance(self.data, dict) else None
 
 
+@dataclass(slots=True)
+class _Outage:
+	"""A time in which the web process does not answer, or only errors for one site; one probe waits for its end."""
+
+	over: asyncio.Event
+	probe: asyncio.Task[None]
+
+
 class FrappeClient:
 	"""Sends requests to the web process of the bench.
 
@@ -91,21 +122,32 @@ class FrappeClient:
 		"""Requests since the start, without the probes of a web process that is unavailable."""
 		self.latencies: dict[str, Histogram] = {}
 		"""Seconds from a request to its response or timeout, by path; `HANDLERS` for those of handlers."""
-		self.unavailable = False
-		"""True if the last attempt reached no web process."""
 		self._client = HTTPClient(self.url, config.realtime_web_timeout)
 		self._patience = config.realtime_web_patience
 		self._slots = asyncio.Semaphore(config.realtime_web_connections)
 		self._secret = secret
-		self._back: asyncio.Event | None = None
-		self._probe: asyncio.Task[None] | None = None
+		# By site; under ALL_SITES if the web process cannot be reached at all.
+		self._outages: dict[str, _Outage] = {}
+		self._pauses: dict[str, tuple[float, float]] = {}
+		self._log_budget = LogBudget()
 		self._closed = False
+
+	@property
+	def unavailable(self) -> bool:
+		"""True while the web process cannot be reached, or does not serve some site."""
+		return bool(self._outages)
+
+	def is_unavailable(self, site: str) -> bool:
+		"""Return True while the web process cannot be reached or does not serve `site`."""
+		return ALL_SITES in self._outages or site in self._outages
 
 	async def close(self) -> None:
 		"""Close all connections; pending calls end with `WebUnavailable`."""
 		self._closed = True
-		if self._probe is not None:
-			self._probe.cancel()
+		outages, self._outages = self._outages, {}
+		for outage in outages.values():
+			outage.probe.cancel()
+			outage.over.set()
 		self._client.close()
 
 	async def call(
@@ -116,7 +158,7 @@ class FrappeClient:
 		params: Mapping[str, str] | None = None,
 		json: Any = None,
 		renew_secret: bool = False,
-		retry_failures: bool = True,
+		max_failures: int | None = None,
 	) -> FrappeResponse:
 		"""GET `path` with a client's credential and the shared secret; wait while the web process is unavailable.
 
@@ -127,35 +169,39 @@ class FrappeClient:
 			params: The query.
 			json: The body, as JSON; None for none.
 			renew_secret: Read the shared secret anew: the last one was not accepted.
-			retry_failures: Retry an HTTP 500, which is returned otherwise.
+			max_failures: Attempts at which the web process may fail (HTTP 500 and the like, no answer in time, the
+				connection closed) before `WebFailed` is raised; None for as many as there is time for. With 1, an
+				answer that begins an outage is not counted, so that the request is repeated when the outage is over.
 
 		Returns:
 			The response; a 4xx is returned, not raised.
 
 		Raises:
+			WebFailed: The web process failed `max_failures` times at this request.
 			WebUnavailable: No response within `realtime_web_patience`, or Redis with the secret does not answer.
 		"""
 		loop = asyncio.get_running_loop()
 		deadline = loop.time() + self._patience
-		delay = 0.2
+		delay = FIRST_PAUSE
+		failures, repeated = 0, False
 		while not self._closed:
-			if self._back is not None:
-				try:
-					await asyncio.wait_for(self._back.wait(), deadline - loop.time())
-				except asyncio.TimeoutError:
-					raise WebUnavailable(f"no answer from {self.url}") from None
+			await self._wait_until_available(site, deadline)
 			reason = f"no answer from {self.url}{path}"
 			try:
 				headers = {SECRET_HEADER: await self._secret(renew_secret), **credential.headers}
-				response = await self._attempt(site, path, headers, params, json)
-				if response is not None and not (response.status == 500 and retry_failures):
-					return response
+				return await self._attempt(site, path, headers, params, json)
+			except WebFailed as error:
+				failures += not (error.begins_outage and max_failures == 1 and not repeated)
+				repeated = True
+				reason = str(error)
+				if max_failures is not None and failures >= max_failures:
+					raise
 			except WebUnavailable as error:
 				reason = str(error)
 			if loop.time() + delay > deadline:
 				raise WebUnavailable(reason)
 			await asyncio.sleep(delay * random.uniform(0.7, 1.3))
-			delay = min(delay * 1.6, 3)
+			delay = min(delay * GROWTH, MAX_PAUSE)
 		raise WebUnavailable("the sidecar is stopping")
 
 	async def request(
@@ -182,16 +228,22 @@ class FrappeClient:
 
 	async def ping(self, site: str, timeout: float = 2.0) -> bool:
 		"""Return True if the web process answers within `timeout` seconds."""
-		headers = {**ACCEPT, "Host": site or "localhost"}
+		status = await self._ping(site or "localhost", timeout)
+		return status is not None and status not in UNAVAILABLE
+
+	async def _ping(self, site: str, timeout: float = 2.0) -> int | None:
 		try:
-			response = await self._client.request("GET", "/api/method/ping", headers, timeout=timeout)
+			response = await self._client.request(
+				"GET", "/api/method/ping", {**ACCEPT, "Host": site, SITE_HEADER: site}, timeout=timeout
+			)
 		except (OSError, asyncio.TimeoutError, HTTPError):
-			return False
-		return response.status not in UNAVAILABLE
+			return None
+		return response.status
 
 	async def _attempt(
 		self, site: str, path: str, headers: dict[str, str], params: Mapping[str, str] | None, json: Any
-	) -> FrappeResponse | None:
+	) -> FrappeResponse:
+		"""Send a request; raise `WebFailed` or `WebUnavailable` if there is no answer of the endpoint."""
 		headers |= {**ACCEPT, "Host": site, SITE_HEADER: site}
 		body = b""
 		if json is not None:
@@ -199,17 +251,22 @@ class FrappeClient:
 			headers["Content-Type"] = "application/json"
 		try:
 			response = await self._send(path, "GET", _target(path, params), headers, body)
-		except (asyncio.TimeoutError, HTTPError) as error:
-			logger.warning("%s%s for %s gave no answer: %s", self.url, path, site, error)
-			return None
+		except (asyncio.TimeoutError, HTTPError, ConnectionResetError) as error:
+			raise self._failed(site, path, str(error) or type(error).__name__) from error
 		except OSError as error:
-			self._on_unavailable(str(error))
-			return None
+			self._begin_outage(ALL_SITES, site, str(error))
+			raise WebUnavailable(f"no answer from {self.url}{path}: {error}") from error
+		if response.status in UNAVAILABLE:
+			maintenance = _is_maintenance(response)
+			self._begin_outage(
+				site, site, "maintenance mode" if maintenance else f"HTTP {response.status}", maintenance
+			)
+			if maintenance:
+				raise WebUnavailable(f"{site} is in maintenance mode")
 		if response.status in RETRIED:
-			if response.status in UNAVAILABLE:
-				self._on_unavailable(f"HTTP {response.status}")
-			return None
-		self.unavailable = False
+			raise self._failed(
+				site, path, f"HTTP {response.status}", begins_outage=response.status in UNAVAILABLE
+			)
 		try:
 			return FrappeResponse(response.status, loads(response.body))
 		except ValueError:
@@ -236,27 +293,67 @@ class FrappeClient:
 			latency = self.latencies[measured_as] = Histogram()
 		latency.observe(seconds)
 
-	def _on_unavailable(self, reason: str) -> None:
-		"""Start one probe; all calls wait for it instead of retrying each by itself."""
-		if self._back is None and not self._closed:
+	def _failed(self, site: str, path: str, reason: str, begins_outage: bool = False) -> WebFailed:
+		if (note := self._log_budget.take()) is not None:
+			logger.warning("%s%s for %s gave no answer: %s%s", self.url, path, site, reason, note)
+		return WebFailed(f"no answer from {self.url}{path} for {site}: {reason}", begins_outage)
+
+	# -- outages
+
+	async def _wait_until_available(self, site: str, deadline: float) -> None:
+		loop = asyncio.get_running_loop()
+		while (outage := self._outages.get(ALL_SITES) or self._outages.get(site)) is not None:
+			try:
+				await asyncio.wait_for(outage.over.wait(), deadline - loop.time())
+			except asyncio.TimeoutError:
+				raise WebUnavailable(f"no answer from {self.url}") from None
+
+	def _begin_outage(self, key: str, site: str, reason: str, maintenance: bool = False) -> None:
+		"""Start a probe, for which all calls wait instead of retrying each by itself."""
+		if key in self._outages or self._closed:
+			return
+		if maintenance:
+			logger.warning("the site %s is in maintenance mode (HTTP 503); its clients wait", site)
+		elif key:
+			logger.warning(
+				"the web process at %s does not serve %s (%s); its clients wait", self.url, site, reason
+			)
+		else:
 			logger.warning(
 				"the web process at %s is unavailable (%s); clients wait. Set webserver_host and webserver_port if it is elsewhere",
 				self.url,
 				reason,
 			)
-			self.unavailable = True
-			self._back = asyncio.Event()
-			self._probe = asyncio.get_running_loop().create_task(self._probe_until_back(self._back))
+		over = asyncio.Event()
+		probe = asyncio.get_running_loop().create_task(self._probe(key, site, over))
+		self._outages[key] = _Outage(over, probe)
 
-	async def _probe_until_back(self, back: asyncio.Event) -> None:
-		delay = 0.2
-		while not await self.ping(""):
-			await asyncio.sleep(delay * random.uniform(0.7, 1.3))
-			delay = min(delay * 1.6, 2)
-		logger.info("the web process at %s is back", self.url)
-		self.unavailable = False
-		self._back = None
-		back.set()
+	async def _probe(self, key: str, site: str, over: asyncio.Event) -> None:
+		"""Wait until the web process answers, or serves `site` again, then release the calls that wait."""
+		loop = asyncio.get_running_loop()
+		ended, pause = self._pauses.get(key, (0.0, 0.0))
+		if loop.time() - ended > PAUSE_MEMORY:
+			pause = 0.0
+		while True:
+			await asyncio.sleep(pause * random.uniform(0.7, 1.3))
+			pause = min(max(pause * GROWTH, FIRST_PAUSE), MAX_PAUSE)
+			status = await self._ping(site)
+			# For all sites any answer proves that the web process is there; a 404 does not say that it serves the site.
+			if status is not None and (key == ALL_SITES or status not in UNAVAILABLE | {404}):
+				break
+		if key == ALL_SITES:
+			logger.info("the web process at %s is back", self.url)
+		else:
+			logger.info("the web process at %s serves %s again", self.url, site)
+		self._pauses[key] = (loop.time(), pause)
+		del self._outages[key]
+		over.set()
+
+
+def _is_maintenance(response: HTTPResponse) -> bool:
+	"""Return True for Frappe's answer in maintenance mode: `SessionStopped` in JSON, or a page that says so."""
+	body = response.body[:20_000]
+	return response.status == 503 and (b"SessionStopped" in body or b"maintenance" in body.lower())
 
 
 def _target(path: str, params: Mapping[str, str] | None) -> str:

@@ -62,7 +62,7 @@ class FakeWeb:
 		self.answer = answer
 		self.calls: list[Call] = []
 		self.pending: list[asyncio.Future[FrappeResponse]] = []
-		self.unavailable = False
+		self.unavailable: set[str] = set()
 
 	async def call(
 		self,
@@ -80,6 +80,9 @@ class FakeWeb:
 			return self.answer(call)
 		self.pending.append(asyncio.get_running_loop().create_future())
 		return await self.pending[-1]
+
+	def is_unavailable(self, site: str) -> bool:
+		return site in self.unavailable
 
 	@property
 	def methods(self) -> list[str]:

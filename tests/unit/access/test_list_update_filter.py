@@ -26,7 +26,7 @@ class FakePermissions:
 
 	def __init__(self) -> None:
 		self.cached: dict[tuple[str, str], bool] = {}
-		self.unavailable = False
+		self.unavailable: set[str] = set()
 		self.pending = 0
 		self.queries: list[tuple[list[str], asyncio.Future[list[str]]]] = []
 		self.questions: list[tuple[str, str, asyncio.Future[bool]]] = []
@@ -34,6 +34,9 @@ class FakePermissions:
 	def cached_read(self, site: str, user: str, doctype: str, name: str) -> bool | None:
 		assert (site, doctype) == (SITE, "ToDo")
 		return self.cached.get((user, name))
+
+	def is_unavailable(self, site: str) -> bool:
+		return site in self.unavailable
 
 	async def query_readers(self, site: str, doctype: str, name: str, users: Iterable[str]) -> None:
 		asked = list(users)
@@ -155,10 +158,14 @@ async def test_no_answer_leaves_the_name_out() -> None:
 	it.permissions.queries[0][1].set_exception(WebUnavailable("no answer"))
 	await turns()
 	assert it.fanout.received == [("ann", UNNAMED)]
+	# The next one is not held up.
+	it.permissions.cached = {("ann", "2"): True}
+	it.filter.deliver([update("2")])
+	assert it.fanout.received[1:] == [("ann", {**NAMED, "name": "2"})]
 
 
-@pytest.mark.parametrize(("unavailable", "pending"), [(True, 0), (False, module.MAX_PENDING_QUERIES)])
-def test_no_query_while_the_web_process_is_unavailable_or_busy(unavailable: bool, pending: int) -> None:
+@pytest.mark.parametrize(("unavailable", "pending"), [({SITE}, 0), (set(), module.MAX_PENDING_QUERIES)])
+def test_no_query_while_the_web_process_is_unavailable_or_busy(unavailable: set[str], pending: int) -> None:
 	@in_virtual_time
 	async def test() -> None:
 		it = Setting(ANN)
@@ -175,7 +182,7 @@ def test_no_query_while_the_web_process_is_unavailable_or_busy(unavailable: bool
 @in_virtual_time
 async def test_a_query_is_sent_up_to_the_bound() -> None:
 	it = Setting(ANN)
-	it.permissions.pending = module.MAX_PENDING_QUERIES - 1
+	it.permissions.pending, it.permissions.unavailable = module.MAX_PENDING_QUERIES - 1, {"two.test"}
 	it.filter.deliver([update()])
 	await turns()
 	assert len(it.permissions.queries) == 1

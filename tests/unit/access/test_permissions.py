@@ -11,9 +11,9 @@ import pytest
 from frappe_realtime.contract import MAX_QUESTIONS
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Session
-from realtime.access.permissions import Permissions, SessionEnded
-from realtime.web.frappe_client import Credential, FrappeResponse
-from tests.unit.access.fakes import SITE, Call, FakeWeb, config, ok, session
+from realtime.access.permissions import FAILURE_SECONDS, MAX_FAILURES, Permissions, SessionEnded
+from realtime.web.frappe_client import Credential, FrappeResponse, WebFailed
+from tests.unit.access.fakes import APPS, SITE, Call, FakeWeb, config, ok, session
 from tests.unit.virtual_time import in_virtual_time, turns
 
 ANN = session()
@@ -48,7 +48,7 @@ async def test_questions_of_one_turn_are_one_request() -> None:
 	assert call.path == "/api/method/frappe.realtime.has_permissions"
 	assert (call.site, call.credential) == (SITE, ANN.credential)
 	assert call.json == {"questions": [["ToDo", name, "read"] for name in names]}
-	assert call.options == {"retry_failures": False}
+	assert call.options == {"max_failures": 1}
 	assert subject.requests == 1
 	assert subject.pending == 0
 
@@ -134,19 +134,64 @@ async def test_answers_are_cached_for_a_while() -> None:
 async def test_a_failing_question_does_not_delay_the_others() -> None:
 	def answer(call: Call) -> FrappeResponse:
 		if any(name == "bad" for _, name, _ in call.json["questions"]):
-			if call.options["retry_failures"]:
-				raise WebUnavailable("it fails again")
-			return FrappeResponse(500, None)
+			raise WebFailed(f"after {call.options['max_failures']}")
 		return answer_batch(call)
 
 	web = FakeWeb(answer)
 	subject = permissions(web)
 	answers = [asyncio.ensure_future(ask(subject, ANN, "ToDo", name)) for name in ("mine", "bad", "other")]
 	assert await answers[0] is True
-	with pytest.raises(WebUnavailable):
+	with pytest.raises(WebFailed, match=f"after {MAX_FAILURES}"):
 		await answers[1]
 	assert await answers[2] is False
 	assert [len(call.json["questions"]) for call in web.calls] == [3, 1, 1, 1]
+
+
+@pytest.mark.parametrize("apps", [APPS, ("frappe",)])
+def test_a_failing_question_is_remembered(apps: tuple[str, ...]) -> None:
+	@in_virtual_time
+	async def test() -> None:
+		def fails(call: Call) -> FrappeResponse:
+			raise WebFailed("HTTP 500")
+
+		web = FakeWeb(fails)
+		subject = permissions(web)
+		user = session(apps=apps)
+		assert not subject.is_cached(user, "ToDo", "bad")
+		for _ in range(3):
+			with pytest.raises(WebFailed, match="HTTP 500"):
+				await ask(subject, user, "ToDo", "bad")
+		calls = 2 if user.has_app else 1
+		assert len(web.calls) == calls
+		assert subject.is_cached(user, "ToDo", "bad")
+		assert subject.cached_read(SITE, user.user, "ToDo", "bad") is None
+		await asyncio.sleep(FAILURE_SECONDS + 0.1)
+		assert not subject.is_cached(user, "ToDo", "bad")
+		with pytest.raises(WebFailed):
+			await ask(subject, user, "ToDo", "bad")
+		assert len(web.calls) == 2 * calls
+		subject.invalidate(lambda site, user, doctype, name: name == "other")
+		assert subject.is_cached(user, "ToDo", "bad")
+		subject.invalidate(lambda site, user, doctype, name: name == "bad")
+		assert not subject.is_cached(user, "ToDo", "bad")
+
+	test()
+
+
+@in_virtual_time
+async def test_a_failure_that_a_change_overtakes_is_not_remembered() -> None:
+	web = FakeWeb()
+	subject = permissions(web)
+	user = session(apps=())
+	task = asyncio.ensure_future(ask(subject, user, "ToDo", "bad"))
+	await turns()
+	web.pending[0].set_exception(WebFailed("HTTP 500"))
+	# The answer is here, and the one who asked has not been told yet.
+	await asyncio.sleep(0)
+	subject.invalidate(lambda *_: False)
+	with pytest.raises(WebFailed):
+		await task
+	assert not subject.is_cached(user, "ToDo", "bad")
 
 
 @in_virtual_time
@@ -442,9 +487,10 @@ async def test_an_answer_that_a_change_overtakes_is_asked_for_again() -> None:
 async def test_it_is_as_available_as_the_web_process() -> None:
 	web = FakeWeb()
 	subject = permissions(web)
-	assert not subject.unavailable
-	web.unavailable = True
-	assert subject.unavailable
+	web.unavailable = {"two.test"}
+	assert not subject.is_unavailable(SITE)
+	web.unavailable = {SITE}
+	assert subject.is_unavailable(SITE)
 
 
 def test_an_awaitable_is_returned_only_if_needed() -> None:

@@ -11,7 +11,7 @@ from frappe_realtime.contract import room_subject
 from frappe_realtime.errors import WebUnavailable
 from realtime.access import revalidation as module
 from realtime.access.authentication import Session
-from realtime.access.permissions import SessionEnded
+from realtime.access.permissions import FAILURE_SECONDS, SessionEnded
 from realtime.access.revalidation import (
 	APP_INTERVAL_FACTOR,
 	END_REASON,
@@ -23,7 +23,7 @@ from realtime.signals import Signal
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.socketio.namespace import Namespaces
 from realtime.web.cache import SingleFlightCache
-from realtime.web.frappe_client import Credential
+from realtime.web.frappe_client import Credential, WebFailed
 from tests.unit.access.fakes import SITE, config, connected, session
 from tests.unit.virtual_time import in_virtual_time, turns
 
@@ -194,6 +194,7 @@ async def test_while_the_web_process_is_unavailable_nothing_ends_and_the_check_i
 async def test_an_answer_for_another_user_is_a_reason_to_check_the_session_without_its_rooms() -> None:
 	it = Setting()
 	it.socket(ANN, "doc:ToDo/1")
+	await turns()
 	it.authenticator.sessions.put((SITE, ANN.credential), ANN)
 	other = (SITE, Credential(sid="bob"))
 	it.authenticator.sessions.put(other, session("bob"))
@@ -301,12 +302,34 @@ async def test_rooms_without_an_answer_are_queried_again() -> None:
 	it.permissions.answers["ToDo", "1"] = WebUnavailable("no answer")
 	socket = it.socket(ANN, "doc:ToDo/1", "doc:ToDo/2")
 	it.revalidator.check_rooms(ANN, None)
-	await turns()
+	await turns(200)
 	assert "doc:ToDo/1" in socket.rooms
+	assert len(it.permissions.asked) <= 2 + WORKERS, "each worker waits before it asks again"
 	it.permissions.answers["ToDo", "1"] = False
 	await asyncio.sleep(RETRY_SECONDS * 1.1)
 	await it.done()
 	assert socket.rooms == {"user:ann", "doc:ToDo/2"}
+
+
+@in_virtual_time
+async def test_a_question_that_fails_occupies_no_worker_and_is_repeated_later() -> None:
+	it = Setting()
+	it.permissions.answers["ToDo", "1"] = WebFailed("HTTP 500")
+	sockets = [it.socket(session(f"u{number}"), "doc:ToDo/1") for number in range(2 * WORKERS)]
+	for socket in sockets:
+		it.revalidator.check_rooms(socket.session, None)
+	disabled = it.socket(ANN)
+	it.authenticator.answers["ann"] = session("Guest")
+	it.revalidator.check_sessions([ANN])
+	began = asyncio.get_running_loop().time()
+	await it.done()
+	assert disabled.connection.closed == END_REASON
+	assert asyncio.get_running_loop().time() == began
+	assert all("doc:ToDo/1" in socket.rooms for socket in sockets)
+	it.permissions.answers["ToDo", "1"] = False
+	await asyncio.sleep(FAILURE_SECONDS + 0.1)
+	await it.done()
+	assert all("doc:ToDo/1" not in socket.rooms for socket in sockets)
 
 
 @in_virtual_time
