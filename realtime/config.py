@@ -127,6 +127,12 @@ class Config:
 		200.0, number(1, 1_000_000), "events that a connection may send; bursts of ten seconds' worth"
 	)
 	realtime_guest_events_per_second: float = key(10.0, number(0.1, 1_000_000), "the same for Guests")
+	realtime_questions_per_second: float = key(
+		20.0,
+		number(0.1, 1_000_000),
+		"requests to the web process that subscriptions of a client may cause; bursts of ten seconds' worth",
+	)
+	realtime_guest_questions_per_second: float = key(2.0, number(0.1, 1_000_000), "the same for Guests")
 	realtime_rooms_per_socket: int = key(
 		1000, integer(1, 10_000_000), "rooms that a client may subscribe to at a time"
 	)

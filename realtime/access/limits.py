@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -28,6 +29,35 @@ BURST_SECONDS = 10
 
 WARN_SECONDS = 60.0
 """Seconds between two warnings about one limit."""
+
+
+@dataclass(slots=True)
+class TokenBucket:
+	"""A rate with a burst of `BURST_SECONDS`.
+
+	Args:
+		rate: Tokens per second.
+		updated: When the bucket was full or was last updated (monotonic).
+	"""
+
+	rate: float
+	updated: float
+	tokens: float = field(init=False)
+	exceeded: bool = False
+	"""True from the first token that was refused until the next one that is granted."""
+
+	def __post_init__(self) -> None:
+		self.tokens = self.rate * BURST_SECONDS
+
+	def take(self, now: float) -> bool:
+		"""Take a token; return False if there is none."""
+		self.tokens = min(self.rate * BURST_SECONDS, self.tokens + (now - self.updated) * self.rate)
+		self.updated = now
+		if self.tokens < 1:
+			return False
+		self.tokens -= 1
+		self.exceeded = False
+		return True
 
 
 class ClientLimits(Limiter):
@@ -52,6 +82,7 @@ class ClientLimits(Limiter):
 		self._config = config
 		self._rate: float = config.realtime_events_per_second
 		self._guest_rate: float = config.realtime_guest_events_per_second
+		self._questions: dict[ServerSocket, TokenBucket] = {}
 		self._warned: dict[str, float] = {}
 
 	# -- connections
@@ -165,6 +196,7 @@ class ClientLimits(Limiter):
 	def on_disconnect(self, socket: ServerSocket) -> None:
 		"""Count the end of a socket."""
 		self.sockets -= 1
+		self._questions.pop(socket, None)
 		if socket.session.user == GUEST:
 			_decrement(self.guests, network_of(socket.connection.request.remote))
 
@@ -181,6 +213,25 @@ class ClientLimits(Limiter):
 			return True
 		self.record(key, f" by {socket.session.user}")
 		self._notify(socket, key, f"{room} is not joined")
+		return False
+
+	def allows_question(self, socket: ServerSocket) -> bool:
+		"""Return True if a client may cause a request to the web process now; sends `limit_reached` if it may not.
+
+		Answers from the cache are not counted, so only names that the client has not asked about lately are.
+		"""
+		guest = socket.session.user == GUEST
+		key = "realtime_guest_questions_per_second" if guest else "realtime_questions_per_second"
+		now = monotonic()
+		bucket = self._questions.get(socket)
+		if bucket is None:
+			bucket = self._questions[socket] = TokenBucket(getattr(self._config, key), now)
+		if bucket.take(now):
+			return True
+		self.record(key, f" by {socket.session.user}")
+		if not bucket.exceeded:
+			bucket.exceeded = True
+			self._notify(socket, key, "further subscriptions are ignored for a while")
 		return False
 
 	# -- reporting

@@ -170,6 +170,10 @@ class CoreHandlers:
 			return
 		if not self._limits.allows_room(socket, room):
 			return
+		if not (
+			self._permissions.is_cached(socket.session, doctype, name) or self._limits.allows_question(socket)
+		):
+			return
 		answer = self._permissions.has_permission(socket.session, doctype, name)
 		if isinstance(answer, bool):
 			if answer:

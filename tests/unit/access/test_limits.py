@@ -68,6 +68,16 @@ def test_connections_from_one_address(clock: list[float]) -> None:
 	opened(subject)
 
 
+def test_the_other_connections_of_an_address_go_on_counting(clock: list[float]) -> None:
+	subject = limits(realtime_connections_per_address=2)
+	first, _ = opened(subject), opened(subject)
+	subject.on_close(first)
+	assert subject.addresses == {ADDRESS: 1}
+	opened(subject)
+	with pytest.raises(RequestRefused):
+		opened(subject)
+
+
 def test_an_ipv6_network_is_one_address(clock: list[float]) -> None:
 	subject = limits(realtime_connections_per_address=1)
 	opened(subject, "2001:db8::1")
@@ -214,6 +224,44 @@ def test_the_number_of_rooms(clock: list[float], user: Any, key: str) -> None:
 	assert f'"limit":"{key}","most":3' in told
 	assert "doc:ToDo/3 is not joined" in told
 	assert subject.reached == {key: 1}
+
+
+# -- questions to the web process
+
+
+@pytest.mark.parametrize(
+	("user", "key"),
+	[(ANN, "realtime_questions_per_second"), (GUEST, "realtime_guest_questions_per_second")],
+)
+def test_questions_of_a_client(clock: list[float], user: Any, key: str) -> None:
+	subject = limits(**{key: 2})
+	namespaces = Namespaces()
+	client = opened(subject)
+	socket = socket_of(subject, client, user, namespaces)
+	connection: Any = client.connection
+	burst = 2 * BURST_SECONDS
+	assert [subject.allows_question(socket) for _ in range(burst)] == [True] * burst
+	assert connection.sent == []
+	assert [subject.allows_question(socket) for _ in range(3)] == [False] * 3
+	[told] = connection.sent
+	assert f'"limit":"{key}","most":2' in told
+	assert subject.reached == {key: 3}
+	# The rate goes on, other clients have their own, and one that goes on regardless is told again, but seldom.
+	clock[0] += 1
+	assert [subject.allows_question(socket) for _ in range(3)] == [True, True, False]
+	assert len(connection.sent) == 2
+	assert subject.allows_question(socket_of(subject, opened(subject), user, namespaces))
+	clock[0] += 1000
+	assert [subject.allows_question(socket) for _ in range(burst + 1)] == [True] * burst + [False]
+
+
+def test_a_client_s_questions_are_forgotten_with_its_socket(clock: list[float]) -> None:
+	subject = limits(realtime_questions_per_second=0.1)
+	namespaces = Namespaces()
+	first = socket_of(subject, opened(subject), ANN, namespaces)
+	assert [subject.allows_question(first) for _ in range(2)] == [True, False]
+	subject.on_disconnect(first)
+	assert not subject._questions
 
 
 # -- reporting
