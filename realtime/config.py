@@ -112,7 +112,7 @@ class Config:
 	realtime_ping_interval: float = key(25.0, number(1, 3600), "seconds between two pings of a client")
 	realtime_ping_timeout: float = key(20.0, number(1, 3600), "seconds that a client has to answer a ping")
 	realtime_connect_timeout: float = key(
-		45.0, number(1, 3600), "seconds that a connection may stay in no namespace"
+		45.0, number(1, 3600), "seconds that a connection may stay without a login to a site"
 	)
 	realtime_max_payload: int = key(1_000_000, integer(1000, 1 << 30), "bytes of one message of a client")
 	realtime_max_packets: int = key(1000, integer(10, 1_000_000), "packets in one polling request")
@@ -156,7 +156,9 @@ class Config:
 		5000, integer(1, 10_000_000), "connections from one address, where it is known"
 	)
 	realtime_unknown_connections: int = key(
-		20_000, integer(1, 10_000_000), "connections that are in no namespace yet"
+		20_000,
+		integer(1, 10_000_000),
+		"connections without a login to a site; beyond them the oldest is closed",
 	)
 	# Proxies and origins
 	realtime_trusted_proxies: tuple[str, ...] = key(

@@ -41,7 +41,7 @@ class SocketEcho:
 	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		if namespace not in ("/", "/custom"):
 			raise ConnectRefused("Invalid namespace")
-		return Admission(None)
+		return Admission(namespace)
 
 	def on_connect(self, socket: ServerSocket, auth: dict[str, Any], admission: Admission) -> None:
 		socket.send_connect()

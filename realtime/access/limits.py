@@ -7,7 +7,7 @@ that is refused, by the HTTP status for a connection that is refused. `reached` 
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -71,9 +71,6 @@ class ClientLimits(Limiter):
 	def __init__(self, config: Config, proxies: TrustedProxies) -> None:
 		self.reached: Counter[str] = Counter()
 		"""How often each limit was reached, by its key."""
-		self.connections = 0
-		self.sockets = 0
-		"""Sockets of sites. A connection has at most one of them."""
 		self.addresses: Counter[str] = Counter()
 		"""Connections by the client's address, where it is known."""
 		self.guests: Counter[str] = Counter()
@@ -82,6 +79,8 @@ class ClientLimits(Limiter):
 		self._config = config
 		self._rate: float = config.realtime_events_per_second
 		self._guest_rate: float = config.realtime_guest_events_per_second
+		# Connections without a socket of a site, the oldest first. Not a dict: removing its first key over and over is slow.
+		self._unknown: OrderedDict[Client, None] = OrderedDict()
 		self._questions: dict[ServerSocket, TokenBucket] = {}
 		self._warned: dict[str, float] = {}
 
@@ -90,31 +89,35 @@ class ClientLimits(Limiter):
 	def check_handshake(self, request: Request) -> None:
 		"""Set the client's address of a new connection and check the limits of connections.
 
+		The bound of connections without a login closes the oldest of them: it must not keep new clients out.
+
 		Raises:
-			RequestRefused: There are too many connections, from this address or without a namespace.
+			RequestRefused: There are too many connections from this address.
 		"""
 		request.proxied = self.proxies.trusts(request.remote)
 		request.remote = self.proxies.client_address(request.remote, request.headers)
-		if self.connections - self.sockets >= self._config.realtime_unknown_connections:
-			raise self._request_refusal("realtime_unknown_connections", 503)
 		address = network_of(request.remote)
+		key = "realtime_connections_per_address"
 		if address and self.addresses[address] >= self._config.realtime_connections_per_address:
-			raise self._request_refusal("realtime_connections_per_address", 429, f" from {address}")
-
-	def _request_refusal(self, key: str, status: int, source: str = "") -> RequestRefused:
-		self.record(key, source)
-		return RequestRefused(3, f"Too many connections ({key})", status)
+			self.record(key, f" from {address}")
+			raise RequestRefused(3, f"Too many connections ({key})", 429)
+		while len(self._unknown) >= self._config.realtime_unknown_connections:
+			oldest = next(iter(self._unknown))
+			self.record(
+				"realtime_unknown_connections", f"; the oldest is closed, from {_source(oldest.connection)}"
+			)
+			oldest.connection.close("forced close")
 
 	def on_open(self, client: Client) -> None:
 		client.rate = self._guest_rate
 		client.credit = self._guest_rate * BURST_SECONDS
 		client.seen = monotonic()
-		self.connections += 1
+		self._unknown[client] = None
 		if address := network_of(client.connection.request.remote):
 			self.addresses[address] += 1
 
 	def on_close(self, client: Client) -> None:
-		self.connections -= 1
+		self._unknown.pop(client, None)
 		_decrement(self.addresses, network_of(client.connection.request.remote))
 
 	def too_long_without_namespace(self, client: Client) -> None:
@@ -144,7 +147,7 @@ class ClientLimits(Limiter):
 
 	def _on_too_fast(self, client: Client, notified: bool) -> None:
 		key = self._rate_key(client)
-		self.record(key, f" by {client.connection.request.remote or 'a client'}")
+		self.record(key, f" by {_source(client.connection)}")
 		if client.credit < -client.rate * BURST_SECONDS:
 			client.connection.close("forced close")
 		elif not notified:
@@ -185,7 +188,7 @@ class ClientLimits(Limiter):
 	def on_connect(self, socket: ServerSocket) -> None:
 		"""Count a socket that has been admitted, and give it the rate of its user."""
 		client: Client = socket.connection.data
-		self.sockets += 1
+		self._unknown.pop(client, None)
 		if socket.session.user == GUEST:
 			if address := network_of(socket.connection.request.remote):
 				self.guests[address] += 1
@@ -195,7 +198,9 @@ class ClientLimits(Limiter):
 
 	def on_disconnect(self, socket: ServerSocket) -> None:
 		"""Count the end of a socket."""
-		self.sockets -= 1
+		client: Client | None = socket.connection.data
+		if client is not None and not client.is_known:
+			self._unknown[client] = None
 		self._questions.pop(socket, None)
 		if socket.session.user == GUEST:
 			_decrement(self.guests, network_of(socket.connection.request.remote))
@@ -252,6 +257,11 @@ class ClientLimits(Limiter):
 	def _notify(self, socket: ServerSocket, key: str, effect: str) -> None:
 		most: Any = getattr(self._config, key)
 		socket.emit(LIMIT_REACHED, {"limit": key, "most": most, "message": f"{key} is {most}: {effect}"})
+
+
+def _source(connection: Connection) -> str:
+	"""Return the client's address, for the log."""
+	return connection.request.remote or "an unknown address"
 
 
 def _decrement(counter: Counter[str], key: str) -> None:

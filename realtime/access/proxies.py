@@ -6,6 +6,17 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+PROXY_HEADERS = (
+	"x-forwarded-for",
+	"x-real-ip",
+	"x-forwarded-host",
+	"x-forwarded-proto",
+	"x-frappe-site-name",
+	"forwarded",
+	"via",
+)
+"""Headers by which a proxy shows itself; bench's nginx sends X-Frappe-Site-Name."""
+
 
 class TrustedProxies:
 	"""The peers whose headers about site, host and client's address are trusted.
@@ -31,6 +42,9 @@ class TrustedProxies:
 	def client_address(self, peer: str, headers: Mapping[str, str]) -> str:
 		"""Return the address of the client; empty if only a proxy's is known.
 
+		A trusted peer that sends none of `PROXY_HEADERS` is a client itself, unless it is on this machine, where tunnels and
+		balancers connect that add no header.
+
 		The last address in `X-Forwarded-For` that is not trusted counts: a client can write those before it itself.
 
 		Args:
@@ -39,6 +53,9 @@ class TrustedProxies:
 		"""
 		if not self.trusts(peer):
 			return peer
+		if not any(name in headers for name in PROXY_HEADERS):
+			address = _address(peer)
+			return "" if address is None or address.is_loopback else str(address)
 		for name in reversed(headers.get("x-forwarded-for", "").split(",")):
 			address = _address(name.strip())
 			if address is None:

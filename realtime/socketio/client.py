@@ -53,11 +53,14 @@ class Client:
 		self.rate = self.credit = self.seen = 0.0
 		"""The limiter's token bucket: events per second, tokens, and the time of the last update (monotonic)."""
 
+	@property
+	def is_known(self) -> bool:
+		"""True if the client is in a namespace to which it was admitted with a session."""
+		return any(socket.session is not None for socket in self.sockets.values())
+
 	def on_timer(self) -> None:
-		"""Close a connection that has been in no namespace for too long, unless the application is still deciding."""
-		if not self.sockets and not self.connecting:
-			self.server.limiter.too_long_without_namespace(self)
-			self.connection.close("forced close")
+		"""The connect timeout is over."""
+		self.server.on_connect_timeout(self)
 
 
 class Limiter:
@@ -74,7 +77,7 @@ class Limiter:
 		return True
 
 	def too_long_without_namespace(self, client: Client) -> None:
-		"""Count a connection that is closed because its client is in no namespace."""
+		"""Count a connection that is closed because its client has no session in any namespace."""
 
 	def too_many_namespaces(self, most: int) -> ConnectRefused:
 		"""Return the refusal of a CONNECT packet beyond `most` namespaces."""

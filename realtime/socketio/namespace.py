@@ -22,7 +22,8 @@ class Admission:
 	"""The decision to admit a client to a namespace.
 
 	Args:
-		session: What the application knows of the user; None in the namespace `/`.
+		session: What the application knows of the user; None in a namespace that is open to everyone. A client that is
+			in such namespaces only counts as unknown, and is closed after the connect timeout.
 		pid: The private session id of a client that can recover (Socket.IO protocol 5, connection state recovery).
 		id: The id of the socket that a recovering client had before; empty for a new socket.
 	"""

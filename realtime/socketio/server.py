@@ -77,7 +77,7 @@ class SocketIOServer:
 		application: Decides on clients and answers events.
 		namespaces: The state that it keeps.
 		limiter: Limits what clients may do.
-		connect_timeout: Seconds that a connection may stay in no namespace.
+		connect_timeout: Seconds that a connection may have no session in any namespace.
 		max_namespaces: Namespaces of one connection.
 	"""
 
@@ -271,7 +271,8 @@ class SocketIOServer:
 		if socket.offsets:
 			namespace.recoverable += 1
 		client.sockets[name] = socket
-		connection.engine.timers.cancel(client)
+		if admission.session is not None:
+			connection.engine.timers.cancel(client)
 		connection.request.release()
 		_measure_connect(client, self.counters.accepted_latency)
 		self.application.on_connect(socket, auth, admission)
@@ -291,9 +292,20 @@ class SocketIOServer:
 			socket.connection.close("forced close")
 
 	def _remove(self, client: Client, name: str) -> None:
-		"""Remove a namespace from a connection, which is closed after a timeout if it was the last one."""
-		if client.sockets.pop(name, None) is not None and not client.sockets:
+		"""Remove a namespace from a connection, which is closed after a timeout if it was the last one with a session."""
+		socket = client.sockets.pop(name, None)
+		if socket is not None and socket.session is not None and not client.is_known:
 			client.connection.engine.timers.schedule(client, self._connect_timeout)
+
+	def on_connect_timeout(self, client: Client) -> None:
+		"""Close a connection that is still unknown, or wait for the decision that the application is making."""
+		if client.is_known:
+			return
+		if client.connecting:
+			client.connection.engine.timers.schedule(client, self._connect_timeout)
+			return
+		self.limiter.too_long_without_namespace(client)
+		client.connection.close("forced close")
 
 	def supersede(self, name: str, id: str) -> None:
 		"""End the socket `id` of namespace `name`, whose client has reconnected to another process."""

@@ -52,7 +52,31 @@ def socket_of(subject: ClientLimits, client: Client, user: Any, namespaces: Name
 	return socket
 
 
+def leave(client: Client, socket: Any) -> None:
+	"""Remove a socket from its connection, as the Socket.IO server does before it reports the end."""
+	del client.sockets[socket.namespace.name]
+
+
 # -- connections
+
+
+def test_the_oldest_unknown_connection_gives_way(clock: list[float]) -> None:
+	subject = limits(realtime_unknown_connections=2)
+	namespaces = Namespaces()
+	known, oldest, second = opened(subject), opened(subject), None
+	closed = [client.connection.closed for client in (known, oldest)]
+	assert not any(closed)
+	socket = socket_of(subject, known, ANN, namespaces)
+	second = opened(subject)
+	close: Any = oldest.connection
+	close.close = lambda reason, abort=False: subject.on_close(oldest)
+	third = opened(subject)
+	assert list(subject._unknown) == [second, third]
+	assert subject.reached == {"realtime_unknown_connections": 1}
+	# A client that leaves its last namespace is the newest of them.
+	leave(known, socket)
+	subject.on_disconnect(socket)
+	assert list(subject._unknown) == [second, third, known]
 
 
 def test_connections_from_one_address(clock: list[float]) -> None:
@@ -92,12 +116,14 @@ def test_counters_return_to_zero(clock: list[float]) -> None:
 	for user in (ANN, GUEST):
 		client = opened(subject)
 		socket = socket_of(subject, client, user, namespaces)
-		assert (subject.connections, subject.sockets) == (1, 1)
+		assert not subject._unknown
 		assert subject.addresses == {ADDRESS: 1}
 		assert subject.guests == ({ADDRESS: 1} if user is GUEST else {})
+		leave(client, socket)
 		subject.on_disconnect(socket)
+		assert list(subject._unknown) == [client]
 		subject.on_close(client)
-		assert (subject.connections, subject.sockets) == (0, 0)
+		assert not subject._unknown
 		assert not subject.addresses
 		assert not subject.guests
 
