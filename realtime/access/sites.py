@@ -85,16 +85,15 @@ class Sites:
 				"Invalid origin" if the page belongs to another host.
 		"""
 		site = namespace.removeprefix("/")
-		if not self.exists(site):
-			raise ConnectRefused("Invalid namespace", {"reason": "this bench has no such site"})
 		named = headers.get("x-frappe-site-name", "") if behind_proxy else ""
 		host = hostname(headers.get("host", ""))
 		forwarded = hostname(headers.get("x-forwarded-host", "").partition(",")[0]) if behind_proxy else ""
 		requested = self._requested(named, forwarded or host, headers)
-		if requested != site and not self._is_other_name(requested, site, named):
+		if not self.exists(site) or (requested != site and not self._is_other_name(requested, site, named)):
+			# The same answer for both, so that an outsider cannot find out the names of other sites.
 			raise ConnectRefused(
 				"Invalid namespace",
-				{"reason": f"the request is for {requested!r}, the namespace is {site!r}"},
+				{"reason": f"the request is for {requested!r}; this bench serves no site {site!r} under it"},
 			)
 		origin = headers.get("origin")
 		if origin and not self._is_allowed_origin(hostname(origin), {host, forwarded}, site):
@@ -130,7 +129,8 @@ class Sites:
 			return hostname(named)
 		if self._default and host in ("localhost", "127.0.0.1"):
 			return self._default
-		return hostname(headers.get("origin") or host)
+		# A page of an allowed origin elsewhere asks for the site that the Host names.
+		return host if self.exists(host) else hostname(headers.get("origin") or host)
 
 	def _is_other_name(self, requested: str, site: str, named: str) -> bool:
 		"""Return True if `site` is served under the host `requested`, which is not a site itself."""

@@ -65,7 +65,10 @@ NAMESPACE, ORIGIN = "Invalid namespace", "Invalid origin"
 		({"host": TWO, "x_forwarded_host": ONE}, False, NAMESPACE),
 		({"host": ONE, "x_frappe_site_name": TWO, "x_forwarded_host": TWO}, False, ONE),
 		# An Origin without a host, as of a sandboxed frame.
-		({"host": ONE, "origin": "null"}, False, NAMESPACE),
+		({"host": ONE, "origin": "null"}, False, ORIGIN),
+		({"host": ONE, "origin": f"https://{TWO}"}, False, ORIGIN),
+		({"host": "x", "origin": f"https://{ONE}"}, False, ONE),
+		({"host": "x", "origin": f"https://{ONE}"}, True, ONE),
 		({"host": "x", "x_frappe_site_name": ONE, "origin": "null"}, True, ORIGIN),
 		({"host": "x", "x_frappe_site_name": ONE, "origin": "file://"}, True, ORIGIN),
 		({"host": ONE, "origin": ""}, False, ONE),
@@ -119,9 +122,10 @@ def test_the_default_site_is_served_under_hosts_that_are_no_site(tmp_path: Path)
 
 def test_allowed_origins(tmp_path: Path) -> None:
 	sites = bench(tmp_path, ONE, TWO, realtime_allowed_origins=["https://app.test:3000"])
-	named = {"host": "x", "x_frappe_site_name": ONE}
-	assert resolve(sites, f"/{ONE}", proxied=True, origin="https://app.test", **named) == ONE
-	assert resolve(sites, f"/{ONE}", proxied=True, origin="https://www.app.test", **named) == ORIGIN
+	for headers, proxied in (({"host": "x", "x_frappe_site_name": ONE}, True), ({"host": ONE}, False)):
+		assert resolve(sites, f"/{ONE}", proxied, origin="https://app.test", **headers) == ONE
+		assert resolve(sites, f"/{ONE}", proxied, origin="https://www.app.test", **headers) == ORIGIN
+	assert resolve(sites, f"/{TWO}", host=ONE, origin="https://app.test") == NAMESPACE
 
 
 @pytest.mark.parametrize(
