@@ -16,10 +16,11 @@ from frappe_realtime.contract import GUEST, LIMIT_REACHED, TASK_ROOM, user_room
 
 from ..config import Config
 from ..engine import Connection, Request, RequestRefused
+from ..log_budget import LogBudget
 from ..socketio.client import Client, Limiter
 from ..socketio.errors import ConnectRefused
 from ..socketio.namespace import Namespace, ServerSocket
-from .authentication import Session
+from .authentication import Session, cookie
 from .proxies import TrustedProxies, network_of
 
 logger = logging.getLogger("realtime.limits")
@@ -83,6 +84,7 @@ class ClientLimits(Limiter):
 		self._unknown: OrderedDict[Client, None] = OrderedDict()
 		self._questions: dict[ServerSocket, TokenBucket] = {}
 		self._warned: dict[str, float] = {}
+		self._log_budget = LogBudget()
 
 	# -- connections
 
@@ -119,6 +121,26 @@ class ClientLimits(Limiter):
 	def on_close(self, client: Client) -> None:
 		self._unknown.pop(client, None)
 		_decrement(self.addresses, network_of(client.connection.request.remote))
+
+	def on_refused(self, client: Client, namespace: str, refused: ConnectRefused) -> None:
+		# Clients choose most of this, so each part is quoted and shortened.
+		if (note := self._log_budget.take()) is None:
+			return
+		headers = client.connection.request.headers
+		reason = refused.data.get("reason") if isinstance(refused.data, dict) else None
+		credential = "an Authorization header" if "authorization" in headers else "no Authorization header"
+		if "cookie" in headers and cookie(headers["cookie"], "sid"):
+			credential += " and a cookie sid"
+		logger.warning(
+			"a client was refused: %s%s; namespace %.100r, from %s, Origin %.100r, with %s%s",
+			refused.message,
+			f" ({reason:.200})" if reason else "",
+			namespace,
+			_source(client.connection),
+			headers.get("origin", ""),
+			credential,
+			note,
+		)
 
 	def too_long_without_namespace(self, client: Client) -> None:
 		self.record("realtime_connect_timeout")

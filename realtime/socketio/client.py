@@ -76,6 +76,9 @@ class Limiter:
 		"""Return True if the client may send an event or a CONNECT packet now."""
 		return True
 
+	def on_refused(self, client: Client, namespace: str, refused: ConnectRefused) -> None:
+		"""Report that a CONNECT packet was refused."""
+
 	def too_long_without_namespace(self, client: Client) -> None:
 		"""Count a connection that is closed because its client has no session in any namespace."""
 

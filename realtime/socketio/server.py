@@ -222,6 +222,7 @@ class SocketIOServer:
 		client: Client | None = connection.data
 		if client is not None:
 			_measure_connect(client, self.counters.refused_latency)
+			self.limiter.on_refused(client, name, refused)
 			client.refused += 1
 			if client.refused > self._max_namespaces:
 				# A client needs the namespace of its site only: this one is trying names.
