@@ -148,8 +148,14 @@ class TaskAccess:
 			# Pending subscriptions are decided by the announcement on the channel.
 			logger.warning("the owners of the tasks of %s cannot be read from Redis: %s", site, error)
 			return
+		invalid = 0
 		for _, fields in entries or ():
-			self.on_message(loads((fields or {}).get(b"e") or b"{}"))
+			try:
+				self.on_message(loads((fields or {}).get(b"e") or b"{}"))
+			except (ValueError, AttributeError):
+				invalid += 1
+		if invalid:
+			logger.warning("%d invalid entries in the stream of the tasks of %s are ignored", invalid, site)
 
 
 def _discard(index: dict[K, set[V]], key: K, value: V) -> None:

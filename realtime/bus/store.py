@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
@@ -32,12 +33,40 @@ TRANSIENT_ERRORS = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAI
 """Error replies of a Redis that is failing over, loading or busy."""
 
 
+_DENIED_COMMAND = re.compile("run the '([a-z|]+)' command", re.IGNORECASE)
+"""The command in Redis' message about a missing right."""
+
+
 class StoreUnavailable(Exception):
 	"""Redis does not answer; a retry may succeed."""
 
 
 class StoreDenied(Exception):
-	"""Redis refuses a command: the user of redis_queue lacks a right, or the key has another type."""
+	"""Redis refuses a command: the user of redis_queue lacks a right, or the key has another type.
+
+	Args:
+		message: The message of Redis; the client library may have removed its code, such as NOPERM.
+		code: That code.
+	"""
+
+	def __init__(self, message: str, code: str = "") -> None:
+		super().__init__(message)
+		self.code = code or message.partition(" ")[0]
+
+	@property
+	def advice(self) -> str:
+		"""What an operator can do about it."""
+		if self.code in ("NOAUTH", "WRONGPASS"):
+			return "Set the user name and password of Redis in the URL of redis_queue."
+		if self.code == "WRONGTYPE":
+			return "The key has another type than this project's: delete it if no other program needs it."
+		if (denied := _DENIED_COMMAND.search(str(self))) is not None:
+			command = denied.group(1).upper()
+			also = " and EXEC" if command == "MULTI" else ""
+			return f"Let the user of redis_queue run {command}{also}."
+		if self.code == "NOPERM":
+			return "Let the user of redis_queue access the keys and channels frappe_realtime:* and socketio_auth_secret."
+		return "docs/delivery.md lists the rights that the user of redis_queue needs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +147,7 @@ class RedisStore:
 
 		Raises:
 			StoreUnavailable: Redis does not answer.
+			StoreDenied: The user of redis_queue may not read or set the key, or its value is not text.
 		"""
 		from redis.exceptions import RedisError
 
@@ -125,8 +155,11 @@ class RedisStore:
 			await self.redis.set(key, value, nx=True)
 			current = await self.redis.get(key)
 		except (RedisError, OSError) as error:
-			raise StoreUnavailable(str(error)) from error
-		return current.decode() if isinstance(current, bytes) else str(current)
+			raise _translated(error) from error
+		try:
+			return current.decode() if isinstance(current, bytes) else str(current)
+		except UnicodeDecodeError as error:
+			raise StoreDenied(f"the value of {key} is not text") from error
 
 	async def ping(self) -> bool:
 		"""Return True if Redis answers."""
@@ -232,7 +265,7 @@ class RedisStore:
 	async def _pipeline(
 		self, commands: Sequence[tuple[str | int | bytes, ...]], transaction: bool = False
 	) -> list[Any]:
-		from redis.exceptions import AuthenticationError, RedisError, ResponseError
+		from redis.exceptions import RedisError
 
 		try:
 			async with self._slots:
@@ -245,12 +278,8 @@ class RedisStore:
 				if isinstance(answer, Exception):
 					raise answer
 			return answers
-		except (ResponseError, AuthenticationError) as error:
-			if any(word in f"{type(error).__name__} {error}".upper() for word in TRANSIENT_ERRORS):
-				raise StoreUnavailable(str(error)) from error
-			raise StoreDenied(str(error)) from error
 		except (RedisError, OSError) as error:
-			raise StoreUnavailable(str(error) or type(error).__name__) from error
+			raise _translated(error) from error
 
 	async def close(self) -> None:
 		"""Close the connections."""
@@ -259,8 +288,23 @@ class RedisStore:
 			await (self._redis.aclose() if hasattr(self._redis, "aclose") else self._redis.close())
 
 
+def _translated(error: Exception) -> StoreUnavailable | StoreDenied:
+	"""Return the error of this module for one of the client library."""
+	from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+
+	text = str(error) or type(error).__name__
+	if isinstance(error, (ResponseError, AuthenticationError)) and not any(
+		word in f"{type(error).__name__} {error}".upper() for word in TRANSIENT_ERRORS
+	):
+		if isinstance(error, AuthenticationError):
+			return StoreDenied(text, "NOAUTH")
+		return StoreDenied(text, "NOPERM" if isinstance(error, NoPermissionError) else "")
+	return StoreUnavailable(text)
+
+
 def _text(value: bytes | str) -> str:
-	return value.decode() if isinstance(value, bytes) else value
+	# Corrupt bytes must not end the reader: a replaced character makes an invalid value of them.
+	return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _pairs(fields: dict[bytes, bytes] | list[bytes]) -> dict[bytes, bytes]:

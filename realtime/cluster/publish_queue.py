@@ -88,11 +88,11 @@ class PublishQueue:
 					self._lose(batch)
 					if not self._denied:
 						logger.error(
-							"%s does not let this sidecar publish to the others: %s. "
-							"Let the user of redis_queue run PUBLISH on the channel %s.",
+							"%s does not let this sidecar publish to the others on the channel %s: %s. %s",
 							self._store.endpoint,
-							error,
 							SIDECARS_CHANNEL,
+							error,
+							error.advice,
 						)
 					self._denied = str(error)
 					await asyncio.sleep(RETRY_PAUSE)

@@ -265,11 +265,11 @@ class History:
 
 	def _refuse(self, feed: SiteStream, error: StoreDenied) -> None:
 		logger.error(
-			"%s keeps no history of %s: %s. What a browser misses while it is away is lost. "
-			"Let the user of redis_queue run GET and XRANGE on frappe_realtime:*.",
+			"%s keeps no history of %s: %s. What a browser misses while it is away is lost. %s",
 			self._store.endpoint,
 			feed.site,
 			error,
+			error.advice,
 		)
 		self._refused[feed.site] = (asyncio.get_running_loop().time() + REFUSED_AGAIN, str(error))
 		held, feed.held, feed.task = feed.held or [], None, None

@@ -128,10 +128,10 @@ class SessionStore:
 				except StoreDenied as error:
 					if not self.refused:
 						logger.error(
-							"%s keeps no sessions: %s. Clients cannot recover. "
-							"Let the user of redis_queue run GET, SET, DEL and EXPIRE on frappe_realtime:*.",
+							"%s keeps no sessions: %s. Clients cannot recover. %s",
 							self._store.endpoint,
 							error,
+							error.advice,
 						)
 					self.refused = str(error)
 				self._on_the_way = {}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 
 from frappe_realtime.contract import SECRET_KEY
 from frappe_realtime.errors import WebUnavailable
 
-from ..bus.store import RedisStore, StoreUnavailable
+from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
+from ..log_budget import LogBudget
+
+logger = logging.getLogger("realtime.web")
 
 
 class SharedSecret:
@@ -20,9 +24,12 @@ class SharedSecret:
 	def __init__(self, store: RedisStore) -> None:
 		self._store = store
 		self._value = ""
+		self._log_budget = LogBudget()
 
 	async def get(self, renew: bool = False) -> str:
-		"""Return the secret, which is created if there is none.
+		"""Return the secret, which is created if there is none; empty if Redis has none that can be used.
+
+		Versions of Frappe that demand no secret work without it; the others refuse the request.
 
 		Args:
 			renew: Read it again: the web process has not accepted the one that is known.
@@ -33,9 +40,23 @@ class SharedSecret:
 		if not self._value or renew:
 			try:
 				# Created before Frappe is asked: Frappe refuses the very request in which it creates the secret itself.
-				self._value = await self._store.set_default(SECRET_KEY, secrets.token_hex(16))
+				value = await self._store.set_default(SECRET_KEY, secrets.token_hex(16))
+				if not (value.isascii() and value.isprintable()):
+					raise StoreDenied(f"the value of {SECRET_KEY} cannot be sent in a header")
+				self._value = value
 			except StoreUnavailable as error:
 				raise WebUnavailable(
 					f"the shared secret cannot be read from {self._store.endpoint}: {error}"
 				) from error
+			except StoreDenied as error:
+				self._value = ""
+				if (note := self._log_budget.take()) is not None:
+					logger.error(
+						"%s has no shared secret (%s): %s. %s%s",
+						self._store.endpoint,
+						SECRET_KEY,
+						error,
+						error.advice,
+						note,
+					)
 		return self._value

@@ -202,6 +202,19 @@ async def test_the_stream_of_the_site_is_read_once() -> None:
 
 
 @in_virtual_time
+async def test_invalid_entries_of_the_stream_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+	store = FakeStore()
+	broken = [(b"1-0", {b"e": value}) for value in (b"{", b"[]", b"7", b"{}", b"\xff")]
+	store.redis.entries = [*broken, (b"2-0", None), entry(site=SITE, task_id="1", user="bob")]
+	subject = access(store)
+	socket = connected(Namespaces(), OWNER)
+	subject.subscribe(socket, "1")
+	await turns()
+	assert ROOM in socket.rooms
+	assert "6 invalid entries" in caplog.text
+
+
+@in_virtual_time
 async def test_the_stream_is_read_again_after_a_new_subscription() -> None:
 	store = FakeStore()
 	store.redis.gate = asyncio.Event()

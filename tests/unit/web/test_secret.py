@@ -101,3 +101,18 @@ async def test_without_redis_the_web_process_cannot_be_asked() -> None:
 	redis.error = RedisConnectionError("refused")
 	with pytest.raises(WebUnavailable, match="the shared secret cannot be read from Redis at test: refused"):
 		await secret(redis).get()
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"a\r\nX: y", "ü".encode()])
+def test_a_secret_that_cannot_be_sent_counts_as_none(value: bytes, caplog: pytest.LogCaptureFixture) -> None:
+	@in_virtual_time
+	async def test() -> None:
+		redis = FakeRedis()
+		redis.values[SECRET_KEY] = value
+		subject = secret(redis)
+		assert await subject.get() == ""
+		assert SECRET_KEY in caplog.text
+		redis.values[SECRET_KEY] = b"valid"
+		assert await subject.get() == "valid"
+
+	test()
