@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+MAX_FORWARDED = 16
+"""Addresses of `X-Forwarded-For` that are parsed, from the last one on; the others are the client's own or of no use."""
+
 PROXY_HEADERS = (
 	"x-forwarded-for",
 	"x-real-ip",
@@ -56,7 +59,7 @@ class TrustedProxies:
 		if not any(name in headers for name in PROXY_HEADERS):
 			address = _address(peer)
 			return "" if address is None or address.is_loopback else str(address)
-		for name in reversed(headers.get("x-forwarded-for", "").split(",")):
+		for name in reversed(headers.get("x-forwarded-for", "").rsplit(",", MAX_FORWARDED)[-MAX_FORWARDED:]):
 			address = _address(name.strip())
 			if address is None:
 				break

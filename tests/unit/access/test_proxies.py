@@ -1,10 +1,11 @@
-"""Whose word counts about a client's address."""
+"""Trusted proxies, and the client's address behind them."""
 
 from __future__ import annotations
 
 import pytest
 
-from realtime.access.proxies import TrustedProxies
+from realtime.access import proxies as module
+from realtime.access.proxies import MAX_FORWARDED, TrustedProxies
 from realtime.config import PRIVATE_NETWORKS
 
 
@@ -57,6 +58,25 @@ def test_the_default(peer: str, trusted: bool) -> None:
 )
 def test_the_client_s_address(peer: str, headers: dict[str, str], address: str) -> None:
 	assert TrustedProxies(PRIVATE_NETWORKS).client_address(peer, headers) == address
+
+
+def test_only_the_last_addresses_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""A client can send a long header of private addresses, to which a proxy appends."""
+	parsed: list[str] = []
+	parse = module.ip_address
+
+	def counted(text: str) -> object:
+		parsed.append(text)
+		return parse(text)
+
+	monkeypatch.setattr(module, "ip_address", counted)
+	proxies = TrustedProxies(PRIVATE_NETWORKS)
+	forged = ", ".join(f"10.0.{number >> 8}.{number & 255}" for number in range(10_000))
+	assert proxies.client_address("127.0.0.1", {"x-forwarded-for": f"9.9.9.9, {forged}"}) == ""
+	assert len(parsed) <= 3 * MAX_FORWARDED
+	chain = ", ".join(["10.0.0.1"] * (MAX_FORWARDED - 1))
+	assert proxies.client_address("127.0.0.1", {"x-forwarded-for": f"9.9.9.9, {chain}"}) == "9.9.9.9"
+	assert proxies.client_address("127.0.0.1", {"x-forwarded-for": f"9.9.9.9, 10.0.0.1, {chain}"}) == ""
 
 
 def test_what_is_no_network() -> None:
