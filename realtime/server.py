@@ -34,10 +34,11 @@ from .config import EXIT_CONFIG, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .handlers.core import CoreHandlers
 from .handlers.editor import EditorRequests
+from .handlers.executor import HandlerLimits
 from .handlers.files import HandlerFiles
 from .handlers.frappe_requests import FrappeRequests
 from .handlers.installed_apps import InstalledApps
-from .handlers.python import HandlerLimits, PythonHandlers
+from .handlers.python import PythonHandlers
 from .javascript import JavaScriptHandlers
 from .listener import Listener
 from .recovery.history import History

@@ -191,7 +191,7 @@ def _endpoint(path: str) -> str:
 
 def _handlers(server: RealtimeServer) -> Iterator[Metric]:
 	by_language = {
-		"python": server.handlers.python.latencies(),
+		"python": server.handlers.python.apps.latencies(),
 		"javascript": server.handlers.javascript.latencies,
 	}
 	yield _histograms(

@@ -77,7 +77,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 """The packages that each package may import; modules directly below `frappe_realtime` and `realtime` count as packages."""
 
-FRAPPE_ON_REQUEST = "realtime.handlers.threads"
+FRAPPE_ON_REQUEST = "realtime.handlers.frappe_context"
 """The only module of the sidecar that imports frappe: inside a function that runs if a handler of an app asks for it."""
 
 

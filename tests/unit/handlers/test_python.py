@@ -10,6 +10,7 @@ import pytest
 
 from frappe_realtime.handlers.registry import Registry, Signature
 from frappe_realtime.testing import NoAnswer
+from realtime.handlers.executor import HandlerLimits
 from realtime.handlers.files import HandlerFiles
 from tests.unit.handlers.conftest import MakeSite, write_app
 
@@ -177,7 +178,7 @@ def test_a_queue_that_is_full_drops(make_site: MakeSite, caplog: pytest.LogCaptu
 		HEAD
 		+ "@realtime.on('go')\nasync def go(socket, n):\n\tif n == 0:\n\t\tfor _ in range(5):\n\t\t\tawait asyncio.sleep(0)\n\tawait socket.emit('ran', n)\n"
 	)
-	site.handlers.queue_limit = 2
+	site.handlers.executor.limits = HandlerLimits(queue=2)
 	client = site.connect("ann@example.com")
 
 	async def burst() -> None:
@@ -186,7 +187,7 @@ def test_a_queue_that_is_full_drops(make_site: MakeSite, caplog: pytest.LogCaptu
 
 	site._run(burst())
 	assert len(client.received("ran")) < 5
-	assert site.handlers.counters.dropped == 5 - len(client.received("ran"))
+	assert site.handlers.executor.counters.dropped == 5 - len(client.received("ran"))
 	assert "events wait already (realtime_handler_queue)" in caplog.text
 
 
