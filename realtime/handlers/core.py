@@ -239,7 +239,6 @@ class CoreHandlers:
 		if (
 			not answer.cancelled()
 			and answer.result()
-			and socket.connected
 			# Other joins that were pending at the same time may have used up the limit.
 			and self._limits.may_enter(socket, room)
 		):
