@@ -78,7 +78,7 @@ class HandlerExecutor:
 		self.handler_failed: Signal[[HandlerQueue, str, BaseException]] = Signal()
 		"""Sent with the queue, the event and the exception when a handler has raised."""
 		self.watchdog = Watchdog(
-			loop, limits.blocking, HandlerQueue.WORKER_CODE, _describe_handler, self._report_slow_handlers
+			loop, limits.blocking, HandlerQueue.WORKER_CODE, _describe_handler, self.report_slow_handlers
 		)
 		self.bridge = LoopBridge(loop)
 		self._sites = str(sites)
@@ -179,7 +179,7 @@ class HandlerExecutor:
 				self.limits.queue,
 			)
 
-	def _report_slow_handlers(self) -> None:
+	def report_slow_handlers(self) -> None:
 		"""Log handlers that run for long, and let their queues go on with the next event."""
 		now = self._loop.time()
 		for worker, (queue, _) in list(self._workers.items()):
