@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -59,9 +58,6 @@ class LoadedApps:
 			path = self._files.python(name)
 			if path is not None:
 				self.load(name, path)
-		if "frappe" in sys.modules:
-			# Much of Frappe requires that the working directory is the folder of sites.
-			os.chdir(self._sites)
 
 	def changed(self) -> list[tuple[str, Path]]:
 		"""Return the name and handlers file of each app whose files have changed since it was imported."""
@@ -77,9 +73,14 @@ class LoadedApps:
 
 		If that fails, the error is logged and put into `errors`, and handlers that were imported earlier stay.
 
+		The folder of sites becomes the working directory of the process before the first file is imported, as in all
+		processes of Frappe: Frappe opens its logs by a path that is relative to it. A handler may import Frappe at any
+		time, also inside of its function.
+
 		Returns:
 			The app; None if its handlers could not be imported.
 		"""
+		os.chdir(self._sites)
 		self._states[name] = _state_of(path)
 		app = self._apps.get(name) or App.named(name)
 		try:
