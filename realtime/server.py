@@ -143,6 +143,7 @@ class HandlerLayer:
 			FrappeRequests(backends.web, backends.secret.get).send,
 			HandlerLimits(
 				queue=config.realtime_handler_queue,
+				queue_bytes=config.realtime_handler_queue_bytes,
 				seconds=config.realtime_handler_seconds,
 				blocking=config.realtime_handler_blocking,
 				threads=config.realtime_handler_threads,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,12 +34,14 @@ class HandlerLimits:
 
 	Attributes:
 		queue: Events of one socket that may wait for one app.
+		queue_bytes: Memory that these events may take, in bytes.
 		seconds: Seconds after which a running handler is logged, and the next event of its socket is handled.
 		blocking: Seconds that a handler may block the event loop before it is logged.
 		threads: Threads for plain `def` handlers.
 	"""
 
 	queue: int = 2000
+	queue_bytes: int = 4 * 1024 * 1024
 	seconds: float = 10.0
 	blocking: float = 1.0
 	threads: int = 16
@@ -51,13 +54,13 @@ class HandlerCounters:
 	Attributes:
 		events: Events that an app has handlers for.
 		failures: Exceptions that handlers raised.
-		dropped: Events that were dropped because the queue was full.
+		dropped: Events that were dropped because the queue was full, by the key of the limit.
 		slow: Handlers that ran for longer than the limit.
 	"""
 
 	events: int = 0
 	failures: int = 0
-	dropped: int = 0
+	dropped: Counter[str] = field(default_factory=Counter)
 	slow: int = 0
 
 
@@ -167,16 +170,17 @@ class HandlerExecutor:
 		)
 		self.handler_failed.send(queue, event, error)
 
-	def report_dropped_event(self, queue: HandlerQueue, event: str) -> None:
-		"""Count an event that was dropped because the queue was full; log the first, and every thousandth after it."""
-		self.counters.dropped += 1
-		if self.counters.dropped % 1000 == 1:
+	def report_dropped_event(self, queue: HandlerQueue, event: str, key: str) -> None:
+		"""Count an event that was dropped because of the limit `key`; log the first, and every thousandth after it."""
+		self.counters.dropped[key] += 1
+		if self.counters.dropped[key] % 1000 == 1:
+			full = (
+				f"{self.limits.queue} events wait already"
+				if key == "realtime_handler_queue"
+				else f"the events that wait already would take more than {self.limits.queue_bytes} bytes"
+			)
 			logger.warning(
-				"dropped %r of %s on %s: %d events wait already (realtime_handler_queue)",
-				event,
-				queue.socket.user,
-				queue.socket.site,
-				self.limits.queue,
+				"dropped %r of %s on %s: %s (%s)", event, queue.socket.user, queue.socket.site, full, key
 			)
 
 	def report_slow_handlers(self) -> None:

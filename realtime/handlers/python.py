@@ -91,7 +91,7 @@ class PythonHandlers:
 			**self.apps.health(),
 			"events": counters.events,
 			"failures": counters.failures,
-			"dropped": counters.dropped,
+			"dropped": counters.dropped.total(),
 			"slow": counters.slow,
 			"blocked": self.executor.watchdog.blocked,
 		}
@@ -108,7 +108,7 @@ class PythonHandlers:
 			if app.setup is not None:
 				self.runtime.queue_of(socket, app).run_setup()
 			if "connect" in app.handlers:
-				self.runtime.queue_of(socket, app).push(("connect", [], None))
+				self.runtime.queue_of(socket, app).push_lifecycle("connect")
 		if self.apps.errors and self._developer_mode and socket.session.user_type == SYSTEM_USER:
 			for app_name, error in self.apps.errors.items():
 				if app_name in (socket.session.installed_apps or ()):
@@ -128,12 +128,14 @@ class PythonHandlers:
 			self.executor.counters.events += 1
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
-		"""Queue the event `disconnect`, which gets the reason, for each app that handles it."""
+		"""Drop the events that wait; queue the event `disconnect`, which gets the reason, for each app that handles it."""
 		view: SocketView | None = socket.view
+		for waiting in [] if view is None else view.queues.values():
+			waiting.drop_client_events()
 		for app in self.apps.installed(socket.session.installed_apps):
 			queue = None if view is None else view.queues.get(app.name)
 			if "disconnect" in app.handlers or (queue is not None and queue.may_handle("disconnect")):
-				(queue or self.runtime.queue_of(socket, app)).push_disconnect(reason)
+				(queue or self.runtime.queue_of(socket, app)).push_lifecycle("disconnect", reason)
 
 	# -- developer mode
 

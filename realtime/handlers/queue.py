@@ -16,6 +16,7 @@ from frappe_realtime.handlers.sync_socket import SyncSocket
 
 from ..socketio.server import Ack
 from .app import App
+from .memory import memory_of
 
 if TYPE_CHECKING:
 	from .executor import HandlerExecutor
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("realtime.handlers")
 
 Call = tuple[str, list[Any], Ack | None]
-"""A queued event: its name, its arguments and its acknowledgement. A plain tuple, because there is one for each event."""
+"""An event: its name, its arguments and its acknowledgement. A plain tuple, because there is one for each event."""
+
+QueuedCall = tuple[str, list[Any], Ack | None, int]
+"""An event that waits, with the memory of its arguments in bytes."""
 
 HANDLER_ERRORS = (Exception, SystemExit, asyncio.CancelledError)
 """What a handler may raise without any effect on other handlers: also the cancellation of a future that it awaits."""
@@ -31,13 +35,16 @@ HANDLER_ERRORS = (Exception, SystemExit, asyncio.CancelledError)
 SETUP: Final = "(set-up)"
 """Queued in place of an event's name for a run of the async set-up function."""
 
+LIFECYCLE_EVENTS = (SETUP, "connect", "disconnect")
+"""Events that clients cannot send. They wait even if the queue is full, and when the client has disconnected."""
+
 _NO_OPTIONS: dict[str, Any] = {}
 
 
 class HandlerQueue:
 	"""The event queue of one socket for one app, and the socket's listeners and middleware of that app.
 
-	A worker task empties the queue; it exists only while there are events.
+	A worker task handles an event, and then the events that have been queued meanwhile. It exists only while there are events.
 
 	Args:
 		executor: Runs the workers.
@@ -49,6 +56,7 @@ class HandlerQueue:
 	__slots__ = (
 		"_calls",
 		"_executor",
+		"_queued_bytes",
 		"app",
 		"event",
 		"event_started",
@@ -74,7 +82,8 @@ class HandlerQueue:
 		self.event_started = 0.0
 		"""When its handling started, by the clock of the event loop."""
 		self._executor = executor
-		self._calls: deque[Call] = deque()
+		self._calls: deque[QueuedCall] = deque()
+		self._queued_bytes = 0
 
 	def may_handle(self, event: str) -> bool:
 		"""Return whether the socket has listeners for `event`, or may have them when the event's turn comes."""
@@ -82,15 +91,35 @@ class HandlerQueue:
 		return event in self.listeners or (self.worker is not None and self.app.setup is not None)
 
 	def push(self, call: Call) -> None:
-		"""Queue an event, and handle it at once if no other event is being handled. Drop it if the queue is full."""
-		if len(self._calls) >= self._executor.limits.queue:
-			self._executor.report_dropped_event(self, call[0])
-		else:
-			self._push(call)
+		"""Handle an event at once if no other event is being handled, or else queue it. Drop it if the queue is full."""
+		if self.worker is None:
+			self._start_worker(call)
+			return
+		limits = self._executor.limits
+		if len(self._calls) >= limits.queue:
+			self._executor.report_dropped_event(self, call[0], "realtime_handler_queue")
+			return
+		available = limits.queue_bytes - self._queued_bytes
+		size = memory_of(call[1], available)
+		if size > available:
+			self._executor.report_dropped_event(self, call[0], "realtime_handler_queue_bytes")
+			return
+		self._queued_bytes += size
+		self._calls.append((*call, size))
 
-	def push_disconnect(self, reason: str) -> None:
-		"""Queue the event `disconnect`, even if the queue is full."""
-		self._push(("disconnect", [reason], None))
+	def push_lifecycle(self, event: str, *arguments: Any) -> None:
+		"""Handle one of `LIFECYCLE_EVENTS`, or queue it even if the queue is full."""
+		if self.worker is None:
+			self._start_worker((event, list(arguments), None))
+		else:
+			self._calls.append((event, list(arguments), None, 0))
+
+	def drop_client_events(self) -> None:
+		"""Drop the queued events of a client that has disconnected; a handler that is running is not stopped."""
+		kept = [call for call in self._calls if call[0] in LIFECYCLE_EVENTS]
+		self._calls.clear()
+		self._calls.extend(kept)
+		self._queued_bytes = 0
 
 	def run_setup(self) -> None:
 		"""Call the app's set-up function for this socket: an async one as the next event, a plain one now."""
@@ -98,7 +127,7 @@ class HandlerQueue:
 		if setup is None:
 			return
 		if self.app.setup_is_async:
-			self._push((SETUP, [], None))
+			self.push_lifecycle(SETUP)
 			return
 		try:
 			self._executor.context_of(self.app).run(setup, self.sync_socket)
@@ -109,7 +138,7 @@ class HandlerQueue:
 		"""Handle the next events while the current handler, which takes long, runs on."""
 		self.worker = None
 		if self._calls:
-			self._start_worker()
+			self._start_worker(self._next_call())
 
 	def remove_listener(self, event: str, function: Callable[..., Any]) -> None:
 		"""Remove the listeners of `event` that call `function`."""
@@ -122,21 +151,19 @@ class HandlerQueue:
 		self.listeners.clear()
 		self.middleware.clear()
 
-	def _push(self, call: Call) -> None:
-		self._calls.append(call)
-		if self.worker is None:
-			self._start_worker()
+	def _next_call(self) -> Call:
+		event, arguments, ack, size = self._calls.popleft()
+		self._queued_bytes -= size
+		return event, arguments, ack
 
-	def _start_worker(self) -> None:
+	def _start_worker(self, call: Call) -> None:
 		self.worker = worker = object()
-		self._executor.start_worker(self, worker, self._work(worker))
+		self._executor.start_worker(self, worker, self._work(worker, call))
 
-	async def _work(self, worker: object) -> None:
-		"""Handle the events in the queue until it is empty, or until another worker has taken over."""
-		calls = self._calls
+	async def _work(self, worker: object, call: Call) -> None:
+		"""Handle `call`, and then queued events until there are none, or until another worker has taken over."""
 		time = self._executor.time
-		while calls and self.worker is worker:
-			call = calls.popleft()
+		while True:
 			self.event = call[0]
 			self.event_started = time()
 			# The clock of the loop stands still while a handler runs.
@@ -146,6 +173,9 @@ class HandlerQueue:
 			except HANDLER_ERRORS as error:
 				self._executor.report_failure(self, call[0], error)
 			self.app.latency.observe(perf_counter() - started)
+			if not self._calls or self.worker is not worker:
+				break
+			call = self._next_call()
 		if self.worker is worker:
 			self.worker = None
 		self._executor.worker_ended(worker)

@@ -18,6 +18,7 @@ from realtime.handlers.app import App
 from realtime.handlers.executor import HandlerExecutor, HandlerLimits
 from realtime.handlers.files import HandlerFiles
 from realtime.handlers.loaded_apps import LoadedApps
+from realtime.handlers.memory import memory_of
 from realtime.handlers.queue import SETUP, HandlerQueue
 from realtime.handlers.runtime import HandlerRuntime
 from realtime.socketio.fanout import Fanout
@@ -174,14 +175,91 @@ def test_a_full_queue_drops_events_except_disconnect(caplog: pytest.LogCaptureFi
 		await settle()
 		for number in range(1, 5):
 			one.push("go", number)
-		one.queue.push_disconnect("reason")
+		one.queue.push_lifecycle("disconnect", "reason")
 		gate.set()
 		await one.finish()
 		assert one.ran == [0, 1, 2, "reason"]
-		assert one.executor.counters.dropped == 2
+		assert one.executor.counters.dropped == {"realtime_handler_queue": 2}
 
 	run(scenario)
 	assert caplog.text.count("2 events wait already (realtime_handler_queue)") == 1
+
+
+def test_queued_events_are_bounded_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
+	async def scenario() -> None:
+		one = AppOfOneSocket(queue_bytes=10_000)
+		gate = asyncio.Event()
+
+		async def handler(socket: Any, number: int, text: str = "") -> None:
+			await gate.wait()
+			one.ran.append(number)
+
+		one.on("go", handler)
+		# The first event does not wait.
+		one.push("go", 0, "x" * 100_000)
+		await settle()
+		for number, size in enumerate((4000, 4000, 4000, 1000, 1000), 1):
+			one.push("go", number, "x" * size)
+		one.push("go", 6, [[]] * 200)
+		assert one.executor.counters.dropped == {"realtime_handler_queue_bytes": 3}
+		gate.set()
+		await one.finish()
+		assert one.ran == [0, 1, 2, 4]
+		# There is space again.
+		gate.clear()
+		one.push("go", 7)
+		await settle()
+		one.push("go", 8, "x" * 9000)
+		gate.set()
+		await one.finish()
+		assert one.ran == [0, 1, 2, 4, 7, 8]
+
+	run(scenario)
+	assert "would take more than 10000 bytes (realtime_handler_queue_bytes)" in caplog.text
+
+
+@pytest.mark.parametrize(
+	("value", "least", "most"),
+	[
+		([], 56, 200),
+		(["x" * 1000], 1000, 1200),
+		([b"x" * 1000], 1000, 1200),
+		([{"key" * 100: {"a": ["x" * 1000]}}], 1300, 2500),
+		([[[]] * 1000], 64_000, 80_000),
+		([None, True, 1, 1.5], 80, 300),
+	],
+)
+def test_memory_of_arguments(value: list[Any], least: int, most: int) -> None:
+	assert least <= memory_of(value, 1_000_000) <= most
+
+
+def test_counting_memory_stops_at_the_limit() -> None:
+	assert 1000 < memory_of([["x" * 100] * 1_000_000, "y"], 1000) < 9_000_000
+
+
+def test_queued_events_of_a_disconnected_client_are_dropped() -> None:
+	async def scenario() -> None:
+		one = AppOfOneSocket(queue_bytes=10_000)
+		gate = asyncio.Event()
+
+		async def handler(socket: Any, what: Any = "connect") -> None:
+			await gate.wait()
+			one.ran.append(what)
+
+		for event in ("go", "connect", "disconnect"):
+			one.on(event, handler)
+		# Also before Python 3.12, where the first handler starts in the next iteration of the loop.
+		one.push("go", 0)
+		one.push("go", 1, "x" * 5000)
+		one.queue.push_lifecycle("connect")
+		one.queue.drop_client_events()
+		one.queue.push_lifecycle("disconnect", "reason")
+		gate.set()
+		await one.finish()
+		assert one.ran == [0, "connect", "reason"]
+		assert one.executor.counters.dropped == {}
+
+	run(scenario)
 
 
 def test_the_next_event_does_not_wait_for_a_slow_handler(caplog: pytest.LogCaptureFixture) -> None:
