@@ -12,6 +12,7 @@ from ..histogram import Histogram
 from .app import App
 from .files import HandlerFiles
 from .loader import load
+from .queue import HANDLER_ERRORS
 
 logger = logging.getLogger("realtime.handlers")
 
@@ -85,7 +86,7 @@ class LoadedApps:
 		app = self._apps.get(name) or App.named(name)
 		try:
 			handlers, setup = load(name, path, app.context.copy())
-		except (Exception, SystemExit) as error:
+		except HANDLER_ERRORS as error:
 			text = f"{type(error).__name__}: {error}"
 			logger.error("the handlers of %s are not loaded: %s: %s", name, path, text, exc_info=error)
 			self.errors[name] = {

@@ -29,8 +29,12 @@ Call = tuple[str, list[Any], Ack | None]
 QueuedCall = tuple[str, list[Any], Ack | None, int]
 """An event that waits, with the memory of its arguments in bytes."""
 
-HANDLER_ERRORS = (Exception, SystemExit, asyncio.CancelledError)
-"""What a handler may raise without any effect on other handlers: also the cancellation of a future that it awaits."""
+HANDLER_ERRORS = (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError)
+"""What a handler may raise without any effect on other handlers.
+
+asyncio would end the process after SystemExit and KeyboardInterrupt. SIGINT does not raise in the sidecar, because its event
+loop handles the signal. CancelledError may come from a future that the handler awaits.
+"""
 
 SETUP: Final = "(set-up)"
 """Queued in place of an event's name for a run of the async set-up function."""

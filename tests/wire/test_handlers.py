@@ -213,6 +213,48 @@ def test_an_exception_is_logged_and_affects_no_other_handler(alpha_bench: Bench,
 	alpha_bench.sidecar.expects_traceback = True
 
 
+INTERRUPTS = """
+from frappe.realtime import realtime
+
+@realtime.on("interrupts")
+async def interrupts(socket):
+	raise KeyboardInterrupt
+
+@realtime.on("interrupts_in_thread")
+def interrupts_in_thread(socket):
+	raise KeyboardInterrupt
+
+@realtime.on("connect")
+async def connected(socket):
+	def middleware(event, arguments):
+		if event == "stop":
+			raise KeyboardInterrupt
+	socket.use(middleware)
+
+@realtime.on("stop")
+async def stop(socket):
+	return "not reached"
+"""
+
+
+def test_a_keyboard_interrupt_in_a_handler_ends_nothing_else(
+	make_app_bench: MakeAppBench, connect: Connect
+) -> None:
+	bench = make_app_bench(
+		interrupts=INTERRUPTS,
+		at_import="raise KeyboardInterrupt",
+		set_up="def set_up(socket):\n\traise KeyboardInterrupt\n",
+		alpha=ALPHA,
+	)
+	bench.sidecar.expects_traceback = True
+	client = connect(bench, bench.user())
+	for event in ("interrupts", "interrupts_in_thread", "stop"):
+		client.emit(event)
+		in_log(bench, f"interrupts: a handler of {event!r} failed")
+	assert client.call("alpha", 1)["value"] == 1
+	assert bench.sidecar.alive
+
+
 def test_disconnect_from_the_server(alpha_bench: Bench, connect: Connect) -> None:
 	watching = connect(alpha_bench, alpha_bench.user())
 	user = alpha_bench.user()

@@ -296,7 +296,7 @@ def test_the_next_event_does_not_wait_for_a_slow_handler(caplog: pytest.LogCaptu
 	assert "a handler of 'slow' runs for more than 0.01 s" in caplog.text
 
 
-ERRORS = [ValueError("no"), SystemExit(1), asyncio.CancelledError()]
+ERRORS = [ValueError("no"), SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError()]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
