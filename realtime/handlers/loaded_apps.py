@@ -69,6 +69,18 @@ class LoadedApps:
 				found.append((name, path))
 		return found
 
+	def deleted(self) -> list[str]:
+		"""Return the names of the apps whose handlers file does not exist any more."""
+		return [name for name in self._states if self._files.python(name) is None]
+
+	def unload(self, name: str) -> None:
+		"""Forget the handlers of an app, and the error of its file."""
+		del self._states[name]
+		self._apps.pop(name, None)
+		self.errors.pop(name, None)
+		self._by_installed.clear()
+		logger.info("the handlers of %s are unloaded: the file does not exist any more", name)
+
 	def load(self, name: str, path: Path) -> App | None:
 		"""Import the handlers of an app, again if they have been imported before.
 

@@ -142,6 +142,8 @@ class PythonHandlers:
 	async def _reload_changed_files(self) -> None:
 		while True:
 			await asyncio.sleep(RELOAD_SECONDS)
+			for name in self.apps.deleted():
+				self.unload(name)
 			for name, path in self.apps.changed():
 				self.reload(name, path)
 
@@ -160,6 +162,14 @@ class PythonHandlers:
 			queue = self.runtime.queue_of(socket, app)
 			queue.remove_all_listeners()
 			queue.run_setup()
+
+	def unload(self, name: str) -> None:
+		"""Remove the handlers of an app whose file was deleted, and the listeners that they have added."""
+		self.apps.unload(name)
+		for socket in self._sockets_with(name):
+			view: SocketView | None = socket.view
+			if view is not None and name in view.queues:
+				view.queues.pop(name).remove_all_listeners()
 
 	def _sockets_with(self, app: str) -> Iterator[ServerSocket]:
 		"""Return the sockets of all sites that have `app`."""

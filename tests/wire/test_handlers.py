@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import socketio
 
 from realtime.demo.model import WEBSITE_USER
 from tests.wire.apps import add_chat, in_log, install, write_handlers
@@ -477,6 +478,28 @@ def test_a_changed_file_is_loaded_while_sockets_stay_connected(
 	until(answered, "the new listener")
 	assert client.disconnects == 0
 	bench.sidecar.expects_traceback = True
+
+
+def test_a_deleted_file_is_unloaded(make_app_bench: MakeAppBench, connect: Connect) -> None:
+	text = "from frappe.realtime import realtime\n@realtime.on('v')\nasync def v(socket):\n\treturn 1\n"
+	bench = make_app_bench({"common": {"developer_mode": 1}}, deleted=text, hello_app=SEED, alpha=ALPHA)
+	client = connect(bench, bench.user())
+	assert client.call("v") == 1
+	client.emit("hello_chat")
+	client.next("hello")
+	for app in ("deleted", "hello_app"):
+		(bench.folder / "apps" / app / app / "realtime" / "handlers.py").unlink()
+		in_log(bench, f"the handlers of {app} are unloaded")
+	assert list(bench.sidecar.health()[1]["handlers"]["python"]["apps"]) == ["alpha"]
+	client.emit("v")
+	client.emit("hello_chat")
+	client.call("alpha", 1)
+	assert len(client.all("hello")) == 1
+	with pytest.raises(socketio.exceptions.TimeoutError):
+		client.call("v", patience=0.5)
+	write_handlers(bench, "deleted", text.replace("return 1", "return 2"))
+	until(lambda: bench.sidecar.log.count("loaded the handlers of deleted") == 2, "the new file")
+	assert client.call("v") == 2
 
 
 def test_a_handler_that_blocks_the_loop_is_logged(make_app_bench: MakeAppBench, connect: Connect) -> None:

@@ -391,3 +391,29 @@ def test_reload_keeps_sockets_and_runs_the_set_up_function_again(tmp_path: Path,
 	site._run(reload())
 	assert client.call("go") == "new"
 	assert "SyntaxError" in site.handlers.health()["errors"]["reloading"]["error"]
+
+
+def test_unload_removes_handlers_and_listeners(tmp_path: Path, make_site: MakeSite) -> None:
+	site = make_site(
+		listening="def set_up(socket):\n\tsocket.on('go', lambda: 'old')\n",
+		decorated=HEAD + "@realtime.on('decorated')\nasync def decorated(socket):\n\treturn 1\n",
+	)
+	client = site.connect("ann@example.com")
+	assert (client.call("go"), client.call("decorated")) == ("old", 1)
+
+	async def unload() -> None:
+		site.handlers.unload("listening")
+		site.handlers.unload("decorated")
+
+	site._run(unload())
+	for event in ("go", "decorated"):
+		with pytest.raises(NoAnswer):
+			client.call(event)
+	assert site.handlers.health()["apps"] == {}
+	path = write_app(tmp_path, "listening", "def set_up(socket):\n\tsocket.on('go', lambda: 'new')\n")
+
+	async def reload() -> None:
+		site.handlers.reload("listening", path)
+
+	site._run(reload())
+	assert client.call("go") == "new"
