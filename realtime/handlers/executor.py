@@ -18,6 +18,7 @@ from frappe_realtime.handlers.registry import Handler
 from ..access.authentication import Session
 from ..signals import Signal
 from .app import App
+from .failure_log import FailureLog
 from .frappe_context import frappe_context, set_sites_path
 from .loop_bridge import LoopBridge
 from .queue import HandlerQueue
@@ -81,11 +82,12 @@ class HandlerExecutor:
 		self.handler_failed: Signal[[HandlerQueue, str, BaseException]] = Signal()
 		"""Sent with the queue, the event and the exception when a handler has raised."""
 		self.watchdog = Watchdog(
-			loop, limits.blocking, HandlerQueue.WORKER_CODE, _describe_handler, self.report_slow_handlers
+			loop, limits.blocking, HandlerQueue.WORKER_CODE, _describe_handler, self.on_heartbeat
 		)
 		self.bridge = LoopBridge(loop)
 		self._sites = str(sites)
 		self._loop = loop
+		self._failure_log = FailureLog()
 		self._threads = ThreadPool(limits.threads)
 		self._workers: dict[object, tuple[HandlerQueue, asyncio.Task[None]]] = {}
 		"""The workers whose first step was not their last."""
@@ -152,7 +154,7 @@ class HandlerExecutor:
 		return await self._threads.run(lambda: context.run(job))
 
 	def report_failure(self, queue: HandlerQueue, event: str, error: BaseException) -> None:
-		"""Count and log the exception of a handler; nothing else ends because of it.
+		"""Count and log the exception of a handler, which affects no other handler.
 
 		Raises:
 			CancelledError: `error`, if the server is stopping.
@@ -160,15 +162,12 @@ class HandlerExecutor:
 		if self._stopping and isinstance(error, asyncio.CancelledError):
 			raise error
 		self.counters.failures += 1
-		logger.error(
-			"%s: a handler of %r failed (user %s of %s)",
-			queue.app.name,
-			event,
-			queue.socket.user,
-			queue.socket.site,
-			exc_info=error,
-		)
+		self._failure_log.log(queue.app.name, event, queue.socket, error, self._loop.time())
 		self.handler_failed.send(queue, event, error)
+
+	def report_too_few_arguments(self, queue: HandlerQueue, handler: Handler, count: int) -> None:
+		"""Log that a handler did not run because its event came with only `count` arguments."""
+		self._failure_log.log_too_few_arguments(handler, queue.socket, count, self._loop.time())
 
 	def report_dropped_event(self, queue: HandlerQueue, event: str, key: str) -> None:
 		"""Count an event that was dropped because of the limit `key`; log the first, and every thousandth after it."""
@@ -182,6 +181,11 @@ class HandlerExecutor:
 			logger.warning(
 				"dropped %r of %s on %s: %s (%s)", event, queue.socket.user, queue.socket.site, full, key
 			)
+
+	def on_heartbeat(self) -> None:
+		"""Report slow handlers and repeated failures. Called once a second."""
+		self.report_slow_handlers()
+		self._failure_log.log_repeats(self._loop.time())
 
 	def report_slow_handlers(self) -> None:
 		"""Log handlers that run for long, and let their queues go on with the next event."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
@@ -20,8 +19,6 @@ from .memory import memory_of
 
 if TYPE_CHECKING:
 	from .executor import HandlerExecutor
-
-logger = logging.getLogger("realtime.handlers")
 
 Call = tuple[str, list[Any], Ack | None]
 """An event: its name, its arguments and its acknowledgement. A plain tuple, because there is one for each event."""
@@ -212,7 +209,7 @@ class HandlerQueue:
 			return
 		arguments = handler.signature.fit(sent)
 		if arguments is None:
-			self._log_too_few_arguments(handler, len(sent))
+			self._executor.report_too_few_arguments(self, handler, len(sent))
 			return
 		if handler.once:
 			self._remove(handler)
@@ -226,18 +223,6 @@ class HandlerQueue:
 			answer = await handler.function(*arguments, **options)
 		if ack is not None:
 			_acknowledge(ack, answer)
-
-	def _log_too_few_arguments(self, handler: Handler, count: int) -> None:
-		logger.warning(
-			"%s: %s did not run: %r came with %d arguments, it needs %d (user %s of %s)",
-			self.app.name,
-			handler.name,
-			handler.event,
-			count,
-			handler.signature.required,
-			self.socket.user,
-			self.socket.site,
-		)
 
 	def _remove(self, handler: Handler) -> None:
 		kept = [one for one in self.listeners.pop(handler.event, ()) if one is not handler]

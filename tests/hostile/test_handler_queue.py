@@ -1,4 +1,4 @@
-"""What one client can make the handlers of an app keep in memory, and do after the client has gone."""
+"""What one client can make the handlers of an app keep in memory, write to the log, and do after a disconnect."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ async def gone(socket):
 @realtime.on("sids")
 async def sids(socket):
 	return list(socket.nsp.sockets)
+
+@realtime.on("fail")
+async def fail(socket):
+	raise ValueError("on purpose")
 
 @realtime.on("open")
 async def open_gate(socket):
@@ -85,3 +89,18 @@ def test_queued_events_of_a_client_that_has_gone_are_dropped(bench: Bench, conne
 	in_log(bench, "disconnect handled")
 	assert bench.sidecar.log.count("handled 0\n") == 1
 	assert "handled 1\n" not in bench.sidecar.log
+
+
+def test_failing_events_do_not_flood_the_log(bench: Bench, connect: Connect) -> None:
+	client = connect(bench, bench.user())
+	for _ in range(500):
+		client.emit("fail")
+		client.emit("wait")
+	client.fence()
+	until(
+		lambda: bench.sidecar.health()[1]["handlers"]["python"]["failures"] == 500,
+		"the failures to be counted",
+	)
+	assert len(bench.sidecar.log) < 10_000
+	assert bench.sidecar.log.count("Traceback") == 1
+	bench.sidecar.expects_traceback = True
