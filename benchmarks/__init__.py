@@ -1,1 +1,1 @@
-"""Ours beside its peers: what a delivery, a connection and a start cost, measured in one run on one machine."""
+"""Benchmarks: the cost of a delivery, a connection and a start, here and in two other servers, in one run on one machine."""

@@ -1,4 +1,4 @@
-"""python -m benchmarks: runs every server in turn, several rounds, and writes the table.
+"""python -m benchmarks: runs each server in turn for several rounds, and prints the table.
 
 python -m benchmarks [--rounds 3] [--quick] [--servers ours,node,stock] [--write docs/performance.md]
 """
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import cases, report
-from benchmarks.servers import NAMES, make_bench, running, surroundings
+from benchmarks.servers import NAMES, backends, make_bench, running
 
 
 def main() -> None:
@@ -20,13 +20,15 @@ def main() -> None:
 		description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
 	)
 	parser.add_argument("--rounds", type=int, default=3)
-	parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that it runs")
+	parser.add_argument(
+		"--quick", action="store_true", help="a tenth of the work, to check that everything runs"
+	)
 	parser.add_argument("--servers", default=",".join(NAMES))
-	parser.add_argument("--write", type=Path, help="file that the table is written to")
+	parser.add_argument("--write", type=Path, help="the Markdown file whose table is replaced")
 	options = parser.parse_args()
 	names = options.servers.split(",")
 	if unknown := set(names) - set(NAMES):
-		parser.error(f"unknown servers {sorted(unknown)}; there are {', '.join(NAMES)}")
+		parser.error(f"unknown servers {sorted(unknown)}; choose from {', '.join(NAMES)}")
 	scale = cases.Scale()
 	if options.quick:
 		scale = cases.Scale(
@@ -38,10 +40,10 @@ def main() -> None:
 			connects=500,
 			polling=200,
 		)
-	# It costs ten times as much for a delivery, and as much less of them measures as well.
+	# A delivery of this server costs ten times as much, so fewer of them are enough.
 	reduced = replace(scale, deliveries=scale.deliveries // 5, saturated=scale.saturated // 5)
 	rounds: dict[str, list[cases.Figures]] = {name: [] for name in names}
-	with surroundings() as (redis_port, web_port), tempfile.TemporaryDirectory() as folder:
+	with backends() as (redis_port, web_port), tempfile.TemporaryDirectory() as folder:
 		url = f"redis://127.0.0.1:{redis_port}"
 		bench = make_bench(Path(folder), url, web_port)
 		for number in range(options.rounds):

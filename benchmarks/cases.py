@@ -1,4 +1,4 @@
-"""What is measured: each case drives one server and returns named figures."""
+"""The cases: each one measures one server and returns figures by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ Figures = dict[str, float]
 
 
 class Publisher:
-	"""Writes events to Redis as Frappe's web process does, over one raw connection."""
+	"""Publishes events on Redis as Frappe does, over one TCP connection.
+
+	Args:
+		port: The port of Redis.
+	"""
 
 	def __init__(self, port: int) -> None:
 		self.socket = socket.create_connection(("127.0.0.1", port))
@@ -24,13 +28,13 @@ class Publisher:
 
 	@staticmethod
 	def command(room: str, size: int) -> bytes:
-		"""The PUBLISH of an event whose message fills about `size` bytes."""
+		"""Return the PUBLISH command of an event for `room` whose message has about `size` bytes."""
 		message = {"mark": MARK.decode(), "text": "x" * max(0, size - 30)}
 		payload = json.dumps({"event": "bench", "message": message, "room": room, "namespace": SITE}).encode()
 		return b"*3\r\n$7\r\nPUBLISH\r\n$6\r\nevents\r\n$%d\r\n%b\r\n" % (len(payload), payload)
 
 	def publish(self, commands: bytes, count: int = 1) -> None:
-		"""Send `commands` and read their answers."""
+		"""Send `count` encoded commands and read their answers."""
 		self.socket.sendall(commands)
 		answers = 0
 		while answers < count:
@@ -39,7 +43,20 @@ class Publisher:
 
 @dataclass(slots=True)
 class Scale:
-	"""How much of each case is run."""
+	"""The amount of work of each case.
+
+	Attributes:
+		sizes: Bytes of a message.
+		rooms: Sockets in the room.
+		deliveries: Deliveries with one event in flight.
+		saturated: Deliveries of the saturated case.
+		user_messages: Messages to single users.
+		seconds: Duration of the latency case.
+		connects: WebSocket connects.
+		polling: Connects with polling and an upgrade.
+		staying: Clients that stay on polling, of 1,000, in the case with both transports.
+		waves: How often all clients reconnect at once.
+	"""
 
 	sizes: tuple[int, ...] = (100, 1000, 10_000)
 	rooms: tuple[int, ...] = (100, 1000, 5000)
@@ -50,12 +67,11 @@ class Scale:
 	connects: int = 5000
 	polling: int = 2000
 	staying: int = 200
-	"""Of 1,000 clients, how many stay with long-polling in the case with both."""
 	waves: int = 4
 
 
 def percentile(values: list[float], share: float) -> float:
-	"""The value below which `share` of `values` lie."""
+	"""Return the percentile of `values` for a `share` from 0 to 1."""
 	ordered = sorted(values)
 	return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
@@ -63,7 +79,7 @@ def percentile(values: list[float], share: float) -> float:
 def in_flight(
 	server: Server, load: Load, publisher: Publisher, room: int, size: int, deliveries: int
 ) -> float:
-	"""µs of server CPU for a delivery when the next event waits until all have the last."""
+	"""Return µs of server CPU per delivery when each event is published after all clients have received the last one."""
 	command = publisher.command("all", size)
 	events = max(10, deliveries // room)
 	for measured in (False, True):
@@ -74,16 +90,17 @@ def in_flight(
 			publisher.publish(command)
 			load.wait_for(number * room)
 	cost = (server.cpu() - before) / (events * room) * 1e6
-	load.check(events * room)
+	load.check_count(events * room)
 	return cost
 
 
 def saturated(
 	server: Server, load: Load, publisher: Publisher, room: int, size: int, deliveries: int
 ) -> Figures:
-	"""µs of server CPU for a delivery, and deliveries a second, when events come faster than they can be delivered.
+	"""Return the figures when events are published faster than they can be delivered.
 
-	And the share of looks at which the load generator found nothing: near 0 it is what limits the server.
+	These are µs of server CPU per delivery, deliveries per second, and the share of polls in which the load generator
+	found no data. If that share is near 0, the load generator limits the result, and not the server.
 	"""
 	chunk = min(50, max(10, 50_000 // room))
 	events = max(chunk, deliveries // room)
@@ -93,22 +110,22 @@ def saturated(
 		before, started = server.cpu(), time.perf_counter()
 		for _ in range(rounds):
 			publisher.publish(commands, chunk)
-			load.turn(0)
+			load.poll(0)
 		load.wait_for(rounds * chunk * room)
 	total = rounds * chunk * room
 	elapsed = time.perf_counter() - started
 	cost = (server.cpu() - before) / total * 1e6
-	waited = 100 * load.waited / load.looks
-	load.check(total)
+	empty = 100 * load.empty_polls / load.polls
+	load.check_count(total)
 	return {
 		f"saturated_us_{room}": cost,
 		f"saturated_per_second_{room}": total / elapsed,
-		f"saturated_waited_percent_{room}": waited,
+		f"saturated_waited_percent_{room}": empty,
 	}
 
 
 def one_user(server: Server, load: Load, publisher: Publisher, messages: int, users: int) -> float:
-	"""µs of server CPU for a message to one user among `users`, one in flight."""
+	"""Return µs of server CPU per message to one of `users` users, with one message in flight."""
 	commands = [publisher.command(f"user:user{number}@example.com", 100) for number in range(users)]
 	for count in (messages // 4, messages):
 		load.reset()
@@ -117,12 +134,12 @@ def one_user(server: Server, load: Load, publisher: Publisher, messages: int, us
 			publisher.publish(commands[number * 7 % users])
 			load.wait_for(number)
 	cost = (server.cpu() - before) / messages * 1e6
-	load.check(messages)
+	load.check_count(messages)
 	return cost
 
 
-def times_of_receipt(load: Load, publisher: Publisher, room: int, size: int, seconds: float) -> list[float]:
-	"""Milliseconds from publish to receipt at 10 events a second, of each event at each socket of the room."""
+def receipt_times(load: Load, publisher: Publisher, room: int, size: int, seconds: float) -> list[float]:
+	"""Return the milliseconds from publish to receipt, for each event and each socket, at 10 events per second."""
 	command = publisher.command("all", size)
 	values: list[float] = []
 	load.reset()
@@ -134,19 +151,19 @@ def times_of_receipt(load: Load, publisher: Publisher, room: int, size: int, sec
 		load.wait_for(number * room, arrivals=arrivals)
 		values.extend((moment - published) * 1e3 for moment in arrivals)
 		while (left := begun + number / 10 - time.perf_counter()) > 0:
-			load.turn(left)
+			load.poll(left)
 	return values
 
 
 def latency(load: Load, publisher: Publisher, room: int, seconds: float) -> Figures:
-	"""The median and the 99th percentile of these times."""
-	values = times_of_receipt(load, publisher, room, 100, seconds)
-	load.check(len(values))
+	"""Return the median and the 99th percentile of the receipt times."""
+	values = receipt_times(load, publisher, room, 100, seconds)
+	load.check_count(len(values))
 	return {"p50_ms": percentile(values, 0.5), "p99_ms": percentile(values, 0.99)}
 
 
 def connects(server: Server, load: Load, count: int, connect: Callable[[int], None]) -> tuple[float, float]:
-	"""µs of server CPU for a connect, and connects a second."""
+	"""Return µs of server CPU per connect, and connects per second."""
 	before, started = server.cpu(), time.perf_counter()
 	connect(count)
 	elapsed = time.perf_counter() - started
@@ -155,7 +172,7 @@ def connects(server: Server, load: Load, count: int, connect: Callable[[int], No
 
 
 def settle(server: Server) -> None:
-	"""Until the server has nothing left to do."""
+	"""Wait until the server is idle."""
 	idle = 0
 	last = server.cpu()
 	while idle < 3:
@@ -166,7 +183,7 @@ def settle(server: Server) -> None:
 
 
 def run(server: Server, redis_port: int, scale: Scale) -> Figures:
-	"""All cases on one fresh server."""
+	"""Run the cases of events on a new server process."""
 	figures: Figures = {}
 	publisher = Publisher(redis_port)
 	figures["start_cpu_ms"] = server.start_cpu * 1e3
@@ -215,7 +232,7 @@ def run(server: Server, redis_port: int, scale: Scale) -> Figures:
 
 
 def run_connections(server: Server, redis_port: int, scale: Scale) -> Figures:
-	"""Memory and connects, on a fresh server of their own: nothing may lie around from other cases."""
+	"""Run the cases of memory and connects on another new process, without the memory that other cases have used."""
 	figures: Figures = {}
 	load = Load(server.port)
 	load.connect(50)
@@ -232,7 +249,7 @@ def run_connections(server: Server, redis_port: int, scale: Scale) -> Figures:
 	for _ in range(scale.waves):
 		load.drop()
 		settle(server)
-		# All at once, as after a restart of the proxy.
+		# All at once, as after a restart of the reverse proxy.
 		cost, rate = connects(server, load, scale.connects, lambda count: load.connect(count, window=count))
 		costs.append(cost)
 		seconds.append(scale.connects / rate)

@@ -1,7 +1,8 @@
-"""The load generator: raw sockets on one epoll, which count and time what arrives and do as little else as possible.
+"""The load generator: many TCP connections on one epoll, which counts and times received events and does little else.
 
-An event carries the byte `^` once and nothing else does, so counting events is counting a byte, however the stream
-is cut. `check` says when that does not hold: the lengths in frame headers are bytes too.
+Each event contains the byte `^` once, and no other data contain it. So the number of events is the number of these bytes,
+independent of how the stream is split into reads. The length in a frame header may be the same byte by chance;
+`check_count` detects that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ KEY = b64encode(b"0123456789abcdef").decode()
 
 
 def masked(text: str) -> bytes:
-	"""A client's text frame; the mask is zero, which the protocol allows and costs nothing to apply."""
+	"""Return a text frame of a client. The mask is zero, which the protocol allows, so no bytes have to be changed."""
 	data = text.encode()
 	assert len(data) < 126
 	return bytes((0x81, 0x80 | len(data))) + b"\0\0\0\0" + data
@@ -30,7 +31,7 @@ CONNECT = masked(f"40/{SITE},")
 
 
 def head(method: str, query: str, sid: str, extra: str = "") -> bytes:
-	"""The head of a request of client `sid`."""
+	"""Return the head of an HTTP request of the client with the session cookie `sid`."""
 	return (
 		f"{method} /socket.io/?EIO=4&{query} HTTP/1.1\r\nHost: {SITE}\r\nOrigin: http://{SITE}\r\n"
 		f"X-Frappe-Site-Name: {SITE}\r\nCookie: sid={sid}\r\n{extra}\r\n"
@@ -45,7 +46,10 @@ UPGRADE = (
 
 
 class Client:
-	"""One client. `step` gets what has arrived until it is connected; from then on it is counted by the `Load`."""
+	"""One client.
+
+	Until it is connected, `step` handles the received data; after that the `Load` counts the events in them.
+	"""
 
 	__slots__ = ("buffer", "id", "polls", "ready", "session", "socket", "step")
 
@@ -53,7 +57,7 @@ class Client:
 		self.id = id
 		self.ready = False
 		self.polls = False
-		"""Whether it stays with long-polling."""
+		"""Whether the client stays on the polling transport."""
 		self.buffer = b""
 		self.session = ""
 		self.socket: socket.socket
@@ -71,7 +75,7 @@ class Client:
 
 
 def websocket_opened(client: Client) -> None:
-	"""The 101 and the open packet have come: join the namespace."""
+	"""Join the namespace when the response 101 and the open packet have been received."""
 	if b'"sid"' in client.buffer:
 		client.buffer = b""
 		client.step = namespace_joined
@@ -79,7 +83,7 @@ def websocket_opened(client: Client) -> None:
 
 
 def namespace_joined(client: Client) -> None:
-	"""The answer to CONNECT has come."""
+	"""Finish when the answer to CONNECT has been received."""
 	if b"40/" in client.buffer and client.buffer.endswith(b"}"):
 		client.buffer = b""
 		client.ready = True
@@ -88,30 +92,34 @@ def namespace_joined(client: Client) -> None:
 
 
 class Load:
-	"""The clients of one server."""
+	"""The clients of one server.
+
+	Args:
+		port: The port of the server.
+	"""
 
 	def __init__(self, port: int) -> None:
 		self.port = port
 		self.epoll = select.epoll()
 		self.clients: dict[int, Client] = {}
 		self.received = 0
-		self.looks = self.waited = 0
-		"""How often it has looked for what has arrived since `reset`, and how often nothing had: then it waited for the server."""
+		self.polls = self.empty_polls = 0
+		"""Polls of the epoll since `reset`, and how many of them found no data."""
 
 	# -- clients
 
 	def connect(self, count: int, window: int = 200) -> None:
-		"""Open `count` WebSockets and join the namespace, at most `window` at a time."""
+		"""Connect `count` clients by WebSocket, at most `window` at a time."""
 		self._connect(count, window, self._start_websocket)
 
 	def connect_polling(self, count: int, window: int = 100) -> None:
-		"""The same by long-polling first, with the upgrade that follows."""
+		"""Connect `count` clients by polling, followed by the upgrade to WebSocket."""
 		self._connect(count, window, self._start_polling)
 
 	def connect_mixed(self, count: int, polling: int) -> None:
-		"""Join the namespace with `count` clients, of whom `polling` stay with long-polling.
+		"""Connect `count` clients; `polling` of them stay on the polling transport.
 
-		Those do not answer pings: what is measured with them must end before the first one's answer is overdue.
+		These do not answer pings, so a measurement must end before the first ping times out.
 		"""
 		self.connect(count - polling)
 		self._connect(polling, 100, self._start_staying, first=count - polling)
@@ -122,13 +130,13 @@ class Load:
 		deadline = time.monotonic() + 120
 		while started < count or waiting:
 			if time.monotonic() > deadline:
-				raise RuntimeError(f"{len(waiting)} of {count} clients did not get in")
+				raise RuntimeError(f"{len(waiting)} of {count} clients are not connected after 120 s")
 			while started < count and len(waiting) < window:
 				client = Client(first + started)
 				start(client)
 				started += 1
 				waiting.add(client)
-			self.turn(0.5)
+			self.poll(0.5)
 			waiting = {client for client in waiting if not client.ready}
 
 	def _start_websocket(self, client: Client) -> None:
@@ -196,7 +204,7 @@ class Load:
 			client.socket.send(masked("5"))
 
 	def drop(self) -> None:
-		"""Close every client's TCP connection without a word."""
+		"""Close the TCP connections of all clients."""
 		for client in self.clients.values():
 			client.socket.close()
 		self.clients.clear()
@@ -214,14 +222,14 @@ class Load:
 	# -- events
 
 	def reset(self) -> None:
-		"""Count from nothing."""
-		self.received = self.looks = self.waited = 0
+		"""Set all counters to 0."""
+		self.received = self.polls = self.empty_polls = 0
 
-	def turn(self, timeout: float, arrivals: list[float] | None = None) -> None:
-		"""Read what has arrived; with `arrivals` note the moment of each event."""
+	def poll(self, timeout: float, arrivals: list[float] | None = None) -> None:
+		"""Wait for data up to `timeout` seconds, and read them; append the time of each event to `arrivals`."""
 		found = self.epoll.poll(timeout, 4096)
-		self.looks += 1
-		self.waited += not found
+		self.polls += 1
+		self.empty_polls += not found
 		for number, _ in found:
 			client = self.clients.get(number)
 			if client is None:
@@ -247,7 +255,7 @@ class Load:
 				client.socket.send(PONG)
 
 	def _poll_again(self, client: Client, data: bytes) -> None:
-		"""Ask for what comes next, once an answer is complete."""
+		"""Send the next polling request when a response is complete."""
 		client.buffer += data
 		header, blank, body = client.buffer.partition(b"\r\n\r\n")
 		length = header.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
@@ -256,18 +264,26 @@ class Load:
 			client.socket.send(head("GET", f"transport=polling&sid={client.session}", client.sid))
 
 	def wait_for(self, count: int, timeout: float = 120, arrivals: list[float] | None = None) -> None:
-		"""Read until `count` events have come in all; raises RuntimeError when they do not."""
+		"""Read until `count` events have been received since `reset`.
+
+		Raises:
+			RuntimeError: They are not received within `timeout` seconds.
+		"""
 		deadline = time.monotonic() + timeout
 		while self.received < count:
 			if time.monotonic() > deadline:
-				raise RuntimeError(f"{self.received} of {count} events came")
-			self.turn(0, arrivals)
+				raise RuntimeError(f"only {self.received} of {count} events were received")
+			self.poll(0, arrivals)
 
-	def check(self, count: int) -> None:
-		"""Raises RuntimeError when more than `count` events come in all: then what was measured is not what was meant."""
+	def check_count(self, count: int) -> None:
+		"""Read until no more data arrive.
+
+		Raises:
+			RuntimeError: The number of events since `reset` is not `count`, so the measurement is invalid.
+		"""
 		received = -1
 		while received != self.received:
 			received = self.received
-			self.turn(0.2)
+			self.poll(0.2)
 		if received != count:
-			raise RuntimeError(f"{received} events came instead of {count}")
+			raise RuntimeError(f"{received} events were received instead of {count}")

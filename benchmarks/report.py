@@ -1,4 +1,4 @@
-"""The table: medians with their spread, and the ratios of ours to each peer."""
+"""The table: medians with their spread, and the ratio of this server to each other one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LABELS = {
 	"connects_per_second": "WebSocket connects per second",
 	"polling_connect_us": "CPU per polling connect and upgrade, µs",
 	"polling_connects_per_second": "polling connects and upgrades per second",
-	"reconnect_us": "all dropped and back, CPU per connect, µs",
-	"reconnect_seconds": "all dropped and back at once, seconds until the last is in",
-	"reconnect_growth_percent": "growth of resident memory from the first such wave to the last, %",
+	"reconnect_us": "all clients reconnect at once: CPU per connect, µs",
+	"reconnect_seconds": "all clients reconnect at once: seconds until the last is connected",
+	"reconnect_growth_percent": "all clients reconnect at once: growth of resident memory from the first time to the last, %",
 	"mixed_us": "CPU per delivery, one in flight, 1,000 in the room, 200 of them by long-polling, 100 B, µs",
 	"one_user_us": "CPU per message to one user among 5,000, µs",
 	"p50_ms": "10 events/s to 1,000: p50 publish to receipt, ms",
@@ -31,7 +31,7 @@ BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
 
 def label(name: str) -> str:
-	"""What the figure `name` is, for a reader."""
+	"""Return the label of the figure `name` in the table."""
 	if name in LABELS:
 		return LABELS[name]
 	kind, _, rest = name.partition("_us_")
@@ -41,12 +41,12 @@ def label(name: str) -> str:
 	if kind == "saturated":
 		return f"CPU per delivery, saturated, {int(rest):,} in the room, 100 B, µs"
 	if "_waited_" in name:
-		return f"looks of the load generator that found nothing yet, saturated, {int(name.rpartition('_')[2]):,} in the room, %"
+		return f"polls of the load generator without data, saturated, {int(name.rpartition('_')[2]):,} in the room, %"
 	return f"deliveries per second, saturated, {int(name.rpartition('_')[2]):,} in the room"
 
 
 def versions() -> str:
-	"""The versions of everything that was measured."""
+	"""Return the versions of the measured software."""
 	found = {
 		name: version(name) for name in ("uvloop", "aiohttp", "websockets", "httptools", "python-socketio")
 	}
@@ -60,7 +60,7 @@ def versions() -> str:
 
 
 def machine() -> str:
-	"""The processor and kernel."""
+	"""Return the processor and the kernel of this machine."""
 	model = ""
 	for line in Path("/proc/cpuinfo").read_text().splitlines():
 		if line.startswith("model name"):
@@ -70,7 +70,11 @@ def machine() -> str:
 
 
 def table(rounds: dict[str, list[Figures]]) -> str:
-	"""The table as Markdown."""
+	"""Return the table as Markdown.
+
+	Args:
+		rounds: The figures of each round, by server.
+	"""
 	names = list(rounds)
 	peers = [name for name in names if name != "ours" and "ours" in names]
 	head = ["figure", *names, *[f"ours / {name}" for name in peers]]
@@ -96,14 +100,18 @@ def table(rounds: dict[str, list[Figures]]) -> str:
 
 
 def number(value: float) -> str:
-	"""Three digits that matter."""
+	"""Return a number with three significant digits."""
 	if value >= 1000:
 		return f"{value:,.0f}"
 	return f"{value:.3g}"
 
 
 def write(path: Path, text: str) -> None:
-	"""Replace the table in the Markdown file `path`; raises ValueError when it has no place for it."""
+	"""Replace the table in a Markdown file.
+
+	Raises:
+		ValueError: The file does not have the comments that mark the table.
+	"""
 	content = path.read_text()
 	if BEGIN not in content or END not in content:
 		raise ValueError(f"{path} has no {BEGIN} and {END}")

@@ -1,4 +1,4 @@
-"""Starts each server as its own process, pinned to one core, and reads what it costs from /proc."""
+"""Starts each server as a process that is pinned to one core, and reads its CPU time and memory from /proc."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = ("ours", "node", "stock")
 
 
 def free_port() -> int:
-	"""A TCP port that is free now."""
+	"""Return a free TCP port."""
 	with socket.socket() as probe:
 		probe.bind(("127.0.0.1", 0))
 		return int(probe.getsockname()[1])
@@ -34,23 +34,23 @@ def free_port() -> int:
 
 @dataclass(slots=True)
 class Server:
-	"""A running server."""
+	"""A running server process."""
 
 	name: str
 	port: int
 	process: subprocess.Popen[bytes]
 	start_cpu: float = 0.0
-	"""Seconds of CPU until it was seen to listen."""
+	"""Seconds of CPU until the server listened."""
 
 	def cpu(self) -> float:
-		"""Seconds of CPU, user and system, of all threads so far."""
+		"""Return the CPU time of all threads so far, user and system, in seconds."""
 		total = 0
 		for path in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
 			total += int(path.read_text().split()[0])
 		return total / 1e9
 
 	def memory(self) -> float:
-		"""Resident bytes."""
+		"""Return the resident memory in bytes."""
 		for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
 			if line.startswith("VmRSS"):
 				return int(line.split()[1]) * 1024
@@ -58,7 +58,11 @@ class Server:
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
-	"""Until somebody listens on `port`."""
+	"""Wait until a process listens on `port`.
+
+	Raises:
+		RuntimeError: `process` has ended, or the port is still closed after 30 seconds.
+	"""
 	deadline = time.monotonic() + 30
 	while time.monotonic() < deadline:
 		if process is not None and process.poll() is not None:
@@ -67,7 +71,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> 
 			if probe.connect_ex(("127.0.0.1", port)) == 0:
 				return
 		time.sleep(0.05)
-	raise RuntimeError(f"nobody listens on {port}")
+	raise RuntimeError(f"no process listens on port {port} after 30 s")
 
 
 def _command(name: str, bench: Path, port: int) -> list[str]:
@@ -80,7 +84,7 @@ def _command(name: str, bench: Path, port: int) -> list[str]:
 
 @contextmanager
 def running(name: str, bench: Path, redis_url: str, web_port: int) -> Iterator[Server]:
-	"""A fresh process of server `name`, ended when the block ends."""
+	"""Run a new process of the server `name` for the time of the block."""
 	port = free_port()
 	environment = {
 		**os.environ,
@@ -112,10 +116,13 @@ def running(name: str, bench: Path, redis_url: str, web_port: int) -> Iterator[S
 
 
 @contextmanager
-def surroundings(*apps: str) -> Iterator[tuple[int, int]]:
-	"""What the servers stand in: a Valkey, and a stand-in for the web process of a site with `apps`; their ports.
+def backends(*apps: str) -> Iterator[tuple[int, int]]:
+	"""Run a Valkey and a stand-in for the web process for the time of the block; yields their ports.
 
-	The packages of the Node peer are there then, and this process keeps to its core and may have many sockets.
+	Also installs the packages of the Node server, pins this process to its core, and raises its limit of open files.
+
+	Args:
+		apps: The apps of the site, besides frappe.
 	"""
 	install_peers()
 	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -136,7 +143,7 @@ def surroundings(*apps: str) -> Iterator[tuple[int, int]]:
 
 
 def make_bench(folder: Path, redis_url: str, web_port: int) -> Path:
-	"""A bench folder with the one site that the load is for."""
+	"""Write a bench with the site of the load generator; return `folder`."""
 	site = folder / "sites" / SITE
 	site.mkdir(parents=True)
 	(site / "site_config.json").write_text("{}")
@@ -146,7 +153,7 @@ def make_bench(folder: Path, redis_url: str, web_port: int) -> Path:
 
 
 def install_peers() -> None:
-	"""Bring the packages of the Node peer from the npm registry, once."""
+	"""Install the packages of the Node server from the npm registry, unless they are installed."""
 	folder = ROOT / ".cache" / "benchmark"
 	if (folder / "node_modules" / "socket.io").is_dir():
 		return

@@ -1,9 +1,10 @@
-"""python -m benchmarks.slow: what clients that stop reading cost those who read, in each server.
+"""python -m benchmarks.slow: the effect of clients that stop reading on the other clients, in each server.
 
 python -m benchmarks.slow [--servers ours,node,stock] [--readers 200] [--slow 1,1000] [--seconds 20] [--rounds 3]
 
-Ten events of 10 KB a second go to everybody. Times are from publish to receipt, of those who read. In ours a client is
-closed once more than `realtime_max_unsent` waits for it, here 256 KB beyond what the kernel holds; the peers keep all.
+Ten events of 10 KB per second are sent to all clients. The times are from publish to receipt, at the clients that read.
+This server closes a client when more than `realtime_max_unsent` bytes wait for it, here 256 KB in addition to the kernel's
+buffers; the other servers have no limit.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.cases import Publisher, percentile, settle, times_of_receipt
+from benchmarks.cases import Publisher, percentile, receipt_times, settle
 from benchmarks.load import Load
-from benchmarks.servers import NAMES, Server, make_bench, running, surroundings
+from benchmarks.servers import NAMES, Server, backends, make_bench, running
 
 SIZE = 10_000
 MAX_UNSENT = 256 * 1024
@@ -26,18 +27,18 @@ MAX_UNSENT = 256 * 1024
 def measure(
 	server: Server, redis_port: int, readers: int, slow: list[int], seconds: float
 ) -> list[list[float]]:
-	"""p50, p99 and the server's resident MB: with no slow client, then with each number of them."""
+	"""Return p50, p99 (ms) and the resident memory (MB), without slow clients and for each number of them in `slow`."""
 	publisher, reading = Publisher(redis_port), Load(server.port)
 	reading.connect(readers)
 	settle(server)
-	times_of_receipt(reading, publisher, readers, SIZE, 2)
+	receipt_times(reading, publisher, readers, SIZE, 2)
 	rows = []
 	for count in (0, *slow):
-		# They connect as all do, and are not looked at again.
+		# These clients connect normally, and are never polled again.
 		stopped = Load(server.port)
 		stopped.connect(count)
 		settle(server)
-		values = times_of_receipt(reading, publisher, readers, SIZE, seconds)
+		values = receipt_times(reading, publisher, readers, SIZE, seconds)
 		rows.append([percentile(values, 0.5), percentile(values, 0.99), server.memory() / 1e6])
 		stopped.drop()
 		settle(server)
@@ -58,7 +59,7 @@ def main() -> None:
 	options = parser.parse_args()
 	names, slow = options.servers.split(","), [int(count) for count in options.slow.split(",")]
 	results: dict[str, list[list[list[float]]]] = {name: [] for name in names}
-	with surroundings() as (redis_port, web_port), tempfile.TemporaryDirectory() as folder:
+	with backends() as (redis_port, web_port), tempfile.TemporaryDirectory() as folder:
 		url = f"redis://127.0.0.1:{redis_port}"
 		bench = make_bench(Path(folder), url, web_port)
 		config = bench / "sites" / "common_site_config.json"

@@ -1,4 +1,4 @@
-"""A web process that answers who a client is as fast as it can: each session id is its own System User."""
+"""A stand-in for the web process that answers every request with a System User named after the session id."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import httptools
 import uvloop
 
 APPS = json.dumps(["frappe", *sys.argv[2:]]).encode()
-"""The apps of the site: frappe, and those of the command line after the port."""
+"""The apps of the site: frappe, and the command line arguments after the port."""
 
 
 class StandIn(asyncio.Protocol):
-	"""Answers every request with the user named by its cookie."""
+	"""Answers every request of `get_user_info`."""
 
 	def connection_made(self, transport: asyncio.BaseTransport) -> None:
 		self.transport = transport

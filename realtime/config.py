@@ -196,6 +196,9 @@ class Config:
 	realtime_handler_queue: int = key(
 		2000, integer(1, 1_000_000), "events of one socket that may wait for the handlers of one app"
 	)
+	realtime_handler_queue_bytes: int = key(
+		4 * 1024 * 1024, integer(1000, 1 << 30), "bytes of memory that these events may take"
+	)
 	realtime_handler_seconds: float = key(
 		10.0,
 		number(0.1, 3600),

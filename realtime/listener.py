@@ -28,6 +28,8 @@ class Listener:
 	def __init__(self, config: Config, protocol: Callable[[], asyncio.Protocol]) -> None:
 		self._config = config
 		self._protocol = protocol
+		# The working directory may change before the socket is removed.
+		self._socket_path = os.path.abspath(config.socketio_uds) if config.socketio_uds else ""
 		self._server: asyncio.AbstractServer | None = None
 
 	async def start(self) -> None:
@@ -58,8 +60,8 @@ class Listener:
 
 	def remove_socket(self) -> None:
 		"""Remove the file of the Unix socket."""
-		if self._config.socketio_uds:
-			_remove_socket(self._config.socketio_uds)
+		if self._socket_path:
+			_remove_socket(self._socket_path)
 
 	def _cannot_listen(self, error: OSError) -> str:
 		config = self._config

@@ -34,10 +34,11 @@ from .config import EXIT_CONFIG, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .handlers.core import CoreHandlers
 from .handlers.editor import EditorRequests
+from .handlers.executor import HandlerLimits
 from .handlers.files import HandlerFiles
 from .handlers.frappe_requests import FrappeRequests
 from .handlers.installed_apps import InstalledApps
-from .handlers.python import HandlerLimits, PythonHandlers
+from .handlers.python import PythonHandlers
 from .javascript import JavaScriptHandlers
 from .listener import Listener
 from .recovery.history import History
@@ -142,6 +143,7 @@ class HandlerLayer:
 			FrappeRequests(backends.web, backends.secret.get).send,
 			HandlerLimits(
 				queue=config.realtime_handler_queue,
+				queue_bytes=config.realtime_handler_queue_bytes,
 				seconds=config.realtime_handler_seconds,
 				blocking=config.realtime_handler_blocking,
 				threads=config.realtime_handler_threads,

@@ -20,7 +20,7 @@ ESLINT_FOLDER = CACHE / "eslint"
 CHROMIUM_COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 DOWNLOAD_TIMEOUT = 300
 """Seconds for the download of Chromium."""
-RINGS = {"unit": ("unit",), "wire": ("wire", "browser"), "bench": ("bench",)}
+RINGS = {"unit": ("unit",), "wire": ("wire", "hostile", "browser"), "bench": ("bench",)}
 """The folders of `tests/` that belong to each ring."""
 PYTHON_LINTERS = {
 	"ruff check": ("ruff", "check", "."),

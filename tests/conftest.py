@@ -1,8 +1,8 @@
-"""Fixtures with a whole bench behind them: those of the wire ring, in its two folders.
+"""Fixtures of the wire ring, which has its tests in `wire`, `hostile` and `browser`.
 
-`bench` is one that many tests share: make users and documents of your own in it (`bench.user()`, `bench.document()`)
-and change nothing that others see. `every_bench` is the same in v15, v16 and v17. `make_bench` starts one of your own,
-which you may stop, break and restart. `connect` connects a client to a bench and closes it in the end.
+`bench` is shared by many tests: a test uses its own users and documents (`bench.user()`, `bench.document()`), and
+changes nothing that other tests depend on. `every_bench` is the same for v15, v16 and v17. `make_bench` starts a bench for
+one test, which may stop, break and restart it. `connect` connects a client to a bench, and closes it after the test.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.wire.conftest import LONG, VERSIONS, Connect, ConnectNode, MakeBench,
 
 @pytest.fixture(scope="session")
 def background() -> Iterator[Background]:
-	"""The event loop of the stand-ins and the Python clients."""
+	"""The event loop of the stand-ins and of the Python clients."""
 	one = Background()
 	yield one
 	one.close()
@@ -35,7 +35,7 @@ def background() -> Iterator[Background]:
 def shared_benches(
 	background: Background, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[int], Bench]]:
-	"""A bench of a version, started when it is first asked for."""
+	"""Return the shared bench of a version; it is started when the first test uses it."""
 	started: dict[int, Bench] = {}
 
 	def get(version: int) -> Bench:
@@ -43,7 +43,9 @@ def shared_benches(
 			one = Bench(background, tmp_path_factory.mktemp(f"v{version}"), version)
 			started[version] = one
 			one.start()
-		assert started[version].sidecar.alive, f"an earlier test ended it:\n{started[version].sidecar.log}"
+		assert started[version].sidecar.alive, (
+			f"an earlier test has ended the sidecar:\n{started[version].sidecar.log}"
+		)
 		return started[version]
 
 	yield get
@@ -53,7 +55,7 @@ def shared_benches(
 
 @pytest.fixture
 def bench(shared_benches: Callable[[int], Bench]) -> Iterator[Bench]:
-	"""A shared bench of v16."""
+	"""The shared bench of v16."""
 	one = shared_benches(16)
 	yield one
 	one.sidecar.check_log()
@@ -61,7 +63,7 @@ def bench(shared_benches: Callable[[int], Bench]) -> Iterator[Bench]:
 
 @pytest.fixture(params=VERSIONS, ids=lambda version: f"v{version}")
 def every_bench(request: pytest.FixtureRequest, shared_benches: Callable[[int], Bench]) -> Iterator[Bench]:
-	"""A shared bench of each version in turn."""
+	"""The shared bench of each version in turn."""
 	one = shared_benches(request.param)
 	yield one
 	one.sidecar.check_log()
@@ -69,7 +71,7 @@ def every_bench(request: pytest.FixtureRequest, shared_benches: Callable[[int], 
 
 @pytest.fixture
 def make_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeBench]:
-	"""Make a bench of the test's own; `start=False` leaves the starting to the test."""
+	"""Make a bench for one test, with the arguments of `Bench`; with `start=False` the test starts it."""
 	made: list[Bench] = []
 
 	def make(*, start: bool = True, **options: Any) -> Bench:
@@ -86,7 +88,7 @@ def make_bench(background: Background, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def clients() -> Iterator[list[AnyClient]]:
-	"""The clients of a test; they are closed in the end."""
+	"""The clients of a test; they are closed after it."""
 	made: list[AnyClient] = []
 	yield made
 	for one in made:
@@ -107,7 +109,7 @@ def connect(clients: list[AnyClient]) -> Connect:
 
 @pytest.fixture
 def start_connecting(clients: list[AnyClient]) -> StartConnecting:
-	"""As `connect`, but without waiting: returns the client and what its connecting comes to."""
+	"""Start to connect a Python client; returns the client, and a future that is done when it is connected."""
 
 	def start(
 		bench: Bench, user: User | str = GUEST, site: str = APP_SITE, **options: Any
@@ -121,7 +123,7 @@ def start_connecting(clients: list[AnyClient]) -> StartConnecting:
 
 @pytest.fixture(params=nodejs.VERSIONS)
 def node_version(request: pytest.FixtureRequest) -> str:
-	"""The module name of each socket.io-client in turn."""
+	"""The module name of each version of socket.io-client in turn."""
 	if reason := nodejs.missing():
 		pytest.skip(reason)
 	return str(request.param)
@@ -131,7 +133,7 @@ def node_version(request: pytest.FixtureRequest) -> str:
 def connect_node(clients: list[AnyClient]) -> ConnectNode:
 	"""Connect a Node client: `connect_node(bench, module, user, site, …)`, arguments of `Bench.node_client`.
 
-	With `wait=False` it does not wait for the connection.
+	With `wait=False`, it does not wait for the connection.
 	"""
 	if reason := nodejs.missing():
 		pytest.skip(reason)
@@ -153,7 +155,7 @@ def connect_node(clients: list[AnyClient]) -> ConnectNode:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-	"""One headless Chromium for the whole run; hosts that end in `.test` are this machine."""
+	"""One headless Chromium for all tests; it resolves hosts that end in `.test` to this machine."""
 	try:
 		with chromium() as one:
 			yield one
@@ -163,7 +165,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser_context(browser: Browser) -> Iterator[BrowserContext]:
-	"""A browser window without cookies."""
+	"""A browser context without cookies."""
 	one = browser.new_context()
 	yield one
 	one.close()

@@ -1,1 +1,1 @@
-"""What of what is published reaches stock clients whose connections drop, and whose server and Redis restart."""
+"""Which events reach stock clients when connections break, and when the server and Redis restart."""

@@ -1,9 +1,9 @@
-"""python -m benchmarks.delivery: ours, Node as Frappe runs it, and Node with its recovery, in one run.
+"""python -m benchmarks.delivery: this server, Node as Frappe runs it, and Node with its connection state recovery.
 
 python -m benchmarks.delivery [--clients 200] [--seconds 60] [--cases reset,sigkill] [--servers ours,node] [--write FILE]
 
-20 events a second are published; each client is cut every 5 to 10 seconds for 2. A case of which nothing is said
-otherwise runs on WebSocket. Exits with 1 when ours has lost, repeated or disordered anything.
+20 events per second are published. Each client is cut off every 5 to 10 seconds, for 2 seconds. Cases use WebSocket unless
+their title names another transport. The exit code is 1 if this server has lost, repeated or reordered an event.
 """
 
 from __future__ import annotations
@@ -31,13 +31,23 @@ from benchmarks.delivery.parts import (
 )
 from benchmarks.delivery.proxy import BLACK_HOLE, HALF_OPEN, RESET, Proxy
 
-AWAY = 2.0
-REDIS_AWAY = 5.0
+CUT_SECONDS = 2.0
+REDIS_DOWN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Case:
-	"""One kind of trouble."""
+	"""One case.
+
+	Attributes:
+		title: Its name in the table.
+		how: How clients are cut off; None for not at all.
+		alone: Whether there is only one client.
+		before_first_event: Whether clients are cut off once, before the first event.
+		server: The signal by which the server is restarted, `TERM` or `KILL`; empty for not at all.
+		redis: Whether Redis is restarted.
+		transports: The transports of the clients.
+	"""
 
 	title: str
 	how: str | None = RESET
@@ -66,13 +76,25 @@ CASES = {
 
 @dataclass
 class Result:
-	"""What one server made of one case."""
+	"""The result of one case with one server.
+
+	Attributes:
+		delivered: Percentage of the events that the clients have received.
+		worst: The same for the client with the fewest events.
+		duplicates: Events that were received again.
+		disordered: Events that were received out of order.
+		notified: Lost events of which the client was notified.
+		silent: Lost events of which the client was not notified.
+		recovered: Reconnects that recovered the session.
+		reconnects: All reconnects.
+		ended: How often the server ended unexpectedly.
+	"""
 
 	delivered: float
 	worst: float
 	duplicates: int
 	disordered: int
-	told: int
+	notified: int
 	silent: int
 	recovered: int
 	reconnects: int
@@ -84,26 +106,26 @@ class Result:
 
 	def row(self, title: str, server: str) -> str:
 		recovered = f"{100 * self.recovered / self.reconnects:.0f}" if self.reconnects else "-"
-		ended = f"; ended by itself {self.ended} times" if self.ended else ""
+		ended = f"; ended unexpectedly {self.ended} times" if self.ended else ""
 		return (
 			f"| {title} | {server} | {self.delivered:.2f} | {self.worst:.2f} | {self.duplicates} | "
-			f"{self.disordered} | {self.told} | {self.silent} | {recovered} of {self.reconnects}{ended} |"
+			f"{self.disordered} | {self.notified} | {self.silent} | {recovered} of {self.reconnects}{ended} |"
 		)
 
 
 HEAD = (
-	"| case | server | delivered, % | worst client, % | duplicates | out of order | lost, client told | "
+	"| case | server | delivered, % | worst client, % | duplicates | out of order | lost, client notified | "
 	"lost silently | reconnects recovered, % |\n|---|---|---|---|---|---|---|---|---|"
 )
 
 
-async def cut_again_and_again(proxy: Proxy, client: int, how: str, until: float) -> None:
-	"""Cut one client every 5 to 10 seconds for 2."""
+async def cut_repeatedly(proxy: Proxy, client: int, how: str, until: float) -> None:
+	"""Cut off one client every 5 to 10 seconds, for 2 seconds."""
 	loop = asyncio.get_running_loop()
 	await asyncio.sleep(random.uniform(0.5, 7.5))
 	while loop.time() < until:
-		await proxy.cut(client, how, AWAY)
-		await asyncio.sleep(random.uniform(5, 10) - AWAY)
+		await proxy.cut(client, how, CUT_SECONDS)
+		await asyncio.sleep(random.uniform(5, 10) - CUT_SECONDS)
 
 
 async def run(name: str, case: Case, count: int, seconds: float, rate: float) -> Result:
@@ -128,15 +150,13 @@ async def run(name: str, case: Case, count: int, seconds: float, rate: float) ->
 			loop = asyncio.get_running_loop()
 			tasks = []
 			if case.before_first_event:
-				tasks += [loop.create_task(proxy.cut(n, RESET, AWAY)) for n in range(count)]
+				tasks += [loop.create_task(proxy.cut(n, RESET, CUT_SECONDS)) for n in range(count)]
 				await asyncio.sleep(0.1)
 			publisher.start()
 			until = loop.time() + seconds
 			if case.how is not None and not case.before_first_event:
-				tasks += [
-					loop.create_task(cut_again_and_again(proxy, n, case.how, until)) for n in range(count)
-				]
-			await trouble(case, server, redis, until)
+				tasks += [loop.create_task(cut_repeatedly(proxy, n, case.how, until)) for n in range(count)]
+			await restart_backends(case, server, redis, until)
 			await asyncio.sleep(max(0, until - loop.time()))
 			await asyncio.to_thread(publisher.stop)
 			await asyncio.gather(*tasks)
@@ -153,13 +173,13 @@ async def run(name: str, case: Case, count: int, seconds: float, rate: float) ->
 				print(server.log.read_text(), file=sys.stderr)
 
 
-async def trouble(case: Case, server: Server, redis: Redis, until: float) -> None:
-	"""What befalls the server and Redis, up to `until`."""
+async def restart_backends(case: Case, server: Server, redis: Redis, until: float) -> None:
+	"""Restart the server or Redis, as the case says, up to the time `until`."""
 	loop = asyncio.get_running_loop()
 	if case.redis:
 		await asyncio.sleep((until - loop.time()) / 3)
 		await asyncio.to_thread(redis.stop)
-		await asyncio.sleep(REDIS_AWAY)
+		await asyncio.sleep(REDIS_DOWN_SECONDS)
 		await asyncio.to_thread(redis.start)
 	while case.server and loop.time() < until - 6:
 		await asyncio.sleep(6)
@@ -167,7 +187,7 @@ async def trouble(case: Case, server: Server, redis: Redis, until: float) -> Non
 
 
 async def settle(clients: Clients, published: int, ended: int) -> Result:
-	"""Count once nothing more comes."""
+	"""Wait until no more events arrive, and return the result."""
 	before, last = None, time.monotonic()
 	while True:
 		report = await asyncio.to_thread(clients.ask, f"report {published}")
@@ -212,7 +232,7 @@ def main() -> None:
 	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
 	lines = [
-		f"{options.clients} clients, {options.rate:g} events/s for {options.seconds:g} s, each client cut every "
+		f"{options.clients} clients, {options.rate:g} events/s for {options.seconds:g} s, each client cut off every "
 		"5 to 10 s for 2 s.\n",
 		HEAD,
 	]

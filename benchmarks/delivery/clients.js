@@ -1,12 +1,12 @@
-// Stock socket.io-clients that count what reaches them.
+// Stock socket.io-clients that count the events they receive.
 //
 // node clients.js URL SITE COUNT TRANSPORTS [NUMBER OF THE FIRST]
 //
-// Each line on standard input is answered by one on standard output:
-//   connected   how many are
-//   report      per client: [delivered, duplicates, out of order, last, told, silent, recovered, reconnects, of other sites]
-// The messages of the event `tick` are whole numbers from 1 on. A number that is missing is *told* when the client
-// has reconnected without `recovered` meanwhile, so that a page can ask for what it has missed; else it is *silent*.
+// Each command on standard input is answered by one line on standard output:
+//   connected   the number of connected clients
+//   report      per client: [delivered, duplicates, out of order, last, notified, silent, recovered, reconnects, of other sites]
+// The messages of the event `tick` are the integers from 1 on. A missing number counts as *notified* if the client has
+// reconnected without `recovered` in the meantime, so that a page can load what it has missed; otherwise as *silent*.
 
 const readline = require("node:readline");
 const { io } = require("socket.io-client-4");
@@ -58,18 +58,18 @@ const clients = Array.from({ length: Number(count) }, (_, index) => {
 function report(published) {
 	return clients.map((client) => {
 		const gaps = [...client.gaps];
-		// A client that is not connected knows that it misses something.
+		// A client that is not connected can detect that it misses events.
 		if (client.last < published) gaps.push([client.last + 1, published, client.anew || !client.socket.connected]);
-		let told = 0;
+		let notified = 0;
 		let silent = 0;
 		for (const [from, to, anew] of gaps) {
 			for (let number = from; number <= to; number++) {
 				if (client.seen.has(number)) continue;
-				if (anew) told++;
+				if (anew) notified++;
 				else silent++;
 			}
 		}
-		return [client.seen.size, client.duplicates, client.disordered, client.last, told, silent, client.recovered, client.reconnects, client.strays];
+		return [client.seen.size, client.duplicates, client.disordered, client.last, notified, silent, client.recovered, client.reconnects, client.strays];
 	});
 }
 

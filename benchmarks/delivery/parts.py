@@ -1,4 +1,4 @@
-"""The processes of a run: Valkey, the web process, the server under test, the clients; and our publisher."""
+"""The processes of a run: Valkey, the web process, the server under test and the clients; and the publisher."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLIENTS = ROOT / ".cache" / "node"
 
 
 def install() -> None:
-	"""Bring the packages of the peers and of the clients from the npm registry, once."""
+	"""Install the packages of the servers and clients from the npm registry, unless they are installed."""
 	install_peers()
 	if not (CLIENTS / "node_modules" / "socket.io-client-4").is_dir():
 		CLIENTS.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def install() -> None:
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-	"""Stop a process, with force when it does not want to."""
+	"""Stop a process by SIGTERM, or by SIGKILL if it has not ended after 10 seconds."""
 	process.terminate()
 	try:
 		process.wait(10)
@@ -47,7 +47,7 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 
 class Redis:
-	"""An embedded Valkey whose data outlive a restart."""
+	"""An embedded Valkey that keeps its data when it restarts."""
 
 	def __init__(self, folder: Path) -> None:
 		self.port = free_port()
@@ -73,7 +73,7 @@ class Redis:
 
 
 class Server:
-	"""The server under test. A supervisor starts it again when it ends by itself; that is counted."""
+	"""The server under test. If it ends unexpectedly, this is counted, and `supervise` starts it again."""
 
 	def __init__(
 		self, name: str, folder: Path, redis: Redis, web_port: int, sites: tuple[str, ...] = (SITE,)
@@ -105,7 +105,7 @@ class Server:
 		self._wanted = False
 
 	def start(self) -> None:
-		"""Start the process; does not wait."""
+		"""Start the process, without waiting."""
 		self._wanted = True
 		with self.log.open("ab") as log:
 			self.process = subprocess.Popen(
@@ -117,7 +117,7 @@ class Server:
 		wait_for_port(self.port, self.process)
 
 	async def supervise(self) -> None:
-		"""Start the process again, a second after it has ended by itself."""
+		"""Start the process again within a second after it has ended unexpectedly."""
 		while True:
 			await asyncio.sleep(1)
 			if self._wanted and self.process is not None and self.process.poll() is not None:
@@ -125,7 +125,7 @@ class Server:
 				self.start()
 
 	async def restart(self, force: bool) -> None:
-		"""Stop it by SIGTERM, or with `force` by SIGKILL, and start it again."""
+		"""Stop the process by SIGTERM, or with `force` by SIGKILL, and start it again."""
 		assert self.process is not None
 		self._wanted = False
 		if force:
@@ -142,7 +142,7 @@ class Server:
 
 
 class Clients:
-	"""Socket.IO's own clients in one Node process."""
+	"""Clients of the package socket.io-client in one Node process."""
 
 	def __init__(self, port: int, count: int, transports: str, site: str = SITE, first: int = 0) -> None:
 		self._process = subprocess.Popen(
@@ -163,15 +163,15 @@ class Clients:
 		)
 
 	def ask(self, question: str) -> Any:
-		"""Send one line, read one."""
+		"""Send a command to the process, and return its answer."""
 		assert self._process.stdin
 		assert self._process.stdout
 		self._process.stdin.write(question + "\n")
 		return json.loads(self._process.stdout.readline())
 
-	async def wait(self, count: int, patience: float = 60) -> int:
-		"""Wait until `count` clients are connected, or for `patience`; returns how many are."""
-		deadline = time.monotonic() + patience
+	async def wait(self, count: int, timeout: float = 60) -> int:
+		"""Wait until `count` clients are connected, at most `timeout` seconds; return how many are."""
+		deadline = time.monotonic() + timeout
 		while (connected := await asyncio.to_thread(self.ask, "connected")) < count:
 			if time.monotonic() > deadline:
 				break
@@ -183,7 +183,7 @@ class Clients:
 
 
 class Publisher:
-	"""Publishes `tick` 1, 2, 3 … at a steady rate, as `publish_realtime` does it."""
+	"""Publishes the event `tick` with 1, 2, 3 … at a constant rate, in the same way as `publish_realtime`."""
 
 	def __init__(self, url: str, rate: float, site: str = SITE) -> None:
 		self.published = 0
@@ -224,16 +224,16 @@ class Publisher:
 			self._enough.wait(max(0.0, begun + self.published / self._rate - time.monotonic()))
 
 	def stop(self) -> None:
-		"""Publish no more, and wait until Redis has it all."""
+		"""Stop publishing, and wait until Redis has received all events."""
 		self._enough.set()
 		self._thread.join()
-		assert self.outbox.flush(30), "Redis did not take what was published"
+		assert self.outbox.flush(30), "Redis has not received all events"
 
 
 def web_process(
 	sessions: int, redis: Redis, sites: tuple[str, ...] = (SITE,), port: int = 0
 ) -> tuple[subprocess.Popen[bytes], int]:
-	"""The stand-in for Frappe's web process, with our app on the sites."""
+	"""Start the stand-in for Frappe's web process, with the app on all sites; return the process and its port."""
 	port = port or free_port()
 	process = subprocess.Popen(
 		[

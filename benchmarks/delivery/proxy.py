@@ -1,6 +1,7 @@
-"""A TCP proxy that cuts the connections of single clients: by reset, as a black hole, or half-open.
+"""A TCP proxy that cuts off single clients: by a reset, as a black hole, or half-open.
 
-A client is known by the parameter `client` of its first request. While it is cut nothing of it reaches the server.
+The parameter `client` of the first request identifies the client. While a client is cut off, none of its data reach the
+server. As a black hole, data vanish in both directions; half-open, only the client sees that the connection is closed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _CLIENT = re.compile(rb"[?&]client=(\d+)")
 
 
 def reset(transport: asyncio.Transport | None) -> None:
-	"""Close with a reset, as a firewall or a killed process does."""
+	"""Close a connection with a TCP reset."""
 	if transport is None or transport.is_closing():
 		return
 	connection = transport.get_extra_info("socket")
@@ -29,7 +30,7 @@ def reset(transport: asyncio.Transport | None) -> None:
 
 
 class Upstream(asyncio.Protocol):
-	"""The server's end of one connection."""
+	"""The connection to the server."""
 
 	def __init__(self, front: Front) -> None:
 		self.front = front
@@ -54,7 +55,7 @@ class Upstream(asyncio.Protocol):
 
 
 class Front(asyncio.Protocol):
-	"""The client's end of one connection."""
+	"""The connection to the client."""
 
 	def __init__(self, proxy: Proxy) -> None:
 		self.proxy = proxy
@@ -62,9 +63,9 @@ class Front(asyncio.Protocol):
 		self.upstream: asyncio.Transport | None = None
 		self.client = -1
 		self.lost = False
-		"""Whether bytes vanish, in both directions."""
+		"""Whether data are discarded, in both directions."""
 		self.abandoned = False
-		"""Whether the server must not learn that the client is gone."""
+		"""Whether the connection to the server stays open when the client has gone."""
 		self._early: list[bytes] = []
 		self._task: asyncio.Task[None] | None = None
 
@@ -105,7 +106,7 @@ class Front(asyncio.Protocol):
 			reset(self.transport)
 
 	def flush(self) -> None:
-		"""Give the server what came before it was reached."""
+		"""Send the data that the client had sent before the server was connected."""
 		assert self.upstream is not None
 		if self.transport is None or self.transport.is_closing():
 			reset(self.upstream)
@@ -120,7 +121,7 @@ class Front(asyncio.Protocol):
 			reset(self.upstream)
 
 	def end(self, how: str) -> None:
-		"""Cut this connection now."""
+		"""Cut off this connection."""
 		if how == RESET:
 			reset(self.transport)
 			reset(self.upstream)
@@ -132,7 +133,7 @@ class Front(asyncio.Protocol):
 
 
 class Proxy:
-	"""Listens on `port` for clients of the server on `server_port`."""
+	"""Listens on `port`, and forwards connections to `server_port`."""
 
 	def __init__(self, server_port: int) -> None:
 		self.server_port = server_port
@@ -149,7 +150,7 @@ class Proxy:
 		self.port = self._server.sockets[0].getsockname()[1]
 
 	async def cut(self, client: int, how: str, seconds: float) -> None:
-		"""Keep `client` away from the server for `seconds`."""
+		"""Cut off a client for some seconds."""
 		self.cut_clients[client] = how
 		for front in list(self.fronts[client]):
 			front.end(how)
@@ -160,7 +161,7 @@ class Proxy:
 				reset(front.transport)
 
 	def close(self) -> None:
-		"""Stop listening, and end what there is."""
+		"""Stop listening, and close all connections."""
 		if self._server is not None:
 			self._server.close()
 		for fronts in list(self.fronts.values()):

@@ -1,1 +1,1 @@
-"""What an event costs that an app's handler answers."""
+"""The cost of an event that a handler of an app answers."""

@@ -1,9 +1,9 @@
-"""python -m benchmarks.handlers: what an event costs that an app's handler answers, beside the same handler in Node.
+"""python -m benchmarks.handlers: the cost of an event that a handler answers, here and in Node.
 
 python -m benchmarks.handlers [--rounds 3] [--events 20000] [--clients 100]
 
-The servers run one after the other on one core, this process with the clients on the other. Each client has one event
-on its way at a time. CPU is user and system of the server with its child processes, from /proc.
+The servers run one after the other on one core; this process runs the clients on another core. Each client has one event
+in flight. CPU is the user and system time of the server with its child processes, from /proc.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.cases import percentile
 from benchmarks.load import SITE, Load, masked
-from benchmarks.servers import ROOT, SERVER_CORE, Server, free_port, make_bench, surroundings, wait_for_port
+from benchmarks.servers import ROOT, SERVER_CORE, Server, backends, free_port, make_bench, wait_for_port
 
 HERE = Path(__file__).resolve().parent
 CASES = ("reply", "ask", "typing")
@@ -32,7 +32,12 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-	"""A server with handlers; `app` is the one in its bench, None for Node itself."""
+	"""A server with handlers.
+
+	Attributes:
+		title: Its name in the table.
+		app: The app in its bench; None for the Node server.
+	"""
 
 	title: str
 	app: str | None
@@ -47,7 +52,7 @@ SUBJECTS = (
 
 
 def cpu_of(pid: int) -> float:
-	"""Seconds of CPU of a process and its children so far."""
+	"""Return the CPU time of a process and its children so far, in seconds."""
 	nanoseconds = 0.0
 	for task in Path(f"/proc/{pid}/task").iterdir():
 		nanoseconds += int((task / "schedstat").read_text().split()[0])
@@ -58,7 +63,7 @@ def cpu_of(pid: int) -> float:
 
 @contextmanager
 def running(subject: Subject, folder: Path, redis_url: str, web_port: int) -> Iterator[Server]:
-	"""A fresh process with the handlers of `subject`, ended when the block ends."""
+	"""Run a new process with the handlers of `subject` for the time of the block."""
 	port = free_port()
 	environment = {
 		**os.environ,
@@ -72,7 +77,7 @@ def running(subject: Subject, folder: Path, redis_url: str, web_port: int) -> It
 	else:
 		bench = make_bench(folder, redis_url, web_port)
 		config = json.loads((bench / "sites" / "common_site_config.json").read_text())
-		# What is measured is a handler, not the limit that holds one client back.
+		# The rate limit of clients must not limit the measurement.
 		config["realtime_events_per_second"] = 1_000_000
 		(bench / "sites" / "common_site_config.json").write_text(json.dumps(config))
 		(bench / "apps").mkdir()
@@ -94,13 +99,13 @@ def running(subject: Subject, folder: Path, redis_url: str, web_port: int) -> It
 
 
 def frame(case: str, client: int) -> bytes:
-	"""The event of `case` that `client` sends."""
+	"""Return the encoded event of `case` that a client sends."""
 	data = {"text": "x" * 30, "pair": client // 2}
 	return masked(f"42/{SITE},{1 if case == 'ask' else ''}{json.dumps([case, data], separators=(',', ':'))}")
 
 
 def measure(server: Server, clients: int, events: int) -> Figures:
-	"""µs of CPU for an event with all clients at it, and milliseconds for one event at a time."""
+	"""Return the figures of all cases: µs of CPU per event with all clients, and milliseconds with one event in flight."""
 	load = Load(server.port)
 	load.connect(clients)
 	sockets = [(client.id, client.socket) for client in load.clients.values()]
@@ -131,7 +136,7 @@ def measure(server: Server, clients: int, events: int) -> Figures:
 
 
 def table(results: dict[str, list[Figures]]) -> str:
-	"""The medians as a Markdown table, with the ratio to Node."""
+	"""Return the medians as a Markdown table, with the ratio to Node."""
 	lines = [
 		"| µs of server CPU for an event (times Node); ms p50 / p99 one at a time | "
 		+ " | ".join(CASES)
@@ -163,7 +168,7 @@ def main() -> None:
 	options = parser.parse_args()
 	results: dict[str, list[Figures]] = {one.title: [] for one in SUBJECTS}
 	apps = [one.app for one in SUBJECTS if one.app]
-	with surroundings(*apps) as (redis_port, web_port):
+	with backends(*apps) as (redis_port, web_port):
 		for number in range(options.rounds):
 			for subject in SUBJECTS:
 				print(f"round {number + 1}: {subject.title}", file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""The servers that ours is measured against, each with the loop of the Frappe server that uses it."""
+"""The servers for comparison. Each has the main loop of the Frappe server that uses it."""

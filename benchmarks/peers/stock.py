@@ -1,4 +1,4 @@
-"""Stock python-socketio over aiohttp and uvloop, with the loop of the Python server on Frappe's development branch."""
+"""python-socketio over aiohttp and uvloop, with the main loop of the Python server on Frappe's development branch."""
 
 from __future__ import annotations
 

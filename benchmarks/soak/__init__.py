@@ -1,1 +1,1 @@
-"""Half an hour of everything that can go wrong, against one sidecar."""
+"""A long run of one sidecar with faults of clients, network, Redis and the web process."""

@@ -1,9 +1,10 @@
 """python -m benchmarks.soak [--minutes 30] [--clients 60] [--seed N]
 
-Two sites with stock clients, which are cut at random by reset, black hole and half-open; clients that come and go;
-clients that stop reading; garbage; Redis and the web process that restart or hang. Exits with 1 unless the sidecar's
-memory is flat after the first sixth of the time, no descriptor is left over at the end, its log has no traceback, and every
-event has reached every client of its site, once, in order, and nobody else.
+Two sites have stock clients, which are cut off at random times by a reset, as a black hole, or half-open. Other clients
+connect for a short time, stop reading, or send random bytes. Redis and the web process restart or hang. The exit code is 0
+if the memory of the sidecar does not grow after the first sixth of the time, it has no more descriptors at the end than
+at the start, its log has no traceback, and every event has reached every client of its site once, in order, and no other
+client.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ RATE = 10.0
 
 
 class Soak:
-	"""One run."""
+	"""One run.
+
+	Args:
+		folder: An empty folder.
+		clients: The number of clients of both sites.
+		seconds: The duration.
+	"""
 
 	def __init__(self, folder: Path, clients: int, seconds: float) -> None:
 		self.seconds = seconds
@@ -44,7 +51,7 @@ class Soak:
 		self.server.wait()
 		self.proxy = Proxy(self.server.port)
 		self.memory: list[tuple[float, int]] = []
-		self.troubles: dict[str, int] = {}
+		self.caused: dict[str, int] = {}
 		self._tasks: set[asyncio.Task[Any]] = set()
 
 	@property
@@ -53,26 +60,26 @@ class Soak:
 		return self.server.process.pid
 
 	def resident(self) -> int:
-		"""Bytes of the sidecar."""
+		"""Return the resident memory of the sidecar in bytes."""
 		fields = Path(f"/proc/{self.pid}/statm").read_text().split()
 		return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 	def descriptors(self) -> int:
-		"""Open files and sockets of the sidecar."""
+		"""Return the number of open files and sockets of the sidecar."""
 		return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-	def descriptors_when_at_most(self, most: int, patience: float) -> int:
-		"""How many there are once they are few, or after `patience`.
+	def descriptors_when_at_most(self, most: int, timeout: float) -> int:
+		"""Wait until there are at most `most` descriptors, at most `timeout` seconds; return their number.
 
-		The engine lets go of a half-open connection after a missed ping; Redis and the web process keep a few.
+		The engine closes a half-open connection after a missed ping. Redis and the web process keep a few connections open.
 		"""
-		deadline = time.monotonic() + patience
+		deadline = time.monotonic() + timeout
 		while (now := self.descriptors()) > most and time.monotonic() < deadline:
 			time.sleep(1)
 		return now
 
 	async def run(self) -> list[str]:
-		"""What was wrong at the end."""
+		"""Run, and return the list of faults that were found; empty if there are none."""
 		await self.proxy.start()
 		half = self.count // 2
 		at_rest = self.descriptors()
@@ -86,21 +93,21 @@ class Soak:
 				assert await group.wait(half) == half, "not all clients have connected"
 			for publisher in publishers:
 				publisher.start()
-			await self.trouble()
+			await self.cause_faults()
 			for publisher in publishers:
 				await asyncio.to_thread(publisher.stop)
 			wrong = []
 			for group, publisher, site in zip(groups, publishers, SITES, strict=True):
 				await group.wait(half)
-				wrong += await self.judge(group, publisher.published, site)
+				wrong += await self.check_delivery(group, publisher.published, site)
 		finally:
 			for group in groups:
 				group.close()
 			self.proxy.close()
-		return wrong + await self.judge_process(at_rest)
+		return wrong + await self.check_process(at_rest)
 
-	async def trouble(self) -> None:
-		"""Everything at once, until the time is over."""
+	async def cause_faults(self) -> None:
+		"""Cause all kinds of faults at the same time, until the time is over."""
 		begun = time.monotonic()
 		loops = [self.cuts(), self.visitors(), self.slow_readers(), self.garbage(), self.faults()]
 		tasks = [asyncio.create_task(loop) for loop in loops]
@@ -114,22 +121,22 @@ class Soak:
 			task.cancel()
 		await asyncio.gather(*tasks, *self._tasks, return_exceptions=True)
 
-	def happened(self, what: str) -> None:
-		self.troubles[what] = self.troubles.get(what, 0) + 1
+	def count_fault(self, what: str) -> None:
+		self.caused[what] = self.caused.get(what, 0) + 1
 
 	async def cuts(self) -> None:
 		while True:
 			await asyncio.sleep(random.expovariate(self.count / 20))
 			client = random.randrange(self.count // 2 * 2)
 			if client not in self.proxy.cut_clients:
-				self.happened("cuts")
+				self.count_fault("cuts")
 				how = random.choice(HOWS)
 				task = asyncio.create_task(self.proxy.cut(client, how, random.uniform(0.1, 4)))
 				self._tasks.add(task)
 				task.add_done_callback(self._tasks.discard)
 
 	async def visitor(self, site: str, read: bool, seconds: float) -> None:
-		"""A browser that connects, reads or does not, and vanishes."""
+		"""Connect a client that reads or does not read for some seconds, and then closes the TCP connection."""
 		headers = {"X-Frappe-Site-Name": site, "Cookie": f"sid=session-{random.randrange(self.count)}"}
 		url = f"ws://127.0.0.1:{self.server.port}/socket.io/?EIO=4&transport=websocket"
 		try:
@@ -146,19 +153,19 @@ class Soak:
 				await asyncio.sleep(seconds)
 			connection.transport.abort()
 		except Exception:
-			# Whatever ends it: it was to vanish anyway.
-			self.happened("visits cut short")
+			# The client would have been closed anyway.
+			self.count_fault("visits cut short")
 
 	async def visitors(self) -> None:
 		while True:
 			await asyncio.sleep(random.expovariate(2))
-			self.happened("visitors")
+			self.count_fault("visitors")
 			await self.start(self.visitor(random.choice(SITES), True, random.uniform(0, 5)))
 
 	async def slow_readers(self) -> None:
 		while True:
 			await asyncio.sleep(random.expovariate(0.2))
-			self.happened("slow readers")
+			self.count_fault("slow readers")
 			await self.start(self.visitor(random.choice(SITES), False, random.uniform(5, 20)))
 
 	async def start(self, work: Any) -> None:
@@ -169,7 +176,7 @@ class Soak:
 	async def garbage(self) -> None:
 		while True:
 			await asyncio.sleep(random.expovariate(2))
-			self.happened("garbage")
+			self.count_fault("garbage")
 			head = random.choice(
 				[
 					b"",
@@ -187,7 +194,7 @@ class Soak:
 		while True:
 			await asyncio.sleep(random.uniform(0.03, 0.08) * min(self.seconds, 600))
 			fault = random.choice([self.redis_restarts, self.redis_hangs, self.web_restarts, self.web_hangs])
-			self.happened(fault.__name__.replace("_", " "))
+			self.count_fault(fault.__name__.replace("_", " "))
 			await fault()
 
 	async def redis_restarts(self) -> None:
@@ -214,8 +221,8 @@ class Soak:
 		finally:
 			os.kill(pid, signal.SIGCONT)
 
-	async def judge(self, group: Clients, published: int, site: str) -> list[str]:
-		"""Whether every client of `site` has got everything."""
+	async def check_delivery(self, group: Clients, published: int, site: str) -> list[str]:
+		"""Return the faults of the delivery on `site`."""
 		before: Any = None
 		while True:
 			report = await asyncio.to_thread(group.ask, f"report {published}")
@@ -223,32 +230,30 @@ class Soak:
 				break
 			before = report
 			await asyncio.sleep(10)
-		delivered, duplicates, disordered, _, told, silent, recovered, reconnects, strays = [
+		delivered, duplicates, disordered, _, notified, silent, recovered, reconnects, strays = [
 			sum(column) for column in zip(*report, strict=True)
 		]
 		print(
 			f"{site}: {published} events to {len(report)} clients: {delivered} delivered, {duplicates} twice, "
-			f"{disordered} out of order, {told} lost and told, {silent} lost silently, {strays} of the other site; "
+			f"{disordered} out of order, {notified} lost (client notified), {silent} lost silently, {strays} of the other site; "
 			f"{recovered} of {reconnects} reconnects recovered"
 		)
 		complete = delivered == published * len(report)
 		return [] if complete and not (duplicates or disordered or strays) else [f"delivery on {site}"]
 
-	async def judge_process(self, at_rest: int) -> list[str]:
-		"""Whether the process is as it was."""
+	async def check_process(self, at_rest: int) -> list[str]:
+		"""Return the faults of the sidecar process: memory, descriptors and log."""
 		wrong = []
 		settled = [size for passed, size in self.memory if passed > self.seconds / 6]
 		third = max(1, len(settled) // 3)
 		early, late = max(settled[:third]), max(settled[-third:])
-		print(
-			f"memory: at most {early / 1e6:.1f} MB early, {late / 1e6:.1f} MB late; trouble: {self.troubles}"
-		)
+		print(f"memory: at most {early / 1e6:.1f} MB early, {late / 1e6:.1f} MB late; faults: {self.caused}")
 		if late > early * 1.1 + 2e6:
 			wrong.append("memory grows")
 		now = await asyncio.to_thread(self.descriptors_when_at_most, at_rest + 24, 90)
 		print(f"descriptors: {at_rest} at first, {now} in the end")
 		if now > at_rest + 24:
-			wrong.append("descriptors are left over")
+			wrong.append("descriptors leak")
 		log = self.server.log.read_text()
 		if "Traceback" in log or "never retrieved" in log or self.server.process.poll() is not None:  # type: ignore[union-attr]
 			print(log[-5000:], file=sys.stderr)
@@ -269,7 +274,7 @@ def main() -> None:
 	)
 	parser.add_argument("--minutes", type=float, default=30)
 	parser.add_argument("--clients", type=int, default=60)
-	parser.add_argument("--seed", type=int, default=0, help="of what happens when")
+	parser.add_argument("--seed", type=int, default=0, help="seed of the random times")
 	options = parser.parse_args()
 	random.seed(options.seed)
 	install()
@@ -281,7 +286,7 @@ def main() -> None:
 			wrong = [str(error)]
 		finally:
 			soak.close()
-	print("wrong: " + ", ".join(wrong) if wrong else "all is well")
+	print("faults: " + ", ".join(wrong) if wrong else "no faults")
 	sys.exit(bool(wrong))
 
 

@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
+from .awaitable import must_be_awaited
 from .broadcast import COMPLETED, BroadcastOperator, Rooms, arguments_of, rooms_of
 from .namespace import Namespace
 from .response import Response
@@ -167,6 +168,7 @@ class Socket:
 			self._server_socket.emit(event, *arguments)
 		return COMPLETED
 
+	@must_be_awaited
 	async def call(self, event: str, data: Any = None, *, timeout: float | None = 60) -> Any:
 		"""Emit an event to this client, and wait for its acknowledgement.
 
@@ -266,6 +268,7 @@ class Socket:
 
 	# -- the site
 
+	@must_be_awaited
 	async def has_permission(self, doctype: str, name: str | int | None = None, ptype: str = "read") -> bool:
 		"""Return whether the user has a permission. Answers are cached for `realtime_cache_seconds`.
 
@@ -282,6 +285,7 @@ class Socket:
 		)
 		return answer if isinstance(answer, bool) else await answer
 
+	@must_be_awaited
 	async def frappe_request(
 		self,
 		path: str,

@@ -58,7 +58,7 @@ class Client:
 	@property
 	def socket(self) -> Socket:
 		"""The socket that handlers get for this client."""
-		socket: Socket = self.site.handlers.socket_of(self._server_socket)
+		socket: Socket = self.site.handlers.runtime.socket_of(self._server_socket)
 		return socket
 
 	@property

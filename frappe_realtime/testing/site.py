@@ -151,14 +151,7 @@ class Site:
 	# -- the handlers
 
 	def _make_handlers(self, namespaces: Any) -> Any:
-		errors = self._errors
-
-		class Handlers(sidecar_module("handlers.python").PythonHandlers):  # type: ignore[misc]
-			def failed(self, queue: Any, event: str, error: BaseException) -> None:
-				super().failed(queue, event, error)
-				errors.append(error)
-
-		return Handlers(
+		handlers = sidecar_module("handlers.python").PythonHandlers(
 			_HandlerFiles(self._files),
 			Path(),
 			namespaces,
@@ -167,10 +160,12 @@ class Site:
 			self._frappe_request,
 			loop=self._loop,
 		)
+		handlers.executor.handler_failed.connect(lambda queue, event, error: self._errors.append(error))
+		return handlers
 
 	async def _start(self) -> None:
 		self.handlers.start()
-		for error in self.handlers.errors.values():
+		for error in self.handlers.apps.errors.values():
 			raise ImportError(f"{error['file']} does not load: {error['traceback']}")
 
 	def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -185,7 +180,7 @@ class Site:
 	async def _finish(self, work: Coroutine[Any, Any, Any]) -> Any:
 		result = await work
 		deadline = self._loop.time() + HANDLER_TIMEOUT
-		while tasks := self.handlers.tasks():
+		while tasks := self.handlers.executor.tasks():
 			if self._loop.time() > deadline:
 				raise TimeoutError(f"handlers still run after {HANDLER_TIMEOUT} s: {tasks}")
 			await asyncio.wait(tasks, timeout=0.05)

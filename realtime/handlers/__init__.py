@@ -1,1 +1,1 @@
-"""Who answers the events of clients: the core's own handlers, and those of apps in Python."""
+"""Handlers of the events that clients send: Frappe's core events, and the events of apps with handlers in Python."""

@@ -1,4 +1,4 @@
-"""The core's own events: subscriptions to documents, lists and tasks, who views a document, and ping."""
+"""Frappe's core events: subscriptions to documents, lists and tasks, the viewers of a document, and ping."""
 
 from __future__ import annotations
 
@@ -31,13 +31,26 @@ from ..socketio.server import Ack
 logger = logging.getLogger("realtime.handlers")
 
 MAX_NAME = 600
-"""Characters of a DocType's or document's name; Frappe's own names end at 140."""
+"""Characters of the name of a DocType or a document; Frappe's own names have at most 140."""
 
 Handler = Callable[..., None]
 
 
 class CoreHandlers:
-	"""Answers the events that the Desk sends. An event with the wrong arguments is ignored, as any unknown one."""
+	"""Handles the events that the Desk sends. An event with invalid arguments is ignored, like an unknown event.
+
+	A client joins the room of a document or a list when the web process has confirmed that its user may read it. Until
+	then the join is pending; leaving the room, or disconnecting, cancels it.
+
+	Args:
+		permissions: Answers whether a user may read a document or a DocType.
+		fanout: Sends events to rooms.
+		limits: Bounds the rooms of a client.
+		tasks: Answers whether a user may follow a task.
+		remote: The members of rooms on other sidecars.
+		revalidator: Removes sockets from rooms that their users may no longer read.
+		open_in_editor: Publishes the requests of `open_in_editor`; None unless in developer mode.
+	"""
 
 	def __init__(
 		self,
@@ -45,7 +58,7 @@ class CoreHandlers:
 		fanout: Fanout,
 		limits: ClientLimits,
 		tasks: TaskAccess,
-		elsewhere: RemoteMembers,
+		remote: RemoteMembers,
 		revalidator: Revalidator,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
@@ -53,10 +66,11 @@ class CoreHandlers:
 		self._fanout = fanout
 		self._limits = limits
 		self._tasks = tasks
-		self._elsewhere = elsewhere
+		self._remote = remote
 		self._open_in_editor = open_in_editor
-		self._entering: dict[ServerSocket, dict[str, asyncio.Future[bool]]] = {}
-		self.events: dict[str, Handler] = {
+		self._pending_joins: dict[ServerSocket, dict[str, asyncio.Future[bool]]] = {}
+		"""For each socket, the answers of the web process that are awaited, by room."""
+		self._handlers: dict[str, Handler] = {
 			"ping": self.ping,
 			"doctype_subscribe": self.doctype_subscribe,
 			"doctype_unsubscribe": self.doctype_unsubscribe,
@@ -69,104 +83,139 @@ class CoreHandlers:
 			"progress_subscribe": self.task_subscribe,
 			"open_in_editor": self.open_in_editor,
 		}
-		revalidator.room_withdrawn.connect(self.on_room_withdrawn)
+		revalidator.room_withdrawn.connect(self.on_room_changed)
+
+	# -- events of sockets: see `EventHandler`
 
 	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
-		"""A socket that has recovered has documents open: tell those who have too that it is back, and it who they are."""
+		"""Send `doc_viewers` for the documents that a recovered socket has open."""
 		for room in list(socket.rooms):
-			self.on_room_withdrawn(socket, room)
+			self.on_room_changed(socket, room)
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		"""Answer `event` when it is the core's."""
-		handler = self.events.get(event)
+		"""Handle `event` if it is a core event."""
+		handler = self._handlers.get(event)
 		if handler is not None:
 			handler(socket, *[*arguments, None, None][:2])
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
-		"""Tell those who have a document open that this socket, which has left its rooms, does not any more."""
+		"""Cancel pending joins, and send `doc_viewers` for the documents that the socket had open."""
 		self._tasks.on_disconnect(socket)
-		for future in self._entering.pop(socket, {}).values():
-			future.cancel()
+		for answer in self._pending_joins.pop(socket, {}).values():
+			answer.cancel()
 		for room in rooms:
-			self.on_room_withdrawn(socket, room)
+			self.on_room_changed(socket, room)
 
-	def on_room_withdrawn(self, socket: ServerSocket, room: str) -> None:
-		"""The socket has left `room`, or is back in it, without having asked to."""
+	# -- viewers of documents
+
+	def on_room_changed(self, socket: ServerSocket, room: str) -> None:
+		"""Send `doc_viewers` if `room`, which the socket has joined or left, is that of an open document."""
 		self.on_viewers_changed(socket.namespace, room, {socket.session.user})
 
-	def on_viewers_changed(self, namespace: Namespace, room: str, acted: set[str]) -> None:
-		"""Sockets of the users in `acted` have entered or left `room`, here or in another sidecar."""
+	def on_viewers_changed(self, namespace: Namespace, room: str, acting_users: set[str]) -> None:
+		"""Send `doc_viewers` if `room` is that of an open document.
+
+		Args:
+			namespace: The namespace of the site.
+			room: The room that sockets have joined or left, here or on another sidecar.
+			acting_users: The users of these sockets.
+		"""
 		if room.startswith(OPEN_DOC_ROOM):
 			doctype, _, name = room.removeprefix(OPEN_DOC_ROOM).partition("/")
-			self._tell_viewers(namespace, doctype, name, acted)
+			self._send_viewers(namespace, doctype, name, acting_users)
 
-	# -- events
+	def _send_viewers(self, namespace: Namespace, doctype: str, name: str, acting_users: set[str]) -> None:
+		"""Send `doc_viewers` to the sockets of this sidecar that have the document open.
+
+		The payload is `{"doctype": str, "docname": str, "users": [str, …]}`: each user who has the document open on any
+		sidecar, once. As in Frappe's Node server, nothing is sent if the only viewer is the user who has just acted.
+		"""
+		room = open_doc_room(doctype, name)
+		users = dict.fromkeys(member.session.user for member in namespace.members(room))
+		users.update(dict.fromkeys(self._remote.users(namespace.name, room)))
+		if users and not (len(acting_users) == 1 and acting_users == users.keys()):
+			viewers = {"doctype": doctype, "docname": name, "users": list(users)}
+			self._fanout.emit_local(namespace, room, DOC_VIEWERS, viewers)
+
+	def _viewer_acted(self, socket: ServerSocket, doctype: str, name: str) -> None:
+		self._send_viewers(socket.namespace, doctype, name, {socket.session.user})
+
+	# -- core events
 
 	def ping(self, socket: ServerSocket, *_: Any) -> None:
+		"""Answer with the event `pong`."""
 		socket.emit("pong")
 
 	def doctype_subscribe(self, socket: ServerSocket, doctype: Any, *_: Any) -> None:
+		"""Join the room of a DocType's list."""
 		if _is_name(doctype):
-			self._enter(socket, doctype_room(doctype), doctype, "")
+			self._join(socket, doctype_room(doctype), doctype, "")
 
 	def doctype_unsubscribe(self, socket: ServerSocket, doctype: Any, *_: Any) -> None:
+		"""Leave the room of a DocType's list."""
 		if _is_name(doctype):
 			self._leave(socket, doctype_room(doctype))
 
 	def doc_subscribe(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
+		"""Join the room of a document."""
 		name = _document_name(name)
 		if _is_name(doctype) and name:
-			self._enter(socket, doc_room(doctype, name), doctype, name)
+			self._join(socket, doc_room(doctype, name), doctype, name)
 
 	def doc_unsubscribe(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
+		"""Leave the room of a document."""
 		name = _document_name(name)
 		if _is_name(doctype) and name:
 			self._leave(socket, doc_room(doctype, name))
 
 	def doc_open(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
+		"""Join the room of a document's viewers."""
 		name = _document_name(name)
 		if _is_name(doctype) and name:
 			room = open_doc_room(doctype, name)
-			self._enter(socket, room, doctype, name, lambda: self._has_acted(socket, doctype, name))
+			self._join(socket, room, doctype, name, lambda: self._viewer_acted(socket, doctype, name))
 
 	def doc_close(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
+		"""Leave the room of a document's viewers."""
 		name = _document_name(name)
 		if _is_name(doctype) and name:
 			room = open_doc_room(doctype, name)
-			viewed = room in socket.rooms
+			was_viewer = room in socket.rooms
 			self._leave(socket, room)
-			if viewed:
-				self._has_acted(socket, doctype, name)
+			if was_viewer:
+				self._viewer_acted(socket, doctype, name)
 
 	def task_subscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
+		"""Join the room of a background job."""
 		if _is_name(task_id) and self._limits.allows_room(socket, task_room(task_id)):
 			self._tasks.subscribe(socket, task_id)
 
 	def task_unsubscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
+		"""Leave the room of a background job."""
 		if _is_name(task_id):
 			self._tasks.unsubscribe(socket, task_id)
 
 	def open_in_editor(self, socket: ServerSocket, data: Any, *_: Any) -> None:
-		"""Pass the place of a build error on to `bench watch`; only where `developer_mode` is set."""
+		"""Publish the place of a build error, `{file, line, column}`, for `bench watch`; only in developer mode."""
 		session: Session = socket.session
 		if self._open_in_editor is not None and isinstance(data, dict) and session.user_type == SYSTEM_USER:
 			self._open_in_editor({key: data.get(key) for key in ("file", "line", "column")})
 
 	# -- rooms
 
-	def _enter(
+	def _join(
 		self,
 		socket: ServerSocket,
 		room: str,
 		doctype: str,
 		name: str,
-		entered: Callable[[], None] = lambda: None,
+		on_joined: Callable[[], None] = lambda: None,
 	) -> None:
-		"""Join `room` once the web process has said that this user may read what it is about."""
+		"""Join `room` if the user may read the document, or the DocType if `name` is empty."""
 		if room in socket.rooms:
-			entered()
+			on_joined()
 			return
-		if room in self._entering.get(socket, {}):
+		if room in self._pending_joins.get(socket, {}):
 			return
 		if not self._limits.allows_room(socket, room):
 			return
@@ -174,66 +223,53 @@ class CoreHandlers:
 			self._permissions.is_cached(socket.session, doctype, name) or self._limits.allows_question(socket)
 		):
 			return
-		answer = self._permissions.has_permission(socket.session, doctype, name)
-		if isinstance(answer, bool):
-			if answer:
+		permitted = self._permissions.has_permission(socket.session, doctype, name)
+		if isinstance(permitted, bool):
+			if permitted:
 				socket.join(room)
-				entered()
+				on_joined()
 			return
-		future = asyncio.ensure_future(_quietly(answer))
-		self._entering.setdefault(socket, {})[room] = future
-		future.add_done_callback(lambda future: self._entered(socket, room, future, entered))
+		answer = asyncio.ensure_future(_false_if_unavailable(permitted))
+		self._pending_joins.setdefault(socket, {})[room] = answer
+		answer.add_done_callback(lambda answer: self._complete_join(socket, room, answer, on_joined))
 
-	def _entered(
-		self, socket: ServerSocket, room: str, future: asyncio.Future[bool], entered: Callable[[], None]
+	def _complete_join(
+		self, socket: ServerSocket, room: str, answer: asyncio.Future[bool], on_joined: Callable[[], None]
 	) -> None:
-		# Left again, or disconnected, while the question was out: then another future, or none, has this place.
-		entering = self._entering.get(socket, {})
-		if entering.get(room) is not future:
+		# The client may have left the room while the answer was awaited, and asked for it again since.
+		if self._pending_joins.get(socket, {}).get(room) is not answer:
 			return
-		self._forget_entering(socket, room)
+		self._remove_pending_join(socket, room)
 		if (
-			not future.cancelled()
-			and future.result()
-			and socket.connected
-			# Others that were asked about at the same time may have come first.
+			not answer.cancelled()
+			and answer.result()
+			# Other joins that were pending at the same time may have used up the limit.
 			and self._limits.allows_room(socket, room)
 		):
 			socket.join(room)
-			entered()
+			on_joined()
 
 	def _leave(self, socket: ServerSocket, room: str) -> None:
-		future = self._forget_entering(socket, room)
-		if future is not None:
-			future.cancel()
+		"""Leave `room`; cancel the join if it is pending."""
+		answer = self._remove_pending_join(socket, room)
+		if answer is not None:
+			answer.cancel()
 		socket.leave(room)
 
-	def _forget_entering(self, socket: ServerSocket, room: str) -> asyncio.Future[bool] | None:
-		entering = self._entering.get(socket)
-		future = None if entering is None else entering.pop(room, None)
-		if not entering:
-			self._entering.pop(socket, None)
-		return future
-
-	def _has_acted(self, socket: ServerSocket, doctype: str, name: str) -> None:
-		self._tell_viewers(socket.namespace, doctype, name, {socket.session.user})
-
-	def _tell_viewers(self, namespace: Namespace, doctype: str, name: str, acted: set[str]) -> None:
-		"""Send those who have the document open the users who do, unless that is only the one who has just acted."""
-		room = open_doc_room(doctype, name)
-		users = dict.fromkeys(member.session.user for member in namespace.members(room))
-		users.update(dict.fromkeys(self._elsewhere.users(namespace.name, room)))
-		if users and not (len(acted) == 1 and acted == users.keys()):
-			viewers = {"doctype": doctype, "docname": name, "users": list(users)}
-			self._fanout.emit_local(namespace, room, DOC_VIEWERS, viewers)
+	def _remove_pending_join(self, socket: ServerSocket, room: str) -> asyncio.Future[bool] | None:
+		joins = self._pending_joins.get(socket)
+		answer = None if joins is None else joins.pop(room, None)
+		if not joins:
+			self._pending_joins.pop(socket, None)
+		return answer
 
 
-async def _quietly(answer: Awaitable[bool]) -> bool:
-	"""No answer is a no: the client asks again when it reconnects or opens the page anew."""
+async def _false_if_unavailable(permitted: Awaitable[bool]) -> bool:
+	"""Return the answer, or False if the web process does not answer: the client subscribes again when it reconnects."""
 	try:
-		return await answer
+		return await permitted
 	except WebUnavailable as error:
-		logger.warning("a subscription was not granted: %s", error)
+		logger.warning("a subscription was refused because the web process did not answer: %s", error)
 		return False
 
 
@@ -242,7 +278,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _document_name(value: Any) -> str:
-	"""A document's name as text, since names of some DocTypes are numbers; empty when it is none."""
+	"""Return a document's name as text, because some DocTypes have numbers as names; empty if it is invalid."""
 	if isinstance(value, int) and not isinstance(value, bool):
 		return str(value)
 	return value if _is_name(value) else ""

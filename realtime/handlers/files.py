@@ -1,4 +1,4 @@
-"""Where the apps of the bench keep their handlers."""
+"""Finds the handlers files of the apps of a bench."""
 
 from __future__ import annotations
 
@@ -6,26 +6,33 @@ import re
 from pathlib import Path
 
 OWN_APPS = frozenset({"frappe", "frappe_realtime"})
-"""What these ship under the names below are a realtime server's own parts, not handlers of an app."""
+"""Files of these names in these apps are parts of a realtime server, not handlers of an app."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 class HandlerFiles:
-	"""The handlers files below the folder `apps` of `bench`. An app that ships both languages gets the Python one only."""
+	"""The handlers files of the apps of a bench. For an app that has both languages, only the Python file counts.
+
+	Args:
+		bench: The root of the bench.
+	"""
 
 	def __init__(self, bench: Path) -> None:
 		self._folder = bench / "apps"
 
 	def apps(self) -> list[str]:
-		"""All apps of the bench that may have handlers, in alphabetical order."""
+		"""Return the names of all apps that may have handlers, sorted."""
 		try:
 			return sorted(entry.name for entry in self._folder.iterdir() if self._is_app(entry.name))
 		except OSError:
 			return []
 
 	def python(self, app: str) -> Path | None:
-		"""The Python handlers of `app`: those of its package, else those beside the place of `handlers.js`."""
+		"""Return the Python file of `app`; None if there is none.
+
+		This is `<app>/<app>/realtime/handlers.py`, or else `<app>/realtime/handlers.py`.
+		"""
 		if not self._is_app(app):
 			return None
 		for path in (
@@ -37,7 +44,7 @@ class HandlerFiles:
 		return None
 
 	def javascript(self, app: str) -> Path | None:
-		"""`apps/<app>/realtime/handlers.js`, when `app` has no handlers in Python."""
+		"""Return `<app>/realtime/handlers.js`; None if there is none, or if `app` has handlers in Python."""
 		if not self._is_app(app):
 			return None
 		path = self._folder / app / "realtime" / "handlers.js"

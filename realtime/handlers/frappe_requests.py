@@ -1,4 +1,4 @@
-"""A handler's own requests to the site, as the user of its socket."""
+"""Answers `socket.frappe_request`: requests of handlers to the site, as the user of the socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from ..web.frappe_client import FrappeClient
 
 
 class FrappeRequests:
-	"""Sends requests through `web`, with the socket's credential and the secret that Frappe shares with us."""
+	"""Sends requests with the credential of a session and with the shared secret.
+
+	Args:
+		web: The HTTP client.
+		secret: Returns the secret that Frappe and the sidecar share; with True, a new one is read from Redis.
+	"""
 
 	def __init__(self, web: FrappeClient, secret: Callable[[bool], Awaitable[str]]) -> None:
 		self._web = web
@@ -29,29 +34,41 @@ class FrappeRequests:
 		body: Any = None,
 		headers: Mapping[str, str] | None = None,
 	) -> Response:
-		"""One request; raises ValueError for a path that names no place on the site, `WebUnavailable` without an answer."""
+		"""Send a request to the session's site and return the response, whatever its status is.
+
+		Args:
+			session: Whose site and credential to use.
+			path: The path on the site; it begins with a slash.
+			args: The query. An item that is None is left out, other values are sent as JSON, strings as they are.
+			method: The HTTP method.
+			body: Bytes and strings are sent as they are, other values as JSON; None sends no body.
+			headers: More headers.
+
+		Raises:
+			ValueError: `path` does not begin with a slash.
+			WebUnavailable: The web process does not answer.
+		"""
 		if not path.startswith("/"):
-			raise ValueError(
-				f"the path of a request to the site must begin with '/', and this does not: {path!r}"
-			)
-		content, kind = _content(body)
+			raise ValueError(f"the path of a request to the site must begin with '/', but it is {path!r}")
+		content, content_type = _encode_body(body)
 		answer = await self._web.request(
 			session.site,
 			path,
 			{
-				**({"Content-Type": kind} if kind else {}),
+				**({"Content-Type": content_type} if content_type else {}),
 				**(headers or {}),
 				SECRET_HEADER: await self._secret(False),
 				**session.credential.headers,
 			},
 			method,
-			{key: _as_text(value) for key, value in (args or {}).items() if value is not None} or None,
+			{key: _query_value(value) for key, value in (args or {}).items() if value is not None} or None,
 			content,
 		)
 		return Response(answer.status, answer.body, answer.headers)
 
 
-def _content(body: Any) -> tuple[bytes | None, str]:
+def _encode_body(body: Any) -> tuple[bytes | None, str]:
+	"""Return the body and its Content-Type."""
 	if body is None:
 		return None, ""
 	if isinstance(body, bytes):
@@ -61,8 +78,8 @@ def _content(body: Any) -> tuple[bytes | None, str]:
 	return dumps(body).encode(), "application/json"
 
 
-def _as_text(value: Any) -> str:
-	"""A value of the query, as Frappe's own clients write it."""
+def _query_value(value: Any) -> str:
+	"""Encode a value of the query in the same way as Frappe's JavaScript client."""
 	if isinstance(value, str):
 		return value
 	if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Which apps a site has, where its Frappe does not say so with the user: on v15 without our app."""
+"""The installed apps of sites on Frappe v15 without `frappe_realtime`, where `get_user_info` does not return them."""
 
 from __future__ import annotations
 
@@ -17,57 +17,76 @@ from .files import HandlerFiles
 
 logger = logging.getLogger("realtime.auth")
 
-VERSIONS = "/api/method/frappe.utils.change_log.get_versions"
-"""Open to every user who has logged in. It asks git about each app, and so is asked seldom."""
+GET_VERSIONS = "/api/method/frappe.utils.change_log.get_versions"
+"""Every user who has logged in may call it. It runs git for each app, so it is called rarely."""
 
-SECONDS = 600.0
+CACHE_SECONDS = 600.0
 
-PAUSES = (0.1, 0.5, 2.0)
-"""Seconds between attempts: a client waits for them, and without an answer no handler runs for it."""
+RETRY_PAUSES = (0.1, 0.5, 2.0)
+"""Seconds between attempts. The client that connects waits for them; without the apps, no handler runs for it."""
 
 
 class InstalledApps:
-	"""Asks once for each site, and only on a bench in which some app has handlers."""
+	"""Requests the installed apps of a site once, with the credential of the first user who has logged in.
+
+	It sends no request on a bench in which no app has handlers.
+
+	Args:
+		web: The HTTP client.
+		files: The handlers files of the bench.
+		sites: The folder of sites.
+	"""
 
 	def __init__(self, web: FrappeClient, files: HandlerFiles, sites: Path) -> None:
 		self._web = web
 		self._files = files
 		self._sites = sites
 		self.learned: Signal[[str]] = Signal()
-		"""Sent with a site whose apps are known from now on."""
-		self._known: SingleFlightCache[str, tuple[str, ...]] = SingleFlightCache(SECONDS, 10_000)
+		"""Sent with the name of a site when its apps have become known."""
+		self._known: SingleFlightCache[str, tuple[str, ...]] = SingleFlightCache(CACHE_SECONDS, 10_000)
 
 	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
-		"""The apps of `site`, in the order of the bench's `apps.txt`; None while nobody but Guests has asked."""
+		"""Return the installed apps of a site in the order of the bench's `apps.txt`.
+
+		Args:
+			site: The name of the site.
+			credential: The credential of the user, for the request.
+			user: The user who connects; Guests may not send the request.
+
+		Returns:
+			The apps; None while they are unknown, and on a bench in which no app has handlers.
+		"""
 		known = self._known.peek(site)
 		if known is not None or user == GUEST:
 			return known
 		if not any(self._files.python(app) or self._files.javascript(app) for app in self._files.apps()):
 			return None
 		try:
-			return await self._known.get(site, lambda: self._ask(site, credential))
+			return await self._known.get(site, lambda: self._request(site, credential))
 		except WebUnavailable as error:
-			logger.warning("no app's handlers run for %s on %s yet: %s", user, site, error)
+			logger.warning(
+				"the installed apps of %s are unknown, so no handlers run for %s: %s", site, user, error
+			)
 			return None
 
-	async def _ask(self, site: str, credential: Credential) -> tuple[str, ...]:
-		for pause in PAUSES:
+	async def _request(self, site: str, credential: Credential) -> tuple[str, ...]:
+		for pause in RETRY_PAUSES:
 			try:
 				status, _, body = await self._web.request(
-					site, VERSIONS, credential.headers, measured_as=VERSIONS
+					site, GET_VERSIONS, credential.headers, measured_as=GET_VERSIONS
 				)
 				break
 			except WebUnavailable:
 				await asyncio.sleep(pause)
 		else:
 			status, _, body = await self._web.request(
-				site, VERSIONS, credential.headers, measured_as=VERSIONS
+				site, GET_VERSIONS, credential.headers, measured_as=GET_VERSIONS
 			)
 		try:
 			versions = loads(body)["message"]
 			names = {str(name) for name in versions}
 		except (ValueError, KeyError, TypeError):
-			raise WebUnavailable(f"{VERSIONS} answered HTTP {status}, and no apps") from None
+			raise WebUnavailable(f"{GET_VERSIONS} answered HTTP {status} without apps") from None
 		self.learned.send(site)
 		ordered = [name for name in self._bench_order() if name in names]
 		return (*ordered, *sorted(names.difference(ordered)))

@@ -1,9 +1,9 @@
-"""Imports the handlers files of apps, unchanged on every version of Frappe.
+"""Imports handlers files, so that one file works on every version of Frappe.
 
-`from frappe.realtime import Socket, realtime` works although stock Frappe has no such names before v17's successor: in
-a handlers file such an import is read as one from `frappe_realtime`, so that a file which needs nothing else of Frappe
-does not load Frappe (45 MB, a second). Other modules that import the two names from the real `frappe.realtime` find
-them there too.
+Frappe v15 to v17 have no `Socket` and `realtime` in `frappe.realtime`; its development branch has them. In a handlers file
+the import of such a name from `frappe.realtime` is compiled as an import from `frappe_realtime`. A file that needs
+nothing else of Frappe then does not load Frappe, which takes 45 MB and about a second. Modules that import the names from
+the real `frappe.realtime` find them there too, because an import hook adds them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from frappe_realtime.handlers.registry import Handler, current_app, realtime
 from frappe_realtime.handlers.socket import Socket
 from frappe_realtime.handlers.sync_socket import SyncSocket
 
-SUPPLIED = {
+MODULES = {
 	"Socket": "frappe_realtime.handlers.socket",
 	"SyncSocket": "frappe_realtime.handlers.sync_socket",
 	"realtime": "frappe_realtime.handlers.registry",
@@ -37,30 +36,34 @@ SUPPLIED = {
 	"get_task_progress_room": "frappe_realtime.handlers.frappe_rooms",
 	"get_website_room": "frappe_realtime.handlers.frappe_rooms",
 }
-"""The names of `frappe.realtime` that need no Frappe, and the modules that have them."""
+"""The names of `frappe.realtime` that can be used without Frappe, and the modules that define them."""
 
 
-class NotHandlers(Exception):
-	"""A file that imports, and yet says nothing about which events it answers."""
+class NoHandlers(Exception):
+	"""A file was imported, but it registers no handlers and has no set-up function."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-	"""What a handlers file gave: decorated handlers, or the function that sets up each socket."""
+class LoadedFile(NamedTuple):
+	"""The handlers of a file.
+
+	Attributes:
+		handlers: The decorated functions.
+		setup: The set-up function; None if there are decorated functions.
+	"""
 
 	handlers: Sequence[Handler]
-	set_up: Callable[..., Any] | None
+	setup: Callable[..., Any] | None
 
 
-class _Imports(ast.NodeTransformer):
-	"""Splits `from frappe.realtime import …` by the modules that have the names."""
+class _ImportRewriter(ast.NodeTransformer):
+	"""Replaces `from frappe.realtime import …` by imports from the modules that define the names."""
 
 	def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | list[ast.AST]:
 		if node.module != "frappe.realtime" or node.level:
 			return node
 		by_module: dict[str, list[ast.alias]] = {}
 		for alias in node.names:
-			by_module.setdefault(SUPPLIED.get(alias.name, node.module), []).append(alias)
+			by_module.setdefault(MODULES.get(alias.name, node.module), []).append(alias)
 		return [
 			ast.copy_location(ast.ImportFrom(module=module, names=names, level=0), node)
 			for module, names in by_module.items()
@@ -68,16 +71,16 @@ class _Imports(ast.NodeTransformer):
 
 
 class _HandlersLoader(SourceFileLoader):
-	"""Compiles from the source each time: the cached bytecode belongs to imports elsewhere, without our reading."""
+	"""Compiles the rewritten source. It does not use cached bytecode, which is that of the source as it is."""
 
 	def get_code(self, fullname: str) -> CodeType:
 		source = self.get_data(self.path)
-		tree = ast.fix_missing_locations(_Imports().visit(ast.parse(source, self.path)))
+		tree = ast.fix_missing_locations(_ImportRewriter().visit(ast.parse(source, self.path)))
 		return compile(tree, self.path, "exec", dont_inherit=True)
 
 
-class _WithNames(Loader):
-	"""Loads the real `frappe.realtime` and puts the two names on it."""
+class _FrappeRealtimeLoader(Loader):
+	"""Loads the real `frappe.realtime` and adds the names to it."""
 
 	def __init__(self, loader: Any) -> None:
 		self._loader = loader
@@ -88,43 +91,50 @@ class _WithNames(Loader):
 
 	def exec_module(self, module: ModuleType) -> None:
 		self._loader.exec_module(module)
-		_supply(module)
+		_add_names(module)
 
 
-class _Finder(MetaPathFinder):
+class _FrappeRealtimeFinder(MetaPathFinder):
 	def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
 		if fullname != "frappe.realtime":
 			return None
 		spec = PathFinder.find_spec(fullname, path, target)
 		if spec is not None and spec.loader is not None:
-			spec.loader = _WithNames(spec.loader)
+			spec.loader = _FrappeRealtimeLoader(spec.loader)
 		return spec
 
 
-def _supply(module: ModuleType) -> None:
+def _add_names(module: ModuleType) -> None:
 	module.Socket = Socket  # type: ignore[attr-defined]
 	module.SyncSocket = SyncSocket  # type: ignore[attr-defined]
 	module.realtime = realtime  # type: ignore[attr-defined]
 
 
-def supply_frappe_names() -> None:
-	"""From now on the real `frappe.realtime` of this process has `Socket`, `SyncSocket` and `realtime`."""
-	if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-		sys.meta_path.insert(0, _Finder())
+def add_names_to_frappe_realtime() -> None:
+	"""Add `Socket`, `SyncSocket` and `realtime` to the real `frappe.realtime`, when it is imported or at once."""
+	if not any(isinstance(finder, _FrappeRealtimeFinder) for finder in sys.meta_path):
+		sys.meta_path.insert(0, _FrappeRealtimeFinder())
 	if "frappe.realtime" in sys.modules:
-		_supply(sys.modules["frappe.realtime"])
+		_add_names(sys.modules["frappe.realtime"])
 
 
-def load(app: str, path: Path, context: Context) -> Loaded:
-	"""Import the handlers of `app` from `path`, anew if they were imported before.
+def load(app: str, path: Path, context: Context) -> LoadedFile:
+	"""Import a handlers file, again if it has been imported before.
 
-	Raises whatever the file raises, and `NotHandlers`.
+	Args:
+		app: The app that it belongs to.
+		path: The file.
+		context: The context in which its code runs.
+
+	Raises:
+		NoHandlers: The file registers no handlers and has no set-up function.
+		BaseException: Whatever the file raises.
 	"""
-	supply_frappe_names()
+	add_names_to_frappe_realtime()
 	return context.run(_load, app, path)
 
 
-def _load(app: str, path: Path) -> Loaded:
+def _load(app: str, path: Path) -> LoadedFile:
 	current_app.set(app)
 	importlib.invalidate_caches()
 	package = _package(app, path)
@@ -143,19 +153,19 @@ def _load(app: str, path: Path) -> Loaded:
 			sys.modules.pop(name, None)
 			raise
 	vars(sys.modules[package])["handlers"] = module
-	return Loaded(tuple(handlers), None if handlers else _set_up_function(module))
+	return LoadedFile(tuple(handlers), None if handlers else _setup_function(module))
 
 
 def _package(app: str, path: Path) -> str:
-	"""The name of the package for the module at `path`: the app's own, imported, when the file refers to it.
+	"""Return the name of the package that the module at `path` is imported into.
 
-	Else one that has only the folder: an app's `__init__` often loads Frappe and half of the app, and a file that asks
-	for nothing of it should not pay for that.
+	If the file imports something of its app, this is the app's own package, which is imported first. Otherwise it is a
+	new package that has only the folder, because the `__init__` of an app often loads Frappe and half of the app.
 	"""
 	in_package = path.parents[1].name == app and (path.parents[1] / "__init__.py").is_file()
 	if in_package and _refers_to(path, app):
 		folder = str(path.parents[2])
-		# An app that is not installed in this environment, as in a container that has only the folders.
+		# In a container that has only the folders, the app is not installed in this environment.
 		if importlib.util.find_spec(app) is None and folder not in sys.path:
 			sys.path.append(folder)
 		name = f"{app}.realtime"
@@ -169,7 +179,7 @@ def _package(app: str, path: Path) -> str:
 
 
 def _refers_to(path: Path, app: str) -> bool:
-	"""Whether the file imports something of the app beyond its own folder."""
+	"""Return whether the file imports something of the app from outside of its own folder."""
 	for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
 		if isinstance(node, ast.Import):
 			names = [alias.name for alias in node.names]
@@ -182,8 +192,8 @@ def _refers_to(path: Path, app: str) -> bool:
 	return False
 
 
-def _set_up_function(module: ModuleType) -> Callable[..., Any]:
-	"""The single public function of a module without decorated handlers."""
+def _setup_function(module: ModuleType) -> Callable[..., Any]:
+	"""Return the single public function of a module without decorated functions."""
 	public = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
 	functions = [
 		function
@@ -193,7 +203,7 @@ def _set_up_function(module: ModuleType) -> Callable[..., Any]:
 	if len(functions) == 1:
 		return functions[0]
 	names = ", ".join(function.__name__ for function in functions) or "none"
-	raise NotHandlers(
+	raise NoHandlers(
 		f"{module.__file__} has neither a function with @realtime.on nor a single public function that sets up a "
 		f"socket (public functions: {names}); begin the names of the others with an underscore"
 	)

@@ -1,66 +1,45 @@
-"""The apps' handlers in Python: which of them answer an event of a socket, and what becomes of those that fail."""
+"""The apps' handlers in Python, as the application calls them."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import sys
-import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextvars import Context
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from frappe_realtime.contract import HANDLERS_ERROR, SYSTEM_USER
-from frappe_realtime.handlers.registry import Handler, current_app
-from frappe_realtime.handlers.response import Response
-from frappe_realtime.handlers.socket import Socket
 
-from ..access.authentication import Session
 from ..cluster.members import RemoteMembers
-from ..histogram import Histogram
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..socketio.server import Ack
+from .executor import HandlerExecutor, HandlerLimits
 from .files import HandlerFiles
-from .loader import load
-from .queue import App, HandlerQueue
-from .runtime import HandlerRuntime, View
-from .tasks import start_eagerly
-from .threads import Threads, frappe_context
-from .watchdog import Watchdog
+from .loaded_apps import LoadedApps
+from .queue import HandlerQueue
+from .runtime import FrappeRequest, HandlerRuntime, HasPermission, SocketView
 
-logger = logging.getLogger("realtime.handlers")
-
-GUARDS = frozenset({HandlerQueue._work.__code__})
-"""The code of the function in which handlers run on the event loop."""
+RELOAD_SECONDS = 1.0
+"""Seconds between two looks at the handlers files, in developer mode."""
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerLimits:
-	"""What handlers may take; the keys of the configuration are `realtime_handler_*`."""
+class PythonHandlers:
+	"""Passes the events of sockets to the handlers of the apps that are installed on the socket's site.
 
-	queue: int = 2000
-	seconds: float = 10.0
-	blocking: float = 1.0
-	threads: int = 16
+	Must be made in the thread of the event loop.
 
-
-@dataclass(slots=True)
-class HandlerCounters:
-	"""What handlers have done since the start."""
-
-	events: int = 0
-	failures: int = 0
-	dropped: int = 0
-	slow: int = 0
-
-
-class PythonHandlers(HandlerRuntime):
-	"""A responder for all apps with Python handlers."""
+	Args:
+		files: The handlers files of the bench.
+		sites: The folder of sites.
+		namespaces: The sockets of this process.
+		fanout: Sends events to rooms.
+		has_permission: Answers `socket.has_permission`.
+		frappe_request: Answers `socket.frappe_request`.
+		limits: The limits of handlers.
+		developer_mode: True to load changed files again, and to send errors of files to System Users.
+		remote: The members of rooms on other sidecars.
+		loop: The event loop; the running one if None.
+	"""
 
 	def __init__(
 		self,
@@ -68,295 +47,139 @@ class PythonHandlers(HandlerRuntime):
 		sites: Path,
 		namespaces: Namespaces,
 		fanout: Fanout,
-		may: Callable[[Session, str, str, str], bool | Awaitable[bool]],
-		request: Callable[..., Awaitable[Response]],
+		has_permission: HasPermission,
+		frappe_request: FrappeRequest,
 		limits: HandlerLimits | None = None,
 		developer_mode: bool = False,
-		elsewhere: RemoteMembers | None = None,
+		remote: RemoteMembers | None = None,
 		loop: asyncio.AbstractEventLoop | None = None,
 	) -> None:
-		self.limits = limits or HandlerLimits()
-		super().__init__(
-			namespaces, fanout, may, request, elsewhere or RemoteMembers(), loop or asyncio.get_running_loop()
+		self.apps = LoadedApps(files, sites)
+		self.executor = HandlerExecutor(sites, limits or HandlerLimits(), loop or asyncio.get_running_loop())
+		self.runtime = HandlerRuntime(
+			fanout, has_permission, frappe_request, remote or RemoteMembers(), self.apps, self.executor
 		)
-		self.counters = HandlerCounters()
-		self.errors: dict[str, dict[str, str]] = {}
-		"""What went wrong with the files that are not loaded, by app."""
-		self.queue_limit = self.limits.queue
-		self.threads = Threads(self.limits.threads)
-		self.developer_mode = developer_mode
-		self._files = files
-		self._sites = str(sites)
-		self._scoped: dict[tuple[str, ...] | None, tuple[App, ...]] = {}
-		self._running: dict[object, tuple[HandlerQueue, asyncio.Task[None]]] = {}
-		"""The queues whose first step has not been the last."""
-		self._stopping = False
-		self._watchdog: Watchdog | None = None
-		self._seen: dict[str, Any] = {}
-		self._watching: asyncio.Task[None] | None = None
+		self._namespaces = namespaces
+		self._developer_mode = developer_mode
+		self._tasks: set[asyncio.Task[None]] = set()
 
 	# -- starting and stopping
 
 	def start(self) -> None:
-		"""Import the handlers of all apps of the bench. A file that fails is reported, and the others go on."""
-		for app in self._files.apps():
-			path = self._files.python(app)
-			if path is not None:
-				self._load(app, path)
-		if "frappe" in sys.modules:
-			# Much of Frappe takes for granted that it runs in the folder of the sites.
-			os.chdir(self._sites)
-		if self.developer_mode:
-			self._watching = self._loop.create_task(self._reload_changed())
+		"""Import the handlers of all apps. Must be called on the event loop."""
+		self.apps.load_all()
+		if self.apps:
+			self.executor.watchdog.start()
+		if self._developer_mode:
+			self._tasks.add(asyncio.get_running_loop().create_task(self._reload_changed_files()))
 
 	async def stop(self) -> None:
-		"""End what runs; handlers in threads are left to themselves."""
-		self._stopping = True
-		if self._watchdog is not None:
-			self._watchdog.stop()
-		if self._watching is not None:
-			self._watching.cancel()
-		for task in self.tasks():
+		"""Cancel the handlers on the event loop. Handlers in threads run on until the process ends."""
+		for task in self._tasks:
 			task.cancel()
-		self.end()
+		self.executor.stop()
 
 	def health(self) -> dict[str, Any]:
-		"""What `/health` says about handlers in Python."""
+		"""Return what `/health` reports about handlers in Python.
+
+		Returns:
+			`{"apps": {app: {events, set_up}}, "errors": {app: {file, error}}, "events", "failures", "dropped", "slow",
+			"blocked"}`; the last five are counters since the start.
+		"""
+		counters = self.executor.counters
 		return {
-			"apps": {
-				name: {"events": sorted(app.handlers), "set_up": app.set_up is not None}
-				for name, app in sorted(self._apps.items())
-			},
-			"errors": {
-				app: {key: error[key] for key in ("file", "error")} for app, error in self.errors.items()
-			},
-			"events": self.counters.events,
-			"failures": self.counters.failures,
-			"dropped": self.counters.dropped,
-			"slow": self.counters.slow,
-			"blocked": self._watchdog.blocked if self._watchdog is not None else 0,
+			**self.apps.health(),
+			"events": counters.events,
+			"failures": counters.failures,
+			"dropped": counters.dropped.total(),
+			"slow": counters.slow,
+			"blocked": self.executor.watchdog.blocked,
 		}
 
-	def latencies(self) -> dict[str, Histogram]:
-		"""Return how long the apps took for one event, by app."""
-		return {name: app.latency for name, app in self._apps.items()}
-
-	def _load(self, app: str, path: Path) -> None:
-		self._seen[app] = _state_of(path)
-		known = self._apps.get(app) or App(app, Context())
-		known.context.run(current_app.set, app)
-		try:
-			loaded = load(app, path, known.context.copy())
-		except (Exception, SystemExit) as error:
-			place = f"{path}: {type(error).__name__}: {error}"
-			logger.error("the handlers of %s are not loaded: %s", app, place, exc_info=error)
-			self.errors[app] = {
-				"app": app,
-				"file": str(path),
-				"error": f"{type(error).__name__}: {error}",
-				"traceback": "".join(traceback.format_exception(error)),
-			}
-			self._tell_developers(app)
-			return
-		self.errors.pop(app, None)
-		known.bind(loaded.handlers, loaded.set_up)
-		self._apps[app] = known
-		self._scoped.clear()
-		logger.info("loaded the handlers of %s from %s", app, path)
-		if self._watchdog is None:
-			self._watchdog = Watchdog(self.limits.blocking, GUARDS, _describe, self._on_beat)
-
-	# -- the responder
+	# -- events of sockets: see `EventHandler`
 
 	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
-		apps = self._apps_of(socket)
+		"""Run the set-up functions and the handlers of `connect`; report broken files to developers."""
+		apps = self.apps.installed(socket.session.installed_apps)
 		if auth and apps:
-			self._view(socket, auth)
+			# The first view of a socket decides what its handshake shows as `auth`.
+			self.runtime.view_of(socket, auth)
 		for app in apps:
-			if app.set_up is not None:
-				self._queue(socket, app).set_up()
+			if app.setup is not None:
+				self.runtime.queue_of(socket, app).run_setup()
 			if "connect" in app.handlers:
-				self._queue(socket, app).push(("connect", [], None))
-		if self.errors and self.developer_mode and socket.session.user_type == SYSTEM_USER:
-			for app_name in self.errors:
+				self.runtime.queue_of(socket, app).push_lifecycle("connect")
+		if self.apps.errors and self._developer_mode and socket.session.user_type == SYSTEM_USER:
+			for app_name, error in self.apps.errors.items():
 				if app_name in (socket.session.installed_apps or ()):
-					socket.emit(HANDLERS_ERROR, self.errors[app_name])
+					socket.emit(HANDLERS_ERROR, error)
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		"""Queue an event for each app that handles it."""
 		queues: dict[str, HandlerQueue] = {} if socket.view is None else socket.view.queues
 		call = (event, arguments, ack)
-		taken = False
-		for app in self._apps_of(socket):
+		handled = False
+		for app in self.apps.installed(socket.session.installed_apps):
 			queue = queues.get(app.name)
-			if event in app.handlers or (queue is not None and queue.listens(event)):
-				taken = True
-				if not (queue or self._queue(socket, app)).push(call):
-					self._dropped(socket, event)
-		if taken:
-			self.counters.events += 1
+			if event in app.handlers or (queue is not None and queue.may_handle(event)):
+				handled = True
+				(queue or self.runtime.queue_of(socket, app)).push(call)
+		if handled:
+			self.executor.counters.events += 1
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
-		view: View | None = socket.view
-		for app in self._apps_of(socket):
+		"""Drop the events that wait; queue the event `disconnect`, which gets the reason, for each app that handles it."""
+		view: SocketView | None = socket.view
+		for waiting in [] if view is None else view.queues.values():
+			waiting.drop_client_events()
+		for app in self.apps.installed(socket.session.installed_apps):
 			queue = None if view is None else view.queues.get(app.name)
-			if "disconnect" in app.handlers or (queue is not None and queue.listens("disconnect")):
-				(queue or self._queue(socket, app)).queue_last(("disconnect", [reason], None))
+			if "disconnect" in app.handlers or (queue is not None and queue.may_handle("disconnect")):
+				(queue or self.runtime.queue_of(socket, app)).push_lifecycle("disconnect", reason)
 
-	def _apps_of(self, socket: ServerSocket) -> tuple[App, ...]:
-		installed = socket.session.installed_apps
-		apps = self._scoped.get(installed)
-		if apps is None:
-			apps = tuple(self._apps[name] for name in installed or () if name in self._apps)
-			self._scoped[installed] = apps
-		return apps
+	# -- developer mode
 
-	def _make_queue(self, app: App, socket: Socket) -> HandlerQueue:
-		return HandlerQueue(self, app, socket)
-
-	def _dropped(self, socket: ServerSocket, event: str) -> None:
-		self.counters.dropped += 1
-		# The first of them, and then every thousandth: it is the client that decides how many there are.
-		if self.counters.dropped % 1000 == 1:
-			logger.warning(
-				"dropped %r of %s on %s: %d events wait already (realtime_handler_queue)",
-				event,
-				socket.session.user,
-				socket.session.site,
-				self.limits.queue,
-			)
-
-	# -- running
-
-	def context_of(self, app: App) -> Context:
-		"""A context for one run of the app's code.
-
-		What Frappe keeps in `frappe.local` it changes in place: a context in which that exists is never copied, or one
-		user's would be another's.
-		"""
-		context = app.context.copy()
-		if "frappe" in sys.modules:
-			context.run(_set_sites_path, self._sites)
-		return context
-
-	def start_task(
-		self, queue: HandlerQueue, runner: object, work: Coroutine[Any, Any, None], context: Context
-	) -> None:
-		"""Run `work` in `context` as a task; its first step runs at once from Python 3.12 on."""
-		task = start_eagerly(self._loop, work, context)
-		if not task.done():
-			self._running[runner] = (queue, task)
-
-	def tasks(self) -> list[asyncio.Task[None]]:
-		"""The tasks of handlers that have not ended."""
-		return [task for _, task in self._running.values()]
-
-	def ended(self, runner: object) -> None:
-		"""The task of `runner` has nothing more to do."""
-		self._running.pop(runner, None)
-
-	async def in_thread(
-		self, queue: HandlerQueue, handler: Handler, arguments: Iterable[Any], options: Any
-	) -> Any:
-		"""Run a plain handler in a thread, and in a Frappe context when it wants one."""
-		context = self.context_of(queue.app)
-		session: Session = queue.socket._server_socket.session
-		if handler.frappe_context:
-
-			def job() -> Any:
-				with frappe_context(session.site, session.user, self._sites):
-					return handler.function(*arguments, **options)
-
-		else:
-
-			def job() -> Any:
-				return handler.function(*arguments, **options)
-
-		return await self.threads.run(lambda: context.run(job))
-
-	def failed(self, queue: HandlerQueue, event: str, error: BaseException) -> None:
-		"""A handler raised: that is the end of this event for it, and of nothing else."""
-		if self._stopping and isinstance(error, asyncio.CancelledError):
-			raise error
-		self.counters.failures += 1
-		logger.error(
-			"%s: a handler of %r failed (user %s of %s)",
-			queue.app.name,
-			event,
-			queue.socket.user,
-			queue.socket.site,
-			exc_info=error,
-		)
-
-	def _on_beat(self) -> None:
-		"""Report handlers that take long, and let the events behind them pass."""
-		now = self.time()
-		for runner, (queue, _) in list(self._running.items()):
-			if queue.runner is runner and now - queue.started > self.limits.seconds:
-				self.counters.slow += 1
-				logger.warning(
-					"%s: a handler of %r runs for more than %g s (user %s of %s, realtime_handler_seconds); "
-					"the events behind it go on",
-					queue.app.name,
-					queue.event,
-					self.limits.seconds,
-					queue.socket.user,
-					queue.socket.site,
-				)
-				queue.overtake()
-
-	# -- development
-
-	async def _reload_changed(self) -> None:
+	async def _reload_changed_files(self) -> None:
 		while True:
-			await asyncio.sleep(1)
-			for app in self._files.apps():
-				path = self._files.python(app)
-				if path is not None and _state_of(path) != self._seen.get(app):
-					self.reload(app, path)
+			await asyncio.sleep(RELOAD_SECONDS)
+			for name in self.apps.deleted():
+				self.unload(name)
+			for name, path in self.apps.changed():
+				self.reload(name, path)
 
-	def reload(self, app: str, path: Path) -> None:
-		"""Import the handlers of `app` again; connected sockets stay, and are set up anew."""
-		self._load(app, path)
-		if app in self.errors:
+	def reload(self, name: str, path: Path) -> None:
+		"""Import the handlers of an app again. Sockets stay connected, and set-up functions run again for them.
+
+		If the file cannot be imported, System Users whose site has the app get the event `realtime_handlers_error` with
+		`{app, file, error, traceback}`, and the earlier handlers stay.
+		"""
+		app = self.apps.load(name, path)
+		if app is None:
+			self._send_error(name)
 			return
-		for raw in self._sockets_with(app):
-			queue = self._queue(raw, self._apps[app])
-			queue.listeners.clear()
-			queue.middleware.clear()
-			queue.set_up()
+		self.executor.watchdog.start()
+		for socket in self._sockets_with(name):
+			queue = self.runtime.queue_of(socket, app)
+			queue.remove_all_listeners()
+			queue.run_setup()
+
+	def unload(self, name: str) -> None:
+		"""Remove the handlers of an app whose file was deleted, and the listeners that they have added."""
+		self.apps.unload(name)
+		for socket in self._sockets_with(name):
+			view: SocketView | None = socket.view
+			if view is not None and name in view.queues:
+				view.queues.pop(name).remove_all_listeners()
 
 	def _sockets_with(self, app: str) -> Iterator[ServerSocket]:
+		"""Return the sockets of all sites that have `app`."""
 		for namespace in list(self._namespaces.values()):
-			for raw in list(namespace.sockets.values()):
-				if raw.session is not None and app in (raw.session.installed_apps or ()):
-					yield raw
+			for socket in list(namespace.sockets.values()):
+				if socket.session is not None and app in (socket.session.installed_apps or ()):
+					yield socket
 
-	def _tell_developers(self, app: str) -> None:
-		if self.developer_mode:
-			for raw in self._sockets_with(app):
-				if raw.session.user_type == SYSTEM_USER:
-					raw.emit(HANDLERS_ERROR, self.errors[app])
-
-
-def _describe(frame: FrameType) -> str:
-	queue: HandlerQueue = frame.f_locals["self"]
-	return f"{queue.app.name}: a handler of {queue.event!r} (user {queue.socket.user} of {queue.socket.site})"
-
-
-def _state_of(path: Path) -> tuple[tuple[str, int, int], ...]:
-	"""What tells whether the file, or one beside it, has changed."""
-	found = []
-	for file in sorted(path.parent.glob("*.py")):
-		try:
-			stat = file.stat()
-		except OSError:
-			continue
-		found.append((str(file), stat.st_mtime_ns, stat.st_size))
-	return tuple(found)
-
-
-def _set_sites_path(sites: str) -> None:
-	"""Handlers outside a Frappe context find the sites too, once their file has imported Frappe."""
-	frappe = sys.modules.get("frappe")
-	if frappe is not None and hasattr(frappe, "local"):
-		frappe.local.sites_path = sites
+	def _send_error(self, app: str) -> None:
+		if self._developer_mode:
+			for socket in self._sockets_with(app):
+				if socket.session.user_type == SYSTEM_USER:
+					socket.emit(HANDLERS_ERROR, self.apps.errors[app])

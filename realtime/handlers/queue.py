@@ -1,158 +1,194 @@
-"""The events of one socket for one app, one after the other, each in its own guard."""
+"""The events of one socket for one app: handled in order, one at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextvars import Context
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from frappe_realtime.contract import GUEST
-from frappe_realtime.handlers.registry import Handler, is_async
-from frappe_realtime.handlers.runtime import Runtime
+from frappe_realtime.handlers.registry import Handler
 from frappe_realtime.handlers.socket import Socket
 from frappe_realtime.handlers.sync_socket import SyncSocket
 
-from ..histogram import Histogram
 from ..socketio.server import Ack
+from .app import App
+from .memory import memory_of
 
-logger = logging.getLogger("realtime.handlers")
-
-
-@dataclass(slots=True)
-class App:
-	"""An app with Python handlers. Each run of its code has a copy of `context`, which itself nothing runs in."""
-
-	name: str
-	context: Context
-	handlers: dict[str, list[Handler]] = field(default_factory=dict)
-	set_up: Callable[..., Any] | None = None
-	set_up_waits: bool = False
-	generation: int = 0
-	latency: Histogram = field(default_factory=Histogram)
-	"""Seconds that the app took for one event of one socket, with what it awaited."""
-
-	def bind(self, handlers: Sequence[Handler], set_up: Callable[..., Any] | None) -> None:
-		"""Take what the file gave in place of what it gave before."""
-		self.handlers = {}
-		for handler in handlers:
-			self.handlers.setdefault(handler.event, []).append(handler)
-		self.set_up = set_up
-		self.set_up_waits = set_up is not None and is_async(set_up)
-		self.generation += 1
-
+if TYPE_CHECKING:
+	from .executor import HandlerExecutor
 
 Call = tuple[str, list[Any], Ack | None]
-"""An event, its arguments, and what answers it: of those that wait for their turn. A tuple, since each event is one."""
+"""An event: its name, its arguments and its acknowledgement. A plain tuple, because there is one for each event."""
 
+QueuedCall = tuple[str, list[Any], Ack | None, int]
+"""An event that waits, with the memory of its arguments in bytes."""
 
-FAILURES = (Exception, SystemExit, asyncio.CancelledError)
-"""What a handler may raise without consequences for others; a cancelled future that it awaits is its own affair."""
+HANDLER_ERRORS = (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError)
+"""What a handler may raise without any effect on other handlers.
 
-_NONE: dict[str, Any] = {}
+asyncio would end the process after SystemExit and KeyboardInterrupt. SIGINT does not raise in the sidecar, because its event
+loop handles the signal. CancelledError may come from a future that the handler awaits.
+"""
 
-SET_UP = "(set-up)"
-"""Stands for an event in the queue where an async set-up function is to run."""
+SETUP: Final = "(set-up)"
+"""Queued in place of an event's name for a run of the async set-up function."""
 
+LIFECYCLE_EVENTS = (SETUP, "connect", "disconnect")
+"""Events that clients cannot send. They wait even if the queue is full, and when the client has disconnected."""
 
-class Runner(Runtime, Protocol):
-	"""Runs what lanes have to do, and hears how it went."""
-
-	queue_limit: int
-	"""Events of one socket that may wait for an app."""
-	time: Callable[[], float]
-	"""The loop's clock."""
-
-	def start_task(
-		self, queue: HandlerQueue, runner: object, work: Coroutine[Any, Any, None], context: Context
-	) -> None: ...
-
-	def ended(self, runner: object) -> None: ...
-
-	def failed(self, queue: HandlerQueue, event: str, error: BaseException) -> None: ...
-
-	def context_of(self, app: App) -> Context: ...
-
-	async def in_thread(
-		self, queue: HandlerQueue, handler: Handler, arguments: Iterable[Any], options: Any
-	) -> Any: ...
+_NO_OPTIONS: dict[str, Any] = {}
 
 
 class HandlerQueue:
-	"""One socket's events for one app, in order. A task exists while there is something to do."""
+	"""The event queue of one socket for one app, and the socket's listeners and middleware of that app.
 
-	__slots__ = ("app", "event", "host", "listeners", "middleware", "queue", "runner", "socket", "started")
+	A worker task handles an event, and then the events that have been queued meanwhile. It exists only while there are events.
 
-	def __init__(self, host: Runner, app: App, socket: Socket) -> None:
-		self.host = host
+	Args:
+		executor: Runs the workers.
+		app: The app.
+		socket: The socket that async handlers get.
+		sync_socket: The same socket, as plain `def` handlers get it.
+	"""
+
+	__slots__ = (
+		"_calls",
+		"_executor",
+		"_queued_bytes",
+		"app",
+		"event",
+		"event_started",
+		"listeners",
+		"middleware",
+		"socket",
+		"sync_socket",
+		"worker",
+	)
+
+	def __init__(self, executor: HandlerExecutor, app: App, socket: Socket, sync_socket: SyncSocket) -> None:
 		self.app = app
 		self.socket = socket
+		self.sync_socket = sync_socket
 		self.listeners: dict[str, list[Handler]] = {}
+		"""The functions given to `socket.on` and `socket.once`, by event."""
 		self.middleware: list[Callable[..., Any]] = []
-		self.queue: deque[Call] = deque()
-		self.runner: object | None = None
-		"""Stands for the task that works on the queue; None when there is none, or when it has been overtaken."""
+		"""The functions given to `socket.use`."""
+		self.worker: object | None = None
+		"""Identifies the worker that empties the queue; None while there is none."""
 		self.event = ""
-		self.started = 0.0
+		"""The event that is being handled, or the last one."""
+		self.event_started = 0.0
+		"""When its handling started, by the clock of the event loop."""
+		self._executor = executor
+		self._calls: deque[QueuedCall] = deque()
+		self._queued_bytes = 0
 
-	def listens(self, event: str) -> bool:
-		"""Whether a listener of this socket may answer `event`."""
-		# Something under way may yet add it.
-		return event in self.listeners or (self.runner is not None and self.app.set_up is not None)
+	def may_handle(self, event: str) -> bool:
+		"""Return whether the socket has listeners for `event`, or may have them when the event's turn comes."""
+		# A set-up function that is still running may add a listener.
+		return event in self.listeners or (self.worker is not None and self.app.setup is not None)
 
-	def push(self, call: Call) -> bool:
-		"""Queue an event, and handle it at once if no other is being handled; return False if the queue is full."""
-		if len(self.queue) >= self.host.queue_limit:
-			return False
-		self.queue.append(call)
-		if self.runner is None:
-			self.begin()
-		return True
+	def push(self, call: Call) -> None:
+		"""Handle an event at once if no other event is being handled, or else queue it. Drop it if the queue is full."""
+		if self.worker is None:
+			self._start_worker(call)
+			return
+		limits = self._executor.limits
+		if len(self._calls) >= limits.queue:
+			self._executor.report_dropped_event(self, call[0], "realtime_handler_queue")
+			return
+		available = limits.queue_bytes - self._queued_bytes
+		size = memory_of(call[1], available)
+		if size > available:
+			self._executor.report_dropped_event(self, call[0], "realtime_handler_queue_bytes")
+			return
+		self._queued_bytes += size
+		self._calls.append((*call, size))
 
-	def queue_last(self, call: Call) -> None:
-		"""Put the socket's last event in the queue, however long it is."""
-		self.queue.append(call)
-		if self.runner is None:
-			self.begin()
+	def push_lifecycle(self, event: str, *arguments: Any) -> None:
+		"""Handle one of `LIFECYCLE_EVENTS`, or queue it even if the queue is full."""
+		if self.worker is None:
+			self._start_worker((event, list(arguments), None))
+		else:
+			self._calls.append((event, list(arguments), None, 0))
 
-	def begin(self) -> None:
-		"""Start to work on the queue."""
-		self.runner = runner = object()
-		self.host.start_task(self, runner, self._work(runner), self.host.context_of(self.app))
+	def drop_client_events(self) -> None:
+		"""Drop the queued events of a client that has disconnected; a handler that is running is not stopped."""
+		kept = [call for call in self._calls if call[0] in LIFECYCLE_EVENTS]
+		self._calls.clear()
+		self._calls.extend(kept)
+		self._queued_bytes = 0
 
-	def overtake(self) -> None:
-		"""Let the events behind the present one go on; it ends when it ends."""
-		self.runner = None
-		if self.queue:
-			self.begin()
+	def run_setup(self) -> None:
+		"""Call the app's set-up function for this socket: an async one as the next event, a plain one now."""
+		setup = self.app.setup
+		if setup is None:
+			return
+		if self.app.setup_is_async:
+			self.push_lifecycle(SETUP)
+			return
+		try:
+			self._executor.context_of(self.app).run(setup, self.sync_socket)
+		except HANDLER_ERRORS as error:
+			self._executor.report_failure(self, SETUP, error)
 
-	async def _work(self, runner: object) -> None:
-		"""Handle the events in the queue, one after the other."""
-		queue = self.queue
-		loop_time = self.host.time
-		while queue and self.runner is runner:
-			call = queue.popleft()
+	def continue_without_current(self) -> None:
+		"""Handle the next events while the current handler, which takes long, runs on."""
+		self.worker = None
+		if self._calls:
+			self._start_worker(self._next_call())
+
+	def remove_listener(self, event: str, function: Callable[..., Any]) -> None:
+		"""Remove the listeners of `event` that call `function`."""
+		kept = [one for one in self.listeners.pop(event, ()) if one.function != function]
+		if kept:
+			self.listeners[event] = kept
+
+	def remove_all_listeners(self) -> None:
+		"""Remove the listeners of all events, and the middleware."""
+		self.listeners.clear()
+		self.middleware.clear()
+
+	def _next_call(self) -> Call:
+		event, arguments, ack, size = self._calls.popleft()
+		self._queued_bytes -= size
+		return event, arguments, ack
+
+	def _start_worker(self, call: Call) -> None:
+		self.worker = worker = object()
+		self._executor.start_worker(self, worker, self._work(worker, call))
+
+	async def _work(self, worker: object, call: Call) -> None:
+		"""Handle `call`, and then queued events until there are none, or until another worker has taken over."""
+		time = self._executor.time
+		while True:
 			self.event = call[0]
-			self.started = loop_time()
+			self.event_started = time()
 			# The clock of the loop stands still while a handler runs.
 			started = perf_counter()
 			try:
-				await self._answer(*call)
-			except FAILURES as error:
-				self.host.failed(self, call[0], error)
+				await self._handle(*call)
+			except HANDLER_ERRORS as error:
+				self._executor.report_failure(self, call[0], error)
 			self.app.latency.observe(perf_counter() - started)
-		if self.runner is runner:
-			self.runner = None
-		self.host.ended(runner)
+			if not self._calls or self.worker is not worker:
+				break
+			call = self._next_call()
+		if self.worker is worker:
+			self.worker = None
+		self._executor.worker_ended(worker)
 
-	async def _answer(self, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		if event == SET_UP:
-			assert self.app.set_up is not None
-			await self.app.set_up(self.socket)
+	WORKER_CODE = _work.__code__
+	"""Marks the frame in which handlers run on the event loop; its local variable `self` is the queue."""
+
+	async def _handle(self, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		# By identity: a client may send an event with the same text.
+		if event is SETUP:
+			assert self.app.setup is not None
+			await self.app.setup(self.socket)
 			return
 		for middleware in self.middleware:
 			allowed = middleware(event, arguments)
@@ -160,88 +196,55 @@ class HandlerQueue:
 				allowed = await allowed
 			if allowed is False:
 				return
-		own = self.listeners.get(event)
+		listeners = self.listeners.get(event)
 		handlers = self.app.handlers.get(event, ())
-		for handler in [*handlers, *own] if own else handlers:
+		for handler in [*handlers, *listeners] if listeners else handlers:
 			try:
-				await self._run(handler, arguments, ack)
-			except FAILURES as error:
-				self.host.failed(self, event, error)
+				await self._call(handler, arguments, ack)
+			except HANDLER_ERRORS as error:
+				self._executor.report_failure(self, event, error)
 
-	async def _run(self, handler: Handler, given: list[Any], ack: Ack | None) -> None:
-		options = self._options(handler, given, ack)
-		if options is None:
+	async def _call(self, handler: Handler, sent: list[Any], ack: Ack | None) -> None:
+		if not handler.allow_guest and self.socket._server_socket.session.user == GUEST:
+			return
+		arguments = handler.signature.fit(sent)
+		if arguments is None:
+			self._executor.report_too_few_arguments(self, handler, len(sent))
 			return
 		if handler.once:
-			self._forget(handler)
-		arguments, named = options
+			self._remove(handler)
+		options = {"ack": self._ack_for(handler, ack)} if handler.signature.ack else _NO_OPTIONS
 		if not handler.is_async:
-			first = (SyncSocket(self.host, self.socket),) if handler.takes_socket else ()
-			answer = await self.host.in_thread(self, handler, (*first, *arguments), named)
+			first = (self.sync_socket,) if handler.takes_socket else ()
+			answer = await self._executor.run_in_thread(self, handler, (*first, *arguments), options)
 		elif handler.takes_socket:
-			answer = await handler.function(self.socket, *arguments, **named)
+			answer = await handler.function(self.socket, *arguments, **options)
 		else:
-			answer = await handler.function(*arguments, **named)
+			answer = await handler.function(*arguments, **options)
 		if ack is not None:
 			_acknowledge(ack, answer)
 
-	def _options(
-		self, handler: Handler, given: list[Any], ack: Ack | None
-	) -> tuple[list[Any], dict[str, Any]] | None:
-		"""What to call `handler` with; None when it is not to run for this user, or has too few arguments."""
-		if not handler.allow_guest and self.socket._server_socket.session.user == GUEST:
-			return None
-		signature = handler.signature
-		arguments = signature.fit(given)
-		if arguments is None:
-			logger.warning(
-				"%s: %s did not run: %r came with %d arguments, it needs %d (user %s of %s)",
-				self.app.name,
-				handler.name,
-				handler.event,
-				len(given),
-				signature.required,
-				self.socket.user,
-				self.socket.site,
-			)
-			return None
-		return arguments, {"ack": self._ack_for(handler, ack)} if signature.ack else _NONE
-
-	def _forget(self, handler: Handler) -> None:
+	def _remove(self, handler: Handler) -> None:
 		kept = [one for one in self.listeners.pop(handler.event, ()) if one is not handler]
 		if kept:
 			self.listeners[handler.event] = kept
 
 	def _ack_for(self, handler: Handler, ack: Ack | None) -> Ack:
+		"""Return what the handler's parameter `ack` gets."""
 		if ack is None:
-			return _nobody_asked
+			return _ignore_answer
 		if handler.is_async:
 			return ack
-		return lambda *arguments: self.host.run_in_loop(lambda: ack(*arguments))
-
-	def set_up(self) -> None:
-		"""Call the set-up function: a plain one at once, before the first event can come."""
-		function = self.app.set_up
-		if function is None:
-			return
-		if self.app.set_up_waits:
-			self.queue.append((SET_UP, [], None))
-			if self.runner is None:
-				self.begin()
-			return
-		try:
-			self.host.context_of(self.app).run(function, SyncSocket(self.host, self.socket))
-		except FAILURES as error:
-			self.host.failed(self, SET_UP, error)
+		return lambda *arguments: self._executor.bridge.run(lambda: ack(*arguments))
 
 
 def _acknowledge(ack: Ack, answer: Any) -> None:
-	"""What a handler returns answers the event: None not at all, a tuple with several arguments."""
+	"""Send what a handler has returned: a tuple as several arguments, None not at all."""
 	if type(answer) is tuple:
 		ack(*answer)
 	elif answer is not None:
 		ack(answer)
 
 
-def _nobody_asked(*_: Any) -> None:
-	"""The acknowledgement of an event whose sender wants none."""
+def _ignore_answer(*_: Any) -> None:
+	"""Do nothing: the client did not ask for an acknowledgement."""

@@ -1,177 +1,153 @@
-"""What the sockets that handlers are given ask of the server."""
+"""What handlers can do through their sockets: the implementation of `frappe_realtime.handlers.runtime.Runtime`."""
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import inspect
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from frappe_realtime.handlers.broadcast import COMPLETED
 from frappe_realtime.handlers.registry import Handler, Signature, current_app, is_async
 from frappe_realtime.handlers.response import Response
 from frappe_realtime.handlers.socket import Socket
+from frappe_realtime.handlers.sync_socket import SyncSocket
 
 from ..access.authentication import Session
 from ..cluster.members import RemoteMembers
 from ..socketio.fanout import Fanout
-from ..socketio.namespace import Namespace, Namespaces, ServerSocket
-from .queue import App, HandlerQueue
+from ..socketio.namespace import Namespace, ServerSocket
+from .app import App
+from .executor import HandlerExecutor
+from .loaded_apps import LoadedApps
+from .queue import HandlerQueue
+
+HasPermission = Callable[[Session, str, str, str], "bool | Awaitable[bool]"]
+"""Takes a session, a DocType, a document's name (empty for the DocType) and a permission type."""
+
+FrappeRequest = Callable[..., Awaitable[Response]]
+"""The signature is that of `FrappeRequests.send`."""
 
 
-class View:
-	"""What is kept of a socket for handlers."""
+class SocketView:
+	"""One socket as handlers see it: the objects that they get, and an event queue for each app.
 
-	__slots__ = ("queues", "socket")
+	Args:
+		socket: The socket that async handlers get.
+		sync_socket: The same socket, as plain `def` handlers get it.
+	"""
 
-	def __init__(self, socket: Socket) -> None:
+	__slots__ = ("queues", "socket", "sync_socket")
+
+	def __init__(self, socket: Socket, sync_socket: SyncSocket) -> None:
 		self.socket = socket
+		self.sync_socket = sync_socket
 		self.queues: dict[str, HandlerQueue] = {}
 
 
 class HandlerRuntime:
-	"""The `Runtime` of `frappe_realtime.handlers.runtime`: keeps a view of each socket that handlers see, and acts for it."""
+	"""The `Runtime` of handlers' sockets. It keeps a view of each socket for which a handler has run.
+
+	Args:
+		fanout: Sends events to rooms.
+		has_permission: Answers `socket.has_permission`.
+		frappe_request: Answers `socket.frappe_request`.
+		remote: The members of rooms on other sidecars.
+		apps: The apps with handlers.
+		executor: Runs the handlers.
+	"""
 
 	def __init__(
 		self,
-		namespaces: Namespaces,
 		fanout: Fanout,
-		may: Callable[[Session, str, str, str], bool | Awaitable[bool]],
-		request: Callable[..., Awaitable[Response]],
-		elsewhere: RemoteMembers,
-		loop: asyncio.AbstractEventLoop,
+		has_permission: HasPermission,
+		frappe_request: FrappeRequest,
+		remote: RemoteMembers,
+		apps: LoadedApps,
+		executor: HandlerExecutor,
 	) -> None:
-		self.time: Callable[[], float] = loop.time
-		"""The clock of the event loop."""
 		self.emit = fanout.emit
-		self._namespaces = namespaces
-		self._may = may
-		self._request = request
-		self._elsewhere = elsewhere
-		self._apps: dict[str, App] = {}
-		self._asking: set[concurrent.futures.Future[Any]] = set()
-		self._loop = loop
-		self._loop_thread = threading.get_ident()
+		self._has_permission = has_permission
+		self._frappe_request = frappe_request
+		self._remote = remote
+		self._apps = apps
+		self._executor = executor
 
-	def end(self) -> None:
-		"""Let no thread wait for the loop any more."""
-		for future in list(self._asking):
-			future.cancel()
+	def view_of(self, server_socket: ServerSocket, auth: Mapping[str, Any] | None = None) -> SocketView:
+		"""Return the view of a socket; make it first if there is none.
 
-	def _view(self, raw: ServerSocket, auth: Mapping[str, Any] | None = None) -> View:
-		view: View | None = raw.view
+		Args:
+			server_socket: The socket.
+			auth: The `auth` object of its CONNECT packet, for a new view.
+		"""
+		view: SocketView | None = server_socket.view
 		if view is None:
-			view = raw.view = View(Socket(self, raw, auth or {}))
+			socket = Socket(self, server_socket, auth or {})
+			view = server_socket.view = SocketView(socket, SyncSocket(self, socket))
 		return view
 
-	def _queue(self, raw: ServerSocket, app: App) -> HandlerQueue:
-		view = self._view(raw)
+	def queue_of(self, server_socket: ServerSocket, app: App) -> HandlerQueue:
+		"""Return the event queue of a socket for `app`; make it first if there is none."""
+		view = self.view_of(server_socket)
 		queue = view.queues.get(app.name)
 		if queue is None:
-			queue = view.queues[app.name] = self._make_queue(app, view.socket)
+			queue = view.queues[app.name] = HandlerQueue(self._executor, app, view.socket, view.sync_socket)
 		return queue
 
-	def _make_queue(self, app: App, socket: Socket) -> HandlerQueue:
-		raise NotImplementedError
-
-	# -- from threads
+	# -- methods of sockets
 
 	def run_in_loop(self, action: Callable[[], Any]) -> Any:
-		"""Do `action` on the event loop; from a thread, wait for it and for what it gives to await."""
-		if threading.get_ident() == self._loop_thread:
-			return action()
-		future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-		self._asking.add(future)
-		try:
-			self._loop.call_soon_threadsafe(self._do, action, future)
-			return future.result()
-		finally:
-			self._asking.discard(future)
+		return self._executor.bridge.run(action)
 
-	def _do(self, action: Callable[[], Any], future: concurrent.futures.Future[Any]) -> None:
-		try:
-			result = action()
-		except BaseException as error:
-			future.set_exception(error)
-			return
-		if result is COMPLETED:
-			future.set_result(None)
-		elif inspect.isawaitable(result):
-			task = asyncio.ensure_future(result)
-			task.add_done_callback(lambda task: _hand_over(task, future))
-		else:
-			future.set_result(result)
-
-	# -- what sockets ask for
+	def socket_of(self, server_socket: ServerSocket) -> Socket:
+		return self.view_of(server_socket).socket
 
 	def remote_socket_ids(self, namespace: Namespace, room: str) -> Iterable[str]:
-		return self._elsewhere.ids(namespace.name, room)
+		return self._remote.ids(namespace.name, room)
 
 	def remote_user(self, namespace: Namespace, sid: str) -> str | None:
-		return self._elsewhere.user_of(namespace.name, sid)
+		return self._remote.user_of(namespace.name, sid)
 
 	def disconnect(self, server_socket: ServerSocket, close: bool) -> None:
 		server_socket.disconnect(close)
 
+	def has_permission(self, session: Session, doctype: str, name: str, ptype: str) -> bool | Awaitable[bool]:
+		return self._has_permission(session, doctype, name, ptype)
+
+	async def frappe_request(self, session: Session, *arguments: Any) -> Response:
+		return await self._frappe_request(session, *arguments)
+
 	def add_listener(self, socket: Socket, event: str, listener: Callable[..., Any], once: bool) -> None:
-		app = self._apps.get(current_app.get(""))
-		if app is None:
-			raise RuntimeError("socket.on is for the handlers of an app, while the server runs them")
-		self._queue(socket._server_socket, app).listeners.setdefault(event, []).append(
-			Handler(
-				event=event,
-				function=listener,
-				app=app.name,
-				signature=Signature.of(listener),
-				is_async=is_async(listener),
-				takes_socket=False,
-				once=once,
-			)
+		app = self._current_app("socket.on")
+		handler = Handler(
+			event=event,
+			function=listener,
+			app=app.name,
+			signature=Signature.of(listener),
+			is_async=is_async(listener),
+			takes_socket=False,
+			once=once,
 		)
+		self.queue_of(socket._server_socket, app).listeners.setdefault(event, []).append(handler)
 
 	def remove_listeners(
 		self, socket: Socket, event: str | None, listener: Callable[..., Any] | None
 	) -> None:
-		queue = self._own_queue(socket)
+		view: SocketView | None = socket._server_socket.view
+		queue = None if view is None else view.queues.get(current_app.get(""))
 		if queue is None:
 			return
 		if event is None:
 			queue.listeners.clear()
-			return
-		kept = [
-			one for one in queue.listeners.pop(event, ()) if listener is not None and one.function != listener
-		]
-		if kept:
-			queue.listeners[event] = kept
+		elif listener is None:
+			queue.listeners.pop(event, None)
+		else:
+			queue.remove_listener(event, listener)
 
 	def add_middleware(self, socket: Socket, middleware: Callable[..., Any]) -> None:
+		app = self._current_app("socket.use")
+		self.queue_of(socket._server_socket, app).middleware.append(middleware)
+
+	def _current_app(self, method: str) -> App:
+		"""Return the app whose code calls `method`."""
 		app = self._apps.get(current_app.get(""))
 		if app is None:
-			raise RuntimeError("socket.use is for the handlers of an app, while the server runs them")
-		self._queue(socket._server_socket, app).middleware.append(middleware)
-
-	def _own_queue(self, socket: Socket) -> HandlerQueue | None:
-		view: View | None = socket._server_socket.view
-		return None if view is None else view.queues.get(current_app.get(""))
-
-	def has_permission(self, session: Session, doctype: str, name: str, ptype: str) -> bool | Awaitable[bool]:
-		return self._may(session, doctype, name, ptype)
-
-	async def frappe_request(self, session: Session, *arguments: Any) -> Response:
-		return await self._request(session, *arguments)
-
-	def socket_of(self, server_socket: ServerSocket) -> Socket:
-		return self._view(server_socket).socket
-
-
-def _hand_over(task: asyncio.Future[Any], future: concurrent.futures.Future[Any]) -> None:
-	if future.done():
-		return
-	if task.cancelled():
-		future.set_exception(ConnectionError("the server is stopping, or the client has disconnected"))
-	elif (error := task.exception()) is not None:
-		future.set_exception(error)
-	else:
-		future.set_result(task.result())
+			raise RuntimeError(f"{method} is for the handlers of an app, while the server runs them")
+		return app

@@ -1,4 +1,7 @@
-"""Tasks whose first step runs at once, where Python can: most handlers end in it, and need no turn of the loop."""
+"""Tasks that start eagerly: the first step runs at once, from Python 3.12 on.
+
+Most handlers end in their first step, and then need no iteration of the event loop.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if sys.version_info >= (3, 12):
 	) -> asyncio.Task[None]:
 		"""Start `work` in `context` and return its task, which is done if its first step was the last.
 
-		Before Python 3.12, the first step runs in the next turn of the loop.
+		Before Python 3.12, the first step runs in the next iteration of the loop.
 		"""
 		return asyncio.Task(work, loop=loop, context=context, eager_start=True)
 

@@ -191,7 +191,7 @@ def _endpoint(path: str) -> str:
 
 def _handlers(server: RealtimeServer) -> Iterator[Metric]:
 	by_language = {
-		"python": server.handlers.python.latencies(),
+		"python": server.handlers.python.apps.latencies(),
 		"javascript": server.handlers.javascript.latencies,
 	}
 	yield _histograms(
@@ -224,6 +224,7 @@ def _access(server: RealtimeServer) -> Iterator[Metric]:
 	)
 	limits = {
 		**server.limits.reached,
+		**server.handlers.python.executor.counters.dropped,
 		"realtime_max_payload": engine.too_large,
 		"realtime_max_packets": engine.too_many_packets,
 		"realtime_max_unsent": engine.slow_clients,

@@ -53,5 +53,5 @@ def test_a_corrupt_secret(make_bench: MakeBench, connect: Connect, value: bytes 
 		else:
 			with pytest.raises(Refused, match=r"Unauthorized"):
 				connect(bench, bench.user())
-		until(lambda bench=bench: SECRET in bench.sidecar.log, "the error in the log")
+		until(lambda bench=bench: SECRET in bench.sidecar.log, "the error in the log")  # type: ignore[misc]
 		assert "Traceback" not in bench.sidecar.log

@@ -19,6 +19,7 @@ BASE = {
 	"realtime.config",
 	"realtime.histogram",
 	"realtime.json_codec",
+	"realtime.log_budget",
 	"realtime.signals",
 }
 CORE = {*BASE, "realtime.engine", "realtime.socketio", "realtime.web", "realtime.bus"}
@@ -51,6 +52,7 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.config_parsers": set(),
 	"realtime.histogram": set(),
 	"realtime.json_codec": set(),
+	"realtime.log_budget": set(),
 	"realtime.signals": set(),
 	"realtime.config": SHARED | {"realtime.config_parsers"},
 	"realtime.engine": {"frappe_realtime.contract"},
@@ -77,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 """The packages that each package may import; modules directly below `frappe_realtime` and `realtime` count as packages."""
 
-FRAPPE_ON_REQUEST = "realtime.handlers.threads"
+FRAPPE_ON_REQUEST = "realtime.handlers.frappe_context"
 """The only module of the sidecar that imports frappe: inside a function that runs if a handler of an app asks for it."""
 
 

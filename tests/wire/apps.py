@@ -1,4 +1,4 @@
-"""Apps with Python handlers in a wire bench."""
+"""Adds apps with Python handlers to a bench of the wire ring."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ CHAT = Path(__file__).parents[2] / "examples" / "chat"
 
 
 def write_handlers(bench: Bench, app: str, text: str, place: str = "{app}/realtime/handlers.py") -> Path:
-	"""Write an app's handlers file in its package, or in another place of the app."""
+	"""Write an app's handlers file and return its path.
+
+	Args:
+		bench: The bench.
+		app: The name of the app.
+		text: The content of the file.
+		place: The path of the file in the folder of the app.
+	"""
 	folder = bench.folder / "apps" / app
 	(folder / app).mkdir(parents=True, exist_ok=True)
 	(folder / app / "__init__.py").touch()
@@ -22,12 +29,12 @@ def write_handlers(bench: Bench, app: str, text: str, place: str = "{app}/realti
 
 
 def install(bench: Bench, *apps: str, site: str = APP_SITE) -> None:
-	"""Install apps on a site, after those that are there."""
+	"""Install apps on a site, after the apps that it has."""
 	bench.site(site).installed_apps.extend(apps)
 
 
 def add_chat(bench: Bench) -> None:
-	"""Put the example app into the bench."""
+	"""Add the example app to the bench and install it."""
 	(bench.folder / "apps" / "chat").symlink_to(CHAT)
 	install(bench, "chat")
 

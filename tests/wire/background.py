@@ -1,4 +1,4 @@
-"""One event loop in a thread: where the stand-in serves and the Python clients live, while tests stay plain."""
+"""An event loop in a thread, for the stand-in of the web process and the Python clients. Tests themselves are synchronous."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Background:
-	"""Runs coroutines for synchronous callers."""
+	"""Runs coroutines on the loop for synchronous callers."""
 
 	def __init__(self) -> None:
 		self.loop = asyncio.new_event_loop()

@@ -17,25 +17,25 @@ from tests.wire.sidecar import Sidecar
 from tests.wire.valkey import Valkey
 
 APP_SITE = "app.test"
-"""The site on which our app is installed."""
+"""The site with the app frappe_realtime."""
 STOCK_SITE = "stock.test"
-"""The site without our app."""
+"""The site without it."""
 SITES = (APP_SITE, STOCK_SITE)
 
 AnyClient = Client | NodeClient
 
 
 class Bench:
-	"""Two sites, of which one has our app, as a bench of one Frappe version.
+	"""A bench of one Frappe version with two sites; one of them has the app frappe_realtime.
 
 	Args:
-		background: the loop for the stand-in and the Python clients.
-		folder: an empty folder.
+		background: The loop for the stand-in and the Python clients.
+		folder: An empty folder.
 		version: 15, 16 or 17.
-		secret: whether the web process demands the shared secret; default: v17 only.
-		persist: whether Valkey keeps its data over a restart.
-		common: more keys of common_site_config.json.
-		env: more environment variables of the sidecar.
+		secret: Whether the web process requires the shared secret; default: only on v17.
+		persist: Whether Valkey keeps its data when it restarts.
+		common: More keys of common_site_config.json.
+		env: More environment variables of the sidecar.
 	"""
 
 	def __init__(
@@ -78,17 +78,17 @@ class Bench:
 		file.write_text(json.dumps(content))
 
 	def write_config(self, **keys: Any) -> None:
-		"""Write common_site_config.json, with more or other keys; a key given as None is taken out."""
+		"""Write common_site_config.json with these keys added or replaced; a key that is None is removed."""
 		self.config = {key: value for key, value in {**self.config, **keys}.items() if value is not None}
 		self.write("sites/common_site_config.json", self.config)
 
 	def add_site(self, name: str, installed_apps: list[str]) -> Site:
-		"""Add a site to the folder and to the web process."""
+		"""Add a site to the bench folder and to the stand-in of the web process."""
 		self.write(f"sites/{name}/site_config.json", {"db_name": f"_{name}"})
 		return self.web.add_site(name, installed_apps)
 
 	def start(self) -> Bench:
-		"""Start everything, and wait until the sidecar listens to Redis too."""
+		"""Start all processes, and wait until the sidecar has subscribed to Redis."""
 		self.valkey.start()
 		self.start_web()
 		self.sidecar.start()
@@ -96,19 +96,19 @@ class Bench:
 		return self
 
 	def wait_until_subscribed(self) -> None:
-		"""Wait until what is published reaches the sidecar."""
+		"""Wait until the sidecar has subscribed to the channel of events."""
 		self.valkey.wait_for_subscriber()
 
 	def start_web(self) -> None:
-		"""Let the web process listen (again)."""
+		"""Start the web process, or start it again."""
 		self.background.run(self.web.listen(self.web_port))
 
 	def stop_web(self) -> None:
-		"""Stop the web process: connections to it are refused."""
+		"""Stop the web process; connections to it are refused then."""
 		self.background.run(self.web.stop())
 
 	def close(self) -> None:
-		"""Stop everything."""
+		"""Stop all processes."""
 		try:
 			self.sidecar.close()
 		finally:
@@ -116,11 +116,11 @@ class Bench:
 			self.valkey.close()
 
 	def site(self, name: str = APP_SITE) -> Site:
-		"""Return what the web process knows about a site."""
+		"""Return the data of a site in the stand-in of the web process."""
 		return self.web.sites[name]
 
 	def user(self, site: str = APP_SITE, user_type: str = SYSTEM_USER) -> User:
-		"""Add a user whom no other test knows."""
+		"""Add a user that no other test uses."""
 		number = next(self._numbers)
 		return self.site(site).add_user(f"user-{number}@example.com", f"User {number}", user_type)
 
@@ -138,10 +138,10 @@ class Bench:
 		"""Return the headers of a browser on a site: Host, Origin, and a new session of `user`.
 
 		Args:
-			user: whose session; a Guest's cookie says `sid=Guest`.
-			site: the host.
-			authorization: sent in place of a cookie.
-			more: more headers; one given as None is not sent.
+			user: The user of the session; the cookie of a Guest is `sid=Guest`.
+			site: The host.
+			authorization: An Authorization header, sent instead of a cookie.
+			more: More headers; a header that is None is not sent.
 		"""
 		host = f"{site}:{self.sidecar.port}"
 		name = user if isinstance(user, str) else user.name
@@ -164,7 +164,7 @@ class Bench:
 		transports: tuple[str, ...] = WEBSOCKET,
 		auth: dict[str, Any] | None = None,
 	) -> Client:
-		"""Make a Python client, not yet connected. `headers` are as `more` in `headers()`."""
+		"""Return a Python client that is not connected yet. `headers` is the argument `more` of `headers()`."""
 		return Client(
 			self.background,
 			self.sidecar.url,
@@ -186,7 +186,7 @@ class Bench:
 		transports: tuple[str, ...] = WEBSOCKET,
 		options: dict[str, Any] | None = None,
 	) -> NodeClient:
-		"""Start a Node client; it connects at once, `connect()` waits for it."""
+		"""Start a Node client. It connects at once; its method `connect` waits for that."""
 		return NodeClient(
 			module,
 			f"{self.sidecar.url}{namespace or f'/{site}'}",
@@ -196,12 +196,12 @@ class Bench:
 		)
 
 	def publish(self, event: str, message: Any, room: str | None = None, site: str | None = APP_SITE) -> None:
-		"""Publish as every stock Frappe does."""
+		"""Publish an event as stock Frappe does."""
 		payload = {"event": event, "message": message, "room": room, "namespace": site}
 		self.valkey.client.publish("events", json.dumps(payload))
 
 	def join(self, client: AnyClient, room: str, event: str, *args: Any, site: str = APP_SITE) -> None:
-		"""Let a client ask for a room, and wait until it is in it."""
+		"""Send the event of a client that joins a room, and wait until the client is in the room."""
 		probe = f"joined-{next(self._numbers)}"
 
 		def arrived() -> bool:
@@ -209,10 +209,10 @@ class Bench:
 			return bool(client.all(probe))
 
 		client.emit(event, *args)
-		until(arrived, f"{event}{args} puts {client} into {room}")
+		until(arrived, f"{client} is in {room} after {event}{args}")
 
 	def wait_until_asked(self, doctype: str, name: str = "") -> None:
-		"""Wait until the web process has answered a permission question of the sidecar."""
+		"""Wait until the web process has answered a permission request for a document or a DocType."""
 
 		def asked() -> bool:
 			return any(
@@ -221,10 +221,10 @@ class Bench:
 				if request.status
 			)
 
-		until(asked, f"the question whether {doctype}/{name} may be read")
+		until(asked, f"a permission request for {doctype}/{name}")
 
 	def settle(self, *clients: AnyClient, site: str = APP_SITE) -> None:
-		"""Wait until all that was published before has reached these clients of one site, or never will."""
+		"""Wait until these clients of one site have received all events for them that were published before."""
 		event = f"settle-{next(self._numbers)}"
 		self.publish(event, {}, "website", site)
 		for client in clients:

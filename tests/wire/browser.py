@@ -1,4 +1,4 @@
-"""Chromium, by Playwright: its own download where there is one, else the system's."""
+"""Starts Chromium through Playwright: the one that Playwright has downloaded, or else that of the system."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from playwright.sync_api import Error as PlaywrightError
 
 COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = [
-	"--no-sandbox",  # root in a container has no sandbox
+	"--no-sandbox",  # Chromium has no sandbox when it runs as root
 	"--disable-dev-shm-usage",
-	# Sites of tests have names that no resolver knows.
+	# The names of test sites are not in the DNS.
 	"--host-resolver-rules=MAP *.test 127.0.0.1",
-	# Pages that tests hand out themselves come from no address, and may not call this machine otherwise.
+	# Pages that Playwright serves for a test have no address; Chromium would not let them send requests to this machine.
 	"--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
 ]
 
 
 class NoChromium(Exception):
-	"""There is no Chromium on this machine."""
+	"""Chromium is not installed, or does not start."""
 
 
 def executable(playwright: Playwright) -> str:
 	"""Return the path of a Chromium: `$CHROMIUM`, Playwright's, or one on PATH.
 
 	Raises:
-		NoChromium: there is none.
+		NoChromium: There is none.
 	"""
 	if "CHROMIUM" in os.environ:
 		return os.environ["CHROMIUM"]
@@ -42,10 +42,10 @@ def executable(playwright: Playwright) -> str:
 
 @contextmanager
 def chromium(*options: str) -> Iterator[Browser]:
-	"""A headless Chromium, with further options of its command line; the last of equal ones counts.
+	"""Start a headless Chromium with more command line options; of repeated options the last one applies.
 
 	Raises:
-		NoChromium: there is none, or it does not start.
+		NoChromium: There is none, or it does not start.
 	"""
 	with sync_playwright() as playwright:
 		path = executable(playwright)

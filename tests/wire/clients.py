@@ -1,4 +1,4 @@
-"""Python clients: python-socketio over a real connection, with what it received."""
+"""Python clients: python-socketio over a network connection, with a record of the received events."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Args = tuple[Any, ...]
 
 
 class Refused(Exception):
-	"""The server answered CONNECT_ERROR; the message is the server's."""
+	"""The server has answered CONNECT_ERROR; the message is that of the server."""
 
 
 class Client:
-	"""One python-socketio client in one namespace. It does not reconnect by itself.
+	"""One python-socketio client in one namespace. It does not reconnect.
 
 	Args:
-		background: the loop it lives in.
-		url: the sidecar.
-		namespace: with its slash.
-		headers: of the handshake.
+		background: The loop that it runs on.
+		url: The URL of the sidecar.
+		namespace: The namespace, with its slash.
+		headers: The headers of the handshake.
 		transports: `POLLING`, `WEBSOCKET` or `BOTH`.
-		auth: the object that goes with CONNECT.
+		auth: The object in the CONNECT packet.
 	"""
 
 	def __init__(
@@ -53,7 +53,7 @@ class Client:
 		self._transports = list(transports)
 		self._auth = auth
 		self.events: list[tuple[str, Args]] = []
-		"""everything received, in order"""
+		"""All received events, in order: name and arguments."""
 		self.disconnects = 0
 		self._read: dict[str, int] = {}
 		self._refusal: Any = None
@@ -74,7 +74,7 @@ class Client:
 		self.disconnects += 1
 
 	async def _connect(self, patience: float) -> None:
-		# With a session of our own, headers go out as they are; the client would put cookies into its jar.
+		# aiohttp would put the Cookie header of the default session into a cookie jar.
 		self.sio.eio.http = aiohttp.ClientSession(headers=self.headers, cookie_jar=aiohttp.DummyCookieJar())
 		try:
 			await self.sio.connect(
@@ -98,19 +98,24 @@ class Client:
 			await self.sio.eio.http.close()
 
 	def connect(self, patience: float = PATIENCE) -> Client:
-		"""Connect; raise `Refused` when the server says no, and a ConnectionError when it says nothing."""
+		"""Connect.
+
+		Raises:
+			Refused: The server has answered CONNECT_ERROR.
+			ConnectionError: There is no answer.
+		"""
 		self._refusal = None
 		self._background.run(self._connect(patience), patience + 10)
 		return self
 
 	def start_connecting(self, patience: float = PATIENCE) -> Future[None]:
-		"""Begin to connect; `.result(seconds)` of what is returned waits for the end."""
+		"""Start to connect; return a future that is done when the client is connected."""
 		self._connecting = asyncio.run_coroutine_threadsafe(self._connect(patience), self._background.loop)
 		return self._connecting
 
 	@property
 	def connected(self) -> bool:
-		"""Whether it is in its namespace."""
+		"""Whether the client is in its namespace."""
 		return self.namespace in self.sio.namespaces and self.sio.connected
 
 	@property
@@ -134,39 +139,39 @@ class Client:
 		)
 
 	def next(self, event: str, patience: float = PATIENCE) -> Args:
-		"""Wait for the next event of a name that no earlier call has returned; return its arguments."""
+		"""Wait for the next event of this name that no earlier call has returned, and return its arguments."""
 
 		def arrived() -> bool:
 			return len(self.all(event)) > self._read.get(event, 0)
 
-		until(arrived, f"event {event!r}; so far {self.events!r:.500}", patience)
+		until(arrived, f"event {event!r}; received: {self.events!r:.500}", patience)
 		position = self._read.get(event, 0)
 		self._read[event] = position + 1
 		return self.all(event)[position]
 
 	def all(self, event: str) -> list[Args]:
-		"""Return the arguments of all events of a name so far."""
+		"""Return the arguments of all events of this name so far."""
 		return [args for name, args in list(self.events) if name == event]
 
 	def fence(self) -> None:
-		"""Wait until the server has dealt with all that this client sent: `ping`, and its `pong`."""
+		"""Wait until the server has handled all that this client has sent: send `ping`, wait for `pong`."""
 		before = len(self.all("pong"))
 		self.emit("ping")
-		until(lambda: len(self.all("pong")) > before, f"pong; so far {self.events!r:.500}")
+		until(lambda: len(self.all("pong")) > before, f"pong; received: {self.events!r:.500}")
 
 	def wait_for_disconnect(self) -> None:
-		"""Wait until the server or the network has ended the connection."""
+		"""Wait until the connection is closed."""
 		until(lambda: not self.sio.connected, "the end of the connection")
 
 	def close(self) -> None:
-		"""Disconnect, whatever state it is in."""
+		"""Disconnect, also while the client is still connecting."""
 		if self._connecting:
 			self._connecting.cancel()
 		self._background.run(self._disconnect())
 
 
 def pack(value: Any) -> Any:
-	"""Make bytes fit for JSON as `tests/node/client.js` does."""
+	"""Encode bytes in a value for JSON, as `tests/node/client.js` does."""
 	if isinstance(value, bytes):
 		return {"$bytes": base64.b64encode(value).decode()}
 	if isinstance(value, (list, tuple)):
@@ -177,7 +182,7 @@ def pack(value: Any) -> Any:
 
 
 def unpack(value: Any) -> Any:
-	"""Undo `pack`."""
+	"""Decode a value that `pack` has encoded."""
 	if isinstance(value, dict):
 		if "$bytes" in value:
 			return base64.b64decode(value["$bytes"])

@@ -1,4 +1,4 @@
-"""Waiting for conditions, never for time."""
+"""Waits for conditions. No test sleeps for a fixed time to let something happen."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 PATIENCE = 30.0
-"""Seconds after which a test gives up; no test measures time."""
+"""Seconds after which a test that waits for something fails."""
 
 
 def until(condition: Callable[[], Found], what: str = "", patience: float = PATIENCE) -> Found:
-	"""Return the first truthy result of `condition`; fail when it does not come."""
+	"""Call `condition` until its result is truthy, and return the result.
+
+	Args:
+		condition: What to wait for.
+		what: Its description, for the failure.
+		patience: Seconds after which the test fails.
+	"""
 	end = time.monotonic() + patience
 	while not (found := condition()):
 		if time.monotonic() > end:
-			raise AssertionError(f"in vain for {patience:.0f} s: {what or condition}")
+			raise AssertionError(f"timeout after {patience:.0f} s: {what or condition}")
 		time.sleep(0.01)
 	return found
 
 
 def free_port() -> int:
-	"""Return a free port outside the range from which the system takes ports for outgoing connections."""
+	"""Return a free port below the range that the system uses for outgoing connections."""
 	while True:
 		port = random.randrange(20000, 32000)
 		with socket.socket() as probe:
@@ -37,7 +43,7 @@ def free_port() -> int:
 
 
 def accepts(port: int) -> bool:
-	"""Tell whether something listens on a port of this machine."""
+	"""Return whether a process listens on a port of this machine."""
 	with socket.socket() as probe:
 		probe.settimeout(1)
 		return probe.connect_ex(("127.0.0.1", port)) == 0

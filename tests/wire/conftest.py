@@ -1,4 +1,4 @@
-"""The types of the fixtures in `tests/conftest.py`, and what they are made with."""
+"""The types of the fixtures in `tests/conftest.py`, and their constants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.wire.clients import Client
 
 VERSIONS = (15, 16, 17)
 LONG = 90.0
-"""Seconds that a client waits for a web process that is away."""
+"""Seconds that a client waits while the web process does not answer."""
 
 MakeBench = Callable[..., Bench]
 Connect = Callable[..., Client]

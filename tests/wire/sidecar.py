@@ -1,4 +1,4 @@
-"""The sidecar as a real process, with its log."""
+"""The sidecar as a process, with its log."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(**more: str) -> dict[str, str]:
-	"""Return this process's environment without anything that configures the sidecar, plus `more`."""
+	"""Return the environment of this process without the variables that configure the sidecar, and with `more`."""
 	kept = {key: value for key, value in os.environ.items() if not key.startswith("FRAPPE_")}
 	return {**kept, "PYTHONUNBUFFERED": "1", **more}
 
 
 class Sidecar:
-	"""`python -m realtime serve` on one port for its whole life.
+	"""`python -m realtime serve`, on the same port after each restart.
 
 	Args:
-		bench: the bench folder.
-		log: the file that gets its standard output and error.
-		arguments: more arguments of `serve`.
-		env: more environment variables.
-		port: where it will listen by its configuration; without it, `--host` and `--port` are among the arguments.
-		command: what stands before the arguments of `serve`.
+		bench: The bench folder.
+		log: The file for its standard output and standard error.
+		arguments: More arguments of `serve`.
+		env: More environment variables.
+		port: The port in its configuration. If None, a free port is given as an argument.
+		command: The command before the word `serve`.
 	"""
 
 	def __init__(
@@ -57,13 +57,13 @@ class Sidecar:
 		self.process: subprocess.Popen[bytes] | None = None
 
 	def leave_out_bench(self) -> None:
-		"""Do not name the bench on the command line."""
+		"""Remove `--bench` from the command line."""
 		position = self._command.index("--bench")
 		del self._command[position : position + 2]
 
 	@staticmethod
 	def run(*command: str, env: dict[str, str] | None = None) -> str:
-		"""Run another command of the distribution to its end; return its output, fail when it fails."""
+		"""Run another command and return its output; the test fails if the command fails."""
 		done = subprocess.run(
 			command,
 			capture_output=True,
@@ -77,16 +77,16 @@ class Sidecar:
 
 	@property
 	def url(self) -> str:
-		"""Where it listens."""
+		"""The URL of the sidecar."""
 		return f"http://127.0.0.1:{self.port}"
 
 	@property
 	def log(self) -> str:
-		"""What it has written so far, over all its lives."""
+		"""The log so far, over all restarts."""
 		return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
 	def launch(self) -> None:
-		"""Start the process and do not wait."""
+		"""Start the process, without waiting."""
 		with self.log_path.open("ab") as log:
 			self.process = subprocess.Popen(
 				self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.cwd, env=self._env
@@ -96,7 +96,7 @@ class Sidecar:
 		"""Start the process and wait until it listens."""
 		self.launch()
 		until(lambda: accepts(self.port) or not self.alive, "the sidecar listens")
-		assert self.alive, f"the sidecar ended at once:\n{self.log}"
+		assert self.alive, f"the sidecar ended during its start:\n{self.log}"
 
 	@property
 	def alive(self) -> bool:
@@ -138,7 +138,7 @@ class Sidecar:
 			return error.code, error.read().decode()
 
 	def health(self) -> tuple[int, dict[str, Any]]:
-		"""Ask `/health`; return status and the object in its answer."""
+		"""GET `/health`; return the status and the object in the body."""
 		status, body = self.get("/health")
 		return status, json.loads(body)
 
@@ -149,14 +149,14 @@ class Sidecar:
 		return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 	def check_log(self) -> None:
-		"""Fail when the log got a traceback since the last call, unless the test has said that it expects one."""
+		"""Fail if the log has a new traceback since the last call, unless the test has set `expects_traceback`."""
 		log = self.log
 		new, self._checked = log[self._checked :], len(log)
 		expected, self.expects_traceback = self.expects_traceback, False
 		assert expected or "Traceback (most recent call last)" not in new, new
 
 	def close(self) -> None:
-		"""End the process, whatever state it is in."""
+		"""End the process, also if it is stopped by SIGSTOP."""
 		if self.alive:
 			self.signal(signal.SIGCONT)
 			self.signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Two sidecars of one bench, with handlers in both languages."""
+"""Two sidecars of one bench, with handlers in Python and JavaScript."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ module.exports = (socket) => {
 
 
 class Pair:
-	"""A bench with a sidecar more: `first` and `second` are the same bench, each with one of them.
+	"""A bench with two sidecars. `first` and `second` are the same bench; each has one of the sidecars as `sidecar`.
 
 	Args:
-		background: for the clients.
-		folder: an empty folder.
-		common: more keys of common_site_config.json.
+		background: The loop of the clients.
+		folder: An empty folder.
+		common: More keys of common_site_config.json.
 	"""
 
 	def __init__(self, background: Background, folder: Path, common: dict[str, object] | None = None) -> None:
@@ -104,24 +104,24 @@ class Pair:
 		self.second.sidecar = Sidecar(self.first.folder, folder / "second.log", env=env)
 
 	def start(self) -> Pair:
-		"""Start everything, and wait until the two know each other."""
+		"""Start all processes, and wait until each sidecar has discovered the other one."""
 		self.first.start()
 		self.second.sidecar.start()
 		self.wait_until_together()
 		return self
 
 	def wait_until_together(self) -> None:
-		"""Wait until each of the two sees one other."""
+		"""Wait until each sidecar has discovered the other one."""
 		for bench in (self.first, self.second):
 			until(lambda bench=bench: len(others(bench)) == 1, "one other sidecar")  # type: ignore[misc]
 
 	def check_logs(self) -> None:
-		"""Fail when a log has a traceback."""
+		"""Fail if a log has a traceback."""
 		for bench in (self.first, self.second):
 			bench.sidecar.check_log()
 
 	def close(self) -> None:
-		"""Stop everything."""
+		"""Stop all processes."""
 		try:
 			self.second.sidecar.close()
 		finally:
@@ -129,13 +129,13 @@ class Pair:
 
 
 def others(bench: Bench) -> list[str]:
-	"""The other sidecars that this one sees."""
+	"""Return the addresses of the other sidecars in `/health`."""
 	addresses: list[str] = bench.sidecar.health()[1]["sidecars"]
 	return addresses
 
 
 def metric(bench: Bench, name: str) -> float:
-	"""A number of `/metrics` by its name and labels; 0 when there is none."""
+	"""Return the value of a metric, given its name and labels; 0 if there is none."""
 	wanted = f"frappe_realtime_{name} "
 	lines = bench.sidecar.get("/metrics")[1].splitlines()
 	return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))

@@ -1,4 +1,4 @@
-"""Who has a document open."""
+"""The event `doc_viewers`: the users who have a document open."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tests.wire.conftest import Connect
 
 
 def viewers(client: Client, name: str) -> list[str]:
-	"""Return the viewers of a document as a client has last heard, sorted."""
-	heard: list[Any] = [args[0] for args in client.all("doc_viewers") if args[0]["docname"] == name]
-	return sorted(heard[-1]["users"]) if heard else []
+	"""Return the users in the last `doc_viewers` that a client has received for a document, sorted."""
+	received: list[Any] = [args[0] for args in client.all("doc_viewers") if args[0]["docname"] == name]
+	return sorted(received[-1]["users"]) if received else []
 
 
-def sees(client: Client, name: str, *users: str) -> None:
-	"""Wait until a client has been told of exactly these viewers."""
+def wait_for_viewers(client: Client, name: str, *users: str) -> None:
+	"""Wait until a client has received exactly these viewers of a document."""
 	until(
 		lambda: viewers(client, name) == sorted(users),
-		f"{users} view {name}; {viewers(client, name)} are told",
+		f"the viewers {users} of {name}; received: {viewers(client, name)}",
 	)
 
 
 def open_document(bench: Bench, client: Client, name: str, site: str = APP_SITE) -> None:
-	"""Open a document and wait until it is open."""
+	"""Send `doc_open`, and wait until the client is in the room of the viewers."""
 	bench.join(client, f"open_doc:ToDo/{name}", "doc_open", "ToDo", name, site=site)
 
 
@@ -39,15 +39,15 @@ def test_opening_and_closing(every_bench: Bench, connect: Connect, site: str) ->
 
 	open_document(bench, first, name, site)
 	open_document(bench, second, name, site)
-	sees(first, name, ann.name, ben.name)
-	sees(second, name, ann.name, ben.name)
+	wait_for_viewers(first, name, ann.name, ben.name)
+	wait_for_viewers(second, name, ann.name, ben.name)
 	assert first.all("doc_viewers")[-1][0].keys() == {"doctype", "docname", "users"}
 
 	second.emit("doc_close", "ToDo", name)
-	sees(first, name, ann.name)
+	wait_for_viewers(first, name, ann.name)
 
 
-def test_the_only_viewer_is_not_told_of_himself(bench: Bench, connect: Connect) -> None:
+def test_the_only_viewer_gets_no_event(bench: Bench, connect: Connect) -> None:
 	name = bench.document()
 	client = connect(bench, bench.user())
 	open_document(bench, client, name)
@@ -55,29 +55,29 @@ def test_the_only_viewer_is_not_told_of_himself(bench: Bench, connect: Connect) 
 	assert client.all("doc_viewers") == []
 
 
-def test_who_disconnects_is_not_counted(every_bench: Bench, connect: Connect) -> None:
+def test_a_disconnected_client_is_no_viewer(every_bench: Bench, connect: Connect) -> None:
 	bench, name = every_bench, every_bench.document()
 	ann, ben = bench.user(), bench.user()
 	first, second = connect(bench, ann), connect(bench, ben)
 	open_document(bench, first, name)
 	open_document(bench, second, name)
-	sees(first, name, ann.name, ben.name)
+	wait_for_viewers(first, name, ann.name, ben.name)
 	second.close()
-	sees(first, name, ann.name)
+	wait_for_viewers(first, name, ann.name)
 
 
-def test_closing_forgets_one_document_only(bench: Bench, connect: Connect) -> None:
+def test_closing_one_document_leaves_the_other_open(bench: Bench, connect: Connect) -> None:
 	one, other = bench.document(), bench.document()
 	ann, ben = bench.user(), bench.user()
 	first, second = connect(bench, ann), connect(bench, ben)
 	for name in (one, other):
 		open_document(bench, first, name)
 		open_document(bench, second, name)
-		sees(first, name, ann.name, ben.name)
+		wait_for_viewers(first, name, ann.name, ben.name)
 	second.emit("doc_close", "ToDo", one)
-	sees(first, one, ann.name)
+	wait_for_viewers(first, one, ann.name)
 	second.close()
-	sees(first, other, ann.name)
+	wait_for_viewers(first, other, ann.name)
 
 
 def test_two_tabs_are_one_viewer(bench: Bench, connect: Connect) -> None:
@@ -86,16 +86,16 @@ def test_two_tabs_are_one_viewer(bench: Bench, connect: Connect) -> None:
 	tab, other_tab, watcher = connect(bench, ann), connect(bench, ann), connect(bench, ben)
 	for client in (tab, other_tab, watcher):
 		open_document(bench, client, name)
-	sees(watcher, name, ann.name, ben.name)
+	wait_for_viewers(watcher, name, ann.name, ben.name)
 
 	tab.close()
 	bench.settle(watcher)
 	assert viewers(watcher, name) == sorted([ann.name, ben.name])
 	other_tab.emit("doc_close", "ToDo", name)
-	sees(watcher, name, ben.name)
+	wait_for_viewers(watcher, name, ben.name)
 
 
-def test_who_may_not_read_is_no_viewer(every_bench: Bench, connect: Connect) -> None:
+def test_a_user_without_read_permission_is_no_viewer(every_bench: Bench, connect: Connect) -> None:
 	bench, name = every_bench, every_bench.document()
 	ann, ben = bench.user(), bench.user()
 	bench.site().forbid(ben.name, "ToDo", name)
@@ -108,7 +108,7 @@ def test_who_may_not_read_is_no_viewer(every_bench: Bench, connect: Connect) -> 
 	assert first.all("doc_viewers") == second.all("doc_viewers") == []
 
 
-def test_closing_what_was_not_open_says_nothing_false(bench: Bench, connect: Connect) -> None:
+def test_closing_a_document_that_is_not_open(bench: Bench, connect: Connect) -> None:
 	name = bench.document()
 	ann, ben = bench.user(), bench.user()
 	first, second = connect(bench, ann), connect(bench, ben)
@@ -120,7 +120,7 @@ def test_closing_what_was_not_open_says_nothing_false(bench: Bench, connect: Con
 	assert viewers(first, name) in ([], [ann.name])
 
 
-def test_viewers_of_one_site_are_not_those_of_the_other(bench: Bench, connect: Connect) -> None:
+def test_each_site_has_its_own_viewers(bench: Bench, connect: Connect) -> None:
 	name = bench.document()
 	here, there = SITES
 	first = connect(bench, bench.user(here), here)

@@ -1,4 +1,4 @@
-"""Apps' handlers in Python, over a real connection to a real sidecar."""
+"""Apps with Python handlers, over connections to a running sidecar."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import socketio
 
 from realtime.demo.model import WEBSITE_USER
 from tests.wire.apps import add_chat, in_log, install, write_handlers
@@ -90,7 +91,7 @@ async def kick(socket):
 
 @pytest.fixture(scope="module")
 def alpha_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-	"""A bench whose one app is `alpha`."""
+	"""A bench with the app `alpha`."""
 	bench = Bench(background, tmp_path_factory.mktemp("alpha"))
 	write_handlers(bench, "alpha", ALPHA)
 	install(bench, "alpha")
@@ -100,7 +101,7 @@ def alpha_bench(background: Background, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def make_app_bench(make_bench: MakeBench) -> MakeAppBench:
-	"""Make and start a bench with apps: `make(alpha="text of its handlers.py", …)`, options as `bench={…}`."""
+	"""Make and start a bench with apps: `make(alpha="text of its handlers.py", …)`; options of the bench as `bench={…}`."""
 
 	def make(bench: dict[str, object] | None = None, **apps: str) -> Bench:
 		one = make_bench(start=False, **(bench or {}))
@@ -129,7 +130,7 @@ def test_several_values_and_bytes_in_an_answer(alpha_bench: Bench, connect: Conn
 	assert connect(alpha_bench, alpha_bench.user()).call("several") == (1, b"two")
 
 
-def test_nobody_answers_when_the_handler_returns_nothing(alpha_bench: Bench, connect: Connect) -> None:
+def test_none_sends_no_acknowledgement(alpha_bench: Bench, connect: Connect) -> None:
 	client = connect(alpha_bench, alpha_bench.user())
 	answers: list[object] = []
 	alpha_bench.background.run(
@@ -146,7 +147,7 @@ def test_a_plain_handler_runs_in_a_thread(alpha_bench: Bench, connect: Connect) 
 	assert client.next("in_room") == (False,)
 
 
-def test_guests_reach_only_what_is_open_to_them(alpha_bench: Bench, connect: Connect) -> None:
+def test_guests_reach_only_handlers_with_allow_guest(alpha_bench: Bench, connect: Connect) -> None:
 	guest = connect(alpha_bench)
 	assert guest.call("for_guests") == "Guest"
 	guest.emit("alpha", 1)
@@ -180,7 +181,7 @@ def test_frappe_request_calls_the_site_as_the_user(alpha_bench: Bench, connect: 
 	assert client.call("ask", "no.such.method", {})[:2] == [417, False]
 
 
-def test_a_handler_can_ask_the_client(alpha_bench: Bench, connect: Connect) -> None:
+def test_a_handler_calls_the_client(alpha_bench: Bench, connect: Connect) -> None:
 	client = connect(alpha_bench, alpha_bench.user())
 	answer = client.call("question", 7)
 	assert answer == {"value": 7, "bytes": b"x"}
@@ -196,15 +197,15 @@ def test_connect_and_disconnect(alpha_bench: Bench, connect: Connect) -> None:
 	watching = connect(alpha_bench, alpha_bench.user())
 	user = alpha_bench.user()
 	other = connect(alpha_bench, user)
-	until(lambda: (user.name,) in watching.all("came"), "that it came")
+	until(lambda: (user.name,) in watching.all("came"), "the connect handler")
 	other.close()
-	until(lambda: any(args[0] == user.name for args in watching.all("went")), "that it went")
+	until(lambda: any(args[0] == user.name for args in watching.all("went")), "the disconnect handler")
 	_, reason, rooms = watching.all("went")[-1]
 	assert reason in ("client namespace disconnect", "transport close")
 	assert rooms == []
 
 
-def test_an_exception_is_logged_and_hurts_nobody(alpha_bench: Bench, connect: Connect) -> None:
+def test_an_exception_is_logged_and_affects_no_other_handler(alpha_bench: Bench, connect: Connect) -> None:
 	client = connect(alpha_bench, alpha_bench.user())
 	assert client.call("fails") == "the next one runs"
 	in_log(alpha_bench, "alpha: a handler of 'fails' failed")
@@ -213,16 +214,61 @@ def test_an_exception_is_logged_and_hurts_nobody(alpha_bench: Bench, connect: Co
 	alpha_bench.sidecar.expects_traceback = True
 
 
+INTERRUPTS = """
+from frappe.realtime import realtime
+
+@realtime.on("interrupts")
+async def interrupts(socket):
+	raise KeyboardInterrupt
+
+@realtime.on("interrupts_in_thread")
+def interrupts_in_thread(socket):
+	raise KeyboardInterrupt
+
+@realtime.on("connect")
+async def connected(socket):
+	def middleware(event, arguments):
+		if event == "stop":
+			raise KeyboardInterrupt
+	socket.use(middleware)
+
+@realtime.on("stop")
+async def stop(socket):
+	return "not reached"
+"""
+
+
+def test_a_keyboard_interrupt_in_a_handler_ends_nothing_else(
+	make_app_bench: MakeAppBench, connect: Connect
+) -> None:
+	bench = make_app_bench(
+		interrupts=INTERRUPTS,
+		at_import="raise KeyboardInterrupt",
+		set_up="def set_up(socket):\n\traise KeyboardInterrupt\n",
+		alpha=ALPHA,
+	)
+	bench.sidecar.expects_traceback = True
+	client = connect(bench, bench.user())
+	for event in ("interrupts", "interrupts_in_thread", "stop"):
+		client.emit(event)
+		in_log(bench, f"interrupts: a handler of {event!r} failed")
+	assert client.call("alpha", 1)["value"] == 1
+	assert bench.sidecar.alive
+
+
 def test_disconnect_from_the_server(alpha_bench: Bench, connect: Connect) -> None:
 	watching = connect(alpha_bench, alpha_bench.user())
 	user = alpha_bench.user()
 	client = connect(alpha_bench, user)
 	client.emit("kick")
-	until(lambda: not client.connected, "the end")
-	until(lambda: (user.name, "server namespace disconnect", []) in watching.all("went"), "its own goodbye")
+	until(lambda: not client.connected, "the disconnect")
+	until(
+		lambda: (user.name, "server namespace disconnect", []) in watching.all("went"),
+		"the disconnect handler",
+	)
 
 
-def test_the_stock_client_gets_its_answers(
+def test_the_stock_client_gets_acknowledgements(
 	alpha_bench: Bench, connect_node: ConnectNode, node_version: str
 ) -> None:
 	client = connect_node(alpha_bench, node_version, alpha_bench.user())
@@ -241,7 +287,7 @@ def test_v15_with_our_app(make_app_bench: MakeAppBench, connect: Connect) -> Non
 	assert connect(bench, bench.user()).call("alpha", 15)["value"] == 15
 
 
-def test_v15_without_our_app_tells_its_apps_on_demand(make_bench: MakeBench, connect: Connect) -> None:
+def test_the_apps_of_v15_without_our_app_are_requested_once(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(start=False, version=15)
 	write_handlers(bench, "alpha", ALPHA)
 	install(bench, "alpha", site=STOCK_SITE)
@@ -252,7 +298,7 @@ def test_v15_without_our_app_tells_its_apps_on_demand(make_bench: MakeBench, con
 	assert connect(bench, bench.user(STOCK_SITE), STOCK_SITE).call("may", "Note", "1") is True
 	assert connect(bench, site=STOCK_SITE).call("for_guests") == "Guest"
 	assert bench.web.counts["frappe.utils.change_log.get_versions"] == 1
-	# Connected before anybody could say which apps there are.
+	# Connected before the apps of the site were known.
 	early.emit("for_guests")
 	early.fence()
 
@@ -339,7 +385,7 @@ def thread(socket, number):
 	assert [args[0] for args in client.all("done")] == list(range(10))
 
 
-def test_what_a_handler_waits_for_changes_nothing_around_it(
+def test_a_handler_that_waits_keeps_its_task_and_its_context(
 	make_app_bench: MakeAppBench, connect: Connect
 ) -> None:
 	bench = make_app_bench(
@@ -384,7 +430,7 @@ async def fail_later(socket):
 	bench.sidecar.expects_traceback = True
 
 
-def test_a_broken_file_is_reported_and_the_others_go_on(
+def test_a_broken_file_is_reported_and_other_files_are_loaded(
 	make_app_bench: MakeAppBench, connect: Connect
 ) -> None:
 	bench = make_app_bench(
@@ -407,7 +453,9 @@ def test_a_broken_file_is_reported_and_the_others_go_on(
 	assert "alpha" in health["handlers"]["python"]["apps"]["alpha"]["events"]
 
 
-def test_a_changed_file_is_loaded_while_sockets_stay(make_app_bench: MakeAppBench, connect: Connect) -> None:
+def test_a_changed_file_is_loaded_while_sockets_stay_connected(
+	make_app_bench: MakeAppBench, connect: Connect
+) -> None:
 	text = "from frappe.realtime import realtime\n@realtime.on('v')\nasync def v(socket):\n\treturn 1\n"
 	bench = make_app_bench({"common": {"developer_mode": 1}}, changing=text, hello_app=SEED)
 	client = connect(bench, bench.user())
@@ -423,16 +471,38 @@ def test_a_changed_file_is_loaded_while_sockets_stay(make_app_bench: MakeAppBenc
 	write_handlers(bench, "hello_app", SEED.replace('"hello_chat"', '"bye_chat"'))
 	client.emit("bye_chat")
 
-	def said() -> bool:
+	def answered() -> bool:
 		client.emit("bye_chat")
 		return bool(client.all("hello"))
 
-	until(said, "the new listener")
+	until(answered, "the new listener")
 	assert client.disconnects == 0
 	bench.sidecar.expects_traceback = True
 
 
-def test_a_handler_that_blocks_the_loop_is_named(make_app_bench: MakeAppBench, connect: Connect) -> None:
+def test_a_deleted_file_is_unloaded(make_app_bench: MakeAppBench, connect: Connect) -> None:
+	text = "from frappe.realtime import realtime\n@realtime.on('v')\nasync def v(socket):\n\treturn 1\n"
+	bench = make_app_bench({"common": {"developer_mode": 1}}, deleted=text, hello_app=SEED, alpha=ALPHA)
+	client = connect(bench, bench.user())
+	assert client.call("v") == 1
+	client.emit("hello_chat")
+	client.next("hello")
+	for app in ("deleted", "hello_app"):
+		(bench.folder / "apps" / app / app / "realtime" / "handlers.py").unlink()
+		in_log(bench, f"the handlers of {app} are unloaded")
+	assert list(bench.sidecar.health()[1]["handlers"]["python"]["apps"]) == ["alpha"]
+	client.emit("v")
+	client.emit("hello_chat")
+	client.call("alpha", 1)
+	assert len(client.all("hello")) == 1
+	with pytest.raises(socketio.exceptions.TimeoutError):
+		client.call("v", patience=0.5)
+	write_handlers(bench, "deleted", text.replace("return 1", "return 2"))
+	until(lambda: bench.sidecar.log.count("loaded the handlers of deleted") == 2, "the new file")
+	assert client.call("v") == 2
+
+
+def test_a_handler_that_blocks_the_loop_is_logged(make_app_bench: MakeAppBench, connect: Connect) -> None:
 	bench = make_app_bench(
 		{"common": {"realtime_handler_blocking": 0.2}},
 		blocker="""
@@ -451,7 +521,7 @@ async def block(socket):
 	in_log(bench, "blocks the event loop for 0.2 s already")
 
 
-def test_a_handler_that_runs_long_is_reported_and_overtaken(
+def test_the_next_event_does_not_wait_for_a_slow_handler(
 	make_app_bench: MakeAppBench, connect: Connect
 ) -> None:
 	bench = make_app_bench(
@@ -475,17 +545,17 @@ async def following(socket):
 	in_log(bench, "slow: a handler of 'forever' runs for more than 0.2 s")
 
 
-def test_a_socket_that_sends_too_much_is_held_back(make_app_bench: MakeAppBench, connect: Connect) -> None:
+def test_events_above_the_rate_limit_are_ignored(make_app_bench: MakeAppBench, connect: Connect) -> None:
 	bench = make_app_bench({"common": {"realtime_events_per_second": 1}}, alpha=ALPHA)
 	client = connect(bench, bench.user())
 	for _ in range(20):
 		client.emit("alpha", 1)
-	until(lambda: client.all("limit_reached"), "that it is told")
+	until(lambda: client.all("limit_reached"), "the event limit_reached")
 	assert 5 <= len(client.all("alpha_seen")) < 15
 	assert client.all("limit_reached")[0][0]["limit"] == "realtime_events_per_second"
 
 
-def test_what_waits_for_an_app_is_bounded(make_app_bench: MakeAppBench, connect: Connect) -> None:
+def test_events_beyond_the_queue_limit_are_dropped(make_app_bench: MakeAppBench, connect: Connect) -> None:
 	bench = make_app_bench(
 		{"common": {"realtime_handler_queue": 3}},
 		waiting="""
@@ -511,7 +581,7 @@ async def open_gate(socket, sid):
 		client.emit("wait", number)
 	client.fence()
 	other.emit("open", client.id)
-	until(lambda: len(client.all("done")) == 4, "the first, and the three that waited")
+	until(lambda: len(client.all("done")) == 4, "the first event, and the three that were queued")
 	assert [args[0] for args in client.all("done")] == [0, 1, 2, 3]
 	in_log(bench, "3 events wait already (realtime_handler_queue)")
 	assert bench.sidecar.health()[1]["handlers"]["python"]["dropped"] == 2
@@ -547,4 +617,4 @@ def test_the_example_chat(make_bench: MakeBench, connect: Connect) -> None:
 	sent = ann.call("chat_send", *note, "Hello")
 	assert bob.next("chat_message")[0]["sent"] == sent["sent"]
 	bob.close()
-	until(lambda: len(ann.all("chat_present")[-1][0]["users"]) == 1, "that bob has gone")
+	until(lambda: len(ann.all("chat_present")[-1][0]["users"]) == 1, "one user after the disconnect")

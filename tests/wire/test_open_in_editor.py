@@ -1,4 +1,4 @@
-"""`open_in_editor`: from a developer's browser to `bench watch`, and from nobody else."""
+"""The event `open_in_editor`: from a developer's browser to `bench watch`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PLACE = {"file": "/apps/frappe/public/js/a b.js", "line": 12, "column": 3}
 
 
 @contextmanager
-def heard_by_watch(bench: Bench) -> Iterator[list[str]]:
-	"""Listen as `bench watch` does; yields a list that grows."""
+def subscribed(bench: Bench) -> Iterator[list[str]]:
+	"""Subscribe as `bench watch` does; yields the list of received messages."""
 	messages: list[str] = []
 	with bench.valkey.client.pubsub() as subscription:
 		subscription.subscribe(open_in_editor=lambda message: messages.append(message["data"]))
@@ -31,22 +31,22 @@ def heard_by_watch(bench: Bench) -> Iterator[list[str]]:
 
 
 def settle(bench: Bench, messages: list[str]) -> None:
-	"""Wait until everything that was published before has been heard."""
+	"""Wait until all messages that were published before have been received."""
 	bench.valkey.client.publish("open_in_editor", "end")
-	until(lambda: "end" in messages, "the end")
+	until(lambda: "end" in messages, "the last message")
 	messages.remove("end")
 
 
 def test_a_developer_opens_a_file(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(common={"developer_mode": 1})
-	with heard_by_watch(bench) as messages:
+	with subscribed(bench) as messages:
 		connect(bench, bench.user()).emit("open_in_editor", PLACE)
-		until(lambda: messages, "the place")
+		until(lambda: messages, "the message")
 	assert json.loads(messages[0]) == PLACE
 
 
 def test_without_developer_mode_nothing_is_opened(bench: Bench, connect: Connect) -> None:
-	with heard_by_watch(bench) as messages:
+	with subscribed(bench) as messages:
 		client = connect(bench, bench.user())
 		client.emit("open_in_editor", PLACE)
 		client.fence()
@@ -54,16 +54,16 @@ def test_without_developer_mode_nothing_is_opened(bench: Bench, connect: Connect
 	assert messages == []
 
 
-def test_garbage_hurts_nothing(make_bench: MakeBench, connect: Connect) -> None:
-	"""One such packet from a Guest ends the Node process of v16 and v17."""
+def test_invalid_arguments_are_ignored(make_bench: MakeBench, connect: Connect) -> None:
+	"""Such a packet from a Guest ends the Node server of v16 and v17."""
 	bench = make_bench(common={"developer_mode": 1})
-	witness = connect(bench, bench.user())
-	with heard_by_watch(bench) as messages:
+	other = connect(bench, bench.user())
+	with subscribed(bench) as messages:
 		for user in ("Guest", bench.user(user_type=WEBSITE_USER)):
 			client = connect(bench, user)
 			for _ in range(3):
-				garbage: tuple[Any, ...]
-				for garbage in (
+				arguments: tuple[Any, ...]
+				for arguments in (
 					(),
 					(None,),
 					("text",),
@@ -73,14 +73,14 @@ def test_garbage_hurts_nothing(make_bench: MakeBench, connect: Connect) -> None:
 					(PLACE, PLACE),
 					({"file": {}},),
 				):
-					client.emit("open_in_editor", *garbage)
+					client.emit("open_in_editor", *arguments)
 			client.fence()
 		settle(bench, messages)
 	assert messages == []
-	witness.fence()
+	other.fence()
 
 
-def test_it_hurts_nothing_while_redis_is_away(make_bench: MakeBench, connect: Connect) -> None:
+def test_requests_are_lost_while_redis_is_unavailable(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(common={"developer_mode": 1})
 	client = connect(bench, bench.user())
 	bench.valkey.stop()
@@ -95,5 +95,5 @@ def test_it_hurts_nothing_while_redis_is_away(make_bench: MakeBench, connect: Co
 		client.fence()
 		return messages
 
-	with heard_by_watch(bench) as messages:
-		until(opened, "the place")
+	with subscribed(bench) as messages:
+		until(opened, "the message")

@@ -1,4 +1,4 @@
-"""The process: how it starts, what it refuses to start with, and how it stops."""
+"""The process: its start, its exit codes, and its stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONSOLE_SCRIPT = str(Path(sys.executable).with_name("frappe-realtime"))
 
 
 def restart_with(bench: Bench, sidecar: Sidecar) -> Sidecar:
-	"""Put another sidecar in the place of a bench's, and start it."""
+	"""Replace the sidecar of a bench, and start the new one."""
 	if bench.sidecar.alive:
 		bench.sidecar.stop()
 	bench.sidecar = sidecar
@@ -33,18 +33,18 @@ def restart_with(bench: Bench, sidecar: Sidecar) -> Sidecar:
 	return sidecar
 
 
-def fails(sidecar: Sidecar) -> tuple[int, str]:
-	"""Start a sidecar that cannot; return its exit code and its last line."""
+def run_until_failure(sidecar: Sidecar) -> tuple[int, str]:
+	"""Start a sidecar that must fail; return its exit code and the last line of its log."""
 	sidecar.launch()
 	code = sidecar.wait()
 	lines = sidecar.log.strip().splitlines()
-	assert lines, "it said nothing"
+	assert lines, "the log is empty"
 	assert "Traceback" not in sidecar.log, sidecar.log
 	return code, lines[-1]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_and_clients_come_back(
+def test_a_signal_ends_the_process_and_clients_reconnect(
 	make_bench: MakeBench, connect_node: ConnectNode, node_version: str, signum: int
 ) -> None:
 	bench = make_bench()
@@ -56,7 +56,9 @@ def test_a_signal_ends_it_and_clients_come_back(
 	assert bench.sidecar.wait() == 0
 	for client in clients:
 		reason = client.wait_for("disconnect")["disconnect"]
-		assert reason in ("transport close", "transport error"), "anything else and the client stays away"
+		assert reason in ("transport close", "transport error"), (
+			"the client does not reconnect after any other reason"
+		)
 	bench.sidecar.start()
 	bench.wait_until_subscribed()
 	for client in clients:
@@ -64,7 +66,7 @@ def test_a_signal_ends_it_and_clients_come_back(
 		client.fence()
 
 
-def test_clients_come_back_after_a_kill(
+def test_clients_reconnect_after_a_kill(
 	make_bench: MakeBench, connect_node: ConnectNode, node_version: str
 ) -> None:
 	bench = make_bench()
@@ -76,8 +78,8 @@ def test_clients_come_back_after_a_kill(
 	client.fence()
 
 
-def test_it_takes_as_many_descriptors_as_it_may(make_bench: MakeBench) -> None:
-	"""Many systems start a process with 1024, which would be the number of clients."""
+def test_the_limit_of_descriptors_is_raised(make_bench: MakeBench) -> None:
+	"""The default of many systems is 1024, which would limit the number of clients."""
 	bench = make_bench(start=False)
 	limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 	resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
@@ -91,7 +93,7 @@ def test_it_takes_as_many_descriptors_as_it_may(make_bench: MakeBench) -> None:
 
 
 def test_running_out_of_descriptors(make_bench: MakeBench, connect: Connect) -> None:
-	"""Those who are in stay, and when there is room again others get in."""
+	"""Connected clients stay connected, and new clients can connect when descriptors are free again."""
 	bench = make_bench()
 	assert bench.sidecar.process
 	client = connect(bench, bench.user())
@@ -103,7 +105,7 @@ def test_running_out_of_descriptors(make_bench: MakeBench, connect: Connect) -> 
 	client.fence()
 	for one in more:
 		one.close()
-	until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= held, "they are gone")
+	until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= held, "the descriptors to be released")
 	connect(bench, bench.user()).fence()
 
 
@@ -112,35 +114,35 @@ def test_sigterm_while_clients_wait_for_the_web_process(make_bench: MakeBench) -
 	bench.web.fail(hang=True)
 	client = bench.client(bench.user())
 	client.start_connecting(5).add_done_callback(lambda future: future.exception())
-	until(lambda: bench.web.counts["frappe.realtime.get_user_info"], "a question")
+	until(lambda: bench.web.counts["frappe.realtime.get_user_info"], "a request")
 	assert bench.sidecar.stop() == 0
 	client.close()
 
 
-def test_what_cannot_start_says_why(make_bench: MakeBench, tmp_path: Path) -> None:
+def test_a_failed_start_names_its_cause(make_bench: MakeBench, tmp_path: Path) -> None:
 	bench = make_bench()
 	folder = bench.folder
 	codes = {}
 
-	codes["port in use"], line = fails(
+	codes["port in use"], line = run_until_failure(
 		Sidecar(folder, tmp_path / "port.log", port=None, arguments=("--port", str(bench.sidecar.port)))
 	)
 	assert str(bench.sidecar.port) in line
 	assert "socketio_port" in line
 
 	nowhere = tmp_path / "nowhere"
-	codes["wrong bench"], line = fails(Sidecar(nowhere, tmp_path / "bench.log"))
+	codes["wrong bench"], line = run_until_failure(Sidecar(nowhere, tmp_path / "bench.log"))
 	assert str(nowhere) in line
 
 	config = folder / "sites" / "common_site_config.json"
 	for number, content in enumerate(("{", "[]", '{"socketio_port": "nine thousand"}', '{"redis_queue": 7}')):
 		config.write_text(content)
-		code, line = fails(Sidecar(folder, tmp_path / f"config-{number}.log", port=free_port()))
+		code, line = run_until_failure(Sidecar(folder, tmp_path / f"config-{number}.log", port=free_port()))
 		codes["broken config"] = code
 		assert any(name in line for name in (str(config), "socketio_port", "redis_queue")), line
 
 	assert 0 not in codes.values()
-	assert 1 not in codes.values(), "1 is what an uncaught exception gives"
+	assert 1 not in codes.values(), "1 is the exit code after an uncaught exception"
 	assert len(set(codes.values())) == len(codes), codes
 
 
@@ -152,7 +154,7 @@ def test_a_configured_port_is_used(make_bench: MakeBench, tmp_path: Path) -> Non
 
 
 def connect_once(bench: Bench, site: str = APP_SITE) -> None:
-	"""Connect a client, let it say and hear something, and close it."""
+	"""Connect a client, send and receive events, and close it."""
 	client: Client = bench.client(bench.user(site), site)
 	try:
 		client.connect().fence()
@@ -161,7 +163,7 @@ def connect_once(bench: Bench, site: str = APP_SITE) -> None:
 		client.close()
 
 
-def test_both_families_by_default(make_bench: MakeBench, tmp_path: Path) -> None:
+def test_it_listens_on_ipv4_and_ipv6_by_default(make_bench: MakeBench, tmp_path: Path) -> None:
 	bench = make_bench()
 	bench.write_config(socketio_port=free_port())
 	port = bench.config["socketio_port"]
@@ -171,7 +173,7 @@ def test_both_families_by_default(make_bench: MakeBench, tmp_path: Path) -> None
 		assert probe.connect_ex(("::1", port)) == 0
 
 
-def test_environment_wins_over_configuration(make_bench: MakeBench, tmp_path: Path) -> None:
+def test_the_environment_overrides_the_configuration(make_bench: MakeBench, tmp_path: Path) -> None:
 	bench = make_bench()
 	port = free_port()
 	bench.write_config(socketio_port=free_port(), redis_queue="redis://127.0.0.1:1", default_site=APP_SITE)
@@ -188,7 +190,7 @@ def test_environment_wins_over_configuration(make_bench: MakeBench, tmp_path: Pa
 
 
 def test_the_order_of_the_files(make_bench: MakeBench, tmp_path: Path) -> None:
-	"""config.json, then common_site_config.json, whose falsy values do not count."""
+	"""common_site_config.json overrides config.json, except for falsy values."""
 	bench = make_bench()
 	port = free_port()
 	bench.write("config.json", {"socketio_port": port, "redis_queue": "redis://127.0.0.1:1"})
@@ -211,7 +213,7 @@ def test_the_bench_from_the_environment(make_bench: MakeBench, tmp_path: Path) -
 
 
 def test_webserver_host(make_bench: MakeBench, tmp_path: Path) -> None:
-	"""In containers the web process is another host."""
+	"""In containers the web process runs on another host."""
 	bench = make_bench()
 	bench.write_config(webserver_host="localhost")
 	bench.sidecar.restart()
@@ -244,7 +246,7 @@ def test_a_unix_socket(make_bench: MakeBench, tmp_path: Path, how: str) -> None:
 	bench.sidecar = Sidecar(bench.folder, tmp_path / "log", arguments, env, port=free_port())
 
 	for end in (bench.sidecar.kill, bench.sidecar.stop):
-		# The second time the file of the killed process is in the way.
+		# The second start finds the socket file of the killed process.
 		bench.sidecar.launch()
 		until(lambda: listens(path) or not bench.sidecar.alive, "a socket that accepts")
 		assert bench.sidecar.alive, bench.sidecar.log
@@ -257,13 +259,13 @@ def test_a_unix_socket(make_bench: MakeBench, tmp_path: Path, how: str) -> None:
 
 
 def listens(path: Path) -> bool:
-	"""Tell whether something listens on a Unix socket."""
+	"""Return whether a process listens on a Unix socket."""
 	with socket.socket(socket.AF_UNIX) as probe:
 		return probe.connect_ex(str(path)) == 0
 
 
-def test_a_neighbour_named_realtime(make_bench: MakeBench, tmp_path: Path) -> None:
-	"""PyPI has a package of that name, and other apps have a folder of that name on sys.path."""
+def test_another_package_named_realtime(make_bench: MakeBench, tmp_path: Path) -> None:
+	"""PyPI has a package of this name, and other apps have a folder of this name in sys.path."""
 	neighbour = tmp_path / "elsewhere" / "realtime"
 	neighbour.mkdir(parents=True)
 	(neighbour / "__init__.py").write_text("raise ImportError('the wrong realtime')\n")

@@ -19,7 +19,8 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
 from tests.wire.raw import PollingSession, request
 from tests.wire.sidecars import CHANNEL, PYTHON, Pair, metric, others
-from tests.wire.test_doc_viewers import open_document, sees, viewers
+from tests.wire.test_doc_viewers import open_document, viewers
+from tests.wire.test_doc_viewers import wait_for_viewers as sees
 from tests.wire.test_recovery import answer, event, first, recover
 
 MakePair = Callable[..., Pair]

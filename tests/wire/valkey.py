@@ -1,4 +1,4 @@
-"""A real Valkey that a test can stop, kill, freeze and start again on its port."""
+"""A Valkey server that a test can stop, kill, freeze and start again on the same port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ START_TIMEOUT = 90
 
 
 class Valkey:
-	"""An embedded Valkey on one port for its whole life; with `persist` its data outlive a restart."""
+	"""An embedded Valkey.
+
+	Args:
+		folder: The folder of its data.
+		persist: Whether it keeps its data when it restarts.
+	"""
 
 	def __init__(self, folder: Path, persist: bool = False) -> None:
 		self.port = free_port()
@@ -31,7 +36,7 @@ class Valkey:
 		return int(self.client.info("server")["process_id"])
 
 	def start(self) -> None:
-		"""Start, and wait until it answers. Its port may be taken for a moment by connections to the one before."""
+		"""Start, and wait until it answers. Connections to an earlier process may occupy the port for a moment."""
 
 		def started() -> bool:
 			try:
@@ -43,37 +48,37 @@ class Valkey:
 		until(started, f"a Valkey on port {self.port}", START_TIMEOUT)
 
 	def stop(self) -> None:
-		"""Stop as an administrator does."""
+		"""Shut down."""
 		self.client.connection_pool.disconnect()
 		self._server.stop()
 
 	def kill(self) -> None:
-		"""Stop without a word, as a crash does."""
+		"""Kill the process, as a crash does."""
 		self.client.connection_pool.disconnect()
 		self._server.terminate()
 
 	def restart(self) -> None:
-		"""Stop and start."""
+		"""Shut down and start."""
 		self.stop()
 		self.start()
 
 	def freeze(self) -> int:
-		"""Hold the process: connections stay open and nothing is answered. Returns what `thaw` needs."""
+		"""Suspend the process: connections stay open but get no answers. Return the argument for `thaw`."""
 		pid = self.pid
 		os.kill(pid, signal.SIGSTOP)
 		return pid
 
 	def thaw(self, pid: int) -> None:
-		"""Let a frozen process go on."""
+		"""Resume a frozen process."""
 		os.kill(pid, signal.SIGCONT)
 
 	def wait_for_subscriber(self, channel: str = "events", count: int = 1) -> None:
-		"""Wait until a sidecar listens to a channel."""
+		"""Wait until `count` clients have subscribed to a channel."""
 		until(
 			lambda: self.client.pubsub_numsub(channel)[0][1] >= count, f"{count} subscriber(s) of {channel}"
 		)
 
 	def close(self) -> None:
-		"""Stop, whatever state it is in."""
+		"""Stop the process in any state."""
 		self.client.close()
 		self._server.terminate()

@@ -222,7 +222,7 @@ async def test_a_site_without_sockets() -> None:
 	):
 		it.send(kind, "three.test", **fields)
 	await collected()
-	assert it.revalidator.sessions == it.revalidator.rooms == it.revalidator.emptied == []
+	assert [it.revalidator.sessions, it.revalidator.rooms, it.revalidator.emptied] == [[], [], []]
 	assert it.invalidator.messages == {"site": 1, "user": 1, "doctype": 1, "doc": 1, "session": 1}
 
 

@@ -204,7 +204,7 @@ async def test_an_unexpected_answer_is_asked_one_by_one() -> None:
 		web = FakeWeb(answer)
 		subject = permissions(web)
 		answers = await asyncio.gather(ask(subject, ANN, "ToDo", "mine"), ask(subject, ANN, "ToDo", "x"))
-		assert answers == [True, False]
+		assert list(answers) == [True, False]
 		assert web.methods == ["has_permissions", "has_permission", "has_permission"]
 
 
@@ -257,7 +257,7 @@ async def test_a_question_without_a_caller_is_not_sent() -> None:
 	await turns()
 	assert web.calls[1].json == {"questions": [["ToDo", "c", "read"]]}
 	web.pending[1].set_result(ok([True]))
-	assert await asyncio.gather(first, third) == [True, True]
+	assert list(await asyncio.gather(first, third)) == [True, True]
 
 
 # -- ended sessions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
 from realtime.access import proxies as module
@@ -63,7 +65,7 @@ def test_the_client_s_address(peer: str, headers: dict[str, str], address: str) 
 def test_only_the_last_addresses_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""A client can send a long header of private addresses, to which a proxy appends."""
 	parsed: list[str] = []
-	parse = module.ip_address
+	parse = ipaddress.ip_address
 
 	def counted(text: str) -> object:
 		parsed.append(text)

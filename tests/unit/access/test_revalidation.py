@@ -369,7 +369,7 @@ def no_spread(monkeypatch: pytest.MonkeyPatch) -> None:
 	def first(low: float, high: float) -> float:
 		return high
 
-	monkeypatch.setattr(module.random, "uniform", first)
+	monkeypatch.setattr("random.uniform", first)
 
 
 def connect(it: Setting, *users: Session) -> list[Any]:
@@ -438,7 +438,7 @@ def test_the_first_checks_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
 		bounds.append((low, high))
 		return low
 
-	monkeypatch.setattr(module.random, "uniform", uniform)
+	monkeypatch.setattr("random.uniform", uniform)
 
 	@in_virtual_time
 	async def test() -> None:

@@ -213,7 +213,7 @@ def test_a_configuration_is_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
 	sites = bench(tmp_path, ONE, site_config={"host_name": "a.test"})
 	reads: list[str] = []
 	loads = json.loads
-	monkeypatch.setattr(module.json, "loads", lambda text: reads.append(text) or loads(text))
+	monkeypatch.setattr("json.loads", lambda text: reads.append(text) or loads(text))
 	for _ in range(3):
 		assert sites.address(ONE) == "http://a.test"
 	assert len(reads) == 1

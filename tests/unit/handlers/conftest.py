@@ -1,4 +1,4 @@
-"""Apps that are written by the test, on a site in memory."""
+"""A site in memory, with apps whose handlers files the test writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _numbers = itertools.count(1)
 
 
 def write_app(folder: Path, app: str, text: str) -> Path:
-	"""Write an app's package with a handlers file; return the file."""
+	"""Write the package of an app with a handlers file; return the path of the file."""
 	package = folder / "apps" / app / app
 	(package / "realtime").mkdir(parents=True, exist_ok=True)
 	(package / "__init__.py").touch()
@@ -27,7 +27,7 @@ def write_app(folder: Path, app: str, text: str) -> Path:
 
 @pytest.fixture
 def make_site(tmp_path: Path) -> Iterator[MakeSite]:
-	"""Make a site: each argument is the text of one app's handlers, or `app_name=text`."""
+	"""Make a site with apps; each argument is the text of a handlers file, or `app_name=text`."""
 	made: list[Site] = []
 
 	def make(*texts: str, **named: str) -> Site:

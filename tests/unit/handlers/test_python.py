@@ -1,4 +1,4 @@
-"""Which handlers run, when, and what their failures do."""
+"""Which handlers run, in which order, and what their exceptions do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from frappe_realtime.handlers.registry import Registry, Signature
 from frappe_realtime.testing import NoAnswer
+from realtime.handlers.executor import HandlerLimits
 from realtime.handlers.files import HandlerFiles
 from tests.unit.handlers.conftest import MakeSite, write_app
 
@@ -131,10 +132,10 @@ def test_connect_and_disconnect(make_site: MakeSite) -> None:
 
 @pytest.mark.parametrize("kind", ["async def", "def"])
 @pytest.mark.parametrize("error", ["ValueError('no')", "SystemExit(1)", "asyncio.CancelledError()"])
-def test_a_failure_ends_nothing_but_itself(make_site: MakeSite, kind: str, error: str) -> None:
+def test_an_exception_ends_only_its_own_handler(make_site: MakeSite, kind: str, error: str) -> None:
 	site = make_site(
-		f"{HEAD}@realtime.on('go')\n{kind} fails(socket):\n\traise {error}\n"
-		"@realtime.on('go')\nasync def goes_on(socket):\n\tawait socket.emit('second')\n"
+		f"{HEAD}@realtime.on('go')\n{kind} failing(socket):\n\traise {error}\n"
+		"@realtime.on('go')\nasync def next_one(socket):\n\tawait socket.emit('second')\n"
 		"@realtime.on('after')\nasync def after(socket):\n\treturn True\n"
 	)
 	client = site.connect("ann@example.com")
@@ -153,7 +154,7 @@ def test_failures_are_logged_with_app_event_user_and_site(
 	assert "failing: a handler of 'go' failed (user ann@example.com of test.localhost)" in caplog.text
 
 
-def test_a_failing_set_up_function_hurts_nobody(make_site: MakeSite) -> None:
+def test_an_exception_of_a_set_up_function_affects_no_other_app(make_site: MakeSite) -> None:
 	site = make_site(
 		bad="def bad_handlers(socket):\n\traise ValueError('not today')\n",
 		good=HEAD + "@realtime.on('go')\nasync def go(socket):\n\treturn 1\n",
@@ -172,12 +173,12 @@ def test_events_wait_for_an_async_set_up_function(make_site: MakeSite) -> None:
 	assert site.connect("ann@example.com").call("go") == 404
 
 
-def test_a_queue_that_is_full_drops(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_queue_drops_events(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
 	site = make_site(
 		HEAD
 		+ "@realtime.on('go')\nasync def go(socket, n):\n\tif n == 0:\n\t\tfor _ in range(5):\n\t\t\tawait asyncio.sleep(0)\n\tawait socket.emit('ran', n)\n"
 	)
-	site.handlers.queue_limit = 2
+	site.handlers.executor.limits = HandlerLimits(queue=2)
 	client = site.connect("ann@example.com")
 
 	async def burst() -> None:
@@ -186,32 +187,32 @@ def test_a_queue_that_is_full_drops(make_site: MakeSite, caplog: pytest.LogCaptu
 
 	site._run(burst())
 	assert len(client.received("ran")) < 5
-	assert site.handlers.counters.dropped == 5 - len(client.received("ran"))
+	assert site.handlers.executor.counters.dropped.total() == 5 - len(client.received("ran"))
 	assert "events wait already (realtime_handler_queue)" in caplog.text
 
 
-DIRECTLY = "@realtime.on('go')\nasync def go(socket, *arguments):\n"
+ASYNC_HANDLER = "@realtime.on('go')\nasync def go(socket, *arguments):\n"
 
 
-def test_a_task_that_a_handler_keeps_is_no_other_handlers(make_site: MakeSite) -> None:
+def test_cancelling_the_task_of_an_earlier_handler_cancels_no_other_handler(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
 		+ "kept = []\n"
-		+ DIRECTLY
+		+ ASYNC_HANDLER
 		+ "\tkept.append(asyncio.current_task())\n"
 		+ "@realtime.on('wait')\nasync def wait(socket):\n"
-		+ "\tasyncio.get_running_loop().call_soon(kept.pop().cancel)\n\tawait asyncio.sleep(0.01)\n\treturn 'undisturbed'\n"
+		+ "\tasyncio.get_running_loop().call_soon(kept.pop().cancel)\n\tawait asyncio.sleep(0.01)\n\treturn 'not cancelled'\n"
 	)
 	client = site.connect("ann@example.com")
 	client.emit("go")
-	assert client.call("wait") == "undisturbed"
+	assert client.call("wait") == "not cancelled"
 
 
 @pytest.mark.parametrize("then", ["return 'ended'", "await asyncio.sleep(0)\n\treturn 'not reached'"])
 def test_a_handler_that_cancels_itself(make_site: MakeSite, then: str) -> None:
 	site = make_site(
 		HEAD
-		+ DIRECTLY
+		+ ASYNC_HANDLER
 		+ f"\tasyncio.current_task().cancel()\n\t{then}\n"
 		+ "@realtime.on('wait')\nasync def wait(socket):\n\tawait asyncio.sleep(0.01)\n\treturn True\n"
 	)
@@ -225,36 +226,37 @@ def test_a_handler_that_cancels_itself(make_site: MakeSite, then: str) -> None:
 		assert client.call("wait") is True
 
 
-def test_what_is_only_like_a_coroutine_function_runs_in_its_place(make_site: MakeSite) -> None:
-	"""What it does before its coroutine runs is done once, in the app's context and in a task."""
+def test_an_object_with_an_async_call_runs_in_a_task_and_in_the_context_of_the_app(
+	make_site: MakeSite,
+) -> None:
 	site = make_site(
 		HEAD
 		+ "seen = []\n"
 		+ "class Handler:\n\tdef __init__(self, function):\n\t\tself.function = function\n"
-		+ "\tasync def __call__(self, socket):\n\t\tsocket.on('later', lambda: 'heard')\n"
+		+ "\tasync def __call__(self, socket):\n\t\tsocket.on('later', lambda: 'called')\n"
 		+ "\t\tseen.append(asyncio.current_task() is not None)\n\t\treturn await self.function(socket)\n"
 		+ "async def answer(socket):\n\treturn 'answered'\n"
 		+ "realtime.on('go')(Handler(answer))\nrealtime.on('connect')(Handler(answer))\n"
-		+ "@realtime.on('seen')\nasync def tell(socket):\n\treturn seen\n"
+		+ "@realtime.on('seen')\nasync def get_seen(socket):\n\treturn seen\n"
 	)
 	client = site.connect("ann@example.com")
 	assert client.call("go") == "answered"
-	assert client.call("later") == "heard"
+	assert client.call("later") == "called"
 	assert client.call("seen") == [True, True]
 
 
-def test_an_answer_that_cannot_be_sent_is_not_in_the_log(
+def test_an_answer_that_cannot_be_encoded_is_not_logged(
 	make_site: MakeSite, caplog: pytest.LogCaptureFixture
 ) -> None:
-	site = make_site(HEAD + DIRECTLY + "\treturn {'secret': 'of somebody', 'more': object()}\n")
+	site = make_site(HEAD + ASYNC_HANDLER + "\treturn {'secret': 'of a user', 'more': object()}\n")
 	client = site.connect("ann@example.com")
 	with pytest.raises(TypeError):
 		client.call("go")
 	assert "a handler of 'go' failed" in caplog.text
-	assert "of somebody" not in caplog.text
+	assert "of a user" not in caplog.text
 
 
-def test_contextvars_of_one_event_are_not_those_of_the_next(make_site: MakeSite) -> None:
+def test_each_event_has_its_own_context_variables(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
 		+ "from contextvars import ContextVar\nv = ContextVar('v', default=0)\n"
@@ -265,25 +267,25 @@ def test_contextvars_of_one_event_are_not_those_of_the_next(make_site: MakeSite)
 	assert [client.call("go"), client.call("go"), client.call("a"), client.call("a")] == [0, 0, 0, 0]
 
 
-def test_what_an_import_or_a_handler_leaves_behind_is_seen_by_no_other(make_site: MakeSite) -> None:
-	# As `frappe.local` does it: one dict in a context variable, changed in place.
+def test_data_in_context_variables_are_not_shared_between_runs(make_site: MakeSite) -> None:
+	# As in `frappe.local`: one dict in a context variable, changed in place.
 	site = make_site(
 		HEAD
 		+ "from contextvars import ContextVar\nlocal = ContextVar('local')\nlocal.set({'user': 'of the import'})\n"
 		+ "def take(user):\n\tif local.get(None) is None:\n\t\tlocal.set({})\n"
-		+ "\told = local.get().get('user')\n\tlocal.get()['user'] = user\n\treturn old or 'nobody'\n"
+		+ "\told = local.get().get('user')\n\tlocal.get()['user'] = user\n\treturn old or 'none'\n"
 		+ "@realtime.on('plain')\ndef plain(socket):\n\treturn take(socket.user)\n"
 		+ "@realtime.on('async')\nasync def asynchronous(socket):\n\tawait asyncio.sleep(0)\n\treturn take(socket.user)\n"
 	)
 	ann, bob = site.connect("ann@example.com"), site.connect("bob@example.com")
 	for client in (ann, bob, ann):
-		assert (client.call("plain"), client.call("async")) == ("nobody", "nobody")
+		assert (client.call("plain"), client.call("async")) == ("none", "none")
 
 
 # -- files
 
 
-def test_a_file_that_needs_only_the_names_does_not_load_frappe(make_site: MakeSite) -> None:
+def test_importing_only_these_names_does_not_load_frappe(make_site: MakeSite) -> None:
 	make_site(
 		"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n\tfrom frappe.realtime import Socket\n"
 		"from frappe.realtime import (\n\tget_user_room, realtime, SyncSocket as S, get_doc_room, get_site_room)\n"
@@ -293,7 +295,7 @@ def test_a_file_that_needs_only_the_names_does_not_load_frappe(make_site: MakeSi
 	assert "frappe" not in sys.modules
 
 
-def test_the_real_module_gets_the_names(
+def test_the_names_are_added_to_the_real_module(
 	tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_site: MakeSite
 ) -> None:
 	(tmp_path / "frappe").mkdir()
@@ -344,7 +346,7 @@ def test_the_apps_package_is_loaded_only_for_a_file_that_refers_to_it(
 		),
 	],
 )
-def test_files_that_cannot_be_used(make_site: MakeSite, text: str, message: str) -> None:
+def test_invalid_files(make_site: MakeSite, text: str, message: str) -> None:
 	with pytest.raises(ImportError, match=message):
 		make_site(text)
 
@@ -354,7 +356,7 @@ def test_all_chooses_the_set_up_function(make_site: MakeSite) -> None:
 	assert make_site(text).connect("ann@example.com").call("go") == 1
 
 
-def test_where_handlers_are_looked_for(tmp_path: Path) -> None:
+def test_the_paths_of_handlers_files(tmp_path: Path) -> None:
 	files = HandlerFiles(tmp_path)
 	assert files.apps() == []
 	package = write_app(tmp_path, "both", "")
@@ -374,7 +376,7 @@ def test_where_handlers_are_looked_for(tmp_path: Path) -> None:
 	assert files.python("frappe_realtime") is files.python("../both") is None
 
 
-def test_reload_keeps_sockets_and_sets_them_up_again(tmp_path: Path, make_site: MakeSite) -> None:
+def test_reload_keeps_sockets_and_runs_the_set_up_function_again(tmp_path: Path, make_site: MakeSite) -> None:
 	site = make_site(reloading="count = 0\ndef set_up(socket):\n\tsocket.on('go', lambda: 'old')\n")
 	client = site.connect("ann@example.com")
 	assert client.call("go") == "old"
@@ -389,3 +391,29 @@ def test_reload_keeps_sockets_and_sets_them_up_again(tmp_path: Path, make_site: 
 	site._run(reload())
 	assert client.call("go") == "new"
 	assert "SyntaxError" in site.handlers.health()["errors"]["reloading"]["error"]
+
+
+def test_unload_removes_handlers_and_listeners(tmp_path: Path, make_site: MakeSite) -> None:
+	site = make_site(
+		listening="def set_up(socket):\n\tsocket.on('go', lambda: 'old')\n",
+		decorated=HEAD + "@realtime.on('decorated')\nasync def decorated(socket):\n\treturn 1\n",
+	)
+	client = site.connect("ann@example.com")
+	assert (client.call("go"), client.call("decorated")) == ("old", 1)
+
+	async def unload() -> None:
+		site.handlers.unload("listening")
+		site.handlers.unload("decorated")
+
+	site._run(unload())
+	for event in ("go", "decorated"):
+		with pytest.raises(NoAnswer):
+			client.call(event)
+	assert site.handlers.health()["apps"] == {}
+	path = write_app(tmp_path, "listening", "def set_up(socket):\n\tsocket.on('go', lambda: 'new')\n")
+
+	async def reload() -> None:
+		site.handlers.reload("listening", path)
+
+	site._run(reload())
+	assert client.call("go") == "new"

@@ -279,7 +279,7 @@ async def test_whether_it_answers_at_all() -> None:
 	with pytest.MonkeyPatch.context() as monkeypatch:
 		it = Setting(monkeypatch)
 		for answer, answers in ((status(200), True), (status(404), True), (status(503), False)):
-			it.answer(lambda site, target, answer=answer: answer)
+			it.answer(lambda site, target, answer=answer: answer)  # type: ignore[misc]
 			assert await it.client.ping("") is answers
 		it.answer(lambda site, target: ConnectionRefusedError("refused"))
 		assert not await it.client.ping(ONE)
