@@ -1,4 +1,4 @@
-"""What Frappe makes of a socket: who gets in, which rooms it has from the start, who answers its events."""
+"""Frappe's part of Socket.IO: who is admitted, which rooms a socket joins at connect, and which handlers answer its events."""
 
 from __future__ import annotations
 
@@ -23,25 +23,35 @@ logger = logging.getLogger("realtime.application")
 
 
 class EventHandler(Protocol):
-	"""One of those who answer the sockets of sites: the core, the apps' handlers in Python, those in JavaScript.
+	"""Answers events of the sockets of sites: the core, the apps' handlers in Python, or those in JavaScript.
 
-	All responders get everything, in this order: the core, Python, JavaScript. Each of them decides which apps it runs
-	for a socket, in the order of the session's `installed_apps`; `HandlerFiles` says which file an app has. None of the
-	three methods may wait or raise.
+	Each event is passed to all of them, in this order. The handlers of apps run in the order of the session's
+	`installed_apps`; `HandlerFiles` finds the file of an app. The methods must neither block nor raise.
 	"""
 
 	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
-		"""`socket` is in its namespace and in the rooms that every socket has."""
+		"""Handle a new socket, which has joined the rooms that every socket joins; `auth` is the payload of CONNECT."""
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		"""The client has sent `event`; it wants an answer when `ack` is given, and gets the first one."""
+		"""Handle an event of a client; `ack` is None if it does not ask for an acknowledgement."""
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
-		"""`socket` has left its namespace and all its `rooms`."""
+		"""Handle the end of a socket, which has left its namespace and all its `rooms`."""
 
 
 class FrappeApplication:
-	"""Decides over the sockets of all sites. The namespace `/` is open and has no handlers, as in Node."""
+	"""Admits clients to the namespaces of sites. The namespace `/` is open and has no handlers, as in Node.
+
+	Args:
+		namespaces: The sockets of this process.
+		cluster: Publishes that a client has reconnected here.
+		sites: Decides which site a namespace is.
+		authenticator: Knows the user of a credential.
+		recovery: Admits authenticated clients.
+		revalidator: Checks sessions again whose access has changed.
+		limits: Bounds the sockets of a user or address.
+		handlers: Answer the events, in this order.
+	"""
 
 	def __init__(
 		self,
@@ -52,7 +62,7 @@ class FrappeApplication:
 		recovery: Recovery,
 		revalidator: Revalidator,
 		limits: ClientLimits,
-		responders: Sequence[EventHandler],
+		handlers: Sequence[EventHandler],
 	) -> None:
 		self._namespaces = namespaces
 		self._cluster = cluster
@@ -61,15 +71,12 @@ class FrappeApplication:
 		self._revalidator = revalidator
 		self._authenticator = authenticator
 		self._recovery = recovery
-		self._responders = responders
+		self._handlers = handlers
 
 	def authorize(
 		self, connection: Connection, namespace: str, auth: dict[str, Any]
 	) -> Admission | Awaitable[Admission]:
-		"""Let a client in on the site of `namespace`, at once when the web process told its user a moment ago.
-
-		Raises `ConnectRefused` or `ConnectPostponed`.
-		"""
+		"""Return the decision to admit a client to a site; at once if its user is cached (see `Application`)."""
 		if namespace == "/":
 			return Admission(None)
 		headers = connection.request.headers
@@ -78,24 +85,35 @@ class FrappeApplication:
 		credential = credential_of(headers, auth)
 		if credential.sid:
 			self._sites.check_fetch_site(headers, behind_proxy)
-		able = self._recovery.is_able(connection.request, auth)
+		recoverable = self._recovery.can_recover(connection.request, auth)
 		session = self._authenticator.cached(site, credential)
 		if session is None:
-			return self._authenticated(connection, site, credential, auth, able)
+			return self._authenticated(connection, site, credential, auth, recoverable)
 		self._check_limits(connection, session)
-		admission = self._recovery.admit(session, auth, able)
-		return admission if isinstance(admission, Admission) else self._counted(connection, admission)
+		admission = self._recovery.admit(session, auth, recoverable)
+		return (
+			admission if isinstance(admission, Admission) else self._check_limits_again(connection, admission)
+		)
 
 	async def _authenticated(
-		self, connection: Connection, site: str, credential: Credential, auth: dict[str, Any], able: bool
+		self,
+		connection: Connection,
+		site: str,
+		credential: Credential,
+		auth: dict[str, Any],
+		recoverable: bool,
 	) -> Admission:
 		session = await self._authenticator.authenticate(site, credential)
 		self._check_limits(connection, session)
-		admission = self._recovery.admit(session, auth, able)
-		return admission if isinstance(admission, Admission) else await self._counted(connection, admission)
+		admission = self._recovery.admit(session, auth, recoverable)
+		return (
+			admission
+			if isinstance(admission, Admission)
+			else await self._check_limits_again(connection, admission)
+		)
 
-	async def _counted(self, connection: Connection, awaited: Awaitable[Admission]) -> Admission:
-		"""The admission; others may have come first while it was waited for."""
+	async def _check_limits_again(self, connection: Connection, awaited: Awaitable[Admission]) -> Admission:
+		"""Return the admission, and check the limits again: other clients may have connected meanwhile."""
 		admission = await awaited
 		self._check_limits(connection, admission.session)
 		return admission
@@ -110,7 +128,7 @@ class FrappeApplication:
 			return
 		if admission.id:
 			self._cluster.socket_moved(socket)
-		socket.send_connect(self._recovery.welcome(socket, admission))
+		socket.send_connect(self._recovery.restore(socket, admission))
 		socket.join(user_room(session.user))
 		socket.join(WEBSITE_ROOM)
 		if session.user_type == SYSTEM_USER:
@@ -119,22 +137,22 @@ class FrappeApplication:
 		self._revalidator.on_connect(socket)
 		if self._authenticator.cached(
 			session.site, session.credential
-		) is not session or self._recovery.is_doubtful(admission):
-			# A change of access came while the client was waited for.
+		) is not session or self._recovery.is_outdated(admission):
+			# Access has changed while the client was connecting.
 			self._revalidator.check_sessions([session])
-		for responder in self._responders:
-			# What one of them sends may be too much for a client that has missed a lot.
+		for handler in self._handlers:
+			# Sending may close the connection of a client that does not read.
 			if socket.connected:
-				responder.on_connect(socket, auth)
+				handler.on_connect(socket, auth)
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		if socket.session is not None:
-			for responder in self._responders:
-				responder.on_event(socket, event, arguments, ack)
+			for handler in self._handlers:
+				handler.on_event(socket, event, arguments, ack)
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		if socket.session is not None:
 			self._limits.on_disconnect(socket)
-			self._recovery.left(socket, reason, rooms)
-			for responder in self._responders:
-				responder.on_disconnect(socket, reason, rooms)
+			self._recovery.on_disconnect(socket, reason, rooms)
+			for handler in self._handlers:
+				handler.on_disconnect(socket, reason, rooms)

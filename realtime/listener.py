@@ -14,7 +14,7 @@ from .config import EXIT_LISTEN, Config, ConfigError
 logger = logging.getLogger("realtime.server")
 
 BACKLOG = 4096
-"""Connections that may wait to be accepted when all clients reconnect at once; the kernel's somaxconn is a bound too."""
+"""Connections that may wait to be accepted when all clients reconnect at once; the kernel bounds it by `somaxconn`."""
 
 
 class Listener:
@@ -22,7 +22,7 @@ class Listener:
 
 	Args:
 		config: `socketio_port`, `socketio_uds` and `realtime_host`.
-		protocol: Makes the protocol of a new connection.
+		protocol: Creates the protocol of a new connection.
 	"""
 
 	def __init__(self, config: Config, protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -36,7 +36,7 @@ class Listener:
 		"""Begin to listen.
 
 		Raises:
-			ConfigError: The address cannot be listened on; names the key, and who else may listen there.
+			ConfigError: The address cannot be listened on; the message names the configuration key.
 		"""
 		loop = asyncio.get_running_loop()
 		path = self._config.socketio_uds
@@ -79,7 +79,7 @@ class Listener:
 def _listening_socket(host: str, port: int) -> socket.socket:
 	"""Return a bound TCP socket, for IPv4 and IPv6 where the machine has both.
 
-	It is made with its protocol, because asyncio sets TCP_NODELAY only on the connections of such a socket.
+	It is created with an explicit protocol, because asyncio sets TCP_NODELAY only on connections of such a socket.
 	"""
 	if host:
 		family, kind, protocol, _, address = socket.getaddrinfo(
@@ -105,7 +105,7 @@ def _listening_socket(host: str, port: int) -> socket.socket:
 
 
 def _remove_socket(path: str) -> None:
-	"""Remove the socket that a killed process has left; any other kind of file is not touched."""
+	"""Remove the socket that a killed process has left behind; a regular file is not touched."""
 	try:
 		if os.path.exists(path) and not os.path.isfile(path):
 			os.unlink(path)

@@ -1,7 +1,7 @@
-"""The wiring of the sidecar: which parts there are, which knows which, and in which order they start and stop.
+"""The wiring of the sidecar: its components, their dependencies, and the order in which they start and stop.
 
-Parts are made from the bottom to the top, and know only parts below them; a part that has to tell others about something
-has a `Signal`, to which they connect. docs/architecture.md draws the same picture.
+Components are created from the bottom to the top and depend only on components below them. A component that notifies
+others has a `Signal`, to which they connect. docs/architecture.md describes the same graph.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("realtime.server")
 
 FLUSH_SECONDS = 3.0
-"""Seconds that a stop waits until what was written has been sent, to clients and to Redis."""
+"""Seconds that `stop` waits until pending writes to clients and to Redis are done."""
 
 
 class Backends:
@@ -92,7 +92,7 @@ class AccessLayer:
 
 
 class RecoveryLayer:
-	"""The order of events, sessions, and what reconnecting clients have missed."""
+	"""Event history, sessions, and connection state recovery."""
 
 	def __init__(
 		self, config: Config, store: RedisStore, namespaces: Namespaces, access: AccessLayer
@@ -112,7 +112,7 @@ class RecoveryLayer:
 
 
 class HandlerLayer:
-	"""What answers the events of clients: the core, and the apps' handlers in Python and JavaScript."""
+	"""Handlers of client events: the core's, and the apps' in Python and JavaScript."""
 
 	def __init__(
 		self,
@@ -157,16 +157,16 @@ class HandlerLayer:
 		self.all: list[EventHandler] = [self.core, self.python, self.javascript]
 
 	def health(self) -> dict[str, Any]:
-		"""Return what `/health` says about the apps' handlers, by language."""
+		"""Return the state of the apps' handlers, by language, for `/health`."""
 		return {"python": self.python.health(), "javascript": self.javascript.health()}
 
 
 class RealtimeServer:
-	"""The sidecar of one bench. Must be made in a running event loop.
+	"""The sidecar of one bench. Must be created in a running event loop.
 
 	Args:
 		config: The configuration.
-		make_pages: Makes the aiohttp application that answers every path but `/socket.io/`.
+		make_pages: Creates the aiohttp application that answers every path but `/socket.io/`.
 
 	Raises:
 		ConfigError: `realtime_trusted_proxies` is invalid.
@@ -183,7 +183,7 @@ class RealtimeServer:
 		self.limits = ClientLimits(config, proxies)
 		on_limit = self.limits.record
 
-		# Sockets and rooms, here and on other sidecars
+		# Sockets and rooms, in this process and in other sidecars
 		self.namespaces = Namespaces()
 		publisher = ClusterPublisher(config, self.namespaces, store, on_limit)
 		members = RemoteMembers(config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members"))
@@ -253,8 +253,8 @@ class RealtimeServer:
 			[
 				self.access.invalidator.on_subscribed,
 				self.access.tasks.on_subscribed,
-				self.recovery.history.subscribed,
-				self.recovery.sessions.rewrite,
+				self.recovery.history.on_subscribed,
+				self.recovery.sessions.on_subscribed,
 				self.cluster.on_subscribed,
 			],
 		)
@@ -263,20 +263,20 @@ class RealtimeServer:
 		self._pages: AppRunner | None = None
 
 	async def start(self) -> None:
-		"""Listen first, then start what may be slow.
+		"""Listen first, so that clients can reconnect while the rest starts.
 
 		Raises:
 			ConfigError: The address cannot be listened on.
 		"""
 		await self._listener.start()
-		# Before the loop turns again, so that no client connects while handlers are missing.
+		# In the same turn of the event loop, so that no client connects before the handlers are loaded.
 		self.handlers.python.start()
 		self.access.revalidator.start()
 		self.subscriber.start()
 		self.recovery.sessions.start()
 		self.cluster.start()
 		self.handlers.javascript.start()
-		# Made only now: importing aiohttp takes longest, and clients reconnect in the first moments.
+		# Created last: importing aiohttp takes longest, and clients reconnect in the first moments.
 		self._pages = self._make_pages(self)
 		await self._pages.setup()
 
@@ -306,7 +306,7 @@ class RealtimeServer:
 		stopped = asyncio.Event()
 		for number in (signal.SIGTERM, signal.SIGINT):
 			loop.add_signal_handler(number, stopped.set)
-		# If it cannot listen, nothing has been started that would have to be stopped.
+		# If the address cannot be listened on, nothing was started that must be stopped.
 		await self.start()
 		try:
 			await stopped.wait()

@@ -1,7 +1,7 @@
-"""Signals: how a part tells the parts that depend on it that something has happened, without knowing them.
+"""Signals: a component notifies the components that depend on it, without a dependency on them.
 
-A part that sends a signal owns it as an attribute; a part that reacts connects to it in its own constructor. So arrows
-between packages go one way, and no part is changed after it was made.
+The sender has the signal as an attribute; a receiver connects to it in its own constructor. So dependencies between
+packages go one way, and no object is modified after its constructor returns.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Several sidecars of one bench as one server: Socket.IO's cluster adapter, over a Redis channel."""
+"""Cluster adapter: several sidecars of one bench act as one server, over a Redis channel."""

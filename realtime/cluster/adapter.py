@@ -1,4 +1,4 @@
-"""Receives the messages of the other sidecars of the bench: who they are, their events, the members of their rooms.
+"""Receives the messages of the other sidecars of the bench: their heartbeats, the events of their handlers, and the members of their rooms.
 
 Each sidecar publishes a heartbeat every two seconds, with the sequence number of its last change. A peer that sees a gap
 in the sequence requests a full snapshot. So a lost message is repaired after the next heartbeat, and neither side has to
@@ -232,7 +232,7 @@ class ClusterAdapter:
 	# -- peers
 
 	def _add_peer(self, id: str, address: str) -> Peer:
-		logger.info("another sidecar is there: %s", address)
+		logger.info("a peer has appeared: %s", address)
 		if not self.peers:
 			self.publisher.begin_replication()
 		peer = self.peers[id] = Peer(address)
@@ -243,7 +243,7 @@ class ClusterAdapter:
 		peer = self.peers.pop(id, None)
 		if peer is None:
 			return
-		logger.info("another sidecar %s: %s", reason, peer.address)
+		logger.info("a peer %s: %s", reason, peer.address)
 		if not self.peers:
 			self.publisher.end_replication()
 		self._report(self.members.forget(id))

@@ -244,4 +244,4 @@ def _texts(values: Any) -> list[str]:
 def _count(value: Any) -> int:
 	if type(value) is int and value >= 0:
 		return value
-	raise MessageError("a number that is none")
+	raise MessageError("not a count")

@@ -75,9 +75,9 @@ class Endpoints:
 				"url_key": "redis_queue",
 			},
 			"history": {
-				"ok": not server.recovery.history.trouble and not server.recovery.sessions.refused,
-				"refused": server.recovery.history.trouble,
-				"sessions_refused": server.recovery.sessions.refused,
+				"ok": not server.recovery.history.unavailable and not server.recovery.sessions.denied,
+				"refused": server.recovery.history.unavailable,
+				"sessions_refused": server.recovery.sessions.denied,
 			},
 			"publishers": {
 				"outages": len(outages),

@@ -1,1 +1,1 @@
-"""Clients that come back: the order of events, the sessions, and what somebody has missed."""
+"""Connection state recovery: the event history of each site, the sessions of clients, and the replay of missed events."""

@@ -1,7 +1,8 @@
-"""Which clients take an offset as the last argument of each event: those of Socket.IO's own JavaScript library.
+"""Detects which clients can recover: those that use Socket.IO's own JavaScript client.
 
-Only they can recover with it; to others one more argument is a nuisance (JavaScript, Swift, Java) or breaks them (a
-Python handler with one parameter raises, a Dart one is given a list). What is known of each is in docs/delivery.md.
+A client that recovers is sent an offset as the last argument of each event. Other client libraries pass it on to the
+listeners: as a superfluous argument (Java, Swift), as an error (a Python handler with one parameter raises) or as a list
+in place of the message (Dart). docs/delivery.md has the table.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ from typing import Any
 from ..engine.request import Request
 
 _JAVASCRIPT = re.compile(
-	r"Mozilla/"  # browsers, and all that is made of one
+	r"Mozilla/"  # browsers, Electron and web views
 	r"|node-XMLHttpRequest|node\b|undici|Bun/|Deno/"
 )
 
 
-def can_recover(request: Request, auth: Mapping[str, Any], configured: Sequence[str]) -> bool:
-	"""Whether the client behind `request` can recover.
+def can_recover(request: Request, auth: Mapping[str, Any], agents: Sequence[str]) -> bool:
+	"""Return True if the client can recover.
 
-	Its own word counts most (`recovery` in `auth`, or as a parameter of the URL), then the list of
-	`realtime_recovery_agents`, then what its handshake shows.
+	The client's own statement decides first, then `agents`, then the headers of the handshake.
+
+	Args:
+		request: The handshake; `recovery=1` or `recovery=0` in its query is the client's statement.
+		auth: The payload of CONNECT; so is a boolean `recovery` in it.
+		agents: Prefixes of User-Agents that can recover, or that cannot with a `!` before them (`realtime_recovery_agents`).
 	"""
 	if isinstance(auth.get("recovery"), bool):
 		return bool(auth["recovery"])
@@ -30,13 +35,13 @@ def can_recover(request: Request, auth: Mapping[str, Any], configured: Sequence[
 		return request.query.get("recovery") == "1"
 	headers = request.headers
 	agent = headers.get("user-agent", "")
-	for beginning in configured:
-		excluded = beginning.startswith("!")
-		if agent.startswith(beginning.removeprefix("!")):
+	for prefix in agents:
+		excluded = prefix.startswith("!")
+		if agent.startswith(prefix.removeprefix("!")):
 			return not excluded
 	if agent:
-		# React Native's WebSocket on Android is OkHttp's with an Origin; Java's clients send none.
+		# React Native on Android uses the WebSocket of OkHttp with an Origin; Java clients send no Origin.
 		return _JAVASCRIPT.match(agent) is not None or (agent.startswith("okhttp/") and "origin" in headers)
-	# `ws`, the WebSocket of Node, names itself nowhere; Starscream (Swift) and websocket-client (Python), which do not
-	# either, offer no compression.
+	# Node's `ws` sends no User-Agent. Starscream (Swift) and websocket-client (Python) send none either, but they do not
+	# offer compression.
 	return headers.get("sec-websocket-extensions", "") == "permessage-deflate; client_max_window_bits"

@@ -1,9 +1,10 @@
-"""The order of each site's events: what is new, what is known already, and what somebody has missed.
+"""The event history of each site: orders live events, detects gaps, and finds what a client has missed.
 
-With our app installed, a site's events have an id from the stream that Redis keeps (`frappe_realtime:{site}:events`),
-and each of its entries names the one before it, so that a gap cannot hide. A `SiteStream` follows one site: live events that
-it has seen are dropped, and after the subscription was interrupted the stream is read from where it stopped while
-live ones are held back. What went by lately stays in memory, so that clients that come back seldom need Redis.
+Where the app is installed, the events of a site have ids from a Redis stream (`frappe_realtime:{site}:events`), and each
+entry names the entry before it, so that a gap is always detected. A `SiteStream` follows the stream of one site: events that
+were delivered already are dropped, and after an interruption of the subscription the stream is read from the last known
+position while live events are held back. Recent events stay in memory (the history window), so that most clients
+recover without a query to Redis.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,31 +20,38 @@ from ..bus.store import Entry, RedisStore, StoreDenied, StoreUnavailable
 from ..signals import Signal
 from ..socketio.namespace import Namespaces
 from .positions import START, offset_after, offset_of, parse_offset
+from .site_stream import SiteStream
 
 logger = logging.getLogger("realtime.history")
 
 PAGE = 500
-"""Events read from Redis at a time."""
+"""Events that are read from Redis in one command."""
 
-KEPT_EVENTS = 5000
-KEPT_BYTES = 2 * 1024 * 1024
-KEPT_BYTES_IN_ALL = 32 * 1024 * 1024
-"""What stays in memory: events and bytes of one site, bytes of all."""
+WINDOW_EVENTS = 5000
+WINDOW_BYTES = 2 * 1024 * 1024
+"""Bounds of the history window of one site."""
 
-HELD = 20_000
-"""Live events of a site held back while its stream is read; past them it is read once more."""
+TOTAL_WINDOW_BYTES = 32 * 1024 * 1024
+"""Bound of the history windows of all sites together."""
 
-REFUSED_AGAIN = 60.0
-"""Seconds after which a Redis that has refused to show a history is asked again."""
+DENIED_SECONDS = 60.0
+"""Seconds until Redis is asked again for a history that it has denied."""
 
 
 class HistoryGap(Exception):
-	"""The history does not reach back that far."""
+	"""The history does not have every event since a position."""
 
 
 @dataclass(slots=True)
 class HistoryCounters:
-	"""What the histories have seen since the start."""
+	"""Counters since the start.
+
+	Args:
+		repeated: Live events that were delivered already.
+		caught_up: Events that were read from a stream after the subscription was interrupted.
+		read: Events that were read from Redis for clients that recover.
+		gaps: Sites whose clients had to start with new sessions.
+	"""
 
 	repeated: int = 0
 	caught_up: int = 0
@@ -52,66 +59,14 @@ class HistoryCounters:
 	gaps: int = 0
 
 
-class SiteStream:
-	"""The events of one site, in their order."""
-
-	__slots__ = (
-		"held",
-		"lock",
-		"overrun",
-		"place",
-		"ready",
-		"recent",
-		"site",
-		"size",
-		"start",
-		"task",
-		"unrecorded",
-	)
-
-	def __init__(self, site: str) -> None:
-		self.site = site
-		self.place: StreamPosition = START
-		"""The last event that has been passed on."""
-		self.start: StreamPosition = START
-		"""`recent` has every event after this one."""
-		self.recent: deque[PublishedEvent] = deque()
-		self.size = 0
-		self.held: list[PublishedEvent] | None = []
-		"""Live events that wait until the stream has been read; None when there is nothing to wait for."""
-		self.overrun = False
-		self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-		"""Done once `place` is known; fails with `StoreDenied`."""
-		self.lock = asyncio.Lock()
-		self.task: asyncio.Task[None] | None = None
-		self.unrecorded: tuple[float, str] | None = None
-		"""When the last event came that a publisher could not record, and why."""
-
-	@property
-	def offset(self) -> str:
-		"""What a client is told that has everything."""
-		return offset_of(self.place)
-
-	def missed(self, place: StreamPosition, rooms: Collection[str]) -> list[PublishedEvent]:
-		"""The events of `rooms` after `place`, which must not lie before `start`."""
-		found = []
-		for event in reversed(self.recent):
-			if event.position <= place:
-				break
-			if event.room is None or event.room in rooms:
-				found.append(event)
-		found.reverse()
-		return found
-
-
 class History:
-	"""Follows the sites that have clients.
+	"""Follows the streams of the sites that have clients.
 
 	Args:
 		store: redis_queue.
-		deliver: Takes new events, in order.
-		namespaces: Sites without a socket are not followed any more when the subscription begins again.
-		seconds: Seconds for which an event that could not be recorded counts as a gap.
+		deliver: Delivers new events, in order.
+		namespaces: When the subscription begins again, streams of sites without sockets are no longer followed.
+		unrecorded_seconds: Seconds for which an event that its publisher could not record counts as a gap.
 	"""
 
 	def __init__(
@@ -119,292 +74,312 @@ class History:
 		store: RedisStore,
 		deliver: Callable[[Sequence[PublishedEvent]], None],
 		namespaces: Namespaces,
-		seconds: float,
+		unrecorded_seconds: float,
 	) -> None:
 		self.lost: Signal[[str]] = Signal()
-		"""Sent with a site some of whose events cannot be delivered any more: its clients have to start anew."""
+		"""Sent with a site that has lost events: its clients must start with new sessions."""
+		self.counters = HistoryCounters()
 		self._store = store
-		self._seconds = seconds
 		self._deliver = deliver
 		self._namespaces = namespaces
-		self._feeds: dict[str, SiteStream] = {}
-		self._size = 0
-		self._refused: dict[str, tuple[float, str]] = {}
-		self.counters = HistoryCounters()
+		self._unrecorded_seconds = unrecorded_seconds
+		self._streams: dict[str, SiteStream] = {}
+		self._window_bytes = 0
+		self._denied: dict[str, tuple[float, str]] = {}
+		"""Sites whose history Redis denies: until when it is not asked again (loop time), and its answer."""
 
-	# -- live
+	# -- live events
 
 	def take(self, events: Sequence[PublishedEvent]) -> None:
-		"""Live events, from the bus: passes on what is new and not to wait."""
-		if not self._feeds:
+		"""Deliver the live events that are new, and hold back those that must wait for the stream."""
+		if not self._streams:
 			self._deliver(events)
 			return
 		fresh = []
 		for event in events:
-			feed = self._feeds.get(event.site) if event.site else None
-			if feed is None:
-				fresh.append(event)
-			elif feed.held is not None:
-				if len(feed.held) < HELD:
-					feed.held.append(event)
-				else:
-					feed.overrun = True
-			elif self._accept(feed, event):
+			stream = self._streams.get(event.site) if event.site else None
+			if stream is None or (not stream.hold(event) and self._accept(stream, event)):
 				fresh.append(event)
 		if fresh:
 			self._deliver(fresh)
 
-	def _accept(self, feed: SiteStream, event: PublishedEvent) -> bool:
-		"""Give `event` its place; False when it has been passed on before."""
+	def _accept(self, stream: SiteStream, event: PublishedEvent) -> bool:
+		"""Advance `stream` to `event`; return False if the event was delivered before."""
 		if event.unrecorded:
-			feed.unrecorded = (asyncio.get_running_loop().time(), event.unrecorded)
-		place = parse_offset(event.offset)
-		if place is None:
+			stream.unrecorded = (asyncio.get_running_loop().time(), event.unrecorded)
+		position = parse_offset(event.offset)
+		if position is None:
 			event.offset = None
 			return True
-		if place <= feed.place:
+		if position <= stream.position:
 			self.counters.repeated += 1
 			return False
-		event.position = feed.place = place
-		feed.recent.append(event)
-		feed.size += event.size
-		self._size += event.size
-		while feed.recent and (
-			len(feed.recent) > KEPT_EVENTS or feed.size > KEPT_BYTES or self._size > KEPT_BYTES_IN_ALL
+		event.position = stream.position = position
+		stream.window.append(event)
+		stream.window_bytes += event.size
+		self._window_bytes += event.size
+		while stream.window and (
+			len(stream.window) > WINDOW_EVENTS
+			or stream.window_bytes > WINDOW_BYTES
+			or self._window_bytes > TOTAL_WINDOW_BYTES
 		):
-			oldest = feed.recent.popleft()
-			feed.start = oldest.position
-			feed.size -= oldest.size
-			self._size -= oldest.size
+			oldest = stream.window.popleft()
+			stream.window_start = oldest.position
+			stream.window_bytes -= oldest.size
+			self._window_bytes -= oldest.size
 		return True
 
-	# -- following a site
+	# -- following the stream of a site
 
-	def feed(self, site: str) -> SiteStream | None:
-		"""The feed of `site`, once its place is known."""
-		feed = self._feeds.get(site)
-		return feed if feed is not None and feed.ready.done() else None
+	def stream(self, site: str) -> SiteStream | None:
+		"""Return the stream of `site`; None while its position is unknown."""
+		stream = self._streams.get(site)
+		return stream if stream is not None and stream.ready.done() else None
 
 	async def follow(self, site: str) -> SiteStream:
-		"""The feed of `site`, made when there is none; waits until its place is known. Raises `StoreDenied`."""
-		refused = self._refused.get(site)
-		if refused is not None:
-			if asyncio.get_running_loop().time() < refused[0]:
-				raise StoreDenied(refused[1])
-			del self._refused[site]
-		feed = self._feeds.get(site)
-		if feed is None:
-			feed = self._feeds[site] = SiteStream(site)
-			self._synchronise(feed)
-		await asyncio.shield(feed.ready)
-		return feed
+		"""Return the stream of `site` once its position is known; start to follow it if necessary.
 
-	def subscribed(self) -> None:
-		"""The subscription stands (again): read what was published while it did not."""
-		for feed in list(self._feeds.values()):
-			if f"/{feed.site}" not in self._namespaces and feed.ready.done():
-				self._forget(feed)
+		Raises:
+			StoreDenied: Redis denies the history.
+		"""
+		denied = self._denied.get(site)
+		if denied is not None:
+			if asyncio.get_running_loop().time() < denied[0]:
+				raise StoreDenied(denied[1])
+			del self._denied[site]
+		stream = self._streams.get(site)
+		if stream is None:
+			stream = self._streams[site] = SiteStream(site)
+			self._start_catch_up(stream)
+		await asyncio.shield(stream.ready)
+		return stream
+
+	def on_subscribed(self) -> None:
+		"""Read what was published while the subscription was interrupted."""
+		for stream in list(self._streams.values()):
+			if f"/{stream.site}" not in self._namespaces and stream.ready.done():
+				self._forget(stream)
 			else:
-				if feed.held is None:
-					feed.held = []
-				self._synchronise(feed)
+				if stream.pending is None:
+					stream.pending = []
+				self._start_catch_up(stream)
 
 	def stop(self) -> None:
-		"""Read no more."""
-		for feed in self._feeds.values():
-			if feed.task is not None:
-				feed.task.cancel()
-			if not feed.ready.done():
-				feed.ready.cancel()
+		"""Stop reading."""
+		for stream in self._streams.values():
+			if stream.task is not None:
+				stream.task.cancel()
+			if not stream.ready.done():
+				stream.ready.cancel()
 
-	def _forget(self, feed: SiteStream) -> None:
-		del self._feeds[feed.site]
-		self._size -= feed.size
-		if feed.task is not None:
-			feed.task.cancel()
+	def _forget(self, stream: SiteStream) -> None:
+		del self._streams[stream.site]
+		self._window_bytes -= stream.window_bytes
+		if stream.task is not None:
+			stream.task.cancel()
 
-	def _synchronise(self, feed: SiteStream) -> None:
-		if feed.task is not None:
-			feed.task.cancel()
-		feed.task = asyncio.get_running_loop().create_task(self._catch_up(feed))
+	def _start_catch_up(self, stream: SiteStream) -> None:
+		if stream.task is not None:
+			stream.task.cancel()
+		stream.task = asyncio.get_running_loop().create_task(self._catch_up(stream))
 
-	async def _catch_up(self, feed: SiteStream) -> None:
-		"""Bring `feed` to the end of its stream, then pass on what was held back meanwhile."""
+	async def _catch_up(self, stream: SiteStream) -> None:
+		"""Read `stream` up to its end, then deliver the live events that were held back."""
 		delay = 0.1
 		while True:
 			try:
-				if feed.ready.done():
-					await self._read_on(feed)
+				if stream.ready.done():
+					await self._read_to_end(stream)
 				else:
-					_, last = await self._store.history(feed.site, "-", 0)
-					self._restart(feed, last)
+					_, last = await self._store.history(stream.site, "-", 0)
+					self._reset(stream, last)
 			except StoreUnavailable as error:
-				logger.debug("the history of %s waits for Redis: %s", feed.site, error)
+				logger.debug("the history of %s waits for Redis: %s", stream.site, error)
 				await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 				delay = min(delay * 1.6, 2)
 				continue
 			except StoreDenied as error:
-				self._refuse(feed, error)
+				self._on_denied(stream, error)
 				return
-			if not feed.overrun:
+			if not stream.pending_overflowed:
 				break
-			feed.overrun, feed.held = False, []
-		held, feed.held = feed.held or [], None
-		feed.task = None
-		if not feed.ready.done():
-			feed.ready.set_result(None)
-		fresh = [event for event in held if self._accept(feed, event)]
+			stream.pending_overflowed, stream.pending = False, []
+		pending, stream.pending = stream.pending or [], None
+		stream.task = None
+		if not stream.ready.done():
+			stream.ready.set_result(None)
+		fresh = [event for event in pending if self._accept(stream, event)]
 		if fresh:
 			self._deliver(fresh)
 
-	def _restart(self, feed: SiteStream, last: str | None) -> None:
-		feed.place = feed.start = parse_offset(last) or START
-		self._size -= feed.size
-		feed.recent.clear()
-		feed.size = 0
+	def _reset(self, stream: SiteStream, last: str | None) -> None:
+		"""Continue at the end of the stream in Redis, with an empty window."""
+		stream.position = stream.window_start = parse_offset(last) or START
+		self._window_bytes -= stream.window_bytes
+		stream.window.clear()
+		stream.window_bytes = 0
 
-	def _refuse(self, feed: SiteStream, error: StoreDenied) -> None:
+	def _on_denied(self, stream: SiteStream, error: StoreDenied) -> None:
 		logger.error(
-			"%s keeps no history of %s: %s. What a browser misses while it is away is lost. %s",
+			"%s denies the history of %s: %s. Clients lose the events that are published while they are disconnected. %s",
 			self._store.endpoint,
-			feed.site,
+			stream.site,
 			error,
 			error.advice,
 		)
-		self._refused[feed.site] = (asyncio.get_running_loop().time() + REFUSED_AGAIN, str(error))
-		held, feed.held, feed.task = feed.held or [], None, None
-		was_ready = feed.ready.done()
+		self._denied[stream.site] = (asyncio.get_running_loop().time() + DENIED_SECONDS, str(error))
+		pending, stream.pending, stream.task = stream.pending or [], None, None
+		was_ready = stream.ready.done()
 		if not was_ready:
-			feed.ready.set_exception(error)
-			feed.ready.exception()
-		self._forget(feed)
-		if held:
-			self._deliver(held)
+			stream.ready.set_exception(error)
+			# Retrieved here: nobody may be waiting for it.
+			stream.ready.exception()
+		self._forget(stream)
+		if pending:
+			self._deliver(pending)
 		if was_ready:
-			self.lost.send(feed.site)
+			self.lost.send(stream.site)
 
-	async def _read_on(self, feed: SiteStream) -> None:
-		"""Pass on what the stream of `feed` has after its place."""
+	async def _read_to_end(self, stream: SiteStream) -> None:
+		"""Deliver the events after the position of `stream`."""
 		while True:
-			entries, last = await self._store.history(feed.site, offset_after(feed.place), PAGE)
-			if not entries and (parse_offset(last) or START) < feed.place:
+			entries, last = await self._store.history(stream.site, offset_after(stream.position), PAGE)
+			if not entries and (parse_offset(last) or START) < stream.position:
 				logger.warning(
-					"%s has forgotten the last events of %s (%s after %s): is it without persistence?",
+					"%s has lost the last events of %s (its last id is %s, the known position %s): "
+					"it runs without persistence, or a replica that was behind has become the master",
 					self._store.endpoint,
-					feed.site,
-					last or "nothing",
-					feed.offset,
+					stream.site,
+					last or "missing",
+					stream.offset,
 				)
-				self._restart(feed, last)
+				self._reset(stream, last)
 				return
 			try:
-				_check(feed.place, entries, last)
+				_check_continuity(stream.position, entries, last)
 			except HistoryGap as gap:
 				self.counters.gaps += 1
-				logger.warning("events of %s are lost: %s; its clients start anew", feed.site, gap)
-				self._restart(feed, last)
-				self.lost.send(feed.site)
+				logger.warning(
+					"events of %s are lost: %s; its clients start with new sessions", stream.site, gap
+				)
+				self._reset(stream, last)
+				self.lost.send(stream.site)
 				return
-			events = [event for event in _events(feed.site, entries) if self._accept(feed, event)]
+			events = [event for event in _read_events(stream.site, entries) if self._accept(stream, event)]
 			self.counters.caught_up += len(events)
 			if events:
 				self._deliver(events)
 			if len(entries) < PAGE:
 				return
-			# Beyond the last entry even when it was no event that could be read.
-			feed.place = max(feed.place, parse_offset(entries[-1].id) or START)
+			# The last entry may be no valid event, which does not advance the position.
+			stream.position = max(stream.position, parse_offset(entries[-1].id) or START)
 
-	# -- what somebody has missed
+	# -- what a client has missed
 
-	async def reach(
-		self, feed: SiteStream, place: StreamPosition, rooms: Collection[str]
+	async def read_before_window(
+		self, stream: SiteStream, position: StreamPosition, rooms: Collection[str]
 	) -> tuple[StreamPosition, list[PublishedEvent]]:
-		"""The events of `rooms` after `place` that `feed` does not have in memory, and the place from where it has them.
+		"""Return the events of `rooms` after `position` that are not in the history window.
 
-		Valid in the same turn of the loop, together with `feed.missed`. Raises `HistoryGap` when the history does not reach
-		back to `place`, `StoreUnavailable` and `StoreDenied`.
+		The result is valid in the same turn of the event loop, together with `stream.missed`.
+
+		Args:
+			stream: The stream of the site.
+			position: The position of the client.
+			rooms: The rooms of the client.
+
+		Returns:
+			The position from which the window has the rest, and the events up to there, in order.
+
+		Raises:
+			HistoryGap: The history does not reach back to `position`.
+			StoreUnavailable: Redis does not answer, or this process is behind another one.
+			StoreDenied: Redis denies the history.
 		"""
-		if reason := self._unrecorded(feed):
-			raise HistoryGap(f"an event was published without a place: {reason}")
-		if place > feed.place:
-			_, last = await self._store.history(feed.site, "-", 0)
-			if place <= (parse_offset(last) or START):
-				# Another sidecar has given it out.
-				raise StoreUnavailable("what this client has had already has not been read yet")
-			raise HistoryGap("Redis has forgotten this offset, or never given it out")
-		if place >= feed.start:
-			return place, []
-		async with feed.lock:
+		if reason := self._unrecorded_reason(stream):
+			raise HistoryGap(f"an event was published without an offset: {reason}")
+		if position > stream.position:
+			_, last = await self._store.history(stream.site, "-", 0)
+			if position <= (parse_offset(last) or START):
+				# Another sidecar has delivered this event already.
+				raise StoreUnavailable("the client is ahead of this process")
+			raise HistoryGap("Redis does not know this offset (any more)")
+		if position >= stream.window_start:
+			return position, []
+		async with stream.lock:
 			events: list[PublishedEvent] = []
-			reached = place
-			while reached < feed.start:
-				entries, last = await self._store.history(feed.site, offset_after(reached), PAGE)
-				_check(reached, entries, last)
+			reached = position
+			while reached < stream.window_start:
+				entries, last = await self._store.history(stream.site, offset_after(reached), PAGE)
+				_check_continuity(reached, entries, last)
 				self.counters.read += len(entries)
 				if not entries:
-					raise HistoryGap("Redis has forgotten what it had")
-				for event in _events(feed.site, entries):
+					raise HistoryGap("Redis has lost events")
+				for event in _read_events(stream.site, entries):
 					reached = event.position
-					if reached > feed.start:
-						reached = feed.start
+					if reached > stream.window_start:
+						reached = stream.window_start
 						break
 					events.append(event)
 				else:
 					reached = parse_offset(entries[-1].id) or reached
-			if place < feed.start:
-				self._prepend(feed, place, events)
-			# Another may have read it while this one waited.
-			if place >= feed.start:
-				return place, []
+			if position < stream.window_start:
+				self._extend_window(stream, position, events)
+			# Another client may have extended the window while this one waited.
+			if position >= stream.window_start:
+				return position, []
 			return reached, [event for event in events if event.room is None or event.room in rooms]
 
-	def _prepend(self, feed: SiteStream, place: StreamPosition, events: list[PublishedEvent]) -> None:
-		"""Keep what was read, for the next who comes back, when there is room for it."""
+	def _extend_window(
+		self, stream: SiteStream, position: StreamPosition, events: list[PublishedEvent]
+	) -> None:
+		"""Keep events that were read for one client for the next ones, if the window has room."""
 		size = sum(event.size for event in events)
 		if (
-			len(events) + len(feed.recent) <= KEPT_EVENTS
-			and feed.size + size <= KEPT_BYTES
-			and self._size + size <= KEPT_BYTES_IN_ALL
+			len(events) + len(stream.window) <= WINDOW_EVENTS
+			and stream.window_bytes + size <= WINDOW_BYTES
+			and self._window_bytes + size <= TOTAL_WINDOW_BYTES
 		):
-			kept = [event for event in events if event.position <= feed.start]
-			feed.recent.extendleft(reversed(kept))
-			feed.size += size
-			self._size += size
-			feed.start = place
+			before_window = [event for event in events if event.position <= stream.window_start]
+			stream.window.extendleft(reversed(before_window))
+			stream.window_bytes += size
+			self._window_bytes += size
+			stream.window_start = position
 
 	@property
-	def trouble(self) -> dict[str, str]:
-		"""Sites whose events have no history, each with what Redis has said."""
-		found = {site: reason for site, (_, reason) in self._refused.items()}
-		for feed in self._feeds.values():
-			if reason := self._unrecorded(feed):
-				found[feed.site] = reason
+	def unavailable(self) -> dict[str, str]:
+		"""The sites without a complete history, each with the answer of Redis."""
+		found = {site: reason for site, (_, reason) in self._denied.items()}
+		for stream in self._streams.values():
+			if reason := self._unrecorded_reason(stream):
+				found[stream.site] = reason
 		return found
 
-	def _unrecorded(self, feed: SiteStream) -> str:
-		if feed.unrecorded is None:
+	def _unrecorded_reason(self, stream: SiteStream) -> str:
+		if stream.unrecorded is None:
 			return ""
-		if asyncio.get_running_loop().time() - feed.unrecorded[0] > self._seconds:
-			feed.unrecorded = None
+		if asyncio.get_running_loop().time() - stream.unrecorded[0] > self._unrecorded_seconds:
+			stream.unrecorded = None
 			return ""
-		return feed.unrecorded[1]
+		return stream.unrecorded[1]
 
 
-def _check(place: StreamPosition, entries: Sequence[Entry], last: str | None) -> None:
-	"""Raise `HistoryGap` unless `entries` and `last` show all that there was after `place`."""
+def _check_continuity(position: StreamPosition, entries: Sequence[Entry], last: str | None) -> None:
+	"""Raise `HistoryGap` unless `entries` and `last` have every event after `position`."""
 	if entries:
 		before = parse_offset(entries[0].before)
-		if before is None or before > place:
+		if before is None or before > position:
 			raise HistoryGap(
-				f"the history begins after {entries[0].before or entries[0].id}, asked for {offset_of(place)}"
+				f"the history begins after {entries[0].before or entries[0].id}, asked for {offset_of(position)}"
 			)
 	else:
 		end = parse_offset(last) or START
-		if end != place:
-			raise HistoryGap(f"the last event was {offset_of(end)}, asked for {offset_of(place)}")
+		if end != position:
+			raise HistoryGap(f"the last event was {offset_of(end)}, asked for {offset_of(position)}")
 
 
-def _events(site: str, entries: Iterable[Entry]) -> Iterable[PublishedEvent]:
+def _read_events(site: str, entries: Iterable[Entry]) -> Iterable[PublishedEvent]:
+	"""Return the events in `entries`; entries that are no events are skipped."""
 	for entry in entries:
 		try:
 			event = read_event(entry.payload)
@@ -412,7 +387,7 @@ def _events(site: str, entries: Iterable[Entry]) -> Iterable[PublishedEvent]:
 			continue
 		event.site, event.namespace = site, f"/{site}"
 		event.offset = entry.id
-		place = parse_offset(entry.id)
-		if place is not None:
-			event.position = place
+		position = parse_offset(entry.id)
+		if position is not None:
+			event.position = position
 			yield event

@@ -1,4 +1,4 @@
-"""Places in the order of a site's events, and the offsets that name them: the ids of a stream in Redis."""
+"""Offsets: positions in the event stream of a site, as Redis and clients write them (`<milliseconds>-<sequence>`)."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from ..bus.events import StreamPosition
 
 _OFFSET = re.compile("([0-9]{1,20})-([0-9]{1,20})")
 _END = 1 << 64
-"""Both parts are 64 bits in Redis."""
+"""Both parts of a stream id are unsigned 64-bit integers in Redis."""
 
 START: StreamPosition = (0, 0)
-"""Before the first event of a site."""
+"""The position before the first event of a site."""
 
 
 def parse_offset(text: object) -> StreamPosition | None:
-	"""The place that an offset names; None when it is none."""
-	named = _OFFSET.fullmatch(text) if isinstance(text, str) else None
-	if named is None:
+	"""Return the position that an offset denotes; None if `text` is not a valid offset."""
+	match = _OFFSET.fullmatch(text) if isinstance(text, str) else None
+	if match is None:
 		return None
-	milliseconds, number = map(int, named.groups())
-	return (milliseconds, number) if milliseconds < _END and number < _END else None
+	milliseconds, sequence = map(int, match.groups())
+	return (milliseconds, sequence) if milliseconds < _END and sequence < _END else None
 
 
-def offset_of(place: StreamPosition) -> str:
-	"""`place` as clients and Redis write it."""
-	return f"{place[0]}-{place[1]}"
+def offset_of(position: StreamPosition) -> str:
+	"""Return `position` as an offset."""
+	return f"{position[0]}-{position[1]}"
 
 
-def offset_before(end: StreamPosition) -> str:
-	"""What a client is told that has everything before the event at `end`; it need not be an event's own offset."""
-	milliseconds, number = end
-	return offset_of((milliseconds, number - 1) if number else (milliseconds - 1, (1 << 64) - 1))
+def offset_before(position: StreamPosition) -> str:
+	"""Return the largest offset before `position`. It need not be the id of an event."""
+	milliseconds, sequence = position
+	return offset_of((milliseconds, sequence - 1) if sequence else (milliseconds - 1, _END - 1))
 
 
-def offset_after(place: StreamPosition) -> str:
-	"""The smallest id after `place`, as Redis before 6.2 needs it too."""
-	milliseconds, number = place
-	return offset_of((milliseconds, number + 1) if number + 1 < 1 << 64 else (milliseconds + 1, 0))
+def offset_after(position: StreamPosition) -> str:
+	"""Return the smallest offset after `position`; Redis before 6.2 has no exclusive ranges."""
+	milliseconds, sequence = position
+	return offset_of((milliseconds, sequence + 1) if sequence + 1 < _END else (milliseconds + 1, 0))

@@ -1,8 +1,9 @@
-"""Clients that come back: Socket.IO's connection state recovery, with sessions and history in Redis.
+"""Socket.IO's connection state recovery, with sessions and event history in Redis.
 
-A client that can recover is given a `pid` with its CONNECT, and an offset with each event. When it comes back with both,
-its user is authenticated anew, its rooms are those that it had and may still have, and first of all it gets what it
-has missed. When some of that is gone it gets a new session instead, which the client sees (`socket.recovered`).
+A client that can recover is sent a `pid` with the answer to its CONNECT packet, and an offset with each event. When it
+reconnects with both, its user is authenticated again, it joins the rooms that it was in and may still read, and it is sent the
+events that it has missed before all others. If any of these events is no longer available, the client gets a new session,
+which it can see (`socket.recovered` is false).
 """
 
 from __future__ import annotations
@@ -39,39 +40,46 @@ from ..socketio.errors import ConnectPostponed
 from ..socketio.fanout import encode_missed
 from ..socketio.namespace import Admission, Namespaces, ServerSocket
 from .capabilities import can_recover
-from .history import History, HistoryGap, SiteStream
-from .positions import offset_before, parse_offset
+from .history import History, HistoryGap
+from .positions import START, offset_before, parse_offset
 from .sessions import SessionStore
+from .site_stream import SiteStream
 
 logger = logging.getLogger("realtime.recovery")
 
-PATIENCE = 20.0
-"""Seconds that a client waits for Redis; then it is sent away, to come back."""
+REDIS_TIMEOUT = 20.0
+"""Seconds that a connecting client waits for Redis; then its connection is closed, and the client reconnects."""
 
-RECOVERABLE = frozenset(
+RECOVERABLE_REASONS = frozenset(
 	{"transport error", "transport close", "forced close", "ping timeout", "server shutting down"}
 )
-"""Reasons of a disconnect after which a client may come back to its session, as in Node."""
+"""Reasons of a disconnect after which the session is kept, as in Node (socket.io's RECOVERABLE_DISCONNECT_REASONS)."""
 
 _PID = re.compile(r"[A-Za-z0-9_-]{20,64}")
 
 
 @dataclass(slots=True)
 class Recovered(Admission):
-	"""A client that has come back to its session."""
+	"""The admission of a client that recovers its session.
+
+	Args:
+		rooms: The rooms that it joins.
+		stream: The stream of its site.
+		window_from: The position from which the window of `stream` has what it has missed.
+		older: What it has missed before that, in order.
+		permission_changes: The value of `Permissions.changes` when the permissions for `rooms` were requested.
+	"""
 
 	rooms: frozenset[str] = frozenset()
-	feed: SiteStream | None = None
-	reached: StreamPosition = (0, 0)
-	"""From where `feed` has in memory what was missed; what came before is in `older`."""
+	stream: SiteStream | None = None
+	window_from: StreamPosition = START
 	older: Sequence[PublishedEvent] = field(default_factory=list)
-	changes: int = 0
-	"""How often answers of the web process had been taken back when it was asked about the rooms."""
+	permission_changes: int = 0
 
 
 @dataclass(slots=True)
 class RecoveryCounters:
-	"""Clients that came with a pid since the start."""
+	"""Counters since the start: sessions recovered, recoveries refused, and events replayed."""
 
 	recovered: int = 0
 	refused: int = 0
@@ -79,7 +87,17 @@ class RecoveryCounters:
 
 
 class Recovery:
-	"""Admits clients, new ones and those that come back, and keeps the sessions of both."""
+	"""Admits clients, new ones and those that recover, and keeps the sessions of both.
+
+	Args:
+		config: `realtime_recovery_agents` and `realtime_max_unsent`.
+		namespaces: The sockets of this process.
+		history: The events of the sites.
+		sessions: The sessions of clients.
+		permissions: Decides which rooms a client may still be in.
+		list_updates: Removes document names from events that are replayed.
+		tasks: Decides which background tasks a client may still follow.
+	"""
 
 	def __init__(
 		self,
@@ -88,174 +106,189 @@ class Recovery:
 		history: History,
 		sessions: SessionStore,
 		permissions: Permissions,
-		lists: ListUpdateFilter,
+		list_updates: ListUpdateFilter,
 		tasks: TaskAccess,
 	) -> None:
+		self.counters = RecoveryCounters()
 		self._agents: Sequence[str] = config.realtime_recovery_agents
 		self._max_bytes: int = config.realtime_max_unsent
 		self._namespaces = namespaces
 		self._history = history
 		self._sessions = sessions
 		self._permissions = permissions
-		self._lists = lists
+		self._list_updates = list_updates
 		self._tasks = tasks
-		self.counters = RecoveryCounters()
-		history.lost.connect(self.start_anew)
+		history.lost.connect(self.end_sessions)
 
-	# -- coming
+	# -- admission
 
-	def is_able(self, request: Request, auth: dict[str, Any]) -> bool:
-		"""Whether the client behind `request` can recover."""
+	def can_recover(self, request: Request, auth: dict[str, Any]) -> bool:
+		"""Return True if the client behind the handshake `request` can recover."""
 		return can_recover(request, auth, self._agents)
 
-	def admit(self, session: Session, auth: dict[str, Any], able: bool) -> Admission | Awaitable[Admission]:
-		"""Let a client of `session` in, at once when it is new and its site is followed already; `able` as above.
+	def admit(
+		self, session: Session, auth: dict[str, Any], recoverable: bool
+	) -> Admission | Awaitable[Admission]:
+		"""Admit a client; at once if it is new and the stream of its site is followed already.
 
-		Awaiting raises `ConnectPostponed` when Redis stays away. The answer holds for this turn of the loop.
+		Args:
+			session: The authenticated user.
+			auth: The payload of CONNECT; `{pid, offset}` of a client that reconnects.
+			recoverable: The result of `can_recover`.
+
+		Returns:
+			The admission, or an awaitable of it; it is valid in the same turn of the event loop.
+
+		Raises:
+			ConnectPostponed: Redis or the web process does not answer; when awaited.
 		"""
 		if not session.has_app:
-			# Without our app on the site nothing has a place in an order.
+			# Without the app on the site, events have no offsets.
 			return Admission(session)
-		if self._history.feed(session.site) is None or "pid" in auth:
-			return self._admit_when_followed(session, auth, able)
-		return self._new(session, able)
+		if self._history.stream(session.site) is None or "pid" in auth:
+			return self._admit_with_history(session, auth, recoverable)
+		return self._admit_new(session, recoverable)
 
-	def _new(self, session: Session, able: bool) -> Admission:
-		if self._sessions.refused or not able:
+	def _admit_new(self, session: Session, recoverable: bool) -> Admission:
+		if self._sessions.denied or not recoverable:
 			return Admission(session)
 		return Admission(session, secrets.token_urlsafe(18))
 
-	async def _admit_when_followed(self, session: Session, auth: dict[str, Any], able: bool) -> Admission:
-		deadline = asyncio.get_running_loop().time() + PATIENCE
+	async def _admit_with_history(
+		self, session: Session, auth: dict[str, Any], recoverable: bool
+	) -> Admission:
+		deadline = asyncio.get_running_loop().time() + REDIS_TIMEOUT
 		while True:
 			try:
 				left = deadline - asyncio.get_running_loop().time()
 				if left <= 0:
 					raise asyncio.TimeoutError
-				feed = await asyncio.wait_for(self._history.follow(session.site), left)
-				recovered = await self._recover(session, auth, feed) if able else None
+				stream = await asyncio.wait_for(self._history.follow(session.site), left)
+				recovered = await self._recover(session, auth, stream) if recoverable else None
 				if recovered is not None:
 					return recovered
-				if self._history.feed(session.site) is feed:
-					return self._new(session, able)
-				# Redis has come back meanwhile, and the site is followed anew.
+				if self._history.stream(session.site) is stream:
+					return self._admit_new(session, recoverable)
+				# The subscription was renewed meanwhile, and the site has another stream object.
 			except StoreDenied:
 				return Admission(session)
 			except asyncio.TimeoutError:
 				logger.warning(
-					"a client of %s was sent away to come back: Redis does not answer", session.site
+					"closed the connection of a client of %s, which will reconnect: Redis does not answer",
+					session.site,
 				)
 				raise ConnectPostponed from None
 			except StoreUnavailable:
 				await asyncio.sleep(random.uniform(0.1, 0.3))
 
-	async def _recover(self, session: Session, auth: dict[str, Any], feed: SiteStream) -> Recovered | None:
-		pid, place = auth.get("pid"), parse_offset(auth.get("offset"))
-		if not (isinstance(pid, str) and _PID.fullmatch(pid)) or place is None:
+	async def _recover(self, session: Session, auth: dict[str, Any], stream: SiteStream) -> Recovered | None:
+		"""Return the admission of a client that recovers; None if it needs a new session."""
+		pid, position = auth.get("pid"), parse_offset(auth.get("offset"))
+		if not (isinstance(pid, str) and _PID.fullmatch(pid)) or position is None:
 			return None
 		saved = await self._sessions.load(session.site, pid)
 		if saved is None or saved.user != session.user:
 			self.counters.refused += 1
 			return None
-		changes = self._permissions.invalidations
+		permission_changes = self._permissions.invalidations
 		try:
-			rooms = await self._still_allowed(session, saved.rooms)
+			rooms = await self._permitted_rooms(session, saved.rooms)
 		except WebUnavailable as error:
-			logger.warning("a client of %s was sent away to come back: %s", session.site, error)
+			logger.warning(
+				"closed the connection of a client of %s, which will reconnect: %s", session.site, error
+			)
 			raise ConnectPostponed from error
 		try:
-			reached, older = await self._history.reach(feed, place, rooms)
+			window_from, older = await self._history.read_before_window(stream, position, rooms)
 		except HistoryGap as gap:
-			logger.info("a client of %s starts anew: %s", session.site, gap)
+			logger.info("a client of %s gets a new session: %s", session.site, gap)
 			self.counters.refused += 1
 			return None
-		await self._lists.query_permissions([*older, *feed.missed(reached, rooms)], session)
-		if self._history.feed(session.site) is not feed or reached < feed.start:
-			raise StoreUnavailable("the history was taken up anew, or has moved on")
-		held = self._lists.first_pending(session.site)
-		if held is not None and place >= held:
-			# It has had from another sidecar what waits here for a list's readers, and would get it once more.
-			raise StoreUnavailable("what this client has had already has not been sent yet")
-		if (
-			sum(event.size for event in older) + sum(e.size for e in feed.missed(reached, rooms))
-			> self._max_bytes
-		):
-			logger.info("a client of %s starts anew: it has missed more than it may be sent", session.site)
+		await self._list_updates.query_permissions([*older, *stream.missed(window_from, rooms)], session)
+		if self._history.stream(session.site) is not stream or window_from < stream.window_start:
+			raise StoreUnavailable("the stream or its window has changed meanwhile")
+		pending_from = self._list_updates.first_pending(session.site)
+		if pending_from is not None and position >= pending_from:
+			# Another sidecar has sent it events that are still held back here: it would get them twice.
+			raise StoreUnavailable("the client is ahead of the events that are held back in this process")
+		missed = [*older, *stream.missed(window_from, rooms)]
+		if sum(event.size for event in missed) > self._max_bytes:
+			logger.info("a client of %s gets a new session: it has missed too much", session.site)
 			self.counters.refused += 1
 			return None
 		self.counters.recovered += 1
-		return Recovered(session, pid, saved.id, rooms, feed, reached, older, changes)
+		return Recovered(session, pid, saved.id, rooms, stream, window_from, older, permission_changes)
 
-	async def _still_allowed(self, session: Session, rooms: frozenset[str]) -> frozenset[str]:
-		"""Those of `rooms` that the user may still be in, and those that are his from the start."""
-		base = {user_room(session.user), WEBSITE_ROOM}
+	async def _permitted_rooms(self, session: Session, rooms: frozenset[str]) -> frozenset[str]:
+		"""Return those of `rooms` that the user may still be in, and the rooms that every socket of the user joins."""
+		permitted = {user_room(session.user), WEBSITE_ROOM}
 		if session.user_type == SYSTEM_USER:
-			base.add(SITE_ROOM)
-		allowed = set(base)
-		asked: dict[str, Awaitable[bool]] = {}
+			permitted.add(SITE_ROOM)
+		queries: dict[str, Awaitable[bool]] = {}
 		for room in rooms:
-			question = room_subject(room)
-			if question is None:
-				# A handler has let this user in. The rooms from the start are decided anew.
+			subject = room_subject(room)
+			if subject is None:
+				# A task, or a room of a handler, which has decided already. The rooms of the user and the site are those above.
 				if room.startswith(TASK_ROOM):
 					if self._tasks.is_allowed(session, room):
-						allowed.add(room)
+						permitted.add(room)
 				elif room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith(USER_ROOM):
-					allowed.add(room)
+					permitted.add(room)
 				continue
-			answer = self._permissions.has_permission(session, *question)
+			answer = self._permissions.has_permission(session, *subject)
 			if not isinstance(answer, bool):
-				asked[room] = answer
+				queries[room] = answer
 			elif answer:
-				allowed.add(room)
-		for room, may in zip(asked, await asyncio.gather(*asked.values()), strict=True):
-			if may:
-				allowed.add(room)
-		return frozenset(allowed)
+				permitted.add(room)
+		for room, answer in zip(queries, await asyncio.gather(*queries.values()), strict=True):
+			if answer:
+				permitted.add(room)
+		return frozenset(permitted)
 
-	def welcome(self, socket: ServerSocket, admission: Admission) -> list[Encoded]:
-		"""What `socket`, which has just been let in, has missed, for the order in which it is to be sent.
+	def restore(self, socket: ServerSocket, admission: Admission) -> list[Encoded]:
+		"""Join the rooms of a client that recovers, and return the events that it has missed, in order.
 
-		Puts it into its rooms. To be called in the same turn of the loop as the admission was answered.
+		Must be called for every new socket of a site, in the same turn of the event loop in which it was admitted.
 		"""
-		feed = self._history.feed(socket.session.site)
-		# What waits for a list's readers comes later, to this socket too.
-		end = self._lists.first_pending(socket.session.site)
-		if feed is not None:
-			socket.namespace.offset = feed.offset if end is None else offset_before(end)
+		site = socket.session.site
+		stream = self._history.stream(site)
+		# Events that the filter holds back are sent later, to this socket too.
+		end = self._list_updates.first_pending(site)
+		if stream is not None:
+			socket.namespace.offset = stream.offset if end is None else offset_before(end)
 		if socket.offsets:
 			self._sessions.changed(socket)
-		if not isinstance(admission, Recovered) or admission.feed is None:
+		if not isinstance(admission, Recovered) or admission.stream is None:
 			return []
 		for room in admission.rooms:
 			socket.join(room)
-		missed = [*admission.older, *admission.feed.missed(admission.reached, admission.rooms)]
+		missed = [*admission.older, *admission.stream.missed(admission.window_from, admission.rooms)]
 		missed = [event for event in missed if end is None or event.position < end]
 		self.counters.replayed += len(missed)
 		return [
-			encode_missed(socket.namespace.name, self._lists.filtered(event, socket.session))
+			encode_missed(socket.namespace.name, self._list_updates.filtered(event, socket.session))
 			for event in missed
 		]
 
-	def is_doubtful(self, admission: Admission) -> bool:
-		"""Whether a change of access has come after the web process was asked about the rooms of `admission`."""
-		return isinstance(admission, Recovered) and admission.changes != self._permissions.invalidations
+	def is_outdated(self, admission: Admission) -> bool:
+		"""Return True if access has changed since the permissions for the rooms of `admission` were requested."""
+		return isinstance(admission, Recovered) and admission.permission_changes != self._permissions.invalidations
 
-	# -- going
+	# -- the end of sockets
 
-	def left(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
-		"""`socket` is gone, and has left `rooms`."""
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+		"""Keep or delete the session of a socket that was in `rooms`, depending on the `reason` of its end."""
 		if socket.pid is None:
 			return
-		if reason in RECOVERABLE:
+		if reason in RECOVERABLE_REASONS:
 			self._sessions.detach(socket, rooms)
 		else:
-			self._sessions.forget(socket)
+			self._sessions.delete(socket)
 
-	def start_anew(self, site: str) -> None:
-		"""Close the connections of a site's clients, which come back to new sessions: what they have missed is gone."""
+	def end_sessions(self, site: str) -> None:
+		"""Close the connections of all clients of `site`, which reconnect to new sessions: events were lost."""
 		namespace = self._namespaces.get(f"/{site}")
 		for socket in list(namespace.sockets.values()) if namespace is not None else ():
-			self._sessions.forget(socket)
+			self._sessions.delete(socket)
 			socket.pid = None
 			socket.connection.close("forced close")

@@ -1,4 +1,4 @@
-"""Sessions that clients can recover: kept in Redis as their rooms change, so that they outlive the process."""
+"""Recoverable sessions in Redis. They are written as their rooms change, so that they survive the process."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ from ..socketio.namespace import Namespaces, ServerSocket
 logger = logging.getLogger("realtime.sessions")
 
 BATCH = 200
-"""Sessions written in one step."""
+"""Sessions that are written in one round trip."""
 
-WAITING = 50_000
-"""Sessions of clients that have gone which may wait for Redis; past them the oldest cannot be recovered."""
+MAX_WAITING = 50_000
+"""Sessions of disconnected clients that wait while Redis is unavailable; beyond that, the oldest are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedSession:
-	"""What a client comes back to: the id of its socket, whose it was, and the rooms."""
+	"""A session that was read from Redis.
+
+	Args:
+		id: The id of the socket.
+		user: The user of the socket.
+		rooms: The rooms that it was in.
+	"""
 
 	id: str
 	user: str
@@ -34,39 +40,46 @@ class SavedSession:
 
 
 class SessionStore:
-	"""Writes sessions in the order in which they changed, many in one step, one step at a time.
+	"""Writes sessions in the order in which they change, many in one round trip, one round trip at a time.
 
-	A live session is kept for half as long again as one whose client has gone (`seconds`), and prolonged in time.
+	A session is kept for `seconds` after the disconnect. While the client is connected it is kept for half as long again,
+	and extended in time, so that it outlives a process that is killed.
+
+	Args:
+		store: redis_queue.
+		namespaces: The sockets of this process, whose rooms are observed.
+		seconds: `realtime_recovery_seconds`.
 	"""
 
 	def __init__(self, store: RedisStore, namespaces: Namespaces, seconds: float) -> None:
+		self.denied = ""
+		"""The answer of a Redis that denies to keep sessions; empty otherwise."""
 		self._store = store
 		self._seconds = max(1, round(seconds))
 		self._live_seconds = max(2, round(seconds * 1.5)) + 5
 		self._namespaces = namespaces
 		self._waiting: dict[str, ServerSocket | SessionWrite] = {}
-		self._on_the_way: dict[str, ServerSocket | SessionWrite] = {}
+		"""What is to be written, by pid: a live socket as it will be then, or a fixed write."""
+		self._in_flight: dict[str, ServerSocket | SessionWrite] = {}
 		self._writing: asyncio.Task[None] | None = None
-		self._prolonging: asyncio.Task[None] | None = None
-		self._away = False
-		self.refused = ""
-		"""What Redis has answered when it refused to keep sessions; empty while it does."""
+		self._extending: asyncio.Task[None] | None = None
+		self._unavailable = False
 		namespaces.observe(self)
 
 	def start(self) -> None:
-		"""Keep the sessions of live sockets alive."""
-		self._prolonging = asyncio.get_running_loop().create_task(self._prolong())
+		"""Start to extend the sessions of live sockets."""
+		self._extending = asyncio.get_running_loop().create_task(self._extend_periodically())
 
 	async def stop(self, timeout: float) -> None:
-		"""Write what waits, for `timeout` seconds at most."""
-		if self._prolonging is not None:
-			self._prolonging.cancel()
+		"""Write what waits, within `timeout` seconds."""
+		if self._extending is not None:
+			self._extending.cancel()
 		writing = self._writing
 		if writing is not None:
 			await asyncio.wait([writing], timeout=timeout)
 			writing.cancel()
 
-	# -- out
+	# -- writing
 
 	def joined(self, socket: ServerSocket, room: str) -> None:
 		"""Write the session of `socket`, which has joined `room`."""
@@ -78,23 +91,23 @@ class SessionStore:
 			self.changed(socket)
 
 	def changed(self, socket: ServerSocket) -> None:
-		"""Write the session of `socket`."""
+		"""Write the session of `socket`, as it is when its turn comes."""
 		if socket.pid is not None:
 			self._enqueue(socket.pid, socket)
 
 	def detach(self, socket: ServerSocket, rooms: set[str]) -> None:
-		"""Keep the session of a client that has disconnected and may come back to `rooms`."""
+		"""Write the session of a client that has disconnected and may recover `rooms`."""
 		assert socket.pid is not None
 		key = session_key(socket.session.site, socket.pid)
 		self._enqueue(socket.pid, SessionWrite(key, _record(socket, rooms), self._seconds))
 
-	def forget(self, socket: ServerSocket) -> None:
-		"""The client of `socket` must not come back to it."""
+	def delete(self, socket: ServerSocket) -> None:
+		"""Delete the session of `socket`: its client must not recover it."""
 		if socket.pid is not None:
 			self._enqueue(socket.pid, SessionWrite(session_key(socket.session.site, socket.pid), None))
 
-	def rewrite(self) -> None:
-		"""Write all live sessions: Redis may have forgotten some."""
+	def on_subscribed(self) -> None:
+		"""Write the sessions of all live sockets: Redis may have lost some while it was unavailable."""
 		for socket in self._namespaces.all_sockets():
 			self.changed(socket)
 
@@ -108,33 +121,33 @@ class SessionStore:
 		delay = 0.1
 		try:
 			while self._waiting:
-				# Taken out first: what changes from here on is written again.
-				self._on_the_way = {pid: self._waiting[pid] for pid in islice(self._waiting, BATCH)}
-				for pid in self._on_the_way:
+				# Removed before the round trip: what changes from here on is written again.
+				self._in_flight = {pid: self._waiting[pid] for pid in islice(self._waiting, BATCH)}
+				for pid in self._in_flight:
 					del self._waiting[pid]
 				try:
 					await self._store.write_sessions(
-						[self._as_write(*item) for item in self._on_the_way.items()]
+						[self._as_write(*item) for item in self._in_flight.items()]
 					)
-					self.refused = ""
-					self._away = False
+					self.denied = ""
+					self._unavailable = False
 				except StoreUnavailable:
-					self._away = True
-					for pid, item in self._on_the_way.items():
+					self._unavailable = True
+					for pid, item in self._in_flight.items():
 						self._waiting.setdefault(pid, item)
 					self._drop_excess()
 					await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 					delay = min(delay * 1.6, 1)
 				except StoreDenied as error:
-					if not self.refused:
+					if not self.denied:
 						logger.error(
-							"%s keeps no sessions: %s. Clients cannot recover. %s",
+							"%s denies to keep sessions: %s. Clients cannot recover. %s",
 							self._store.endpoint,
 							error,
 							error.advice,
 						)
-					self.refused = str(error)
-				self._on_the_way = {}
+					self.denied = str(error)
+				self._in_flight = {}
 		finally:
 			self._writing = None
 
@@ -146,33 +159,40 @@ class SessionStore:
 		)
 
 	def _drop_excess(self) -> None:
-		gone = [pid for pid, item in self._waiting.items() if isinstance(item, SessionWrite)]
-		for pid in gone[: max(0, len(gone) - WAITING)]:
+		detached = [pid for pid, item in self._waiting.items() if isinstance(item, SessionWrite)]
+		for pid in detached[: max(0, len(detached) - MAX_WAITING)]:
 			del self._waiting[pid]
 
-	async def _prolong(self) -> None:
+	async def _extend_periodically(self) -> None:
 		while True:
 			await asyncio.sleep(self._seconds / 2)
-			sockets = [socket for socket in self._namespaces.all_sockets() if socket.pid is not None]
-			for start in range(0, len(sockets), BATCH):
-				part = [
-					socket for socket in sockets[start : start + BATCH] if socket.pid and socket.connected
-				]
-				keys = [session_key(socket.session.site, str(socket.pid)) for socket in part]
-				try:
-					there = await self._store.prolong_sessions(keys, self._live_seconds) if keys else []
-				except (StoreUnavailable, StoreDenied):
-					break
-				for socket, kept in zip(part, there, strict=True):
-					if not kept and socket.connected:
-						self.changed(socket)
+			await self._extend()
 
-	# -- in
+	async def _extend(self) -> None:
+		"""Extend the sessions of live sockets, and write those that Redis has lost."""
+		sockets = [socket for socket in self._namespaces.all_sockets() if socket.pid is not None]
+		for start in range(0, len(sockets), BATCH):
+			part = [socket for socket in sockets[start : start + BATCH] if socket.pid and socket.connected]
+			keys = [session_key(socket.session.site, str(socket.pid)) for socket in part]
+			try:
+				found = await self._store.prolong_sessions(keys, self._live_seconds) if keys else []
+			except (StoreUnavailable, StoreDenied):
+				return
+			for socket, exists in zip(part, found, strict=True):
+				if not exists and socket.connected:
+					self.changed(socket)
+
+	# -- reading
 
 	async def load(self, site: str, pid: str) -> SavedSession | None:
-		"""The session of `pid`. Raises `StoreUnavailable` and `StoreDenied`."""
-		while pid in self._waiting or pid in self._on_the_way:
-			if self._away or self._writing is None:
+		"""Return the session `pid` of `site`; None if there is none, or none that can be read.
+
+		Raises:
+			StoreUnavailable: Redis does not answer, or its copy of the session is outdated.
+			StoreDenied: Redis denies the key.
+		"""
+		while pid in self._waiting or pid in self._in_flight:
+			if self._unavailable or self._writing is None:
 				raise StoreUnavailable("sessions wait to be written")
 			await asyncio.wait([self._writing], timeout=0.02)
 		text = await self._store.session(session_key(site, pid))

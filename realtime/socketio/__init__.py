@@ -1,1 +1,1 @@
-"""Socket.IO 5: packets, namespaces, rooms, acknowledgements, and one event to many sockets. Knows no Frappe."""
+"""Socket.IO 5: packets, namespaces, rooms, acknowledgements, and and fan-out. Has no dependency on Frappe."""

@@ -1,4 +1,4 @@
-"""Socket.IO 5 packets: text and attachments to values, and back. As strict as the JavaScript parser.
+"""Encodes and decodes Socket.IO 5 packets. Decoding is as strict as the JavaScript parser.
 
 https://github.com/socketio/socket.io/blob/main/docs/socket.io-protocol/v5-current.md
 """
@@ -18,20 +18,28 @@ from ..json_codec import dumps, dumps_slowly, loads
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
 
 MAX_ATTACHMENTS = 10
-"""The limit of socket.io-parser."""
+"""Attachments of one packet; the limit of socket.io-parser."""
 
 _HEAD = re.compile(r"([0-6])(?:([0-9]{1,9})-)?(?:(/[^,]*),?)?([0-9]{1,16})?", re.ASCII)
 _EVENT_OF_SITE = re.compile(r"2(/[^,?]*),([0-9]{1,16})?", re.ASCII)
-"""The head of what clients of Frappe send, nearly always."""
+"""The head of nearly every packet that clients of Frappe send."""
 
 
 class PacketError(ValueError):
-	"""A packet that the protocol does not allow; the connection that sent it is closed."""
+	"""The protocol does not allow a packet; the connection that sent it is closed."""
 
 
 @dataclass(slots=True)
 class Packet:
-	"""One packet. `data` is None when the packet has none; `missing` is the number of attachments still to come."""
+	"""One packet.
+
+	Args:
+		type: `CONNECT`, `EVENT`, ….
+		namespace: With its slash.
+		id: The number of an event that asks for an acknowledgement, or of the event that is acknowledged.
+		data: The payload; None if the packet has none.
+		missing: The number of attachments that follow the text of the packet.
+	"""
 
 	type: int
 	namespace: str = "/"
@@ -41,7 +49,11 @@ class Packet:
 
 
 def decode(text: str) -> Packet:
-	"""Read a packet's text; the caller adds `missing` attachments with `reconstruct`. Raises `PacketError`."""
+	"""Return the packet in `text`; the caller adds its attachments with `reconstruct`.
+
+	Raises:
+		PacketError: The packet is invalid.
+	"""
 	head = _EVENT_OF_SITE.match(text)
 	if head is not None:
 		kind, missing = EVENT, 0
@@ -53,7 +65,7 @@ def decode(text: str) -> Packet:
 		number, attachments, namespace, id = head.groups()
 		kind = int(number)
 		if (kind >= BINARY_EVENT) != (attachments is not None):
-			raise PacketError("attachments are announced by binary packets, and only by them")
+			raise PacketError("a number of attachments is required in binary packets and forbidden in others")
 		missing = int(attachments) if attachments else 0
 		if missing > MAX_ATTACHMENTS:
 			raise PacketError(f"more than {MAX_ATTACHMENTS} attachments")
@@ -86,7 +98,11 @@ def _valid(kind: int, data: Any, present: bool) -> bool:
 
 
 def reconstruct(data: Any, attachments: Sequence[bytes]) -> Any:
-	"""Put `attachments` where `data` has their placeholders. Raises `PacketError` for a placeholder of none of them."""
+	"""Return `data` with `attachments` in the place of their placeholders.
+
+	Raises:
+		PacketError: A placeholder denotes no attachment, or the data is nested too deeply.
+	"""
 	try:
 		return _reconstruct(data, attachments)
 	except RecursionError as error:
@@ -107,7 +123,7 @@ def _reconstruct(data: Any, attachments: Sequence[bytes]) -> Any:
 
 
 def deconstruct(data: Any, attachments: list[bytes]) -> Any:
-	"""`data` with a placeholder for each binary value, which is appended to `attachments`."""
+	"""Return `data` with a placeholder for each binary value, which is appended to `attachments`."""
 	if isinstance(data, bytes | bytearray | memoryview):
 		attachments.append(bytes(data))
 		return {"_placeholder": True, "num": len(attachments) - 1}
@@ -125,10 +141,17 @@ def _text(kind: int, count: str, namespace: str, id: int | None, data: str) -> s
 def encode_event(
 	namespace: str, arguments: Sequence[Any], id: int | None = None, kind: int = EVENT
 ) -> Encoded:
-	"""An event: `arguments` begins with its name; with `id` an acknowledgement is asked for.
+	"""Return an event, or the acknowledgement of one.
 
-	With `kind` ACK it is the acknowledgement of event `id`. Raises TypeError when an argument is neither JSON nor binary,
-	ValueError when it contains itself or is nested too deeply.
+	Args:
+		namespace: With its slash.
+		arguments: The name of the event and its arguments; for `ACK` the arguments alone.
+		id: The number of an event that asks for an acknowledgement; for `ACK` the number of the event.
+		kind: `EVENT` or `ACK`.
+
+	Raises:
+		TypeError: An argument is neither JSON nor binary.
+		ValueError: An argument contains itself or is nested too deeply.
 	"""
 	try:
 		data = orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
@@ -140,7 +163,7 @@ def encode_event(
 
 
 def _encode_unusual(namespace: str, arguments: Sequence[Any], id: int | None, kind: int) -> Encoded:
-	"""What orjson refuses: bytes, which become attachments, and what the slower writer takes."""
+	"""Encode what orjson refuses: binary values, which become attachments, and types that only `json` accepts."""
 	attachments: list[bytes] = []
 	count = ""
 	try:
@@ -154,22 +177,22 @@ def _encode_unusual(namespace: str, arguments: Sequence[Any], id: int | None, ki
 
 
 def with_offset(event: Encoded, offset: str) -> Encoded:
-	"""The `event`, which asks for no acknowledgement, with `offset` as one more argument at its end."""
+	"""Return `event`, which must not ask for an acknowledgement, with `offset` as its last argument."""
 	text, *attachments = event.messages
 	return Encoded(f'{str(text)[:-1]},"{offset}"]', *attachments)
 
 
 def encode_connect(namespace: str, answer: dict[str, str]) -> Encoded:
-	"""The answer to CONNECT."""
+	"""Return the answer to CONNECT: `{sid}`, and `pid` for a client that can recover."""
 	return Encoded(_text(CONNECT, "", namespace, None, dumps(answer)))
 
 
 def encode_connect_error(namespace: str, message: str, data: Any = None) -> Encoded:
-	"""The refusal of CONNECT; the client reads `message` and `data` of the error it gets."""
+	"""Return the refusal of CONNECT; the client gets an error with this `message` and `data`."""
 	error = {"message": message} if data is None else {"message": message, "data": data}
 	return Encoded(_text(CONNECT_ERROR, "", namespace, None, dumps(error)))
 
 
 def encode_disconnect(namespace: str) -> Encoded:
-	"""The server ends this namespace for the client, which does not come back by itself."""
+	"""Return a DISCONNECT packet; socket.io-client does not reconnect by itself after it."""
 	return Encoded(_text(DISCONNECT, "", namespace, None, ""))

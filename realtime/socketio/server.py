@@ -1,4 +1,4 @@
-"""Socket.IO 5 over the engine: admission to namespaces, packets, and the end of sockets. Knows no Frappe.
+"""Socket.IO 5 over the engine: admission to namespaces, packets, and the end of sockets. Has no dependency on Frappe.
 
 A connection has one `ServerSocket` for each namespace that its client has joined. The `Application` decides who is
 admitted and answers events.

@@ -1,10 +1,9 @@
-"""The order of a site's events, against a store that a test fills."""
+"""The event history of a site: order, gaps and the history window, with a store in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -23,14 +22,14 @@ SITE = "one.test"
 def event(
 	number: int, offset: str | None, room: str = "website", size: int = 0, unrecorded: str = ""
 ) -> PublishedEvent:
-	"""Make a live event of the site."""
+	"""Return a live event of the site."""
 	return PublishedEvent(
 		f"/{SITE}", room, "step", number, offset, site=SITE, size=size, unrecorded=unrecorded
 	)
 
 
 class FakeStore:
-	"""A stream in memory. `after_reading` runs when an answer has been made and is still on its way."""
+	"""A stream in memory. `after_reading` is called after a reply was built and before it is received."""
 
 	endpoint = "a fake"
 
@@ -61,7 +60,7 @@ class FakeStore:
 
 
 class Setting:
-	"""A history over a fake store, with what it has delivered and whom it has called lost."""
+	"""A history with a fake store; records the delivered messages and the sites that have lost events."""
 
 	def __init__(self) -> None:
 		self.store = FakeStore()
@@ -78,11 +77,11 @@ class Setting:
 		self.history.lost.connect(self.lost.append)
 
 	def live(self, number: int) -> None:
-		"""Publish, with the subscription standing."""
+		"""Publish while the sidecar is subscribed."""
 		self.history.take([self.store.append(number)])
 
 	async def caught_up(self) -> None:
-		"""Wait until nothing is read any more."""
+		"""Wait until the stream has been read."""
 		for _ in range(1000):
 			await asyncio.sleep(0)
 
@@ -95,7 +94,7 @@ async def _run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
 	await test(Setting())
 
 
-def test_nothing_comes_twice() -> None:
+def test_an_event_is_delivered_once() -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.live(1)
@@ -115,13 +114,13 @@ def test_offsets_are_compared_as_numbers() -> None:
 	run(test)
 
 
-def test_what_was_missed_comes_before_what_is_live() -> None:
+def test_missed_events_are_delivered_before_live_events() -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.live(1)
 		for number in (2, 3):
 			it.store.append(number)
-		it.history.subscribed()
+		it.history.on_subscribed()
 		it.live(4)
 		it.store.after_reading = lambda: None
 		await it.caught_up()
@@ -131,7 +130,7 @@ def test_what_was_missed_comes_before_what_is_live() -> None:
 	run(test)
 
 
-def test_live_events_between_the_answer_and_its_arrival() -> None:
+def test_an_event_that_is_published_while_a_reply_is_in_flight() -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.live(1)
@@ -142,15 +141,15 @@ def test_live_events_between_the_answer_and_its_arrival() -> None:
 			it.live(3)
 
 		it.store.after_reading = published
-		it.history.subscribed()
+		it.history.on_subscribed()
 		await it.caught_up()
 		assert it.delivered == [1, 2, 3]
 
 	run(test)
 
 
-def test_while_a_site_is_taken_up() -> None:
-	"""What comes before its place is known waits, and is neither lost nor repeated."""
+def test_an_event_that_is_published_before_the_position_is_known() -> None:
+	"""It is held back, and neither lost nor repeated."""
 
 	async def test(it: Setting) -> None:
 		it.store.append(1)
@@ -160,15 +159,15 @@ def test_while_a_site_is_taken_up() -> None:
 			it.live(2)
 
 		it.store.after_reading = published
-		feed = await it.history.follow(SITE)
+		stream = await it.history.follow(SITE)
 		assert it.delivered == [2]
-		assert feed.offset == "2-0"
+		assert stream.offset == "2-0"
 
 	run(test)
 
 
-def test_a_store_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-	monkeypatch.setattr(random, "uniform", lambda low, high: 0)
+def test_reading_is_retried_while_redis_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(history.random, "uniform", lambda low, high: 0)
 
 	async def test(it: Setting) -> None:
 		it.store.failures = [StoreUnavailable("away")] * 3
@@ -179,7 +178,7 @@ def test_a_store_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) ->
 	run(test)
 
 
-def test_a_store_that_refuses() -> None:
+def test_a_redis_that_denies_the_history() -> None:
 	async def test(it: Setting) -> None:
 		it.store.failures = [StoreDenied("NOPERM")]
 		for _ in range(2):
@@ -187,44 +186,44 @@ def test_a_store_that_refuses() -> None:
 				await it.history.follow(SITE)
 		it.live(1)
 		assert it.delivered == [1]
-		assert it.history.trouble == {SITE: "NOPERM"}
+		assert it.history.unavailable == {SITE: "NOPERM"}
 
 	run(test)
 
 
-def test_a_gap_in_the_stream_is_told() -> None:
+def test_a_gap_in_the_stream_is_signalled() -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.live(1)
 		for number in (2, 3, 4):
 			it.store.append(number)
 		del it.store.entries[:2]
-		it.history.subscribed()
+		it.history.on_subscribed()
 		await it.caught_up()
 		assert it.lost == [SITE]
 
 	run(test)
 
 
-def test_a_stream_that_has_expired_with_what_was_missed() -> None:
+def test_a_stream_that_has_expired_with_missed_events() -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.live(1)
 		it.store.append(2)
 		it.store.entries.clear()
-		it.history.subscribed()
+		it.history.on_subscribed()
 		await it.caught_up()
 		assert it.lost == [SITE]
 
 	run(test)
 
 
-def test_a_stream_that_has_expired_with_nothing_missed() -> None:
+def test_a_stream_that_has_expired_without_missed_events() -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.live(1)
 		it.store.entries.clear()
-		it.history.subscribed()
+		it.history.on_subscribed()
 		await it.caught_up()
 		assert it.lost == []
 		it.live(2)
@@ -233,15 +232,15 @@ def test_a_stream_that_has_expired_with_nothing_missed() -> None:
 	run(test)
 
 
-def test_a_redis_that_has_forgotten_everything() -> None:
-	"""It begins anew, also when its clock is behind: what it publishes then is new."""
+def test_a_redis_that_has_lost_its_data() -> None:
+	"""Events that it publishes then are new, also if its clock is behind."""
 
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.live(10)
 		it.store.entries.clear()
 		it.store.last = None
-		it.history.subscribed()
+		it.history.on_subscribed()
 		await it.caught_up()
 		it.live(5)
 		assert it.delivered == [10, 5]
@@ -249,50 +248,52 @@ def test_a_redis_that_has_forgotten_everything() -> None:
 	run(test)
 
 
-@pytest.mark.parametrize("kept", [0, 3, 5000])
-def test_reaching_back(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
-	"""From memory, from Redis, and from both; many at once, from different places."""
-	monkeypatch.setattr(history, "KEPT_EVENTS", kept)
+@pytest.mark.parametrize("window", [0, 3, 5000])
+def test_missed_events_come_from_the_window_and_from_redis(
+	monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+	"""From either or both; several clients at once, from different positions."""
+	monkeypatch.setattr(history, "WINDOW_EVENTS", window)
 	monkeypatch.setattr(history, "PAGE", 4)
 
 	async def test(it: Setting) -> None:
 		for number in range(1, 21):
 			it.store.append(number, "a" if number % 2 else "b")
-		feed = await it.history.follow(SITE)
+		stream = await it.history.follow(SITE)
 		for number in range(21, 31):
 			it.history.take([it.store.append(number, "a" if number % 2 else "b")])
 
 		async def missed(since: int) -> list[Any]:
-			reached, older = await it.history.reach(feed, (since, 0), {"a"})
-			return [event.message for event in [*older, *feed.missed(reached, {"a"})]]
+			reached, older = await it.history.read_before_window(stream, (since, 0), {"a"})
+			return [event.message for event in [*older, *stream.missed(reached, {"a"})]]
 
-		places = [7, 3, 12, 25, 3, 0, 29, 30]
-		for since, found in zip(places, await asyncio.gather(*map(missed, places)), strict=True):
+		positions = [7, 3, 12, 25, 3, 0, 29, 30]
+		for since, found in zip(positions, await asyncio.gather(*map(missed, positions)), strict=True):
 			assert found == [number for number in range(since + 1, 31) if number % 2], since
 
 	run(test)
 
 
-def test_an_offset_that_another_sidecar_has_given_out() -> None:
-	"""Redis knows it already: this one is behind, and nothing is lost."""
+def test_an_offset_that_another_sidecar_has_sent() -> None:
+	"""Redis has it already: this process is behind, and nothing is lost."""
 
 	async def test(it: Setting) -> None:
-		feed = await it.history.follow(SITE)
+		stream = await it.history.follow(SITE)
 		it.live(1)
 		event = it.store.append(2)
 		with pytest.raises(StoreUnavailable):
-			await it.history.reach(feed, (2, 0), {"website"})
+			await it.history.read_before_window(stream, (2, 0), {"website"})
 		it.history.take([event])
-		assert await it.history.reach(feed, (2, 0), {"website"}) == ((2, 0), [])
+		assert await it.history.read_before_window(stream, (2, 0), {"website"}) == ((2, 0), [])
 		with pytest.raises(HistoryGap):
-			await it.history.reach(feed, (3, 0), {"website"})
+			await it.history.read_before_window(stream, (3, 0), {"website"})
 
 	run(test)
 
 
 @pytest.mark.parametrize("number", [0, 7])
-def test_the_offset_before_an_event_leads_to_it(number: int) -> None:
-	"""Also when the history in memory begins after it."""
+def test_the_offset_before_an_event(number: int) -> None:
+	"""The next offset after it is the event's own."""
 	end = (5, number)
 	before = parse_offset(offset_before(end))
 	assert before is not None
@@ -300,27 +301,27 @@ def test_the_offset_before_an_event_leads_to_it(number: int) -> None:
 	assert parse_offset(offset_after(before)) == end
 
 
-def test_what_lies_before_the_history_cannot_be_reached() -> None:
+def test_a_position_before_the_history_is_a_gap() -> None:
 	async def test(it: Setting) -> None:
 		for number in range(1, 11):
 			it.store.append(number)
-		feed = await it.history.follow(SITE)
+		stream = await it.history.follow(SITE)
 		del it.store.entries[:5]
-		assert await it.history.reach(feed, (5, 0), set())
-		for place in ((4, 0), (0, 0), (11, 0)):
+		assert await it.history.read_before_window(stream, (5, 0), set())
+		for position in ((4, 0), (0, 0), (11, 0)):
 			with pytest.raises(HistoryGap):
-				await it.history.reach(feed, place, set())
+				await it.history.read_before_window(stream, position, set())
 
 	run(test)
 
 
-def test_an_event_without_a_place_that_should_have_one() -> None:
+def test_an_event_that_could_not_be_recorded_is_a_gap() -> None:
 	async def test(it: Setting) -> None:
-		feed = await it.history.follow(SITE)
+		stream = await it.history.follow(SITE)
 		it.history.take([event(1, None, unrecorded="NOPERM")])
 		with pytest.raises(HistoryGap):
-			await it.history.reach(feed, (0, 0), set())
-		assert it.history.trouble == {SITE: "NOPERM"}
+			await it.history.read_before_window(stream, (0, 0), set())
+		assert it.history.unavailable == {SITE: "NOPERM"}
 
 	run(test)
 
@@ -329,9 +330,9 @@ def test_an_event_without_a_place_that_should_have_one() -> None:
 	"text",
 	["", "-", "1", "1-", "-1", "1-2-3", "a-b", "1-\u0662", " 1-2", "+1-2", "1_0-2", None, 5, f"{1 << 64}-0"],
 )
-def test_what_is_no_offset(text: object) -> None:
+def test_invalid_offsets(text: object) -> None:
 	assert parse_offset(text) is None
 
 
-def test_what_is_one() -> None:
+def test_a_valid_offset() -> None:
 	assert parse_offset("1795481441863-7") == (1795481441863, 7)

@@ -1,0 +1,78 @@
+"""The state of one site's event stream in this process: its position, and the window of recent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection
+
+from ..bus.events import PublishedEvent, StreamPosition
+from .positions import START, offset_of
+
+MAX_PENDING = 20_000
+"""Live events of a site that are held back while its stream is read; if there are more, the stream is read again."""
+
+
+class SiteStream:
+	"""The event stream of one site. Must be created in a running event loop."""
+
+	__slots__ = (
+		"lock",
+		"pending",
+		"pending_overflowed",
+		"position",
+		"ready",
+		"site",
+		"task",
+		"unrecorded",
+		"window",
+		"window_bytes",
+		"window_start",
+	)
+
+	def __init__(self, site: str) -> None:
+		self.site = site
+		self.position: StreamPosition = START
+		"""The position of the last event that was delivered."""
+		self.window: deque[PublishedEvent] = deque()
+		"""The history window: recent events in memory."""
+		self.window_start: StreamPosition = START
+		"""The window has every event after this position."""
+		self.window_bytes = 0
+		self.pending: list[PublishedEvent] | None = []
+		"""Live events that are held back while the stream is read; None when live events are delivered at once."""
+		self.pending_overflowed = False
+		self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+		"""Done once `position` is known; fails with `StoreDenied`."""
+		self.lock = asyncio.Lock()
+		"""Held while older events are read from Redis."""
+		self.task: asyncio.Task[None] | None = None
+		"""Reads the stream up to its end."""
+		self.unrecorded: tuple[float, str] | None = None
+		"""The time of the last event that its publisher could not record (loop time), and the reason."""
+
+	@property
+	def offset(self) -> str:
+		"""The offset of a client that has every event that was delivered."""
+		return offset_of(self.position)
+
+	def hold(self, event: PublishedEvent) -> bool:
+		"""Hold back a live event while the stream is read; return False if it can be delivered now."""
+		if self.pending is None:
+			return False
+		if len(self.pending) < MAX_PENDING:
+			self.pending.append(event)
+		else:
+			self.pending_overflowed = True
+		return True
+
+	def missed(self, position: StreamPosition, rooms: Collection[str]) -> list[PublishedEvent]:
+		"""Return the events of `rooms` after `position`, which must not lie before `window_start`."""
+		found = []
+		for event in reversed(self.window):
+			if event.position <= position:
+				break
+			if event.room is None or event.room in rooms:
+				found.append(event)
+		found.reverse()
+		return found
