@@ -1,4 +1,4 @@
-"""Who hears of a socket that does not live through its own welcome."""
+"""The application: handlers of a socket that ends while it connects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from realtime.socketio.namespace import ServerSocket
 
 
 class Closing:
-	"""A responder that sends more than the client may leave unread, or one that is asked after it."""
+	"""A handler that closes the socket if `closes` is true, and records calls."""
 
 	def __init__(self, closes: bool) -> None:
 		self.closes = closes
@@ -22,11 +22,11 @@ class Closing:
 			socket.connected = False
 
 
-def test_a_socket_that_one_responder_loses_is_not_shown_to_the_next() -> None:
-	"""It would never hear of the end, which has come already."""
+def test_a_socket_that_ends_in_on_connect_is_not_passed_to_the_next_handler() -> None:
+	"""The handler would never be notified of the end, which was reported already."""
 	first, second = Closing(True), Closing(False)
-	responders = [cast(EventHandler, first), cast(EventHandler, second)]
-	application = FrappeApplication(Mock(), Mock(), Mock(), Mock(), Mock(), Mock(), Mock(), responders)
+	handlers = [cast(EventHandler, first), cast(EventHandler, second)]
+	application = FrappeApplication(Mock(), Mock(), Mock(), Mock(), Mock(), Mock(), Mock(), handlers)
 	application.on_connect(Mock(connected=True), {}, Mock())
 	assert len(first.seen) == 1
 	assert second.seen == []

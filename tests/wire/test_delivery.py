@@ -1,4 +1,4 @@
-"""A sidecar that was away, a Redis that was away, clients that do not read: nothing is lost, repeated or disordered."""
+"""Delivery across restarts, outages of Redis and slow clients: nothing is lost, repeated or reordered."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.wire.sentinels import Sentinels
 
 
 def numbers(client: Client) -> list[object]:
-	"""The messages of all events `step`."""
+	"""Return the messages of all `step` events."""
 	return [args[0] for args in client.all("step")]
 
 
 def all_of(client: Client, count: int) -> None:
-	"""Wait for `count` events, and see that they are these, once and in order."""
+	"""Wait for `count` events, and assert that each came once and in order."""
 	until(lambda: len(numbers(client)) >= count, f"{count} events; so far {numbers(client)!r:.300}", 60)
 	client.fence()
 	assert numbers(client) == list(range(1, count + 1))
@@ -35,7 +35,7 @@ def all_of(client: Client, count: int) -> None:
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_redis_restarts_under_a_publisher(make_bench: MakeBench, connect: Connect, how: str) -> None:
-	"""Also to a client that cannot recover: it was connected all the time."""
+	"""A client that cannot recover gets every event too: it stays connected."""
 	bench = make_bench(persist=True)
 	client = connect(bench, bench.user())
 	publisher = Publisher(bench.valkey.url)
@@ -49,7 +49,7 @@ def test_redis_restarts_under_a_publisher(make_bench: MakeBench, connect: Connec
 	all_of(client, 300)
 
 
-def test_what_is_published_before_the_sidecar_has_subscribed_again(
+def test_events_published_before_the_subscription_is_renewed(
 	make_bench: MakeBench, connect: Connect
 ) -> None:
 	bench = make_bench()
@@ -65,7 +65,7 @@ def test_what_is_published_before_the_sidecar_has_subscribed_again(
 
 
 def test_redis_hangs_and_is_replaced(make_bench: MakeBench, connect: Connect) -> None:
-	"""A half-open connection is noticed although nothing closes it; what was published meanwhile follows."""
+	"""A half-open connection is detected; the events that were published meanwhile follow."""
 	bench = make_bench()
 	client = connect(bench, bench.user())
 	publisher = Publisher(bench.valkey.url)
@@ -81,8 +81,8 @@ def test_redis_hangs_and_is_replaced(make_bench: MakeBench, connect: Connect) ->
 	all_of(client, 3)
 
 
-def test_more_was_lost_than_the_history_holds(make_bench: MakeBench, connect_node: ConnectNode) -> None:
-	"""The sidecar cannot deliver it any more: its clients are told, by a reconnect that is not a recovery."""
+def test_an_interruption_longer_than_the_history(make_bench: MakeBench, connect_node: ConnectNode) -> None:
+	"""Its clients reconnect to new sessions, in which `recovered` is false."""
 	bench = make_bench()
 	publisher = Publisher(bench.valkey.url, history_count=10)
 	client = connect_node(bench, NEW, bench.user())
@@ -101,7 +101,7 @@ def test_more_was_lost_than_the_history_holds(make_bench: MakeBench, connect_nod
 	assert not client.state()["recovered"]
 
 
-def test_stock_and_recorded_events_together(bench: Bench, connect: Connect) -> None:
+def test_events_with_and_without_history(bench: Bench, connect: Connect) -> None:
 	client = connect(bench, bench.user())
 	publisher = Publisher(bench.valkey.url)
 	for number in range(1, 101):
@@ -113,8 +113,8 @@ def test_stock_and_recorded_events_together(bench: Bench, connect: Connect) -> N
 	all_of(client, 100)
 
 
-def test_what_comes_twice_is_sent_once(bench: Bench, connect: Connect) -> None:
-	"""A publication that is repeated, with the same place in the order."""
+def test_a_repeated_message_is_delivered_once(bench: Bench, connect: Connect) -> None:
+	"""A publisher that retries sends the same offset."""
 	client = connect(bench, bench.user())
 	publisher = Publisher(bench.valkey.url)
 	publisher.publish("step", 1)
@@ -127,8 +127,8 @@ def test_what_comes_twice_is_sent_once(bench: Bench, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("offset", ["garbage", "1", "-", "5-x"])
-def test_a_place_that_is_none(bench: Bench, connect: Connect, offset: str) -> None:
-	"""A publisher that writes nonsense harms nobody."""
+def test_an_invalid_offset_in_a_message(bench: Bench, connect: Connect, offset: str) -> None:
+	"""It is ignored, and the event is delivered."""
 	client = connect(bench, bench.user())
 	payload = {"event": "odd", "message": 1, "room": "website", "namespace": APP_SITE, "offset": offset}
 	bench.valkey.client.publish("events", json.dumps(payload))
@@ -136,14 +136,14 @@ def test_a_place_that_is_none(bench: Bench, connect: Connect, offset: str) -> No
 
 
 def slow(bench: Bench, user: User) -> tuple[ServerSocket, str]:
-	"""A client that can recover and reads nothing more; and its pid."""
+	"""Return a client that can recover and has stopped reading, and its pid."""
 	raw = ServerSocket(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
 	raw.send(f"40/{APP_SITE},")
 	return raw, json.loads(str(raw.receive()).partition(",")[2])["pid"]
 
 
 def test_clients_that_stop_reading(make_bench: MakeBench, connect: Connect) -> None:
-	"""They are closed, they recover, and the others get everything meanwhile."""
+	"""They are closed and recover; the others get every event meanwhile."""
 	bench = make_bench(common={"realtime_max_unsent": 200_000})
 	publisher = Publisher(bench.valkey.url)
 	client = connect(bench, bench.user())
@@ -199,8 +199,8 @@ def test_a_slow_client_recovers(make_bench: MakeBench) -> None:
 			received += 1
 
 
-def test_sigterm_sends_what_is_written(make_bench: MakeBench, connect: Connect) -> None:
-	"""A client that cannot recover gets what had been published before the signal."""
+def test_sigterm_flushes_pending_writes(make_bench: MakeBench, connect: Connect) -> None:
+	"""A client that cannot recover gets the events that were published before the signal."""
 	bench = make_bench()
 	client = connect(bench, bench.user())
 	publisher = Publisher(bench.valkey.url)
@@ -216,7 +216,7 @@ def test_sigterm_sends_what_is_written(make_bench: MakeBench, connect: Connect) 
 
 
 def test_a_redis_without_rights(make_bench: MakeBench, connect_node: ConnectNode) -> None:
-	"""Events are published without a history, `/health` says so, and nobody is told that he has recovered."""
+	"""Events are published without a history, `/health` reports it, and no client recovers."""
 	bench = make_bench()
 	bench.valkey.client.execute_command(
 		*("ACL", "SETUSER", "limited", "on", ">geheim", "~*", "&*", "+@all", "-@scripting", "-@stream")
@@ -266,8 +266,8 @@ def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
 	one.close()
 
 
-def test_sentinels_move_the_master(make_bench: MakeBench, connect: Connect, sentinels: Sentinels) -> None:
-	"""The keys are Frappe's own. What is published at the new master arrives."""
+def test_a_failover_by_sentinels(make_bench: MakeBench, connect: Connect, sentinels: Sentinels) -> None:
+	"""Configured with Frappe's own keys. Events that are published at the new master are delivered."""
 	keys = sentinels.keys
 	bench = make_bench(start=False)
 	bench.write_config(**keys)

@@ -1,4 +1,4 @@
-"""What a hostile client may send: it ends its own connection at most."""
+"""Hostile clients: invalid packets, forged requests and floods close the connection that sent them, at most."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def raw(bench: Bench) -> Iterator[ServerSocket]:
 
 @pytest.fixture
 def trap() -> Iterator[tuple[int, list[bytes]]]:
-	"""A server that nobody should call: its port, and what it got."""
+	"""Start a server that must not be called; return its port and the data that it received."""
 	got: list[bytes] = []
 	listener = socket.create_server(("127.0.0.1", 0))
 
@@ -112,27 +112,27 @@ def opened(bench: Bench) -> int:
 
 
 @pytest.mark.parametrize("packet", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_packet_ends_its_connection(bench: Bench, raw: ServerSocket, packet: str) -> None:
+def test_an_invalid_packet_closes_the_connection(bench: Bench, raw: ServerSocket, packet: str) -> None:
 	raw.send(packet)
 	assert raw.ends()
 
 
 @pytest.mark.parametrize("packet", ['0{"sid":"x"}', "5", "6", f'44{NAMESPACE}{{"message":"x"}}'])
-def test_a_packet_that_only_a_server_sends_changes_nothing(raw: ServerSocket, packet: str) -> None:
+def test_a_packet_of_the_server_is_ignored(raw: ServerSocket, packet: str) -> None:
 	raw.send(packet)
 	assert raw.fence()
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_a_reserved_name_ends_its_connection(bench: Bench, raw: ServerSocket, name: str) -> None:
+def test_a_reserved_event_name_closes_the_connection(bench: Bench, raw: ServerSocket, name: str) -> None:
 	raw.send(f'42{NAMESPACE}["{name}",{FORGED}]')
 	assert raw.ends()
 
 
-def test_a_forged_connect_makes_nobody_administrator(
+def test_a_forged_connect_event_does_not_change_the_user(
 	bench: Bench, connect: Connect, raw: ServerSocket
 ) -> None:
-	"""python-socketio hands such an event to the connect handler, its arguments as the request."""
+	"""python-socketio would pass such an event to the connect handler, with its arguments as the request."""
 	before = bench.web.counts["frappe.realtime.get_user_info"]
 	for packet in (
 		f'42{NAMESPACE}["connect",{FORGED},{{"token":"x"}}]',
@@ -147,7 +147,7 @@ def test_a_forged_connect_makes_nobody_administrator(
 	assert all("Administrator" not in str(request.headers) for request in bench.web.requests)
 
 
-def test_more_auth_than_a_token_changes_nothing(bench: Bench, connect: Connect) -> None:
+def test_further_keys_of_auth_are_ignored(bench: Bench, connect: Connect) -> None:
 	for auth in (
 		{"user": "Administrator", "sid": "Administrator"},
 		{"token": None},
@@ -188,7 +188,7 @@ def test_a_token_cannot_carry_headers(bench: Bench, connect: Connect, token: str
 
 
 @pytest.mark.parametrize("sid", [b"a\x01b", b"a\x7fb", b"a\tb", b"\xff\xfe", b"\xed\xa0\x80"], ids=repr)
-def test_a_session_id_of_odd_bytes(bench: Bench, connect: Connect, sid: bytes) -> None:
+def test_a_session_id_of_unusual_bytes(bench: Bench, connect: Connect, sid: bytes) -> None:
 	send_bytes(
 		bench,
 		f"GET {HANDSHAKE}polling HTTP/1.1\r\nHost: {APP_SITE}\r\nCookie: sid=".encode() + sid + b"\r\n\r\n",
@@ -217,7 +217,7 @@ def test_a_session_id_cannot_carry_headers(bench: Bench, connect: Connect, sid: 
 def test_no_other_address_is_ever_called(
 	bench: Bench, connect: Connect, trap: tuple[int, list[bytes]]
 ) -> None:
-	"""Frappe's own servers call back to an address from the request, and believe who answers there."""
+	"""Frappe's own servers call an address from the request, and trust the response."""
 	port, got = trap
 	evil = f"127.0.0.1:{port}"
 	secrets = {"Cookie": "sid=Guest"}
@@ -251,8 +251,8 @@ def test_no_other_address_is_ever_called(
 	assert got == []
 
 
-def test_another_site_cannot_be_named_to_get_in(bench: Bench, connect: Connect) -> None:
-	"""The session of one site is nobody on the other."""
+def test_a_session_is_valid_on_its_own_site_only(bench: Bench, connect: Connect) -> None:
+	"""Naming the other site in a header, the Origin or the namespace does not help."""
 	user = bench.user(STOCK_SITE)
 	bench.site(APP_SITE).add_user(user.name)
 	cookie = bench.headers(user, STOCK_SITE)["Cookie"]
@@ -263,7 +263,7 @@ def test_another_site_cannot_be_named_to_get_in(bench: Bench, connect: Connect) 
 	assert client.all("secret") == []
 
 
-def test_one_connection_that_tries_name_after_name(make_bench: MakeBench, connect: Connect) -> None:
+def test_a_connection_that_tries_many_namespaces(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench()
 	witness = connect(bench, bench.user())
 	raw = ServerSocket(bench, bench.headers())
@@ -295,12 +295,12 @@ def test_large_events_of_a_guest(make_bench: MakeBench, connect: Connect) -> Non
 	witness.fence()
 
 
-def test_a_message_above_the_limit_ends_its_connection(bench: Bench, raw: ServerSocket) -> None:
+def test_a_message_above_the_limit_closes_the_connection(bench: Bench, raw: ServerSocket) -> None:
 	raw.send(f'42{NAMESPACE}["x","{"x" * 1_000_000}"]')
 	assert raw.ends()
 
 
-def test_attachments_that_never_come(make_bench: MakeBench, connect: Connect) -> None:
+def test_attachments_that_are_never_sent(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench()
 	raw = ServerSocket(bench, bench.headers()).join()
 	raw.send(f'452-{NAMESPACE}["x",{{"_placeholder":true,"num":0}},{{"_placeholder":true,"num":1}}]')
@@ -320,19 +320,19 @@ def test_attachments_that_never_come(make_bench: MakeBench, connect: Connect) ->
 		'{"_placeholder":true}',
 	],
 )
-def test_attachments_that_are_not_there(raw: ServerSocket, placeholder: str) -> None:
+def test_a_placeholder_without_attachment(raw: ServerSocket, placeholder: str) -> None:
 	raw.send(f'451-{NAMESPACE}["x",{placeholder}]')
 	raw.send(b"one")
 	assert raw.ends()
 
 
-def test_bytes_that_nobody_announced(raw: ServerSocket) -> None:
+def test_an_unexpected_attachment(raw: ServerSocket) -> None:
 	raw.send(b"bytes")
 	assert raw.ends()
 
 
-def test_a_guest_floods_names(make_bench: MakeBench, connect: Connect) -> None:
-	"""Rooms, questions and viewers of things that do not exist."""
+def test_a_guest_subscribes_to_many_names(make_bench: MakeBench, connect: Connect) -> None:
+	"""Rooms, permission queries and viewers of documents that do not exist."""
 	bench = make_bench()
 	witness = connect(bench, bench.user())
 
@@ -356,8 +356,8 @@ def test_a_guest_floods_names(make_bench: MakeBench, connect: Connect) -> None:
 
 @pytest.mark.parametrize("site", [APP_SITE, STOCK_SITE])
 @pytest.mark.parametrize("name", ["\\ud800", "a\\udfffb", "\\u0000"], ids=["high", "low", "NUL"])
-def test_names_that_are_no_text(every_bench: Bench, connect: Connect, site: str, name: str) -> None:
-	"""JSON can hold half of a character; no request to the web process can, and no document is named so."""
+def test_names_that_are_not_valid_unicode(every_bench: Bench, connect: Connect, site: str, name: str) -> None:
+	"""JSON can hold a lone surrogate; a request to the web process cannot."""
 	raw = ServerSocket(every_bench, every_bench.headers(every_bench.user(site), site)).join(f"/{site}")
 	for event in ("doc_subscribe", "doc_open", "doc_close", "doctype_subscribe", "task_subscribe"):
 		raw.send(f'42/{site},["{event}","{name}","{name}"]')
@@ -367,7 +367,7 @@ def test_names_that_are_no_text(every_bench: Bench, connect: Connect, site: str,
 	raw.close()
 
 
-def test_who_does_not_view_a_document_makes_nobody_hear_of_it(bench: Bench, connect: Connect) -> None:
+def test_doc_close_of_a_document_that_is_not_open_is_ignored(bench: Bench, connect: Connect) -> None:
 	name = bench.document()
 	viewers = [connect(bench, bench.user()) for _ in range(2)]
 	for viewer in viewers:
@@ -383,8 +383,8 @@ def test_who_does_not_view_a_document_makes_nobody_hear_of_it(bench: Bench, conn
 	assert [len(viewer.all("doc_viewers")) for viewer in viewers] == heard
 
 
-def test_connections_that_never_join(make_bench: MakeBench) -> None:
-	"""They are closed, so that nobody holds the server with empty ones."""
+def test_connections_that_join_no_namespace(make_bench: MakeBench) -> None:
+	"""They are closed after `realtime_connect_timeout`."""
 	bench = make_bench(common={"realtime_connect_timeout": 1})
 	sockets = [ServerSocket(bench, bench.headers()) for _ in range(50)]
 	for one in sockets:
@@ -393,7 +393,7 @@ def test_connections_that_never_join(make_bench: MakeBench) -> None:
 	until(lambda: opened(bench) == 0, "no connection")
 
 
-def test_health_is_no_lever_against_the_web_process(make_bench: MakeBench) -> None:
+def test_health_calls_the_web_process_at_a_bounded_rate(make_bench: MakeBench) -> None:
 	bench = make_bench()
 	bench.web.fail("/api/method/ping", hang=True)
 	answers: list[tuple[int, str]] = []
@@ -412,7 +412,7 @@ def test_health_is_no_lever_against_the_web_process(make_bench: MakeBench) -> No
 
 
 def pings(bench: Bench) -> int:
-	"""How often the web process was asked whether it is there."""
+	"""Return the number of pings of the web process."""
 	return sum("method/ping" in request.path for request in list(bench.web.requests))
 
 
@@ -470,7 +470,7 @@ QUERIES = {
 
 
 @pytest.mark.parametrize(("query", "answer"), QUERIES.items(), ids=QUERIES.keys())
-def test_a_wrong_handshake_is_answered_as_node_does(
+def test_an_invalid_handshake_is_answered_as_by_node(
 	bench: Bench, query: str, answer: tuple[int, int]
 ) -> None:
 	response = request(bench, "GET", f"/socket.io/?{query}", bench.headers())
@@ -507,7 +507,7 @@ def test_a_payload_above_the_limit(bench: Bench) -> None:
 	assert session.post("4" + "x" * 1_000_001).status in (400, 413)
 
 
-def test_two_polls_at_once_end_the_session(bench: Bench) -> None:
+def test_concurrent_polls_end_the_session(bench: Bench) -> None:
 	session = PollingSession(bench, bench.headers())
 	head = f"GET {session.path} HTTP/1.1\r\nHost: {session.headers['Host']}\r\n\r\n".encode()
 	with (
@@ -534,7 +534,7 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES.keys())
-def test_broken_frames_end_their_connection(bench: Bench, frame: bytes) -> None:
+def test_invalid_frames_close_the_connection(bench: Bench, frame: bytes) -> None:
 	with socket.create_connection(("127.0.0.1", bench.sidecar.port), timeout=30) as connection:
 		connection.sendall(upgrade())
 		received = b""
@@ -550,22 +550,22 @@ def test_broken_frames_end_their_connection(bench: Bench, frame: bytes) -> None:
 			pass
 
 
-def test_a_compressed_websocket_is_not_offered_more_than_it_may(bench: Bench) -> None:
-	"""A client that asks for permessage-deflate gets either it or not, and no bomb is unpacked."""
+def test_a_compressed_websocket_is_bounded(bench: Bench) -> None:
+	"""permessage-deflate may be negotiated or not; a decompression bomb is not unpacked."""
 	connection = socket.create_connection(("127.0.0.1", bench.sidecar.port), timeout=30)
 	with connection:
 		connection.sendall(upgrade(b"Sec-WebSocket-Extensions: permessage-deflate"))
 		assert connection.recv(65536).startswith(b"HTTP/1.1 101")
 
 
-def test_a_website_user_is_no_system_user(bench: Bench, connect: Connect) -> None:
+def test_a_website_user_is_not_in_the_room_of_system_users(bench: Bench, connect: Connect) -> None:
 	client = connect(bench, bench.user(user_type=WEBSITE_USER), auth={"user_type": "System User"})
 	bench.publish("secret", 1, "all")
 	bench.settle(client)
 	assert client.all("secret") == []
 
 
-def test_a_message_that_is_no_event_costs_no_other(bench: Bench, connect: Connect) -> None:
+def test_an_invalid_message_does_not_affect_others(bench: Bench, connect: Connect) -> None:
 	client = connect(bench, bench.user())
 	deep = [f'{{"event":"deep","message":{"[" * levels}{"]" * levels}}}' for levels in (600, 970, 1020, 9000)]
 	with bench.valkey.client.pipeline(transaction=False) as pipeline:

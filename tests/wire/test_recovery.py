@@ -1,4 +1,4 @@
-"""A browser that was away: Socket.IO's connection state recovery with the stock client."""
+"""Socket.IO's connection state recovery, with the stock JavaScript client and by hand."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from tests.wire.publisher import Publisher
 from tests.wire.raw import ServerSocket
 
 SLOWLY = {"reconnectionDelay": 700, "reconnectionDelayMax": 700, "randomizationFactor": 0}
-"""Long enough that something can be published before the client is back."""
+"""Long enough to publish something before the client reconnects."""
 
 BROWSER = {"User-Agent": "Mozilla/5.0"}
 
 
 @pytest.fixture
 def publisher(bench: Bench) -> Publisher:
-	"""Our app's publisher on the shared bench."""
+	"""Return a publisher with history on the shared bench."""
 	return Publisher(bench.valkey.url)
 
 
 def messages(client: NodeClient, event: str) -> list[object]:
-	"""The first argument of each event of a name."""
+	"""Return the first argument of each event of a name."""
 	return [args[0] for args in client.all(event)]
 
 
-def away(client: NodeClient) -> None:
-	"""Cut a client off, and wait until it knows."""
+def disconnected(client: NodeClient) -> None:
+	"""Cut the connection of a client, and wait until it has noticed."""
 	before = len([line for line in client.lines if "disconnect" in line])
 	client.cut()
 	client.wait_for("disconnect", before + 1)
 
 
 @pytest.mark.parametrize("transports", [WEBSOCKET, POLLING, ("polling", "websocket")], ids=str)
-def test_what_was_missed_comes_once_and_in_order(
+def test_missed_events_are_replayed_once_and_in_order(
 	bench: Bench,
 	publisher: Publisher,
 	connect_node: ConnectNode,
@@ -54,9 +54,9 @@ def test_what_was_missed_comes_once_and_in_order(
 	publisher.publish("step", 1, room)
 	client.next("step")
 	id = client.state()["id"]
-	away(client)
+	disconnected(client)
 	publisher.publish("step", 2, room)
-	publisher.publish("step", "not for him", "user:somebody@example.com")
+	publisher.publish("step", "for another user", "user:somebody@example.com")
 	publisher.publish("step", 3, room)
 	client.connect(2)
 	publisher.publish("step", 4, room)
@@ -66,11 +66,13 @@ def test_what_was_missed_comes_once_and_in_order(
 	assert client.state()["id"] == id
 
 
-def test_from_the_first_event_on(bench: Bench, publisher: Publisher, connect_node: ConnectNode) -> None:
-	"""A client that has had no event has an offset all the same."""
+def test_a_client_without_events_can_recover(
+	bench: Bench, publisher: Publisher, connect_node: ConnectNode
+) -> None:
+	"""It has got an offset with its CONNECT."""
 	user = bench.user()
 	client = connect_node(bench, NEW, user, options=SLOWLY)
-	away(client)
+	disconnected(client)
 	publisher.publish("first", 1, f"user:{user.name}")
 	client.connect(2)
 	client.fence()
@@ -82,7 +84,7 @@ def test_rooms_are_restored(bench: Bench, publisher: Publisher, connect_node: Co
 	user, name = bench.user(), bench.document()
 	client = connect_node(bench, NEW, user, options=SLOWLY)
 	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
-	away(client)
+	disconnected(client)
 	publisher.publish("missed", 1, f"doc:ToDo/{name}")
 	client.connect(2)
 	publisher.publish("live", 1, f"doc:ToDo/{name}")
@@ -90,12 +92,12 @@ def test_rooms_are_restored(bench: Bench, publisher: Publisher, connect_node: Co
 	assert client.next("live") == (1,)
 
 
-def test_a_room_that_may_not_be_entered_any_more(make_bench: MakeBench, connect_node: ConnectNode) -> None:
+def test_a_room_without_permission_is_not_restored(make_bench: MakeBench, connect_node: ConnectNode) -> None:
 	bench = make_bench(common={"realtime_cache_seconds": 0.001})
 	user, name = bench.user(), bench.document()
 	client = connect_node(bench, NEW, user, options=SLOWLY)
 	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
-	away(client)
+	disconnected(client)
 	bench.site().forbid(user.name, "ToDo", name)
 	publisher = Publisher(bench.valkey.url)
 	publisher.publish("secret", 1, f"doc:ToDo/{name}")
@@ -108,18 +110,18 @@ def test_a_room_that_may_not_be_entered_any_more(make_bench: MakeBench, connect_
 	assert not client.all("secret")
 
 
-def test_a_room_that_is_withdrawn_while_the_client_comes_back(
+def test_a_permission_that_is_revoked_during_the_recovery(
 	make_bench: MakeBench, connect_node: ConnectNode
 ) -> None:
-	"""It has been asked about already, and the client is not in it yet, when the rules of the DocType change."""
+	"""The rules of the DocType change after the permission was requested and before the client joins the room."""
 	bench = make_bench(common={"realtime_cache_seconds": 600})
 	publisher = Publisher(bench.valkey.url)
 	user = bench.user()
 	client = connect_node(bench, NEW, user, options=SLOWLY)
 	bench.join(client, "doc:ToDo/1", "doc_subscribe", "ToDo", "1")
 	bench.join(client, "doctype:Note", "doctype_subscribe", "Note")
-	away(client)
-	# Whether he may read this note is asked last, and not answered.
+	disconnected(client)
+	# The permission for this note is requested last, and not answered.
 	publisher.publish("list_update", {"doctype": "Note", "name": "N"}, "doctype:Note")
 	bench.web.fail("has_permissions", hang=True)
 	until(
@@ -150,7 +152,7 @@ def test_across_two_kills_in_a_row(
 	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
 	publisher.publish("step", 1, f"doc:ToDo/{name}")
 	client.next("step")
-	# The second life ends before anybody has come back, or with somebody just let in.
+	# The second process ends before the client has reconnected, or just after.
 	for number in (2, 3):
 		bench.sidecar.kill()
 		publisher.publish("step", number, f"doc:ToDo/{name}")
@@ -164,8 +166,8 @@ def test_across_two_kills_in_a_row(
 	assert client.state()["recovered"] is True
 
 
-def hears(raw: ServerSocket, name: str, message: object) -> bool:
-	"""Read up to an event; False when the connection ends before."""
+def receives(raw: ServerSocket, name: str, message: object) -> bool:
+	"""Read up to an event; return False if the connection ends before."""
 	try:
 		while f'["{name}",{message},' not in str(raw.receive()):
 			pass
@@ -174,19 +176,19 @@ def hears(raw: ServerSocket, name: str, message: object) -> bool:
 	return True
 
 
-def test_two_that_come_with_one_session(make_bench: MakeBench) -> None:
-	"""The later one has it; the other is closed, and nothing is left of it."""
+def test_two_clients_with_one_session(make_bench: MakeBench) -> None:
+	"""The later one recovers it; the other is closed."""
 	bench = make_bench()
 	publisher, user = Publisher(bench.valkey.url), bench.user()
 	old, known, offset = first(bench, user)
 	old.close()
 	publisher.publish("missed", 1, f"user:{user.name}")
 	both = [recover(bench, user, known["pid"], offset) for _ in range(2)]
-	# Both have been let in when each has answered, or has been closed.
+	# Both have been admitted once both are counted.
 	until(lambda: "recovered_total 2" in bench.sidecar.get("/metrics")[1], "both")
 	for number in (1, 2):
 		publisher.publish("live", number, f"user:{user.name}")
-	[winner] = [one for one in both if hears(one, "live", 2)]
+	[winner] = [one for one in both if receives(one, "live", 2)]
 	winner.close()
 	last = recover(bench, user, known["pid"], offset)
 	assert answer(last)["sid"] == known["sid"]
@@ -216,26 +218,26 @@ def test_across_a_restarted_sidecar(
 
 
 def recover(bench: Bench, user: User, pid: object, offset: object, site: str = APP_SITE) -> ServerSocket:
-	"""Come back as a client does that was cut off."""
+	"""Reconnect as a client does after its connection was lost."""
 	raw = ServerSocket(bench, bench.headers(user, site, more={**BROWSER}))
 	raw.send(f"40/{site}," + json.dumps({"pid": pid, "offset": offset}))
 	return raw
 
 
 def answer(raw: ServerSocket, site: str = APP_SITE) -> dict[str, str]:
-	"""The answer to CONNECT."""
+	"""Return the answer to CONNECT."""
 	text = str(raw.receive())
 	assert text.startswith(f"40/{site},"), text
 	return dict(json.loads(text.partition(",")[2]))
 
 
 def event(raw: ServerSocket) -> list[object]:
-	"""The next event."""
+	"""Return the next event."""
 	return list(json.loads(str(raw.receive()).partition(",")[2]))
 
 
 def first(bench: Bench, user: User) -> tuple[ServerSocket, dict[str, str], str]:
-	"""A new client that can recover: it, the answer to its CONNECT, and its offset."""
+	"""Return a new client that can recover, the answer to its CONNECT, and its offset."""
 	raw = ServerSocket(bench, bench.headers(user, more={**BROWSER}))
 	raw.send(f"40/{APP_SITE},")
 	known = answer(raw)
@@ -244,8 +246,8 @@ def first(bench: Bench, user: User) -> tuple[ServerSocket, dict[str, str], str]:
 	return raw, known, str(offset)
 
 
-def test_the_server_has_not_noticed(bench: Bench, publisher: Publisher, connect: Connect) -> None:
-	"""The old connection is still open when the client is back: it is closed, and nobody is there twice."""
+def test_the_old_connection_is_still_open(bench: Bench, publisher: Publisher, connect: Connect) -> None:
+	"""The server has not detected its loss: it is closed, and the user is listed once."""
 	user, name = bench.user(), bench.document()
 	old, known, offset = first(bench, user)
 	room = f"open_doc:ToDo/{name}"
@@ -264,7 +266,7 @@ def test_the_server_has_not_noticed(bench: Bench, publisher: Publisher, connect:
 	assert user.name in viewers
 
 
-def test_another_user_recovers_nothing(bench: Bench, publisher: Publisher) -> None:
+def test_a_session_of_another_user_is_not_recovered(bench: Bench, publisher: Publisher) -> None:
 	user = bench.user()
 	old, known, offset = first(bench, user)
 	publisher.publish("private", 1, f"user:{user.name}")
@@ -294,7 +296,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("offset", GARBAGE, ids=str)
-def test_an_offset_that_is_none(bench: Bench, publisher: Publisher, offset: object) -> None:
+def test_an_invalid_offset(bench: Bench, publisher: Publisher, offset: object) -> None:
 	user = bench.user()
 	publisher.publish("some", 1)
 	old, known, _ = first(bench, user)
@@ -306,14 +308,14 @@ def test_an_offset_that_is_none(bench: Bench, publisher: Publisher, offset: obje
 @pytest.mark.parametrize(
 	"pid", ["", "x" * 24, "*", "a" * 1000, 5, None, ["x"]], ids=lambda pid: repr(pid)[:20]
 )
-def test_a_pid_that_is_none(bench: Bench, pid: object) -> None:
+def test_an_invalid_pid(bench: Bench, pid: object) -> None:
 	user = bench.user()
 	old, _, offset = first(bench, user)
 	old.close()
 	assert answer(recover(bench, user, pid, offset))["pid"] != pid
 
 
-def test_after_the_clients_own_disconnect(bench: Bench, connect_node: ConnectNode) -> None:
+def test_no_recovery_after_a_disconnect_by_the_client(bench: Bench, connect_node: ConnectNode) -> None:
 	client = connect_node(bench, NEW, bench.user())
 	client.disconnect()
 	client.wait_for("disconnect")
@@ -323,7 +325,7 @@ def test_after_the_clients_own_disconnect(bench: Bench, connect_node: ConnectNod
 
 
 def test_a_gap_older_than_the_history(make_bench: MakeBench, connect_node: ConnectNode) -> None:
-	"""The client is told, and what is published from then on reaches it."""
+	"""The client gets a new session, and the events that are published from then on."""
 	bench = make_bench()
 	publisher = Publisher(bench.valkey.url, history_count=10)
 	client = connect_node(bench, NEW, bench.user())
@@ -341,11 +343,11 @@ def test_a_gap_older_than_the_history(make_bench: MakeBench, connect_node: Conne
 	assert messages(client, "step") == [0, 1000]
 
 
-def test_more_than_may_be_sent(make_bench: MakeBench, connect_node: ConnectNode) -> None:
+def test_more_missed_bytes_than_the_limit(make_bench: MakeBench, connect_node: ConnectNode) -> None:
 	bench = make_bench(common={"realtime_max_unsent": 20_000})
 	publisher = Publisher(bench.valkey.url)
 	client = connect_node(bench, NEW, bench.user(), options=SLOWLY)
-	away(client)
+	disconnected(client)
 	for number in range(30):
 		publisher.publish("big", "x" * 1000 + str(number))
 	client.connect(2)
@@ -357,7 +359,7 @@ def test_more_than_may_be_sent(make_bench: MakeBench, connect_node: ConnectNode)
 def test_every_event_ends_with_an_offset(
 	bench: Bench, publisher: Publisher, connect_node: ConnectNode
 ) -> None:
-	"""The client takes any string at the end for the offset, so also what has no place of its own ends with one."""
+	"""The client takes any string at the end for the offset, so events without their own repeat the last one."""
 	user = bench.user()
 	client = connect_node(bench, NEW, user)
 	publisher.publish("recorded", "text", f"user:{user.name}")
@@ -373,7 +375,7 @@ def test_every_event_ends_with_an_offset(
 	assert client.with_offsets("stock")[0][1] >= recorded[1]
 
 
-def test_clients_that_do_not_take_an_offset(bench: Bench, publisher: Publisher, connect: Connect) -> None:
+def test_clients_that_get_no_offset(bench: Bench, publisher: Publisher, connect: Connect) -> None:
 	user = bench.user()
 	client = connect(bench, user)
 	publisher.publish("plain", 1, f"user:{user.name}")
@@ -396,7 +398,7 @@ def test_clients_that_do_not_take_an_offset(bench: Bench, publisher: Publisher, 
 		("Mozilla/5.0 (Flutter", {}, False),
 	],
 )
-def test_which_clients_take_one(
+def test_which_clients_get_an_offset(
 	make_bench: MakeBench, agent: str, auth: dict[str, bool], takes: bool
 ) -> None:
 	bench = make_bench(common={"realtime_recovery_agents": ["Ours/", "!Mozilla/5.0 (Flutter"]})
@@ -406,7 +408,7 @@ def test_which_clients_take_one(
 
 
 def test_a_site_without_the_app(bench: Bench, connect_node: ConnectNode) -> None:
-	"""Nothing is recorded there, so nobody is told that he has recovered."""
+	"""It has no history, so no client recovers."""
 	client = connect_node(bench, NEW, bench.user(STOCK_SITE), STOCK_SITE)
 	bench.publish("stock", "text", "website", STOCK_SITE)
 	until(lambda: client.with_offsets("stock") == [("text",)], "the event as it is")
@@ -415,8 +417,8 @@ def test_a_site_without_the_app(bench: Bench, connect_node: ConnectNode) -> None
 	assert not client.state().get("recovered")
 
 
-def test_a_quiet_client_keeps_up(make_bench: MakeBench) -> None:
-	"""One that gets no events hears of the offset all the same, or it would fall behind the history."""
+def test_the_offset_is_repeated_with_pings(make_bench: MakeBench) -> None:
+	"""Otherwise the offset of a client without events would become older than the history."""
 	bench = make_bench(common={"realtime_ping_interval": 1})
 	raw, _, offset = first(bench, bench.user())
 	Publisher(bench.valkey.url).publish("elsewhere", 1, "user:somebody@example.com")
@@ -424,7 +426,7 @@ def test_a_quiet_client_keeps_up(make_bench: MakeBench) -> None:
 
 
 def test_how_long_a_session_is_kept(bench: Bench) -> None:
-	"""Longer than the time there is for coming back while the client is there, for that time once it has gone."""
+	"""While the client is connected longer than `realtime_recovery_seconds`, afterwards for that time."""
 	raw, known, _ = first(bench, bench.user())
 	key = f"frappe_realtime:{APP_SITE}:session:{known['pid']}"
 	until(lambda: bench.valkey.client.ttl(key) > 120, "the session of a live client")

@@ -1,4 +1,4 @@
-"""Rooms joined at connect, and what is published to them."""
+"""Rooms that are joined at connect, and events that are published to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_rooms_at_connect(every_bench: Bench, connect: Connect, site: str) -> No
 	assert heard(guest) == {"website", "user:Guest"}
 
 
-def test_an_event_for_a_user_reaches_all_tabs_and_nobody_else(bench: Bench, connect: Connect) -> None:
+def test_an_event_for_a_user_is_sent_to_all_tabs_of_that_user_only(bench: Bench, connect: Connect) -> None:
 	user = bench.user()
 	tabs = [connect(bench, user) for _ in range(3)]
 	other = connect(bench, bench.user())
@@ -39,7 +39,7 @@ def test_an_event_for_a_user_reaches_all_tabs_and_nobody_else(bench: Bench, conn
 	assert other.all("msgprint") == []
 
 
-def test_one_site_never_sees_the_other(every_bench: Bench, connect: Connect) -> None:
+def test_events_of_one_site_are_not_sent_to_another(every_bench: Bench, connect: Connect) -> None:
 	bench = every_bench
 	here, there = bench.user(APP_SITE), bench.user(STOCK_SITE)
 	bench.site(STOCK_SITE).add_user(here.name)
@@ -54,7 +54,9 @@ def test_one_site_never_sees_the_other(every_bench: Bench, connect: Connect) -> 
 	assert namesake.all("secret") == stranger.all("secret") == []
 
 
-def test_an_event_without_room_reaches_every_socket_of_every_site(bench: Bench, connect: Connect) -> None:
+def test_an_event_without_a_room_is_sent_to_every_socket_of_every_site(
+	bench: Bench, connect: Connect
+) -> None:
 	sockets = [connect(bench, bench.user()), connect(bench, site=STOCK_SITE), connect(bench)]
 	bench.publish("build_event", {"success": True}, room=None, site=None)
 	for socket in sockets:
@@ -114,7 +116,7 @@ def test_extra_keys_of_a_payload_are_ignored(bench: Bench, connect: Connect) -> 
 	],
 	ids=repr,
 )
-def test_a_payload_that_is_none_hurts_nobody(bench: Bench, connect: Connect, payload: str | bytes) -> None:
+def test_an_invalid_payload_is_ignored(bench: Bench, connect: Connect, payload: str | bytes) -> None:
 	client = connect(bench)
 	bench.valkey.client.publish("events", payload)
 	bench.settle(client)

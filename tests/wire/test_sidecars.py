@@ -1,4 +1,4 @@
-"""Two sidecars of one bench look like one: emits of handlers, who is in a room, who views a document."""
+"""Two sidecars of one bench act as one: emits of handlers, members of rooms, viewers of documents."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ rooms = itertools.count()
 
 @pytest.fixture(scope="module")
 def shared_pair(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-	"""Two sidecars that all tests share that stop nothing."""
+	"""Start two sidecars for all tests that stop neither."""
 	one = Pair(background, tmp_path_factory.mktemp("pair"))
 	yield one.start()
 	one.close()
@@ -39,14 +39,14 @@ def shared_pair(background: Background, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def pair(shared_pair: Pair) -> Iterator[Pair]:
-	"""The shared two."""
+	"""Return the shared sidecars."""
 	yield shared_pair
 	shared_pair.check_logs()
 
 
 @pytest.fixture
 def make_pair(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakePair]:
-	"""Start two of the test's own; keys of the configuration as arguments."""
+	"""Return a function that starts two sidecars for one test; its arguments are configuration keys."""
 	made: list[Pair] = []
 
 	def make(**common: object) -> Pair:
@@ -62,12 +62,12 @@ def make_pair(background: Background, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def room() -> str:
-	"""A room that no other test uses."""
+	"""Return the name of a room that no other test uses."""
 	return f"room-{next(rooms)}"
 
 
 def passed(client: Client, *waiting: Client) -> None:
-	"""Wait until all that handlers of this client have emitted has reached those who wait, or never will."""
+	"""Wait until every earlier emit of handlers of `client` has been delivered to the `waiting` clients."""
 	mark = next(marks)
 	client.emit("mark", mark)
 	for one in waiting:
@@ -75,7 +75,7 @@ def passed(client: Client, *waiting: Client) -> None:
 
 
 def inside(pair: Pair, connect: Connect, room: str, js: bool = False) -> list[Client]:
-	"""Four clients, two on each sidecar; all but the last are in `room`, as both sidecars know."""
+	"""Return four clients, two on each sidecar; all but the last are in `room`, and the membership is replicated."""
 	clients = [connect(bench, bench.user()) for bench in (pair.first, pair.first, pair.second, pair.second)]
 	for client in clients[:3]:
 		assert client.call("js_enter" if js else "enter", room)
@@ -146,14 +146,14 @@ def test_a_socket_in_several_rooms_gets_it_once(pair: Pair, connect: Connect, ro
 	assert clients[2].all("said") == [(1,)]
 
 
-def test_the_id_of_a_socket_elsewhere_is_a_room(pair: Pair, connect: Connect, room: str) -> None:
+def test_the_id_of_a_socket_of_another_sidecar_is_a_room(pair: Pair, connect: Connect, room: str) -> None:
 	clients = inside(pair, connect, room)
 	clients[0].emit("say", "to", clients[3].id, "you")
 	passed(clients[0], *clients)
 	assert [client.all("said") for client in clients] == [[], [], [], [("you",)]]
 
 
-def test_the_last_socket_of_a_sidecar_says_goodbye(make_pair: MakePair, connect: Connect) -> None:
+def test_an_emit_of_the_last_socket_of_a_sidecar(make_pair: MakePair, connect: Connect) -> None:
 	pair = make_pair()
 	user = pair.first.user()
 	leaving = connect(pair.first, user)
@@ -189,7 +189,7 @@ def test_one_site_s_emits_stay_there(pair: Pair, connect: Connect, room: str) ->
 
 
 def user_of(client: Client) -> str:
-	"""The user of a client, as its server says."""
+	"""Return the user of a client."""
 	[[_, user]] = client.call("who", client.id)
 	return str(user)
 
@@ -209,7 +209,7 @@ def test_participants_and_their_users(pair: Pair, connect: Connect, room: str, a
 	until(lambda: len(clients[2].call(ask, room)) == 1, "one is left")
 
 
-def test_what_sees_this_sidecar_only(pair: Pair, connect: Connect, room: str) -> None:
+def test_calls_that_see_this_sidecar_only(pair: Pair, connect: Connect, room: str) -> None:
 	clients = inside(pair, connect, room)
 	here, count = clients[0].call("here", room)
 	assert here == sorted(client.id for client in clients[:2])
@@ -218,7 +218,7 @@ def test_what_sees_this_sidecar_only(pair: Pair, connect: Connect, room: str) ->
 	assert len(clients[0].call("who", "website")) == 2
 
 
-def test_one_that_comes_later_knows_who_was_there(make_pair: MakePair, connect: Connect) -> None:
+def test_a_sidecar_that_starts_later_gets_a_snapshot(make_pair: MakePair, connect: Connect) -> None:
 	pair = make_pair()
 	pair.second.sidecar.stop()
 	until(lambda: others(pair.first) == [], "the other has gone")
@@ -232,7 +232,7 @@ def test_one_that_comes_later_knows_who_was_there(make_pair: MakePair, connect: 
 
 
 def test_more_changes_than_one_message_holds(pair: Pair, connect: Connect, room: str) -> None:
-	"""And more memberships than one part of an answer."""
+	"""Also more memberships than one part of a snapshot."""
 	client = connect(pair.first, pair.first.user())
 	other = connect(pair.second, pair.second.user())
 	names = [f"{room} {number}" for number in range(2500)]
@@ -269,7 +269,7 @@ def test_viewers_on_both(pair: Pair, connect: Connect) -> None:
 	sees(here, name, ann.name)
 
 
-def test_the_same_user_on_both_is_told_nothing(pair: Pair, connect: Connect, room: str) -> None:
+def test_one_user_on_both_gets_no_doc_viewers(pair: Pair, connect: Connect, room: str) -> None:
 	name = pair.first.document()
 	ann = pair.first.user()
 	here, there = connect(pair.first, ann), connect(pair.second, ann)
@@ -326,8 +326,8 @@ def test_one_sidecar_stops(make_pair: MakePair, connect: Connect) -> None:
 	until(lambda: "another sidecar has stopped" in pair.first.sidecar.log, "a line in the log")
 
 
-def test_one_sidecar_is_held_up(make_pair: MakePair, connect: Connect) -> None:
-	"""It is taken for dead, and is one of them again when it goes on."""
+def test_one_sidecar_is_suspended(make_pair: MakePair, connect: Connect) -> None:
+	"""It is considered dead, and is a peer again when it continues."""
 	pair = make_pair()
 	name = pair.first.document()
 	ann, ben = pair.first.user(), pair.first.user()
@@ -346,7 +346,7 @@ def test_one_sidecar_is_held_up(make_pair: MakePair, connect: Connect) -> None:
 
 
 def test_redis_restarts(make_pair: MakePair, connect: Connect) -> None:
-	"""What changed meanwhile is known when it is back."""
+	"""Changes of members that were made meanwhile are replicated afterwards."""
 	pair = make_pair()
 	stays, goes, comes = (pair.first.document() for _ in range(3))
 	ann, ben = pair.first.user(), pair.first.user()
@@ -375,8 +375,8 @@ def test_redis_restarts(make_pair: MakePair, connect: Connect) -> None:
 	until(heard, "an emit")
 
 
-def test_a_client_comes_back_to_the_other_sidecar(pair: Pair, connect: Connect) -> None:
-	"""Its old connection was not noticed to be lost: it is ended, and the session is not written over."""
+def test_a_client_recovers_at_the_other_sidecar(pair: Pair, connect: Connect) -> None:
+	"""Its old connection, whose loss was not detected, is closed, and does not overwrite the session."""
 	user, name = pair.first.user(), pair.first.document()
 	old, known, offset = first(pair.first, user)
 	old.send(f'42/{APP_SITE},["doc_open","ToDo","{name}"]')
@@ -393,8 +393,8 @@ def test_a_client_comes_back_to_the_other_sidecar(pair: Pair, connect: Connect) 
 	new.close()
 
 
-def test_long_polling_belongs_to_one(pair: Pair) -> None:
-	"""What the documentation of balancers says."""
+def test_long_polling_requires_one_sidecar(pair: Pair) -> None:
+	"""As docs/operations.md says of load balancers."""
 	polling = PollingSession(pair.first, pair.first.headers())
 	refused = request(pair.second, "GET", polling.path, pair.second.headers())
 	assert (refused.status, json.loads(refused.text)["message"]) == (400, "Session ID unknown")
@@ -405,7 +405,7 @@ def test_long_polling_belongs_to_one(pair: Pair) -> None:
 
 
 def messages(subscription: Any) -> list[str]:
-	"""What has come on the channel since the last call."""
+	"""Return the messages of the channel since the last call."""
 	found = []
 	while message := subscription.get_message(timeout=0.01):
 		found.append(str(message["data"]))
@@ -414,14 +414,14 @@ def messages(subscription: Any) -> list[str]:
 
 @pytest.fixture
 def listener(pair: Pair) -> Iterator[Any]:
-	"""A subscription to the channel."""
+	"""Return a subscription to the channel."""
 	with pair.first.valkey.client.pubsub() as subscription:
 		subscription.subscribe(CHANNEL)
 		until(lambda: subscription.get_message(timeout=1), "the subscription")
 		yield subscription
 
 
-def test_what_concerns_one_socket_stays_here(pair: Pair, connect: Connect, listener: Any) -> None:
+def test_an_emit_to_a_local_socket_is_not_published(pair: Pair, connect: Connect, listener: Any) -> None:
 	client, other = connect(pair.first, pair.first.user()), connect(pair.first, pair.first.user())
 	client.call("own")
 	client.emit("say", "to", other.id, "here")
@@ -438,7 +438,7 @@ def test_what_concerns_one_socket_stays_here(pair: Pair, connect: Connect, liste
 	assert [mark in one for one in own] == [True]
 
 
-def test_a_sidecar_alone_says_nothing_but_that_it_is_alive(make_bench: MakeBench, connect: Connect) -> None:
+def test_a_single_sidecar_publishes_heartbeats_only(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(start=False)
 	write_handlers(bench, "relay", PYTHON)
 	install(bench, "relay")
@@ -465,13 +465,13 @@ EVENT = f'2/{APP_SITE},["forged",1]'
 
 
 def forged(kind: str, values: Any, body: str | bytes = b"") -> bytes:
-	"""A message as a sidecar would write it."""
+	"""Return a message as a sidecar would encode it."""
 	data = body.encode() if isinstance(body, str) else body
 	return f"{SENDER} {kind} {json.dumps(values)}\n".encode() + data
 
 
 def emitted(packet: str, *attachments: bytes, rooms: Any = None, excluded: Any = ()) -> bytes:
-	"""An emit with this packet."""
+	"""Return an emit with this packet."""
 	bodies = [packet.encode(), *attachments]
 	return forged("emit", [rooms, excluded, [len(body) for body in bodies]], b"".join(bodies))
 
@@ -526,8 +526,8 @@ def test_garbage_is_ignored_and_counted(pair: Pair, connect: Connect, garbage: s
 	assert len(others(pair.first)) == 1
 
 
-def test_messages_of_nobody_s_concern(pair: Pair, connect: Connect) -> None:
-	"""Well-formed, of a sidecar that has not come, or about what is not there."""
+def test_valid_messages_without_effect(pair: Pair, connect: Connect) -> None:
+	"""They are from an unknown sidecar, or about unknown sockets."""
 	client = connect(pair.first, pair.first.user())
 	for message in (
 		forged("bye", []),
@@ -551,7 +551,7 @@ def test_messages_of_nobody_s_concern(pair: Pair, connect: Connect) -> None:
 
 
 def reached(bench: Bench, key: str) -> float:
-	"""How often a limit was met."""
+	"""Return how often a limit was reached."""
 	return metric(bench, f'limit_reached_total{{limit="{key}"}}')
 
 
@@ -572,7 +572,7 @@ def test_too_many_members(make_pair: MakePair, connect: Connect) -> None:
 	assert metric(pair.second, "sidecar_members") == 2
 
 
-def test_too_much_to_say(make_pair: MakePair, connect: Connect) -> None:
+def test_too_many_bytes_for_other_sidecars(make_pair: MakePair, connect: Connect) -> None:
 	pair = make_pair(realtime_sidecar_unsent=10_000)
 	client, other = connect(pair.first, pair.first.user()), connect(pair.second, pair.second.user())
 	client.emit("say", "nsp", "", "x" * 20_000)

@@ -1,4 +1,4 @@
-"""Rooms that clients ask for: documents, DocTypes, tasks."""
+"""Rooms that clients subscribe to: documents, DocTypes, tasks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from tests.wire.raw import SEPARATOR, PollingSession
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_document_may_be_followed_by_its_readers_only(
-	every_bench: Bench, connect: Connect, site: str
-) -> None:
+def test_only_readers_can_subscribe_to_a_document(every_bench: Bench, connect: Connect, site: str) -> None:
 	bench, name = every_bench, every_bench.document()
 	reader, stranger = bench.user(site), bench.user(site)
 	bench.site(site).forbid(stranger.name, "ToDo", name)
@@ -36,9 +34,7 @@ def test_a_document_may_be_followed_by_its_readers_only(
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_doctype_may_be_followed_by_its_readers_only(
-	every_bench: Bench, connect: Connect, site: str
-) -> None:
+def test_only_readers_can_subscribe_to_a_doctype(every_bench: Bench, connect: Connect, site: str) -> None:
 	bench, doctype = every_bench, f"DocType {every_bench.document()}"
 	reader, stranger = bench.user(site, WEBSITE_USER), bench.user(site)
 	bench.site(site).allow(reader.name, doctype)
@@ -64,13 +60,13 @@ def test_a_document_shared_with_a_website_user(every_bench: Bench, connect: Conn
 	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
 
 
-def test_a_guest_may_follow_what_guests_may_read(every_bench: Bench, connect: Connect) -> None:
+def test_a_guest_can_subscribe_to_what_guests_may_read(every_bench: Bench, connect: Connect) -> None:
 	bench, name = every_bench, every_bench.document()
 	bench.site().allow("Guest", "Blog Post", name)
 	bench.join(connect(bench), f"doc:Blog Post/{name}", "doc_subscribe", "Blog Post", name)
 
 
-def test_a_document_that_does_not_exist_is_a_no(every_bench: Bench, connect: Connect) -> None:
+def test_a_document_that_does_not_exist(every_bench: Bench, connect: Connect) -> None:
 	bench, name = every_bench, every_bench.document()
 	bench.site().missing.add(("ToDo", name))
 	client = connect(bench, bench.user())
@@ -87,14 +83,14 @@ def test_a_document_that_does_not_exist_is_a_no(every_bench: Bench, connect: Con
 	["a b", "ä/ö?&=#%", "🦊", "1", "x" * 140, "a'b\"c"],
 	ids=["space", "signs", "fox", "digit", "long", "quotes"],
 )
-def test_names_of_any_kind(every_bench: Bench, connect: Connect, name: str) -> None:
+def test_unusual_document_names(every_bench: Bench, connect: Connect, name: str) -> None:
 	bench = every_bench
 	for site in SITES:
 		client = connect(bench, bench.user(site), site)
 		bench.join(client, f"doc:Über Typ/{name}", "doc_subscribe", "Über Typ", name, site=site)
 
 
-def test_a_number_as_name(bench: Bench, connect: Connect) -> None:
+def test_a_number_as_document_name(bench: Bench, connect: Connect) -> None:
 	client = connect(bench, bench.user())
 	bench.join(client, "doc:Log/4711", "doc_subscribe", "Log", 4711)
 
@@ -114,7 +110,7 @@ def test_rooms_can_be_left(bench: Bench, connect: Connect) -> None:
 
 
 def test_many_subscriptions_at_once(bench: Bench, connect: Connect) -> None:
-	"""What a browser does that comes back: everything again, at once. Once in the room, an event comes once."""
+	"""A browser that reconnects repeats all subscriptions at once; each event is delivered once."""
 	client = connect(bench, bench.user())
 	names = [bench.document() for _ in range(100)]
 	for name in names:
@@ -129,7 +125,7 @@ def test_many_subscriptions_at_once(bench: Bench, connect: Connect) -> None:
 	assert [args[0] for args in client.all("doc_update")] == names
 
 
-def test_a_subscription_repeated_costs_no_request(bench: Bench, connect: Connect) -> None:
+def test_a_repeated_subscription_makes_no_request(bench: Bench, connect: Connect) -> None:
 	name = bench.document()
 	client = connect(bench, bench.user())
 	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
@@ -140,7 +136,7 @@ def test_a_subscription_repeated_costs_no_request(bench: Bench, connect: Connect
 	assert len(asked) == 1
 
 
-def test_questions_that_come_together_go_in_one_request_where_the_app_is(bench: Bench) -> None:
+def test_concurrent_permission_queries_share_one_request_with_the_app(bench: Bench) -> None:
 	names = [bench.document() for _ in range(150)]
 	session = PollingSession(bench, bench.headers(bench.user()))
 	session.post(f"40/{APP_SITE},")
@@ -153,7 +149,7 @@ def test_questions_that_come_together_go_in_one_request_where_the_app_is(bench: 
 	assert asking[0].questions() == [["ToDo", name] for name in names]
 
 
-def test_a_system_user_follows_a_task(bench: Bench, connect: Connect) -> None:
+def test_a_system_user_can_subscribe_to_a_task(bench: Bench, connect: Connect) -> None:
 	for event in ("task_subscribe", "progress_subscribe"):
 		task = bench.document()
 		client = connect(bench, bench.user())
@@ -165,7 +161,7 @@ def test_a_system_user_follows_a_task(bench: Bench, connect: Connect) -> None:
 		assert client.all("task_progress") == []
 
 
-def test_a_guest_does_not_follow_the_task_of_another(bench: Bench, connect: Connect) -> None:
+def test_a_guest_cannot_subscribe_to_the_task_of_another_user(bench: Bench, connect: Connect) -> None:
 	task = bench.document()
 	guest = connect(bench)
 	for event in ("task_subscribe", "progress_subscribe"):
@@ -190,7 +186,7 @@ def test_a_guest_does_not_follow_the_task_of_another(bench: Bench, connect: Conn
 		"progress_subscribe",
 	],
 )
-def test_missing_or_wrong_arguments_hurt_nothing(bench: Bench, connect: Connect, event: str) -> None:
+def test_missing_or_wrong_arguments_are_ignored(bench: Bench, connect: Connect, event: str) -> None:
 	client = connect(bench, bench.user())
 	for args in (
 		(),

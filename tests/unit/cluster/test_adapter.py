@@ -1,4 +1,4 @@
-"""Sidecars that speak over a channel that loses messages know in the end what there is."""
+"""The cluster adapter, over a channel that loses messages: the members of rooms converge."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Connection:
 
 
 class Channel:
-	"""What all sidecars hear; `away` says whether Redis takes what is published, `loses` which of it reaches nobody."""
+	"""The channel of all sidecars; Redis is unavailable if `away`, and a message for which `loses` is true is not received."""
 
 	endpoint = "Redis"
 
@@ -58,7 +58,7 @@ class Channel:
 
 
 class Process:
-	"""A sidecar without connections of clients."""
+	"""A sidecar without client connections."""
 
 	def __init__(self, channel: Channel, **keys: Any) -> None:
 		config = Config(bench=Path(), **keys)
@@ -93,7 +93,7 @@ class Process:
 		return socket
 
 	def rooms(self) -> dict[str, list[str]]:
-		"""Who is in which room here."""
+		"""Return the members of rooms in this process."""
 		namespace = self.namespaces[SITE]
 		return {
 			room: sorted(socket.session.user for socket in members)
@@ -101,19 +101,19 @@ class Process:
 		}
 
 	def rooms_elsewhere(self) -> dict[str, list[str]]:
-		"""Who is in which room elsewhere, as this one knows."""
+		"""Return the members of rooms in other processes, as replicated to this one."""
 		members = self.members
 		return {room: sorted(members.users(name, room)) for name, room in members._rooms if name == SITE}
 
 
 async def settle() -> None:
-	"""Let all that can be sent be sent."""
+	"""Wait until every message has been published and received."""
 	for _ in range(20):
 		await asyncio.sleep(0)
 
 
 async def beat(*processes: Process, times: int = 1) -> None:
-	"""Let so many beats pass for all."""
+	"""Let this number of heartbeats pass in all processes."""
 	for _ in range(times):
 		for process in processes:
 			process.adapter._own_heartbeat_seen = False
@@ -125,7 +125,7 @@ async def beat(*processes: Process, times: int = 1) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def no_pause() -> Iterator[None]:
-	"""Let nobody wait after Redis was away."""
+	"""Retry at once after Redis was unavailable."""
 	with pytest.MonkeyPatch.context() as patch:
 		patch.setattr(publish_queue, "RETRY_PAUSE", 0)
 		yield
@@ -144,7 +144,7 @@ MOVES = st.lists(
 
 @settings(deadline=None)
 @given(MOVES, st.integers(0), st.floats(0, 0.7))
-def test_all_know_all_in_the_end(moves: Any, seed: int, lossy: float) -> None:
+def test_members_converge(moves: Any, seed: int, lossy: float) -> None:
 	async def test() -> None:
 		# Not hypothesis's own dice: how often they are thrown depends on the sockets' ids, which differ each time.
 		dice = Random(seed)
@@ -175,7 +175,7 @@ def test_all_know_all_in_the_end(moves: Any, seed: int, lossy: float) -> None:
 	asyncio.run(test())
 
 
-def test_one_that_falls_silent_is_forgotten_and_the_others_are_told() -> None:
+def test_a_silent_peer_is_removed_and_its_members_are_reported() -> None:
 	async def test() -> None:
 		channel = Channel()
 		stays, dies = Process(channel), Process(channel)
@@ -195,7 +195,7 @@ def test_one_that_falls_silent_is_forgotten_and_the_others_are_told() -> None:
 	asyncio.run(test())
 
 
-def test_nobody_is_taken_for_dead_while_redis_is_away() -> None:
+def test_no_peer_is_removed_while_redis_is_unavailable() -> None:
 	async def test() -> None:
 		channel = Channel()
 		one, other = Process(channel), Process(channel)
@@ -210,8 +210,8 @@ def test_nobody_is_taken_for_dead_while_redis_is_away() -> None:
 	asyncio.run(test())
 
 
-def test_a_burst_of_signs_counts_once() -> None:
-	"""A process whose loop was blocked hears all of its own at once, before those of the others."""
+def test_a_burst_of_heartbeats_counts_once() -> None:
+	"""A process whose event loop was blocked receives all of its own at once, before those of its peers."""
 
 	async def test() -> None:
 		channel = Channel()
@@ -226,7 +226,7 @@ def test_a_burst_of_signs_counts_once() -> None:
 	asyncio.run(test())
 
 
-def test_one_alone_is_not_told_of_moves_and_sends_nothing() -> None:
+def test_a_single_sidecar_publishes_heartbeats_only() -> None:
 	async def test() -> None:
 		channel = Channel()
 		process = Process(channel)
@@ -241,7 +241,7 @@ def test_one_alone_is_not_told_of_moves_and_sends_nothing() -> None:
 	asyncio.run(test())
 
 
-def test_too_many_changes_at_once_are_asked_for() -> None:
+def test_too_many_changes_are_replaced_by_a_snapshot() -> None:
 	async def test() -> None:
 		channel = Channel()
 		one, other = Process(channel), Process(channel)
@@ -256,7 +256,7 @@ def test_too_many_changes_at_once_are_asked_for() -> None:
 	asyncio.run(test())
 
 
-def test_what_waits_for_redis_is_bounded() -> None:
+def test_the_publish_queue_is_bounded() -> None:
 	async def test() -> None:
 		channel = Channel()
 		one, other = Process(channel, realtime_sidecar_unsent=10_000), Process(channel)

@@ -1,4 +1,4 @@
-"""Who is in which room on other sidecars, against a plain set."""
+"""Replicated room members, compared with a plain set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def user(id: str) -> str:
 
 
 @given(st.lists(STEPS, max_size=20))
-def test_against_a_set(steps: list[tuple[str, str, list[tuple[tuple[str, str, str], bool]]]]) -> None:
+def test_equals_a_set(steps: list[tuple[str, str, list[tuple[tuple[str, str, str], bool]]]]) -> None:
 	members = RemoteMembers(1000)
 	known: set[tuple[str, str, str, str]] = set()
 	for step, sidecar, moves in steps:
@@ -59,7 +59,7 @@ def test_against_a_set(steps: list[tuple[str, str, list[tuple[tuple[str, str, st
 	assert members._users == {}
 
 
-def test_what_was_known_already_is_no_change() -> None:
+def test_a_known_membership_is_no_change() -> None:
 	members = RemoteMembers(10)
 	assert members.apply("one", [("/a", "x", "1", "ann")]) == {("/a", "x"): {"ann"}}
 	assert members.apply("one", [("/a", "x", "1", "ann"), ("/a", "y", "1", None)]) == {}
@@ -67,7 +67,7 @@ def test_what_was_known_already_is_no_change() -> None:
 	assert members.apply("one", [("/a", "x", "1", None)]) == {("/a", "x"): {"ann"}}
 
 
-def test_no_more_than_there_may_be() -> None:
+def test_memberships_are_bounded() -> None:
 	refused = []
 	members = RemoteMembers(2, lambda: refused.append(1))
 	members.apply("one", [("/a", "x", str(number), "ann") for number in range(5)])
@@ -79,12 +79,12 @@ def test_no_more_than_there_may_be() -> None:
 
 
 @pytest.mark.parametrize("room", ["open_doc:ToDo/1", "chat:general", "doc", "user", "allx", "x"])
-def test_rooms_that_are_told(room: str) -> None:
+def test_replicated_rooms(room: str) -> None:
 	assert is_replicated(room)
 
 
 @pytest.mark.parametrize(
 	"room", ["all", "website", "user:ann", "doc:ToDo/1", "doctype:ToDo", "task_progress:1", "", "x" * 3000]
 )
-def test_rooms_that_are_not(room: str) -> None:
+def test_rooms_that_are_not_replicated(room: str) -> None:
 	assert not is_replicated(room)

@@ -1,4 +1,4 @@
-"""What sidecars say to each other: what is written is read again, and nothing else is."""
+"""Messages between sidecars: encoded and decoded again; anything else is refused."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def read(payload: bytes) -> messages.Message:
 		),
 	],
 )
-def test_what_is_written_is_read(written: bytes, message: messages.Message) -> None:
+def test_a_message_is_decoded_as_it_was_encoded(written: bytes, message: messages.Message) -> None:
 	assert read(written) == message
 
 
 @pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2)])
-def test_a_state_in_parts(count: int, parts: int) -> None:
+def test_a_snapshot_in_parts(count: int, parts: int) -> None:
 	members: list[messages.Change] = [("/site", "room", str(number), "user") for number in range(count)]
 	states = [read(written) for written in messages.snapshot(SENDER, 5, members)]
 	assert [(one.seq, one.part, one.parts) for one in states if isinstance(one, Snapshot)] == [
@@ -67,7 +67,9 @@ def test_a_state_in_parts(count: int, parts: int) -> None:
 	st.one_of(st.none(), st.lists(st.text())),
 	st.lists(st.text()),
 )
-def test_any_event_arrives_as_it_is(values: list[Any], rooms: list[str] | None, excluded: list[str]) -> None:
+def test_an_event_is_decoded_as_it_was_encoded(
+	values: list[Any], rooms: list[str] | None, excluded: list[str]
+) -> None:
 	encoded = packets.encode_event("/site.test", ["event", *values])
 	if len(encoded.messages) > packets.MAX_ATTACHMENTS:
 		return
@@ -78,7 +80,7 @@ def test_any_event_arrives_as_it_is(values: list[Any], rooms: list[str] | None, 
 
 
 @given(st.binary(max_size=200))
-def test_noise_is_refused_in_one_way(noise: bytes) -> None:
+def test_noise_raises_value_error_or_type_error(noise: bytes) -> None:
 	for payload in (noise, SENDER.encode() + b" emit " + noise, SENDER.encode() + b" changes [1]\n" + noise):
 		try:
 			messages.sender_of(payload)
@@ -87,7 +89,7 @@ def test_noise_is_refused_in_one_way(noise: bytes) -> None:
 			pass
 
 
-def test_an_event_of_another_kind_is_none() -> None:
+def test_only_events_without_acknowledgement_are_decoded() -> None:
 	for text in (
 		"2/site,1[]",
 		'2/site,1["a"]',

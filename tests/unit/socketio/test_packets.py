@@ -1,4 +1,4 @@
-"""Socket.IO packets, beside the codec of python-socketio, and against what no client should send."""
+"""Socket.IO packets: compared with python-socketio's codec, and invalid packets."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read(messages: tuple[str | bytes, ...]) -> packets.Packet:
 
 
 @given(namespaces, names, st.lists(with_bytes, max_size=3), ids)
-def test_an_event_is_read_as_it_was_written(
+def test_an_event_is_decoded_as_it_was_encoded(
 	namespace: str, name: str, arguments: list[Any], id: int | None
 ) -> None:
 	if count_bytes(arguments) > packets.MAX_ATTACHMENTS:
@@ -64,7 +64,7 @@ def test_an_event_is_read_as_it_was_written(
 
 
 @given(namespaces, names, st.lists(values, max_size=3), ids)
-def test_it_is_what_python_socketio_reads_and_writes(
+def test_python_socketio_decodes_and_encodes_the_same(
 	namespace: str, name: str, arguments: list[Any], id: int | None
 ) -> None:
 	ours = packets.encode_event(namespace, [name, *arguments], id).messages[0]
@@ -76,7 +76,7 @@ def test_it_is_what_python_socketio_reads_and_writes(
 
 
 @given(st.text(max_size=80))
-def test_garbage_is_refused_or_understood(text: str) -> None:
+def test_garbage_is_refused_or_decoded(text: str) -> None:
 	try:
 		packet = packets.decode(text)
 	except PacketError:
@@ -85,7 +85,7 @@ def test_garbage_is_refused_or_understood(text: str) -> None:
 
 
 @given(st.sampled_from("0123456"), st.text('0123456789-/,[]{}"aé ', max_size=40))
-def test_near_misses_are_refused_or_understood(kind: str, rest: str) -> None:
+def test_nearly_valid_packets_are_refused_or_decoded(kind: str, rest: str) -> None:
 	with contextlib.suppress(PacketError):
 		packets.decode(kind + rest)
 
@@ -126,7 +126,7 @@ def test_near_misses_are_refused_or_understood(kind: str, rest: str) -> None:
 		'2["a",' + "[" * 100_000,
 	],
 )
-def test_what_the_parser_does_not_allow(text: str) -> None:
+def test_invalid_packets(text: str) -> None:
 	with pytest.raises(PacketError):
 		packets.decode(text)
 
@@ -163,17 +163,17 @@ def test_the_depth_of_a_binary_event_is_bounded() -> None:
 		({1: 2}, '{"1":2}'),
 	],
 )
-def test_what_json_writers_disagree_on(value: Any, text: str) -> None:
+def test_values_that_json_encoders_disagree_on(value: Any, text: str) -> None:
 	assert dumps(value) == text
 
 
-def test_what_is_no_json_is_an_error_of_the_caller() -> None:
+def test_a_value_that_is_not_json_raises_type_error() -> None:
 	with pytest.raises(TypeError):
 		packets.encode_event("/", ["a", object()])
 
 
 @pytest.mark.parametrize("text", ['{"a": NaN}', '"\\ud800"', "[Infinity]"])
-def test_what_python_and_javascript_write_beyond_json_is_read(text: str) -> None:
+def test_extensions_of_json_by_python_and_javascript_are_decoded(text: str) -> None:
 	loads(text)
 
 
@@ -192,18 +192,16 @@ def outcome(text: str) -> object:
 	)
 	| st.lists(values, max_size=3).map(lambda data: dumps(["e", *data])),
 )
-def test_an_event_of_a_site_is_read_as_one_of_a_namespace_with_a_query(
-	namespace: str, id: str, data: str
-) -> None:
+def test_the_fast_path_decodes_as_the_general_one(namespace: str, id: str, data: str) -> None:
 	assert outcome(f"2{namespace},{id}{data}") == outcome(f"2{namespace}?a=b,{id}{data}")
 
 
-def test_deep_nesting_is_written_as_it_is_read() -> None:
+def test_deep_nesting_is_encoded_and_decoded() -> None:
 	deep = json.loads("[" * 600 + "]" * 600)
 	assert read(packets.encode_event("/a", ["e", deep]).messages).data == ["e", deep]
 
 
-def test_what_contains_itself_is_refused() -> None:
+def test_a_value_that_contains_itself_raises_value_error() -> None:
 	endless: list[Any] = []
 	endless.append(endless)
 	with pytest.raises(ValueError, match="Circular"):
