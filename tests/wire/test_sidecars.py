@@ -323,7 +323,7 @@ def test_one_sidecar_stops(make_pair: MakePair, connect: Connect) -> None:
 	until(lambda: len(viewers(here, name)) == 2, "two viewers")
 	pair.second.sidecar.stop()
 	sees(here, name, ann.name)
-	until(lambda: "another sidecar has stopped" in pair.first.sidecar.log, "a line in the log")
+	until(lambda: "a peer has stopped" in pair.first.sidecar.log, "a line in the log")
 
 
 def test_one_sidecar_is_suspended(make_pair: MakePair, connect: Connect) -> None:

@@ -1,0 +1,406 @@
+"""The session store: the order of writes, lost sessions, outages of Redis, and reading."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from frappe_realtime.contract import session_key
+from realtime.bus.store import SessionWrite, StoreDenied, StoreUnavailable
+from realtime.recovery import sessions
+from realtime.recovery.sessions import SavedSession, SessionStore
+from realtime.socketio.namespace import Namespaces, ServerSocket
+from tests.unit.socketio.fakes import SITE, add_socket, remove_socket
+
+PID = "p" * 24
+KEY = session_key(SITE, PID)
+SECONDS = 100
+LIVE_SECONDS = 155
+
+
+class FakeRedis:
+	"""Sessions in memory. A write waits for `gate`; `failures` are raised by the next commands."""
+
+	endpoint = "a fake"
+
+	def __init__(self) -> None:
+		self.values: dict[str, tuple[str, int]] = {}
+		self.batches: list[list[SessionWrite]] = []
+		self.failures: list[Exception] = []
+		self.gate = asyncio.Event()
+		self.gate.set()
+
+	def _fail(self) -> None:
+		if self.failures:
+			raise self.failures.pop(0)
+
+	async def write_sessions(self, writes: Sequence[SessionWrite]) -> None:
+		await self.gate.wait()
+		await asyncio.sleep(0)
+		self._fail()
+		self.batches.append(list(writes))
+		for write in writes:
+			if write.value is None:
+				self.values.pop(write.key, None)
+			else:
+				self.values[write.key] = (write.value, write.seconds)
+
+	async def prolong_sessions(self, keys: Sequence[str], seconds: int) -> list[bool]:
+		await asyncio.sleep(0)
+		self._fail()
+		found = [key in self.values for key in keys]
+		for key in keys:
+			if key in self.values:
+				self.values[key] = (self.values[key][0], seconds)
+		return found
+
+	async def session(self, key: str) -> str | None:
+		await asyncio.sleep(0)
+		self._fail()
+		value = self.values.get(key)
+		return None if value is None else value[0]
+
+	def saved(self, key: str = KEY) -> dict[str, Any] | None:
+		"""Return a stored session."""
+		value = self.values.get(key)
+		return None if value is None else json.loads(value[0])
+
+	def rooms(self, key: str = KEY) -> set[str]:
+		"""Return the rooms of a stored session."""
+		saved = self.saved(key)
+		assert saved is not None
+		return set(saved["rooms"])
+
+	def seconds(self, key: str = KEY) -> int:
+		"""Return for how long a session is kept."""
+		return self.values[key][1]
+
+
+class Setting:
+	"""A session store and its fake Redis."""
+
+	def __init__(self) -> None:
+		self.redis = FakeRedis()
+		self.namespaces = Namespaces()
+		self.store = SessionStore(self.redis, self.namespaces, SECONDS)  # type: ignore[arg-type]
+
+	def socket(self, pid: str | None = PID, **more: Any) -> ServerSocket:
+		"""Add a socket whose namespace observes rooms."""
+		return add_socket(self.namespaces, pid=pid, **more)
+
+	async def written(self) -> None:
+		"""Wait until nothing waits to be written."""
+		for _ in range(1000):
+			await asyncio.sleep(0)
+
+
+def run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
+	async def body() -> None:
+		await test(Setting())
+
+	asyncio.run(asyncio.wait_for(body(), 20))
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Retry without a pause."""
+	monkeypatch.setattr(sessions.random, "uniform", lambda low, high: 0)
+
+
+def test_a_session_is_written_as_its_rooms_change() -> None:
+	async def test(it: Setting) -> None:
+		socket = it.socket()
+		socket.join("a")
+		socket.join("b")
+		await it.written()
+		assert it.redis.rooms() == {"a", "b"}
+		assert it.redis.seconds() == LIVE_SECONDS
+		socket.leave("a")
+		await it.written()
+		assert it.redis.rooms() == {"b"}
+		assert it.redis.saved() == {"id": socket.id, "user": "ann@example.com", "rooms": ["b"]}
+
+	run(test)
+
+
+def test_changes_during_a_write_are_written_afterwards() -> None:
+	async def test(it: Setting) -> None:
+		socket = it.socket()
+		it.redis.gate.clear()
+		socket.join("a")
+		await it.written()
+		socket.join("b")
+		socket.join("c")
+		it.redis.gate.set()
+		await it.written()
+		assert it.redis.rooms() == {"a", "b", "c"}
+		assert len(it.redis.batches) == 2, "the later changes share one write"
+
+	run(test)
+
+
+def test_a_client_without_pid_has_no_session() -> None:
+	async def test(it: Setting) -> None:
+		socket = it.socket(None)
+		socket.join("a")
+		it.store.delete(socket)
+		await it.written()
+		assert it.redis.batches == []
+
+	run(test)
+
+
+def test_a_disconnect_keeps_the_rooms_that_the_socket_was_in() -> None:
+	"""Leaving the rooms because of the disconnect does not overwrite them."""
+
+	async def test(it: Setting) -> None:
+		socket = it.socket()
+		socket.join("a")
+		rooms = remove_socket(socket)
+		it.store.detach(socket, rooms)
+		await it.written()
+		assert it.redis.rooms() == {"a"}
+		assert it.redis.seconds() == SECONDS
+		assert len(it.redis.batches) == 1
+
+	run(test)
+
+
+def test_the_last_write_of_a_session_wins() -> None:
+	"""Also when the writes before it are retried."""
+
+	async def test(it: Setting) -> None:
+		socket = it.socket()
+		it.redis.gate.clear()
+		socket.join("a")
+		await it.written()
+		rooms = remove_socket(socket)
+		it.store.detach(socket, rooms)
+		it.store.delete(socket)
+		it.redis.failures = [StoreUnavailable("away")]
+		it.redis.gate.set()
+		await it.written()
+		assert it.redis.saved() is None
+
+	run(test)
+
+
+def test_sessions_are_written_in_the_order_of_their_last_change() -> None:
+	async def test(it: Setting) -> None:
+		pids = [letter * 24 for letter in "abc"]
+		sockets = [it.socket(pid) for pid in pids]
+		for socket in [*sockets, sockets[0]]:
+			it.store.changed(socket)
+		await it.written()
+		assert [write.key for write in it.redis.batches[0]] == [
+			session_key(SITE, pid) for pid in (pids[1], pids[2], pids[0])
+		]
+
+	run(test)
+
+
+def test_writes_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(sessions, "BATCH", 2)
+
+	async def test(it: Setting) -> None:
+		for number in range(5):
+			it.store.changed(it.socket(f"{number:024}"))
+		await it.written()
+		assert list(map(len, it.redis.batches)) == [2, 2, 1]
+
+	run(test)
+
+
+def test_writes_are_retried_while_redis_is_unavailable() -> None:
+	async def test(it: Setting) -> None:
+		it.redis.failures = [StoreUnavailable("away")] * 3
+		socket = it.socket()
+		socket.join("a")
+		await it.written()
+		assert it.redis.rooms() == {"a"}
+		assert await it.store.load(SITE, PID) is not None
+
+	run(test)
+
+
+def test_a_redis_that_denies_sessions(caplog: pytest.LogCaptureFixture) -> None:
+	"""It is logged once, and reported until a write succeeds."""
+
+	async def test(it: Setting) -> None:
+		socket = it.socket()
+		for room in "ab":
+			it.redis.failures = [StoreDenied("NOPERM")]
+			socket.join(room)
+			await it.written()
+			assert it.store.denied == "NOPERM"
+		socket.join("c")
+		await it.written()
+		assert it.store.denied == ""
+		assert it.redis.rooms() == {"a", "b", "c"}
+
+	run(test)
+	assert sum("denies to keep sessions" in record.message for record in caplog.records) == 1
+
+
+def test_the_oldest_detached_sessions_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Those of live sockets are not: they exist anyway."""
+	monkeypatch.setattr(sessions, "MAX_WAITING", 2)
+
+	async def test(it: Setting) -> None:
+		it.redis.failures = [StoreUnavailable("away")]
+		pids = [f"{number:024}" for number in range(4)]
+		live = it.socket()
+		it.store.changed(live)
+		for pid in pids:
+			socket = it.socket(pid)
+			it.store.detach(socket, remove_socket(socket))
+		await it.written()
+		assert it.redis.values.keys() == {KEY, session_key(SITE, pids[2]), session_key(SITE, pids[3])}
+
+	run(test)
+
+
+def test_lost_sessions_are_written_again_after_a_subscription() -> None:
+	async def test(it: Setting) -> None:
+		sockets = [it.socket(letter * 24) for letter in "ab"]
+		for socket in sockets:
+			socket.join("room")
+		it.socket(None)
+		await it.written()
+		it.redis.values.clear()
+		it.store.on_subscribed()
+		await it.written()
+		assert it.redis.values.keys() == {session_key(SITE, letter * 24) for letter in "ab"}
+		assert it.redis.rooms(session_key(SITE, "a" * 24)) == {"room"}
+
+	run(test)
+
+
+def test_live_sessions_are_extended_and_lost_ones_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(sessions, "BATCH", 2)
+
+	async def test(it: Setting) -> None:
+		pids = [f"{number:024}" for number in range(5)]
+		for pid in pids:
+			it.socket(pid).join("room")
+		it.socket(None)
+		await it.written()
+		for key, (value, _) in list(it.redis.values.items()):
+			it.redis.values[key] = (value, 1)
+		lost = session_key(SITE, pids[3])
+		del it.redis.values[lost]
+		it.redis.batches.clear()
+		await it.store._extend()
+		await it.written()
+		assert {it.redis.seconds(session_key(SITE, pid)) for pid in pids} == {LIVE_SECONDS}
+		assert it.redis.rooms(lost) == {"room"}
+		assert [write.key for batch in it.redis.batches for write in batch] == [lost]
+
+	run(test)
+
+
+def test_a_socket_that_ends_while_sessions_are_extended_is_not_written_again() -> None:
+	async def test(it: Setting) -> None:
+		socket = it.socket()
+		extending = asyncio.ensure_future(it.store._extend())
+		await asyncio.sleep(0)
+		remove_socket(socket)
+		await extending
+		await it.written()
+		assert it.redis.values == {}
+
+	run(test)
+
+
+def test_extending_continues_after_an_outage() -> None:
+	async def test(it: Setting) -> None:
+		it.socket()
+		for failure in (StoreUnavailable("away"), StoreDenied("NOPERM")):
+			it.redis.failures = [failure]
+			await it.store._extend()
+		await it.store._extend()
+		await it.written()
+		assert it.redis.saved() is not None
+
+	run(test)
+
+
+def test_sessions_are_extended_in_time() -> None:
+	async def body() -> None:
+		redis, namespaces = FakeRedis(), Namespaces()
+		store = SessionStore(redis, namespaces, 0.1)  # type: ignore[arg-type]
+		add_socket(namespaces, pid=PID)
+		store.start()
+		while redis.saved() is None:
+			await asyncio.sleep(0.05)
+		await store.stop(1)
+
+	asyncio.run(asyncio.wait_for(body(), 10))
+
+
+def test_stop_writes_what_waits() -> None:
+	async def test(it: Setting) -> None:
+		socket = it.socket()
+		socket.join("a")
+		await it.store.stop(5)
+		assert it.redis.rooms() == {"a"}
+		await it.store.stop(5)
+
+	run(test)
+
+
+def test_stop_does_not_wait_longer_than_the_timeout() -> None:
+	async def test(it: Setting) -> None:
+		it.redis.gate.clear()
+		it.socket().join("a")
+		await it.store.stop(0.01)
+		it.redis.gate.set()
+		await it.written()
+		assert it.redis.saved() is None
+
+	run(test)
+
+
+def test_load_waits_for_the_write_of_the_session() -> None:
+	async def test(it: Setting) -> None:
+		socket = it.socket()
+		it.redis.gate.clear()
+		socket.join("a")
+		loading = asyncio.ensure_future(it.store.load(SITE, PID))
+		await it.written()
+		assert not loading.done()
+		it.redis.gate.set()
+		assert await loading == SavedSession(socket.id, "ann@example.com", frozenset({"a"}))
+
+	run(test)
+
+
+def test_load_fails_while_the_session_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""What Redis has is outdated."""
+	monkeypatch.setattr(sessions.random, "uniform", lambda low, high: 1)
+
+	async def test(it: Setting) -> None:
+		socket = it.socket()
+		socket.join("a")
+		await it.written()
+		it.redis.failures = [StoreUnavailable("away")]
+		it.store.delete(socket)
+		await it.written()
+		with pytest.raises(StoreUnavailable):
+			await it.store.load(SITE, PID)
+
+	run(test)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"id": "a", "user": "b", "rooms": 5}', "not JSON"])
+def test_an_invalid_session_is_not_loaded(text: str) -> None:
+	async def test(it: Setting) -> None:
+		it.redis.values[KEY] = (text, 1)
+		assert await it.store.load(SITE, PID) is None
+		assert await it.store.load(SITE, "unknown") is None
+
+	run(test)
