@@ -1,32 +1,217 @@
-"""The application: handlers of a socket that ends while it connects."""
+"""The application: admission to a site, the rooms of a new socket, and the order of handlers."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
 
+import pytest
+
 from realtime.application import EventHandler, FrappeApplication
-from realtime.socketio.namespace import ServerSocket
+from realtime.socketio.errors import ConnectRefused
+from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
+from tests.unit.socketio.fakes import SITE, add_socket
 
 
-class Closing:
-	"""A handler that closes the socket if `closes` is true, and records calls."""
+class RecordingHandler:
+	"""A handler that records calls, and closes the socket in `on_connect` if `closes` is true."""
 
-	def __init__(self, closes: bool) -> None:
+	def __init__(self, name: str, calls: list[tuple[Any, ...]], closes: bool = False) -> None:
+		self.name = name
 		self.closes = closes
-		self.seen: list[ServerSocket] = []
+		self.calls = calls
 
 	def on_connect(self, socket: Any, auth: dict[str, Any]) -> None:
-		self.seen.append(socket)
+		self.calls.append((self.name, "connect", auth))
 		if self.closes:
-			socket.connected = False
+			socket.namespace.sockets.pop(socket.id)
+
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Any) -> None:
+		self.calls.append((self.name, event, arguments, ack))
+
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+		self.calls.append((self.name, "disconnect", reason, rooms))
+
+
+class Setting:
+	"""An application whose dependencies are mocks."""
+
+	def __init__(self, closes: bool = False) -> None:
+		self.calls: list[tuple[Any, ...]] = []
+		self.namespaces = Namespaces()
+		self.cluster, self.sites, self.authenticator = Mock(), Mock(), Mock()
+		self.recovery, self.revalidator, self.limits = Mock(), Mock(), Mock()
+		self.sites.admit.return_value = SITE
+		self.recovery.restore.return_value = []
+		self.recovery.is_outdated.return_value = False
+		self.application = FrappeApplication(
+			self.namespaces,
+			self.cluster,
+			self.sites,
+			self.authenticator,
+			self.recovery,
+			self.revalidator,
+			self.limits,
+			[
+				cast(EventHandler, RecordingHandler("first", self.calls, closes)),
+				cast(EventHandler, RecordingHandler("second", self.calls)),
+			],
+		)
+		self.session = SimpleNamespace(
+			site=SITE, user="ann@example.com", user_type="System User", credential="credential"
+		)
+		self.authenticator.known.return_value = self.session
+		self.connection = Mock()
+		self.connection.request.headers = {"cookie": "sid=secret"}
+
+	def connect(self, admission: Admission | None = None) -> ServerSocket:
+		"""Add a socket, and pass it to the application."""
+		socket = add_socket(self.namespaces)
+		socket.session = self.session
+		self.application.on_connect(socket, {"auth": 1}, admission or Admission(self.session))
+		return socket
+
+	def authorize(self) -> Admission | Awaitable[Admission]:
+		"""Authorize a client with a session cookie."""
+		return self.application.authorize(self.connection, f"/{SITE}", {})
+
+
+def test_a_cached_user_is_admitted_at_once() -> None:
+	it = Setting()
+	admission = Admission(it.session)
+	it.recovery.admit.return_value = admission
+	assert it.authorize() is admission
+	it.limits.check_socket.assert_called_once_with(it.session, None, it.connection)
+	it.sites.refuse_foreign_page.assert_called_once()
+
+
+def test_another_user_is_authenticated_first() -> None:
+	it = Setting()
+	it.authenticator.known.return_value = None
+
+	async def session(site: str, credential: Any) -> Any:
+		assert (site, credential.sid) == (SITE, "secret")
+		return it.session
+
+	it.authenticator.session = session
+	admission = Admission(it.session)
+	it.recovery.admit.return_value = admission
+
+	async def run() -> Admission:
+		answer = it.authorize()
+		assert not isinstance(answer, Admission)
+		return await answer
+
+	assert asyncio.run(run()) is admission
+	it.limits.check_socket.assert_called_once()
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_limits_are_checked_again_after_waiting(cached: bool) -> None:
+	"""Others of the same user have connected meanwhile."""
+	it = Setting()
+
+	async def later(value: Any) -> Any:
+		return value
+
+	if not cached:
+		it.authenticator.known.return_value = None
+		it.authenticator.session = lambda site, credential: later(it.session)
+	it.recovery.admit.side_effect = lambda *_: later(Admission(it.session))
+	it.limits.check_socket.side_effect = [None, ConnectRefused("Too many connections")]
+
+	async def run() -> None:
+		answer = it.authorize()
+		assert not isinstance(answer, Admission)
+		with pytest.raises(ConnectRefused):
+			await answer
+
+	asyncio.run(run())
+
+
+def test_a_user_beyond_the_limits_is_refused() -> None:
+	it = Setting()
+	it.limits.check_socket.side_effect = ConnectRefused("Too many connections")
+	with pytest.raises(ConnectRefused):
+		it.authorize()
+	it.recovery.admit.assert_not_called()
+
+
+def test_the_namespace_without_site_is_open() -> None:
+	it = Setting()
+	admission = it.application.authorize(it.connection, "/", {})
+	assert isinstance(admission, Admission)
+	assert admission.session is None
+	it.sites.admit.assert_not_called()
+	it.session = None  # type: ignore[assignment]
+	socket = it.connect()
+	it.application.on_event(socket, "event", [], None)
+	it.application.on_disconnect(socket, "transport close", set())
+	assert it.calls == []
+	assert socket.rooms == set()
+	it.limits.on_connect.assert_not_called()
+	it.limits.on_disconnect.assert_not_called()
+
+
+@pytest.mark.parametrize(
+	("user_type", "rooms"),
+	[
+		("System User", {"user:ann@example.com", "website", "all"}),
+		("Website User", {"user:ann@example.com", "website"}),
+	],
+)
+def test_the_rooms_of_a_new_socket(user_type: str, rooms: set[str]) -> None:
+	it = Setting()
+	it.session.user_type = user_type
+	assert it.connect().rooms == rooms
+
+
+def test_a_client_that_recovers_is_announced_to_other_sidecars() -> None:
+	it = Setting()
+	it.connect()
+	it.cluster.socket_moved.assert_not_called()
+	socket = it.connect(Admission(it.session, "pid", "id"))
+	it.cluster.socket_moved.assert_called_once_with(socket)
+
+
+@pytest.mark.parametrize(
+	("replaced", "outdated", "checked"),
+	[(False, False, False), (True, False, True), (False, True, True), (True, True, True)],
+)
+def test_access_that_changed_while_a_client_connected_is_checked_again(
+	replaced: bool, outdated: bool, checked: bool
+) -> None:
+	it = Setting()
+	if replaced:
+		it.authenticator.known.return_value = SimpleNamespace()
+	it.recovery.is_outdated.return_value = outdated
+	it.connect()
+	assert it.revalidator.sessions.call_args_list == ([(([it.session],),)] if checked else [])
+
+
+def test_handlers_are_called_in_order() -> None:
+	it = Setting()
+	socket = it.connect()
+	ack = Mock()
+	it.application.on_event(socket, "event", [1], ack)
+	it.application.on_disconnect(socket, "transport close", {"room"})
+	assert it.calls == [
+		("first", "connect", {"auth": 1}),
+		("second", "connect", {"auth": 1}),
+		("first", "event", [1], ack),
+		("second", "event", [1], ack),
+		("first", "disconnect", "transport close", {"room"}),
+		("second", "disconnect", "transport close", {"room"}),
+	]
+	it.recovery.on_disconnect.assert_called_once_with(socket, "transport close", {"room"})
+	it.limits.on_disconnect.assert_called_once_with(socket)
 
 
 def test_a_socket_that_ends_in_on_connect_is_not_passed_to_the_next_handler() -> None:
 	"""The handler would never be notified of the end, which was reported already."""
-	first, second = Closing(True), Closing(False)
-	handlers = [cast(EventHandler, first), cast(EventHandler, second)]
-	application = FrappeApplication(Mock(), Mock(), Mock(), Mock(), Mock(), Mock(), Mock(), handlers)
-	application.on_connect(Mock(connected=True), {}, Mock())
-	assert len(first.seen) == 1
-	assert second.seen == []
+	it = Setting(closes=True)
+	it.connect()
+	assert [call[0] for call in it.calls] == ["first"]

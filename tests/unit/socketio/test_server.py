@@ -6,12 +6,15 @@ import asyncio
 from typing import Any
 
 import pytest
+from websockets.frames import Opcode
 
 from realtime.engine import Connection, Engine, EngineSettings
+from realtime.socketio.client import Client, Limiter
+from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import Ack, SocketIOServer
 from tests.unit.engine.fakes import Wire, websocket_request
-from tests.unit.engine.test_websocket import text
+from tests.unit.engine.test_websocket import frames, masked, text
 
 
 class Application:
@@ -20,6 +23,9 @@ class Application:
 	def __init__(self) -> None:
 		self.calls: list[str] = []
 		self.sockets: list[ServerSocket] = []
+		self.events: list[tuple[str, list[Any]]] = []
+		self.acks: list[Ack | None] = []
+		self.ends: list[tuple[str, set[str]]] = []
 
 	def authorize(self, connection: Connection, namespace: str, auth: dict[str, Any]) -> Admission:
 		return Admission(namespace)
@@ -29,10 +35,13 @@ class Application:
 		self.sockets.append(socket)
 		socket.send_connect()
 
-	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None: ...
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		self.events.append((event, arguments))
+		self.acks.append(ack)
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		self.calls.append(f"disconnect {socket.namespace.name}")
+		self.ends.append((reason, rooms))
 
 
 def connected() -> tuple[Wire, SocketIOServer, Application]:
@@ -123,3 +132,358 @@ def test_authorization_is_cancelled_when_the_client_disconnects() -> None:
 		wire.engine.close()
 
 	asyncio.run(asyncio.wait_for(run(), 10))
+
+
+class Setting:
+	"""A server with an application that admits by `decide`, and clients that read."""
+
+	def __init__(self, **options: Any) -> None:
+		self.application = Application()
+		self.decide: Any = lambda namespace, auth: Admission(namespace)
+		self.application.authorize = lambda _, namespace, auth: self.decide(namespace, auth)  # type: ignore[method-assign]
+		self.namespaces = Namespaces()
+		self.server = SocketIOServer(self.application, self.namespaces, **options)
+		self.engine = Engine(EngineSettings(), self.server)
+
+	def client(self, *namespaces: str) -> Wire:
+		"""Connect a client to namespaces."""
+		wire = Wire(self.engine)
+		wire.feed(websocket_request())
+		for name in namespaces:
+			wire.feed(text(f"40{name},"))
+		wire.answers()
+		return wire
+
+	def socketio_client(self) -> Client:
+		"""The state of the only connection."""
+		[connection] = self.engine.connections.values()
+		client: Client = connection.data
+		return client
+
+
+def packets_of(wire: Wire) -> list[str | bytes]:
+	"""Return the Socket.IO packets that were sent to a client since the last call."""
+	found: list[str | bytes] = []
+	for opcode, payload in frames(wire.answers()):
+		if opcode == Opcode.BINARY:
+			found.append(payload)
+		elif payload.startswith(b"4"):
+			found.append(payload.decode())
+	return found
+
+
+def run(test: Any, **options: Any) -> None:
+	async def body() -> None:
+		it = Setting(**options)
+		await test(it)
+		it.engine.close()
+
+	asyncio.run(asyncio.wait_for(body(), 10))
+
+
+async def turns() -> None:
+	for _ in range(20):
+		await asyncio.sleep(0)
+
+
+def test_events_and_their_acknowledgement() -> None:
+	async def test(it: Setting) -> None:
+		wire = it.client("/a")
+		wire.feed(text('42/a,["x",1]') + text('42/a,5["y"]'))
+		assert it.application.events == [("x", [1]), ("y", [])]
+		without, ack = it.application.acks
+		assert without is None
+		assert ack is not None
+		ack("first", 2)
+		ack("second")
+		assert packets_of(wire) == ['43/a,5["first",2]']
+		assert it.server.counters.events == 2
+
+	run(test)
+
+
+def test_attachments_complete_an_event() -> None:
+	async def test(it: Setting) -> None:
+		wire = it.client("/a")
+		wire.feed(text('452-/a,["x",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]'))
+		wire.feed(masked(Opcode.BINARY, b"first"))
+		assert it.application.events == []
+		assert it.server.counters.events == 0
+		wire.feed(masked(Opcode.BINARY, b"second") + text('42/a,["y"]'))
+		assert it.application.events == [("x", [b"second", b"first"]), ("y", [])]
+		assert not wire.transport.closed
+
+	run(test)
+
+
+def test_attachments_complete_an_acknowledgement() -> None:
+	async def test(it: Setting) -> None:
+		wire = it.client("/a")
+		answer = it.application.sockets[0].call("question")
+		wire.feed(text('461-/a,1[{"_placeholder":true,"num":0}]') + masked(Opcode.BINARY, b"yes"))
+		assert answer.result() == [b"yes"]
+
+	run(test)
+
+
+@pytest.mark.parametrize(
+	"sent",
+	[
+		masked(Opcode.BINARY, b"unexpected"),
+		text('451-/a,["x",{"_placeholder":true,"num":0}]') + text('42/a,["y"]'),
+		text('451-/a,["x",{"_placeholder":true,"num":1}]') + masked(Opcode.BINARY, b"one"),
+		text('42/b,["not joined"]'),
+		text("41/b,"),
+		text("47"),
+		text("4not a packet"),
+	],
+)
+def test_invalid_packets_close_the_connection(sent: bytes) -> None:
+	async def test(it: Setting) -> None:
+		wire = it.client("/a")
+		wire.feed(sent)
+		assert wire.transport.closed
+		assert it.server.counters.invalid == 1
+		assert it.application.ends == [("parse error", set())]
+
+	run(test)
+
+
+def test_a_repeated_connect_is_answered_again() -> None:
+	async def test(it: Setting) -> None:
+		wire = it.client("/a")
+		wire.feed(text("40/a,"))
+		assert packets_of(wire) == [f'40/a,{{"sid":"{it.application.sockets[0].id}"}}']
+		assert len(it.application.sockets) == 1
+		assert it.server.counters.connects == 1
+
+	run(test)
+
+
+def test_a_repeated_connect_while_the_first_one_is_pending() -> None:
+	async def test(it: Setting) -> None:
+		decision: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
+		asked: list[str] = []
+		it.decide = lambda namespace, auth: asked.append(namespace) or decision
+		wire = it.client("/a", "/a")
+		assert asked == ["/a"]
+		decision.set_result(Admission(None))
+		await turns()
+		assert len(packets_of(wire)) == 1
+		assert it.socketio_client().connecting is None
+		it.decide = lambda namespace, auth: Admission(namespace)
+		wire.feed(text("40/b,"))
+		assert len(packets_of(wire)) == 1
+
+	run(test)
+
+
+def test_the_namespaces_of_a_connection_are_bounded() -> None:
+	"""Pending ones count too."""
+
+	async def test(it: Setting) -> None:
+		it.decide = lambda namespace, auth: (
+			asyncio.get_running_loop().create_future() if namespace == "/b" else Admission(namespace)
+		)
+		wire = it.client("/a", "/b")
+		wire.feed(text("40/c,"))
+		assert packets_of(wire) == ['44/c,{"message":"Too many namespaces","data":{"most":2}}']
+		wire.feed(text("41/a,") + text("40/c,"))
+		assert packets_of(wire)[0].startswith('40/c,{"sid"')  # type: ignore[arg-type]
+		assert it.server.counters.refused == 1
+
+	run(test, max_namespaces=2)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_refused_connects_are_bounded(later: bool) -> None:
+	"""A client needs one namespace: a connection that tries more names than it may have namespaces is closed."""
+
+	async def test(it: Setting) -> None:
+		async def refuse() -> Admission:
+			raise ConnectRefused("No", {"reason": "test"})
+
+		def decide(namespace: str, auth: Any) -> Any:
+			if later:
+				return refuse()
+			raise ConnectRefused("No", {"reason": "test"})
+
+		it.decide = decide
+		wire = it.client()
+		for number in range(3):
+			assert not wire.transport.closing
+			wire.feed(text(f"40/{number},"))
+			await turns()
+			if number < 2:
+				assert packets_of(wire) == [f'44/{number},{{"message":"No","data":{{"reason":"test"}}}}']
+		assert wire.transport.closing
+		assert it.server.counters.refused == 3
+		assert it.server.counters.connects == 0
+		assert it.application.calls == []
+
+	run(test, max_namespaces=2)
+
+
+@pytest.mark.parametrize("error", [ConnectPostponed(), RuntimeError("a bug")])
+def test_a_connect_without_a_decision_closes_the_connection(error: Exception) -> None:
+	async def test(it: Setting) -> None:
+		async def fail() -> Admission:
+			raise error
+
+		it.decide = lambda namespace, auth: fail()
+		wire = it.client("/a")
+		await turns()
+		assert wire.transport.closing
+		assert it.application.calls == []
+
+	run(test)
+
+
+def test_a_client_that_is_gone_is_not_admitted() -> None:
+	async def test(it: Setting) -> None:
+		decision: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
+		it.decide = lambda namespace, auth: decision
+		wire = it.client("/a")
+		decision.set_result(Admission(None))
+		wire.transport.abort()
+		await turns()
+		assert it.application.calls == []
+		assert not it.namespaces
+
+	run(test)
+
+
+def test_the_payload_of_connect_is_passed_on() -> None:
+	async def test(it: Setting) -> None:
+		asked: list[Any] = []
+		it.decide = lambda namespace, auth: asked.append((namespace, auth)) or Admission(None)
+		wire = it.client()
+		wire.feed(text('40/a,{"token":"x"}') + text("40/b,"))
+		assert asked == [("/a", {"token": "x"}), ("/b", {})]
+
+	run(test)
+
+
+def test_a_client_leaves_a_namespace() -> None:
+	async def test(it: Setting) -> None:
+		wire = it.client("/a", "/b")
+		it.application.sockets[0].join("room")
+		wire.feed(text("41/a,"))
+		assert it.application.ends == [("client namespace disconnect", {"room"})]
+		assert list(it.namespaces) == ["/b"]
+		assert not wire.transport.closed
+		wire.feed(text('42/b,["x"]'))
+		assert it.application.events == [("x", [])]
+		wire.feed(text('42/a,["x"]'))
+		assert wire.transport.closed
+
+	run(test)
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_the_server_disconnects_a_socket(close: bool) -> None:
+	async def test(it: Setting) -> None:
+		wire = it.client("/a", "/b")
+		socket = it.application.sockets[0]
+		answer = socket.call("question")
+		socket.disconnect(close)
+		socket.disconnect(close)
+		assert "41/a," in packets_of(wire)
+		assert wire.transport.closing is close
+		assert (
+			it.application.calls == ["connect /a", "connect /b", "disconnect /a"] + ["disconnect /b"] * close
+		)
+		assert it.application.ends[0] == ("server namespace disconnect", set())
+		assert answer.cancelled()
+		assert not socket.connected
+
+	run(test)
+
+
+def test_the_connect_timeout() -> None:
+	"""It counts while a connection is in no namespace, and none is pending."""
+
+	async def test(it: Setting) -> None:
+		joined, left, never = it.client("/a"), it.client("/a"), it.client()
+		decision: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
+		it.decide = lambda namespace, auth: decision
+		pending = it.client("/a")
+		left.feed(text("41/a,"))
+		await asyncio.sleep(0.3)
+		assert [wire.transport.closing for wire in (joined, left, never, pending)] == [
+			False,
+			True,
+			True,
+			False,
+		]
+
+	run(test, connect_timeout=0.1)
+
+
+def test_a_client_that_recovers_supersedes_its_old_socket() -> None:
+	async def test(it: Setting) -> None:
+		it.decide = lambda namespace, auth: Admission(None, "pid", "id")
+		old, new = it.client("/a"), it.client()
+		first = it.application.sockets[0]
+		first.join("room")
+		namespace = first.namespace
+		new.feed(text("40/a,"))
+		second = it.application.sockets[1]
+		assert old.transport.aborted
+		assert not new.transport.closing
+		assert it.application.ends == [("transport close", set())]
+		assert first.pid is None, "its session belongs to the new socket"
+		assert not first.connected
+		assert first.rooms == set()
+		assert second.connected
+		assert second.namespace is namespace
+		assert namespace.recoverable == 1
+		assert namespace.rooms == {}
+
+	run(test)
+
+
+def test_another_process_supersedes_a_socket() -> None:
+	async def test(it: Setting) -> None:
+		it.decide = lambda namespace, auth: Admission(None, "pid", "id")
+		wire = it.client("/a")
+		it.server.supersede("/b", "id")
+		it.server.supersede("/a", "another id")
+		assert not wire.transport.aborted
+		it.server.supersede("/a", "id")
+		assert wire.transport.aborted
+		assert it.application.ends == [("transport close", set())]
+		assert not it.namespaces
+
+	run(test)
+
+
+def test_the_offset_is_repeated_with_pings() -> None:
+	async def test(it: Setting) -> None:
+		it.decide = lambda namespace, auth: Admission(None, "pid" if namespace == "/a" else None)
+		wire = it.client("/a", "/b")
+		it.namespaces["/a"].offset = "1-0"
+		[connection] = it.engine.connections.values()
+		it.server.on_ping(connection)
+		assert packets_of(wire) == ['42/a,["frappe_realtime:offset","1-0"]']
+
+	run(test)
+
+
+def test_packets_beyond_the_rate_are_ignored() -> None:
+	class Strict(Limiter):
+		def allows(self, client: Client) -> bool:
+			return False
+
+	async def test(it: Setting) -> None:
+		wire = it.client("/a")
+		assert it.application.calls == []
+		it.server.limiter = Limiter()
+		wire.feed(text("40/a,"))
+		it.server.limiter = Strict()
+		wire.feed(text('42/a,["x"]'))
+		assert it.application.events == []
+		assert it.server.counters.events == 0
+		assert not wire.transport.closed
+
+	run(test, limiter=Strict())
