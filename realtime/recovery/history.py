@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..bus.events import PublishedEvent, StreamPosition, read_event
@@ -20,7 +20,7 @@ from ..bus.store import Entry, RedisStore, StoreDenied, StoreUnavailable
 from ..signals import Signal
 from ..socketio.namespace import Namespaces
 from .positions import START, offset_after, offset_of, parse_offset
-from .site_stream import SiteStream
+from .site_stream import SiteStream, select
 
 logger = logging.getLogger("realtime.history")
 
@@ -277,16 +277,16 @@ class History:
 	# -- what a client has missed
 
 	async def read_before_window(
-		self, stream: SiteStream, position: StreamPosition, rooms: Collection[str]
+		self, stream: SiteStream, position: StreamPosition, rooms: Mapping[str | None, StreamPosition]
 	) -> tuple[StreamPosition, list[PublishedEvent]]:
-		"""Return the events of `rooms` after `position` that are not in the history window.
+		"""Return the events after `position` that are not in the history window.
 
 		The result is valid in the same turn of the event loop, together with `stream.missed`.
 
 		Args:
 			stream: The stream of the site.
 			position: The position of the client.
-			rooms: The rooms of the client.
+			rooms: The rooms of the client, as in `select`.
 
 		Returns:
 			The position from which the window has the rest, and the events up to there, in order.
@@ -328,7 +328,7 @@ class History:
 			# Another client may have extended the window while this one waited.
 			if position >= stream.window_start:
 				return position, []
-			return reached, [event for event in events if event.room is None or event.room in rooms]
+			return reached, select(events, rooms)
 
 	def _extend_window(
 		self, stream: SiteStream, position: StreamPosition, events: list[PublishedEvent]

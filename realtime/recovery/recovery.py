@@ -2,7 +2,7 @@
 
 A client that can recover is sent a `pid` with the answer to its CONNECT packet, and an offset with each event. When it
 reconnects with both, its user is authenticated again, it joins the rooms that it was in and may still read, and it is sent the
-events that it has missed before all others. If any of these events is no longer available, the client gets a new session,
+events that it has missed before all others. Events from before it joined a room are not replayed, whatever offset it presents. If any of these events is no longer available, the client gets a new session,
 which it can see (`socket.recovered` is false).
 """
 
@@ -13,7 +13,7 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,7 @@ from ..socketio.fanout import encode_missed
 from ..socketio.namespace import Admission, Namespaces, ServerSocket
 from .capabilities import can_recover
 from .history import History, HistoryGap
-from .positions import START, offset_before, parse_offset
+from .positions import START, offset_before, offset_of, parse_offset
 from .sessions import SessionStore
 from .site_stream import SiteStream
 
@@ -63,14 +63,14 @@ class Recovered(Admission):
 	"""The admission of a client that recovers its session.
 
 	Args:
-		rooms: The rooms that it joins.
+		rooms: The rooms that it joins, each with the position at which it has joined, as in `select`.
 		stream: The stream of its site.
 		window_from: The position from which the window of `stream` has what it has missed.
 		older: What it has missed before that, in order.
 		permission_changes: The value of `Permissions.changes` when the permissions for `rooms` were requested.
 	"""
 
-	rooms: frozenset[str] = frozenset()
+	rooms: Mapping[str | None, StreamPosition] = field(default_factory=dict)
 	stream: SiteStream | None = None
 	window_from: StreamPosition = START
 	older: Sequence[PublishedEvent] = field(default_factory=list)
@@ -187,17 +187,24 @@ class Recovery:
 		if not (isinstance(pid, str) and _PID.fullmatch(pid)) or position is None:
 			return None
 		saved = await self._sessions.load(session.site, pid)
-		if saved is None or saved.user != session.user:
+		if saved is None or saved.user != session.user or not saved.rooms:
 			self.counters.refused += 1
 			return None
 		permission_changes = self._permissions.invalidations
 		try:
-			rooms = await self._permitted_rooms(session, saved.rooms)
+			permitted = await self._permitted_rooms(session, saved.rooms)
 		except WebUnavailable as error:
 			logger.warning(
 				"closed the connection of a client of %s, which will reconnect: %s", session.site, error
 			)
 			raise ConnectPostponed from error
+		began = min(saved.rooms.values())
+		# A room that was not in the session is joined now.
+		rooms: dict[str | None, StreamPosition] = {
+			room: saved.rooms.get(room, stream.position) for room in permitted
+		}
+		rooms[None] = began
+		position = max(position, began)
 		try:
 			window_from, older = await self._history.read_before_window(stream, position, rooms)
 		except HistoryGap as gap:
@@ -219,7 +226,7 @@ class Recovery:
 		self.counters.recovered += 1
 		return Recovered(session, pid, saved.id, rooms, stream, window_from, older, permission_changes)
 
-	async def _permitted_rooms(self, session: Session, rooms: frozenset[str]) -> frozenset[str]:
+	async def _permitted_rooms(self, session: Session, rooms: Iterable[str]) -> set[str]:
 		"""Return those of `rooms` that the user may still be in, and the rooms that every socket of the user joins."""
 		permitted = {user_room(session.user), WEBSITE_ROOM}
 		if session.user_type == SYSTEM_USER:
@@ -243,7 +250,7 @@ class Recovery:
 		for room, answer in zip(queries, await asyncio.gather(*queries.values()), strict=True):
 			if answer:
 				permitted.add(room)
-		return frozenset(permitted)
+		return permitted
 
 	def restore(self, socket: ServerSocket, admission: Admission) -> list[Encoded]:
 		"""Join the rooms of a client that recovers, and return the events that it has missed, in order.
@@ -260,8 +267,9 @@ class Recovery:
 			self._sessions.changed(socket)
 		if not isinstance(admission, Recovered) or admission.stream is None:
 			return []
-		for room in admission.rooms:
-			socket.join(room)
+		for room, joined in admission.rooms.items():
+			if room is not None:
+				socket.join(room, offset_of(joined))
 		missed = [*admission.older, *admission.stream.missed(admission.window_from, admission.rooms)]
 		missed = [event for event in missed if end is None or event.position < end]
 		self.counters.replayed += len(missed)

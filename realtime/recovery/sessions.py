@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from frappe_realtime.contract import session_key
 
+from ..bus.events import StreamPosition
 from ..bus.store import RedisStore, SessionWrite, StoreDenied, StoreUnavailable
 from ..json_codec import dumps, loads
 from ..socketio.namespace import Namespaces, ServerSocket
+from .positions import parse_offset
 
 logger = logging.getLogger("realtime.sessions")
 
@@ -31,12 +33,12 @@ class SavedSession:
 	Args:
 		id: The id of the socket.
 		user: The user of the socket.
-		rooms: The rooms that it was in.
+		rooms: The rooms that it was in, each with the position at which it joined: earlier events are not replayed.
 	"""
 
 	id: str
 	user: str
-	rooms: frozenset[str]
+	rooms: Mapping[str, StreamPosition]
 
 
 class SessionStore:
@@ -200,10 +202,22 @@ class SessionStore:
 			return None
 		try:
 			data = loads(text)
-			return SavedSession(data["id"], data["user"], frozenset(data["rooms"]))
-		except (ValueError, KeyError, TypeError):
+			rooms = {room: _position(offset) for room, offset in data["rooms"].items()}
+			return SavedSession(data["id"], data["user"], rooms)
+		except (ValueError, KeyError, TypeError, AttributeError):
+			# Also a session of a version that stored no positions.
 			return None
 
 
+def _position(offset: object) -> StreamPosition:
+	position = parse_offset(offset)
+	if position is None:
+		raise ValueError("invalid offset")
+	return position
+
+
 def _record(socket: ServerSocket, rooms: Iterable[str]) -> str:
-	return dumps({"id": socket.id, "user": socket.session.user, "rooms": list(rooms)})
+	joined_at = socket.joined_at
+	return dumps(
+		{"id": socket.id, "user": socket.session.user, "rooms": {room: joined_at.get(room) for room in rooms}}
+	)

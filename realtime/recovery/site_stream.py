@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 
 from ..bus.events import PublishedEvent, StreamPosition
 from .positions import START, offset_of
@@ -66,13 +66,29 @@ class SiteStream:
 			self.pending_overflowed = True
 		return True
 
-	def missed(self, position: StreamPosition, rooms: Collection[str]) -> list[PublishedEvent]:
-		"""Return the events of `rooms` after `position`, which must not lie before `window_start`."""
-		found = []
+	def missed(
+		self, position: StreamPosition, rooms: Mapping[str | None, StreamPosition]
+	) -> list[PublishedEvent]:
+		"""Return the events after `position`, which must not lie before `window_start`, for `rooms` (see `select`)."""
+		recent = []
 		for event in reversed(self.window):
 			if event.position <= position:
 				break
-			if event.room is None or event.room in rooms:
-				found.append(event)
-		found.reverse()
-		return found
+			recent.append(event)
+		recent.reverse()
+		return select(recent, rooms)
+
+
+def select(
+	events: Iterable[PublishedEvent], rooms: Mapping[str | None, StreamPosition]
+) -> list[PublishedEvent]:
+	"""Return those of `events` that a socket may have received.
+
+	Args:
+		events: Events of one site.
+		rooms: The rooms of the socket, each with the position at which it has joined; None, the room of events for all
+			sockets of the site, with the position at which the session began.
+	"""
+	return [
+		event for event in events if (joined := rooms.get(event.room)) is not None and event.position > joined
+	]

@@ -139,6 +139,7 @@ class ServerSocket:
 		"_last_ack",
 		"connection",
 		"id",
+		"joined_at",
 		"namespace",
 		"offsets",
 		"pid",
@@ -153,6 +154,8 @@ class ServerSocket:
 		self.connection = connection
 		self.session = admission.session
 		self.rooms: set[str] = set()
+		self.joined_at: dict[str, str] = {}
+		"""The newest offset at the time when each room was joined; only if the client can recover."""
 		self.pid = admission.pid
 		"""The private session id by which the client can recover; None when it cannot (any more)."""
 		self.offsets = admission.pid is not None
@@ -167,11 +170,18 @@ class ServerSocket:
 		"""True until the socket has left its namespace."""
 		return self.namespace.sockets.get(self.id) is self
 
-	def join(self, room: str) -> None:
-		"""Join `room`; does nothing if the socket is in it already or is disconnected."""
+	def join(self, room: str, offset: str = "") -> None:
+		"""Join `room`; does nothing if the socket is in it already or is disconnected.
+
+		Args:
+			room: The room.
+			offset: The offset at which a socket that recovers has joined the room before; empty: the newest one.
+		"""
 		if room in self.rooms or not self.connected:
 			return
 		self.rooms.add(room)
+		if self.offsets:
+			self.joined_at[room] = offset or self.namespace.offset
 		members = self.namespace.rooms.get(room)
 		if members is None:
 			self.namespace.rooms[room] = {self: None}
@@ -185,6 +195,9 @@ class ServerSocket:
 		if room not in self.rooms:
 			return
 		self.rooms.discard(room)
+		if self.connected:
+			# After a disconnect the offsets are still needed for the session.
+			self.joined_at.pop(room, None)
 		members = self.namespace.rooms[room]
 		members.pop(self, None)
 		if not members:

@@ -13,7 +13,7 @@ from tests.unit.socketio.fakes import SITE
 
 
 def event(
-	number: int, offset: str | None, room: str = "website", size: int = 0, unrecorded: str = ""
+	number: int, offset: str | None, room: str | None = "website", size: int = 0, unrecorded: str = ""
 ) -> PublishedEvent:
 	"""Return a live event of the site."""
 	return PublishedEvent(
@@ -38,7 +38,7 @@ class FakeStore:
 		id = f"{number}-0"
 		self.entries.append(Entry(id, json.dumps(payload).encode(), self.last or "0-0"))
 		self.last = id
-		return event(number, id, room, 50)
+		return event(number, id, room or None, 50)
 
 	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
 		if self.failures:

@@ -222,8 +222,8 @@ def test_missed_events_come_from_the_window_and_from_redis(
 			it.history.take([it.store.append(number, "a" if number % 2 else "b")])
 
 		async def missed(since: int) -> list[Any]:
-			reached, older = await it.history.read_before_window(stream, (since, 0), {"a"})
-			return [event.message for event in [*older, *stream.missed(reached, {"a"})]]
+			reached, older = await it.history.read_before_window(stream, (since, 0), {"a": (0, 0)})
+			return [event.message for event in [*older, *stream.missed(reached, {"a": (0, 0)})]]
 
 		positions = [7, 3, 12, 25, 3, 0, 29, 30]
 		for since, found in zip(positions, await asyncio.gather(*map(missed, positions)), strict=True):
@@ -240,11 +240,11 @@ def test_an_offset_that_another_sidecar_has_sent() -> None:
 		it.live(1)
 		event = it.store.append(2)
 		with pytest.raises(StoreUnavailable):
-			await it.history.read_before_window(stream, (2, 0), {"website"})
+			await it.history.read_before_window(stream, (2, 0), {"website": (0, 0)})
 		it.history.take([event])
-		assert await it.history.read_before_window(stream, (2, 0), {"website"}) == ((2, 0), [])
+		assert await it.history.read_before_window(stream, (2, 0), {"website": (0, 0)}) == ((2, 0), [])
 		with pytest.raises(HistoryGap):
-			await it.history.read_before_window(stream, (3, 0), {"website"})
+			await it.history.read_before_window(stream, (3, 0), {"website": (0, 0)})
 
 	run(test)
 
@@ -265,10 +265,10 @@ def test_a_position_before_the_history_is_a_gap() -> None:
 			it.store.append(number)
 		stream = await it.history.follow(SITE)
 		del it.store.entries[:5]
-		assert await it.history.read_before_window(stream, (5, 0), set())
+		assert await it.history.read_before_window(stream, (5, 0), {})
 		for position in ((4, 0), (0, 0), (11, 0)):
 			with pytest.raises(HistoryGap):
-				await it.history.read_before_window(stream, position, set())
+				await it.history.read_before_window(stream, position, {})
 
 	run(test)
 
@@ -278,7 +278,7 @@ def test_an_event_that_could_not_be_recorded_is_a_gap() -> None:
 		stream = await it.history.follow(SITE)
 		it.history.take([event(1, None, unrecorded="NOPERM")])
 		with pytest.raises(HistoryGap):
-			await it.history.read_before_window(stream, (0, 0), set())
+			await it.history.read_before_window(stream, (0, 0), {})
 		assert it.history.unavailable == {SITE: "NOPERM"}
 
 	run(test)

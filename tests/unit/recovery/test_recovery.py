@@ -85,6 +85,8 @@ class Setting:
 		self.permissions = FakePermissions()
 		self.list_updates = FakeListUpdates()
 		self.tasks: set[str] = set()
+		self.joined_at: dict[str, str] = {}
+		"""The offsets at which the saved session has joined rooms; otherwise 0-0."""
 		permissions: Any = self.permissions
 		list_updates: Any = self.list_updates
 		tasks: Any = SimpleNamespace(may=lambda session, room: room in self.tasks)
@@ -108,7 +110,8 @@ class Setting:
 
 	def save(self, *rooms: str, user: str = USER) -> None:
 		"""Store a session in Redis."""
-		record = {"id": "socket", "user": user, "rooms": rooms}
+		positions = dict.fromkeys((*rooms, "website"), "0-0") | self.joined_at
+		record = {"id": "socket", "user": user, "rooms": positions}
 		self.redis.values[session_key(SITE, PID)] = (json.dumps(record), 100)
 
 	async def admit(self, offset: Any = "1-0", pid: Any = PID, recoverable: bool = True) -> Admission:
@@ -154,6 +157,78 @@ def test_the_missed_events_of_its_rooms_are_replayed_in_order() -> None:
 		assert socket.namespace.offset == "5-0"
 		assert (it.recovery.counters.recovered, it.recovery.counters.replayed) == (1, 3)
 		assert it.recovery.counters.refused == 0
+
+	run(test)
+
+
+def test_events_from_before_a_room_was_joined_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""In the window and before it."""
+	monkeypatch.setattr(history, "WINDOW_EVENTS", 2)
+
+	async def test(it: Setting) -> None:
+		it.joined_at = {"website": "2-0", "early": "3-0", "late": "5-0"}
+		it.save("early", "late")
+		await it.history.follow(SITE)
+		for number in range(1, 9):
+			it.publish(number, room="early" if number % 2 else "late")
+		socket, replayed = it.restore(await it.admit("1-0"))
+		assert replayed == [5, 6, 7, 8]
+		assert {room: socket.joined_at[room] for room in ("website", "early", "late")} == it.joined_at
+
+	run(test)
+
+
+def test_events_without_a_room_are_replayed_since_the_session_began() -> None:
+	async def test(it: Setting) -> None:
+		it.joined_at = {"website": "2-0", "room": "3-0"}
+		it.save("room")
+		await it.history.follow(SITE)
+		it.publish(*range(1, 5), room="")
+		assert it.restore(await it.admit("1-0"))[1] == [3, 4]
+
+	run(test)
+
+
+def test_an_offset_from_before_the_session_reads_no_history() -> None:
+	"""It is not even a gap: the client cannot have missed anything there."""
+
+	async def test(it: Setting) -> None:
+		for number in range(1, 6):
+			it.stream.append(number)
+		del it.stream.entries[:3]
+		it.joined_at = {"website": "5-0"}
+		it.save()
+		admission = await it.admit("1-0")
+		assert isinstance(admission, Recovered)
+		assert it.history.counters.read == 0
+
+	run(test)
+
+
+def test_a_room_that_is_new_in_the_session_is_joined_now() -> None:
+	"""A Website User has become a System User."""
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1, 2, room="all")
+		admission = await it.admit("1-0")
+		it.publish(3, room="all")
+		socket, replayed = it.restore(admission)
+		assert replayed == [3]
+		assert socket.joined_at["all"] == "2-0"
+		assert socket.joined_at["website"] == "0-0"
+
+	run(test)
+
+
+def test_a_session_without_rooms_is_refused() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.publish(1)
+		record = {"id": "socket", "user": USER, "rooms": {}}
+		it.redis.values[session_key(SITE, PID)] = (json.dumps(record), 100)
+		assert type(await it.admit()) is Admission
 
 	run(test)
 

@@ -122,7 +122,7 @@ def test_a_session_is_written_as_its_rooms_change() -> None:
 		socket.leave("a")
 		await it.written()
 		assert it.redis.rooms() == {"b"}
-		assert it.redis.saved() == {"id": socket.id, "user": "ann@example.com", "rooms": ["b"]}
+		assert it.redis.saved() == {"id": socket.id, "user": "ann@example.com", "rooms": {"b": "0-0"}}
 
 	run(test)
 
@@ -374,7 +374,7 @@ def test_load_waits_for_the_write_of_the_session() -> None:
 		await it.written()
 		assert not loading.done()
 		it.redis.gate.set()
-		assert await loading == SavedSession(socket.id, "ann@example.com", frozenset({"a"}))
+		assert await loading == SavedSession(socket.id, "ann@example.com", {"a": (0, 0)})
 
 	run(test)
 
@@ -396,7 +396,19 @@ def test_load_fails_while_the_session_cannot_be_written(monkeypatch: pytest.Monk
 	run(test)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"id": "a", "user": "b", "rooms": 5}', "not JSON"])
+@pytest.mark.parametrize(
+	"text",
+	[
+		"",
+		"[]",
+		"{}",
+		'{"id": "a", "user": "b", "rooms": 5}',
+		'{"id": "a", "user": "b", "rooms": ["website"]}',
+		'{"id": "a", "user": "b", "rooms": {"website": "1-0", "room": ""}}',
+		'{"id": "a", "user": "b", "rooms": {"room": null}}',
+		"not JSON",
+	],
+)
 def test_an_invalid_session_is_not_loaded(text: str) -> None:
 	async def test(it: Setting) -> None:
 		it.redis.values[KEY] = (text, 1)

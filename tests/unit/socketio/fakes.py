@@ -43,6 +43,7 @@ def add_socket(
 ) -> ServerSocket:
 	"""Add a connected socket to the namespace of a site."""
 	namespace = namespaces.open(f"/{site}")
+	namespace.offset = namespace.offset or "0-0"
 	session = SimpleNamespace(site=site, user=user, user_type="System User", asks_in_batches=True)
 	connection: Any = FakeConnection(fast)
 	socket = ServerSocket(namespace, connection, Admission(session, pid, id or None))

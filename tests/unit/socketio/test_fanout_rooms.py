@@ -99,7 +99,7 @@ def test_an_unknown_namespace_or_room_is_ignored() -> None:
 def test_an_event_without_offset_repeats_the_newest_one() -> None:
 	it = Setting()
 	it.fanout.deliver([event(1), event(2, "1-0"), event(3), event(4, "2-0"), event(5)])
-	assert [args[2] for args in received(it.offset_in)] == ["", "1-0", "1-0", "2-0", "2-0"]
+	assert [args[2] for args in received(it.offset_in)] == ["0-0", "1-0", "1-0", "2-0", "2-0"]
 	assert received(it.plain_in) == [["step", number] for number in range(1, 6)]
 
 
@@ -221,7 +221,7 @@ def test_a_local_emit() -> None:
 	it.fanout.emit_local(it.namespace, "room", "said", {"a": 1})
 	it.fanout.emit_local(it.namespace, "empty", "said", 1)
 	assert received(it.plain_in) == [["said", {"a": 1}]]
-	assert received(it.offset_in) == [["said", {"a": 1}, ""]]
+	assert received(it.offset_in) == [["said", {"a": 1}, "0-0"]]
 	assert it.remote.sent == []
 
 
