@@ -10,6 +10,7 @@ from frappe_realtime.contract import SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, user_
 
 from .access.authentication import Authenticator, Session, credential_of
 from .access.limits import ClientLimits
+from .access.proxies import network_of
 from .access.revalidation import Revalidator
 from .access.sites import Sites
 from .cluster.publisher import ClusterPublisher
@@ -37,6 +38,10 @@ class EventHandler(Protocol):
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		"""Handle the end of a socket, which has left its namespace and all its `rooms`."""
+
+
+def _network(connection: Connection) -> str:
+	return network_of(connection.request.remote)
 
 
 class FrappeApplication:
@@ -90,7 +95,7 @@ class FrappeApplication:
 		if session is None:
 			return self._authenticated(connection, site, credential, auth, recoverable)
 		self._check_limits(connection, session)
-		admission = self._recovery.admit(session, auth, recoverable)
+		admission = self._recovery.admit(session, auth, recoverable, _network(connection))
 		return (
 			admission if isinstance(admission, Admission) else self._check_limits_again(connection, admission)
 		)
@@ -105,7 +110,7 @@ class FrappeApplication:
 	) -> Admission:
 		session = await self._authenticator.authenticate(site, credential)
 		self._check_limits(connection, session)
-		admission = self._recovery.admit(session, auth, recoverable)
+		admission = self._recovery.admit(session, auth, recoverable, _network(connection))
 		return (
 			admission
 			if isinstance(admission, Admission)

@@ -192,6 +192,17 @@ class Config:
 		string_list,
 		"prefixes of the User-Agents of further clients that can recover; with '!' before it: that cannot",
 	)
+	realtime_recovery_bytes_per_second: int = key(
+		1_000_000,
+		integer(1000, 1 << 40),
+		"bytes of missed events that are read for or sent to the clients of one user; bursts of 30 seconds' worth",
+	)
+	realtime_guest_recovery_bytes_per_second: int = key(
+		250_000, integer(1000, 1 << 40), "the same for the Guests of one address, where it is known"
+	)
+	realtime_address_recovery_bytes_per_second: int = key(
+		8_000_000, integer(1000, 1 << 40), "the same for all clients of one address, where it is known"
+	)
 	# Handlers
 	realtime_handler_queue: int = key(
 		2000, integer(1, 1_000_000), "events of one socket that may wait for the handlers of one app"

@@ -95,7 +95,12 @@ class RecoveryLayer:
 	"""Event history, sessions, and connection state recovery."""
 
 	def __init__(
-		self, config: Config, store: RedisStore, namespaces: Namespaces, access: AccessLayer
+		self,
+		config: Config,
+		store: RedisStore,
+		namespaces: Namespaces,
+		access: AccessLayer,
+		on_limit: Callable[[str], None],
 	) -> None:
 		seconds = config.realtime_recovery_seconds
 		self.history = History(store, access.list_updates.deliver, namespaces, seconds)
@@ -108,6 +113,7 @@ class RecoveryLayer:
 			access.permissions,
 			access.list_updates,
 			access.tasks,
+			on_limit,
 		)
 
 
@@ -192,7 +198,7 @@ class RealtimeServer:
 		files = HandlerFiles(config.bench)
 		apps = InstalledApps(self.backends.web, files, config.sites)
 		self.access = AccessLayer(config, self.backends, self.namespaces, self.fanout, apps)
-		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access)
+		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access, on_limit)
 		self.handlers = HandlerLayer(
 			config,
 			self.backends,

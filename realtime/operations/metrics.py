@@ -155,6 +155,7 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 	yield _counter("recovered_total", "Clients that recovered their session", recovery.recovered)
 	yield _counter("recovery_refused_total", "Clients that reconnected too late to recover", recovery.refused)
 	yield _counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
+	yield _counter("replayed_bytes_total", "Bytes of these events", recovery.replayed_bytes)
 	yield _gauge("list_updates_waiting", "list_update events that wait for a permission", filter.pending)
 	yield _counter(
 		"names_withheld_total", "list_update events sent without the document's name", filter.names_removed

@@ -14,6 +14,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..bus.events import PublishedEvent, StreamPosition, read_event
 from ..bus.store import Entry, RedisStore, StoreDenied, StoreUnavailable
@@ -40,6 +41,20 @@ DENIED_SECONDS = 60.0
 
 class HistoryGap(Exception):
 	"""The history does not have every event since a position."""
+
+
+class OlderEvents(NamedTuple):
+	"""Missed events that were read from Redis.
+
+	Args:
+		window_from: The position from which the history window has the rest.
+		events: The events of the client's rooms up to there, in order.
+		read_bytes: Bytes of all events that were read.
+	"""
+
+	window_from: StreamPosition
+	events: Sequence[PublishedEvent] = ()
+	read_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -278,7 +293,7 @@ class History:
 
 	async def read_before_window(
 		self, stream: SiteStream, position: StreamPosition, rooms: Mapping[str | None, StreamPosition]
-	) -> tuple[StreamPosition, list[PublishedEvent]]:
+	) -> OlderEvents:
 		"""Return the events after `position` that are not in the history window.
 
 		The result is valid in the same turn of the event loop, together with `stream.missed`.
@@ -287,9 +302,6 @@ class History:
 			stream: The stream of the site.
 			position: The position of the client.
 			rooms: The rooms of the client, as in `select`.
-
-		Returns:
-			The position from which the window has the rest, and the events up to there, in order.
 
 		Raises:
 			HistoryGap: The history does not reach back to `position`.
@@ -305,7 +317,7 @@ class History:
 				raise StoreUnavailable("the client is ahead of this process")
 			raise HistoryGap("Redis does not know this offset (any more)")
 		if position >= stream.window_start:
-			return position, []
+			return OlderEvents(position)
 		async with stream.lock:
 			events: list[PublishedEvent] = []
 			reached = position
@@ -326,9 +338,10 @@ class History:
 			if position < stream.window_start:
 				self._extend_window(stream, position, events)
 			# Another client may have extended the window while this one waited.
+			read_bytes = sum(event.size for event in events)
 			if position >= stream.window_start:
-				return position, []
-			return reached, select(events, rooms)
+				return OlderEvents(position, read_bytes=read_bytes)
+			return OlderEvents(reached, select(events, rooms), read_bytes)
 
 	def _extend_window(
 		self, stream: SiteStream, position: StreamPosition, events: list[PublishedEvent]

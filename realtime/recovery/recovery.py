@@ -13,7 +13,7 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,7 @@ from ..socketio.namespace import Admission, Namespaces, ServerSocket
 from .capabilities import can_recover
 from .history import History, HistoryGap
 from .positions import START, offset_before, offset_of, parse_offset
+from .replay_limit import ReplayLimit
 from .sessions import SessionStore
 from .site_stream import SiteStream
 
@@ -79,24 +80,26 @@ class Recovered(Admission):
 
 @dataclass(slots=True)
 class RecoveryCounters:
-	"""Counters since the start: sessions recovered, recoveries refused, and events replayed."""
+	"""Counters since the start: sessions recovered, recoveries refused, and events and bytes replayed."""
 
 	recovered: int = 0
 	refused: int = 0
 	replayed: int = 0
+	replayed_bytes: int = 0
 
 
 class Recovery:
 	"""Admits clients, new ones and those that recover, and keeps the sessions of both.
 
 	Args:
-		config: `realtime_recovery_agents` and `realtime_max_unsent`.
+		config: `realtime_recovery_agents`, `realtime_max_unsent`, and the rates of replayed bytes.
 		namespaces: The sockets of this process.
 		history: The events of the sites.
 		sessions: The sessions of clients.
 		permissions: Decides which rooms a client may still be in.
 		list_updates: Removes document names from events that are replayed.
 		tasks: Decides which background tasks a client may still follow.
+		on_limit: Called with the key of a limit that is reached.
 	"""
 
 	def __init__(
@@ -108,6 +111,7 @@ class Recovery:
 		permissions: Permissions,
 		list_updates: ListUpdateFilter,
 		tasks: TaskAccess,
+		on_limit: Callable[[str], None],
 	) -> None:
 		self.counters = RecoveryCounters()
 		self._agents: Sequence[str] = config.realtime_recovery_agents
@@ -118,6 +122,7 @@ class Recovery:
 		self._permissions = permissions
 		self._list_updates = list_updates
 		self._tasks = tasks
+		self._limit = ReplayLimit(config, on_limit)
 		history.lost.connect(self.end_sessions)
 
 	# -- admission
@@ -127,7 +132,7 @@ class Recovery:
 		return can_recover(request, auth, self._agents)
 
 	def admit(
-		self, session: Session, auth: dict[str, Any], recoverable: bool
+		self, session: Session, auth: dict[str, Any], recoverable: bool, address: str
 	) -> Admission | Awaitable[Admission]:
 		"""Admit a client; at once if it is new and the stream of its site is followed already.
 
@@ -135,6 +140,7 @@ class Recovery:
 			session: The authenticated user.
 			auth: The payload of CONNECT; `{pid, offset}` of a client that reconnects.
 			recoverable: The result of `can_recover`.
+			address: The address or network of the client; empty if it is unknown.
 
 		Returns:
 			The admission, or an awaitable of it; it is valid in the same turn of the event loop.
@@ -146,7 +152,7 @@ class Recovery:
 			# Without the app on the site, events have no offsets.
 			return Admission(session)
 		if self._history.stream(session.site) is None or "pid" in auth:
-			return self._admit_with_history(session, auth, recoverable)
+			return self._admit_with_history(session, auth, recoverable, address)
 		return self._admit_new(session, recoverable)
 
 	def _admit_new(self, session: Session, recoverable: bool) -> Admission:
@@ -155,7 +161,7 @@ class Recovery:
 		return Admission(session, secrets.token_urlsafe(18))
 
 	async def _admit_with_history(
-		self, session: Session, auth: dict[str, Any], recoverable: bool
+		self, session: Session, auth: dict[str, Any], recoverable: bool, address: str
 	) -> Admission:
 		deadline = asyncio.get_running_loop().time() + REDIS_TIMEOUT
 		while True:
@@ -164,7 +170,7 @@ class Recovery:
 				if left <= 0:
 					raise asyncio.TimeoutError
 				stream = await asyncio.wait_for(self._history.follow(session.site), left)
-				recovered = await self._recover(session, auth, stream) if recoverable else None
+				recovered = await self._recover(session, auth, stream, address) if recoverable else None
 				if recovered is not None:
 					return recovered
 				if self._history.stream(session.site) is stream:
@@ -181,14 +187,19 @@ class Recovery:
 			except StoreUnavailable:
 				await asyncio.sleep(random.uniform(0.1, 0.3))
 
-	async def _recover(self, session: Session, auth: dict[str, Any], stream: SiteStream) -> Recovered | None:
+	async def _recover(
+		self, session: Session, auth: dict[str, Any], stream: SiteStream, address: str
+	) -> Recovered | None:
 		"""Return the admission of a client that recovers; None if it needs a new session."""
 		pid, position = auth.get("pid"), parse_offset(auth.get("offset"))
 		if not (isinstance(pid, str) and _PID.fullmatch(pid)) or position is None:
 			return None
+		if not self._limit.allows(session, address):
+			self._on_refused(session, "it has recovered too many bytes")
+			return None
 		saved = await self._sessions.load(session.site, pid)
 		if saved is None or saved.user != session.user or not saved.rooms:
-			self.counters.refused += 1
+			self._on_refused(session)
 			return None
 		permission_changes = self._permissions.invalidations
 		try:
@@ -206,25 +217,37 @@ class Recovery:
 		rooms[None] = began
 		position = max(position, began)
 		try:
-			window_from, older = await self._history.read_before_window(stream, position, rooms)
+			older = await self._history.read_before_window(stream, position, rooms)
 		except HistoryGap as gap:
-			logger.info("a client of %s gets a new session: %s", session.site, gap)
-			self.counters.refused += 1
+			self._on_refused(session, str(gap))
 			return None
-		await self._list_updates.query_permissions([*older, *stream.missed(window_from, rooms)], session)
+		self._limit.count(session, address, older.read_bytes)
+		window_from = older.window_from
+		await self._list_updates.query_permissions([*older.events, *stream.missed(window_from, rooms)], session)
 		if self._history.stream(session.site) is not stream or window_from < stream.window_start:
 			raise StoreUnavailable("the stream or its window has changed meanwhile")
 		pending_from = self._list_updates.first_pending(session.site)
 		if pending_from is not None and position >= pending_from:
 			# Another sidecar has sent it events that are still held back here: it would get them twice.
 			raise StoreUnavailable("the client is ahead of the events that are held back in this process")
-		missed = [*older, *stream.missed(window_from, rooms)]
-		if sum(event.size for event in missed) > self._max_bytes:
-			logger.info("a client of %s gets a new session: it has missed too much", session.site)
-			self.counters.refused += 1
+		size = sum(event.size for event in (*older.events, *stream.missed(window_from, rooms)))
+		if size > self._max_bytes:
+			self._on_refused(session, "it has missed too much")
 			return None
+		if not older.read_bytes and not self._limit.allows(session, address):
+			# Other connections of the client have recovered meanwhile.
+			self._on_refused(session, "it has recovered too many bytes")
+			return None
+		self._limit.count(session, address, max(0, size - older.read_bytes))
 		self.counters.recovered += 1
-		return Recovered(session, pid, saved.id, rooms, stream, window_from, older, permission_changes)
+		self.counters.replayed_bytes += size
+		return Recovered(session, pid, saved.id, rooms, stream, window_from, older.events, permission_changes)
+
+	def _on_refused(self, session: Session, reason: str = "") -> None:
+		"""Count a client that gets a new session in place of its old one."""
+		self.counters.refused += 1
+		if reason:
+			logger.info("a client of %s gets a new session: %s", session.site, reason)
 
 	async def _permitted_rooms(self, session: Session, rooms: Iterable[str]) -> set[str]:
 		"""Return those of `rooms` that the user may still be in, and the rooms that every socket of the user joins."""

@@ -47,12 +47,21 @@ class Tab:
 		bench: The bench.
 		user: The user of its session.
 		auth: The payload of CONNECT: `{pid, offset}` to recover.
+		address: The address of the client, as a proxy names it.
 	"""
 
-	def __init__(self, bench: Bench, user: User, auth: dict[str, Any] | None = None) -> None:
+	def __init__(
+		self,
+		bench: Bench,
+		user: User | str,
+		auth: dict[str, Any] | None = None,
+		address: str | None = None,
+	) -> None:
 		self.bench = bench
 		self.user = user
-		self.raw = ServerSocket(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
+		self.address = address
+		more = {"User-Agent": "Mozilla/5.0", "X-Forwarded-For": address}
+		self.raw = ServerSocket(bench, bench.headers(user, more=more))
 		self.raw.send(f"40/{APP_SITE},{json.dumps(auth or {})}")
 		answer = str(self.raw.receive())
 		assert answer.startswith(f"40/{APP_SITE},"), answer
@@ -93,7 +102,7 @@ class Tab:
 	def reconnect(self, offset: str) -> Tab:
 		"""Lose the connection, and recover with an offset."""
 		self.raw.close()
-		return Tab(self.bench, self.user, {"pid": self.pid, "offset": offset})
+		return Tab(self.bench, self.user, {"pid": self.pid, "offset": offset}, self.address)
 
 
 def test_events_from_before_a_document_was_shared(shared: Bench) -> None:

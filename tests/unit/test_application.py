@@ -65,6 +65,7 @@ class Setting:
 		)
 		self.authenticator.known.return_value = self.session
 		self.connection = Mock()
+		self.connection.request.remote = "192.0.2.1"
 		self.connection.request.headers = {"cookie": "sid=secret"}
 
 	def connect(self, admission: Admission | None = None) -> ServerSocket:

@@ -222,8 +222,9 @@ def test_missed_events_come_from_the_window_and_from_redis(
 			it.history.take([it.store.append(number, "a" if number % 2 else "b")])
 
 		async def missed(since: int) -> list[Any]:
-			reached, older = await it.history.read_before_window(stream, (since, 0), {"a": (0, 0)})
-			return [event.message for event in [*older, *stream.missed(reached, {"a": (0, 0)})]]
+			older = await it.history.read_before_window(stream, (since, 0), {"a": (0, 0)})
+			window = stream.missed(older.window_from, {"a": (0, 0)})
+			return [event.message for event in [*older.events, *window]]
 
 		positions = [7, 3, 12, 25, 3, 0, 29, 30]
 		for since, found in zip(positions, await asyncio.gather(*map(missed, positions)), strict=True):
@@ -242,7 +243,7 @@ def test_an_offset_that_another_sidecar_has_sent() -> None:
 		with pytest.raises(StoreUnavailable):
 			await it.history.read_before_window(stream, (2, 0), {"website": (0, 0)})
 		it.history.take([event])
-		assert await it.history.read_before_window(stream, (2, 0), {"website": (0, 0)}) == ((2, 0), [])
+		assert await it.history.read_before_window(stream, (2, 0), {"website": (0, 0)}) == ((2, 0), (), 0)
 		with pytest.raises(HistoryGap):
 			await it.history.read_before_window(stream, (3, 0), {"website": (0, 0)})
 

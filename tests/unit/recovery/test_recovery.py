@@ -85,6 +85,8 @@ class Setting:
 		self.permissions = FakePermissions()
 		self.list_updates = FakeListUpdates()
 		self.tasks: set[str] = set()
+		self.limits: list[str] = []
+		"""The limits that were reached."""
 		self.joined_at: dict[str, str] = {}
 		"""The offsets at which the saved session has joined rooms; otherwise 0-0."""
 		permissions: Any = self.permissions
@@ -98,6 +100,7 @@ class Setting:
 			permissions,
 			list_updates,
 			tasks,
+			self.limits.append,
 		)
 		self.session: Any = SimpleNamespace(
 			site=SITE, user=USER, user_type="System User", asks_in_batches=True
@@ -116,7 +119,9 @@ class Setting:
 
 	async def admit(self, offset: Any = "1-0", pid: Any = PID, recoverable: bool = True) -> Admission:
 		"""Connect with a pid and an offset."""
-		admission = self.recovery.admit(self.session, {"pid": pid, "offset": offset}, recoverable)
+		admission = self.recovery.admit(
+			self.session, {"pid": pid, "offset": offset}, recoverable, "192.0.2.1"
+		)
 		return admission if isinstance(admission, Admission) else await admission
 
 	def restore(self, admission: Admission) -> tuple[ServerSocket, list[Any]]:
@@ -513,7 +518,7 @@ def test_redis_denies_sessions() -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.sessions.denied = "NOPERM"
-		admission = it.recovery.admit(it.session, {}, True)
+		admission = it.recovery.admit(it.session, {}, True, "")
 		assert isinstance(admission, Admission)
 		assert admission.pid is None
 
@@ -523,7 +528,7 @@ def test_redis_denies_sessions() -> None:
 def test_a_site_without_the_app_has_no_recovery() -> None:
 	async def test(it: Setting) -> None:
 		it.session.asks_in_batches = False
-		admission = it.recovery.admit(it.session, {"pid": PID, "offset": "1-0"}, True)
+		admission = it.recovery.admit(it.session, {"pid": PID, "offset": "1-0"}, True, "")
 		assert isinstance(admission, Admission)
 		assert admission.pid is None
 
@@ -538,7 +543,7 @@ def test_a_client_that_cannot_recover() -> None:
 		admission = await it.admit(recoverable=False)
 		assert type(admission) is Admission
 		assert admission.pid is None
-		new = it.recovery.admit(it.session, {}, False)
+		new = it.recovery.admit(it.session, {}, False, "")
 		assert isinstance(new, Admission)
 		assert new.pid is None
 
@@ -548,7 +553,7 @@ def test_a_client_that_cannot_recover() -> None:
 def test_the_session_of_a_new_client_is_written() -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
-		admission = it.recovery.admit(it.session, {}, True)
+		admission = it.recovery.admit(it.session, {}, True, "")
 		assert isinstance(admission, Admission)
 		socket, replayed = it.restore(admission)
 		assert replayed == []
@@ -608,3 +613,42 @@ def test_lost_events_end_the_sessions_of_the_site() -> None:
 		assert other.connection.closed == []
 
 	run(test)
+
+
+def test_replayed_bytes_are_limited_for_each_user() -> None:
+	"""The event of 1.6 MB is replayed once; then the bucket of 1.5 MB is overdrawn."""
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1)
+		big = it.stream.append(2)
+		big.size = 1_600_000
+		it.history.take([big])
+		concurrent = await asyncio.gather(*[it.admit() for _ in range(3)])
+		assert [isinstance(one, Recovered) for one in concurrent] == [True, False, False]
+		assert type(await it.admit()) is Admission
+		assert set(it.limits) == {"realtime_recovery_bytes_per_second"}
+		assert it.recovery.counters.replayed_bytes == 1_600_000
+		it.session.user = "bob@example.com"
+		it.save(user="bob@example.com")
+		assert isinstance(await it.admit(), Recovered)
+
+	run(test, realtime_recovery_bytes_per_second=50_000)
+
+
+def test_bytes_that_are_read_for_a_client_count(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Whether they are for its rooms or not."""
+	monkeypatch.setattr(history, "WINDOW_EVENTS", 0)
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1)
+		it.publish(*range(2, 1000), room="another")
+		first = await it.admit()
+		assert isinstance(first, Recovered)
+		assert it.recovery.counters.replayed_bytes == 0
+		assert type(await it.admit()) is Admission
+
+	run(test, realtime_recovery_bytes_per_second=1000)

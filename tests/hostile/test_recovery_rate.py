@@ -1,0 +1,80 @@
+"""Clients that recover again and again to make the sidecar send much for little."""
+
+from __future__ import annotations
+
+from tests.hostile.test_recovery_access import Tab
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conftest import MakeBench
+from tests.wire.publisher import Publisher
+
+ADDRESS = "192.0.2.7"
+
+MISSED = 10
+"""Events of 1 KB that each recovery replays."""
+
+
+def publish(bench: Bench, room: str = "website") -> None:
+	publisher = Publisher(bench.valkey.url)
+	for number in range(MISSED):
+		publisher.publish("filler", "x" * 1000 + str(number), room)
+	publisher.flush()
+
+
+def recoveries(tab: Tab, attempts: int = 12) -> int:
+	"""Recover with the same old offset until it is refused; return how often it worked."""
+	old = tab.offset
+	publish(tab.bench)
+	for number in range(attempts):
+		tab = tab.reconnect(old)
+		if not tab.recovered:
+			return number
+	return attempts
+
+
+def limited(bench: Bench, key: str) -> bool:
+	return f'limit_reached_total{{limit="{key}"}}' in bench.sidecar.get("/metrics")[1]
+
+
+def test_a_guest_that_recovers_again_and_again(make_bench: MakeBench) -> None:
+	"""A burst is 30 seconds' worth: 30 KB are three recoveries."""
+	bench = make_bench(common={"realtime_guest_recovery_bytes_per_second": 1000})
+	assert 2 <= recoveries(Tab(bench, "Guest", address=ADDRESS)) <= 4
+	assert limited(bench, "realtime_guest_recovery_bytes_per_second")
+	# Another connection of the same address has no budget of its own, a user has.
+	again = Tab(bench, "Guest", address=ADDRESS)
+	old = again.offset
+	publish(bench)
+	assert not again.reconnect(old).recovered
+	assert recoveries(Tab(bench, bench.user(), address=ADDRESS), 5) == 5
+
+
+def test_a_user_that_recovers_again_and_again(make_bench: MakeBench) -> None:
+	bench = make_bench(common={"realtime_recovery_bytes_per_second": 1000})
+	user = bench.user()
+	assert 2 <= recoveries(Tab(bench, user)) <= 4
+	assert limited(bench, "realtime_recovery_bytes_per_second")
+	assert recoveries(Tab(bench, bench.user(), address=ADDRESS), 2) == 2
+	assert APP_SITE in bench.sidecar.get("/metrics")[1]
+
+
+def test_many_users_of_one_address(make_bench: MakeBench) -> None:
+	bench = make_bench(common={"realtime_address_recovery_bytes_per_second": 1000})
+	assert recoveries(Tab(bench, bench.user(), address=ADDRESS), 2) == 2
+	assert recoveries(Tab(bench, bench.user(), address=ADDRESS)) <= 2
+	assert limited(bench, "realtime_address_recovery_bytes_per_second")
+
+
+def test_events_of_other_rooms_count_if_they_are_read_for_the_client(make_bench: MakeBench) -> None:
+	"""Older events than the history window are read from Redis for each client, whatever its rooms are."""
+	bench = make_bench(common={"realtime_guest_recovery_bytes_per_second": 1000})
+	tab = Tab(bench, "Guest", address=ADDRESS)
+	old = tab.offset
+	publisher = Publisher(bench.valkey.url)
+	publisher.publish("secret", "x" * 2_200_000, "user:nobody@example.com")
+	publisher.flush()
+	bench.sidecar.kill()
+	bench.sidecar.start()
+	bench.wait_until_subscribed()
+	tab = tab.reconnect(old)
+	assert tab.recovered
+	assert not tab.reconnect(old).recovered
