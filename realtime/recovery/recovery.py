@@ -223,7 +223,9 @@ class Recovery:
 			return None
 		self._limit.count(session, address, older.read_bytes)
 		window_from = older.window_from
-		await self._list_updates.query_permissions([*older.events, *stream.missed(window_from, rooms)], session)
+		await self._list_updates.query_permissions(
+			[*older.events, *stream.missed(window_from, rooms)], session
+		)
 		if self._history.stream(session.site) is not stream or window_from < stream.window_start:
 			raise StoreUnavailable("the stream or its window has changed meanwhile")
 		pending_from = self._list_updates.first_pending(session.site)
@@ -303,7 +305,10 @@ class Recovery:
 
 	def is_outdated(self, admission: Admission) -> bool:
 		"""Return True if access has changed since the permissions for the rooms of `admission` were requested."""
-		return isinstance(admission, Recovered) and admission.permission_changes != self._permissions.invalidations
+		return (
+			isinstance(admission, Recovered)
+			and admission.permission_changes != self._permissions.invalidations
+		)
 
 	# -- the end of sockets
 

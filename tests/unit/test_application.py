@@ -44,7 +44,7 @@ class Setting:
 		self.namespaces = Namespaces()
 		self.cluster, self.sites, self.authenticator = Mock(), Mock(), Mock()
 		self.recovery, self.revalidator, self.limits = Mock(), Mock(), Mock()
-		self.sites.admit.return_value = SITE
+		self.sites.resolve.return_value = SITE
 		self.recovery.restore.return_value = []
 		self.recovery.is_outdated.return_value = False
 		self.application = FrappeApplication(
@@ -63,7 +63,7 @@ class Setting:
 		self.session = SimpleNamespace(
 			site=SITE, user="ann@example.com", user_type="System User", credential="credential"
 		)
-		self.authenticator.known.return_value = self.session
+		self.authenticator.cached.return_value = self.session
 		self.connection = Mock()
 		self.connection.request.remote = "192.0.2.1"
 		self.connection.request.headers = {"cookie": "sid=secret"}
@@ -86,18 +86,18 @@ def test_a_cached_user_is_admitted_at_once() -> None:
 	it.recovery.admit.return_value = admission
 	assert it.authorize() is admission
 	it.limits.check_socket.assert_called_once_with(it.session, None, it.connection)
-	it.sites.refuse_foreign_page.assert_called_once()
+	it.sites.check_fetch_site.assert_called_once()
 
 
 def test_another_user_is_authenticated_first() -> None:
 	it = Setting()
-	it.authenticator.known.return_value = None
+	it.authenticator.cached.return_value = None
 
 	async def session(site: str, credential: Any) -> Any:
 		assert (site, credential.sid) == (SITE, "secret")
 		return it.session
 
-	it.authenticator.session = session
+	it.authenticator.authenticate = session
 	admission = Admission(it.session)
 	it.recovery.admit.return_value = admission
 
@@ -119,8 +119,8 @@ def test_the_limits_are_checked_again_after_waiting(cached: bool) -> None:
 		return value
 
 	if not cached:
-		it.authenticator.known.return_value = None
-		it.authenticator.session = lambda site, credential: later(it.session)
+		it.authenticator.cached.return_value = None
+		it.authenticator.authenticate = lambda site, credential: later(it.session)
 	it.recovery.admit.side_effect = lambda *_: later(Admission(it.session))
 	it.limits.check_socket.side_effect = [None, ConnectRefused("Too many connections")]
 
@@ -146,7 +146,7 @@ def test_the_namespace_without_site_is_open() -> None:
 	admission = it.application.authorize(it.connection, "/", {})
 	assert isinstance(admission, Admission)
 	assert admission.session is None
-	it.sites.admit.assert_not_called()
+	it.sites.resolve.assert_not_called()
 	it.session = None  # type: ignore[assignment]
 	socket = it.connect()
 	it.application.on_event(socket, "event", [], None)
@@ -187,10 +187,10 @@ def test_access_that_changed_while_a_client_connected_is_checked_again(
 ) -> None:
 	it = Setting()
 	if replaced:
-		it.authenticator.known.return_value = SimpleNamespace()
+		it.authenticator.cached.return_value = SimpleNamespace()
 	it.recovery.is_outdated.return_value = outdated
 	it.connect()
-	assert it.revalidator.sessions.call_args_list == ([(([it.session],),)] if checked else [])
+	assert it.revalidator.check_sessions.call_args_list == ([(([it.session],),)] if checked else [])
 
 
 def test_handlers_are_called_in_order() -> None:

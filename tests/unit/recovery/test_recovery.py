@@ -35,12 +35,12 @@ class FakePermissions:
 	"""Answers at once for `known`, later for `asked`, and no for the rest."""
 
 	def __init__(self) -> None:
-		self.changes = 0
+		self.invalidations = 0
 		self.known: set[tuple[str, str]] = set()
 		self.asked: set[tuple[str, str]] = set()
 		self.failure: Exception | None = None
 
-	def may(self, session: Any, doctype: str, name: str) -> bool | Awaitable[bool]:
+	def has_permission(self, session: Any, doctype: str, name: str) -> bool | Awaitable[bool]:
 		if (doctype, name) in self.known:
 			return True
 		return self._answer((doctype, name))
@@ -60,15 +60,15 @@ class FakeListUpdates:
 		self.learned: list[Any] = []
 		self.while_learning: Callable[[], None] = lambda: None
 
-	def held_from(self, site: str) -> StreamPosition | None:
+	def first_pending(self, site: str) -> StreamPosition | None:
 		return self.pending
 
-	async def learn(self, events: Iterable[PublishedEvent], session: Any) -> None:
+	async def query_permissions(self, events: Iterable[PublishedEvent], session: Any) -> None:
 		self.learned += [event.message for event in events]
 		await asyncio.sleep(0)
 		self.while_learning()
 
-	def as_seen(self, event: PublishedEvent, session: Any) -> PublishedEvent:
+	def filtered(self, event: PublishedEvent, session: Any) -> PublishedEvent:
 		return event
 
 
@@ -91,7 +91,7 @@ class Setting:
 		"""The offsets at which the saved session has joined rooms; otherwise 0-0."""
 		permissions: Any = self.permissions
 		list_updates: Any = self.list_updates
-		tasks: Any = SimpleNamespace(may=lambda session, room: room in self.tasks)
+		tasks: Any = SimpleNamespace(is_allowed=lambda session, room: room in self.tasks)
 		self.recovery = Recovery(
 			Config(bench=Path(), **config),
 			self.namespaces,
@@ -102,9 +102,7 @@ class Setting:
 			tasks,
 			self.limits.append,
 		)
-		self.session: Any = SimpleNamespace(
-			site=SITE, user=USER, user_type="System User", asks_in_batches=True
-		)
+		self.session: Any = SimpleNamespace(site=SITE, user=USER, user_type="System User", has_app=True)
 
 	def publish(self, *numbers: int, room: str = "website") -> None:
 		"""Publish events; the number is the message and the time of its position."""
@@ -463,7 +461,7 @@ def test_access_that_changes_during_the_recovery_is_noticed() -> None:
 		it.publish(1)
 		unchanged = await it.admit()
 		assert not it.recovery.is_outdated(unchanged)
-		it.permissions.changes += 1
+		it.permissions.invalidations += 1
 		assert it.recovery.is_outdated(unchanged)
 		assert not it.recovery.is_outdated(Admission(it.session))
 
@@ -527,7 +525,7 @@ def test_redis_denies_sessions() -> None:
 
 def test_a_site_without_the_app_has_no_recovery() -> None:
 	async def test(it: Setting) -> None:
-		it.session.asks_in_batches = False
+		it.session.has_app = False
 		admission = it.recovery.admit(it.session, {"pid": PID, "offset": "1-0"}, True, "")
 		assert isinstance(admission, Admission)
 		assert admission.pid is None

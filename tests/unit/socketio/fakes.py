@@ -44,7 +44,7 @@ def add_socket(
 	"""Add a connected socket to the namespace of a site."""
 	namespace = namespaces.open(f"/{site}")
 	namespace.offset = namespace.offset or "0-0"
-	session = SimpleNamespace(site=site, user=user, user_type="System User", asks_in_batches=True)
+	session = SimpleNamespace(site=site, user=user, user_type="System User", has_app=True)
 	connection: Any = FakeConnection(fast)
 	socket = ServerSocket(namespace, connection, Admission(session, pid, id or None))
 	namespace.sockets[socket.id] = socket
