@@ -133,6 +133,10 @@ class Config:
 		"requests to the web process that subscriptions of a client may cause; bursts of ten seconds' worth",
 	)
 	realtime_guest_questions_per_second: float = key(2.0, number(0.1, 1_000_000), "the same for Guests")
+	realtime_attachment_bytes: int = key(
+		10_000_000, integer(1000, 1 << 30), "bytes of the binary attachments of one event"
+	)
+	realtime_guest_attachment_bytes: int = key(100_000, integer(1000, 1 << 30), "the same for Guests")
 	realtime_rooms_per_socket: int = key(
 		1000, integer(1, 10_000_000), "rooms that a client may subscribe to at a time"
 	)

@@ -153,7 +153,7 @@ class ClientLimits(Limiter):
 
 	# -- packets
 
-	def allows(self, client: Client) -> bool:
+	def allows(self, client: Client, packets: int = 1) -> bool:
 		# A token bucket that may go negative: a client that continues for another burst is closed.
 		now = monotonic()
 		rate = client.rate
@@ -161,8 +161,8 @@ class ClientLimits(Limiter):
 		if tokens > rate * BURST_SECONDS:
 			tokens = rate * BURST_SECONDS
 		client.seen = now
-		client.credit = tokens - 1
-		if tokens >= 1:
+		client.credit = tokens - packets
+		if tokens >= packets:
 			return True
 		self._on_too_fast(client, notified=tokens < 0)
 		return False
@@ -176,8 +176,19 @@ class ClientLimits(Limiter):
 			for socket in list(client.sockets.values()):
 				self._notify(socket, key, "further events are ignored for a while")
 
+	def allows_attachments(self, client: Client, size: int) -> bool:
+		guest = self._is_guest(client)
+		key = "realtime_guest_attachment_bytes" if guest else "realtime_attachment_bytes"
+		if size <= getattr(self._config, key):
+			return True
+		self.record(key, f" by {client.connection.request.remote or 'a client'}")
+		return False
+
+	def _is_guest(self, client: Client) -> bool:
+		return client.rate == self._guest_rate
+
 	def _rate_key(self, client: Client) -> str:
-		guest = client.rate == self._guest_rate
+		guest = self._is_guest(client)
 		return "realtime_guest_events_per_second" if guest else "realtime_events_per_second"
 
 	# -- sockets and rooms

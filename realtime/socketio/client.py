@@ -72,8 +72,15 @@ class Limiter:
 	def on_close(self, client: Client) -> None:
 		"""Count the end of a connection, which has left all its namespaces."""
 
-	def allows(self, client: Client) -> bool:
-		"""Return True if the client may send an event or a CONNECT packet now."""
+	def allows(self, client: Client, packets: int = 1) -> bool:
+		"""Return True if the client may send this number of packets now.
+
+		Counted are events, CONNECT packets, unexpected acknowledgements, and attachments.
+		"""
+		return True
+
+	def allows_attachments(self, client: Client, size: int) -> bool:
+		"""Return True if the attachments of one packet of the client may have `size` bytes."""
 		return True
 
 	def on_refused(self, client: Client, namespace: str, refused: ConnectRefused) -> None:

@@ -266,11 +266,13 @@ class ServerSocket:
 		"""Send an encoded packet as it is."""
 		self.connection.send(encoded)
 
-	def acknowledged(self, id: int, arguments: list[Any]) -> None:
-		"""Resolve the future of event `id`; an unexpected acknowledgement is ignored."""
+	def acknowledged(self, id: int, arguments: list[Any]) -> bool:
+		"""Resolve the future of event `id`; return False if no acknowledgement of this event is expected."""
 		future = self._acks.pop(id, None) if self._acks else None
-		if future is not None and not future.done():
-			future.set_result(arguments)
+		if future is None or future.done():
+			return False
+		future.set_result(arguments)
+		return True
 
 	def cancel_acks(self) -> None:
 		"""Cancel the futures of all acknowledgements that have not come."""

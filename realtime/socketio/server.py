@@ -105,6 +105,7 @@ class SocketIOServer:
 
 	def on_message(self, connection: Connection, message: Message) -> None:
 		client: Client = connection.data
+		attachments = 0
 		try:
 			if client.packet is None and isinstance(message, str):
 				packet = packets.decode(message)
@@ -116,6 +117,7 @@ class SocketIOServer:
 				if complete is None:
 					return
 				packet = complete
+				attachments = packet.missing
 		except packets.PacketError as error:
 			self.counters.invalid += 1
 			logger.debug("closed %s: %s", connection.id, error)
@@ -132,14 +134,15 @@ class SocketIOServer:
 			self.counters.invalid += 1
 			connection.close("parse error")
 		elif kind == packets.EVENT or kind == packets.BINARY_EVENT:
-			if self.limiter.allows(client):
+			if self.limiter.allows(client, 1 + attachments):
 				self.counters.events += 1
 				event, *arguments = packet.data
 				ack = None if packet.id is None else _ack_of(socket, packet.id)
 				self.application.on_event(socket, str(event), arguments, ack)
 		elif kind == packets.ACK or kind == packets.BINARY_ACK:
-			if packet.id is not None:
-				socket.acknowledged(packet.id, packet.data)
+			expected = packet.id is not None and socket.acknowledged(packet.id, packet.data)
+			if not expected or attachments:
+				self.limiter.allows(client, attachments + (not expected))
 		elif kind == packets.DISCONNECT:
 			self._remove(client, packet.namespace)
 			self._end(socket, "client namespace disconnect")
@@ -170,14 +173,15 @@ class SocketIOServer:
 			raise packets.PacketError("attachments for a namespace that the client has not joined")
 		client.packet, client.attachments = packet, []
 
-	@staticmethod
-	def _add_attachment(client: Client, message: Message) -> packets.Packet | None:
+	def _add_attachment(self, client: Client, message: Message) -> packets.Packet | None:
 		"""Return the packet that `message` completes, or None while attachments are missing."""
 		if isinstance(message, str):
 			raise packets.PacketError("text while attachments are missing")
 		if client.packet is None or client.attachments is None:
 			raise packets.PacketError("an attachment without a packet that announces it")
 		client.attachments.append(message)
+		if not self.limiter.allows_attachments(client, sum(map(len, client.attachments))):
+			raise packets.PacketError("the attachments are too large")
 		if len(client.attachments) < client.packet.missing:
 			return None
 		packet, client.packet = client.packet, None

@@ -470,9 +470,52 @@ def test_the_offset_is_repeated_with_pings() -> None:
 	run(test)
 
 
+def test_every_packet_counts_against_the_rate() -> None:
+	"""An expected acknowledgement does not, apart from its attachments."""
+	counted: list[int] = []
+
+	class Counting(Limiter):
+		def allows(self, client: Client, packets: int = 1) -> bool:
+			counted.append(packets)
+			return True
+
+	async def test(it: Setting) -> None:
+		wire = it.client("/a")
+		one = '{"_placeholder":true,"num":0}'
+		wire.feed(text('42/a,["x"]') + text("43/a,7[]") + text("43/a,[]"))
+		wire.feed(text(f'452-/a,["x",{one}]') + masked(Opcode.BINARY, b"1") * 2)
+		wire.feed(text(f"461-/a,7[{one}]") + masked(Opcode.BINARY, b"1"))
+		assert counted == [1, 1, 1, 1, 3, 2]
+		socket = it.application.sockets[0]
+		answers = [socket.call("question") for _ in range(2)]
+		wire.feed(text("43/a,1[]") + text(f"461-/a,2[{one}]") + masked(Opcode.BINARY, b"1"))
+		assert [answer.result() for answer in answers] == [[], [b"1"]]
+		assert counted[6:] == [1]
+		wire.feed(text("43/a,1[]"))
+		assert counted[7:] == [1], "a repeated acknowledgement is unexpected"
+
+	run(test, limiter=Counting())
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_the_bytes_of_attachments_are_bounded(size: int) -> None:
+	"""Together, and before the packet is complete."""
+
+	class Small(Limiter):
+		def allows_attachments(self, client: Client, size: int) -> bool:
+			return size <= 6
+
+	async def test(it: Setting) -> None:
+		wire = it.client("/a")
+		wire.feed(text('453-/a,["x",{"_placeholder":true,"num":0}]') + masked(Opcode.BINARY, b"x" * size) * 2)
+		assert wire.transport.closing is (size == 4)
+
+	run(test, limiter=Small())
+
+
 def test_packets_beyond_the_rate_are_ignored() -> None:
 	class Strict(Limiter):
-		def allows(self, client: Client) -> bool:
+		def allows(self, client: Client, packets: int = 1) -> bool:
 			return False
 
 	async def test(it: Setting) -> None:
