@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from realtime.bus.store import StoreDenied, StoreUnavailable
-from realtime.recovery import history
+from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
+from realtime.recovery import history, site_stream
 from realtime.recovery.history import History, HistoryGap
 from realtime.recovery.positions import offset_after, offset_before, parse_offset
 from realtime.socketio.namespace import Namespaces
@@ -24,7 +24,7 @@ class Setting:
 		self.store = FakeStore()
 		self.delivered: list[Any] = []
 		self.lost: list[str] = []
-		namespaces = Namespaces()
+		self.namespaces = namespaces = Namespaces()
 		namespaces.open(f"/{SITE}")
 		self.history = History(
 			self.store,  # type: ignore[arg-type]
@@ -295,3 +295,181 @@ def test_invalid_offsets(text: object) -> None:
 
 def test_a_valid_offset() -> None:
 	assert parse_offset("1795481441863-7") == (1795481441863, 7)
+
+
+@pytest.mark.parametrize("offset", [None, "", "invalid"])
+def test_an_event_without_offset_is_delivered_and_not_kept(offset: str | None) -> None:
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		it.live(1)
+		without = event(2, offset)
+		it.history.take([without, without])
+		assert it.delivered == [1, 2, 2]
+		assert without.offset is None
+		assert stream.offset == "1-0"
+		assert len(stream.window) == 1
+
+	run(test)
+
+
+def test_repeated_events_are_counted() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		it.history.take([event(1, "1-0"), event(0, "0-5")])
+		assert it.history.counters.repeated == 2
+
+	run(test)
+
+
+@pytest.mark.parametrize(
+	("bound", "value", "kept"),
+	[("WINDOW_EVENTS", 3, 3), ("WINDOW_BYTES", 150, 3), ("TOTAL_WINDOW_BYTES", 149, 2)],
+)
+def test_the_window_is_bounded(monkeypatch: pytest.MonkeyPatch, bound: str, value: int, kept: int) -> None:
+	"""Each event has 50 bytes; the oldest ones leave the window."""
+	monkeypatch.setattr(history, bound, value)
+
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		for number in range(1, 11):
+			it.live(number)
+		assert [event.message for event in stream.window] == list(range(11 - kept, 11))
+		assert stream.window_start == (10 - kept, 0)
+		assert stream.window_bytes == 50 * kept
+
+	run(test)
+
+
+def test_the_windows_of_all_sites_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""The site that gets an event gives way; a site that is no longer followed leaves its room to others."""
+	monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", 150)
+
+	async def test(it: Setting) -> None:
+		first = await it.history.follow(SITE)
+		second = await it.history.follow("two.test")
+		for number in (1, 2):
+			it.live(number)
+		for number in (3, 4):
+			other = it.store.append(number)
+			other.site = "two.test"
+			it.history.take([other])
+		assert (len(first.window), len(second.window)) == (2, 1)
+		it.namespaces.clear()
+		it.namespaces.open("/two.test")
+		it.history.on_subscribed()
+		await it.caught_up()
+		for number in (5, 6, 7):
+			other = it.store.append(number)
+			other.site = "two.test"
+			it.history.take([other])
+		assert it.history.stream(SITE) is None
+		assert len(second.window) == 3
+
+	run(test)
+
+
+def test_a_denied_history_is_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(history, "DENIED_SECONDS", 0.01)
+
+	async def test(it: Setting) -> None:
+		it.store.failures = [StoreDenied("NOPERM")]
+		with pytest.raises(StoreDenied):
+			await it.history.follow(SITE)
+		await asyncio.sleep(0.02)
+		assert (await it.history.follow(SITE)).offset == "0-0"
+		assert it.history.unavailable == {}
+
+	run(test)
+
+
+def test_a_history_that_is_denied_later() -> None:
+	"""Held events are delivered, and clients start with new sessions."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		it.store.failures = [StoreDenied("NOPERM")]
+		it.history.on_subscribed()
+		it.live(2)
+		await it.caught_up()
+		assert it.delivered == [1, 2]
+		assert it.lost == [SITE]
+		assert it.history.stream(SITE) is None
+
+	run(test)
+
+
+def test_an_unrecorded_event_is_a_gap_for_a_while() -> None:
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		it.history.take([event(1, None, unrecorded="NOPERM")])
+		assert stream.unrecorded is not None
+		stream.unrecorded = (stream.unrecorded[0] - 121, "NOPERM")
+		assert (await it.history.read_before_window(stream, (0, 0), {})).events == ()
+		assert it.history.unavailable == {}
+
+	run(test)
+
+
+def test_too_many_held_events_are_read_from_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(site_stream, "MAX_PENDING", 2)
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.history.on_subscribed()
+		for number in range(1, 6):
+			it.live(number)
+		await it.caught_up()
+		assert it.delivered == [1, 2, 3, 4, 5]
+		it.live(6)
+		assert it.delivered[-1] == 6
+
+	run(test)
+
+
+def test_an_entry_that_is_no_event_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Also the last of a page."""
+	monkeypatch.setattr(history, "PAGE", 2)
+
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		for number in range(1, 6):
+			it.store.append(number)
+		for index in (0, 1, 3):
+			entry = it.store.entries[index]
+			it.store.entries[index] = Entry(entry.id, b"[]", entry.before)
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert it.delivered == [3, 5]
+		assert stream.offset == "5-0"
+		assert it.history.counters.caught_up == 2
+		assert it.lost == []
+
+	run(test)
+
+
+def test_stop_ends_reading() -> None:
+	async def test(it: Setting) -> None:
+		it.store.failures = [StoreUnavailable("away")]
+		following = asyncio.ensure_future(it.history.follow(SITE))
+		await asyncio.sleep(0)
+		it.history.stop()
+		with pytest.raises(asyncio.CancelledError):
+			await following
+
+	run(test)
+
+
+def test_without_streams_every_event_is_delivered() -> None:
+	async def test(it: Setting) -> None:
+		it.history.take([event(1, "1-0"), event(1, "1-0"), event(2, None)])
+		assert it.delivered == [1, 1, 2]
+		await it.history.follow("two.test")
+		it.history.take([event(3, "3-0"), event(3, "3-0")])
+		everywhere = event(4, None)
+		everywhere.site = None
+		it.history.take([everywhere])
+		assert it.delivered == [1, 1, 2, 3, 3, 4]
+
+	run(test)

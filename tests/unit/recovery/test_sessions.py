@@ -222,7 +222,14 @@ def test_writes_are_retried_while_redis_is_unavailable() -> None:
 		socket.join("a")
 		await it.written()
 		assert it.redis.rooms() == {"a"}
-		assert await it.store.load(SITE, PID) is not None
+		it.redis.gate.clear()
+		socket.join("b")
+		loading = asyncio.ensure_future(it.store.load(SITE, PID))
+		await it.written()
+		it.redis.gate.set()
+		loaded = await loading
+		assert loaded is not None
+		assert loaded.rooms.keys() == {"a", "b"}
 
 	run(test)
 
