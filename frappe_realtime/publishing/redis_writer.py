@@ -8,6 +8,9 @@ The script takes a whole batch in one atomic step. For each message with a strea
   whether entries are missing between two that it has read;
 - `PUBLISH <channel> {"offset":"<id of the entry>",<payload>}`.
 
+Ids only grow: after the stream has expired, a Redis whose clock is behind would assign an id at or below `last`, which readers
+take for an event that they have had. The script then empties the stream and continues after `last`.
+
 A message without a stream is only published. At the end of the batch comes
 `SET frappe_realtime:writer:<process> <number of the last message>`, which expires after two minutes. A batch whose
 answer was lost is sent again, and the script skips the messages that it has written already. So a message with a
@@ -46,6 +49,22 @@ CALLER_CONNECTION_INTERVAL = 1.0
 """Seconds between two attempts to make the callers' connection."""
 
 SCRIPT = """
+local function parts(id)
+	local milliseconds, sequence = string.match(id, '^(%d+)%-(%d+)$')
+	return tonumber(milliseconds), tonumber(sequence)
+end
+local function append(stream, count, payload, before)
+	local id = redis.call('XADD', stream, 'MAXLEN', '~', count, '*', 'e', payload, 'p', before)
+	local milliseconds, sequence = parts(before)
+	local new_milliseconds, new_sequence = parts(id)
+	if not milliseconds or new_milliseconds > milliseconds
+		or (new_milliseconds == milliseconds and new_sequence > sequence) then
+		return id
+	end
+	redis.call('XTRIM', stream, 'MAXLEN', 0)
+	id = string.format('%.0f-%.0f', milliseconds, sequence + 1)
+	return redis.call('XADD', stream, id, 'e', payload, 'p', before)
+end
 local written = tonumber(redis.call('GET', KEYS[1]) or '0')
 local key = 0
 for at = 1, #ARGV, 5 do
@@ -55,7 +74,7 @@ for at = 1, #ARGV, 5 do
 	if number > written then
 		if count > 0 then
 			local before = redis.call('GET', KEYS[key + 1]) or '0-0'
-			local id = redis.call('XADD', KEYS[key], 'MAXLEN', '~', count, '*', 'e', payload, 'p', before)
+			local id = append(KEYS[key], count, payload, before)
 			redis.call('SET', KEYS[key + 1], id, 'PX', math.max(age, 86400000))
 			local oldest = string.format('%.0f', tonumber(string.match(id, '^%d+')) - age)
 			redis.pcall('XTRIM', KEYS[key], 'MINID', '~', oldest)

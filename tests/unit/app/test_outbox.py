@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from frappe_realtime.publishing.outbox import Message, Outbox
 from tests.wire.conditions import free_port, until
 
 STREAM = "frappe_realtime:site:events"
+LAST = "frappe_realtime:site:last"
 PATIENCE = 20.0
 """Seconds after which a test fails. A test that passes does not wait that long."""
 
@@ -90,6 +92,24 @@ def subscriber(client: redis.Redis) -> Iterator[Any]:
 	assert subscriber.get_message(timeout=PATIENCE)["type"] == "subscribe"
 	yield subscriber
 	subscriber.close()
+
+
+@pytest.mark.parametrize("sequence", [0, 41])
+@pytest.mark.parametrize("expired", [False, True])
+def test_offsets_grow_though_the_clock_of_redis_is_behind(server, client, subscriber, sequence, expired):
+	"""The last event was an hour in the future, and its stream has expired, or another one has taken its place."""
+	ahead = int((time.time() + 3600) * 1000)
+	last = f"{ahead}-{sequence}"
+	client.set(LAST, last)
+	if not expired:
+		client.xadd(STREAM, {"e": "{}", "p": "0-0"})
+	Outbox(connector(server), pytest.fail, wait=PATIENCE).send([event(1), event(2)])
+	entries = client.xrange(STREAM)
+	assert [id for id, _ in entries] == [f"{ahead}-{sequence + 1}", f"{ahead}-{sequence + 2}"]
+	assert [entry["p"] for _, entry in entries] == [last, f"{ahead}-{sequence + 1}"]
+	assert client.get(LAST) == f"{ahead}-{sequence + 2}"
+	published = json.loads(subscriber.get_message(timeout=PATIENCE)["data"])
+	assert published["offset"] == f"{ahead}-{sequence + 1}"
 
 
 def test_an_event_is_appended_and_published_with_its_offset(server, client, subscriber):

@@ -1,0 +1,74 @@
+"""Offsets that do not grow, or that are far in the future: a site must not fall silent."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tests.hostile.test_recovery_access import Tab
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import MakeBench
+from tests.wire.publisher import Publisher
+
+STREAM = f"frappe_realtime:{APP_SITE}:events"
+LAST = f"frappe_realtime:{APP_SITE}:last"
+
+
+def wait_for_secret(tab: Tab, number: int) -> None:
+	"""Read up to an event."""
+	while number not in tab.secrets:
+		text = str(tab.raw.receive())
+		assert text.startswith("42"), text
+		tab.events.append(json.loads(text.partition(",")[2]))
+
+
+def test_the_clock_of_redis_is_behind(make_bench: MakeBench) -> None:
+	"""The site was quiet until its stream expired; then a replica with another clock became the master."""
+	bench = make_bench()
+	ahead = f"{int((time.time() + 3600) * 1000)}-0"
+	bench.valkey.client.set(LAST, ahead)
+	tab = Tab(bench, bench.user())
+	assert tab.offset == ahead
+	publisher = Publisher(bench.valkey.url)
+	for number in (1, 2):
+		publisher.publish("secret", number)
+		wait_for_secret(tab, number)
+	again = tab.reconnect(ahead)
+	assert again.recovered
+	assert again.secrets == [1, 2]
+
+
+def forge(bench: Bench, offset: str) -> None:
+	"""Publish a message with an offset that Redis has not assigned."""
+	message = {"event": "secret", "message": 0, "room": "website", "namespace": APP_SITE, "offset": offset}
+	bench.valkey.client.publish("events", json.dumps(message))
+
+
+def test_a_message_with_the_highest_offset(make_bench: MakeBench) -> None:
+	"""It is delivered as one without an offset, and the events after it as well."""
+	bench = make_bench()
+	tab = Tab(bench, bench.user())
+	publisher = Publisher(bench.valkey.url)
+	old = tab.offset
+	publisher.publish("secret", 1)
+	wait_for_secret(tab, 1)
+	for offset in (f"{(1 << 64) - 1}-{(1 << 64) - 1}", f"{int((time.time() + 3600) * 1000)}-0"):
+		forge(bench, offset)
+		publisher.publish("secret", 2)
+		publisher.publish("secret", 3)
+		wait_for_secret(tab, 3)
+		assert sorted(tab.secrets) == [0, 1, 2, 3]
+		assert parse(tab.offset) < (time.time() + 60) * 1000
+		tab = tab.reconnect(old)
+		assert tab.recovered
+		assert tab.secrets == [1, 2, 3]
+		old = tab.offset
+		tab.events.clear()
+		tab.events.append(["secret", 1, old])
+	until(lambda: bench.sidecar.get("/health")[0] == 200, "a healthy sidecar")
+
+
+def parse(offset: str) -> int:
+	"""Return the milliseconds of an offset."""
+	return int(offset.partition("-")[0])
