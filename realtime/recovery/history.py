@@ -14,6 +14,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import time
 from typing import NamedTuple
 
 from ..bus.events import PublishedEvent, StreamPosition, read_event
@@ -34,6 +35,9 @@ WINDOW_BYTES = 2 * 1024 * 1024
 
 TOTAL_WINDOW_BYTES = 32 * 1024 * 1024
 """Bound of the history windows of all sites together."""
+
+MAX_AHEAD = 10_000
+"""Milliseconds by which the offset of a live event may be ahead of the stream and of the clock, without being verified."""
 
 DENIED_SECONDS = 60.0
 """Seconds until Redis is asked again for a history that it has denied."""
@@ -66,12 +70,14 @@ class HistoryCounters:
 		caught_up: Events that were read from a stream after the subscription was interrupted.
 		read: Events that were read from Redis for clients that recover.
 		gaps: Sites whose clients had to start with new sessions.
+		forged: Live events whose offset Redis has not assigned.
 	"""
 
 	repeated: int = 0
 	caught_up: int = 0
 	read: int = 0
 	gaps: int = 0
+	forged: int = 0
 
 
 class History:
@@ -113,16 +119,25 @@ class History:
 		fresh = []
 		for event in events:
 			stream = self._streams.get(event.site) if event.site else None
-			if stream is None or (not stream.hold(event) and self._accept(stream, event)):
+			if stream is None:
+				fresh.append(event)
+				continue
+			if stream.hold(event):
+				continue
+			position = parse_offset(event.offset)
+			if position is not None and _is_far_ahead(stream, position):
+				# Redis decides whether it has assigned this offset.
+				stream.pending = [event]
+				self._start_catch_up(stream)
+			elif self._accept(stream, event, position):
 				fresh.append(event)
 		if fresh:
 			self._deliver(fresh)
 
-	def _accept(self, stream: SiteStream, event: PublishedEvent) -> bool:
-		"""Advance `stream` to `event`; return False if the event was delivered before."""
+	def _accept(self, stream: SiteStream, event: PublishedEvent, position: StreamPosition | None) -> bool:
+		"""Advance `stream` to `event` at `position`; return False if the event was delivered before."""
 		if event.unrecorded:
 			stream.unrecorded = (asyncio.get_running_loop().time(), event.unrecorded)
-		position = parse_offset(event.offset)
 		if position is None:
 			event.offset = None
 			return True
@@ -223,9 +238,24 @@ class History:
 		stream.task = None
 		if not stream.ready.done():
 			stream.ready.set_result(None)
-		fresh = [event for event in pending if self._accept(stream, event)]
+		fresh = [event for event in pending if self._accept(stream, event, self._verified(stream, event))]
 		if fresh:
 			self._deliver(fresh)
+
+	def _verified(self, stream: SiteStream, event: PublishedEvent) -> StreamPosition | None:
+		"""Return the position of a live event after the stream was read; None if Redis cannot have assigned it."""
+		position = parse_offset(event.offset)
+		if position is None or not _is_far_ahead(stream, position):
+			return position
+		self.counters.forged += 1
+		if self.counters.forged == 1:
+			logger.warning(
+				"an event of %s has the offset %s, which %s has not assigned: it is delivered without an offset",
+				stream.site,
+				event.offset,
+				self._store.endpoint,
+			)
+		return None
 
 	def _reset(self, stream: SiteStream, last: str | None) -> None:
 		"""Continue at the end of the stream in Redis, with an empty window."""
@@ -280,7 +310,11 @@ class History:
 				self._reset(stream, last)
 				self.lost.send(stream.site)
 				return
-			events = [event for event in _read_events(stream.site, entries) if self._accept(stream, event)]
+			events = [
+				event
+				for event in _read_events(stream.site, entries)
+				if self._accept(stream, event, event.position)
+			]
 			self.counters.caught_up += len(events)
 			if events:
 				self._deliver(events)
@@ -375,6 +409,11 @@ class History:
 			stream.unrecorded = None
 			return ""
 		return stream.unrecorded[1]
+
+
+def _is_far_ahead(stream: SiteStream, position: StreamPosition) -> bool:
+	milliseconds = position[0] - MAX_AHEAD
+	return milliseconds > stream.position[0] and milliseconds > time() * 1000
 
 
 def _check_continuity(position: StreamPosition, entries: Sequence[Entry], last: str | None) -> None:

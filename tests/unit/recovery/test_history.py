@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -295,6 +296,47 @@ def test_invalid_offsets(text: object) -> None:
 
 def test_a_valid_offset() -> None:
 	assert parse_offset("1795481441863-7") == (1795481441863, 7)
+
+
+def test_an_offset_far_in_the_future_is_verified() -> None:
+	"""One that Redis has not assigned does not advance the stream: the events after it would be repetitions."""
+
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		it.live(1)
+		forged = event(99, f"{1 << 63}-0")
+		it.history.take([forged, it.store.append(2)])
+		it.live(3)
+		await it.caught_up()
+		assert sorted(it.delivered) == [1, 2, 3, 99]
+		assert forged.offset is None
+		assert stream.offset == "3-0"
+		assert it.history.counters.forged == 1
+		it.live(4)
+		assert it.delivered[-1] == 4
+		assert it.lost == []
+
+	run(test)
+
+
+def test_a_redis_whose_clock_is_ahead() -> None:
+	"""Its first event is read from the stream; the next ones are near it."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		ahead = int((time.time() + 3600) * 1000)
+		it.live(ahead)
+		await it.caught_up()
+		reads = it.store.reads
+		it.live(ahead + 10_000)
+		assert it.delivered == [ahead, ahead + 10_000]
+		it.live(ahead + 20_001)
+		await it.caught_up()
+		assert it.delivered[2:] == [ahead + 20_001]
+		assert it.store.reads == reads + 1
+		assert it.history.counters.forged == 0
+
+	run(test)
 
 
 @pytest.mark.parametrize("offset", [None, "", "invalid"])
