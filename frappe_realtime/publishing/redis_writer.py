@@ -19,6 +19,11 @@ stream is appended once, even if it is sent twice.
 The first message of a stream after some were dropped is published without history, so that a reader sees the gap.
 A message without history carries `"offset":null` and `"unrecorded":"<reason>"`.
 
+During a failover the old master may accept messages that the new one never gets. The script returns the number of the last
+message that Redis has if it is smaller than the one that this process has got an answer for. The next message of each stream
+that has lost messages then also carries `"lost":"<id of the newest lost entry>"`, so that a reader that has not received
+that entry can notify its clients.
+
 Redis may refuse the script: the user may lack the right to run scripts or to use these keys, a key may have another
 type, or the memory may be full. Then all messages are published without history, and the script is tried again after
 `SCRIPT_RETRY_SECONDS`. A batch whose answer was lost may then be published twice.
@@ -31,6 +36,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import redis
@@ -47,6 +53,12 @@ SCRIPT_RETRY_SECONDS = 60.0
 
 CALLER_CONNECTION_INTERVAL = 1.0
 """Seconds between two attempts to make the callers' connection."""
+
+WRITER_KEY_SECONDS = 110.0
+"""Seconds after a write in which its key must still exist; the script lets it expire after 120."""
+
+MAX_STREAMS = 1000
+"""Streams whose last message is remembered, to detect its loss."""
 
 SCRIPT = """
 local function parts(id)
@@ -66,8 +78,10 @@ local function append(stream, count, payload, before)
 	return redis.call('XADD', stream, id, 'e', payload, 'p', before)
 end
 local written = tonumber(redis.call('GET', KEYS[1]) or '0')
+if written < tonumber(ARGV[1]) then return written end
 local key = 0
-for at = 1, #ARGV, 5 do
+local ids = {}
+for at = 2, #ARGV, 5 do
 	local number, channel, payload = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
 	local count, age = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
 	if count > 0 then key = key + 2 end
@@ -80,12 +94,15 @@ for at = 1, #ARGV, 5 do
 			redis.pcall('XTRIM', KEYS[key], 'MINID', '~', oldest)
 			redis.call('PEXPIRE', KEYS[key], age)
 			payload = '{"offset":"' .. id .. '",' .. string.sub(payload, 2)
+			ids[#ids + 1] = ARGV[at]
+			ids[#ids + 1] = id
 		end
 		redis.call('PUBLISH', channel, payload)
 		written = number
 	end
 end
 redis.call('SET', KEYS[1], string.format('%.0f', written), 'PX', 120000)
+return ids
 """
 # Redis before 6.2 does not know MINID: there only the count bounds the stream, hence the pcall.
 
@@ -122,6 +139,12 @@ class RedisWriter:
 		self._must_reconnect = False
 		self._id = uuid4().hex
 		self._gaps: dict[str, int] = {}
+		self._appended: dict[str, tuple[int, str]] = {}
+		"""The number and the id of the last message that was appended to each stream."""
+		self._last_appended = (0, 0.0)
+		"""The number of the last message of the last batch that was appended, and when (monotonic)."""
+		self._lost: dict[str, str] = {}
+		"""The streams that have lost messages which Redis had taken, each with the id of the newest one."""
 		self._script_disabled_until = 0.0
 		self._refusal = ""
 
@@ -130,6 +153,9 @@ class RedisWriter:
 		self.connect = connect
 		self.caller_client = None
 		self._must_reconnect = True
+		# Another server has not lost what it never had.
+		self._last_appended = (0, 0.0)
+		self._appended.clear()
 
 	def discard_caller_client(self) -> None:
 		"""Do not use the callers' connection again: it failed. The thread makes a new one."""
@@ -228,14 +254,43 @@ class RedisWriter:
 		Raises:
 			redis.RedisError, OSError: Redis did not take it, or its answer was lost.
 		"""
+		number, appended_at = self._last_appended
+		expected = number if monotonic() - appended_at < WRITER_KEY_SECONDS else 0
+		answer = self._run_script(client, batch, expected)
+		if isinstance(answer, int):
+			self._note_lost(answer)
+			answer = self._run_script(client, batch, 0)
+		streams = {message.number: message.stream for message in batch}
+		for first in range(0, len(answer), 2):
+			number = int(answer[first])
+			stream = streams[number]
+			if stream:
+				self._appended.pop(stream, None)
+				self._appended[stream] = (number, _text(answer[first + 1]))
+		while len(self._appended) > MAX_STREAMS:
+			del self._appended[next(iter(self._appended))]
+		self._last_appended = (max(streams), monotonic())
+
+	def _note_lost(self, written: int) -> None:
+		"""Remember which streams have lost messages: Redis has only those up to number `written`."""
+		for stream, (number, id) in self._appended.items():
+			if number > written:
+				self._lost[stream] = id
+		self._appended.clear()
+		self._log.write(
+			"lost",
+			"Redis has lost realtime events that it had taken, as in a failover. Their browsers are notified.",
+		)
+
+	def _run_script(self, client: redis.Redis, batch: Collection[Message], expected: int) -> Any:
 		keys = [writer_key(self._id)]
-		arguments: list[str | int] = []
+		arguments: list[str | int] = [expected]
 		shown_gaps = set()
 		for message in batch:
 			stream, payload = message.stream, message.payload
-			if stream and stream in self._gaps and stream not in shown_gaps:
+			if stream and (stream in self._gaps or stream in self._lost) and stream not in shown_gaps:
 				shown_gaps.add(stream)
-				payload = _without_history(payload, f"{self._gaps[stream]} events before it were dropped")
+				payload = self._with_gap(stream, payload)
 				stream = None
 			if stream:
 				keys += [stream, last_key(stream)]
@@ -246,12 +301,23 @@ class RedisWriter:
 				message.history_count if stream else 0,
 				int(message.history_seconds * 1000),
 			]
+		answer: Any
 		try:
-			client.evalsha(_SCRIPT_SHA, len(keys), *keys, *arguments)
+			answer = client.evalsha(_SCRIPT_SHA, len(keys), *keys, *arguments)
 		except NoScriptError:
-			client.eval(SCRIPT, len(keys), *keys, *arguments)
-		for stream in shown_gaps:
-			self._gaps.pop(stream, None)
+			answer = client.eval(SCRIPT, len(keys), *keys, *arguments)
+		if not isinstance(answer, int):
+			for stream in shown_gaps:
+				self._gaps.pop(stream, None)
+				self._lost.pop(stream, None)
+		return answer
+
+	def _with_gap(self, stream: str, payload: str) -> str:
+		"""Return a message without history that shows the gap before it."""
+		if stream in self._lost:
+			payload = f'{{"lost":{json.dumps(self._lost[stream])},{payload[1:]}'
+			return _without_history(payload, "Redis has lost events before it")
+		return _without_history(payload, f"{self._gaps[stream]} events before it were dropped")
 
 	def _publish(self, client: redis.Redis, batch: Sequence[Message]) -> None:
 		"""Publish a batch without history."""
@@ -260,6 +326,10 @@ class RedisWriter:
 			payload = _without_history(message.payload, self._refusal) if message.stream else message.payload
 			pipeline.publish(message.channel, payload)
 		pipeline.execute()
+
+
+def _text(value: bytes | str) -> str:
+	return value.decode() if isinstance(value, bytes) else value
 
 
 def _is_temporary(error: ResponseError) -> bool:

@@ -26,12 +26,14 @@ class PublishedEvent(Event):
 		site: The site; None for an event for all sites (`build_event`).
 		size: Bytes of what the publisher wrote.
 		unrecorded: Why the publisher could not append the event to the history; empty if it could, or does not try.
+		lost: The offset of the newest event that Redis has lost before this one; empty if it has lost none.
 		position: `offset` as numbers; (0, 0) without an offset.
 	"""
 
 	site: str | None = None
 	size: int = 0
 	unrecorded: str = ""
+	lost: str = ""
 	position: StreamPosition = (0, 0)
 
 	@property
@@ -59,10 +61,19 @@ def read_event(payload: bytes) -> PublishedEvent:
 	if len(payload) > 2 * SAFE_DEPTH and payload.count(b"[") + payload.count(b"{") > SAFE_DEPTH:
 		_check_depth(data.get("message"))
 	unrecorded = str(data.get("unrecorded", "")) if offset is None else ""
+	lost = str(data.get("lost", "")) if unrecorded else ""
 	namespace = None if site is None else f"/{site}"
 	message = data.get("message")
 	return PublishedEvent(
-		namespace, room, event, message, offset, site=site, size=len(payload), unrecorded=unrecorded
+		namespace,
+		room,
+		event,
+		message,
+		offset,
+		site=site,
+		size=len(payload),
+		unrecorded=unrecorded,
+		lost=lost,
 	)
 
 

@@ -136,6 +136,8 @@ class History:
 
 	def _accept(self, stream: SiteStream, event: PublishedEvent, position: StreamPosition | None) -> bool:
 		"""Advance `stream` to `event` at `position`; return False if the event was delivered before."""
+		if event.lost and not stream.has_delivered(parse_offset(event.lost)):
+			self._on_lost(stream, f"Redis has lost event {event.lost}")
 		if event.unrecorded:
 			stream.unrecorded = (asyncio.get_running_loop().time(), event.unrecorded)
 		if position is None:
@@ -257,6 +259,11 @@ class History:
 			)
 		return None
 
+	def _on_lost(self, stream: SiteStream, reason: str) -> None:
+		self.counters.gaps += 1
+		logger.warning("events of %s are lost: %s; its clients start with new sessions", stream.site, reason)
+		self.lost.send(stream.site)
+
 	def _reset(self, stream: SiteStream, last: str | None) -> None:
 		"""Continue at the end of the stream in Redis, with an empty window."""
 		stream.position = stream.window_start = parse_offset(last) or START
@@ -301,14 +308,12 @@ class History:
 				self._reset(stream, last)
 				return
 			try:
+				_check_chain(stream.position, entries)
 				_check_continuity(stream.position, entries, last)
 			except HistoryGap as gap:
-				self.counters.gaps += 1
-				logger.warning(
-					"events of %s are lost: %s; its clients start with new sessions", stream.site, gap
-				)
 				self._reset(stream, last)
-				self.lost.send(stream.site)
+				stream.valid_from = stream.position
+				self._on_lost(stream, str(gap))
 				return
 			events = [
 				event
@@ -344,6 +349,8 @@ class History:
 		"""
 		if reason := self._unrecorded_reason(stream):
 			raise HistoryGap(f"an event was published without an offset: {reason}")
+		if position < stream.valid_from:
+			raise HistoryGap("events after this offset are lost")
 		if position > stream.position:
 			_, last = await self._store.history(stream.site, "-", 0)
 			if position <= (parse_offset(last) or START):
@@ -414,6 +421,21 @@ class History:
 def _is_far_ahead(stream: SiteStream, position: StreamPosition) -> bool:
 	milliseconds = position[0] - MAX_AHEAD
 	return milliseconds > stream.position[0] and milliseconds > time() * 1000
+
+
+def _check_chain(position: StreamPosition, entries: Sequence[Entry]) -> None:
+	"""Raise `HistoryGap` unless the first of `entries` follows the entry at `position`.
+
+	After a failover the stream may have continued from an earlier entry, with ids below `position`. An entry names no
+	earlier one if the site was without events until `last` had expired in Redis.
+	"""
+	if not entries:
+		return
+	before = parse_offset(entries[0].before)
+	if before is not None and START < before < position:
+		raise HistoryGap(
+			f"the stream has continued from {entries[0].before}, while this process has had {offset_of(position)}"
+		)
 
 
 def _check_continuity(position: StreamPosition, entries: Sequence[Entry], last: str | None) -> None:

@@ -25,6 +25,7 @@ class SiteStream:
 		"site",
 		"task",
 		"unrecorded",
+		"valid_from",
 		"window",
 		"window_bytes",
 		"window_start",
@@ -44,6 +45,8 @@ class SiteStream:
 		self.pending_overflowed = False
 		self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 		"""Done once `position` is known; fails with `StoreDenied`."""
+		self.valid_from: StreamPosition = START
+		"""A client with an earlier position may have missed events that are lost."""
 		self.lock = asyncio.Lock()
 		"""Held while older events are read from Redis."""
 		self.task: asyncio.Task[None] | None = None
@@ -55,6 +58,10 @@ class SiteStream:
 	def offset(self) -> str:
 		"""The offset of a client that has every event that was delivered."""
 		return offset_of(self.position)
+
+	def has_delivered(self, position: StreamPosition | None) -> bool:
+		"""Return True if the event at `position` is in the window, and so was delivered by this process."""
+		return any(event.position == position for event in self.window)
 
 	def hold(self, event: PublishedEvent) -> bool:
 		"""Hold back a live event while the stream is read; return False if it can be delivered now."""

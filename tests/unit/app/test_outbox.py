@@ -112,6 +112,41 @@ def test_offsets_grow_though_the_clock_of_redis_is_behind(server, client, subscr
 	assert published["offset"] == f"{ahead}-{sequence + 1}"
 
 
+def test_events_that_the_old_master_took_are_reported_as_lost(server, client, subscriber):
+	"""The new master has the first event only. The next event of the stream shows the loss, once."""
+	lines: list[str] = []
+	outbox = Outbox(connector(server), lines.append, wait=PATIENCE)
+	outbox.send([event(1)])
+	((first, _),) = client.xrange(STREAM)
+	outbox.send([event(2), event(3)])
+	(*_, (newest, _)) = client.xrange(STREAM)
+	[key] = client.keys("frappe_realtime:writer:*")
+	client.set(key, 1)
+	client.xtrim(STREAM, maxlen=0)
+	client.set(LAST, first)
+	outbox.send([event(4), event(5)])
+	published = [json.loads(subscriber.get_message(timeout=PATIENCE)["data"]) for _ in range(5)]
+	assert [one["message"] for one in published] == [1, 2, 3, 4, 5]
+	assert published[3]["offset"] is None
+	assert published[3]["lost"] == newest
+	assert "lost" in published[3]["unrecorded"]
+	assert published[4]["offset"]
+	assert [json.loads(entry["e"])["message"] for _, entry in client.xrange(STREAM)] == [5]
+	assert sum("lost" in line for line in lines) == 1
+
+
+def test_a_writer_that_was_quiet_is_not_mistaken_for_a_loss(server, client, subscriber, monkeypatch):
+	"""Its key has expired."""
+	outbox = Outbox(connector(server), pytest.fail, wait=PATIENCE)
+	outbox.send([event(1)])
+	[key] = client.keys("frappe_realtime:writer:*")
+	client.delete(key)
+	monkeypatch.setattr(redis_writer_module, "WRITER_KEY_SECONDS", 0.0)
+	outbox.send([event(2)])
+	assert all("lost" not in json.loads(subscriber.get_message(timeout=PATIENCE)["data"]) for _ in range(2))
+	assert len(client.xrange(STREAM)) == 2
+
+
 def test_an_event_is_appended_and_published_with_its_offset(server, client, subscriber):
 	Outbox(connector(server), pytest.fail, wait=PATIENCE).send([event(1)])
 	((offset, entry),) = client.xrange(STREAM)

@@ -515,3 +515,62 @@ def test_without_streams_every_event_is_delivered() -> None:
 		assert it.delivered == [1, 1, 2, 3, 3, 4]
 
 	run(test)
+
+
+@pytest.mark.parametrize(("lost", "told"), [("1-0", False), ("2-0", True), ("", False), ("invalid", True)])
+def test_an_event_that_redis_has_lost(lost: str, told: bool) -> None:
+	"""It was accepted by the old master of a failover. Clients that have received it need not be notified."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		without = event(3, None, unrecorded="lost")
+		without.lost = lost
+		it.history.take([without])
+		assert it.delivered == [1, 3]
+		assert it.lost == [SITE] * told
+
+	run(test)
+
+
+def test_a_stream_that_has_continued_from_an_earlier_event() -> None:
+	"""The old master had event 3. The new one does not, and has published event 2, which this process has not received."""
+
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		it.live(1)
+		it.live(3)
+		it.store.entries.pop()
+		it.store.last = "1-0"
+		it.store.append(2)
+		it.store.append(4)
+		it.store.entries[-1] = Entry("4-0", it.store.entries[-1].payload, "2-0")
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert it.lost == [SITE]
+		assert stream.offset == "4-0"
+		for position in ((1, 0), (3, 0)):
+			with pytest.raises(HistoryGap):
+				await it.history.read_before_window(stream, position, {})
+		assert (await it.history.read_before_window(stream, (4, 0), {})).window_from == (4, 0)
+		it.live(5)
+		assert it.delivered == [1, 3, 5]
+
+	run(test)
+
+
+def test_a_stream_that_continues_after_a_long_pause() -> None:
+	"""`last` has expired, so that the entry names none before it."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		it.store.entries.clear()
+		it.store.last = None
+		it.store.append(2)
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert it.delivered == [1, 2]
+		assert it.lost == []
+
+	run(test)
