@@ -15,6 +15,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from frappe_realtime.contract import (
@@ -50,6 +51,9 @@ logger = logging.getLogger("realtime.recovery")
 
 REDIS_TIMEOUT = 20.0
 """Seconds that a connecting client waits for Redis; then its connection is closed, and the client reconnects."""
+
+REFUSAL_LOG_SECONDS = 10.0
+"""Seconds between two log lines about clients that get new sessions."""
 
 RECOVERABLE_REASONS = frozenset(
 	{"transport error", "transport close", "forced close", "ping timeout", "server shutting down"}
@@ -123,6 +127,7 @@ class Recovery:
 		self._list_updates = list_updates
 		self._tasks = tasks
 		self._limit = ReplayLimit(config, on_limit)
+		self._refusals_logged = -REFUSAL_LOG_SECONDS
 		history.lost.connect(self.end_sessions)
 
 	# -- admission
@@ -248,8 +253,15 @@ class Recovery:
 	def _on_refused(self, session: Session, reason: str = "") -> None:
 		"""Count a client that gets a new session in place of its old one."""
 		self.counters.refused += 1
-		if reason:
-			logger.info("a client of %s gets a new session: %s", session.site, reason)
+		now = monotonic()
+		if reason and now - self._refusals_logged >= REFUSAL_LOG_SECONDS:
+			self._refusals_logged = now
+			logger.info(
+				"a client of %s gets a new session: %s (%d so far)",
+				session.site,
+				reason,
+				self.counters.refused,
+			)
 
 	async def _permitted_rooms(self, session: Session, rooms: Iterable[str]) -> set[str]:
 		"""Return those of `rooms` that the user may still be in, and the rooms that every socket of the user joins."""

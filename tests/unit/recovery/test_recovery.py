@@ -650,3 +650,23 @@ def test_bytes_that_are_read_for_a_client_count(monkeypatch: pytest.MonkeyPatch)
 		assert type(await it.admit()) is Admission
 
 	run(test, realtime_recovery_bytes_per_second=1000)
+
+
+def test_refusals_are_logged_at_a_bounded_rate(
+	caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	caplog.set_level("INFO")
+	now = [0.0]
+	monkeypatch.setattr(recovery, "monotonic", lambda: now[0])
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		for now[0] in (0, 1, 9, 10, 11):
+			assert type(await it.admit("5-0")) is Admission
+		assert it.recovery.counters.refused == 5
+
+	run(test)
+	lines = [record.message for record in caplog.records if "gets a new session" in record.message]
+	assert len(lines) == 2
+	assert lines[1].endswith("(4 so far)")
