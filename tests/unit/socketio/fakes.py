@@ -23,7 +23,7 @@ class FakeConnection:
 		self.frames: list[bytes] = []
 		self.closed: list[str] = []
 		self.data: Any = None
-		self.wire = SimpleNamespace(write=self.frames.append) if fast else None
+		self.writable_transport = SimpleNamespace(write=self.frames.append) if fast else None
 
 	def send(self, encoded: Encoded) -> None:
 		self.sent += encoded.messages

@@ -13,7 +13,7 @@ from realtime.socketio.client import Client, Limiter
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import Ack, SocketIOServer
-from tests.unit.engine.fakes import Wire, websocket_request
+from tests.unit.engine.fakes import FakeClient, websocket_request
 from tests.unit.engine.test_websocket import frames, masked, text
 
 
@@ -44,13 +44,13 @@ class Application:
 		self.ends.append((reason, rooms))
 
 
-def connected() -> tuple[Wire, SocketIOServer, Application]:
+def connected() -> tuple[FakeClient, SocketIOServer, Application]:
 	"""Return a client in the namespace /a that has stopped reading."""
 	application = Application()
 	server = SocketIOServer(application, Namespaces())
-	wire = Wire(Engine(EngineSettings(max_unsent=1000), server))
-	wire.feed(websocket_request())
-	wire.feed(text("40/a,"))
+	wire = FakeClient(Engine(EngineSettings(max_unsent=1000), server))
+	wire.send(websocket_request())
+	wire.send(text("40/a,"))
 	wire.transport.unsent = 1001
 	wire.transport.protocol.pause_writing()
 	return wire, server, application
@@ -73,9 +73,9 @@ def test_only_a_valid_acknowledgement_resolves_a_call() -> None:
 		wire, _, application = connected()
 		wire.transport.unsent = 0
 		answer = application.sockets[0].call("question")
-		wire.feed(text('44/a,1{"x":1}') + text('44/a,1"x"') + text('43/a,2["another"]'))
+		wire.send(text('44/a,1{"x":1}') + text('44/a,1"x"') + text('43/a,2["another"]'))
 		assert not answer.done()
-		wire.feed(text('43/a,1["yes"]'))
+		wire.send(text('43/a,1["yes"]'))
 		assert answer.result() == ["yes"]
 		wire.engine.close()
 
@@ -85,7 +85,7 @@ def test_only_a_valid_acknowledgement_resolves_a_call() -> None:
 def test_a_client_that_does_not_read_is_admitted_to_no_further_namespace() -> None:
 	async def run() -> None:
 		wire, server, application = connected()
-		wire.feed(text("40/b,"))
+		wire.send(text("40/b,"))
 		assert wire.transport.aborted
 		assert application.calls == ["connect /a", "disconnect /a"]
 		assert not server.namespaces
@@ -99,7 +99,7 @@ def test_attachments_for_a_namespace_that_was_not_joined_close_the_connection(pa
 	async def run() -> None:
 		wire, server, _ = connected()
 		wire.transport.unsent = 0
-		wire.feed(text(packet))
+		wire.send(text(packet))
 		assert wire.transport.closed
 		assert server.counters.invalid == 1
 		wire.engine.close()
@@ -124,7 +124,7 @@ def test_authorization_is_cancelled_when_the_client_disconnects() -> None:
 				raise
 
 		application.authorize = lambda *_: ask()  # type: ignore[method-assign]
-		wire.feed(text("40/b,"))
+		wire.send(text("40/b,"))
 		wire.transport.abort()
 		while "cancelled" not in steps:
 			await asyncio.sleep(0)
@@ -145,13 +145,13 @@ class Setting:
 		self.server = SocketIOServer(self.application, self.namespaces, **options)
 		self.engine = Engine(EngineSettings(), self.server)
 
-	def client(self, *namespaces: str) -> Wire:
+	def client(self, *namespaces: str) -> FakeClient:
 		"""Connect a client to namespaces."""
-		wire = Wire(self.engine)
-		wire.feed(websocket_request())
+		wire = FakeClient(self.engine)
+		wire.send(websocket_request())
 		for name in namespaces:
-			wire.feed(text(f"40{name},"))
-		wire.answers()
+			wire.send(text(f"40{name},"))
+		wire.received()
 		return wire
 
 	def socketio_client(self) -> Client:
@@ -161,10 +161,10 @@ class Setting:
 		return client
 
 
-def packets_of(wire: Wire) -> list[str | bytes]:
+def packets_of(wire: FakeClient) -> list[str | bytes]:
 	"""Return the Socket.IO packets that were sent to a client since the last call."""
 	found: list[str | bytes] = []
-	for opcode, payload in frames(wire.answers()):
+	for opcode, payload in frames(wire.received()):
 		if opcode == Opcode.BINARY:
 			found.append(payload)
 		elif payload.startswith(b"4"):
@@ -189,7 +189,7 @@ async def turns() -> None:
 def test_events_and_their_acknowledgement() -> None:
 	async def test(it: Setting) -> None:
 		wire = it.client("/a")
-		wire.feed(text('42/a,["x",1]') + text('42/a,5["y"]'))
+		wire.send(text('42/a,["x",1]') + text('42/a,5["y"]'))
 		assert it.application.events == [("x", [1]), ("y", [])]
 		without, ack = it.application.acks
 		assert without is None
@@ -205,11 +205,11 @@ def test_events_and_their_acknowledgement() -> None:
 def test_attachments_complete_an_event() -> None:
 	async def test(it: Setting) -> None:
 		wire = it.client("/a")
-		wire.feed(text('452-/a,["x",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]'))
-		wire.feed(masked(Opcode.BINARY, b"first"))
+		wire.send(text('452-/a,["x",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]'))
+		wire.send(masked(Opcode.BINARY, b"first"))
 		assert it.application.events == []
 		assert it.server.counters.events == 0
-		wire.feed(masked(Opcode.BINARY, b"second") + text('42/a,["y"]'))
+		wire.send(masked(Opcode.BINARY, b"second") + text('42/a,["y"]'))
 		assert it.application.events == [("x", [b"second", b"first"]), ("y", [])]
 		assert not wire.transport.closed
 
@@ -220,7 +220,7 @@ def test_attachments_complete_an_acknowledgement() -> None:
 	async def test(it: Setting) -> None:
 		wire = it.client("/a")
 		answer = it.application.sockets[0].call("question")
-		wire.feed(text('461-/a,1[{"_placeholder":true,"num":0}]') + masked(Opcode.BINARY, b"yes"))
+		wire.send(text('461-/a,1[{"_placeholder":true,"num":0}]') + masked(Opcode.BINARY, b"yes"))
 		assert answer.result() == [b"yes"]
 
 	run(test)
@@ -241,7 +241,7 @@ def test_attachments_complete_an_acknowledgement() -> None:
 def test_invalid_packets_close_the_connection(sent: bytes) -> None:
 	async def test(it: Setting) -> None:
 		wire = it.client("/a")
-		wire.feed(sent)
+		wire.send(sent)
 		assert wire.transport.closed
 		assert it.server.counters.invalid == 1
 		assert it.application.ends == [("parse error", set())]
@@ -252,7 +252,7 @@ def test_invalid_packets_close_the_connection(sent: bytes) -> None:
 def test_a_repeated_connect_is_answered_again() -> None:
 	async def test(it: Setting) -> None:
 		wire = it.client("/a")
-		wire.feed(text("40/a,"))
+		wire.send(text("40/a,"))
 		assert packets_of(wire) == [f'40/a,{{"sid":"{it.application.sockets[0].id}"}}']
 		assert len(it.application.sockets) == 1
 		assert it.server.counters.connects == 1
@@ -272,7 +272,7 @@ def test_a_repeated_connect_while_the_first_one_is_pending() -> None:
 		assert len(packets_of(wire)) == 1
 		assert it.socketio_client().connecting is None
 		it.decide = lambda namespace, auth: Admission(namespace)
-		wire.feed(text("40/b,"))
+		wire.send(text("40/b,"))
 		assert len(packets_of(wire)) == 1
 
 	run(test)
@@ -286,9 +286,9 @@ def test_the_namespaces_of_a_connection_are_bounded() -> None:
 			asyncio.get_running_loop().create_future() if namespace == "/b" else Admission(namespace)
 		)
 		wire = it.client("/a", "/b")
-		wire.feed(text("40/c,"))
+		wire.send(text("40/c,"))
 		assert packets_of(wire) == ['44/c,{"message":"Too many namespaces","data":{"most":2}}']
-		wire.feed(text("41/a,") + text("40/c,"))
+		wire.send(text("41/a,") + text("40/c,"))
 		assert packets_of(wire)[0].startswith('40/c,{"sid"')  # type: ignore[arg-type]
 		assert it.server.counters.refused == 1
 
@@ -312,7 +312,7 @@ def test_refused_connects_are_bounded(later: bool) -> None:
 		wire = it.client()
 		for number in range(3):
 			assert not wire.transport.closing
-			wire.feed(text(f"40/{number},"))
+			wire.send(text(f"40/{number},"))
 			await turns()
 			if number < 2:
 				assert packets_of(wire) == [f'44/{number},{{"message":"No","data":{{"reason":"test"}}}}']
@@ -358,7 +358,7 @@ def test_the_payload_of_connect_is_passed_on() -> None:
 		asked: list[Any] = []
 		it.decide = lambda namespace, auth: asked.append((namespace, auth)) or Admission(None)
 		wire = it.client()
-		wire.feed(text('40/a,{"token":"x"}') + text("40/b,"))
+		wire.send(text('40/a,{"token":"x"}') + text("40/b,"))
 		assert asked == [("/a", {"token": "x"}), ("/b", {})]
 
 	run(test)
@@ -368,13 +368,13 @@ def test_a_client_leaves_a_namespace() -> None:
 	async def test(it: Setting) -> None:
 		wire = it.client("/a", "/b")
 		it.application.sockets[0].join("room")
-		wire.feed(text("41/a,"))
+		wire.send(text("41/a,"))
 		assert it.application.ends == [("client namespace disconnect", {"room"})]
 		assert list(it.namespaces) == ["/b"]
 		assert not wire.transport.closed
-		wire.feed(text('42/b,["x"]'))
+		wire.send(text('42/b,["x"]'))
 		assert it.application.events == [("x", [])]
-		wire.feed(text('42/a,["x"]'))
+		wire.send(text('42/a,["x"]'))
 		assert wire.transport.closed
 
 	run(test)
@@ -408,7 +408,7 @@ def test_the_connect_timeout() -> None:
 		decision: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
 		it.decide = lambda namespace, auth: decision
 		pending = it.client("/a")
-		left.feed(text("41/a,"))
+		left.send(text("41/a,"))
 		await asyncio.sleep(0.3)
 		assert [wire.transport.closing for wire in (joined, left, never, pending)] == [
 			False,
@@ -427,7 +427,7 @@ def test_a_client_that_recovers_supersedes_its_old_socket() -> None:
 		first = it.application.sockets[0]
 		first.join("room")
 		namespace = first.namespace
-		new.feed(text("40/a,"))
+		new.send(text("40/a,"))
 		second = it.application.sockets[1]
 		assert old.transport.aborted
 		assert not new.transport.closing
@@ -482,16 +482,16 @@ def test_every_packet_counts_against_the_rate() -> None:
 	async def test(it: Setting) -> None:
 		wire = it.client("/a")
 		one = '{"_placeholder":true,"num":0}'
-		wire.feed(text('42/a,["x"]') + text("43/a,7[]") + text("43/a,[]"))
-		wire.feed(text(f'452-/a,["x",{one}]') + masked(Opcode.BINARY, b"1") * 2)
-		wire.feed(text(f"461-/a,7[{one}]") + masked(Opcode.BINARY, b"1"))
+		wire.send(text('42/a,["x"]') + text("43/a,7[]") + text("43/a,[]"))
+		wire.send(text(f'452-/a,["x",{one}]') + masked(Opcode.BINARY, b"1") * 2)
+		wire.send(text(f"461-/a,7[{one}]") + masked(Opcode.BINARY, b"1"))
 		assert counted == [1, 1, 1, 1, 3, 2]
 		socket = it.application.sockets[0]
 		answers = [socket.call("question") for _ in range(2)]
-		wire.feed(text("43/a,1[]") + text(f"461-/a,2[{one}]") + masked(Opcode.BINARY, b"1"))
+		wire.send(text("43/a,1[]") + text(f"461-/a,2[{one}]") + masked(Opcode.BINARY, b"1"))
 		assert [answer.result() for answer in answers] == [[], [b"1"]]
 		assert counted[6:] == [1]
-		wire.feed(text("43/a,1[]"))
+		wire.send(text("43/a,1[]"))
 		assert counted[7:] == [1], "a repeated acknowledgement is unexpected"
 
 	run(test, limiter=Counting())
@@ -507,7 +507,7 @@ def test_the_bytes_of_attachments_are_bounded(size: int) -> None:
 
 	async def test(it: Setting) -> None:
 		wire = it.client("/a")
-		wire.feed(text('453-/a,["x",{"_placeholder":true,"num":0}]') + masked(Opcode.BINARY, b"x" * size) * 2)
+		wire.send(text('453-/a,["x",{"_placeholder":true,"num":0}]') + masked(Opcode.BINARY, b"x" * size) * 2)
 		assert wire.transport.closing is (size == 4)
 
 	run(test, limiter=Small())
@@ -522,9 +522,9 @@ def test_packets_beyond_the_rate_are_ignored() -> None:
 		wire = it.client("/a")
 		assert it.application.calls == []
 		it.server.limiter = Limiter()
-		wire.feed(text("40/a,"))
+		wire.send(text("40/a,"))
 		it.server.limiter = Strict()
-		wire.feed(text('42/a,["x"]'))
+		wire.send(text('42/a,["x"]'))
 		assert it.application.events == []
 		assert it.server.counters.events == 0
 		assert not wire.transport.closed
