@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from realtime.application import EventHandler, FrappeApplication
+from realtime.engine import Encoded
 from realtime.socketio.errors import ConnectRefused
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from tests.unit.socketio.fakes import SITE, add_socket
@@ -149,6 +150,8 @@ def test_the_namespace_without_site_is_open() -> None:
 	it.sites.resolve.assert_not_called()
 	it.session = None  # type: ignore[assignment]
 	socket = it.connect()
+	connection: Any = socket.connection
+	assert len(connection.sent) == 1
 	it.application.on_event(socket, "event", [], None)
 	it.application.on_disconnect(socket, "transport close", set())
 	assert it.calls == []
@@ -191,6 +194,17 @@ def test_access_that_changed_while_a_client_connected_is_checked_again(
 	it.recovery.is_outdated.return_value = outdated
 	it.connect()
 	assert it.revalidator.check_sessions.call_args_list == ([(([it.session],),)] if checked else [])
+
+
+def test_a_new_socket_is_answered_first() -> None:
+	"""With what it has missed; then the limits and the revalidator count it."""
+	it = Setting()
+	it.recovery.restore.return_value = [Encoded("missed")]
+	socket = it.connect()
+	connection: Any = socket.connection
+	assert [str(text)[:2] for text in connection.sent] == ["0/", "mi"]
+	it.limits.on_connect.assert_called_once_with(socket)
+	it.revalidator.on_connect.assert_called_once_with(socket)
 
 
 def test_handlers_are_called_in_order() -> None:

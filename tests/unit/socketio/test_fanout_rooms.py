@@ -88,6 +88,14 @@ def test_the_id_of_a_socket_is_its_room() -> None:
 	assert [len(received(socket)) for socket in it.all] == [0, 0, 0, 1]
 
 
+def test_events_for_given_sockets() -> None:
+	"""The filter of list updates chooses them."""
+	it = Setting()
+	it.fanout.send_events(it.namespace, [it.offset_out, it.plain_in], [event(1, "1-0")])
+	assert [len(received(socket)) for socket in it.all] == [0, 1, 1, 0]
+	assert it.namespace.offset == "1-0"
+
+
 def test_an_unknown_namespace_or_room_is_ignored() -> None:
 	it = Setting()
 	it.fanout.deliver([Event("/unknown", None, "step", 1, "1-0"), event(1, "2-0", "unknown")])
@@ -152,12 +160,14 @@ def test_one_encoding_for_each_kind_of_client(monkeypatch: pytest.MonkeyPatch, r
 def test_fast_clients_get_frames() -> None:
 	namespaces = Namespaces()
 	fast = add_socket(namespaces, fast=True)
+	fast_with_offset = add_socket(namespaces, pid="p" * 24, fast=True)
 	slow = add_socket(namespaces)
-	Fanout(namespaces).deliver([event(1, room=None)])
-	connection: Any = fast.connection
-	assert len(connection.frames) == 1
-	assert b'["step",1]' in connection.frames[0]
-	assert connection.sent == []
+	Fanout(namespaces).deliver([event(1, "1-0", room=None)])
+	for socket, text in ((fast, b'["step",1]'), (fast_with_offset, b'["step",1,"1-0"]')):
+		connection: Any = socket.connection
+		assert len(connection.frames) == 1
+		assert text in connection.frames[0]
+		assert connection.sent == []
 	assert received(slow) == [["step", 1]]
 
 

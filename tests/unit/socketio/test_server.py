@@ -470,6 +470,33 @@ def test_the_offset_is_repeated_with_pings() -> None:
 	run(test)
 
 
+def test_the_limiter_counts_connections_and_timeouts() -> None:
+	class Counting(Limiter):
+		def __init__(self) -> None:
+			self.calls: list[str] = []
+
+		def on_open(self, client: Client) -> None:
+			self.calls.append("open")
+
+		def on_close(self, client: Client) -> None:
+			assert not any(socket.connected for socket in client.sockets.values())
+			self.calls.append("close")
+
+		def too_long_without_namespace(self, client: Client) -> None:
+			self.calls.append("timeout")
+
+	limiter = Counting()
+
+	async def test(it: Setting) -> None:
+		it.client("/a").transport.abort()
+		assert limiter.calls == ["open", "close"]
+		it.client()
+		await asyncio.sleep(0.3)
+		assert limiter.calls[2:] == ["open", "timeout", "close"]
+
+	run(test, limiter=limiter, connect_timeout=0.1)
+
+
 def test_every_packet_counts_against_the_rate() -> None:
 	"""An expected acknowledgement does not, apart from its attachments."""
 	counted: list[int] = []
