@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -126,7 +127,7 @@ def test_an_event_that_is_published_before_the_position_is_known() -> None:
 
 
 def test_reading_is_retried_while_redis_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-	monkeypatch.setattr(history.random, "uniform", lambda low, high: 0)
+	monkeypatch.setattr(random, "uniform", lambda low, high: 0)
 
 	async def test(it: Setting) -> None:
 		it.store.failures = [StoreUnavailable("away")] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,7 +140,7 @@ def run(test: Callable[[Setting], Coroutine[Any, Any, None]], **config: Any) -> 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""Retry without a pause."""
-	monkeypatch.setattr(recovery.random, "uniform", lambda low, high: 0)
+	monkeypatch.setattr(random, "uniform", lambda low, high: 0)
 
 
 def test_the_missed_events_of_its_rooms_are_replayed_in_order() -> None:
@@ -657,7 +658,7 @@ def test_refusals_are_logged_at_a_bounded_rate(
 ) -> None:
 	caplog.set_level("INFO")
 	now = [0.0]
-	monkeypatch.setattr(recovery, "monotonic", lambda: now[0])
+	monkeypatch.setattr("realtime.recovery.recovery.monotonic", lambda: now[0])
 
 	async def test(it: Setting) -> None:
 		it.save()

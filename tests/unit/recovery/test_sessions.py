@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -108,7 +109,7 @@ def run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""Retry without a pause."""
-	monkeypatch.setattr(sessions.random, "uniform", lambda low, high: 0)
+	monkeypatch.setattr(random, "uniform", lambda low, high: 0)
 
 
 def test_a_session_is_written_as_its_rooms_change() -> None:
@@ -388,7 +389,7 @@ def test_load_waits_for_the_write_of_the_session() -> None:
 
 def test_load_fails_while_the_session_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""What Redis has is outdated."""
-	monkeypatch.setattr(sessions.random, "uniform", lambda low, high: 1)
+	monkeypatch.setattr(random, "uniform", lambda low, high: 1)
 
 	async def test(it: Setting) -> None:
 		socket = it.socket()
