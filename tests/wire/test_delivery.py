@@ -49,9 +49,7 @@ def test_redis_restarts_under_a_publisher(make_bench: MakeBench, connect: Connec
 	all_of(client, 300)
 
 
-def test_events_published_before_the_subscription_is_renewed(
-	make_bench: MakeBench, connect: Connect
-) -> None:
+def test_events_published_before_the_subscription_is_renewed(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench()
 	client = connect(bench, bench.user())
 	publisher = Publisher(bench.valkey.url)

@@ -1,16 +1,13 @@
-"""The latency of events that were published with a time."""
+"""Fan-out: which sockets get an event, with which offset, and in how many writes."""
 
 from __future__ import annotations
 
-from time import time
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytest
 
-<<<<<<<< HEAD:tests/unit/socketio/test_fanout.py
-from realtime.bus.events import PublishedEvent
-from realtime.socketio.fanout import Fanout
-from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
-========
 from realtime.engine import Encoded
 from realtime.socketio import packets
 from realtime.socketio.fanout import Event, Fanout, encode_missed
@@ -18,28 +15,40 @@ from realtime.socketio.namespace import Namespaces, ServerSocket
 from tests.unit.socketio.fakes import SITE, FakeConnection, add_socket
 
 NAMESPACE = f"/{SITE}"
->>>>>>>> 664e3bd (tests: the new unit tests pass mypy in strict mode):tests/unit/socketio/test_fanout_rooms.py
 
 
-class Wire:
-	def write(self, data: bytes) -> None: ...
+class Remote:
+	"""Records what is sent to other processes."""
+
+	def __init__(self, present: bool = True) -> None:
+		self.present = present
+		self.sent: list[tuple[str, Any, str, list[str]]] = []
+
+	def send(
+		self, namespace: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str]
+	) -> None:
+		self.sent.append((namespace, rooms, str(encoded.messages[0]), list(excluded)))
 
 
-class Connection:
-	writable_transport = Wire()
+class Setting:
+	"""Four sockets: two that can recover, one of them in the room, and two that cannot, likewise."""
+
+	def __init__(self, remote: bool = False) -> None:
+		self.namespaces = Namespaces()
+		self.remote = Remote(remote)
+		self.fanout = Fanout(self.namespaces, self.remote)
+		self.offset_in, self.offset_out = (add_socket(self.namespaces, pid=letter * 24) for letter in "ab")
+		self.plain_in, self.plain_out = (add_socket(self.namespaces) for _ in "ab")
+		self.namespace = self.namespaces[NAMESPACE]
+		for socket in (self.offset_in, self.plain_in):
+			socket.join("room")
+
+	@property
+	def all(self) -> list[ServerSocket]:
+		"""The four sockets."""
+		return [self.offset_in, self.offset_out, self.plain_in, self.plain_out]
 
 
-<<<<<<<< HEAD:tests/unit/socketio/test_fanout.py
-@pytest.fixture
-def fanout() -> Fanout:
-	"""A fan-out with a socket in the room `room` of one namespace."""
-	namespaces = Namespaces()
-	namespace = namespaces.open("/site.test")
-	socket = ServerSocket(namespace, Connection(), Admission(None))  # type: ignore[arg-type]
-	namespace.sockets[socket.id] = socket
-	socket.join("room")
-	return Fanout(namespaces)
-========
 def received(socket: ServerSocket) -> list[list[Any]]:
 	"""Return the events that were sent to a socket, each with its arguments."""
 	connection: Any = socket.connection
@@ -156,31 +165,104 @@ def test_one_encoding_for_each_kind_of_client(monkeypatch: pytest.MonkeyPatch, r
 	assert len(calls) == 1
 	for number, socket in enumerate(sockets):
 		assert received(socket) == [["step", 1, "1-0"] if number < recoverable else ["step", 1]]
->>>>>>>> 664e3bd (tests: the new unit tests pass mypy in strict mode):tests/unit/socketio/test_fanout_rooms.py
 
 
-def published(seconds_ago: float, room: str = "room") -> PublishedEvent:
-	"""An event that Redis appended to the stream at that time."""
-	milliseconds = int((time() - seconds_ago) * 1000)
-	return PublishedEvent(
-		"/site.test", room, "news", 1, f"{milliseconds}-0", site="site.test", position=(milliseconds, 0)
-	)
+def test_fast_clients_get_frames() -> None:
+	namespaces = Namespaces()
+	fast = add_socket(namespaces, fast=True)
+	fast_with_offset = add_socket(namespaces, pid="p" * 24, fast=True)
+	slow = add_socket(namespaces)
+	Fanout(namespaces).deliver([event(1, "1-0", room=None)])
+	for socket, text in ((fast, b'["step",1]'), (fast_with_offset, b'["step",1,"1-0"]')):
+		connection: Any = socket.connection
+		assert len(connection.frames) == 1
+		assert text in connection.frames[0]
+		assert connection.sent == []
+	assert received(slow) == [["step", 1]]
 
 
-def test_latency_is_the_age_of_an_event_when_it_is_written(fanout: Fanout) -> None:
-	fanout.deliver([published(2), published(4)])
-	assert sum(fanout.latency.counts) == 2
-	assert fanout.latency.total == pytest.approx(6, abs=0.5)
+def test_an_emit_reaches_each_socket_of_its_rooms_once() -> None:
+	it = Setting()
+	it.namespace.offset = "7-0"
+	it.plain_in.join("second")
+	it.plain_out.join("second")
+	it.fanout.emit(it.namespace, ["room", "second", "unknown"], "said", [1, 2])
+	assert received(it.offset_in) == [["said", 1, 2, "7-0"]]
+	assert received(it.plain_in) == received(it.plain_out) == [["said", 1, 2]]
+	assert received(it.offset_out) == []
 
 
-def test_latency_of_a_clock_that_is_ahead_is_zero(fanout: Fanout) -> None:
-	fanout.deliver([published(-100)])
-	assert fanout.latency.counts[0] == 1
-	assert fanout.latency.total == 0
+def test_an_emit_to_all_but_one() -> None:
+	it = Setting()
+	it.fanout.emit(it.namespace, None, "said", [1], but=it.offset_in)
+	assert [len(received(socket)) for socket in it.all] == [0, 1, 1, 1]
 
 
-def test_latency_needs_a_socket_and_an_offset(fanout: Fanout) -> None:
-	fanout.deliver([published(1, "empty room")])
-	fanout.deliver([PublishedEvent("/site.test", "room", "news", 1, site="site.test")])
-	assert sum(fanout.latency.counts) == 0
-	assert fanout.deliveries == 1
+def test_emits_go_to_other_processes() -> None:
+	it = Setting(remote=True)
+	it.fanout.emit(it.namespace, ["room"], "said", [1])
+	it.fanout.emit(it.namespace, None, "said", [2], but=it.plain_in)
+	it.fanout.send(NAMESPACE, ["empty"], Encoded(f'2{NAMESPACE},["said",3]'), ["room"])
+	assert it.remote.sent == [
+		(NAMESPACE, ["room"], f'2{NAMESPACE},["said",1]', []),
+		(NAMESPACE, None, f'2{NAMESPACE},["said",2]', [it.plain_in.id]),
+		(NAMESPACE, ["empty"], f'2{NAMESPACE},["said",3]', ["room"]),
+	]
+
+
+def test_an_emit_to_sockets_of_this_process_stays_here() -> None:
+	it = Setting(remote=True)
+	it.fanout.emit(it.namespace, [it.plain_in.id, it.plain_out.id], "said", [1])
+	it.fanout.send(NAMESPACE, [it.plain_in.id], Encoded(f'2{NAMESPACE},["said",2]'))
+	assert it.remote.sent == []
+	it.fanout.emit(it.namespace, [it.plain_in.id, "unknown id"], "said", [3])
+	it.plain_in.join(it.plain_out.id)
+	it.fanout.emit(it.namespace, [it.plain_out.id], "said", [4])
+	assert len(it.remote.sent) == 2
+
+
+def test_without_peers_nothing_is_sent_to_other_processes() -> None:
+	it = Setting(remote=False)
+	it.fanout.emit(it.namespace, ["room"], "said", [1])
+	it.fanout.send(NAMESPACE, ["room"], Encoded(f'2{NAMESPACE},["said",2]'))
+	assert it.remote.sent == []
+	assert len(received(it.plain_in)) == 2
+
+
+def test_excluded_rooms() -> None:
+	it = Setting()
+	it.fanout.send_local(NAMESPACE, None, Encoded(f'2{NAMESPACE},["said",1]'), ["room", "unknown"])
+	assert [len(received(socket)) for socket in it.all] == [0, 1, 0, 1]
+	it.fanout.send_local("/unknown", None, Encoded('2/unknown,["said",1]'))
+
+
+def test_a_local_emit() -> None:
+	it = Setting(remote=True)
+	it.fanout.emit_local(it.namespace, "room", "said", {"a": 1})
+	it.fanout.emit_local(it.namespace, "empty", "said", 1)
+	assert received(it.plain_in) == [["said", {"a": 1}]]
+	assert received(it.offset_in) == [["said", {"a": 1}, "0-0"]]
+	assert it.remote.sent == []
+
+
+def test_a_missed_event_is_encoded_once() -> None:
+	missed = event(1, "5-0")
+	encoded = encode_missed(NAMESPACE, missed)
+	assert str(encoded.messages[0]) == f'2{NAMESPACE},["step",1,"5-0"]'
+	assert encode_missed(NAMESPACE, missed) is encoded
+
+
+def test_a_socket_that_leaves_while_it_is_written_to() -> None:
+	"""Its connection closes because it reads too slowly; the others of the room are not skipped."""
+	it = Setting()
+	members: Iterable[ServerSocket] = list(it.namespace.members("room"))
+	for socket in members:
+		send = socket.connection.send
+
+		def close(encoded: Encoded, socket: ServerSocket = socket, send: Any = send) -> None:
+			send(encoded)
+			socket.leave("room")
+
+		socket.connection.send = close  # type: ignore[method-assign]
+	it.fanout.deliver([event(1)])
+	assert [len(received(socket)) for socket in members] == [1, 1]

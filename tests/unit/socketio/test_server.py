@@ -123,7 +123,7 @@ def test_authorization_is_cancelled_when_the_client_disconnects() -> None:
 				steps.append("cancelled")
 				raise
 
-		application.authorize = lambda *_: ask()  # type: ignore[method-assign]
+		application.authorize = lambda *_: ask()  # type: ignore[assignment, method-assign]
 		wire.send(text("40/b,"))
 		wire.transport.abort()
 		while "cancelled" not in steps:
