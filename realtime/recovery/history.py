@@ -12,16 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
 from typing import NamedTuple
 
-from ..bus.events import PublishedEvent, StreamPosition, read_event
-from ..bus.store import Entry, RedisStore, StoreDenied, StoreUnavailable
+from ..bus.events import PublishedEvent, StreamPosition
+from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..signals import Signal
 from ..socketio.namespace import Namespaces
-from .positions import START, offset_after, offset_of, parse_offset
+from .entries import HistoryGap, check_chain, check_continuity, read_events
+from .positions import START, offset_after, parse_offset
 from .site_stream import SiteStream, select
 
 logger = logging.getLogger("realtime.history")
@@ -41,10 +42,6 @@ MAX_AHEAD = 10_000
 
 DENIED_SECONDS = 60.0
 """Seconds until Redis is asked again for a history that it has denied."""
-
-
-class HistoryGap(Exception):
-	"""The history does not have every event since a position."""
 
 
 class OlderEvents(NamedTuple):
@@ -308,8 +305,8 @@ class History:
 				self._reset(stream, last)
 				return
 			try:
-				_check_chain(stream.position, entries)
-				_check_continuity(stream.position, entries, last)
+				check_chain(stream.position, entries)
+				check_continuity(stream.position, entries, last)
 			except HistoryGap as gap:
 				self._reset(stream, last)
 				stream.valid_from = stream.position
@@ -317,7 +314,7 @@ class History:
 				return
 			events = [
 				event
-				for event in _read_events(stream.site, entries)
+				for event in read_events(stream.site, entries)
 				if self._accept(stream, event, event.position)
 			]
 			self.counters.caught_up += len(events)
@@ -364,11 +361,11 @@ class History:
 			reached = position
 			while reached < stream.window_start:
 				entries, last = await self._store.history(stream.site, offset_after(reached), PAGE)
-				_check_continuity(reached, entries, last)
+				check_continuity(reached, entries, last)
 				self.counters.read += len(entries)
 				if not entries:
 					raise HistoryGap("Redis has lost events")
-				for event in _read_events(stream.site, entries):
+				for event in read_events(stream.site, entries):
 					reached = event.position
 					if reached > stream.window_start:
 						reached = stream.window_start
@@ -421,47 +418,3 @@ class History:
 def _is_far_ahead(stream: SiteStream, position: StreamPosition) -> bool:
 	milliseconds = position[0] - MAX_AHEAD
 	return milliseconds > stream.position[0] and milliseconds > time() * 1000
-
-
-def _check_chain(position: StreamPosition, entries: Sequence[Entry]) -> None:
-	"""Raise `HistoryGap` unless the first of `entries` follows the entry at `position`.
-
-	After a failover the stream may have continued from an earlier entry, with ids below `position`. An entry names no
-	earlier one if the site was without events until `last` had expired in Redis.
-	"""
-	if not entries:
-		return
-	before = parse_offset(entries[0].before)
-	if before is not None and START < before < position:
-		raise HistoryGap(
-			f"the stream has continued from {entries[0].before}, while this process has had {offset_of(position)}"
-		)
-
-
-def _check_continuity(position: StreamPosition, entries: Sequence[Entry], last: str | None) -> None:
-	"""Raise `HistoryGap` unless `entries` and `last` have every event after `position`."""
-	if entries:
-		before = parse_offset(entries[0].before)
-		if before is None or before > position:
-			raise HistoryGap(
-				f"the history begins after {entries[0].before or entries[0].id}, asked for {offset_of(position)}"
-			)
-	else:
-		end = parse_offset(last) or START
-		if end != position:
-			raise HistoryGap(f"the last event was {offset_of(end)}, asked for {offset_of(position)}")
-
-
-def _read_events(site: str, entries: Iterable[Entry]) -> Iterable[PublishedEvent]:
-	"""Return the events in `entries`; entries that are no events are skipped."""
-	for entry in entries:
-		try:
-			event = read_event(entry.payload)
-		except (ValueError, KeyError, AttributeError):
-			continue
-		event.site, event.namespace = site, f"/{site}"
-		event.offset = entry.id
-		position = parse_offset(entry.id)
-		if position is not None:
-			event.position = position
-			yield event

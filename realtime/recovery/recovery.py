@@ -41,7 +41,8 @@ from ..socketio.errors import ConnectPostponed
 from ..socketio.fanout import encode_missed
 from ..socketio.namespace import Admission, Namespaces, ServerSocket
 from .capabilities import can_recover
-from .history import History, HistoryGap
+from .entries import HistoryGap
+from .history import History
 from .positions import START, offset_before, offset_of, parse_offset
 from .replay_limit import ReplayLimit
 from .sessions import SessionStore

@@ -12,7 +12,8 @@ import pytest
 
 from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
 from realtime.recovery import history, site_stream
-from realtime.recovery.history import History, HistoryGap
+from realtime.recovery.entries import HistoryGap
+from realtime.recovery.history import History
 from realtime.recovery.positions import offset_after, offset_before, parse_offset
 from realtime.socketio.namespace import Namespaces
 from tests.unit.recovery.fakes import FakeStore, event
