@@ -265,6 +265,8 @@ class History:
 		"""Continue at the end of the stream in Redis, with an empty window."""
 		stream.position = stream.window_start = parse_offset(last) or START
 		self._window_bytes -= stream.window_bytes
+		if stream.window:
+			stream.delivered_before_reset = frozenset(event.position for event in stream.window)
 		stream.window.clear()
 		stream.window_bytes = 0
 

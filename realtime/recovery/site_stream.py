@@ -17,6 +17,7 @@ class SiteStream:
 	"""The event stream of one site. Must be created in a running event loop."""
 
 	__slots__ = (
+		"delivered_before_reset",
 		"lock",
 		"pending",
 		"pending_overflowed",
@@ -40,6 +41,8 @@ class SiteStream:
 		self.window_start: StreamPosition = START
 		"""The window has every event after this position."""
 		self.window_bytes = 0
+		self.delivered_before_reset: frozenset[StreamPosition] = frozenset()
+		"""The positions of the window before Redis was found to have lost its last events."""
 		self.pending: list[PublishedEvent] | None = []
 		"""Live events that are held back while the stream is read; None when live events are delivered at once."""
 		self.pending_overflowed = False
@@ -60,8 +63,10 @@ class SiteStream:
 		return offset_of(self.position)
 
 	def has_delivered(self, position: StreamPosition | None) -> bool:
-		"""Return True if the event at `position` is in the window, and so was delivered by this process."""
-		return any(event.position == position for event in self.window)
+		"""Return True if the event at `position` is known to have been delivered by this process."""
+		return position in self.delivered_before_reset or any(
+			event.position == position for event in self.window
+		)
 
 	def hold(self, event: PublishedEvent) -> bool:
 		"""Hold back a live event while the stream is read; return False if it can be delivered now."""

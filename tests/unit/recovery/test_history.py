@@ -576,3 +576,23 @@ def test_a_stream_that_continues_after_a_long_pause() -> None:
 		assert it.lost == []
 
 	run(test)
+
+
+def test_clients_that_have_received_what_redis_has_lost_stay() -> None:
+	"""Redis was restarted without persistence: the writer reports its last event, which was delivered before."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.live(1)
+		it.store.entries.clear()
+		it.store.last = None
+		for _ in range(2):
+			it.history.on_subscribed()
+			await it.caught_up()
+		without = event(2, None, unrecorded="lost")
+		without.lost = "1-0"
+		it.history.take([without])
+		assert it.delivered == [1, 2]
+		assert it.lost == []
+
+	run(test)
