@@ -431,23 +431,40 @@ answer(True)
 	assert kinds == ["renamed", "doc", "site"]
 
 
-def test_an_ordinary_save_tells_nothing_about_access(bench, channel):
-	bench.python_on(
+def test_a_save_announces_the_document_once_and_before_its_list_update(bench, channel):
+	name = bench.python_on(
 		bench.site,
 		"""
 		doc = frappe.get_doc(dict(doctype="ToDo", description="realtime test")).insert()
 		frappe.db.commit()
+		frappe.publish_realtime("inserted")
 		doc.description = "changed"
 		doc.save()
+		doc.description = "changed again"
+		doc.save()
+		doc.db_set("description", "changed once more")
 		frappe.db.commit()
 		frappe.publish_realtime("saved")
+		doc.db_set("description", "and more")
+		frappe.db.commit()
+		frappe.publish_realtime("set")
 		doc.delete()
 		frappe.db.commit()
+		answer(doc.name)
 		""",
 	)
-	messages = channel.read()
-	saved = next(number for number, message in enumerate(messages) if message.get("event") == "saved")
-	assert [message for message in messages[:saved] if "kind" in message] == []
+	steps: list[list[dict[str, Any]]] = [[]]
+	for message in channel.read():
+		if message.get("event") in ("inserted", "saved", "set"):
+			steps.append([])
+		elif message.get("doctype") == "ToDo" or message.get("room") == "doctype:ToDo":
+			steps[-1].append(message)
+	inserted, saved, set_by_db_set, _ = steps
+	change = {"site": bench.site, "kind": "changed", "doctype": "ToDo", "name": name}
+	assert [message for message in inserted if "kind" in message] == []
+	assert [message.get("kind") or message["event"] for message in saved] == ["changed", "list_update"]
+	assert saved[0] == change
+	assert set_by_db_set == [change]
 
 
 def test_setup_and_back(bench, tmp_path):

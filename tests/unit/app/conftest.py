@@ -19,6 +19,7 @@ IMPORT_FRAPPE = (
 	"publishing.installed",
 	"permissions.access_events",
 	"publishing.commit",
+	"publishing.document_changes",
 	"publishing.jobs",
 	"publishing.log",
 	"overrides",
