@@ -4,6 +4,10 @@ All are reached under `/api/method/frappe.realtime.` (hooks.py). If another app 
 its override is called, and this app only adds to its answer. The shared secret (header `X-Frappe-Socket-Secret`) is
 required wherever the installed version of Frappe requires it, and always by `readers`, which answers for other users
 than the caller.
+
+A permission check that raises means "no" for its one question. The other questions of the request are answered, and at most
+one failure in a minute is logged. Only if the database fails is there no answer at all: the request then fails, and the
+sidecar keeps the access that it has granted.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
+from traceback import extract_tb
 from typing import Any, NamedTuple, NoReturn
 
 import frappe
@@ -21,9 +26,14 @@ from frappe.utils import get_fullname
 
 from ..contract import ADMINISTRATOR, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
 from ..publishing.connection import queue_connector
+from ..publishing.jobs import is_job_timeout
+from ..publishing.log import logger
+from ..publishing.rate_limited_log import RateLimitedLog
 
 REDIS_TIMEOUT = 1.0
 """Seconds for which a request waits for the shared secret."""
+
+_log = RateLimitedLog(lambda line: logger().error(line))
 
 
 @frappe.whitelist(allow_guest=True, xss_safe=True)
@@ -179,10 +189,11 @@ def _is_permitted(
 			return _call_override(override, doctype, name, ptype)
 		with _acting_as(user):
 			return _call_override(override, doctype, name, ptype)
-	except (frappe.DoesNotExistError, frappe.PermissionError):
+	except (frappe.DoesNotExistError, frappe.PermissionError, frappe.ValidationError, ImportError):
+		# ImportError is a DocType whose module is gone; a permission hook may raise instead of returning False.
 		return False
-	except (ImportError, frappe.ValidationError):
-		# A DocType whose module is gone, or a permission hook that raises instead of returning False.
+	except Exception as error:
+		_on_failed_check(error, doctype, name)
 		return False
 	finally:
 		# The answer is only yes or no: the reasons that Frappe collects for a dialog would name the document.
@@ -204,10 +215,32 @@ def _load(doctype: str, name: str) -> Any:
 	messages = len(frappe.local.message_log)
 	try:
 		return frappe.get_doc(doctype, name)
-	except (frappe.DoesNotExistError, ImportError):
+	except (frappe.DoesNotExistError, frappe.PermissionError, frappe.ValidationError, ImportError):
+		return None
+	except Exception as error:
+		_on_failed_check(error, doctype, name)
 		return None
 	finally:
 		del frappe.local.message_log[messages:]
+
+
+def _on_failed_check(error: Exception, doctype: str, name: str) -> None:
+	"""Log an exception of the code that decides on a document: of a virtual DocType or a permission hook.
+
+	Raises:
+		Exception: `error`, or another one, if the database failed: then there is no answer.
+	"""
+	if isinstance(error, frappe.QueryDeadlockError | frappe.QueryTimeoutError) or is_job_timeout(error):
+		raise error
+	# After a failed query PostgreSQL refuses all others of the transaction. Without a connection this raises.
+	frappe.db.rollback()
+	frame = extract_tb(error.__traceback__)[-1]
+	_log.write(
+		"failed check",
+		f"{frappe.local.site}: checking a permission on {doctype} {name!r:.140} failed, so it is refused: "
+		f"{type(error).__name__}: {error!s:.300} ({frame.filename}:{frame.lineno}, {frame.name}). "
+		"Further failures are logged once a minute.",
+	)
 
 
 def _call_override(override: Callable[..., Any], doctype: str, name: str, ptype: str) -> bool:

@@ -25,7 +25,8 @@ from redis.exceptions import RedisError
 
 from .backlog import Backlog
 from .backlog import Message as Message
-from .outages import Outage, OutageLog
+from .outages import Outage
+from .rate_limited_log import RateLimitedLog
 from .redis_writer import RedisUnavailable, RedisWriter
 
 BATCH = 100
@@ -72,7 +73,7 @@ class Outbox:
 		self._lock = threading.Lock()
 		self._work = threading.Condition(self._lock)
 		self._progress = threading.Condition(self._lock)
-		self._log = OutageLog(self._log_line)
+		self._log = RateLimitedLog(self._log_line)
 		self._backlog = Backlog(self._pending_count, self._pending_seconds)
 		self._writer = RedisWriter(connect, self._wait, self._log)
 		self._thread: threading.Thread | None = None

@@ -43,6 +43,8 @@ class Site:
 	"""Permissions by user, DocType, document name ("" for the DocType) and permission type."""
 	missing: set[tuple[str, str]] = field(default_factory=set)
 	"""DocType and name of documents that do not exist; all others do."""
+	failing: set[tuple[str, str]] = field(default_factory=set)
+	"""DocType and name of documents at which the permission check raises an exception."""
 
 	def __post_init__(self) -> None:
 		self.add_user(ADMINISTRATOR, ADMINISTRATOR)

@@ -314,6 +314,36 @@ answer(out)
 	assert out["errors"] == 0
 
 
+def test_a_check_that_raises_says_no_to_its_own_question(bench, people):
+	out = bench.python_on(
+		bench.site,
+		CLIENT
+		+ PEOPLE
+		+ """
+header = {"Authorization": token(reader)}
+virtual = frappe.get_all("DocType", filters={"is_virtual": 1}, pluck="name")
+questions = [[doctype, name] for doctype in virtual for name in ("no such", "a/b", "%", "x" * 200)]
+frappe.db.commit()
+out = {"virtual": len(virtual)}
+out["guest"] = call("frappe.realtime.has_permissions", body={"questions": [*questions[:199], ["ToDo"]]})
+from frappe.desk.doctype.todo import todo
+todo.has_permission = lambda doc, ptype="read", user=None, **more: 1 / 0
+name = frappe.get_doc(dict(doctype="ToDo", description="raises")).insert().name; frappe.db.commit()
+out["reader"] = call("frappe.realtime.has_permissions", body={"questions": [["User", reader], ["ToDo", name], ["ToDo"]]}, **header)
+out["one"] = call("frappe.realtime.has_permission", query=dict(doctype="ToDo", name=name), **header)[0]
+frappe.init(SITE, force=True); frappe.connect()
+frappe.delete_doc("ToDo", name, force=True); frappe.db.commit()
+answer(out)
+""",
+	)
+	assert out["virtual"]
+	status, answer = out["guest"]
+	assert status == 200
+	assert not any(answer["message"])
+	assert out["reader"] == [200, {"message": [True, False, True]}]
+	assert out["one"] == 403
+
+
 def test_another_apps_overrides_stay_in_force(bench, people):
 	code = (
 		CLIENT

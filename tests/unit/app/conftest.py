@@ -18,6 +18,7 @@ IMPORT_FRAPPE = (
 	"install",
 	"publishing.installed",
 	"permissions.access_events",
+	"permissions.endpoints",
 	"publishing.commit",
 	"publishing.document_changes",
 	"publishing.jobs",
