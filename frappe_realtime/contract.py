@@ -140,6 +140,10 @@ PAGE_HEADER = "X-Frappe-Realtime-Page"
 METHOD_PREFIX = "/api/method/frappe.realtime."
 """The path of the endpoints in permissions/endpoints.py; Frappe exempts it from a user's IP restriction."""
 
+ALLOWED_ADDRESSES = "allowed_addresses"
+"""Key in the answer of `get_user_info`: beginnings of the addresses from which the user may use the site. It is missing if
+the user has no IP restriction (`restrict_ip`)."""
+
 MAX_QUESTIONS = 200
 """Questions, or users, in one request to these endpoints."""
 

@@ -358,9 +358,11 @@ class Permissions:
 		max_failures: int = MAX_FAILURES,
 	) -> FrappeResponse:
 		self.requests += 1
-		response = await self._web.call(
-			session.site, prefix + method, session.credential, params, json, max_failures=max_failures
-		)
+		arguments = (session.site, prefix + method, session.credential, params, json)
+		response = await self._web.call(*arguments, max_failures=max_failures)
+		if response.status == 401 and session.allowed_addresses:
+			# The shared secret has been changed. It proves that the sidecar applies the user's IP restriction.
+			response = await self._web.call(*arguments, renew_secret=True, max_failures=max_failures)
 		ended = isinstance(response.data, dict) and response.data.get("session_expired")
 		if response.status == 401 or (ended and session.user != GUEST):
 			# Frappe answered for a Guest; that is no answer about this user.

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from frappe_realtime.contract import GUEST, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
+from frappe_realtime.contract import ALLOWED_ADDRESSES, GUEST, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
 
 from .model import Site, User
 
@@ -57,6 +57,12 @@ class Call:
 		if name not in self.args:
 			raise FrappeError(500, "TypeError", f"missing 1 required positional argument: '{name}'")
 		return self.args[name]
+
+	@property
+	def is_from_allowed_address(self) -> bool:
+		"""Whether the user may use the site from the address of the request, which Frappe reads from X-Forwarded-For."""
+		address = self.headers.get("X-Forwarded-For", "127.0.0.1").partition(",")[0].strip()
+		return not self.user.restrict_ip or address.startswith(self.user.restrict_ip)
 
 	def require_login(self) -> None:
 		"""Raise `FrappeError` if the user is a Guest."""
@@ -131,8 +137,8 @@ class Endpoints:
 			self._methods["frappe.realtime.can_subscribe_doc"] = can_subscribe_doc
 			self._methods["frappe.realtime.can_subscribe_doctype"] = can_subscribe_doctype
 		self._app_methods: dict[str, Method] = {
-			"frappe.realtime.has_permission": app_has_permission,
-			"frappe.realtime.has_permissions": app_has_permissions,
+			"frappe.realtime.has_permission": self._app_has_permission,
+			"frappe.realtime.has_permissions": self._app_has_permissions,
 			"frappe.realtime.readers": self._readers,
 		}
 
@@ -154,7 +160,8 @@ class Endpoints:
 
 	async def _get_user_info(self, call: Call) -> dict[str, Any]:
 		"""`frappe.realtime.get_user_info()`."""
-		if self._requires_secret and call.headers.get(SECRET_HEADER) != await self._secret.get():
+		restricted = call.site.has_app and call.user.restrict_ip
+		if (self._requires_secret or restricted) and not await self._has_secret(call):
 			return {}
 		info: dict[str, Any] = {"user": call.user.name, "user_type": call.user.user_type}
 		if self._version == 15 and not call.site.has_app and not call.by_session:
@@ -164,11 +171,34 @@ class Endpoints:
 			info["installed_apps"] = call.site.installed_apps
 		if call.site.has_app:
 			info["full_name"] = call.user.full_name
+		if restricted:
+			info[ALLOWED_ADDRESSES] = [*call.user.restrict_ip]
 		return info
+
+	async def _has_secret(self, call: Call) -> bool:
+		return call.headers.get(SECRET_HEADER) == await self._secret.get()
+
+	async def _check_address(self, call: Call) -> None:
+		if not call.is_from_allowed_address and not await self._has_secret(call):
+			raise FrappeError(401, "AuthenticationError")
+
+	async def _app_has_permission(self, call: Call) -> bool:
+		"""The app's `frappe.realtime.has_permission(doctype, name="", ptype="read")`."""
+		await self._check_address(call)
+		question = [call.args.get("doctype"), call.args.get("name", ""), call.args.get("ptype", "read")]
+		if not is_permitted(call.site, call.user.name, *parse_question(question)):
+			raise FrappeError(403, "PermissionError")
+		return True
+
+	async def _app_has_permissions(self, call: Call) -> list[bool]:
+		"""The app's `frappe.realtime.has_permissions(questions)`, each `[doctype, name="", ptype="read"]`."""
+		await self._check_address(call)
+		asked = [parse_question(question) for question in parse_list(call.args.get("questions"))]
+		return [is_permitted(call.site, call.user.name, *question) for question in asked]
 
 	async def _readers(self, call: Call) -> list[str]:
 		"""The app's `frappe.realtime.readers(doctype, name, users)`; requires the shared secret on every version."""
-		if self._secret.available and call.headers.get(SECRET_HEADER) != await self._secret.get():
+		if self._secret.available and not await self._has_secret(call):
 			raise FrappeError(403, "PermissionError")
 		doctype, name, _ = parse_question([call.args.get("doctype"), call.args.get("name", "")])
 		users = parse_list(call.args.get("users"))
@@ -229,21 +259,7 @@ def get_versions(call: Call) -> dict[str, dict[str, str]]:
 	return {app: {"version": "0.0.1"} for app in sorted(call.site.installed_apps)}
 
 
-# -- the app's endpoints, which answer as frappe_realtime/permissions/endpoints.py: tests/unit/app/endpoint_cases.py
-
-
-def app_has_permission(call: Call) -> bool:
-	"""`frappe.realtime.has_permission(doctype, name="", ptype="read")`."""
-	question = [call.args.get("doctype"), call.args.get("name", ""), call.args.get("ptype", "read")]
-	if not is_permitted(call.site, call.user.name, *parse_question(question)):
-		raise FrappeError(403, "PermissionError")
-	return True
-
-
-def app_has_permissions(call: Call) -> list[bool]:
-	"""`frappe.realtime.has_permissions(questions)`, each `[doctype, name="", ptype="read"]`."""
-	asked = [parse_question(question) for question in parse_list(call.args.get("questions"))]
-	return [is_permitted(call.site, call.user.name, *question) for question in asked]
+# -- for the app's endpoints, which answer as frappe_realtime/permissions/endpoints.py: tests/unit/app/endpoint_cases.py
 
 
 def is_permitted(site: Site, user: str, doctype: str, name: str, ptype: str) -> bool:
@@ -262,7 +278,7 @@ def parse_question(question: Any) -> tuple[str, str, str]:
 	"""
 	if not isinstance(question, list | tuple) or not 1 <= len(question) <= 3:
 		raise FrappeError(417, "ValidationError", "a question is [doctype, name, ptype]")
-	doctype, name, ptype = [*question, *("", "", "read")[len(question) :]]
+	doctype, name, ptype = list(question) + ["", "", "read"][len(question) :]
 	if isinstance(name, int) and not isinstance(name, bool):
 		name = str(name)
 	if not (

@@ -141,6 +141,13 @@ def delete(doctype, name, force=False):
 			time.sleep(0.1)
 
 
+def restrict_addresses(user, addresses):
+	"""Let a user use the site only from addresses that begin with one of a list; an empty list allows all."""
+	document = frappe.get_doc("User", user)
+	document.restrict_ip = ",".join(addresses)
+	document.save(ignore_permissions=True)
+
+
 def make(doctype, fields):
 	"""Insert a document as Administrator; return its name."""
 	return frappe.get_doc({"doctype": doctype, **fields}).insert(ignore_permissions=True).name

@@ -220,7 +220,9 @@ async def test_a_document_that_has_changed() -> None:
 	assert it.documents.checked == []
 	await collected()
 	assert it.documents.checked == [(f"/{SITE}", "ToDo", "1")]
-	assert not (it.revalidator.emptied or it.revalidator.rooms or it.revalidator.sessions)
+	assert not it.revalidator.emptied
+	assert not it.revalidator.rooms
+	assert not it.revalidator.sessions
 
 
 @in_virtual_time

@@ -17,12 +17,14 @@ ANN, BOB, GONE, WEB, GUEST = (
 	"web@example.com",
 	"Guest",
 )
+TIED = "tied@example.com"
 ADMINISTRATOR = "Administrator"
 
 USERS = {
 	ANN: "System User",
 	BOB: "System User",
 	GONE: "System User",
+	TIED: "System User",
 	WEB: "Website User",
 	GUEST: "Website User",
 	ADMINISTRATOR: "System User",
@@ -30,6 +32,9 @@ USERS = {
 """User types."""
 
 DISABLED = {GONE}
+
+ALLOWED = {TIED: ("10.0.", "192.0.2.7")}
+"""Beginnings of the addresses from which a user may use the site."""
 
 DOCTYPES = {"ToDo", "Settings", "Virtual"}
 SINGLES = {"Settings"}
@@ -51,6 +56,7 @@ MAY = {
 	(BOB, "ToDo", "b", "read"),
 	(GONE, "ToDo", "a", "read"),
 	(WEB, "ToDo", "a", "read"),
+	(TIED, "ToDo", "a", "read"),
 }
 """Permissions, by user, DocType, document name and permission type. Administrator has all."""
 
@@ -65,6 +71,7 @@ class Case:
 		method: The name after `frappe.realtime.`.
 		args: The arguments.
 		user: The user of the session.
+		address: The client's address, as a proxy names it.
 		secret: The value of the header `X-Frappe-Socket-Secret`.
 		requires_secret: Whether the version of Frappe requires the shared secret for `get_user_info`.
 		status: The HTTP status of the answer.
@@ -76,6 +83,7 @@ class Case:
 	args: dict[str, Any] = field(default_factory=dict)
 	user: str = ANN
 	secret: str = SECRET
+	address: str = "198.51.100.1"
 	requires_secret: bool = False
 	status: int = 200
 	answer: Any = None
@@ -104,6 +112,36 @@ CASES = [
 	Case("info without the secret", "get_user_info", secret="", requires_secret=True, answer={}),
 	Case("info with a wrong secret", "get_user_info", secret="guess", requires_secret=True, answer={}),
 	Case("info where no secret is required", "get_user_info", secret="", answer=info(ANN)),
+	Case(
+		"info of a user with an IP restriction, for the sidecar",
+		"get_user_info",
+		user=TIED,
+		answer={**info(TIED), "allowed_addresses": [*ALLOWED[TIED]]},
+	),
+	Case("info of such a user without the secret", "get_user_info", user=TIED, secret="", answer={}),
+	Case(
+		"info of such a user without the secret, from an allowed address",
+		"get_user_info",
+		user=TIED,
+		secret="",
+		address="10.0.3.4",
+		answer={},
+	),
+	*(
+		case
+		for method, args in (
+			("has_permission", {"doctype": "ToDo", "name": "a"}),
+			("has_permissions", {"questions": [["ToDo", "a"]]}),
+		)
+		for answer in [True if method == "has_permission" else [True]]
+		for case in (
+			Case(f"{method} of such a user, for the sidecar", method, args, TIED, answer=answer),
+			Case(f"{method} from an address", method, args, TIED, "", "192.0.2.7", answer=answer),
+			Case(f"{method} from a network", method, args, TIED, "", "10.0.200.1", answer=answer),
+			Case(f"{method} from elsewhere", method, args, TIED, "", status=401),
+			Case(f"{method} from elsewhere, wrong secret", method, args, TIED, "guess", status=401),
+		)
+	),
 	Case("a permission", "has_permission", {"doctype": "ToDo", "name": "a"}, answer=True),
 	Case("a permission on a DocType", "has_permission", {"doctype": "ToDo"}, answer=True),
 	Case(

@@ -46,6 +46,7 @@ def endpoints(frappe: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 	errors = {
 		"DoesNotExistError": 404,
 		"PermissionError": 403,
+		"AuthenticationError": 401,
 		"ValidationError": 417,
 		"QueryDeadlockError": 500,
 		"QueryTimeoutError": 500,
@@ -66,7 +67,13 @@ def endpoints(frappe: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 	frappe.get_attr = lambda path: frappe.attributes[path]
 	frappe.is_whitelisted = lambda method: None
 	frappe.generate_hash = lambda length: "h" * length
-	frappe.get_cached_value = lambda doctype, name, field: table.USERS[name]
+	frappe.settings = frappe_dict()
+	frappe.users = {
+		user: frappe_dict(user_type=user_type, restrict_ip=", ".join(table.ALLOWED.get(user, ())) or None)
+		for user, user_type in table.USERS.items()
+	}
+	frappe.get_cached_value = lambda doctype, name, field: frappe.users[name].get(field)
+	frappe.get_cached_doc = lambda doctype: frappe.settings
 	frappe.set_user = lambda user: set_user(frappe, user)
 	frappe.call = lambda function, **arguments: call(function, arguments)
 
@@ -145,13 +152,16 @@ def call(function: Any, arguments: dict[str, Any]) -> Any:
 def answer_of_app(frappe: Any, endpoints: Any, case: Case) -> tuple[int, Any]:
 	"""Return the status and the message with which the app answers."""
 	frappe.session.user = case.user
+	frappe.local.request_ip = case.address
 	if case.secret:
 		frappe.headers[SECRET_HEADER] = case.secret
 	if case.requires_secret:
 		frappe.realtime.get_socketio_secret = lambda: table.SECRET
 	try:
 		return 200, getattr(endpoints, case.method)(**case.args)
-	except tuple(vars(frappe)[name] for name in ("PermissionError", "ValidationError")) as error:
+	except tuple(
+		vars(frappe)[name] for name in ("PermissionError", "ValidationError", "AuthenticationError")
+	) as error:
 		return error.http_status_code, None
 
 
@@ -178,6 +188,8 @@ def test_the_fake_web_process_answers_as_the_app(case: Case, version: int) -> No
 		site.add_user(user, user_type=user_type)
 	for user in table.DISABLED:
 		site.disable(user)
+	for user, addresses in table.ALLOWED.items():
+		site.users[user].restrict_ip = addresses
 	site.missing, site.failing = table.MISSING, table.FAILING
 	named = table.DOCUMENTS | {(doctype, "") for doctype in table.DOCTYPES}
 	site.rules = {
@@ -188,7 +200,7 @@ def test_the_fake_web_process_answers_as_the_app(case: Case, version: int) -> No
 		for rule in [(user, *document, ptype)]
 	}
 	endpoints = Endpoints(version, case.requires_secret, Secret())  # type: ignore[arg-type]
-	headers = {SECRET_HEADER: case.secret} if case.secret else {}
+	headers = {"X-Forwarded-For": case.address, **({SECRET_HEADER: case.secret} if case.secret else {})}
 	request = Call(site, site.users[case.user], case.args, headers, by_session=True)
 
 	async def answer() -> tuple[int, Any]:
@@ -260,6 +272,34 @@ def test_the_first_request_creates_the_secret(frappe: Any, endpoints: Any) -> No
 	assert frappe.redis.closed
 	frappe.headers[SECRET_HEADER] = "h" * 32
 	assert endpoints.readers("ToDo", "a", [table.ANN]) == [table.ANN]
+
+
+@pytest.mark.parametrize(
+	("settings", "user", "restricted"),
+	[
+		({}, {}, True),
+		({"bypass_restrict_ip_check_if_2fa_enabled": 1}, {}, False),
+		({"enable_two_factor_auth": 1}, {}, True),
+		({"enable_two_factor_auth": 1}, {"bypass_restrict_ip_check_if_2fa_enabled": 1}, False),
+		({}, {"bypass_restrict_ip_check_if_2fa_enabled": 1}, True),
+		({}, {"restrict_ip": ""}, False),
+		({}, {"restrict_ip": "10.0., "}, False),
+		({}, {"restrict_ip": "10.0.,,10.1."}, False),
+	],
+)
+def test_the_ip_restriction_follows_the_rules_of_frappe(
+	frappe: Any, endpoints: Any, settings: dict[str, Any], user: dict[str, Any], restricted: bool
+) -> None:
+	frappe.settings.update(settings)
+	frappe.users[table.TIED].update(user)
+	frappe.session.user, frappe.headers[SECRET_HEADER] = table.TIED, table.SECRET
+	assert ("allowed_addresses" in endpoints.get_user_info()) == restricted
+
+
+def test_a_request_without_an_address_is_not_from_an_allowed_one(frappe: Any, endpoints: Any) -> None:
+	frappe.session.user, frappe.local.request_ip = table.TIED, None
+	with pytest.raises(frappe.AuthenticationError):
+		endpoints.has_permissions([])
 
 
 # -- overrides of other apps
