@@ -144,7 +144,6 @@ class Sent:
 		self.connect = connect
 		self.messages: list[Any] = []
 		self.writes = 0
-		self.pending = 0
 
 	def send(self, messages: list[Any]) -> None:
 		self.messages += messages
