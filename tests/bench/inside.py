@@ -148,6 +148,12 @@ def restrict_addresses(user, addresses):
 	document.save(ignore_permissions=True)
 
 
+def csrf_token(sid):
+	"""Return the CSRF token of a session; empty if it has none yet."""
+	session = frappe.cache.hget("session", sid) or {}
+	return (session.get("data") or {}).get("csrf_token") or ""
+
+
 def make(doctype, fields):
 	"""Insert a document as Administrator; return its name."""
 	return frappe.get_doc({"doctype": doctype, **fields}).insert(ignore_permissions=True).name
