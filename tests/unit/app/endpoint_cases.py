@@ -171,10 +171,14 @@ CASES = [
 	questions(
 		"the questions of Administrator",
 		["ToDo", "a", "delete"],
+		["ToDo"],
+		["Settings"],
+		["Settings", "Settings"],
+		["Settings", "other"],
 		["ToDo", "none"],
 		["None"],
 		user=ADMINISTRATOR,
-		answer=[True, False, False],
+		answer=[True, True, True, True, False, False, False],
 	),
 	questions("the questions of a Guest", ["ToDo", "a"], ["ToDo"], user=GUEST, answer=[False, False]),
 	questions(

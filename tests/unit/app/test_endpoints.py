@@ -302,6 +302,15 @@ def test_a_request_without_an_address_is_not_from_an_allowed_one(frappe: Any, en
 		endpoints.has_permissions([])
 
 
+def test_a_document_is_loaded_once_for_all_its_readers(frappe: Any, endpoints: Any) -> None:
+	loaded = []
+	load = frappe.get_doc
+	frappe.get_doc = lambda *document: (loaded.append(document), load(*document))[1]
+	frappe.headers[SECRET_HEADER] = table.SECRET
+	assert endpoints.readers("ToDo", "a", [table.ANN, table.BOB, table.WEB]) == [table.ANN, table.WEB]
+	assert loaded == [("ToDo", "a")]
+
+
 # -- overrides of other apps
 
 

@@ -220,8 +220,10 @@ def test_a_job_flushes_at_its_end_and_a_request_does_not(overrides, frappe, sent
 	jobs = importlib.import_module("frappe_realtime.publishing.jobs")
 	flushed = []
 	sent.flush_at_end = lambda *arguments: flushed.append(arguments)
-	jobs.flush_after_job()
 	frappe.local.request = object()
+	jobs.flush_after_job()
+	assert flushed == []
+	frappe.local.request = None
 	jobs.flush_after_job()
 	assert flushed == [(2.0, "a job")]
 
