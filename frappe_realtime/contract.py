@@ -140,6 +140,10 @@ PAGE_HEADER = "X-Frappe-Realtime-Page"
 METHOD_PREFIX = "/api/method/frappe.realtime."
 """The path of the endpoints in permissions/endpoints.py; Frappe exempts it from a user's IP restriction."""
 
+ALLOWED_ADDRESSES = "allowed_addresses"
+"""Key in the answer of `get_user_info`: beginnings of the addresses from which the user may use the site. It is missing if
+the user has no IP restriction (`restrict_ip`)."""
+
 MAX_QUESTIONS = 200
 """Questions, or users, in one request to these endpoints."""
 
@@ -148,6 +152,7 @@ MAX_QUESTIONS = 200
 SESSION_ENDED = "session"
 USER_CHANGED = "user"
 DOCTYPE_RULES_CHANGED = "doctype"
+DOC_CHANGED = "changed"
 DOC_DELETED = "doc"
 DOC_RENAMED = "renamed"
 TASK_STARTED = "task"
@@ -157,6 +162,7 @@ ACCESS_KINDS = frozenset(
 		SESSION_ENDED,
 		USER_CHANGED,
 		DOCTYPE_RULES_CHANGED,
+		DOC_CHANGED,
 		DOC_DELETED,
 		DOC_RENAMED,
 		TASK_STARTED,

@@ -36,6 +36,7 @@ after_request = ["frappe_realtime.permissions.access_events.after_request"]
 clear_cache = ["frappe_realtime.permissions.access_events.on_clear_cache"]
 doc_events = {
 	"*": {
+		"on_change": "frappe_realtime.permissions.access_events.on_change",
 		"after_delete": "frappe_realtime.permissions.access_events.on_delete",
 		"after_rename": "frappe_realtime.permissions.access_events.on_rename",
 	},

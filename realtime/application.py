@@ -10,12 +10,13 @@ from frappe_realtime.contract import SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, user_
 
 from .access.authentication import Authenticator, Session, credential_of
 from .access.limits import ClientLimits
-from .access.proxies import network_of
+from .access.proxies import address_for_restriction, network_of
 from .access.revalidation import Revalidator
 from .access.sites import Sites
 from .cluster.publisher import ClusterPublisher
 from .engine import Connection
 from .recovery.recovery import Recovery
+from .socketio.errors import ConnectRefused
 from .socketio.namespace import Admission, Namespaces, ServerSocket
 from .socketio.server import Ack
 from .web.frappe_client import Credential
@@ -124,6 +125,12 @@ class FrappeApplication:
 		return admission
 
 	def _check_limits(self, connection: Connection, session: Session) -> None:
+		if not session.admits(connection.request):
+			address = address_for_restriction(connection.request)
+			reason = address or "the proxy does not name the client's address (X-Forwarded-For)"
+			raise ConnectRefused(
+				"Unauthorized: access is not allowed from this IP address", {"reason": reason}
+			)
 		self._limits.check_socket(session, self._namespaces.get("/" + session.site), connection)
 
 	def on_connect(self, socket: ServerSocket, auth: dict[str, Any], admission: Admission) -> None:

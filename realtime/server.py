@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from frappe_realtime.contract import ACCESS_CHANNEL, SIDECARS_CHANNEL
 
 from .access.authentication import Authenticator
+from .access.document_checks import DocumentRevalidator
 from .access.invalidation import AccessInvalidator
 from .access.limits import ClientLimits
 from .access.list_update_filter import ListUpdateFilter
@@ -87,7 +88,12 @@ class AccessLayer:
 		self.list_updates = ListUpdateFilter(namespaces, fanout, self.permissions)
 		self.revalidator = Revalidator(config, namespaces, self.authenticator, self.permissions)
 		self.invalidator = AccessInvalidator(
-			namespaces, self.authenticator, self.permissions, self.revalidator, self.tasks
+			namespaces,
+			self.authenticator,
+			self.permissions,
+			self.revalidator,
+			DocumentRevalidator(self.permissions, self.revalidator),
+			self.tasks,
 		)
 
 

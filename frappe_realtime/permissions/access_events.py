@@ -10,6 +10,8 @@ All messages have `site` and `kind`:
 | the user's sockets are authenticated again, and the permission for each of their rooms is checked again |
 | `doctype` | `doctype` | permission rules of a DocType changed, or a document of it was shared with everyone | the \
 permissions for the rooms of the DocType and its documents are checked again |
+| `changed` | `doctype`, `name` | a document was saved (publishing/document_changes.py) | the permissions for its rooms \
+are checked again |
 | `doc` | `doctype`, `name` | a document was deleted | its rooms are emptied |
 | `renamed` | `doctype`, `old`, `new` | a document was renamed | the rooms of the old name are emptied |
 | `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
@@ -42,6 +44,7 @@ from ..contract import (
 	USER_CHANGED,
 )
 from ..publishing.commit import held_for_commit
+from ..publishing.document_changes import announce_change
 from ..publishing.installed import is_installed
 from ..publishing.jobs import is_job_timeout
 from ..publishing.log import logger
@@ -154,6 +157,13 @@ def on_clear_cache() -> None:
 
 
 # -- documents
+
+
+@_logs_failures
+def on_change(doc: Any, method: str) -> None:
+	"""Announce a changed document. Frappe runs `on_change` after each save, submit, cancel and `db_set` of a document."""
+	if not doc.flags.in_insert and not _is_bulk_operation():
+		announce_change(doc.doctype, str(doc.name))
 
 
 @_logs_failures

@@ -4,6 +4,10 @@ All are reached under `/api/method/frappe.realtime.` (hooks.py). If another app 
 its override is called, and this app only adds to its answer. The shared secret (header `X-Frappe-Socket-Secret`) is
 required wherever the installed version of Frappe requires it, and always by `readers`, which answers for other users
 than the caller.
+
+A permission check that raises means "no" for its one question. The other questions of the request are answered, and at most
+one failure in a minute is logged. Only if the database fails is there no answer at all: the request then fails, and the
+sidecar keeps the access that it has granted.
 """
 
 from __future__ import annotations
@@ -13,17 +17,23 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
+from traceback import extract_tb
 from typing import Any, NamedTuple, NoReturn
 
 import frappe
 import frappe.realtime
 from frappe.utils import get_fullname
 
-from ..contract import ADMINISTRATOR, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
+from ..contract import ADMINISTRATOR, ALLOWED_ADDRESSES, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
 from ..publishing.connection import queue_connector
+from ..publishing.jobs import is_job_timeout
+from ..publishing.log import logger
+from ..publishing.rate_limited_log import RateLimitedLog
 
 REDIS_TIMEOUT = 1.0
 """Seconds for which a request waits for the shared secret."""
+
+_log = RateLimitedLog(lambda line: logger().error(line))
 
 
 @frappe.whitelist(allow_guest=True, xss_safe=True)
@@ -31,11 +41,15 @@ def get_user_info() -> dict[str, Any]:
 	"""Return the user of the credential that came with the request.
 
 	Returns:
-		`{user, user_type, full_name, installed_apps}`, and what another app's override adds. `{}` if Frappe requires
-		the shared secret (v16 from 2026-02, v17) and it is missing or wrong, as Frappe itself answers.
+		`{user, user_type, full_name, installed_apps}`, and what another app's override adds; `allowed_addresses` if the
+		user has an IP restriction, which the sidecar then applies to each connection. `{}` if the shared secret is
+		missing or wrong, and Frappe requires it (v16 from 2026-02, v17) or the user has an IP restriction.
 	"""
 	_do_not_extend_session()
 	if hasattr(frappe.realtime, "get_socketio_secret") and not _secret_matches():
+		return {}
+	addresses = _allowed_addresses(frappe.session.user)
+	if addresses and not _secret_matches():
 		return {}
 	override = _override_of("get_user_info")
 	if override:
@@ -50,6 +64,7 @@ def get_user_info() -> dict[str, Any]:
 		"user_type": answer.get("user_type") or frappe.get_cached_value("User", user, "user_type"),
 		"full_name": get_fullname(user),
 		"installed_apps": frappe.get_installed_apps(),
+		**({ALLOWED_ADDRESSES: addresses} if addresses else {}),
 	}
 
 
@@ -63,10 +78,12 @@ def has_permission(doctype: Any = None, name: Any = "", ptype: Any = "read") -> 
 		ptype: The permission type.
 
 	Raises:
+		frappe.AuthenticationError: The user may not use the site from this address.
 		frappe.PermissionError: The user has no permission, or the document does not exist.
 		frappe.ValidationError: The arguments are malformed.
 	"""
 	_do_not_extend_session()
+	_check_address()
 	if not _is_permitted(_permission_overrides(), *_parse_question([doctype, name, ptype])):
 		raise frappe.PermissionError
 	return True
@@ -84,9 +101,11 @@ def has_permissions(questions: Any = None) -> list[bool]:
 		The answers in the order of the questions.
 
 	Raises:
+		frappe.AuthenticationError: The user may not use the site from this address.
 		frappe.ValidationError: A question is malformed, or there are more than `MAX_QUESTIONS`.
 	"""
 	_do_not_extend_session()
+	_check_address()
 	parsed = [_parse_question(question) for question in _parse_list(questions, "questions")]
 	overrides = _permission_overrides()
 	return [_is_permitted(overrides, *question) for question in parsed]
@@ -129,6 +148,36 @@ def readers(doctype: Any = None, name: Any = "", users: Any = None) -> list[str]
 def _do_not_extend_session() -> None:
 	"""Keep this request from extending the session: the sidecar sends it while a tab is open, used or not."""
 	frappe.flags.read_only = True
+
+
+# -- IP restriction
+
+
+def _allowed_addresses(user: str) -> list[str]:
+	"""Return the beginnings of the addresses from which a user may use the site; an empty list allows all.
+
+	The rules are those of `frappe.auth.validate_ip_address`, which Frappe does not apply to these endpoints.
+	"""
+	restriction = frappe.get_cached_value("User", user, "restrict_ip")
+	if not restriction:
+		return []
+	settings = frappe.get_cached_doc("System Settings")
+	bypass = settings.bypass_restrict_ip_check_if_2fa_enabled
+	if settings.enable_two_factor_auth and not bypass:
+		bypass = frappe.get_cached_value("User", user, "bypass_restrict_ip_check_if_2fa_enabled")
+	addresses = [address.strip() for address in restriction.strip().split(",")]
+	return [] if bypass or "" in addresses else addresses
+
+
+def _check_address() -> None:
+	"""Apply the IP restriction of the session user to the request, unless the sidecar sent it.
+
+	The sidecar applies the restriction itself: only the sidecar knows the address of its client.
+	"""
+	addresses = _allowed_addresses(frappe.session.user)
+	if not addresses or (frappe.local.request_ip or "").startswith(tuple(addresses)) or _secret_matches():
+		return
+	raise frappe.AuthenticationError
 
 
 # -- permissions
@@ -179,10 +228,11 @@ def _is_permitted(
 			return _call_override(override, doctype, name, ptype)
 		with _acting_as(user):
 			return _call_override(override, doctype, name, ptype)
-	except (frappe.DoesNotExistError, frappe.PermissionError):
+	except (frappe.DoesNotExistError, frappe.PermissionError, frappe.ValidationError, ImportError):
+		# ImportError is a DocType whose module is gone; a permission hook may raise instead of returning False.
 		return False
-	except (ImportError, frappe.ValidationError):
-		# A DocType whose module is gone, or a permission hook that raises instead of returning False.
+	except Exception as error:
+		_on_failed_check(error, doctype, name)
 		return False
 	finally:
 		# The answer is only yes or no: the reasons that Frappe collects for a dialog would name the document.
@@ -204,10 +254,32 @@ def _load(doctype: str, name: str) -> Any:
 	messages = len(frappe.local.message_log)
 	try:
 		return frappe.get_doc(doctype, name)
-	except (frappe.DoesNotExistError, ImportError):
+	except (frappe.DoesNotExistError, frappe.PermissionError, frappe.ValidationError, ImportError):
+		return None
+	except Exception as error:
+		_on_failed_check(error, doctype, name)
 		return None
 	finally:
 		del frappe.local.message_log[messages:]
+
+
+def _on_failed_check(error: Exception, doctype: str, name: str) -> None:
+	"""Log an exception of the code that decides on a document: of a virtual DocType or a permission hook.
+
+	Raises:
+		Exception: `error`, or another one, if the database failed: then there is no answer.
+	"""
+	if isinstance(error, frappe.QueryDeadlockError | frappe.QueryTimeoutError) or is_job_timeout(error):
+		raise error
+	# After a failed query PostgreSQL refuses all others of the transaction. Without a connection this raises.
+	frappe.db.rollback()
+	frame = extract_tb(error.__traceback__)[-1]
+	_log.write(
+		"failed check",
+		f"{frappe.local.site}: checking a permission on {doctype} {name!r:.140} failed, so it is refused: "
+		f"{type(error).__name__}: {error!s:.300} ({frame.filename}:{frame.lineno}, {frame.name}). "
+		"Further failures are logged once a minute.",
+	)
 
 
 def _call_override(override: Callable[..., Any], doctype: str, name: str, ptype: str) -> bool:

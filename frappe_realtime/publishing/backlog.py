@@ -9,7 +9,7 @@ from itertools import islice
 from time import monotonic
 
 PENDING_BYTES = 16 * 1024 * 1024
-"""Bytes of payload that the backlog holds at most, whatever the number of messages."""
+"""Bytes of payload that the backlog holds at most, whatever the number of messages. A larger payload is refused."""
 
 
 @dataclass(slots=True)
@@ -53,21 +53,31 @@ class Backlog:
 		self.last_number = 0
 		"""The number of the newest message, written or not."""
 		self.dropped = 0
-		"""Messages dropped since the backlog was made."""
+		"""Messages dropped or refused since the backlog was made."""
 		self._max_count = max(1, max_count)
 		self._max_seconds = max_seconds
 
 	def __len__(self) -> int:
 		return len(self.messages)
 
-	def add(self, messages: Sequence[Message]) -> None:
-		"""Append messages, and number them. The bounds are applied by `drop_excess`."""
+	def add(self, messages: Sequence[Message]) -> list[Message]:
+		"""Append messages, and number them. The bounds are applied by `drop_excess`.
+
+		Returns:
+			The messages that are refused: their payload alone is over the bound.
+		"""
+		refused = []
 		for message in messages:
+			if len(message.payload) > PENDING_BYTES:
+				refused.append(message)
+				continue
 			self.last_number += 1
 			message.number = self.last_number
 			message.created = monotonic()
 			self.messages.append(message)
 			self.bytes += len(message.payload)
+		self.dropped += len(refused)
+		return refused
 
 	def oldest(self, count: int) -> list[Message]:
 		"""Return up to `count` of the oldest messages. They stay in the backlog until they are written."""

@@ -43,3 +43,13 @@ def held_for_commit(attribute: str, send: Callable[[list[Any]], None]) -> list[A
 	frappe.db.after_commit.add(commit)
 	frappe.db.after_rollback.add(forget)
 	return held
+
+
+def take_held(attribute: str) -> list[Any]:
+	"""Empty a list of `held_for_commit` after the commit, before its own `send` gets it; return what was in it."""
+	held = getattr(frappe.local, attribute, None)
+	if not isinstance(held, _HeldList) or held.db is not frappe.local.db:
+		return []
+	taken = [*held]
+	held.clear()
+	return taken

@@ -10,13 +10,13 @@ FLUSH_SECONDS = 2.0
 
 
 def flush_after_job() -> None:
-	"""Wait up to two seconds for Redis to take what the job has published. A hook (`after_job`).
+	"""Wait up to two seconds for Redis to take what the job has published, and log what it did not. A hook (`after_job`).
 
 	The process of a job ends without running exit handlers. A job that runs inside a request does not wait: its process
 	goes on.
 	"""
-	if getattr(frappe.local, "request", None) is None and outbox().pending:
-		outbox().flush(FLUSH_SECONDS)
+	if getattr(frappe.local, "request", None) is None:
+		outbox().flush_at_end(FLUSH_SECONDS, "a job")
 
 
 def is_job_timeout(error: Exception) -> bool:

@@ -1,14 +1,12 @@
-"""Outages: the times in which this process could not write to Redis, in the log and as reports in Redis."""
+"""Outages: the times in which this process could not write to Redis, as reports in Redis."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from socket import gethostname
-from time import monotonic, time
+from time import time
 
 import redis
 
@@ -19,9 +17,6 @@ REPORTS_KEPT = 1000
 
 REPORTS_SECONDS = 7 * 24 * 60 * 60
 """Seconds for which the stream exists after the last report."""
-
-LOG_INTERVAL = 60.0
-"""Seconds between two log lines on the same subject."""
 
 
 @dataclass(slots=True)
@@ -61,28 +56,3 @@ def append_report(client: redis.Redis, outage: Outage) -> None:
 	pipeline.xadd(OUTAGES_KEY, {"r": outage.to_json()}, maxlen=REPORTS_KEPT, approximate=True)
 	pipeline.pexpire(OUTAGES_KEY, REPORTS_SECONDS * 1000)
 	pipeline.execute()
-
-
-class OutageLog:
-	"""Writes at most one line in `LOG_INTERVAL` seconds on each subject, and never raises.
-
-	Args:
-		write_line: Writes one line to the log.
-	"""
-
-	def __init__(self, write_line: Callable[[str], None]) -> None:
-		self._write_line = write_line
-		self._written_at: dict[str, float] = {}
-
-	def write(self, subject: str, line: str) -> None:
-		"""Write `line`, unless a line on the same subject was written less than `LOG_INTERVAL` seconds ago."""
-		now = monotonic()
-		if now - self._written_at.get(subject, -LOG_INTERVAL) < LOG_INTERVAL:
-			return
-		self._written_at[subject] = now
-		with suppress(Exception):
-			self._write_line(line)
-
-	def has_written(self, subject: str) -> bool:
-		"""Return whether there was a line on the subject."""
-		return subject in self._written_at

@@ -23,9 +23,10 @@ from time import monotonic, time
 import redis
 from redis.exceptions import RedisError
 
-from .backlog import Backlog
+from .backlog import PENDING_BYTES, Backlog
 from .backlog import Message as Message
-from .outages import Outage, OutageLog
+from .outages import Outage
+from .rate_limited_log import RateLimitedLog
 from .redis_writer import RedisUnavailable, RedisWriter
 
 BATCH = 100
@@ -72,7 +73,7 @@ class Outbox:
 		self._lock = threading.Lock()
 		self._work = threading.Condition(self._lock)
 		self._progress = threading.Condition(self._lock)
-		self._log = OutageLog(self._log_line)
+		self._log = RateLimitedLog(self._log_line)
 		self._backlog = Backlog(self._pending_count, self._pending_seconds)
 		self._writer = RedisWriter(connect, self._wait, self._log)
 		self._thread: threading.Thread | None = None
@@ -93,7 +94,7 @@ class Outbox:
 
 	@property
 	def dropped(self) -> int:
-		"""Messages that a bound has dropped since the process began."""
+		"""Messages that a bound has dropped or refused since the process began."""
 		return self._backlog.dropped
 
 	def connect_with(self, connect: Callable[[float], redis.Redis]) -> None:
@@ -106,13 +107,16 @@ class Outbox:
 		"""Queue messages, and return when Redis has taken them or when `wait` seconds have passed.
 
 		Never raises because of Redis. An exception that a signal handler raises, as RQ does at the end of a job's time,
-		reaches the caller; the messages are sent all the same.
+		reaches the caller; the messages are sent all the same. A message whose payload is over `PENDING_BYTES` is refused.
 		"""
+		dropped = self.dropped
 		for first in range(0, len(messages), BATCH):
 			self._send_batch(messages[first : first + BATCH])
+		if self.dropped > dropped:
+			self._log_drop(max(len(message.payload) for message in messages))
 
 	def flush(self, timeout: float) -> bool:
-		"""Wait until Redis has taken all messages.
+		"""Wait until Redis has taken all messages, and, if it answers, the report of an outage.
 
 		Args:
 			timeout: Seconds to wait at most.
@@ -121,31 +125,54 @@ class Outbox:
 			Whether Redis has taken all.
 		"""
 		with self._lock:
-			if self._backlog and self._start_thread():
+			if self._has_work() and self._start_thread():
 				self._work.notify()
 				deadline = monotonic() + timeout
-				while self._backlog and (left := deadline - monotonic()) > 0:
+				while (self._backlog or (self._outage and not self._failing)) and (
+					left := deadline - monotonic()
+				) > 0:
 					self._progress.wait(left)
 			return not self._backlog
+
+	def flush_at_end(self, timeout: float, of: str) -> None:
+		"""Flush, and log how many messages Redis has not taken, with the reason.
+
+		Args:
+			timeout: Seconds to wait at most.
+			of: What ends, for the log: "a job".
+		"""
+		self.flush(timeout)
+		with self._lock:
+			if not self._has_work():
+				return
+			waiting = len(self._backlog)
+			reason = (self._outage and self._outage.reason) or f"it has not taken them in {timeout:g} s"
+		self._log.write(
+			f"end of {of}",
+			f"At the end of {of}, {waiting} realtime events wait for Redis (redis_queue), and are lost if the process ends: "
+			f"{reason}. {self.dropped} were dropped before.",
+		)
 
 	# -- in the caller's thread
 
 	def _send_batch(self, messages: Sequence[Message]) -> None:
 		with self._lock:
-			self._backlog.add(messages)
+			refused = self._backlog.add(messages)
+			accepted = len(messages) - len(refused)
 			last = self._backlog.last_number
+			self._note_dropped(refused)
 			self._drop_excess()
 			if (
 				(client := self._writer.caller_client)
 				and not self._outage
-				and len(self._backlog) <= len(messages)
+				and len(self._backlog) <= accepted
 				and self._write_in_caller(client)
 			):
 				return
 			if (started := self._start_thread()) and not self._failing:
 				self._work.notify()
 				# A silent Redis that is not known to be away: once the backlog is half full, better slow than lost.
-				if not self._stalled or self._backlog.is_half_full:
+				if self._written < last and (not self._stalled or self._backlog.is_half_full):
 					before = self._written
 					self._wait_until_written(last)
 					# As long as anything is written, a caller in a loop is slowed down to the speed of Redis. Once
@@ -154,6 +181,20 @@ class Outbox:
 		if not started:
 			# The interpreter is shutting down and starts no thread any more.
 			self._write_next()
+
+	def _log_drop(self, largest: int) -> None:
+		if largest > PENDING_BYTES:
+			self._log.write(
+				"refused",
+				f"A realtime event of {largest} bytes was refused: at most {PENDING_BYTES} are allowed. "
+				f"{self.dropped} were refused or dropped so far in this process.",
+			)
+		elif not self._failing:  # that line has the number too
+			self._log.write(
+				"dropped",
+				f"Realtime events were dropped, since Redis takes them too slowly: {self.dropped} so far in this process "
+				f"(realtime_pending_count, realtime_pending_seconds, and {PENDING_BYTES} bytes in all).",
+			)
 
 	def _write_in_caller(self, client: redis.Redis) -> bool:
 		"""Write the backlog in the caller's thread; after any failure, leave it to the outbox's thread."""
@@ -198,7 +239,7 @@ class Outbox:
 		while True:
 			with self._lock:
 				# An outage lasts until it is reported; callers do not wake the thread meanwhile.
-				while not (self._backlog or self._outage):
+				while not self._has_work():
 					self._work.wait()
 			if self._write_next():
 				pause = FIRST_RETRY_PAUSE
@@ -212,12 +253,13 @@ class Outbox:
 		"""Write a batch, and the report of an outage that is over; return whether Redis has taken it."""
 		with self._lock:
 			batch = self._backlog.oldest(BATCH)
-			outage = self._outage
+			outage, was_failing = self._outage, self._failing
 		try:
 			if batch:
 				self._writer.write(batch)
 				with self._lock:
 					self._mark_written(batch[-1].number)
+					self._failing = False
 			if outage:
 				self._writer.write_report(outage)
 		except RedisUnavailable as error:
@@ -225,10 +267,11 @@ class Outbox:
 			self._note_failure(str(error))
 			return False
 		with self._lock:
-			recovered, self._failing = self._failing, False
+			self._failing = False
 			if outage is self._outage:
 				self._outage = None
-		if recovered and self._log.has_written("away"):
+			self._progress.notify_all()
+		if was_failing and self._log.has_written("away"):
 			self._log.write("back", f"Redis takes realtime events again; {self.dropped} were dropped so far.")
 		return True
 
@@ -247,6 +290,10 @@ class Outbox:
 
 	# -- in either thread, with the lock
 
+	def _has_work(self) -> bool:
+		"""Return whether there is something to write: messages, or the report of an outage."""
+		return bool(self._backlog or self._outage)
+
 	def _mark_written(self, number: int) -> None:
 		self._backlog.remove_written(number)
 		self._written = number
@@ -254,10 +301,12 @@ class Outbox:
 		self._progress.notify_all()
 
 	def _drop_excess(self) -> None:
-		dropped = self._backlog.drop_excess()
-		if dropped:
-			self._writer.note_dropped(dropped)
-			self._current_outage().note(len(self._backlog), len(dropped))
+		self._note_dropped(self._backlog.drop_excess())
+
+	def _note_dropped(self, messages: Sequence[Message]) -> None:
+		if messages:
+			self._writer.note_dropped(messages)
+			self._current_outage().note(len(self._backlog), len(messages))
 			self._progress.notify_all()
 
 	def _current_outage(self) -> Outage:
@@ -278,7 +327,7 @@ def _after_fork() -> None:
 
 def _at_exit() -> None:
 	for outbox in list(_outboxes):
-		outbox.flush(EXIT_FLUSH_SECONDS)
+		outbox.flush_at_end(EXIT_FLUSH_SECONDS, "a process")
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -26,6 +26,7 @@ from ..contract import (
 	user_room,
 )
 from .commit import held_for_commit
+from .document_changes import take_messages
 from .jobs import is_job_timeout
 from .log import logger
 from .outbox import Message
@@ -219,7 +220,7 @@ def _names(names: str | Iterable[str] | None) -> list[str] | None:
 
 
 def _send_held(entries: list[list[Any]]) -> None:
-	messages = []
+	messages = take_messages()
 	for event, message, room in entries:
 		try:
 			messages.append(_message(event, message, room))

@@ -44,7 +44,8 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from ..contract import last_key, writer_key
 from .backlog import Message
-from .outages import Outage, OutageLog, append_report
+from .outages import Outage, append_report
+from .rate_limited_log import RateLimitedLog
 
 THREAD_TIMEOUT = 1.0
 """Seconds for which the outbox's thread waits for each answer of Redis."""
@@ -127,7 +128,7 @@ class RedisWriter:
 	"""
 
 	def __init__(
-		self, connect: Callable[[float], redis.Redis], caller_timeout: float, log: OutageLog
+		self, connect: Callable[[float], redis.Redis], caller_timeout: float, log: RateLimitedLog
 	) -> None:
 		self.connect = connect
 		self.caller_client: redis.Redis | None = None

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from frappe_realtime.contract import GUEST, METHOD_PREFIX, WEBSITE_USER
+from frappe_realtime.contract import ALLOWED_ADDRESSES, GUEST, METHOD_PREFIX, WEBSITE_USER
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
+from ..engine.request import Request
 from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient
+from .proxies import address_for_restriction
 
 logger = logging.getLogger("realtime.auth")
 
@@ -37,6 +39,8 @@ class Session:
 		installed_apps: The apps of the site; None while they are unknown.
 		user_info_has_apps: True if Frappe returns the apps with the user: from v16 on, and on v15 with the app.
 			A site where it is False has v15's endpoints.
+		allowed_addresses: Beginnings of the addresses from which the user may connect (`restrict_ip` of the User). If it
+			is empty, the user may connect from any address.
 	"""
 
 	site: str
@@ -46,6 +50,13 @@ class Session:
 	full_name: str
 	installed_apps: tuple[str, ...] | None
 	user_info_has_apps: bool = True
+	allowed_addresses: tuple[str, ...] = ()
+
+	def admits(self, request: Request) -> bool:
+		"""Return whether the user may connect from the client's address; not from an unknown one if there is a restriction."""
+		return not self.allowed_addresses or address_for_restriction(request).startswith(
+			self.allowed_addresses
+		)
 
 	@property
 	def has_app(self) -> bool:
@@ -181,4 +192,5 @@ class Authenticator:
 			full_name=str(info.get("full_name") or info["user"]),
 			installed_apps=None if apps is None else tuple(str(app) for app in apps),
 			user_info_has_apps=user_info_has_apps,
+			allowed_addresses=tuple(str(address) for address in info.get(ALLOWED_ADDRESSES) or ()),
 		)

@@ -15,6 +15,7 @@ from typing import Any
 
 from frappe_realtime.contract import (
 	ACCESS_CHANNEL,
+	DOC_CHANGED,
 	DOC_DELETED,
 	DOC_RENAMED,
 	DOCTYPE_RULES_CHANGED,
@@ -33,6 +34,7 @@ from ..json_codec import loads
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from ..web.frappe_client import Credential
 from .authentication import Authenticator, Session
+from .document_checks import DocumentRevalidator
 from .permissions import Permissions
 from .revalidation import Revalidator
 from .tasks import TaskAccess
@@ -56,6 +58,7 @@ class AccessInvalidator:
 		authenticator: Whose sessions are dropped.
 		permissions: Whose answers are dropped.
 		revalidator: Checks the sockets and rooms that a change concerns.
+		documents: Checks the rooms of documents that have changed.
 		tasks: Takes the owners of background tasks.
 	"""
 
@@ -65,6 +68,7 @@ class AccessInvalidator:
 		authenticator: Authenticator,
 		permissions: Permissions,
 		revalidator: Revalidator,
+		documents: DocumentRevalidator,
 		tasks: TaskAccess,
 	) -> None:
 		self.messages: Counter[str] = Counter()
@@ -73,6 +77,7 @@ class AccessInvalidator:
 		self._sessions = authenticator.sessions
 		self._permissions = permissions
 		self._revalidator = revalidator
+		self._documents = documents
 		self._tasks = tasks
 		self._collected: list[Message] = []
 
@@ -118,6 +123,8 @@ class AccessInvalidator:
 		elif kind == DOCTYPE_RULES_CHANGED:
 			doctype = message["doctype"]
 			self._permissions.invalidate(lambda of, _, about, __: of == site and about == doctype)
+		elif kind == DOC_CHANGED:
+			self._permissions.invalidate_document(site, *_document(message))
 		elif kind in (DOC_DELETED, DOC_RENAMED):
 			document = _document(message)
 			self._permissions.invalidate(lambda of, _, *about: of == site and tuple(about) == document)
@@ -143,6 +150,8 @@ class AccessInvalidator:
 				self._revalidator.check_sessions(_sessions(namespace.sockets.values()))
 			elif kind == DOCTYPE_RULES_CHANGED:
 				self._check_rooms_of_doctype(namespace, message["doctype"])
+			elif kind == DOC_CHANGED:
+				self._documents.check(namespace, *_document(message))
 			else:
 				self._revalidator.empty_room(namespace, doc_room(*_document(message)))
 				self._revalidator.empty_room(namespace, open_doc_room(*_document(message)))

@@ -67,13 +67,17 @@ class ReadersCache(SingleFlightCache[ReadersQuestion, frozenset[str]]):
 	"""
 
 	def __init__(self, answers: SingleFlightCache[Question, bool]) -> None:
-		super().__init__(answers.ttl, answers.max_entries)
+		super().__init__(answers.ttl, answers.max_entries, group_of=_document_of)
 		self._answers = answers
 
 	def put(self, key: ReadersQuestion, answer: frozenset[str]) -> None:
 		for user in key.users:
 			question = Question(key.site, user, key.doctype, key.name, "read")
 			self._answers.put(question, user in answer)
+
+
+def _document_of(question: Question | ReadersQuestion) -> tuple[str, str, str]:
+	return question.site, question.doctype, question.name
 
 
 PendingQuestion = tuple[Question, "asyncio.Future[bool]"]
@@ -96,11 +100,11 @@ class Permissions:
 	def __init__(self, config: Config, web: FrappeClient) -> None:
 		self._web = web
 		self.answers: SingleFlightCache[Question, bool] = SingleFlightCache(
-			config.realtime_cache_seconds, config.realtime_cache_size
+			config.realtime_cache_seconds, config.realtime_cache_size, group_of=_document_of
 		)
 		self._readers = ReadersCache(self.answers)
 		self._failures: SingleFlightCache[Question, str] = SingleFlightCache(
-			FAILURE_SECONDS, config.realtime_cache_size
+			FAILURE_SECONDS, config.realtime_cache_size, group_of=_document_of
 		)
 		self.requests = 0
 		self.invalidations = 0
@@ -192,6 +196,12 @@ class Permissions:
 		self._readers.invalidate(
 			lambda key, answer: any(concerned(key.site, user, key.doctype, key.name) for user in key.users)
 		)
+
+	def invalidate_document(self, site: str, doctype: str, name: str) -> None:
+		"""Drop the answers about one document, and repeat the questions about it that are being asked."""
+		self.invalidations += 1
+		for cache in (self.answers, self._failures, self._readers):
+			cache.invalidate_group((site, doctype, name))
 
 	async def _ask_readers(self, question: ReadersQuestion) -> frozenset[str]:
 		path = f"{METHOD_PREFIX}readers"
@@ -348,9 +358,11 @@ class Permissions:
 		max_failures: int = MAX_FAILURES,
 	) -> FrappeResponse:
 		self.requests += 1
-		response = await self._web.call(
-			session.site, prefix + method, session.credential, params, json, max_failures=max_failures
-		)
+		arguments = (session.site, prefix + method, session.credential, params, json)
+		response = await self._web.call(*arguments, max_failures=max_failures)
+		if response.status == 401 and session.allowed_addresses:
+			# The shared secret has been changed. It proves that the sidecar applies the user's IP restriction.
+			response = await self._web.call(*arguments, renew_secret=True, max_failures=max_failures)
 		ended = isinstance(response.data, dict) and response.data.get("session_expired")
 		if response.status == 401 or (ended and session.user != GUEST):
 			# Frappe answered for a Guest; that is no answer about this user.

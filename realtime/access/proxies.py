@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from ..engine.request import Request
+
 MAX_FORWARDED = 16
 """Addresses of `X-Forwarded-For` that are parsed, from the last one on; the others are the client's own or of no use."""
 
@@ -77,6 +79,26 @@ def network_of(address: str) -> str:
 	"""
 	found = _address(address)
 	return str(ip_network((found, 64), strict=False)) if isinstance(found, IPv6Address) else address
+
+
+def address_for_restriction(request: Request) -> str:
+	"""Return the client's address, for the IP restriction of a user.
+
+	Where the addresses of clients are in trusted networks, as in an office, `TrustedProxies.client_address` does not tell a client
+	from a proxy. Then this is the address that the nearest proxy names, or the peer's if the request passed no proxy.
+
+	Returns:
+		An empty string if a proxy names no address.
+	"""
+	if request.remote:
+		return request.remote
+	headers = request.headers
+	if not any(name in headers for name in PROXY_HEADERS):
+		return request.peer
+	for text in (headers.get("x-real-ip", ""), headers.get("x-forwarded-for", "").rpartition(",")[2]):
+		if (address := _address(text.strip())) is not None:
+			return str(address)
+	return ""
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -220,7 +220,7 @@ class Revalidator:
 			pass
 		ended = session is None or (session.user, session.user_type) != (before.user, before.user_type)
 		for socket in self._sockets_of(key, check.user):
-			if ended:
+			if session is None or ended or not session.admits(socket.connection.request):
 				self.end(socket)
 			else:
 				socket.session = session

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from urllib.parse import unquote
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from frappe_realtime.contract import GUEST, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
+from frappe_realtime.contract import ALLOWED_ADDRESSES, GUEST, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
 
 from .model import Site, User
 
@@ -56,6 +58,12 @@ class Call:
 			raise FrappeError(500, "TypeError", f"missing 1 required positional argument: '{name}'")
 		return self.args[name]
 
+	@property
+	def is_from_allowed_address(self) -> bool:
+		"""Whether the user may use the site from the address of the request, which Frappe reads from X-Forwarded-For."""
+		address = self.headers.get("X-Forwarded-For", "127.0.0.1").partition(",")[0].strip()
+		return not self.user.restrict_ip or address.startswith(self.user.restrict_ip)
+
 	def require_login(self) -> None:
 		"""Raise `FrappeError` if the user is a Guest."""
 		if self.user.name == GUEST:
@@ -63,6 +71,8 @@ class Call:
 
 	def require_permission(self, doctype: str, name: str, ptype: str = "read") -> None:
 		"""Raise `FrappeError` if the document does not exist or the user does not have the permission."""
+		if (doctype, name) in self.site.failing:
+			raise FrappeError(500, "RuntimeError", "the code of an app")
 		if (doctype, name) in self.site.missing:
 			raise FrappeError(404, "DoesNotExistError")
 		if not self.site.has_permission(self.user.name, doctype, name, ptype):
@@ -127,7 +137,8 @@ class Endpoints:
 			self._methods["frappe.realtime.can_subscribe_doc"] = can_subscribe_doc
 			self._methods["frappe.realtime.can_subscribe_doctype"] = can_subscribe_doctype
 		self._app_methods: dict[str, Method] = {
-			"frappe.realtime.has_permissions": has_permissions,
+			"frappe.realtime.has_permission": self._app_has_permission,
+			"frappe.realtime.has_permissions": self._app_has_permissions,
 			"frappe.realtime.readers": self._readers,
 		}
 
@@ -141,7 +152,7 @@ class Endpoints:
 		Raises:
 			FrappeError: If the method does not exist on the site or raises.
 		"""
-		method = self._methods.get(name) or (self._app_methods.get(name) if call.site.has_app else None)
+		method = (self._app_methods.get(name) if call.site.has_app else None) or self._methods.get(name)
 		if method is None:
 			raise FrappeError(417, "ValidationError", f"Failed to get method for command {name}")
 		result = method(call)
@@ -149,7 +160,8 @@ class Endpoints:
 
 	async def _get_user_info(self, call: Call) -> dict[str, Any]:
 		"""`frappe.realtime.get_user_info()`."""
-		if self._requires_secret and call.headers.get(SECRET_HEADER) != await self._secret.get():
+		restricted = call.site.has_app and call.user.restrict_ip
+		if (self._requires_secret or restricted) and not await self._has_secret(call):
 			return {}
 		info: dict[str, Any] = {"user": call.user.name, "user_type": call.user.user_type}
 		if self._version == 15 and not call.site.has_app and not call.by_session:
@@ -159,20 +171,45 @@ class Endpoints:
 			info["installed_apps"] = call.site.installed_apps
 		if call.site.has_app:
 			info["full_name"] = call.user.full_name
+		if restricted:
+			info[ALLOWED_ADDRESSES] = [*call.user.restrict_ip]
 		return info
+
+	async def _has_secret(self, call: Call) -> bool:
+		return call.headers.get(SECRET_HEADER) == await self._secret.get()
+
+	async def _check_address(self, call: Call) -> None:
+		if not call.is_from_allowed_address and not await self._has_secret(call):
+			raise FrappeError(401, "AuthenticationError")
+
+	async def _app_has_permission(self, call: Call) -> bool:
+		"""The app's `frappe.realtime.has_permission(doctype, name="", ptype="read")`."""
+		await self._check_address(call)
+		question = [call.args.get("doctype"), call.args.get("name", ""), call.args.get("ptype", "read")]
+		if not is_permitted(call.site, call.user.name, *parse_question(question)):
+			raise FrappeError(403, "PermissionError")
+		return True
+
+	async def _app_has_permissions(self, call: Call) -> list[bool]:
+		"""The app's `frappe.realtime.has_permissions(questions)`, each `[doctype, name="", ptype="read"]`."""
+		await self._check_address(call)
+		asked = [parse_question(question) for question in parse_list(call.args.get("questions"))]
+		return [is_permitted(call.site, call.user.name, *question) for question in asked]
 
 	async def _readers(self, call: Call) -> list[str]:
 		"""The app's `frappe.realtime.readers(doctype, name, users)`; requires the shared secret on every version."""
-		if self._secret.available and call.headers.get(SECRET_HEADER) != await self._secret.get():
+		if self._secret.available and not await self._has_secret(call):
 			raise FrappeError(403, "PermissionError")
-		document = call.arg("doctype"), call.arg("name")
+		doctype, name, _ = parse_question([call.args.get("doctype"), call.args.get("name", "")])
+		users = parse_list(call.args.get("users"))
+		if not all(isinstance(user, str) for user in users):
+			raise FrappeError(417, "ValidationError", "users: names of users are expected")
 		return [
 			user
-			for user in call.arg("users")
-			if document not in call.site.missing
-			and user in call.site.users
+			for user in users
+			if user in call.site.users
 			and call.site.users[user].enabled
-			and call.site.has_permission(user, *document)
+			and is_permitted(call.site, user, doctype, name, "read")
 		]
 
 
@@ -222,13 +259,44 @@ def get_versions(call: Call) -> dict[str, dict[str, str]]:
 	return {app: {"version": "0.0.1"} for app in sorted(call.site.installed_apps)}
 
 
-def has_permissions(call: Call) -> list[bool]:
-	"""The app's `frappe.realtime.has_permissions(questions)`, each `[doctype, name, ptype="read"]`."""
-	questions = call.arg("questions")
-	if not isinstance(questions, list) or len(questions) > MAX_QUESTIONS:
-		raise FrappeError(417, "ValidationError", f"more than {MAX_QUESTIONS} questions")
-	return [
-		(doctype, name or "") not in call.site.missing
-		and call.site.has_permission(call.user.name, doctype, name or "", *ptype)
-		for doctype, name, *ptype in questions
-	]
+# -- for the app's endpoints, which answer as frappe_realtime/permissions/endpoints.py: tests/unit/app/endpoint_cases.py
+
+
+def is_permitted(site: Site, user: str, doctype: str, name: str, ptype: str) -> bool:
+	"""Return whether a user has a permission. A check that raises means no."""
+	document = (doctype, name)
+	if document in site.missing or document in site.failing:
+		return False
+	return site.has_permission(user, doctype, name, ptype)
+
+
+def parse_question(question: Any) -> tuple[str, str, str]:
+	"""Return doctype, name and ptype of a question.
+
+	Raises:
+		FrappeError: If it is malformed.
+	"""
+	if not isinstance(question, list | tuple) or not 1 <= len(question) <= 3:
+		raise FrappeError(417, "ValidationError", "a question is [doctype, name, ptype]")
+	doctype, name, ptype = list(question) + ["", "", "read"][len(question) :]
+	if isinstance(name, int) and not isinstance(name, bool):
+		name = str(name)
+	if not (
+		isinstance(doctype, str) and doctype and isinstance(name, str) and isinstance(ptype, str) and ptype
+	):
+		raise FrappeError(417, "ValidationError", "doctype, name and ptype are strings")
+	return doctype, name, ptype
+
+
+def parse_list(value: Any) -> list[Any]:
+	"""Return a list of at most `MAX_QUESTIONS` values, from itself or from JSON.
+
+	Raises:
+		FrappeError: If it is something else.
+	"""
+	if isinstance(value, str):
+		with contextlib.suppress(ValueError):
+			value = json.loads(value)
+	if not isinstance(value, list) or len(value) > MAX_QUESTIONS:
+		raise FrappeError(417, "ValidationError", f"a list of at most {MAX_QUESTIONS} values is expected")
+	return value

@@ -16,7 +16,8 @@ from frappe_realtime.contract import WEBSITE_USER as WEBSITE_USER
 class User:
 	"""A user of a site.
 
-	With `restrict_ip` a session of the user is accepted only for the paths that Frappe exempts from the restriction.
+	`restrict_ip` has the beginnings of the addresses from which the user may use the site; if it is empty, all may be used.
+	Stock Frappe does not apply it to its realtime endpoints.
 	"""
 
 	name: str
@@ -24,7 +25,7 @@ class User:
 	user_type: str = SYSTEM_USER
 	password: str = ""
 	enabled: bool = True
-	restrict_ip: bool = False
+	restrict_ip: tuple[str, ...] = ()
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Site:
 	"""Permissions by user, DocType, document name ("" for the DocType) and permission type."""
 	missing: set[tuple[str, str]] = field(default_factory=set)
 	"""DocType and name of documents that do not exist; all others do."""
+	failing: set[tuple[str, str]] = field(default_factory=set)
+	"""DocType and name of documents at which the permission check raises an exception."""
 
 	def __post_init__(self) -> None:
 		self.add_user(ADMINISTRATOR, ADMINISTRATOR)

@@ -216,10 +216,12 @@ class FakeWebProcess:
 				raise FrappeError(404, "DoesNotExistError")
 			name = site.authenticate(sid, request.headers.get("Authorization", ""))
 			user = site.users[name] if name else None
-			if user is None or (user.restrict_ip and not request.path.startswith(METHOD_PREFIX)):
+			if user is None:
 				raise FrappeError(401, "AuthenticationError")
 			recorded.user = user.name
 			call = Call(site, user, args, recorded.headers, by_session=sid in site.sessions)
+			if not (call.is_from_allowed_address or request.path.startswith(METHOD_PREFIX)):
+				raise FrappeError(401, "AuthenticationError")
 			message = await self._endpoints.call(method, call)
 		except FrappeError as error:
 			body = {"exc_type": error.exc_type}

@@ -57,11 +57,13 @@ class Request:
 		remote: The address of the TCP peer; "" for a Unix socket.
 	"""
 
-	__slots__ = ("_headers", "_target", "head", "method", "proxied", "remote")
+	__slots__ = ("_headers", "_target", "head", "method", "peer", "proxied", "remote")
 
 	def __init__(self, method: str, target: bytes, headers: dict[str, str], head: bytes, remote: str) -> None:
 		self.method = method
 		self.head = head
+		self.peer = remote
+		"""The address of the peer, which may be a proxy; empty for a Unix socket."""
 		self.remote = remote
 		"""The address of the client; the peer's until admission has read a trusted proxy's headers."""
 		self.proxied = False

@@ -44,10 +44,15 @@ class SingleFlightCache(Generic[K, V]):
 		ttl: Seconds for which a value is kept.
 		max_entries: Values that are kept; the oldest is dropped first.
 		is_final: Returns True for a value that no invalidation can make wrong, which is then not loaded again.
+		group_of: Returns the group of a key, for `invalidate_group`.
 	"""
 
 	def __init__(
-		self, ttl: float, max_entries: int, is_final: Callable[[V], bool] = lambda value: False
+		self,
+		ttl: float,
+		max_entries: int,
+		is_final: Callable[[V], bool] = lambda value: False,
+		group_of: Callable[[K], Hashable] = lambda key: None,
 	) -> None:
 		self.ttl = ttl
 		self.max_entries = max_entries
@@ -56,8 +61,10 @@ class SingleFlightCache(Generic[K, V]):
 		self.hits = 0
 		"""Values that were returned from the cache."""
 		self._is_final = is_final
+		self._group_of = group_of
 		# All are kept equally long, so they expire in the order in which they came.
 		self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
+		self._groups: dict[Hashable, set[K]] = {}
 		self._loads: dict[K, _Load[V]] = {}
 
 	def __len__(self) -> int:
@@ -74,7 +81,7 @@ class SingleFlightCache(Generic[K, V]):
 		if entry is None:
 			return None
 		if entry[0] < asyncio.get_running_loop().time():
-			del self._entries[key]
+			self._remove(key)
 			return None
 		self.hits += 1
 		return entry[1]
@@ -84,11 +91,12 @@ class SingleFlightCache(Generic[K, V]):
 		now = asyncio.get_running_loop().time()
 		self._entries.pop(key, None)
 		self._entries[key] = (now + self.ttl, value)
+		self._groups.setdefault(self._group_of(key), set()).add(key)
 		while self._entries:
 			oldest = next(iter(self._entries))
 			if self._entries[oldest][0] >= now and len(self._entries) <= self.max_entries:
 				break
-			del self._entries[oldest]
+			self._remove(oldest)
 
 	async def get(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
 		"""Return the value of `key`, from `load` if it is not in the cache.
@@ -146,7 +154,23 @@ class SingleFlightCache(Generic[K, V]):
 		"""
 		for key, (_, value) in list(self._entries.items()):
 			if concerned(key, value):
-				del self._entries[key]
+				self._remove(key)
 		for key, current in self._loads.items():
 			if concerned(key, None):
 				current.stale = True
+
+	def invalidate_group(self, group: Hashable) -> None:
+		"""Do the same for all keys of a group, without a look at the other values."""
+		for key in self._groups.pop(group, ()):
+			del self._entries[key]
+		for key, current in self._loads.items():
+			if self._group_of(key) == group:
+				current.stale = True
+
+	def _remove(self, key: K) -> None:
+		del self._entries[key]
+		group = self._group_of(key)
+		keys = self._groups[group]
+		keys.discard(key)
+		if not keys:
+			del self._groups[group]

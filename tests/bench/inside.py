@@ -141,6 +141,36 @@ def delete(doctype, name, force=False):
 			time.sleep(0.1)
 
 
+def restrict_addresses(user, addresses):
+	"""Let a user use the site only from addresses that begin with one of a list; an empty list allows all."""
+	document = frappe.get_doc("User", user)
+	document.restrict_ip = ",".join(addresses)
+	document.save(ignore_permissions=True)
+
+
+def csrf_token(sid):
+	"""Return the CSRF token of a session; empty if it has none yet."""
+	session = frappe.cache.hget("session", sid) or {}
+	return (session.get("data") or {}).get("csrf_token") or ""
+
+
+def make(doctype, fields):
+	"""Insert a document as Administrator; return its name."""
+	return frappe.get_doc({"doctype": doctype, **fields}).insert(ignore_permissions=True).name
+
+
+def change(doctype, name, fields):
+	"""Change and save a document, and commit; return the time of the commit, in seconds since 1970."""
+	from frappe_realtime.overrides import install_overrides
+
+	install_overrides()
+	document = frappe.get_doc(doctype, name)
+	document.update(fields)
+	document.save(ignore_permissions=True)
+	frappe.db.commit()
+	return time.time()
+
+
 def renew_keys(user):
 	"""Give a user another API secret."""
 	document = frappe.get_doc("User", user)

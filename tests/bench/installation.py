@@ -79,6 +79,8 @@ class Bench:
 			"2",
 			"--threads",
 			"4",
+			"--access-logfile",
+			"-",
 		]
 		self.redis = [self._redis(name) for name in ("redis_cache", "redis_queue") if self._redis_port(name)]
 		# The development server, which hands out /assets too: as `bench start`, and as fast as in production.

@@ -62,7 +62,11 @@ class Setting:
 			],
 		)
 		self.session = SimpleNamespace(
-			site=SITE, user="ann@example.com", user_type="System User", credential="credential"
+			admits=lambda request: True,
+			site=SITE,
+			user="ann@example.com",
+			user_type="System User",
+			credential="credential",
 		)
 		self.authenticator.cached.return_value = self.session
 		self.connection = Mock()
@@ -190,7 +194,7 @@ def test_access_that_changed_while_a_client_connected_is_checked_again(
 ) -> None:
 	it = Setting()
 	if replaced:
-		it.authenticator.cached.return_value = SimpleNamespace()
+		it.authenticator.cached.return_value = SimpleNamespace(admits=lambda request: True)
 	it.recovery.is_outdated.return_value = outdated
 	it.connect()
 	assert it.revalidator.check_sessions.call_args_list == ([(([it.session],),)] if checked else [])

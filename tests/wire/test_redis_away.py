@@ -181,7 +181,7 @@ def test_an_outage_that_outlasts_what_a_process_may_hold(make_bench: MakeBench, 
 	assert shown["dropped"] >= 10
 	assert 0 < shown["since"] <= shown["until"]
 	_, metrics = bench.sidecar.get("/metrics")
-	assert f"frappe_realtime_publisher_dropped_events {shown['dropped']}\n" in metrics
+	assert f"frappe_realtime_publisher_dropped_events {shown['dropped']:.1f}\n" in metrics
 	bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": bench.sidecar.url})
 	_, said = run_doctor(bench)
 	assert f"{shown['dropped']} event(s) were dropped" in said

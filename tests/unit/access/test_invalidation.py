@@ -51,6 +51,9 @@ class FakePermissions:
 	def invalidate(self, concerned: Any) -> None:
 		self.kept = [answer for answer in self.kept if not concerned(*answer)]
 
+	def invalidate_document(self, *document: str) -> None:
+		self.kept = [answer for answer in self.kept if (answer[0], *answer[2:]) != document]
+
 
 class FakeRevalidator:
 	def __init__(self) -> None:
@@ -70,6 +73,14 @@ class FakeRevalidator:
 
 	def end(self, socket: ServerSocket) -> None:
 		self.ended.append(socket)
+
+
+class FakeDocuments:
+	def __init__(self) -> None:
+		self.checked: list[tuple[str, str, str]] = []
+
+	def check(self, namespace: Namespace, doctype: str, name: str) -> None:
+		self.checked.append((namespace.name, doctype, name))
 
 
 class FakeTasks:
@@ -94,8 +105,9 @@ class Setting:
 		self.authenticator = FakeAuthenticator()
 		self.permissions = FakePermissions()
 		self.revalidator = FakeRevalidator()
+		self.documents = FakeDocuments()
 		self.tasks = FakeTasks()
-		fakes: Any = (self.authenticator, self.permissions, self.revalidator, self.tasks)
+		fakes: Any = (self.authenticator, self.permissions, self.revalidator, self.documents, self.tasks)
 		self.invalidator = AccessInvalidator(self.namespaces, *fakes)
 
 	def send(self, kind: str, site: str = SITE, **fields: Any) -> None:
@@ -198,6 +210,19 @@ def test_a_document_that_is_gone(kind: str, fields: dict[str, str]) -> None:
 		assert it.revalidator.emptied == [(f"/{SITE}", "doc:ToDo/1"), (f"/{SITE}", "open_doc:ToDo/1")]
 
 	test()
+
+
+@in_virtual_time
+async def test_a_document_that_has_changed() -> None:
+	it = Setting()
+	it.send("changed", doctype="ToDo", name="1")
+	assert it.dropped() == [(SITE, "ann", "ToDo", "1"), (SITE, "bob", "ToDo", "1")]
+	assert it.documents.checked == []
+	await collected()
+	assert it.documents.checked == [(f"/{SITE}", "ToDo", "1")]
+	assert not it.revalidator.emptied
+	assert not it.revalidator.rooms
+	assert not it.revalidator.sessions
 
 
 @in_virtual_time

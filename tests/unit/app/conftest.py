@@ -18,7 +18,9 @@ IMPORT_FRAPPE = (
 	"install",
 	"publishing.installed",
 	"permissions.access_events",
+	"permissions.endpoints",
 	"publishing.commit",
+	"publishing.document_changes",
 	"publishing.jobs",
 	"publishing.log",
 	"overrides",
@@ -142,7 +144,6 @@ class Sent:
 		self.connect = connect
 		self.messages: list[Any] = []
 		self.writes = 0
-		self.pending = 0
 
 	def send(self, messages: list[Any]) -> None:
 		self.messages += messages

@@ -547,3 +547,117 @@ def test_a_job_timeout_reaches_the_job_and_no_event_is_lost(server, client):
 		outbox.send([event(2)])
 	assert outbox.flush(PATIENCE)
 	assert recorded(client) == [2]
+
+
+# -- what is not sent is counted and logged
+
+
+def nowhere(timeout: float) -> redis.Redis:
+	raise redis.ConnectionError("Connection refused")
+
+
+def test_what_waits_at_the_end_of_a_job_is_logged_with_the_reason():
+	lines: list[str] = []
+	outbox = Outbox(nowhere, lines.append, pending_count=10)
+	for number in range(14):
+		outbox.send([event(number)])
+	outbox.flush_at_end(0.01, "a job")
+	(line,) = [line for line in lines if "end of a job" in line]
+	assert line.startswith("At the end of a job, 10 realtime events wait for Redis")
+	assert "ConnectionError: Connection refused" in line
+	assert line.endswith("4 were dropped before.")
+
+
+def test_events_that_have_expired_are_logged_at_the_end_of_a_job():
+	lines: list[str] = []
+	outbox = Outbox(nowhere, lines.append, pending_seconds=0.01)
+	outbox.send([event(1), event(2)])
+	until(lambda: not outbox.pending, "the bound empties the outbox")
+	outbox.flush_at_end(PATIENCE, "a job")
+	(line,) = [line for line in lines if "end of a job" in line]
+	assert "0 realtime events wait" in line
+	assert line.endswith("2 were dropped before.")
+
+
+def test_a_redis_that_hangs_at_the_end_of_a_job_is_named(server, client):
+	lines: list[str] = []
+	outbox = Outbox(connector(server), lines.append)
+	process = client.info()["process_id"]
+	os.kill(process, signal.SIGSTOP)
+	try:
+		outbox.send([event(1)])
+		outbox.flush_at_end(0.01, "a job")
+	finally:
+		os.kill(process, signal.SIGCONT)
+	(line,) = lines
+	assert "1 realtime events wait" in line
+	assert "it has not taken them in 0.01 s" in line
+	assert outbox.flush(PATIENCE)
+
+
+def test_an_end_with_nothing_left_logs_nothing(server, client):
+	outbox = Outbox(connector(server), pytest.fail, wait=PATIENCE)
+	outbox.flush_at_end(0, "a job")
+	outbox.send([event(1)])
+	outbox.flush_at_end(PATIENCE, "a job")
+	assert recorded(client) == [1]
+
+
+def test_the_end_of_a_job_waits_for_the_report_of_an_outage(server, client):
+	switch = Switch(server)
+	outbox = Outbox(switch, lambda line: None, pending_count=2)
+	outbox.send([event(number) for number in range(5)])
+	switch.up.set()
+	outbox.flush_at_end(PATIENCE, "a job")
+	(entry,) = client.xrange(OUTAGES_KEY)
+	assert json.loads(entry[1]["r"])["dropped"] == 3
+
+
+def test_a_payload_over_the_bound_is_refused_and_leaves_what_waits(monkeypatch):
+	monkeypatch.setattr(backlog_module, "PENDING_BYTES", 1000)
+	monkeypatch.setattr(outbox_module, "PENDING_BYTES", 1000)
+	lines: list[str] = []
+	outbox = Outbox(nowhere, lines.append)
+	outbox.send([event(1)])
+	outbox.send([event(2), Message("events", "x" * 1001, stream=STREAM), event(3)])
+	assert [message.number for message in outbox._backlog.messages] == [1, 2, 3]
+	assert outbox.dropped == 1
+	(line,) = [line for line in lines if "refused:" in line]
+	assert "event of 1001 bytes was refused: at most 1000 are allowed. 1 were" in line
+	outbox.send([Message("events", "x" * 1000, stream=STREAM)])
+	assert outbox.dropped == 1 + 3
+
+
+def test_a_refused_event_shows_as_a_gap_and_is_reported(server, client, subscriber, monkeypatch):
+	monkeypatch.setattr(backlog_module, "PENDING_BYTES", 1000)
+	monkeypatch.setattr(outbox_module, "PENDING_BYTES", 1000)
+	lines: list[str] = []
+	outbox = Outbox(connector(server), lines.append, wait=PATIENCE)
+	outbox.send([event(1)])
+	outbox.send([Message("events", "x" * 1001, stream=STREAM)])
+	(report,) = reports(client)
+	assert report["dropped"] == 1
+	assert outbox.flush(PATIENCE)
+	outbox.send([event(2)])
+	first, second = published(subscriber, 2)
+	assert (first["message"], second["message"], second["offset"]) == (1, 2, None)
+	assert second["unrecorded"] == "1 events before it were dropped"
+	assert len(lines) == 1
+	assert not outbox._stalled
+
+
+def test_events_that_a_bound_drops_while_redis_hangs_are_logged(server, client, monkeypatch):
+	monkeypatch.setattr(backlog_module, "PENDING_BYTES", 1000)
+	lines: list[str] = []
+	outbox = Outbox(connector(server), lines.append)
+	connect_callers(outbox)
+	process = client.info()["process_id"]
+	os.kill(process, signal.SIGSTOP)
+	try:
+		for _ in range(5):
+			outbox.send([Message("events", "x" * 300)])
+	finally:
+		os.kill(process, signal.SIGCONT)
+	(line,) = lines
+	assert "Realtime events were dropped, since Redis takes them too slowly: 1 so far" in line
+	assert outbox.flush(PATIENCE)

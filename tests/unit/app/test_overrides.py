@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import pickle
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -216,16 +216,16 @@ def test_a_failing_hook_is_logged_and_does_not_raise(overrides, frappe, sent, mo
 	assert len(frappe.logged) == 1
 
 
-def test_a_job_waits_for_pending_messages_and_a_request_does_not(overrides, frappe, sent):
+def test_a_job_flushes_at_its_end_and_a_request_does_not(overrides, frappe, sent):
 	jobs = importlib.import_module("frappe_realtime.publishing.jobs")
-	waited = []
-	sent.flush = waited.append
+	flushed = []
+	sent.flush_at_end = lambda *arguments: flushed.append(arguments)
+	frappe.local.request = object()
 	jobs.flush_after_job()
-	sent.pending = 1
+	assert flushed == []
+	frappe.local.request = None
 	jobs.flush_after_job()
-	frappe.local.request = ModuleType("request")
-	jobs.flush_after_job()
-	assert waited == [2.0]
+	assert flushed == [(2.0, "a job")]
 
 
 @pytest.mark.parametrize("named_by", ["access token", "refresh token"])

@@ -93,10 +93,17 @@ def test_an_empty_list_publishes_nothing(publish, sent):
 def test_progress_goes_to_the_document_or_to_the_user(publish, sent):
 	publish.publish_progress(50, title="t", description="d")
 	publish.publish_progress(100, doctype="D", docname="n")
+	publish.publish_progress(100, doctype="D")
 	assert sent.events() == [
 		("progress", {"percent": 50, "title": "t", "description": "d"}, ALICE),
 		("progress", {"percent": 100, "title": None, "description": None}, "doc:D/n"),
+		("progress", {"percent": 100, "title": None, "description": None}, ALICE),
 	]
+
+
+def test_a_list_update_whose_message_is_no_mapping_is_published(publish, sent):
+	publish.publish_realtime("list_update", ["x"])
+	assert sent.events() == [("list_update", ["x"], "doctype:None")]
 
 
 @pytest.mark.parametrize(

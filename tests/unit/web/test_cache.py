@@ -186,3 +186,43 @@ def test_values_expire_and_the_oldest_give_way(monkeypatch: pytest.MonkeyPatch) 
 		assert len(cache) == 1
 
 	run(test)
+
+
+def test_invalidating_a_group_drops_its_values_and_repeats_its_loads() -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10, group_of=lambda key: key[0])
+		for number, key in enumerate(("a1", "a2", "b1")):
+			cache.put(key, number)
+		load, other = Loader(), Loader()
+		caller = asyncio.ensure_future(cache.get("a3", load))
+		other_caller = asyncio.ensure_future(cache.get("b3", other))
+		await turns()
+		cache.invalidate_group("a")
+		assert [cache.peek(key) for key in ("a1", "a2", "b1")] == [None, None, 2]
+		load.calls[0].set_result(1)
+		other.calls[0].set_result(7)
+		await turns()
+		load.calls[1].set_result(2)
+		assert list(await asyncio.gather(caller, other_caller)) == [2, 7]
+		assert len(other.calls) == 1
+
+	run(test)
+
+
+def test_groups_do_not_outlive_their_values() -> None:
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 3, group_of=lambda key: key[0])
+		for number in range(100):
+			cache.put(f"{chr(97 + number % 26)}{number}", number)
+		assert len(cache) == 3
+		assert sum(map(len, cache._groups.values())) == 3
+		cache.invalidate(lambda key, value: True)
+		assert not cache._groups
+		cache.ttl = -1
+		cache.put("a", 1)
+		cache.put("b", 1)
+		cache.invalidate_group("a")
+		assert cache.peek("b") is None
+		assert not cache._groups
+
+	run(test)

@@ -1,0 +1,72 @@
+"""Revalidation of the rooms of documents that have changed.
+
+One request asks about all users in the rooms of a document, so that a document with many viewers costs the web process
+one question for each save. The revalidator then withdraws the rooms, with the answers from the cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from frappe_realtime.contract import doc_room, open_doc_room
+from frappe_realtime.errors import WebUnavailable
+
+from ..socketio.namespace import Namespace
+from .authentication import Session
+from .permissions import Permissions
+from .revalidation import Revalidator
+
+WORKERS = 2
+"""Documents that are asked about at a time."""
+
+Document = tuple[Namespace, str, str]
+"""The namespace of the site, DocType and name."""
+
+
+class DocumentRevalidator:
+	"""Checks who may stay in the rooms of a changed document.
+
+	Args:
+		permissions: Answers who may read the document.
+		revalidator: Withdraws the rooms, and repeats a query that the web process did not answer.
+	"""
+
+	def __init__(self, permissions: Permissions, revalidator: Revalidator) -> None:
+		self._permissions = permissions
+		self._revalidator = revalidator
+		self._pending: dict[Document, None] = {}
+		self._workers: set[asyncio.Task[None]] = set()
+
+	def check(self, namespace: Namespace, doctype: str, name: str) -> None:
+		"""Schedule a check of a document, if a socket is in one of its rooms."""
+		if not any(
+			namespace.members(room) for room in (doc_room(doctype, name), open_doc_room(doctype, name))
+		):
+			return
+		self._pending[namespace, doctype, name] = None
+		if len(self._workers) < WORKERS:
+			worker = asyncio.get_running_loop().create_task(self._work())
+			self._workers.add(worker)
+			worker.add_done_callback(self._workers.discard)
+
+	async def _work(self) -> None:
+		while self._pending:
+			document = next(iter(self._pending))
+			del self._pending[document]
+			await self._check(*document)
+
+	async def _check(self, namespace: Namespace, doctype: str, name: str) -> None:
+		rooms = {doc_room(doctype, name), open_doc_room(doctype, name)}
+		site = namespace.name.removeprefix("/")
+		sessions: dict[str, Session] = {
+			socket.session.user: socket.session for room in rooms for socket in namespace.members(room)
+		}
+		unknown = [
+			user for user in sessions if self._permissions.cached_read(site, user, doctype, name) is None
+		]
+		# Without an answer the revalidator asks about each user, until there is one.
+		with suppress(WebUnavailable):
+			await self._permissions.query_readers(site, doctype, name, unknown)
+		for session in sessions.values():
+			self._revalidator.check_rooms(session, rooms)

@@ -1,0 +1,118 @@
+"""Checks of documents that have changed: one query for all users in the rooms, and no work for a document without sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from frappe_realtime.errors import WebUnavailable
+from realtime.access.authentication import Session
+from realtime.access.document_checks import WORKERS, DocumentRevalidator
+from realtime.socketio.namespace import Namespaces
+from tests.unit.access.fakes import SITE, connected, session
+
+ROOMS = {"doc:ToDo/1", "open_doc:ToDo/1"}
+
+
+class FakePermissions:
+	"""Answers when the test says so."""
+
+	def __init__(self) -> None:
+		self.cached: dict[str, bool] = {}
+		self.queries: list[tuple[str, str, str, list[str]]] = []
+		self.answered = asyncio.Event()
+		self.unavailable = False
+
+	def cached_read(self, site: str, user: str, doctype: str, name: str) -> bool | None:
+		return self.cached.get(user)
+
+	async def query_readers(self, site: str, doctype: str, name: str, users: Iterable[str]) -> None:
+		self.queries.append((site, doctype, name, sorted(users)))
+		await self.answered.wait()
+		if self.unavailable:
+			raise WebUnavailable
+
+
+class FakeRevalidator:
+	def __init__(self) -> None:
+		self.checks: list[tuple[str, set[str] | None]] = []
+
+	def check_rooms(self, session: Session, rooms: set[str] | None) -> None:
+		self.checks.append((session.user, rooms))
+
+
+class Setting:
+	"""Three sockets in the rooms of a document."""
+
+	def __init__(self) -> None:
+		self.namespaces = Namespaces()
+		for user, room in (("ann", "doc:ToDo/1"), ("ann", "open_doc:ToDo/1"), ("bob", "open_doc:ToDo/1")):
+			connected(self.namespaces, session(user)).join(room)
+		self.namespace = self.namespaces[f"/{SITE}"]
+		self.permissions, self.revalidator = FakePermissions(), FakeRevalidator()
+		fakes: Any = (self.permissions, self.revalidator)
+		self.documents = DocumentRevalidator(*fakes)
+
+
+async def turns() -> None:
+	for _ in range(5):
+		await asyncio.sleep(0)
+
+
+def test_one_query_for_all_users_then_their_rooms() -> None:
+	async def test() -> None:
+		it = Setting()
+		it.permissions.cached["bob"] = True
+		it.documents.check(it.namespace, "ToDo", "1")
+		await turns()
+		assert it.permissions.queries == [(SITE, "ToDo", "1", ["ann"])]
+		assert it.revalidator.checks == []
+		it.permissions.answered.set()
+		await turns()
+		assert sorted(it.revalidator.checks) == [("ann", ROOMS), ("bob", ROOMS)]
+
+	asyncio.run(test())
+
+
+def test_a_document_without_sockets_is_not_queried() -> None:
+	async def test() -> None:
+		it = Setting()
+		it.documents.check(it.namespace, "ToDo", "2")
+		await turns()
+		assert it.permissions.queries == []
+
+	asyncio.run(test())
+
+
+def test_a_document_that_changes_again_is_queried_once_more() -> None:
+	async def test() -> None:
+		it = Setting()
+		for number in range(2, 6):
+			connected(it.namespaces, session("bob")).join(f"doc:ToDo/{number}")
+		for _ in range(3):
+			for number in range(1, 6):
+				it.documents.check(it.namespace, "ToDo", str(number))
+		await turns()
+		assert len(it.permissions.queries) == WORKERS
+		for _ in range(3):
+			it.documents.check(it.namespace, "ToDo", "1")
+		it.permissions.answered.set()
+		await turns()
+		await turns()
+		names = [name for _, _, name, _ in it.permissions.queries]
+		assert sorted(names) == ["1", "1", "2", "3", "4", "5"]
+
+	asyncio.run(test())
+
+
+def test_without_an_answer_the_revalidator_repeats_the_query() -> None:
+	async def test() -> None:
+		it = Setting()
+		it.permissions.unavailable = True
+		it.permissions.answered.set()
+		it.documents.check(it.namespace, "ToDo", "1")
+		await turns()
+		assert sorted(it.revalidator.checks) == [("ann", ROOMS), ("bob", ROOMS)]
+
+	asyncio.run(test())
