@@ -197,7 +197,7 @@ class HTTPProtocol(asyncio.Protocol):
 		self._route = "engine" if path.rstrip(b"/") == self.engine.path else "application"
 		if self._route == "engine":
 			self._query = parse_query(self._target)
-			if self._parser.get_method() == b"POST":
+			if self._parser.get_method() == b"POST" and self._query.get("transport") == "polling":
 				self._begin_post()
 
 	def _begin_post(self) -> None:
