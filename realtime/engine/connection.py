@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any, Protocol
+
+from websockets.frames import CloseCode
 
 from .packets import CLOSE, MESSAGE, NOOP, PING, PONG, SEPARATOR, Encoded, Message, text_frame
 from .request import Request
-from .settings import EngineCounters, EngineSettings
+from .settings import FRAME_BURST, EngineCounters, EngineSettings
 from .timer_wheel import TimerWheel
 
 PING_FRAME = text_frame(PING)
@@ -55,8 +58,8 @@ class WebSocket(Protocol):
 	write_paused: bool
 	"""True while the client does not read what is written to it."""
 
-	def close(self, abort: bool = False) -> None:
-		"""Close after a close frame, or with `abort` at once."""
+	def close(self, abort: bool = False, code: int = CloseCode.NORMAL_CLOSURE) -> None:
+		"""Close after a close frame with `code`, or with `abort` at once."""
 
 
 class Connection:
@@ -70,6 +73,7 @@ class Connection:
 
 	__slots__ = (
 		"_awaiting_pong",
+		"_credit_time",
 		"_pending_poll",
 		"_websocket",
 		"_write_buffer",
@@ -77,6 +81,7 @@ class Connection:
 		"closed",
 		"data",
 		"engine",
+		"frame_credit",
 		"id",
 		"post_in_progress",
 		"request",
@@ -106,6 +111,12 @@ class Connection:
 		self._write_buffer: list[Encoded | str] | None = None
 		self._write_buffer_size = 0
 		self._awaiting_pong = False
+		self.frame_credit = int(engine.settings.frames_per_second * FRAME_BURST)
+		"""How many frames the client may still send until `refill_frame_credit` has to be called.
+
+		An integer, which is subtracted from faster than a float.
+		"""
+		self._credit_time = monotonic()
 		engine.timers.schedule(self, engine.settings.ping_interval)
 
 	@property
@@ -177,6 +188,30 @@ class Connection:
 		)
 
 	# -- receiving
+
+	def count_frames(self, count: int) -> bool:
+		"""Count frames, polling requests or packets of the client; close the connection and return False if there are too many."""
+		self.frame_credit -= count
+		return self.frame_credit >= 0 or self.refill_frame_credit()
+
+	def refill_frame_credit(self) -> bool:
+		"""Refill a credit below 0 for the time since the last call; close the connection and return False if that is not enough.
+
+		A token bucket that reads the clock only when it is empty, so that a frame costs one subtraction. The tokens for the
+		time in which it was not empty come with the next refill: within any period a client can send two bursts plus the rate.
+		"""
+		rate, now = self.engine.settings.frames_per_second, monotonic()
+		if now - self._credit_time > FRAME_BURST:
+			self._credit_time = now - FRAME_BURST
+		tokens = int((now - self._credit_time) * rate)
+		self._credit_time += tokens / rate
+		self.frame_credit += tokens
+		if self.frame_credit >= 0:
+			return True
+		if not self.closed:
+			self.engine.counters.too_many_frames += 1
+			self.close("forced close", code=CloseCode.POLICY_VIOLATION)
+		return False
 
 	def receive(self, packet_type: str, data: Message) -> None:
 		"""Handle one packet of the client; both transports call this in the order of the packets."""
@@ -256,12 +291,13 @@ class Connection:
 
 	# -- closing
 
-	def close(self, reason: str, abort: bool = False) -> None:
+	def close(self, reason: str, abort: bool = False, code: int = CloseCode.NORMAL_CLOSURE) -> None:
 		"""Close the connection.
 
 		Args:
 			reason: The reason for the listener, as Socket.IO names it.
 			abort: Discard what is unsent instead of flushing it.
+			code: The code of the close frame (RFC 6455, section 7.4.1), for a client on WebSocket.
 		"""
 		if self.closed:
 			return
@@ -269,7 +305,7 @@ class Connection:
 		self.writable_transport = None
 		self.engine.remove(self)
 		if self._websocket is not None:
-			self._websocket.close(abort)
+			self._websocket.close(abort, code)
 		elif self._pending_poll is not None:
 			if self._write_buffer is None:
 				self._write_buffer = []

@@ -157,6 +157,8 @@ class Engine:
 				transport.write(response + CLOSE_FRAME)
 				transport.close()
 				raise RequestRefused(BAD_REQUEST)
+			if not connection.count_frames(1):
+				raise RequestRefused(BAD_REQUEST, "Too many requests", 429)
 			self.counters.upgrades += 1
 			transport.write(response)
 			return WebSocketProtocol(self, transport, connection, probing=True)

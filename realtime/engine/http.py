@@ -292,6 +292,9 @@ class HTTPProtocol(asyncio.Protocol):
 		if method == b"POST":
 			self._on_post(connection)
 			return
+		if not connection.count_frames(1):
+			self._respond_with_error(RequestRefused(BAD_REQUEST, "Too many requests", 429))
+			return
 		self._connection = connection
 		if not connection.on_poll_request(self):
 			self._connection = None
@@ -309,6 +312,9 @@ class HTTPProtocol(asyncio.Protocol):
 		except PayloadError:
 			connection.close("transport error")
 			self._respond_with_error(RequestRefused(BAD_REQUEST))
+			return
+		if not connection.count_frames(len(packets)):
+			self._respond_with_error(RequestRefused(BAD_REQUEST, "Too many packets", 429))
 			return
 		self.respond(200, b"ok", b"Content-Type: text/html\r\n")
 		for packet_type, data in packets:

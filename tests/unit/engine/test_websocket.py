@@ -307,8 +307,8 @@ def test_empty_fragments_take_no_memory() -> None:
 
 
 def _fragments_size(protocol: WebSocketProtocol) -> int:
-	_, fragments = protocol._fragments or (None, [])
-	return sys.getsizeof(fragments)
+	assert protocol._fragments is not None
+	return sys.getsizeof(protocol._fragments.data)
 
 
 def test_second_upgrade_is_rejected() -> None:
