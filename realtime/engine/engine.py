@@ -152,7 +152,7 @@ class Engine:
 			connection = self.connections.get(sid)
 			if connection is None:
 				raise RequestRefused(UNKNOWN_SID)
-			if connection.transport_name != "polling" or connection.upgrading:
+			if connection.transport_name != "polling" or connection.probe_in_progress:
 				# Like Node: the handshake succeeds and the new WebSocket is closed; the transport in use is not affected.
 				transport.write(response + CLOSE_FRAME)
 				transport.close()

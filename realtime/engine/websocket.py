@@ -130,6 +130,7 @@ class WebSocketProtocol(asyncio.Protocol):
 		self._frame_reader: Protocol | None = None
 		transport.set_write_buffer_limits(high=engine.settings.max_unsent)
 		if probing:
+			connection.probe_in_progress = True
 			engine.timers.schedule(self, engine.settings.upgrade_timeout)
 		else:
 			connection.attach(self)
@@ -234,7 +235,7 @@ class WebSocketProtocol(asyncio.Protocol):
 	def connection_lost(self, error: Exception | None) -> None:
 		if self.probing:
 			# The connection stays on polling and may start another upgrade.
-			self.connection.upgrading = False
+			self.connection.upgrading = self.connection.probe_in_progress = False
 		else:
 			self.connection.close("transport close" if error is None else "transport error")
 		self.engine.timers.cancel(self)
@@ -316,7 +317,7 @@ class WebSocketProtocol(asyncio.Protocol):
 			and not connection.closed
 			and connection.transport_name == "polling"
 		):
-			self.probing = False
+			self.probing = connection.probe_in_progress = False
 			self.engine.timers.cancel(self)
 			connection.attach(self)
 		else:

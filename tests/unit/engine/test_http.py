@@ -344,7 +344,7 @@ def test_body_without_a_session_is_not_kept() -> None:
 		for sent in (request("POST", "transport=polling&sid=none", b"4" * 900), request(body=b"4" * 900)):
 			client = FakeClient(max_payload=1000)
 			client.send(sent[:-1])
-			assert client.transport.protocol._body == []
+			assert client.transport.protocol._body == b""
 			client.send(sent[-1:])
 			assert client.received()
 			client.engine.close()
