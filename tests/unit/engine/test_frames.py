@@ -93,6 +93,30 @@ def test_only_the_latest_ping_of_a_read_is_answered() -> None:
 	asyncio.run(run())
 
 
+def test_frame_reader_reads_only_until_a_message_is_complete() -> None:
+	async def run() -> None:
+		client = connected()
+		protocol = client.transport.protocol
+		message = text("4" + "x" * 1000)
+		client.send(PING + message)
+		assert protocol._frame_reader is None
+		for parts in (
+			[message[:100], message[100:]],
+			[masked(Opcode.TEXT, b"4", fin=False), PING, masked(Opcode.CONT, b"")],
+		):
+			for part in parts[:-1]:
+				client.send(part)
+				assert not protocol._reader_idle
+			client.send(parts[-1])
+			assert protocol._reader_idle
+		client.send(message + PING)
+		assert client.listener.messages == ["x" * 1000, "x" * 1000, "", "x" * 1000]
+		assert frames(client.received()) == [(Opcode.PONG, b"")] * 3
+		client.engine.close()
+
+	asyncio.run(run())
+
+
 def test_fragments_take_the_memory_of_their_bytes() -> None:
 	async def run() -> None:
 		client = connected()
