@@ -19,7 +19,13 @@ class StandIn(asyncio.Protocol):
 	def connection_made(self, transport: asyncio.BaseTransport) -> None:
 		self.transport = transport
 		self.parser = httptools.HttpRequestParser(self)
-		self.sid = b""
+		self.sid = self.url = b""
+
+	def on_message_begin(self) -> None:
+		self.sid = self.url = b""
+
+	def on_url(self, url: bytes) -> None:
+		self.url += url
 
 	def data_received(self, data: bytes) -> None:
 		self.parser.feed_data(data)
@@ -29,10 +35,15 @@ class StandIn(asyncio.Protocol):
 			self.sid = value.partition(b"sid=")[2]
 
 	def on_message_complete(self) -> None:
-		body = b'{"message":{"user":"%b@example.com","user_type":"System User","installed_apps":%b}}' % (
-			self.sid,
-			APPS,
-		)
+		if b"get_user_info" not in self.url:
+			body = b'{"message":true}'
+		elif self.sid == b"Guest":
+			body = b'{"message":{"user":"Guest","user_type":"Website User","installed_apps":%b}}' % APPS
+		else:
+			body = b'{"message":{"user":"%b@example.com","user_type":"System User","installed_apps":%b}}' % (
+				self.sid,
+				APPS,
+			)
 		self.transport.write(  # type: ignore[attr-defined]
 			b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 			% (len(body), body)

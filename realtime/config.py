@@ -123,6 +123,11 @@ class Config:
 	)
 	realtime_namespaces_per_connection: int = key(16, integer(1, 1000), "namespaces of one connection")
 	# Limits of clients
+	realtime_frames_per_second: float = key(
+		500.0,
+		number(1, 1_000_000),
+		"WebSocket frames, polling requests and packets in them that a connection may send, at least realtime_events_per_second; bursts of ten seconds' worth",
+	)
 	realtime_events_per_second: float = key(
 		200.0, number(1, 1_000_000), "events that a connection may send; bursts of ten seconds' worth"
 	)

@@ -241,6 +241,8 @@ class RealtimeServer:
 				max_payload=config.realtime_max_payload,
 				max_unsent=config.realtime_max_unsent,
 				max_packets=config.realtime_max_packets,
+				# Each event is a frame at least: whoever allows more events allows their frames.
+				frames_per_second=max(config.realtime_frames_per_second, config.realtime_events_per_second),
 				transports=config.realtime_transports,
 			),
 			self.socketio,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from sys import getsizeof
+from time import monotonic
 from typing import Any, Protocol
+
+from websockets.frames import CloseCode
 
 from .packets import CLOSE, MESSAGE, NOOP, PING, PONG, SEPARATOR, Encoded, Message, text_frame
 from .request import Request
-from .settings import EngineCounters, EngineSettings
+from .settings import FRAME_BURST, EngineCounters, EngineSettings
 from .timer_wheel import TimerWheel
 
 PING_FRAME = text_frame(PING)
+
+PACKET_OVERHEAD = 200
+"""Bytes that a packet in the write buffer takes besides its text, however short that is."""
 
 
 class Listener(Protocol):
@@ -42,7 +49,10 @@ class EngineContext(Protocol):
 
 
 class PollRequest(Protocol):
-	"""A polling GET that has no response yet."""
+	"""A polling GET, and the TCP connection of its response."""
+
+	def unread(self, connection: Connection) -> int:
+		"""Return the number of bytes of the response for `connection` that are not read yet."""
 
 	def respond_payload(self, payload: str) -> None:
 		"""Respond with a polling payload."""
@@ -55,8 +65,8 @@ class WebSocket(Protocol):
 	write_paused: bool
 	"""True while the client does not read what is written to it."""
 
-	def close(self, abort: bool = False) -> None:
-		"""Close after a close frame, or with `abort` at once."""
+	def close(self, abort: bool = False, code: int = CloseCode.NORMAL_CLOSURE) -> None:
+		"""Close after a close frame with `code`, or with `abort` at once."""
 
 
 class Connection:
@@ -70,6 +80,8 @@ class Connection:
 
 	__slots__ = (
 		"_awaiting_pong",
+		"_credit_time",
+		"_last_poll",
 		"_pending_poll",
 		"_websocket",
 		"_write_buffer",
@@ -77,8 +89,10 @@ class Connection:
 		"closed",
 		"data",
 		"engine",
+		"frame_credit",
 		"id",
 		"post_in_progress",
+		"probe_in_progress",
 		"request",
 		"timer_slot",
 		"upgrading",
@@ -99,13 +113,24 @@ class Connection:
 		self.timer_slot: int | None = None
 		self.closed = False
 		self.upgrading = False
+		"""True after the probe of an upgrade; polling GETs are then responded to at once."""
+		self.probe_in_progress = False
+		"""True while a WebSocket is open that is to become the transport of this client."""
 		self.post_in_progress = False
 		"""True while the body of a POST of this client is being received."""
 		self._websocket: WebSocket | None = None
 		self._pending_poll: PollRequest | None = None
+		self._last_poll: PollRequest | None = None
+		"""The latest polling GET, whose response the client may not have read yet."""
 		self._write_buffer: list[Encoded | str] | None = None
 		self._write_buffer_size = 0
 		self._awaiting_pong = False
+		self.frame_credit = int(engine.settings.frames_per_second * FRAME_BURST)
+		"""How many frames the client may still send until `refill_frame_credit` has to be called.
+
+		An integer, which is subtracted from faster than a float.
+		"""
+		self._credit_time = monotonic()
 		engine.timers.schedule(self, engine.settings.ping_interval)
 
 	@property
@@ -118,7 +143,7 @@ class Connection:
 		"""The number of bytes that the client has not read yet."""
 		if self._websocket is not None:
 			return self._websocket.transport.get_write_buffer_size()
-		return self._write_buffer_size
+		return self._write_buffer_size + (0 if self._last_poll is None else self._last_poll.unread(self))
 
 	@property
 	def transport(self) -> asyncio.Transport | None:
@@ -135,14 +160,14 @@ class Connection:
 			if self._websocket is not None:
 				self._send_to_slow_client(encoded)
 			else:
-				self._buffer(encoded, len(encoded.packets))
+				self._buffer(encoded, encoded.packets)
 
 	def send_packet(self, packet: str) -> None:
 		"""Send a packet of the engine itself, such as a ping."""
 		if self._websocket is not None:
 			self._websocket.transport.write(text_frame(packet))
 		else:
-			self._buffer(packet, len(packet))
+			self._buffer(packet, packet)
 
 	def _send_to_slow_client(self, encoded: Encoded) -> None:
 		assert self._websocket is not None
@@ -157,14 +182,14 @@ class Connection:
 		self.close("transport error", abort=True)
 		return True
 
-	def _buffer(self, packet: Encoded | str, size: int) -> None:
-		"""Keep a packet for the next poll, or respond to the pending one."""
+	def _buffer(self, packet: Encoded | str, text: str) -> None:
+		"""Keep a packet, whose encoding is `text`, for the next poll, or respond to the pending one."""
 		if self.close_if_too_slow():
 			return
 		if self._write_buffer is None:
 			self._write_buffer = []
 		self._write_buffer.append(packet)
-		self._write_buffer_size += size
+		self._write_buffer_size += getsizeof(text) + PACKET_OVERHEAD
 		if self._pending_poll is not None:
 			self._respond_to_poll()
 
@@ -177,6 +202,30 @@ class Connection:
 		)
 
 	# -- receiving
+
+	def count_frames(self, count: int) -> bool:
+		"""Count frames, polling requests or packets of the client; close the connection and return False if there are too many."""
+		self.frame_credit -= count
+		return self.frame_credit >= 0 or self.refill_frame_credit()
+
+	def refill_frame_credit(self) -> bool:
+		"""Refill a credit below 0 for the time since the last call; close the connection and return False if that is not enough.
+
+		A token bucket that reads the clock only when it is empty, so that a frame costs one subtraction. The tokens for the
+		time in which it was not empty come with the next refill: within any period a client can send two bursts plus the rate.
+		"""
+		rate, now = self.engine.settings.frames_per_second, monotonic()
+		if now - self._credit_time > FRAME_BURST:
+			self._credit_time = now - FRAME_BURST
+		tokens = int((now - self._credit_time) * rate)
+		self._credit_time += tokens / rate
+		self.frame_credit += tokens
+		if self.frame_credit >= 0:
+			return True
+		if not self.closed:
+			self.engine.counters.too_many_frames += 1
+			self.close("forced close", code=CloseCode.POLICY_VIOLATION)
+		return False
 
 	def receive(self, packet_type: str, data: Message) -> None:
 		"""Handle one packet of the client; both transports call this in the order of the packets."""
@@ -215,11 +264,14 @@ class Connection:
 		"""Respond to a polling GET, now or when there is a packet to send.
 
 		Returns:
-			False if the connection is closed or another GET is pending; `request` then gets no response here.
+			False if the connection is closed, or another GET is pending or its response is not read; `request` then gets no
+			response here.
 		"""
 		if self._pending_poll is not None or self.closed:
 			return False
-		self._pending_poll = request
+		if self._last_poll is not None and self._last_poll.unread(self):
+			return False
+		self._pending_poll = self._last_poll = request
 		if self._write_buffer or self.upgrading:
 			self._respond_to_poll()
 		return True
@@ -235,6 +287,7 @@ class Connection:
 	def attach(self, websocket: WebSocket) -> None:
 		"""Use `websocket` from now on, and send on it first what no poll has fetched."""
 		self._websocket = websocket
+		self._last_poll = None
 		self.upgrading = False
 		buffer, self._write_buffer, self._write_buffer_size = self._write_buffer, None, 0
 		if buffer:
@@ -256,12 +309,13 @@ class Connection:
 
 	# -- closing
 
-	def close(self, reason: str, abort: bool = False) -> None:
+	def close(self, reason: str, abort: bool = False, code: int = CloseCode.NORMAL_CLOSURE) -> None:
 		"""Close the connection.
 
 		Args:
 			reason: The reason for the listener, as Socket.IO names it.
 			abort: Discard what is unsent instead of flushing it.
+			code: The code of the close frame (RFC 6455, section 7.4.1), for a client on WebSocket.
 		"""
 		if self.closed:
 			return
@@ -269,12 +323,12 @@ class Connection:
 		self.writable_transport = None
 		self.engine.remove(self)
 		if self._websocket is not None:
-			self._websocket.close(abort)
+			self._websocket.close(abort, code)
 		elif self._pending_poll is not None:
 			if self._write_buffer is None:
 				self._write_buffer = []
 			self._write_buffer.append(CLOSE)
 			self._respond_to_poll()
-		self._write_buffer = None
+		self._write_buffer = self._last_poll = None
 		self._write_buffer_size = 0
 		self.engine.listener.on_close(self, reason)

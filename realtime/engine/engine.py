@@ -103,15 +103,16 @@ class Engine:
 		sid = query.get("sid", "")
 		if query.get("transport") not in self.settings.transports:
 			raise RequestRefused(UNKNOWN_TRANSPORT)
+		if sid and sid not in self.connections:
+			raise RequestRefused(UNKNOWN_SID)
+		if query.get("transport") != "polling":
+			# A proxy has removed the Upgrade header. The session that the client wanted to upgrade stays on polling.
+			raise RequestRefused(BAD_REQUEST)
 		if sid:
-			connection = self.connections.get(sid)
-			if connection is None:
-				raise RequestRefused(UNKNOWN_SID)
+			connection = self.connections[sid]
 			if connection.transport_name != "polling" or method not in ("GET", "POST"):
 				raise RequestRefused(BAD_REQUEST)
 			return connection
-		if query.get("transport") != "polling":
-			raise RequestRefused(BAD_REQUEST)
 		if method != "GET":
 			raise RequestRefused(BAD_HANDSHAKE_METHOD)
 		if query.get("EIO") != "4":
@@ -151,11 +152,13 @@ class Engine:
 			connection = self.connections.get(sid)
 			if connection is None:
 				raise RequestRefused(UNKNOWN_SID)
-			if connection.transport_name != "polling" or connection.upgrading:
+			if connection.transport_name != "polling" or connection.probe_in_progress:
 				# Like Node: the handshake succeeds and the new WebSocket is closed; the transport in use is not affected.
 				transport.write(response + CLOSE_FRAME)
 				transport.close()
 				raise RequestRefused(BAD_REQUEST)
+			if not connection.count_frames(1):
+				raise RequestRefused(BAD_REQUEST, "Too many requests", 429)
 			self.counters.upgrades += 1
 			transport.write(response)
 			return WebSocketProtocol(self, transport, connection, probing=True)

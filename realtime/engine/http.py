@@ -70,11 +70,11 @@ class HTTPProtocol(asyncio.Protocol):
 		"_headers",
 		"_keep_alive",
 		"_parser",
+		"_payload_for",
 		"_pipelined",
 		"_posting",
 		"_query",
 		"_received",
-		"_received_size",
 		"_responding",
 		"_route",
 		"_target",
@@ -89,6 +89,8 @@ class HTTPProtocol(asyncio.Protocol):
 		self.transport: asyncio.Transport
 		self._connection: Connection | None = None
 		"""The connection whose pending GET this is."""
+		self._payload_for: Connection | None = None
+		"""The connection for which the last response was, if that was a payload."""
 		self._posting: Connection | None = None
 		"""The connection whose POST is being received."""
 		self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
@@ -102,9 +104,9 @@ class HTTPProtocol(asyncio.Protocol):
 		self._query: dict[str, str] = {}
 		self._headers: dict[str, str] = {}
 		self._head_size = 0
-		self._received: list[bytes] = []
-		self._received_size = 0
-		self._body: list[bytes] = []
+		# Joined as they arrive: a byte in a segment of its own would otherwise take the memory of an object.
+		self._received = bytearray()
+		self._body = bytearray()
 		self._body_size = 0
 		self._keep_alive = True
 		self._route = ""
@@ -125,8 +127,7 @@ class HTTPProtocol(asyncio.Protocol):
 			self._respond_and_close(400)
 			return
 		if not self._route:
-			self._received.append(data)
-			self._received_size += len(data)
+			self._received += data
 		assert self._parser is not None
 		upgraded_at = -1
 		try:
@@ -150,7 +151,7 @@ class HTTPProtocol(asyncio.Protocol):
 			self._respond_and_close(413)
 		elif self._complete:
 			self._on_request()
-		elif not self._route and self._received_size > MAX_HEAD:
+		elif not self._route and len(self._received) > MAX_HEAD:
 			self._respond_and_close(431)
 
 	def connection_lost(self, error: Exception | None) -> None:
@@ -160,7 +161,7 @@ class HTTPProtocol(asyncio.Protocol):
 			self._connection.on_poll_lost(self)
 			self._connection = None
 		self._end_post()
-		self._parser = None
+		self._parser = self._payload_for = None
 
 	def pause_writing(self) -> None:
 		# A client that does not read its responses is not read either, so that they cannot pile up.
@@ -197,7 +198,7 @@ class HTTPProtocol(asyncio.Protocol):
 		self._route = "engine" if path.rstrip(b"/") == self.engine.path else "application"
 		if self._route == "engine":
 			self._query = parse_query(self._target)
-			if self._parser.get_method() == b"POST":
+			if self._parser.get_method() == b"POST" and self._query.get("transport") == "polling":
 				self._begin_post()
 
 	def _begin_post(self) -> None:
@@ -218,7 +219,7 @@ class HTTPProtocol(asyncio.Protocol):
 	def on_body(self, body: bytes) -> None:
 		self._body_size += len(body)
 		if self._posting is not None and self._body_size <= self.engine.settings.max_payload:
-			self._body.append(body)
+			self._body += body
 
 	def on_message_complete(self) -> None:
 		self._complete = True
@@ -231,7 +232,7 @@ class HTTPProtocol(asyncio.Protocol):
 		if protocol is None:
 			self._respond_and_close(404)
 			return
-		received = b"".join(self._received)
+		received = bytes(self._received)
 		self._detach()
 		self.transport.set_protocol(protocol)
 		protocol.connection_made(self.transport)
@@ -241,14 +242,14 @@ class HTTPProtocol(asyncio.Protocol):
 		"""Release the TCP connection to another protocol. The parser refers to this object and would keep both alive."""
 		self.engine.timers.cancel(self)
 		self.engine.http_transports.discard(self.transport)
-		self._parser = None
+		self._parser = self._payload_for = None
 		self._reset()
 
 	def handshake_request(self) -> Request:
 		"""Return the current request, for the connection that it opens."""
 		assert self._parser is not None
 		# Empty lines before the request line are allowed (RFC 9112, section 2.2), but would end the head when it is parsed again.
-		received = b"".join(self._received).lstrip(b"\r\n")
+		received = bytes(self._received).lstrip(b"\r\n")
 		end = received.find(b"\r\n\r\n")
 		head = received if end < 0 else received[: end + 4]
 		peer = self.transport.get_extra_info("peername")
@@ -279,6 +280,7 @@ class HTTPProtocol(asyncio.Protocol):
 		"""Handle a complete request of the polling transport."""
 		assert self._parser is not None
 		self._responding = True
+		self._payload_for = None
 		self.engine.timers.cancel(self)
 		method = self._parser.get_method()
 		if method == b"OPTIONS":
@@ -292,6 +294,9 @@ class HTTPProtocol(asyncio.Protocol):
 		if method == b"POST":
 			self._on_post(connection)
 			return
+		if not connection.count_frames(1):
+			self._respond_with_error(RequestRefused(BAD_REQUEST, "Too many requests", 429))
+			return
 		self._connection = connection
 		if not connection.on_poll_request(self):
 			self._connection = None
@@ -300,7 +305,7 @@ class HTTPProtocol(asyncio.Protocol):
 
 	def _on_post(self, connection: Connection) -> None:
 		try:
-			packets = decode_payload(b"".join(self._body), self.engine.settings.max_packets)
+			packets = decode_payload(bytes(self._body), self.engine.settings.max_packets)
 		except TooManyPackets as error:
 			self.engine.counters.too_many_packets += 1
 			connection.close("transport error")
@@ -310,15 +315,25 @@ class HTTPProtocol(asyncio.Protocol):
 			connection.close("transport error")
 			self._respond_with_error(RequestRefused(BAD_REQUEST))
 			return
+		if not connection.count_frames(len(packets)):
+			self._respond_with_error(RequestRefused(BAD_REQUEST, "Too many packets", 429))
+			return
 		self.respond(200, b"ok", b"Content-Type: text/html\r\n")
 		for packet_type, data in packets:
 			connection.receive(packet_type, data)
 
 	# -- responses
 
+	def unread(self, connection: Connection) -> int:
+		"""Return the number of bytes of the last payload for `connection` that are not read yet.
+
+		A proxy sends the requests of many clients on one TCP connection, each when it has read the response before.
+		"""
+		return self.transport.get_write_buffer_size() if self._payload_for is connection else 0
+
 	def respond_payload(self, payload: str) -> None:
 		"""Respond to the pending GET with a polling payload."""
-		self._connection = None
+		self._payload_for, self._connection = self._connection, None
 		self.respond(200, payload.encode(), b"Content-Type: text/plain; charset=UTF-8\r\n")
 
 	def _respond_with_error(self, refused: RequestRefused) -> None:

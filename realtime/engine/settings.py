@@ -3,6 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+FRAME_BURST = 10
+"""Seconds' worth of `frames_per_second` that a client may send at once: a page that reconnects subscribes to everything."""
+
 
 @dataclass(slots=True)
 class EngineSettings:
@@ -13,11 +16,13 @@ class EngineSettings:
 	upgrade_timeout: float = 10.0
 	"""How long a WebSocket may take from its handshake to the upgrade packet."""
 	max_payload: int = 1_000_000
-	"""Largest WebSocket message or POST body of a client (`maxPayload` of the handshake)."""
+	"""Largest WebSocket message or POST body of a client (`maxPayload` of the handshake); at least 125."""
 	max_unsent: int = 4 * 1024 * 1024
 	"""Most bytes that wait for one client to read them; beyond, its connection is closed."""
 	max_packets: int = 1000
 	"""Most packets in one POST body."""
+	frames_per_second: float = 500.0
+	"""Most frames, polling requests and packets in them that one client may send, beyond a burst of `FRAME_BURST` seconds."""
 	head_timeout: float = 20.0
 	"""How long a TCP connection may take to send its first request."""
 	keep_alive_timeout: float = 75.0
@@ -43,3 +48,5 @@ class EngineCounters:
 	"""Messages and POST bodies of more than `max_payload` bytes."""
 	too_many_packets: int = 0
 	"""POST bodies of more than `max_packets` packets."""
+	too_many_frames: int = 0
+	"""Connections that were closed for more than `frames_per_second`."""

@@ -1,9 +1,9 @@
 """The WebSocket of one connection (RFC 6455).
 
-Clients send almost only unfragmented frames of less than 64 KiB, each received in one piece; these are parsed here. For
-anything else (a control frame, a fragment, a part of a frame, a larger frame, a protocol error) the sans-I/O protocol of
-`websockets` is created and reads the connection from there on. Most connections never need it: it costs 1.3 KB for each,
-and three quarters of the time that a short frame takes.
+Clients send almost only unfragmented frames of less than 64 KiB, each received in one piece; these are parsed here, and so
+are pings and pongs. For anything else (a close frame, a fragment, a part of a frame, a larger frame, a protocol error) the
+sans-I/O protocol of `websockets` is created, and reads until a message is complete. Most connections never need it: it costs
+1.3 KB for each, and three quarters of the time that a short frame takes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,25 @@ logger.setLevel(logging.WARNING)
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 """The first byte of an unfragmented message (RFC 6455, section 5.2)."""
 
-CLOSE_FRAME = Frame(Opcode.CLOSE, Close(CloseCode.NORMAL_CLOSURE, "").serialize()).serialize(mask=False)
+PING_BYTE, PONG_BYTE = 0x89, 0x8A
+"""The first byte of a ping frame and of a pong frame."""
+
+MAX_FRAGMENTS = 4096
+"""Most fragments of one message; a client that sends a message of `max_payload` bytes in TCP segments has less than a thousand."""
+
+READER_CHUNK = 4096
+"""Bytes that the frame reader is given at a time, because it parses all frames in them before they can be counted."""
+
+SHORT_READ = 512
+"""A read of fewer bytes counts as a frame even if it completes none. The parts of a large frame are larger."""
+
+
+def close_frame(code: int) -> bytes:
+	"""Return a close frame without a reason, as a server sends it."""
+	return Frame(Opcode.CLOSE, Close(code, "").serialize()).serialize(mask=False)
+
+
+CLOSE_FRAME = close_frame(CloseCode.NORMAL_CLOSURE)
 PROBE_PONG = text_frame(PONG + "probe")
 
 
@@ -57,6 +75,22 @@ def handshake_response(headers: Mapping[str, str]) -> bytes | None:
 	)
 
 
+class Fragments:
+	"""An incomplete message.
+
+	Args:
+		opcode: The opcode of its first frame.
+		data: The payload of its first frame.
+	"""
+
+	__slots__ = ("count", "data", "opcode")
+
+	def __init__(self, opcode: Opcode, data: bytes | bytearray | memoryview) -> None:
+		self.opcode = opcode
+		self.data = bytearray(data)
+		self.count = 1
+
+
 class WebSocketProtocol(asyncio.Protocol):
 	"""Reads one WebSocket.
 
@@ -70,7 +104,9 @@ class WebSocketProtocol(asyncio.Protocol):
 	__slots__ = (
 		"_fragments",
 		"_frame_reader",
+		"_max_payload",
 		"_probed",
+		"_reader_idle",
 		"connection",
 		"engine",
 		"probing",
@@ -88,13 +124,16 @@ class WebSocketProtocol(asyncio.Protocol):
 		self.probing = probing
 		self.write_paused = False
 		self.timer_slot: int | None = None
+		self._max_payload = engine.settings.max_payload
 		self._probed = False
 		"""True after the ping packet of the probe."""
-		self._fragments: tuple[Opcode, list[bytes]] | None = None
-		"""The opcode and the fragments of an incomplete message."""
+		self._fragments: Fragments | None = None
 		self._frame_reader: Protocol | None = None
+		self._reader_idle = False
+		"""True while the frame reader waits for the begin of a frame that is not part of a message in fragments."""
 		transport.set_write_buffer_limits(high=engine.settings.max_unsent)
 		if probing:
+			connection.probe_in_progress = True
 			engine.timers.schedule(self, engine.settings.upgrade_timeout)
 		else:
 			connection.attach(self)
@@ -102,8 +141,10 @@ class WebSocketProtocol(asyncio.Protocol):
 	# -- asyncio.Protocol
 
 	def data_received(self, data: bytes) -> None:
-		if self._frame_reader is None:
-			transport, max_payload = self.transport, self.engine.settings.max_payload
+		pong = b""
+		if self._frame_reader is None or self._reader_idle:
+			transport, connection = self.transport, self.connection
+			credit = connection.frame_credit
 			start, size = 0, len(data)
 			# A client's frame: 2 bytes of header, 2 more for a size above 125, 4 bytes of mask, then the payload.
 			while size - start >= 6:
@@ -112,63 +153,107 @@ class WebSocketProtocol(asyncio.Protocol):
 				if 0x80 <= second < 0xFE:
 					end = body + second - 0x80
 				elif second == 0xFE:
+					length = data[start + 2] << 8 | data[start + 3]
+					if length > self._max_payload:
+						break
 					body += 2
-					end = body + (data[start + 2] << 8 | data[start + 3])
+					end = body + length
 				else:
 					break
-				binary = first == FINAL_BINARY
-				if end > size or end - body > max_payload or (first != FINAL_TEXT and not binary):
+				if end > size:
 					break
-				self._on_message(apply_mask(data[body:end], data[body - 4 : body]), binary)
+				credit -= 1
+				if credit < 0:
+					if not connection.count_frames(connection.frame_credit - credit):
+						self._abort_probe()
+						return
+					credit = connection.frame_credit
+				binary = first == FINAL_BINARY
+				if binary or first == FINAL_TEXT:
+					self._on_message(connection, apply_mask(data[body:end], data[body - 4 : body]), binary)
+				elif second == 0xFE or first not in (PING_BYTE, PONG_BYTE):
+					# The reader counts it.
+					credit += 1
+					break
+				elif first == PING_BYTE:
+					payload = apply_mask(data[body:end], data[body - 4 : body])
+					pong = bytes((PONG_BYTE, len(payload))) + payload
 				if end == size or transport.is_closing():
+					connection.frame_credit = credit
+					if pong:
+						self._send_pong(pong)
 					return
 				start = end
+			connection.frame_credit = credit
 			data = data[start:]
-			self._frame_reader = Protocol(SERVER, max_size=max_payload, logger=logger)
-		self._read_frames(self._frame_reader, data)
+			if self._frame_reader is None:
+				self._frame_reader = Protocol(SERVER, max_size=self._max_payload, logger=logger)
+		self._read_frames(self._frame_reader, data, pong)
 
-	def _read_frames(self, reader: Protocol, data: bytes) -> None:
-		transport = self.transport
-		reader.receive_data(data)
-		for frame in reader.events_received():
-			assert isinstance(frame, Frame)
-			opcode = frame.opcode
-			if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
-				payload = bytes(frame.data)
-				if frame.fin:
-					self._on_message(payload, opcode is Opcode.BINARY)
+	def _read_frames(self, reader: Protocol, data: bytes, pong: bytes) -> None:
+		"""Read with the protocol of `websockets`, count what it has read, and send `pong` or the one for a later ping."""
+		transport, connection = self.transport, self.connection
+		for start in range(0, len(data), READER_CHUNK):
+			reader.receive_data(data[start : start + READER_CHUNK])
+			frames = reader.events_received()
+			count = len(frames) or len(data) < SHORT_READ
+			if not connection.count_frames(count):
+				self._abort_probe()
+				return
+			for frame in frames:
+				assert isinstance(frame, Frame)
+				self._on_frame(frame)
+				if transport.is_closing():
+					return
+			if isinstance(reader.parser_exc, PayloadTooBig):
+				self.engine.counters.too_large += 1
+			for output in reader.data_to_send():
+				if not output:
+					self._close_when_flushed()
+					return
+				if output[0] == PONG_BYTE:
+					# Only the latest ping of a read is answered (RFC 6455, section 5.5.3).
+					pong = output
 				else:
-					self._fragments = (opcode, [payload])
-			elif opcode is Opcode.CONT and self._fragments is not None:
-				# The reader rejects a continuation without a first fragment and a message above `max_payload`, but accepts
-				# any number of empty fragments.
-				opcode, fragments = self._fragments
-				if frame.data:
-					fragments.append(bytes(frame.data))
-				if frame.fin:
-					self._fragments = None
-					self._on_message(b"".join(fragments), opcode is Opcode.BINARY)
-			if transport.is_closing():
-				return
-		if isinstance(reader.parser_exc, PayloadTooBig):
-			self.engine.counters.too_large += 1
-		for output in reader.data_to_send():
-			if output:
-				transport.write(output)
-			else:
-				self._close_when_flushed()
-				return
+					transport.write(output)
+		self._reader_idle = self._fragments is None and not reader.reader.buffer
+		if pong:
+			self._send_pong(pong)
+
+	def _send_pong(self, pong: bytes) -> None:
+		self.transport.write(pong)
 		if self.write_paused:
 			# A client can send pings without reading the pongs.
 			if not self.probing:
 				self.connection.close_if_too_slow()
-			elif transport.get_write_buffer_size() > self.engine.settings.max_unsent:
+			elif self.transport.get_write_buffer_size() > self.engine.settings.max_unsent:
 				self.close(abort=True)
+
+	def _on_frame(self, frame: Frame) -> None:
+		"""Handle a frame that the reader has accepted; it answers control frames itself."""
+		opcode = frame.opcode
+		if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+			if frame.fin:
+				self._on_message(self.connection, bytes(frame.data), opcode is Opcode.BINARY)
+			else:
+				self._fragments = Fragments(opcode, frame.data)
+		elif opcode is Opcode.CONT and self._fragments is not None:
+			# The reader rejects a continuation without a first fragment and a message above `max_payload`, but accepts any
+			# number of empty fragments.
+			fragments = self._fragments
+			fragments.count += 1
+			fragments.data += frame.data
+			if frame.fin:
+				self._fragments = None
+				self._on_message(self.connection, bytes(fragments.data), fragments.opcode is Opcode.BINARY)
+			elif fragments.count >= MAX_FRAGMENTS:
+				self.engine.counters.too_large += 1
+				self._on_protocol_error(CloseCode.POLICY_VIOLATION)
 
 	def connection_lost(self, error: Exception | None) -> None:
 		if self.probing:
 			# The connection stays on polling and may start another upgrade.
-			self.connection.upgrading = False
+			self.connection.upgrading = self.connection.probe_in_progress = False
 		else:
 			self.connection.close("transport close" if error is None else "transport error")
 		self.engine.timers.cancel(self)
@@ -194,17 +279,17 @@ class WebSocketProtocol(asyncio.Protocol):
 		"""Abort: the upgrade took too long, or the client has not read the close frame."""
 		self.close(abort=True)
 
-	def close(self, abort: bool = False) -> None:
-		"""Send a close frame and close the TCP connection when it is flushed; with `abort` close at once."""
+	def close(self, abort: bool = False, code: int = CloseCode.NORMAL_CLOSURE) -> None:
+		"""Send a close frame with `code` and close the TCP connection when it is flushed; with `abort` close at once."""
 		if abort:
 			self.engine.timers.cancel(self)
 			self.transport.abort()
 			return
 		if self._frame_reader is None:
-			self.transport.write(CLOSE_FRAME)
+			self.transport.write(close_frame(code))
 		else:
 			try:
-				self._frame_reader.send_close(CloseCode.NORMAL_CLOSURE)
+				self._frame_reader.send_close(code)
 			except WebSocketException:
 				# The reader is not in its open state: it has sent a close frame already.
 				pass
@@ -217,8 +302,7 @@ class WebSocketProtocol(asyncio.Protocol):
 		self.engine.timers.schedule(self, self.engine.settings.flush_timeout)
 		self.transport.close()
 
-	def _on_message(self, payload: bytes, binary: bool) -> None:
-		connection = self.connection
+	def _on_message(self, connection: Connection, payload: bytes, binary: bool) -> None:
 		if binary:
 			if self.probing:
 				self.close(abort=True)
@@ -251,14 +335,19 @@ class WebSocketProtocol(asyncio.Protocol):
 			and not connection.closed
 			and connection.transport_name == "polling"
 		):
-			self.probing = False
+			self.probing = connection.probe_in_progress = False
 			self.engine.timers.cancel(self)
 			connection.attach(self)
 		else:
 			self.close(abort=True)
 
-	def _on_protocol_error(self) -> None:
+	def _on_protocol_error(self, code: int = CloseCode.NORMAL_CLOSURE) -> None:
 		if self.probing:
 			self.close(abort=True)
 		else:
-			self.connection.close("transport error")
+			self.connection.close("transport error", code=code)
+
+	def _abort_probe(self) -> None:
+		"""Close a WebSocket that is not the transport of its connection, which was closed, yet."""
+		if self.probing:
+			self.close(abort=True)

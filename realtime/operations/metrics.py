@@ -228,6 +228,7 @@ def _access(server: RealtimeServer) -> Iterator[Metric]:
 		**server.handlers.python.executor.counters.dropped,
 		"realtime_max_payload": engine.too_large,
 		"realtime_max_packets": engine.too_many_packets,
+		"realtime_frames_per_second": engine.too_many_frames,
 		"realtime_max_unsent": engine.slow_clients,
 	}
 	yield _counters("limit_reached_total", "Times that a limit was reached, by its key", "limit", limits)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.engine import Engine, EngineSettings
+from realtime.engine import Encoded, Engine, EngineSettings
 from realtime.engine.request import Request, parse_query
 from tests.unit.engine.fakes import FakeClient, FakeTransport, RecordingListener, request, websocket_request
 
@@ -299,6 +299,29 @@ def test_concurrent_posts_close_the_session() -> None:
 	asyncio.run(run())
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_websocket_request_without_upgrade_leaves_the_session(method: str) -> None:
+	async def run() -> None:
+		client = FakeClient()
+		client.send(request())
+		sid = open_packet(client.received())["sid"]
+		client.send(request(query=f"transport=polling&sid={sid}"))
+		posting, other = FakeClient(client.engine), FakeClient(client.engine)
+		post = request("POST", f"transport=polling&sid={sid}", b"4hello")
+		posting.send(post[:-1])
+		other.send(request(method, f"transport=websocket&sid={sid}", b"4other" if method == "POST" else b""))
+		head, _, body = other.received().partition(b"\r\n\r\n")
+		assert (head[:13], json.loads(body)["code"]) == (b"HTTP/1.1 400 ", 3)
+		posting.send(post[-1:])
+		assert client.listener.messages == ["hello"]
+		client.listener.opened[0].send(Encoded("1"))
+		assert client.received().endswith(b"\r\n\r\n41"), "the pending GET is still the client's"
+		assert client.listener.closed == []
+		client.engine.close()
+
+	asyncio.run(run())
+
+
 def test_incomplete_post_keeps_the_session() -> None:
 	async def run() -> None:
 		client = FakeClient()
@@ -321,7 +344,7 @@ def test_body_without_a_session_is_not_kept() -> None:
 		for sent in (request("POST", "transport=polling&sid=none", b"4" * 900), request(body=b"4" * 900)):
 			client = FakeClient(max_payload=1000)
 			client.send(sent[:-1])
-			assert client.transport.protocol._body == []
+			assert client.transport.protocol._body == b""
 			client.send(sent[-1:])
 			assert client.received()
 			client.engine.close()
