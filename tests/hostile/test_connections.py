@@ -7,15 +7,15 @@ import time
 from tests.wire.bench import Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
-from tests.wire.raw import ServerSocket
+from tests.wire.raw import WebSocketSession
 
 TIMEOUT = 1
 
 
 def test_the_namespace_without_users_is_no_login(make_bench: MakeBench) -> None:
 	bench = make_bench(common={"realtime_connect_timeout": TIMEOUT})
-	member = ServerSocket(bench, bench.headers()).join("/").join()
-	assert ServerSocket(bench, bench.headers()).join("/").ends()
+	member = WebSocketSession(bench, bench.headers()).join("/").join()
+	assert WebSocketSession(bench, bench.headers()).join("/").ends()
 	time.sleep(2 * TIMEOUT)
 	assert member.fence()
 	# After the namespace of the site has been left, `/` does not keep the connection.
@@ -26,14 +26,14 @@ def test_the_namespace_without_users_is_no_login(make_bench: MakeBench) -> None:
 def test_the_oldest_unknown_connection_gives_way(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(common={"realtime_unknown_connections": 3})
 	user = connect(bench, bench.user())
-	silent = [ServerSocket(bench, bench.headers()) for _ in range(2)]
-	silent.append(ServerSocket(bench, bench.headers()).join("/"))
+	silent = [WebSocketSession(bench, bench.headers()) for _ in range(2)]
+	silent.append(WebSocketSession(bench, bench.headers()).join("/"))
 	newcomers = [connect(bench, bench.user()) for _ in range(2)]
 	assert silent[0].ends()
 	for one in (user, *newcomers):
 		one.fence()
 	assert not is_closed(silent[1])
-	flood = [ServerSocket(bench, bench.headers()) for _ in range(20)]
+	flood = [WebSocketSession(bench, bench.headers()) for _ in range(20)]
 	newcomer = connect(bench, bench.user())
 	assert newcomer.connected
 	assert reached(bench) >= 18
@@ -44,13 +44,13 @@ def test_the_oldest_unknown_connection_gives_way(make_bench: MakeBench, connect:
 def test_a_refusal_after_the_timeout_does_not_keep_the_connection(make_bench: MakeBench) -> None:
 	bench = make_bench(common={"realtime_connect_timeout": TIMEOUT})
 	bench.web.fail("get_user_info", delay=2.5 * TIMEOUT)
-	raw = ServerSocket(bench, bench.headers(authorization="token wrong:wrong"))
+	raw = WebSocketSession(bench, bench.headers(authorization="token wrong:wrong"))
 	raw.send("40/app.test,")
 	assert str(raw.receive()).startswith("44/app.test,")
 	assert raw.ends()
 
 
-def is_closed(raw: ServerSocket) -> bool:
+def is_closed(raw: WebSocketSession) -> bool:
 	"""Return True if the connection has ended; joins `/`, so that one that is open answers."""
 	try:
 		raw.join("/")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conftest import Connect, MakeBench
-from tests.wire.raw import ServerSocket
+from tests.wire.raw import WebSocketSession
 
 NAMESPACE = f"/{APP_SITE},"
 
@@ -18,7 +18,7 @@ def test_a_flood_closes_the_connection(make_bench: MakeBench, connect: Connect, 
 	"""A Guest may send 100 packets at once; after as many again the connection is closed."""
 	bench = make_bench()
 	witness = connect(bench, bench.user())
-	raw = ServerSocket(bench, bench.headers()).join()
+	raw = WebSocketSession(bench, bench.headers()).join()
 	placeholders = ",".join(f'{{"_placeholder":true,"num":{number}}}' for number in range(10))
 	for number in range(300):
 		if kind == "ack":
@@ -36,7 +36,7 @@ def test_a_flood_closes_the_connection(make_bench: MakeBench, connect: Connect, 
 
 def test_an_expected_acknowledgement_is_free(bench: Bench) -> None:
 	"""The server asked for it. A client may be asked often."""
-	raw = ServerSocket(bench, bench.headers(bench.user())).join()
+	raw = WebSocketSession(bench, bench.headers(bench.user())).join()
 	for number in range(100):
 		raw.send(f"43{NAMESPACE}{number}[]")
 	assert raw.fence()
@@ -58,7 +58,7 @@ def test_attachments_are_bounded_in_bytes(
 	)
 	headers = bench.headers(bench.user() if user == "user" else user)
 	placeholders = ",".join(f'{{"_placeholder":true,"num":{number}}}' for number in range(count))
-	raw = ServerSocket(bench, headers).join()
+	raw = WebSocketSession(bench, headers).join()
 	raw.send(f'45{count - 1}-{NAMESPACE}["x",{placeholders.rsplit(",", 2)[0]}]')
 	for _ in range(count - 1):
 		raw.send(b"x" * size)
@@ -73,7 +73,7 @@ def test_attachments_are_bounded_in_bytes(
 def test_what_attachments_of_guests_hold(make_bench: MakeBench) -> None:
 	"""Incomplete events of 20 connections hold no more than the bound each."""
 	bench = make_bench()
-	raws = [ServerSocket(bench, bench.headers()).join() for _ in range(20)]
+	raws = [WebSocketSession(bench, bench.headers()).join() for _ in range(20)]
 	before = bench.sidecar.memory()
 	for raw in raws:
 		raw.send(f'4510-{NAMESPACE}["x",{{"_placeholder":true,"num":0}}]')

@@ -13,7 +13,7 @@ from tests.wire.apps import install, write_handlers
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.publisher import Publisher
-from tests.wire.raw import ServerSocket
+from tests.wire.raw import WebSocketSession
 
 HANDLERS = """
 from frappe.realtime import realtime
@@ -61,7 +61,7 @@ class Tab:
 		self.user = user
 		self.address = address
 		more = {"User-Agent": "Mozilla/5.0", "X-Forwarded-For": address}
-		self.raw = ServerSocket(bench, bench.headers(user, more=more))
+		self.raw = WebSocketSession(bench, bench.headers(user, more=more))
 		self.raw.send(f"40/{APP_SITE},{json.dumps(auth or {})}")
 		answer = str(self.raw.receive())
 		assert answer.startswith(f"40/{APP_SITE},"), answer

@@ -10,7 +10,7 @@ from tests.wire.bench import Bench
 from tests.wire.clients import Refused
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
-from tests.wire.raw import ServerSocket
+from tests.wire.raw import WebSocketSession
 
 ADDRESS = {"X-Forwarded-For": "198.51.100.9"}
 
@@ -37,7 +37,7 @@ def test_a_refusal_says_from_where_and_why(make_bench: MakeBench, connect: Conne
 def test_refusals_do_not_fill_the_log(make_bench: MakeBench) -> None:
 	bench = make_bench()
 	for _ in range(10):
-		raw = ServerSocket(bench, bench.headers())
+		raw = WebSocketSession(bench, bench.headers())
 		for number in range(10):
 			raw.send(f'40/{"x" * 500}{number}\n,{{"token":"a:b"}}')
 		with contextlib.suppress(Exception):

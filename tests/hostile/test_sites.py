@@ -9,7 +9,7 @@ import pytest
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import Refused
 from tests.wire.conftest import Connect, MakeBench
-from tests.wire.raw import ServerSocket
+from tests.wire.raw import WebSocketSession
 
 PORTAL = "https://portal.example"
 
@@ -31,7 +31,7 @@ def test_an_allowed_origin_without_a_proxy(make_bench: MakeBench, connect: Conne
 def test_other_sites_cannot_be_told_from_none(bench: Bench) -> None:
 	answers = []
 	for namespace in (STOCK_SITE, "nosite.test"):
-		raw = ServerSocket(bench, bench.headers())
+		raw = WebSocketSession(bench, bench.headers())
 		raw.send(f"40/{namespace},")
 		answers.append(str(raw.receive()).replace(namespace, "…"))
 		raw.close()

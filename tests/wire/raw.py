@@ -21,7 +21,7 @@ SEPARATOR = "\x1e"
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 
 
-class ServerSocket:
+class WebSocketSession:
 	"""A WebSocket connection that has received the Engine.IO open packet, and sends any data.
 
 	Args:
@@ -60,7 +60,7 @@ class ServerSocket:
 				return message
 			self.send("3")
 
-	def join(self, namespace: str = f"/{APP_SITE}") -> ServerSocket:
+	def join(self, namespace: str = f"/{APP_SITE}") -> WebSocketSession:
 		"""Connect to a namespace; the test fails if it is refused."""
 		prefix = "40" if namespace == "/" else f"40{namespace},"
 		self.send(prefix)

@@ -17,7 +17,7 @@ from tests.wire.conditions import free_port, until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
-from tests.wire.raw import ServerSocket
+from tests.wire.raw import WebSocketSession
 from tests.wire.sentinels import Sentinels
 
 
@@ -133,9 +133,9 @@ def test_an_invalid_offset_in_a_message(bench: Bench, connect: Connect, offset: 
 	assert client.next("odd") == (1,)
 
 
-def slow(bench: Bench, user: User) -> tuple[ServerSocket, str]:
+def slow(bench: Bench, user: User) -> tuple[WebSocketSession, str]:
 	"""Return a client that can recover and has stopped reading, and its pid."""
-	raw = ServerSocket(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
+	raw = WebSocketSession(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
 	raw.send(f"40/{APP_SITE},")
 	return raw, json.loads(str(raw.receive()).partition(",")[2])["pid"]
 
@@ -184,7 +184,7 @@ def test_a_slow_client_recovers(make_bench: MakeBench) -> None:
 		pass
 	assert 0 < received < count
 	while received < count:
-		new = ServerSocket(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
+		new = WebSocketSession(bench, bench.headers(user, more={"User-Agent": "Mozilla/5.0"}))
 		new.send(f"40/{APP_SITE}," + json.dumps({"pid": pid, "offset": offset}))
 		known = json.loads(str(new.receive()).partition(",")[2])
 		if known["pid"] != pid:

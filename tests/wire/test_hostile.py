@@ -16,7 +16,7 @@ from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import Refused
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
-from tests.wire.raw import HANDSHAKE, SEPARATOR, PollingSession, ServerSocket, request, send_bytes
+from tests.wire.raw import HANDSHAKE, SEPARATOR, PollingSession, WebSocketSession, request, send_bytes
 
 RESERVED = ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 NAMESPACE = f"/{APP_SITE},"
@@ -62,9 +62,9 @@ BROKEN = {
 
 
 @pytest.fixture
-def raw(bench: Bench) -> Iterator[ServerSocket]:
+def raw(bench: Bench) -> Iterator[WebSocketSession]:
 	"""A Guest in the namespace of a site."""
-	one = ServerSocket(bench, bench.headers()).join()
+	one = WebSocketSession(bench, bench.headers()).join()
 	yield one
 	one.close()
 
@@ -112,25 +112,25 @@ def opened(bench: Bench) -> int:
 
 
 @pytest.mark.parametrize("packet", BROKEN.values(), ids=BROKEN.keys())
-def test_an_invalid_packet_closes_the_connection(bench: Bench, raw: ServerSocket, packet: str) -> None:
+def test_an_invalid_packet_closes_the_connection(bench: Bench, raw: WebSocketSession, packet: str) -> None:
 	raw.send(packet)
 	assert raw.ends()
 
 
 @pytest.mark.parametrize("packet", ['0{"sid":"x"}', "5", "6", f'44{NAMESPACE}{{"message":"x"}}'])
-def test_a_packet_of_the_server_is_ignored(raw: ServerSocket, packet: str) -> None:
+def test_a_packet_of_the_server_is_ignored(raw: WebSocketSession, packet: str) -> None:
 	raw.send(packet)
 	assert raw.fence()
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_a_reserved_event_name_closes_the_connection(bench: Bench, raw: ServerSocket, name: str) -> None:
+def test_a_reserved_event_name_closes_the_connection(bench: Bench, raw: WebSocketSession, name: str) -> None:
 	raw.send(f'42{NAMESPACE}["{name}",{FORGED}]')
 	assert raw.ends()
 
 
 def test_a_forged_connect_event_does_not_change_the_user(
-	bench: Bench, connect: Connect, raw: ServerSocket
+	bench: Bench, connect: Connect, raw: WebSocketSession
 ) -> None:
 	"""python-socketio would pass such an event to the connect handler, with its arguments as the request."""
 	before = bench.web.counts["frappe.realtime.get_user_info"]
@@ -138,7 +138,7 @@ def test_a_forged_connect_event_does_not_change_the_user(
 		f'42{NAMESPACE}["connect",{FORGED},{{"token":"x"}}]',
 		f'42{NAMESPACE}["connect","sid",{FORGED},null]',
 	):
-		forger = ServerSocket(bench, bench.headers()).join()
+		forger = WebSocketSession(bench, bench.headers()).join()
 		forger.send(packet)
 		assert forger.ends()
 		forger.close()
@@ -266,7 +266,7 @@ def test_a_session_is_valid_on_its_own_site_only(bench: Bench, connect: Connect)
 def test_a_connection_that_tries_many_namespaces(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench()
 	witness = connect(bench, bench.user())
-	raw = ServerSocket(bench, bench.headers())
+	raw = WebSocketSession(bench, bench.headers())
 	for number in range(5000):
 		raw.send(f"40/nowhere-{number}.test,")
 	assert raw.ends()
@@ -281,7 +281,7 @@ def test_large_events_of_a_guest(make_bench: MakeBench, connect: Connect) -> Non
 	text = "x" * 990_000
 
 	def storm() -> None:
-		raw = ServerSocket(bench, bench.headers()).join()
+		raw = WebSocketSession(bench, bench.headers()).join()
 		for event in ("nothing", "doc_subscribe", "open_in_editor", "ping") * 12:
 			raw.send(f'42{NAMESPACE}["{event}","{text}","{text[:5]}"]')
 		assert raw.fence(), "all of it was read"
@@ -295,14 +295,14 @@ def test_large_events_of_a_guest(make_bench: MakeBench, connect: Connect) -> Non
 	witness.fence()
 
 
-def test_a_message_above_the_limit_closes_the_connection(bench: Bench, raw: ServerSocket) -> None:
+def test_a_message_above_the_limit_closes_the_connection(bench: Bench, raw: WebSocketSession) -> None:
 	raw.send(f'42{NAMESPACE}["x","{"x" * 1_000_000}"]')
 	assert raw.ends()
 
 
 def test_attachments_that_are_never_sent(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench()
-	raw = ServerSocket(bench, bench.headers()).join()
+	raw = WebSocketSession(bench, bench.headers()).join()
 	raw.send(f'452-{NAMESPACE}["x",{{"_placeholder":true,"num":0}},{{"_placeholder":true,"num":1}}]')
 	raw.send(b"one")
 	raw.send(f'42{NAMESPACE}["ping"]')
@@ -320,13 +320,13 @@ def test_attachments_that_are_never_sent(make_bench: MakeBench, connect: Connect
 		'{"_placeholder":true}',
 	],
 )
-def test_a_placeholder_without_attachment(raw: ServerSocket, placeholder: str) -> None:
+def test_a_placeholder_without_attachment(raw: WebSocketSession, placeholder: str) -> None:
 	raw.send(f'451-{NAMESPACE}["x",{placeholder}]')
 	raw.send(b"one")
 	assert raw.ends()
 
 
-def test_an_unexpected_attachment(raw: ServerSocket) -> None:
+def test_an_unexpected_attachment(raw: WebSocketSession) -> None:
 	raw.send(b"bytes")
 	assert raw.ends()
 
@@ -337,7 +337,7 @@ def test_a_guest_subscribes_to_many_names(make_bench: MakeBench, connect: Connec
 	witness = connect(bench, bench.user())
 
 	def storm(first: int) -> None:
-		raw = ServerSocket(bench, bench.headers()).join()
+		raw = WebSocketSession(bench, bench.headers()).join()
 		for number in range(first, first + 400):
 			for event in ("doc_subscribe", "doc_open", "doc_close", "task_subscribe"):
 				raw.send(f'42{NAMESPACE}["{event}","ToDo","{number}"]')
@@ -358,7 +358,7 @@ def test_a_guest_subscribes_to_many_names(make_bench: MakeBench, connect: Connec
 @pytest.mark.parametrize("name", ["\\ud800", "a\\udfffb", "\\u0000"], ids=["high", "low", "NUL"])
 def test_names_that_are_not_valid_unicode(every_bench: Bench, connect: Connect, site: str, name: str) -> None:
 	"""JSON can hold a lone surrogate; a request to the web process cannot."""
-	raw = ServerSocket(every_bench, every_bench.headers(every_bench.user(site), site)).join(f"/{site}")
+	raw = WebSocketSession(every_bench, every_bench.headers(every_bench.user(site), site)).join(f"/{site}")
 	for event in ("doc_subscribe", "doc_open", "doc_close", "doctype_subscribe", "task_subscribe"):
 		raw.send(f'42/{site},["{event}","{name}","{name}"]')
 		raw.send(f'42/{site},["{event}","ToDo","{name}"]')
@@ -386,7 +386,7 @@ def test_doc_close_of_a_document_that_is_not_open_is_ignored(bench: Bench, conne
 def test_connections_that_join_no_namespace(make_bench: MakeBench) -> None:
 	"""They are closed after `realtime_connect_timeout`."""
 	bench = make_bench(common={"realtime_connect_timeout": 1})
-	sockets = [ServerSocket(bench, bench.headers()) for _ in range(50)]
+	sockets = [WebSocketSession(bench, bench.headers()) for _ in range(50)]
 	for one in sockets:
 		assert one.ends()
 		one.close()

@@ -16,7 +16,7 @@ from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import Refused
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
-from tests.wire.raw import HANDSHAKE, PollingSession, ServerSocket, request
+from tests.wire.raw import HANDSHAKE, PollingSession, WebSocketSession, request
 
 FORWARDED = {"X-Forwarded-For": "198.51.100.7"}
 
@@ -61,7 +61,7 @@ def test_events_per_second(make_bench: MakeBench, connect: Connect, guest: bool,
 
 def test_one_that_does_not_stop_is_closed(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(common={"realtime_events_per_second": 2})
-	client = ServerSocket(bench, bench.headers(bench.user())).join()
+	client = WebSocketSession(bench, bench.headers(bench.user())).join()
 	for _ in range(200):
 		client.send(f'42/{APP_SITE},["ping"]')
 	assert client.ends()
@@ -183,8 +183,8 @@ def test_addresses_of_ipv6_that_one_customer_has(make_bench: MakeBench, connect:
 
 def test_unknown_connections(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(common={"realtime_unknown_connections": 3})
-	silent = [ServerSocket(bench, bench.headers()) for _ in range(2)]
-	silent.append(ServerSocket(bench, bench.headers()).join("/"))
+	silent = [WebSocketSession(bench, bench.headers()) for _ in range(2)]
+	silent.append(WebSocketSession(bench, bench.headers()).join("/"))
 	assert request(bench, "GET", f"{HANDSHAKE}polling", bench.headers()).status == 200
 	assert silent[0].ends()
 	assert connect(bench, bench.user()).connected
@@ -195,8 +195,8 @@ def test_unknown_connections(make_bench: MakeBench, connect: Connect) -> None:
 
 def test_unauthenticated_time(make_bench: MakeBench) -> None:
 	bench = make_bench(common={"realtime_connect_timeout": 1})
-	assert ServerSocket(bench, bench.headers()).ends()
-	left = ServerSocket(bench, bench.headers()).join()
+	assert WebSocketSession(bench, bench.headers()).ends()
+	left = WebSocketSession(bench, bench.headers()).join()
 	left.send(f"41/{APP_SITE},")
 	assert left.ends(), "one that has left its last namespace"
 	assert reached(bench, "realtime_connect_timeout") == 2
@@ -204,7 +204,7 @@ def test_unauthenticated_time(make_bench: MakeBench) -> None:
 
 def test_namespaces_per_connection(make_bench: MakeBench, connect: Connect) -> None:
 	bench = make_bench(common={"realtime_namespaces_per_connection": 1})
-	raw = ServerSocket(bench, bench.headers()).join()
+	raw = WebSocketSession(bench, bench.headers()).join()
 	raw.send("40")
 	answer = json.loads(str(raw.receive())[2:])
 	assert answer["message"] == "Too many namespaces"
@@ -220,7 +220,7 @@ def test_ten_thousand_unknown_namespaces(make_bench: MakeBench, connect: Connect
 
 	def storm(names: list[str]) -> None:
 		for first in range(0, len(names), 16):
-			raw = ServerSocket(bench, bench.headers())
+			raw = WebSocketSession(bench, bench.headers())
 			for name in names[first : first + 16]:
 				raw.send(f"40/{name},")
 				assert "Invalid namespace" in str(raw.receive())
@@ -243,7 +243,7 @@ def test_large_events_of_a_guest(make_bench: MakeBench, connect: Connect) -> Non
 		before = bench.sidecar.memory()
 		for size in (900_000, 1_100_000):
 			for _ in range(20):
-				raw = ServerSocket(bench, bench.headers()).join()
+				raw = WebSocketSession(bench, bench.headers()).join()
 				raw.send(f'42/{APP_SITE},["{"x" * size}"]')
 				if size < 1_000_000:
 					assert raw.fence()
@@ -257,7 +257,7 @@ def test_large_events_of_a_guest(make_bench: MakeBench, connect: Connect) -> Non
 
 
 def test_the_close_code_of_a_large_message(bench: Bench) -> None:
-	raw = ServerSocket(bench, bench.headers()).join()
+	raw = WebSocketSession(bench, bench.headers()).join()
 	raw.send(f'42/{APP_SITE},["{"x" * 1_100_000}"]')
 	with pytest.raises(ConnectionClosed) as closed:
 		raw.receive()

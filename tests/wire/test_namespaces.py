@@ -7,7 +7,7 @@ import pytest
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
 from tests.wire.conftest import Connect, MakeBench
-from tests.wire.raw import HANDSHAKE, PollingSession, ServerSocket, request
+from tests.wire.raw import HANDSHAKE, PollingSession, WebSocketSession, request
 
 NAMESPACE = "Invalid namespace"
 ORIGIN = "Invalid origin"
@@ -118,7 +118,7 @@ def test_the_root_namespace_is_open_and_empty(bench: Bench, connect: Connect) ->
 
 
 def test_a_second_connect_is_answered_again(bench: Bench) -> None:
-	raw = ServerSocket(bench, bench.headers())
+	raw = WebSocketSession(bench, bench.headers())
 	raw.join().join()
 	assert raw.fence()
 	raw.close()
@@ -126,7 +126,7 @@ def test_a_second_connect_is_answered_again(bench: Bench) -> None:
 
 def test_two_namespaces_on_one_connection(bench: Bench) -> None:
 	"""The second site is refused: the connection belongs to one."""
-	raw = ServerSocket(bench, bench.headers()).join("/").join()
+	raw = WebSocketSession(bench, bench.headers()).join("/").join()
 	raw.send(f"40/{STOCK_SITE},")
 	assert str(raw.receive()).startswith(f'44/{STOCK_SITE},{{"message":"Invalid namespace"')
 	assert raw.fence()

@@ -14,7 +14,7 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW, OFFSET, NodeClient
 from tests.wire.publisher import Publisher
-from tests.wire.raw import ServerSocket
+from tests.wire.raw import WebSocketSession
 
 SLOWLY = {"reconnectionDelay": 700, "reconnectionDelayMax": 700, "randomizationFactor": 0}
 """Long enough to publish something before the client reconnects."""
@@ -166,7 +166,7 @@ def test_across_two_kills_in_a_row(
 	assert client.state()["recovered"] is True
 
 
-def receives(raw: ServerSocket, name: str, message: object) -> bool:
+def receives(raw: WebSocketSession, name: str, message: object) -> bool:
 	"""Read up to an event; return False if the connection ends before."""
 	try:
 		while f'["{name}",{message},' not in str(raw.receive()):
@@ -217,28 +217,28 @@ def test_across_a_restarted_sidecar(
 	assert client.state()["recovered"] is True
 
 
-def recover(bench: Bench, user: User, pid: object, offset: object, site: str = APP_SITE) -> ServerSocket:
+def recover(bench: Bench, user: User, pid: object, offset: object, site: str = APP_SITE) -> WebSocketSession:
 	"""Reconnect as a client does after its connection was lost."""
-	raw = ServerSocket(bench, bench.headers(user, site, more={**BROWSER}))
+	raw = WebSocketSession(bench, bench.headers(user, site, more={**BROWSER}))
 	raw.send(f"40/{site}," + json.dumps({"pid": pid, "offset": offset}))
 	return raw
 
 
-def answer(raw: ServerSocket, site: str = APP_SITE) -> dict[str, str]:
+def answer(raw: WebSocketSession, site: str = APP_SITE) -> dict[str, str]:
 	"""Return the answer to CONNECT."""
 	text = str(raw.receive())
 	assert text.startswith(f"40/{site},"), text
 	return dict(json.loads(text.partition(",")[2]))
 
 
-def event(raw: ServerSocket) -> list[object]:
+def event(raw: WebSocketSession) -> list[object]:
 	"""Return the next event."""
 	return list(json.loads(str(raw.receive()).partition(",")[2]))
 
 
-def first(bench: Bench, user: User) -> tuple[ServerSocket, dict[str, str], str]:
+def first(bench: Bench, user: User) -> tuple[WebSocketSession, dict[str, str], str]:
 	"""Return a new client that can recover, the answer to its CONNECT, and its offset."""
-	raw = ServerSocket(bench, bench.headers(user, more={**BROWSER}))
+	raw = WebSocketSession(bench, bench.headers(user, more={**BROWSER}))
 	raw.send(f"40/{APP_SITE},")
 	known = answer(raw)
 	name, offset = event(raw)
@@ -402,7 +402,7 @@ def test_which_clients_get_an_offset(
 	make_bench: MakeBench, agent: str, auth: dict[str, bool], takes: bool
 ) -> None:
 	bench = make_bench(common={"realtime_recovery_agents": ["Ours/", "!Mozilla/5.0 (Flutter"]})
-	raw = ServerSocket(bench, bench.headers(bench.user(), more={"User-Agent": agent}))
+	raw = WebSocketSession(bench, bench.headers(bench.user(), more={"User-Agent": agent}))
 	raw.send(f"40/{APP_SITE}," + json.dumps(auth))
 	assert ("pid" in answer(raw)) is takes
 
