@@ -25,9 +25,19 @@ class Listener:
 		folder: An empty folder for its output.
 		arguments: Its arguments besides `--bench`.
 		terminal: True to give it a terminal as standard output instead of a file.
+		command: What stands before `listen`.
+		cwd: The folder that it runs in.
 	"""
 
-	def __init__(self, bench: Bench, folder: Path, *arguments: str, terminal: bool = False) -> None:
+	def __init__(
+		self,
+		bench: Bench,
+		folder: Path,
+		*arguments: str,
+		terminal: bool = False,
+		command: tuple[str, ...] = (sys.executable, "-m", "realtime"),
+		cwd: Path = ROOT,
+	) -> None:
 		self._output = folder / "stdout"
 		self._errors = folder / "stderr"
 		self._terminal = -1
@@ -38,11 +48,11 @@ class Listener:
 			os.set_blocking(self._terminal, False)
 		with self._output.open("wb") as output, self._errors.open("wb") as errors:
 			self.process = subprocess.Popen(
-				[sys.executable, "-m", "realtime", "listen", "--bench", str(bench.folder), *arguments],
+				[*command, "listen", "--bench", str(bench.folder), *arguments],
 				stdin=subprocess.DEVNULL,
 				stdout=own_end if terminal else output,
 				stderr=errors,
-				cwd=ROOT,
+				cwd=cwd,
 				env=environment(),
 			)
 		if terminal:

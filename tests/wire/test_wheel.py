@@ -15,6 +15,7 @@ import pytest
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import PATIENCE, free_port, until
 from tests.wire.conftest import Connect, MakeBench
+from tests.wire.listener import Listener
 from tests.wire.sidecar import ROOT, Sidecar, environment
 
 INSTALL_TIMEOUT = 300
@@ -85,7 +86,7 @@ def test_it_contains_every_file_of_the_packages(wheel: Path) -> None:
 	assert {
 		"frappe_realtime/public/js/realtime.js",
 		"realtime/demo/package.json",
-		"realtime/javascript/node/host.js",
+		"realtime/javascript/node/main.js",
 	} <= files
 	assert files <= contained
 
@@ -100,6 +101,17 @@ def test_serve(bench: Bench, connect: Connect) -> None:
 def test_doctor(bench: Bench, script: Path, folder: Path) -> None:
 	said = run(folder, script, "doctor", "--bench", bench.folder, "--site", APP_SITE)
 	assert "Everything that could be checked works." in said
+
+
+def test_listen(bench: Bench, script: Path, tmp_path: Path) -> None:
+	listener = Listener(bench, tmp_path, command=(str(script),), cwd=tmp_path)
+	try:
+		listener.wait_until_listening()
+		bench.publish("news", {"text": "hello"}, "website")
+		assert listener.next("news")["message"] == {"text": "hello"}
+		assert listener.interrupt() == 0
+	finally:
+		listener.close()
 
 
 def test_demo(script: Path, folder: Path) -> None:
