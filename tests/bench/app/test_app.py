@@ -212,11 +212,14 @@ def test_without_redis_nobody_fails_and_nothing_is_lost(bench, tmp_path):
 	finally:
 		script.kill()
 		script.wait()
+		script.stdin.close()
+		script.stdout.close()
 		os.kill(process, signal.SIGCONT)
 		numbers = [
 			json.loads(entry["e"])["message"]["n"]
 			for _, entry in client.xrange(f"frappe_realtime:{bench.site}:events")
 		]
+		client.close()
 		server.stop()
 	assert numbers == [0, *range(1, 51, 2), *range(2, 51, 2)]
 
