@@ -67,6 +67,7 @@ def test_the_failure_is_forgotten_when_the_access_changes(
 		until(lambda: asked(bench)["odd"] >= 3, "the failures")
 	message = '{"site": "app.test", "kind": "doctype", "doctype": "ToDo"}'
 	bench.valkey.client.publish("frappe_realtime:access", message)
+	until(lambda: metric(bench, "frappe_realtime_access_messages_total"), "the change of access is read")
 	bench.join(client, "doc:ToDo/odd", "doc_subscribe", "ToDo", "odd")
 
 

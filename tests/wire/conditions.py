@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
@@ -31,9 +32,14 @@ def until(condition: Callable[[], Found], what: str = "", patience: float = PATI
 
 
 def free_port() -> int:
-	"""Return a free port below the range that the system uses for outgoing connections."""
+	"""Return a free port below the range that the system uses for outgoing connections.
+
+	Each process of pytest-xdist has a range of its own, because a port is taken only some time after it was chosen.
+	"""
+	worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+	first = 20000 + worker % 6 * 2000
 	while True:
-		port = random.randrange(20000, 32000)
+		port = random.randrange(first, first + 2000)
 		with socket.socket() as probe:
 			try:
 				probe.bind(("127.0.0.1", port))
