@@ -19,6 +19,7 @@ from frappe_realtime.contract import (
 	DOC_DELETED,
 	DOC_RENAMED,
 	DOCTYPE_RULES_CHANGED,
+	GUEST,
 	PERMISSION_ROOMS,
 	SESSION_ENDED,
 	SITE_CHANGED,
@@ -174,7 +175,8 @@ class AccessInvalidator:
 			credential = socket.session.credential
 			if credential not in is_ended:
 				is_ended[credential] = credential.sid_hash in hashes
-			if is_ended[credential]:
+			# A Guest with the cookie of a dead session stays: reconnecting, it would be a Guest again.
+			if is_ended[credential] and socket.session.user != GUEST:
 				self._revalidator.end(socket)
 
 
