@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from frappe_realtime.contract import (
@@ -229,7 +229,7 @@ class CoreHandlers:
 				socket.join(room)
 				on_joined()
 			return
-		answer = asyncio.ensure_future(_false_if_unavailable(permitted))
+		answer = asyncio.ensure_future(permitted)
 		self._pending_joins.setdefault(socket, {})[room] = answer
 		answer.add_done_callback(lambda answer: self._complete_join(socket, room, answer, on_joined))
 
@@ -241,8 +241,7 @@ class CoreHandlers:
 			return
 		self._remove_pending_join(socket, room)
 		if (
-			not answer.cancelled()
-			and answer.result()
+			_is_granted(answer)
 			# Other joins that were pending at the same time may have used up the limit.
 			and self._limits.allows_room(socket, room)
 		):
@@ -264,10 +263,12 @@ class CoreHandlers:
 		return answer
 
 
-async def _false_if_unavailable(permitted: Awaitable[bool]) -> bool:
-	"""Return the answer, or False if the web process does not answer: the client subscribes again when it reconnects."""
+def _is_granted(answer: asyncio.Future[bool]) -> bool:
+	"""Return the answer, or False if there is none: the client subscribes again when it reconnects."""
+	if answer.cancelled():
+		return False
 	try:
-		return await permitted
+		return answer.result()
 	except WebUnavailable as error:
 		logger.warning("a subscription was refused because the web process did not answer: %s", error)
 		return False

@@ -1,7 +1,7 @@
 """Handlers that use Frappe, with a stand-in for the package `frappe`.
 
 The stand-in reads its files as Frappe does: the log beside the folder of sites by a path that is relative to the working
-directory, the sites below `frappe.local.sites_path`. On a bench the same is checked by `tests/bench`.
+directory, the sites below `frappe.local.sites_path`.
 """
 
 from __future__ import annotations
