@@ -42,7 +42,7 @@ from uuid import uuid4
 import redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from ..contract import last_key, writer_key
+from ..contract import TRANSIENT_REDIS_ERRORS, last_key, writer_key
 from .backlog import Message
 from .outages import Outage, append_report
 from .rate_limited_log import RateLimitedLog
@@ -108,9 +108,6 @@ return ids
 # Redis before 6.2 does not know MINID: there only the count bounds the stream, hence the pcall.
 
 _SCRIPT_SHA = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
-
-_TEMPORARY_ERRORS = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
-"""Error codes of a Redis that fails over, loads or runs a long script. They count as an outage, not as a refusal."""
 
 
 class RedisUnavailable(Exception):
@@ -334,7 +331,7 @@ def _text(value: bytes | str) -> str:
 
 
 def _is_temporary(error: ResponseError) -> bool:
-	return any(code in f"{type(error).__name__} {error}".upper() for code in _TEMPORARY_ERRORS)
+	return any(code in f"{type(error).__name__} {error}".upper() for code in TRANSIENT_REDIS_ERRORS)
 
 
 def _without_history(payload: str, reason: str) -> str:

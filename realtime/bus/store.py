@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from frappe_realtime.contract import OUTAGES_KEY, events_key, last_key
+from frappe_realtime.contract import OUTAGES_KEY, TRANSIENT_REDIS_ERRORS, events_key, last_key
 
 from .endpoint import RedisEndpoint
 
@@ -28,9 +28,6 @@ OUTAGE_SECONDS = 24 * 60 * 60.0
 
 OUTAGE_COUNT = 1000
 """Outage reports that are read at most."""
-
-TRANSIENT_ERRORS = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
-"""Error replies of a Redis that is failing over, loading or busy."""
 
 
 _DENIED_COMMAND = re.compile("run the '([a-z|]+)' command", re.IGNORECASE)
@@ -294,7 +291,7 @@ def _translated(error: Exception) -> StoreUnavailable | StoreDenied:
 
 	text = str(error) or type(error).__name__
 	if isinstance(error, (ResponseError, AuthenticationError)) and not any(
-		word in f"{type(error).__name__} {error}".upper() for word in TRANSIENT_ERRORS
+		word in f"{type(error).__name__} {error}".upper() for word in TRANSIENT_REDIS_ERRORS
 	):
 		if isinstance(error, AuthenticationError):
 			return StoreDenied(text, "NOAUTH")

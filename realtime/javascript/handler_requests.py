@@ -10,6 +10,7 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..access.permissions import Permissions
 from ..engine import Encoded
+from ..handlers.core import MAX_NAME
 from ..json_codec import loads
 from ..socketio import packets
 from ..socketio.fanout import Fanout
@@ -20,8 +21,6 @@ from .replication import SocketReplicator
 
 logger = logging.getLogger("realtime.javascript")
 
-MAX_NAME_LENGTH = 600
-"""Most characters in the name of a DocType or document of which a handler asks for the permission."""
 
 WITH_ATTACHMENTS = frozenset({"emit", "broadcast", "ack"})
 """Operations whose last value is the number of their attachments."""
@@ -131,7 +130,7 @@ class HandlerRequests:
 
 	def _has_permission(self, token: int, id: str, doctype: str, name: str) -> None:
 		replica = self._sockets.get(id)
-		if replica is None or not doctype or max(len(doctype), len(name)) > MAX_NAME_LENGTH:
+		if replica is None or not doctype or max(len(doctype), len(name)) > MAX_NAME:
 			self._channel.send("permission", token, False)
 			return
 		allowed = self._permissions.has_permission(replica.socket.session, doctype, name)
