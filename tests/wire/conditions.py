@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 Found = TypeVar("Found")
 
 PATIENCE = 30.0
 """Seconds after which a test that waits for something fails."""
+
+
+def _ports_in_turn() -> Iterator[int]:
+	worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+	first = 20000 + worker % 6 * 2000
+	# Another run on this machine, or the run before, may use the first ports of the range.
+	start = random.randrange(2000)
+	return itertools.cycle([first + (start + number) % 2000 for number in range(2000)])
+
+
+_ports = _ports_in_turn()
 
 
 def until(condition: Callable[[], Found], what: str = "", patience: float = PATIENCE) -> Found:
@@ -34,12 +46,11 @@ def until(condition: Callable[[], Found], what: str = "", patience: float = PATI
 def free_port() -> int:
 	"""Return a free port below the range that the system uses for outgoing connections.
 
-	Each process of pytest-xdist has a range of its own, because a port is taken only some time after it was chosen.
+	Each process of pytest-xdist has a range of its own, and gets the ports of its range in turn, because a port is
+	bound only some time after it was chosen.
 	"""
-	worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-	first = 20000 + worker % 6 * 2000
 	while True:
-		port = random.randrange(first, first + 2000)
+		port = next(_ports)
 		with socket.socket() as probe:
 			try:
 				probe.bind(("127.0.0.1", port))
