@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import os
+import fcntl
 import random
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 Found = TypeVar("Found")
@@ -16,15 +17,29 @@ PATIENCE = 30.0
 """Seconds after which a test that waits for something fails."""
 
 
-def _ports_in_turn() -> Iterator[int]:
-	worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-	first = 20000 + worker % 6 * 2000
-	# Another run on this machine, or the run before, may use the first ports of the range.
-	start = random.randrange(2000)
-	return itertools.cycle([first + (start + number) % 2000 for number in range(2000)])
+PORTS = range(20000, 32000)
+"""Below the range that the system uses for outgoing connections."""
+
+PORTS_OF_A_RUN = 500
 
 
-_ports = _ports_in_turn()
+def _own_ports() -> Iterator[int]:
+	"""Yield the ports of a block that no other test process on this machine uses, again and again."""
+	blocks = list(range(PORTS.start, PORTS.stop, PORTS_OF_A_RUN))
+	random.shuffle(blocks)
+	for first in blocks:
+		lock = (Path(tempfile.gettempdir()) / f"frappe-realtime-ports-{first}.lock").open("w")
+		try:
+			fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+		except OSError:
+			lock.close()
+			continue
+		while lock:
+			yield from range(first, first + PORTS_OF_A_RUN)
+	raise RuntimeError(f"{len(blocks)} test processes use the ports {PORTS.start} to {PORTS.stop} already")
+
+
+_ports = _own_ports()
 
 
 def until(condition: Callable[[], Found], what: str = "", patience: float = PATIENCE) -> Found:
@@ -44,11 +59,7 @@ def until(condition: Callable[[], Found], what: str = "", patience: float = PATI
 
 
 def free_port() -> int:
-	"""Return a free port below the range that the system uses for outgoing connections.
-
-	Each process of pytest-xdist has a range of its own, and gets the ports of its range in turn, because a port is
-	bound only some time after it was chosen.
-	"""
+	"""Return a free port that this process has not been given lately: a port is bound only some time after it was chosen."""
 	while True:
 		port = next(_ports)
 		with socket.socket() as probe:
