@@ -13,6 +13,7 @@ from .packets import CLOSE, MESSAGE, NOOP, PING, PONG, SEPARATOR, Encoded, Messa
 from .request import Request
 from .settings import FRAME_BURST, EngineCounters, EngineSettings
 from .timer_wheel import TimerWheel
+from .unread import UnreadFrames
 
 PING_FRAME = text_frame(PING)
 
@@ -83,6 +84,7 @@ class Connection:
 		"_credit_time",
 		"_last_poll",
 		"_pending_poll",
+		"_unread",
 		"_websocket",
 		"_write_buffer",
 		"_write_buffer_size",
@@ -124,6 +126,8 @@ class Connection:
 		"""The latest polling GET, whose response the client may not have read yet."""
 		self._write_buffer: list[Encoded | str] | None = None
 		self._write_buffer_size = 0
+		self._unread: UnreadFrames | None = None
+		"""Frames for a client on WebSocket that does not read, until it reads again."""
 		self._awaiting_pong = False
 		self.frame_credit = int(engine.settings.frames_per_second * FRAME_BURST)
 		"""How many frames the client may still send until `refill_frame_credit` has to be called.
@@ -142,7 +146,8 @@ class Connection:
 	def unsent(self) -> int:
 		"""The number of bytes that the client has not read yet."""
 		if self._websocket is not None:
-			return self._websocket.transport.get_write_buffer_size()
+			waiting = 0 if self._unread is None else self._unread.size
+			return self._websocket.transport.get_write_buffer_size() + waiting
 		return self._write_buffer_size + (0 if self._last_poll is None else self._last_poll.unread(self))
 
 	@property
@@ -158,7 +163,7 @@ class Connection:
 			self.writable_transport.write(encoded.frames)
 		elif not self.closed:
 			if self._websocket is not None:
-				self._send_to_slow_client(encoded)
+				self.send_to_slow_client(encoded.frames)
 			else:
 				self._buffer(encoded, encoded.packets)
 
@@ -169,10 +174,12 @@ class Connection:
 		else:
 			self._buffer(packet, packet)
 
-	def _send_to_slow_client(self, encoded: Encoded) -> None:
-		assert self._websocket is not None
+	def send_to_slow_client(self, frames: bytes) -> None:
+		"""Keep frames until a client on WebSocket reads again; close the connection if too much waits already."""
 		if not self.close_if_too_slow():
-			self._websocket.transport.write(encoded.frames)
+			if self._unread is None:
+				self._unread = UnreadFrames()
+			self._unread.append(frames)
 
 	def close_if_too_slow(self) -> bool:
 		"""Close the connection if more than `max_unsent` bytes are unsent; return True if it was closed."""
@@ -304,8 +311,18 @@ class Connection:
 
 	def set_write_paused(self, paused: bool) -> None:
 		"""Take the connection off the hot path while its client does not read, and put it back afterwards."""
-		if self._websocket is not None and not self.closed:
-			self.writable_transport = None if paused else self._websocket.transport
+		websocket = self._websocket
+		if websocket is None or self.closed:
+			return
+		if not paused:
+			self._write_unread(websocket)
+		# The unread frames may have paused the transport again.
+		self.writable_transport = None if websocket.write_paused else websocket.transport
+
+	def _write_unread(self, websocket: WebSocket) -> None:
+		unread, self._unread = self._unread, None
+		for frames in () if unread is None else unread.parts:
+			websocket.transport.write(bytes(frames))
 
 	# -- closing
 
@@ -323,12 +340,14 @@ class Connection:
 		self.writable_transport = None
 		self.engine.remove(self)
 		if self._websocket is not None:
+			if not abort:
+				self._write_unread(self._websocket)
 			self._websocket.close(abort, code)
 		elif self._pending_poll is not None:
 			if self._write_buffer is None:
 				self._write_buffer = []
 			self._write_buffer.append(CLOSE)
 			self._respond_to_poll()
-		self._write_buffer = self._last_poll = None
+		self._write_buffer = self._last_poll = self._unread = None
 		self._write_buffer_size = 0
 		self.engine.listener.on_close(self, reason)

@@ -41,6 +41,9 @@ MAX_FRAGMENTS = 4096
 READER_CHUNK = 4096
 """Bytes that the frame reader is given at a time, because it parses all frames in them before they can be counted."""
 
+WRITE_BUFFER = 16 * 1024
+"""Bytes that the transport keeps for a client that does not read, before the connection does. uvloop needs up to 0.9 KB for each write."""
+
 SHORT_READ = 512
 """A read of fewer bytes counts as a frame even if it completes none. The parts of a large frame are larger."""
 
@@ -131,7 +134,7 @@ class WebSocketProtocol(asyncio.Protocol):
 		self._frame_reader: Protocol | None = None
 		self._reader_idle = False
 		"""True while the frame reader waits for the begin of a frame that is not part of a message in fragments."""
-		transport.set_write_buffer_limits(high=engine.settings.max_unsent)
+		transport.set_write_buffer_limits(high=min(WRITE_BUFFER, engine.settings.max_unsent))
 		if probing:
 			connection.probe_in_progress = True
 			engine.timers.schedule(self, engine.settings.upgrade_timeout)
@@ -221,13 +224,14 @@ class WebSocketProtocol(asyncio.Protocol):
 			self._send_pong(pong)
 
 	def _send_pong(self, pong: bytes) -> None:
+		# A client can send pings without reading the pongs.
+		if self.write_paused and not self.probing:
+			self.connection.send_to_slow_client(pong)
+			return
 		self.transport.write(pong)
 		if self.write_paused:
-			# A client can send pings without reading the pongs.
-			if not self.probing:
-				self.connection.close_if_too_slow()
-			elif self.transport.get_write_buffer_size() > self.engine.settings.max_unsent:
-				self.close(abort=True)
+			# Without the upgrade packet there is nothing to wait for.
+			self.close(abort=True)
 
 	def _on_frame(self, frame: Frame) -> None:
 		"""Handle a frame that the reader has accepted; it answers control frames itself."""

@@ -6,12 +6,14 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 import uvloop
 
 from realtime.engine import Encoded, Engine, EngineSettings
 from tests.unit.engine.fakes import RecordingListener, request, websocket_request
+from tests.unit.engine.test_memory import memory_growth
 
 Scenario = Callable[[Engine, RecordingListener, socket.socket], Awaitable[None]]
 
@@ -78,3 +80,45 @@ def test_descriptor_is_closed(scenario: Scenario) -> None:
 		loop.run_until_complete(asyncio.wait_for(run(), 30))
 	finally:
 		loop.close()
+
+
+def test_small_frames_that_are_not_read_take_the_memory_of_their_bytes() -> None:
+	"""uvloop needs up to 0.9 KB for a write that waits, however short it is."""
+
+	async def run() -> tuple[int, int, bytes]:
+		listener = RecordingListener()
+		engine = Engine(EngineSettings(), listener)
+		server = await asyncio.get_running_loop().create_server(engine.protocol, "127.0.0.1", 0)
+		with socket.socket() as client:
+			client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+			client.connect(server.sockets[0].getsockname())
+			client.sendall(websocket_request())
+			await until(lambda: listener.opened)
+			connection = listener.opened[0]
+			connection.send(Encoded("x" * 500_000))
+			while connection.unsent < 100_000:
+				connection.send(Encoded("x" * 500_000))
+			start = connection.unsent
+			with memory_growth() as growth:
+				for number in range(20_000):
+					connection.send(Encoded(str(number)))
+					await asyncio.sleep(0)
+			unsent = connection.unsent - start
+			client.setblocking(False)
+			received = b""
+			while not received.endswith(b"19999"):
+				await asyncio.sleep(0)
+				with suppress(BlockingIOError):
+					received += client.recv(1 << 20)
+			await until(lambda: connection.writable_transport is not None)
+		engine.close()
+		server.close()
+		return growth[0], unsent, received
+
+	loop = uvloop.new_event_loop()
+	try:
+		growth, unsent, received = loop.run_until_complete(asyncio.wait_for(run(), 60))
+	finally:
+		loop.close()
+	assert growth < 2 * unsent
+	assert received.endswith(b"".join(Encoded(str(number)).frames for number in range(20_000)))
