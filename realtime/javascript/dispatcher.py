@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from typing import Any
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+from sys import getsizeof
+from typing import Any, NamedTuple
 
 from ..socketio.server import Ack
 from .channel import Channel
@@ -16,8 +18,40 @@ logger = logging.getLogger("realtime.javascript")
 MAX_PENDING_EVENTS = 10_000
 """Most events that are kept while the process starts; beyond, the oldest is dropped."""
 
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+"""Most bytes of memory that these events take; beyond, the oldest are dropped."""
+
 MAX_UNREAD = 8 * 1024 * 1024
 """Most bytes that the process may leave unread; beyond, events are dropped until it has read some."""
+
+
+class PendingEvent(NamedTuple):
+	"""An event that waits for the process.
+
+	Attributes:
+		id: The id of the socket.
+		operation: The encoded operation.
+		attachments: Its attachments.
+		size: The memory that it takes, in bytes.
+	"""
+
+	id: str
+	operation: str
+	attachments: list[bytes]
+	size: int
+
+
+@dataclass(slots=True)
+class PendingOfSocket:
+	"""The pending events of one socket.
+
+	Attributes:
+		numbers: Their numbers, in order.
+		size: The memory that they take, in bytes.
+	"""
+
+	numbers: deque[int] = field(default_factory=deque)
+	size: int = 0
 
 
 class EventDispatcher:
@@ -26,16 +60,31 @@ class EventDispatcher:
 	Args:
 		channel: The channel to the process.
 		sockets: The replicated sockets.
+		queue: Events of one socket that may wait (`realtime_handler_queue`).
+		queue_bytes: Memory that these events may take, in bytes (`realtime_handler_queue_bytes`).
 	"""
 
-	def __init__(self, channel: Channel, sockets: SocketReplicator) -> None:
+	def __init__(
+		self,
+		channel: Channel,
+		sockets: SocketReplicator,
+		queue: int = 2000,
+		queue_bytes: int = 4 * 1024 * 1024,
+	) -> None:
 		self.dropped = 0
 		"""Events that were not sent to handlers, because there were too many."""
+		self.limits_reached: Counter[str] = Counter()
+		"""Those of them that were dropped for a limit of one socket, by its key."""
 		self._channel = channel
 		self._sockets = sockets
+		self._queue = queue
+		self._queue_bytes = queue_bytes
 		self._ready = False
-		self._pending: deque[tuple[str, str, list[bytes]]] = deque(maxlen=MAX_PENDING_EVENTS)
-		"""Socket id, encoded operation and attachments."""
+		self._pending: OrderedDict[int, PendingEvent] = OrderedDict()
+		"""By consecutive numbers."""
+		self._last_number = 0
+		self._pending_bytes = 0
+		self._pending_of: dict[str, PendingOfSocket] = {}
 
 	def dispatch(self, replica: SocketReplica, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Send an event of a client, now or when the process is ready.
@@ -47,36 +96,82 @@ class EventDispatcher:
 			ack: Sends the acknowledgement, if the client asks for one.
 		"""
 		id = replica.socket.id
-		token = "null" if ack is None else str(replica.add_ack(ack))
 		json, attachments = encode_arguments([event, *arguments])
-		operation = f'["event","{id}",{token},{len(attachments)},{json}]'
-		if not self._ready:
-			if len(self._pending) == MAX_PENDING_EVENTS:
-				self._count_dropped()
-			self._pending.append((id, operation, attachments))
-		elif self._channel.unread > MAX_UNREAD:
+		if self._ready and self._channel.unread > MAX_UNREAD:
 			self._count_dropped()
-		else:
+			return
+		size = getsizeof(json) + sum(map(getsizeof, attachments))
+		if not self._ready and not self._has_space(id, size):
+			return
+		token = "null" if ack is None else str(replica.add_ack(ack))
+		operation = f'["event","{id}",{token},{len(attachments)},{json}]'
+		if self._ready:
 			self._channel.send_encoded(operation, attachments)
+		else:
+			self._keep(PendingEvent(id, operation, attachments, size))
 
 	def on_ready(self) -> None:
 		"""Handle that the process has loaded the apps and knows all sockets: send the pending events."""
 		self._ready = True
-		pending = list(self._pending)
-		self._pending.clear()
-		for id, operation, attachments in pending:
-			if self._sockets.get(id) is not None:
-				self._channel.send_encoded(operation, attachments)
+		while self._pending:
+			event = self._remove_oldest()
+			if self._sockets.get(event.id) is not None:
+				self._channel.send_encoded(event.operation, event.attachments)
 
 	def on_process_ended(self) -> None:
 		"""Keep events until the next process is ready."""
 		self._ready = False
 
-	def _count_dropped(self) -> None:
+	def drop_events(self, id: str) -> None:
+		"""Drop the pending events of a socket that has disconnected."""
+		of_socket = self._pending_of.pop(id, None)
+		if of_socket is not None:
+			self._pending_bytes -= of_socket.size
+			for number in of_socket.numbers:
+				del self._pending[number]
+
+	def _has_space(self, id: str, size: int) -> bool:
+		"""Return True if an event of `size` bytes may wait; count it as dropped if it may not."""
+		of_socket = self._pending_of.get(id) or PendingOfSocket()
+		if len(of_socket.numbers) >= self._queue:
+			self._count_dropped("realtime_handler_queue")
+		elif of_socket.size + size > self._queue_bytes:
+			self._count_dropped("realtime_handler_queue_bytes")
+		else:
+			return True
+		return False
+
+	def _keep(self, event: PendingEvent) -> None:
+		while self._pending and (
+			len(self._pending) >= MAX_PENDING_EVENTS or self._pending_bytes + event.size > MAX_PENDING_BYTES
+		):
+			self._remove_oldest()
+			self._count_dropped()
+		self._last_number += 1
+		self._pending[self._last_number] = event
+		self._pending_bytes += event.size
+		of_socket = self._pending_of.setdefault(event.id, PendingOfSocket())
+		of_socket.numbers.append(self._last_number)
+		of_socket.size += event.size
+
+	def _remove_oldest(self) -> PendingEvent:
+		_, event = self._pending.popitem(last=False)
+		self._pending_bytes -= event.size
+		of_socket = self._pending_of[event.id]
+		of_socket.numbers.popleft()
+		of_socket.size -= event.size
+		if not of_socket.numbers:
+			del self._pending_of[event.id]
+		return event
+
+	def _count_dropped(self, key: str = "") -> None:
+		"""Count a dropped event, and the limit `key` of its socket if there is one; log the first and every thousandth."""
 		self.dropped += 1
+		if key:
+			self.limits_reached[key] += 1
 		if self.dropped == 1 or self.dropped % 1000 == 0:
 			logger.error(
-				"JavaScript handlers are too slow: %s events were dropped so far (%s bytes unread)",
+				"JavaScript handlers are too slow: %s events were dropped so far (%s)",
 				self.dropped,
-				self._channel.unread,
+				key or f"{self._channel.unread} bytes unread",
 			)

@@ -59,7 +59,14 @@ class JavaScriptHandlers:
 		self._log = ProcessLog()
 		self._apps = AppLoader(config.bench, files, self._channel)
 		self._sockets = SocketReplicator(self._channel, self._apps)
-		self._events = EventDispatcher(self._channel, self._sockets)
+		self._events = EventDispatcher(
+			self._channel,
+			self._sockets,
+			config.realtime_handler_queue,
+			config.realtime_handler_queue_bytes,
+		)
+		self.limits_reached = self._events.limits_reached
+		"""Events that were dropped for a limit of one socket, by its key."""
 		self._requests = HandlerRequests(
 			self._channel,
 			self._sockets,
@@ -125,7 +132,8 @@ class JavaScriptHandlers:
 			self._events.dispatch(replica, event, arguments, ack)
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
-		"""Let the handlers know that the socket has left its namespace."""
+		"""Let the handlers know that the socket has left its namespace, and drop its events that wait."""
+		self._events.drop_events(socket.id)
 		self._sockets.remove(socket, reason)
 
 	def _start_process(self) -> None:

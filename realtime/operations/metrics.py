@@ -225,7 +225,7 @@ def _access(server: RealtimeServer) -> Iterator[Metric]:
 	)
 	limits = {
 		**server.limits.reached,
-		**server.handlers.python.executor.counters.dropped,
+		**(server.handlers.python.executor.counters.dropped + server.handlers.javascript.limits_reached),
 		"realtime_max_payload": engine.too_large,
 		"realtime_max_packets": engine.too_many_packets,
 		"realtime_frames_per_second": engine.too_many_frames,

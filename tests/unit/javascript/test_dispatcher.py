@@ -86,3 +86,64 @@ def test_events_are_dropped_while_the_process_does_not_read(tmp_path: Path) -> N
 		assert [operation[4] for operation in await bench.process.operations()] == [["sent"]]
 
 	asyncio.run(run())
+
+
+def test_pending_events_of_a_socket_are_bounded_in_bytes(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		events = EventDispatcher(bench.channel, bench.sockets, queue=100, queue_bytes=10_000)
+		one, other = connect(bench, "one"), connect(bench, "other")
+		for _ in range(5):
+			events.dispatch(one, "text", ["x" * 4000], None)
+		events.dispatch(one, "binary", [b"x" * 4000], None)
+		events.dispatch(one, "small", [], None)
+		events.dispatch(other, "small", [], None)
+		assert events.dropped == 4
+		assert events.limits_reached == {"realtime_handler_queue_bytes": 4}
+		for _ in range(101):
+			events.dispatch(other, "small", [], None)
+		assert events.limits_reached["realtime_handler_queue"] == 2
+		bench.start_process()
+		await bench.process.operations()
+		events.on_ready()
+		names = [(operation[1], operation[4][0]) for operation in await bench.process.operations()]
+		assert names == [("one", "text"), ("one", "text"), ("one", "small"), *[("other", "small")] * 100]
+
+	asyncio.run(run())
+
+
+def test_pending_events_of_all_sockets_are_bounded_in_bytes(
+	tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	monkeypatch.setattr(dispatcher, "MAX_PENDING_BYTES", 10_000)
+
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		events = EventDispatcher(bench.channel, bench.sockets)
+		for number in range(5):
+			events.dispatch(connect(bench, f"s{number}"), "text", [number, "x" * 3000], None)
+		assert events.dropped == 2
+		bench.start_process()
+		await bench.process.operations()
+		events.on_ready()
+		assert [operation[4][1] for operation in await bench.process.operations()] == [2, 3, 4]
+
+	asyncio.run(run())
+
+
+def test_pending_events_of_a_socket_that_has_gone_are_dropped(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		events = EventDispatcher(bench.channel, bench.sockets, queue_bytes=5000)
+		one, gone = connect(bench, "one"), connect(bench, "gone")
+		for replica in (gone, one):
+			events.dispatch(replica, "text", ["x" * 4000], None)
+		events.drop_events("gone")
+		events.dispatch(gone, "again", ["x" * 4000], None)
+		assert events.dropped == 0
+		bench.start_process()
+		await bench.process.operations()
+		events.on_ready()
+		assert [operation[4][0] for operation in await bench.process.operations()] == ["text", "again"]
+
+	asyncio.run(run())
