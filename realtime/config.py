@@ -135,7 +135,7 @@ class Config:
 	realtime_questions_per_second: float = key(
 		20.0,
 		number(0.1, 1_000_000),
-		"requests to the web process that subscriptions of a client may cause; bursts of ten seconds' worth",
+		"requests to the web process that subscriptions of a client, and permission questions of handlers about it, may cause; bursts of ten seconds' worth",
 	)
 	realtime_guest_questions_per_second: float = key(2.0, number(0.1, 1_000_000), "the same for Guests")
 	realtime_attachment_bytes: int = key(

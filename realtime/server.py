@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from frappe_realtime.contract import ACCESS_CHANNEL, SIDECARS_CHANNEL
 
 from .access.authentication import Authenticator
+from .access.client_questions import ClientQuestions
 from .access.document_checks import DocumentRevalidator
 from .access.invalidation import AccessInvalidator
 from .access.limits import ClientLimits
@@ -146,12 +147,13 @@ class HandlerLayer:
 			access.revalidator,
 			EditorRequests(backends.store).send if config.developer_mode else None,
 		)
+		questions = ClientQuestions(access.permissions, limits)
 		self.python = PythonHandlers(
 			files,
 			config.sites,
 			namespaces,
 			fanout,
-			access.permissions.has_permission,
+			questions.has_permission,
 			FrappeRequests(backends.web, backends.secret.get).send,
 			HandlerLimits(
 				queue=config.realtime_handler_queue,
@@ -164,7 +166,7 @@ class HandlerLayer:
 			members,
 		)
 		self.javascript = JavaScriptHandlers(
-			config, files, namespaces, fanout, access.permissions, backends.secret.get
+			config, files, namespaces, fanout, questions, backends.secret.get
 		)
 		self.all: list[EventHandler] = [self.core, self.python, self.javascript]
 

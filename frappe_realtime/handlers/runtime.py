@@ -45,8 +45,10 @@ class Runtime(Protocol):
 	def add_middleware(self, socket: Socket, middleware: Callable[..., Any]) -> None:
 		"""Add a middleware for the app whose code runs."""
 
-	def has_permission(self, session: Any, doctype: str, name: str, ptype: str) -> bool | Awaitable[bool]:
-		"""Return whether the session's user has a permission, or an awaitable of the answer."""
+	def has_permission(
+		self, server_socket: Any, doctype: str, name: str, ptype: str
+	) -> bool | Awaitable[bool]:
+		"""Return whether the user of a socket has a permission, or an awaitable of the answer."""
 
 	async def frappe_request(
 		self,

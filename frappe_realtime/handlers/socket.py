@@ -272,16 +272,18 @@ class Socket:
 	async def has_permission(self, doctype: str, name: str | int | None = None, ptype: str = "read") -> bool:
 		"""Return whether the user has a permission. Answers are cached for `realtime_cache_seconds`.
 
+		Questions that are not answered from the cache count in `realtime_questions_per_second` of the client.
+
 		Args:
 			doctype: The DocType.
 			name: The document; None for the DocType as a whole.
 			ptype: The permission type of Frappe: `read`, `write`, ….
 
 		Raises:
-			frappe_realtime.WebUnavailable: The web process did not answer.
+			frappe_realtime.WebUnavailable: The web process did not answer, or the client has caused too many questions.
 		"""
 		answer = self._runtime.has_permission(
-			self._server_socket.session, doctype, "" if name is None else str(name), ptype
+			self._server_socket, doctype, "" if name is None else str(name), ptype
 		)
 		return answer if isinstance(answer, bool) else await answer
 

@@ -187,7 +187,8 @@ class Site:
 		await asyncio.sleep(0)
 		return result
 
-	def _has_permission(self, session: Session, doctype: str, name: str, ptype: str) -> bool:
+	def _has_permission(self, server_socket: Any, doctype: str, name: str, ptype: str) -> bool:
+		session: Session = server_socket.session
 		permitted = self._permissions.get((session.user, doctype, name, ptype))
 		if permitted is None and name:
 			permitted = self._permissions.get((session.user, doctype, "", ptype))

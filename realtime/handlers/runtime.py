@@ -19,8 +19,8 @@ from .executor import HandlerExecutor
 from .loaded_apps import LoadedApps
 from .queue import HandlerQueue
 
-HasPermission = Callable[[Session, str, str, str], "bool | Awaitable[bool]"]
-"""Takes a session, a DocType, a document's name (empty for the DocType) and a permission type."""
+HasPermission = Callable[[ServerSocket, str, str, str], "bool | Awaitable[bool]"]
+"""Takes a socket, a DocType, a document's name (empty for the DocType) and a permission type."""
 
 FrappeRequest = Callable[..., Awaitable[Response]]
 """The signature is that of `FrappeRequests.send`."""
@@ -108,8 +108,10 @@ class HandlerRuntime:
 	def disconnect(self, server_socket: ServerSocket, close: bool) -> None:
 		server_socket.disconnect(close)
 
-	def has_permission(self, session: Session, doctype: str, name: str, ptype: str) -> bool | Awaitable[bool]:
-		return self._has_permission(session, doctype, name, ptype)
+	def has_permission(
+		self, server_socket: ServerSocket, doctype: str, name: str, ptype: str
+	) -> bool | Awaitable[bool]:
+		return self._has_permission(server_socket, doctype, name, ptype)
 
 	async def frappe_request(self, session: Session, *arguments: Any) -> Response:
 		return await self._frappe_request(session, *arguments)

@@ -8,7 +8,7 @@ from typing import Any
 
 from frappe_realtime.errors import WebUnavailable
 
-from ..access.permissions import Permissions
+from ..access.client_questions import ClientQuestions
 from ..engine import Encoded
 from ..handlers.core import MAX_NAME
 from ..json_codec import loads
@@ -33,7 +33,7 @@ class HandlerRequests:
 		channel: The channel to the process.
 		sockets: The replicated sockets.
 		fanout: Sends broadcasts.
-		permissions: Answers `has_permission`.
+		questions: Answers `has_permission`.
 		background: Runs tasks.
 		on_app_loaded: Called with the app, the error or None, and all files that the process has loaded.
 		on_ready: Called when the process is ready for events.
@@ -45,7 +45,7 @@ class HandlerRequests:
 		channel: Channel,
 		sockets: SocketReplicator,
 		fanout: Fanout,
-		permissions: Permissions,
+		questions: ClientQuestions,
 		background: BackgroundTasks,
 		on_app_loaded: Callable[[str, str | None, list[str]], None],
 		on_ready: Callable[[], None],
@@ -54,7 +54,7 @@ class HandlerRequests:
 		self._channel = channel
 		self._sockets = sockets
 		self._fanout = fanout
-		self._permissions = permissions
+		self._questions = questions
 		self._background = background
 		self._operations: dict[str, Callable[..., None]] = {
 			"join": self._join,
@@ -133,7 +133,11 @@ class HandlerRequests:
 		if replica is None or not doctype or max(len(doctype), len(name)) > MAX_NAME:
 			self._channel.send("permission", token, False)
 			return
-		allowed = self._permissions.has_permission(replica.socket.session, doctype, name)
+		try:
+			allowed = self._questions.has_permission(replica.socket, doctype, name)
+		except WebUnavailable:
+			# The client has caused too many questions, which is counted and logged.
+			allowed = False
 		if isinstance(allowed, bool):
 			self._channel.send("permission", token, allowed)
 			return

@@ -8,7 +8,7 @@ from typing import Any
 
 from frappe_realtime.errors import WebUnavailable
 
-from ..access.permissions import Permissions
+from ..access.client_questions import ClientQuestions
 from ..config import Config
 from ..handlers.files import HandlerFiles
 from ..histogram import Histogram
@@ -36,7 +36,7 @@ class JavaScriptHandlers:
 		files: Finds the handlers files of the apps.
 		namespaces: The sockets of this process.
 		fanout: Sends broadcasts of handlers.
-		permissions: Answers `has_permission` of handlers.
+		questions: Answers `has_permission` of handlers.
 		secret: Returns the secret that Frappe shares with its realtime server; may raise `WebUnavailable`.
 	"""
 
@@ -46,7 +46,7 @@ class JavaScriptHandlers:
 		files: HandlerFiles,
 		namespaces: Namespaces,
 		fanout: Fanout,
-		permissions: Permissions,
+		questions: ClientQuestions,
 		secret: Callable[[], Awaitable[str]],
 	) -> None:
 		self._config = config
@@ -71,7 +71,7 @@ class JavaScriptHandlers:
 			self._channel,
 			self._sockets,
 			fanout,
-			permissions,
+			questions,
 			self._background,
 			self._on_app_loaded,
 			self._events.on_ready,

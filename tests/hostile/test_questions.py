@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from realtime.demo.endpoints import FrappeError
+from tests.wire.apps import install, write_handlers
 from tests.wire.bench import APP_SITE, SITES, STOCK_SITE, Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
@@ -90,6 +91,34 @@ def test_a_client_that_invents_names_asks_at_its_rate(
 	# One message for the many, and others are not affected.
 	assert len(hostile.all("limit_reached")) == 1
 	bench.join(other, "doc:ToDo/1", "doc_subscribe", "ToDo", "1", site=site)
+
+
+ASKING = """
+from frappe.realtime import realtime
+
+@realtime.on("ask", allow_guest=True)
+async def ask(socket, name):
+	return await socket.has_permission("ToDo", name)
+"""
+
+
+def test_questions_of_handlers_count_in_the_rate_of_the_client(
+	make_bench: MakeBench, connect: Connect
+) -> None:
+	bench = make_bench(start=False)
+	write_handlers(bench, "asking", ASKING)
+	install(bench, "asking")
+	bench.start()
+	hostile, other = connect(bench), connect(bench, bench.user())
+	began = time.monotonic()
+	for number in range(90):
+		hostile.emit("ask", f"invented {number}")
+	hostile.fence()
+	until(lambda: hostile.all("limit_reached"), "limit_reached")
+	burst, rate = 20, 2
+	assert sum(asked(bench).values()) <= burst + rate * (time.monotonic() - began) + 1
+	assert other.call("ask", bench.document()) is True
+	bench.sidecar.expects_traceback = True
 
 
 def test_what_is_known_costs_nothing(make_bench: MakeBench, connect: Connect) -> None:
