@@ -250,6 +250,7 @@ class RealtimeServer:
 			self.socketio,
 			self._page_protocol,
 			self.limits.check_handshake,
+			self.limits.on_engine_limit,
 		)
 
 		# From Redis to the sockets

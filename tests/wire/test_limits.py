@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from realtime.demo.model import WEBSITE_USER
+from tests.wire.apps import in_log
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import Refused
 from tests.wire.conditions import until
@@ -263,6 +264,7 @@ def test_the_close_code_of_a_large_message(bench: Bench) -> None:
 		raw.receive()
 	assert closed.value.rcvd is not None
 	assert closed.value.rcvd.code == 1009
+	in_log(bench, "the limit realtime_max_payload (1000000) was reached")
 
 
 def test_a_large_request(bench: Bench) -> None:
@@ -289,6 +291,7 @@ def test_packets_in_one_request(make_bench: MakeBench) -> None:
 	assert answer.status == 413
 	assert json.loads(answer.text)["message"] == "More than 10 packets in one payload"
 	assert reached(bench, "realtime_max_packets") == 1
+	in_log(bench, "the limit realtime_max_packets (10) was reached")
 
 
 def test_a_portal_user_is_no_guest(make_bench: MakeBench, connect: Connect) -> None:

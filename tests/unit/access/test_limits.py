@@ -57,6 +57,20 @@ def leave(client: Client, socket: Any) -> None:
 	del client.sockets[socket.namespace.name]
 
 
+def test_limits_of_the_engine_are_logged_at_a_bounded_rate(
+	clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+	subject = limits()
+	client = opened(subject)
+	for _ in range(3):
+		subject.on_engine_limit("frames_per_second", client.connection)
+	assert caplog.messages == [f"the limit realtime_frames_per_second (500.0) was reached by {ADDRESS}"]
+	clock[0] += module.WARN_SECONDS
+	subject.on_engine_limit("max_payload", None)
+	subject.on_engine_limit("frames_per_second", client.connection)
+	assert len(caplog.messages) == 3
+
+
 # -- connections
 
 
