@@ -46,7 +46,8 @@ class Outbox:
 	Args:
 		connect: Takes seconds, and returns a Redis client that waits at most that long for each answer. It is called in
 			the outbox's own thread.
-		log_line: Writes one line to the log; called at most once a minute for each subject.
+		log_line: Writes one line about a failure to the log; called at most once a minute for each subject.
+		log_success: Writes the line that Redis takes events again; `log_line` does it if None.
 		pending_count: Messages kept at most while Redis is away.
 		pending_seconds: Seconds for which a message is kept at most while Redis is away.
 		wait: Seconds for which a caller of `send` waits for Redis at most.
@@ -57,11 +58,13 @@ class Outbox:
 		connect: Callable[[float], redis.Redis],
 		log_line: Callable[[str], None],
 		*,
+		log_success: Callable[[str], None] | None = None,
 		pending_count: int = 10_000,
 		pending_seconds: float = 60.0,
 		wait: float = 0.005,
 	) -> None:
 		self._log_line = log_line
+		self._log_success = log_success or log_line
 		self._pending_count = pending_count
 		self._pending_seconds = pending_seconds
 		self._wait = wait
@@ -272,7 +275,11 @@ class Outbox:
 				self._outage = None
 			self._progress.notify_all()
 		if was_failing and self._log.has_written("away"):
-			self._log.write("back", f"Redis takes realtime events again; {self.dropped} were dropped so far.")
+			self._log.write(
+				"back",
+				f"Redis takes realtime events again; {self.dropped} were dropped so far.",
+				self._log_success,
+			)
 		return True
 
 	def _note_failure(self, reason: str) -> None:

@@ -29,6 +29,7 @@ def outbox() -> Outbox:
 				_outbox = Outbox(
 					connect,
 					lambda line: logger().error(line),
+					log_success=lambda line: logger().info(line),
 					pending_count=int_setting("realtime_pending_count"),
 					pending_seconds=int_setting("realtime_pending_seconds"),
 				)

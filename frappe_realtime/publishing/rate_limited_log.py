@@ -21,14 +21,20 @@ class RateLimitedLog:
 		self._write_line = write_line
 		self._written_at: dict[str, float] = {}
 
-	def write(self, subject: str, line: str) -> None:
-		"""Write `line`, unless a line on the same subject was written less than `LOG_INTERVAL` seconds ago."""
+	def write(self, subject: str, line: str, write_line: Callable[[str], None] | None = None) -> None:
+		"""Write `line`, unless a line on the same subject was written less than `LOG_INTERVAL` seconds ago.
+
+		Args:
+			subject: What the line is about.
+			line: The line.
+			write_line: Writes the line, if another function than that of the constructor does.
+		"""
 		now = monotonic()
 		if now - self._written_at.get(subject, -LOG_INTERVAL) < LOG_INTERVAL:
 			return
 		self._written_at[subject] = now
 		with suppress(Exception):
-			self._write_line(line)
+			(write_line or self._write_line)(line)
 
 	def has_written(self, subject: str) -> bool:
 		"""Return whether there was a line on the subject."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -117,6 +118,7 @@ class Frappe(ModuleType):
 		self.cached_sids: set[str] = set()
 		self.cache = SimpleNamespace(hexists=lambda name, key: name == "session" and key in self.cached_sids)
 		self.qb = SimpleNamespace(DocType=lambda name: Table(name), from_=lambda table: Query(self.sids))
+		self.log_level: int | None = None
 		self.bench = ""
 		"""The folder of the bench."""
 		self.installed = {"one": ["frappe", "frappe_realtime"], "two": ["frappe"]}
@@ -133,7 +135,9 @@ class Frappe(ModuleType):
 
 	def logger(self, *args: Any, **kwargs: Any) -> Any:
 		return SimpleNamespace(
-			exception=lambda *a: self.logged.append(a), error=lambda *a: self.logged.append(a)
+			level=logging.INFO,
+			exception=lambda *a: self.logged.append(a),
+			error=lambda *a: self.logged.append(a),
 		)
 
 

@@ -1,0 +1,39 @@
+"""The levels of the app's log."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize(("log_level", "level"), [(None, logging.INFO), (logging.ERROR, logging.ERROR)])
+def test_the_log_has_the_end_of_an_outage_unless_the_bench_sets_a_level(
+	frappe: Any, monkeypatch: pytest.MonkeyPatch, log_level: int | None, level: int
+) -> None:
+	stock = logging.Logger("frappe_realtime-all", logging.ERROR)
+	monkeypatch.setattr(frappe, "logger", lambda *args, **kwargs: stock)
+	monkeypatch.setattr(frappe, "log_level", log_level)
+	log = importlib.import_module("frappe_realtime.publishing.log")
+	assert log.logger().level == level
+
+
+def test_success_is_not_logged_as_an_error(frappe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+	lines: list[tuple[str, str]] = []
+
+	class Log:
+		level = logging.INFO
+
+		def error(self, line: str) -> None:
+			lines.append(("error", line))
+
+		def info(self, line: str) -> None:
+			lines.append(("info", line))
+
+	monkeypatch.setattr(frappe, "logger", lambda *args, **kwargs: Log())
+	outbox = importlib.import_module("frappe_realtime.publishing.process").outbox()
+	outbox._log_line("away")
+	outbox._log_success("back")
+	assert lines == [("error", "away"), ("info", "back")]
