@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 
 class LogBudget:
@@ -32,3 +34,14 @@ class LogBudget:
 		self._lines -= 1
 		left_out, self.left_out = self.left_out, 0
 		return f" ({left_out} more like this were left out)" if left_out else ""
+
+	def write(self, log: Callable[..., None], message: str, *arguments: Any) -> None:
+		"""Write a line, unless the rate does not allow it.
+
+		Args:
+			log: A method of a logger, such as `logger.warning`.
+			message: The message.
+			arguments: Its arguments.
+		"""
+		if (note := self.take()) is not None:
+			log(message + "%s", *arguments, note)

@@ -12,6 +12,7 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
 from ..engine.request import Request
+from ..log_budget import LogBudget
 from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..web.cache import SingleFlightCache
@@ -136,6 +137,7 @@ class Authenticator:
 			config.realtime_cache_size,
 			is_final=lambda session: session.user == GUEST,
 		)
+		self._log_budget = LogBudget()
 		apps.learned.connect(self._invalidate_without_apps)
 
 	def _invalidate_without_apps(self, site: str) -> None:
@@ -158,7 +160,9 @@ class Authenticator:
 		try:
 			return await self.sessions.get((site, credential), lambda: self._ask(site, credential))
 		except WebUnavailable as error:
-			logger.warning("a client of %s was disconnected, and will reconnect: %s", site, error)
+			self._log_budget.write(
+				logger.warning, "a client of %s was disconnected, and will reconnect: %s", site, error
+			)
 			raise ConnectPostponed from error
 
 	async def _ask(self, site: str, credential: Credential) -> Session:

@@ -32,6 +32,7 @@ from frappe_realtime.contract import (
 )
 
 from ..json_codec import loads
+from ..log_budget import LogBudget
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from ..web.frappe_client import Credential
 from .authentication import Authenticator, Session
@@ -81,6 +82,7 @@ class AccessInvalidator:
 		self._documents = documents
 		self._tasks = tasks
 		self._collected: list[Message] = []
+		self._log_budget = LogBudget()
 
 	def on_message(self, payload: bytes) -> None:
 		"""Handle one message of the channel."""
@@ -98,7 +100,9 @@ class AccessInvalidator:
 				self._collected.append(message)
 		except (ValueError, KeyError, TypeError, AttributeError):
 			self.messages["invalid"] += 1
-			logger.warning("invalid message on the channel %r: %.200r", ACCESS_CHANNEL, payload)
+			self._log_budget.write(
+				logger.warning, "invalid message on the channel %r: %.200r", ACCESS_CHANNEL, payload
+			)
 		else:
 			self.messages[kind] += 1
 

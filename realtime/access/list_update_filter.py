@@ -23,6 +23,7 @@ from frappe_realtime.contract import LIST_UPDATE, room_subject
 from frappe_realtime.errors import WebUnavailable
 
 from ..bus.events import PublishedEvent, StreamPosition
+from ..log_budget import LogBudget
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from .authentication import Session
@@ -75,6 +76,7 @@ class ListUpdateFilter:
 		self._pending: dict[str, deque[PendingEvent]] = {}
 		self._slots = asyncio.Semaphore(MAX_USER_QUERIES)
 		self._tasks: set[asyncio.Task[None]] = set()
+		self._log_budget = LogBudget()
 
 	@property
 	def pending(self) -> int:
@@ -131,7 +133,9 @@ class ListUpdateFilter:
 				task.cancel()
 			for task in done:
 				if not task.cancelled() and task.exception() is not None:
-					logger.info("list_update is sent without the document's name: %s", task.exception())
+					self._log_budget.write(
+						logger.info, "list_update is sent without the document's name: %s", task.exception()
+					)
 
 	def filtered(self, event: PublishedEvent, session: Session) -> PublishedEvent:
 		"""Return `event` as the user of `session` may receive it, from cached permissions."""
@@ -184,7 +188,9 @@ class ListUpdateFilter:
 			else:
 				await asyncio.gather(*[self._query_user(socket, document) for socket in unknown.values()])
 		except WebUnavailable as error:
-			logger.info("list_update on %s is sent without the document's name: %s", site, error)
+			self._log_budget.write(
+				logger.info, "list_update on %s is sent without the document's name: %s", site, error
+			)
 
 	async def _query_user(self, socket: ServerSocket, document: tuple[str, str]) -> None:
 		async with self._slots:

@@ -13,6 +13,7 @@ from frappe_realtime.contract import GUEST, MAX_QUESTIONS, METHOD_PREFIX
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
+from ..log_budget import LogBudget
 from ..signals import Signal
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient, FrappeResponse, WebFailed
@@ -113,6 +114,7 @@ class Permissions:
 		"""Sent with a session whose credential the web process does not accept for its user any more."""
 		self._batches: dict[tuple[str, Credential], Batch] = {}
 		self._tasks: set[asyncio.Task[None]] = set()
+		self._log_budget = LogBudget()
 
 	@property
 	def pending(self) -> int:
@@ -319,7 +321,8 @@ class Permissions:
 			if response.status == 200 and isinstance(answers, list) and len(answers) == len(questions):
 				return [answer is True for answer in answers]
 			if response.status != 403:
-				logger.warning(
+				self._log_budget.write(
+					logger.warning,
 					"has_permissions on %s answered HTTP %s; asking one by one",
 					session.site,
 					response.status,

@@ -18,6 +18,7 @@ from frappe_realtime.contract import SYSTEM_USER, TASK_ROOM, task_room, tasks_ke
 from ..bus.store import RedisStore
 from ..config import Config
 from ..json_codec import loads
+from ..log_budget import LogBudget
 from ..socketio.namespace import ServerSocket
 from .authentication import Session
 
@@ -51,6 +52,7 @@ class TaskAccess:
 		self._store = store
 		self._owners: OrderedDict[TaskKey, str] = OrderedDict()
 		self._reads: dict[str, asyncio.Task[None]] = {}
+		self._log_budget = LogBudget()
 		self._pending: dict[TaskKey, set[ServerSocket]] = {}
 		self._pending_of: dict[ServerSocket, set[TaskKey]] = {}
 
@@ -146,7 +148,9 @@ class TaskAccess:
 			entries = await self._store.redis.xrange(tasks_key(site), count=MAX_OWNERS)
 		except (RedisError, OSError) as error:
 			# Pending subscriptions are decided by the announcement on the channel.
-			logger.warning("the owners of the tasks of %s cannot be read from Redis: %s", site, error)
+			self._log_budget.write(
+				logger.warning, "the owners of the tasks of %s cannot be read from Redis: %s", site, error
+			)
 			return
 		invalid = 0
 		for _, fields in entries or ():
@@ -155,7 +159,12 @@ class TaskAccess:
 			except (ValueError, AttributeError):
 				invalid += 1
 		if invalid:
-			logger.warning("%d invalid entries in the stream of the tasks of %s are ignored", invalid, site)
+			self._log_budget.write(
+				logger.warning,
+				"%d invalid entries in the stream of the tasks of %s are ignored",
+				invalid,
+				site,
+			)
 
 
 def _discard(index: dict[K, set[V]], key: K, value: V) -> None:

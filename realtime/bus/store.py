@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from frappe_realtime.contract import OUTAGES_KEY, TRANSIENT_REDIS_ERRORS, events_key, last_key
 
+from ..log_budget import LogBudget
 from .endpoint import RedisEndpoint
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class RedisStore:
 		self.endpoint = endpoint
 		self._redis: Redis | None = None
 		self._slots = asyncio.Semaphore(CONNECTIONS)
+		self._log_budget = LogBudget()
 
 	@property
 	def redis(self) -> Redis:
@@ -188,7 +190,7 @@ class RedisStore:
 		try:
 			await self.redis.publish(channel, payload)
 		except (RedisError, OSError) as error:
-			logger.warning("could not publish on %r: %s", channel, error)
+			self._log_budget.write(logger.warning, "could not publish on %r: %s", channel, error)
 
 	async def publish_all(self, channel: str, payloads: Sequence[bytes]) -> None:
 		"""Publish several messages in this order.

@@ -24,6 +24,7 @@ from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
 from ..access.tasks import TaskAccess
 from ..cluster.members import RemoteMembers
+from ..log_budget import LogBudget
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, ServerSocket
 from ..socketio.server import Ack
@@ -70,6 +71,7 @@ class CoreHandlers:
 		self._open_in_editor = open_in_editor
 		self._pending_joins: dict[ServerSocket, dict[str, asyncio.Future[bool]]] = {}
 		"""For each socket, the answers of the web process that are awaited, by room."""
+		self._log_budget = LogBudget()
 		self._handlers: dict[str, Handler] = {
 			"ping": self.ping,
 			"doctype_subscribe": self.doctype_subscribe,
@@ -241,12 +243,24 @@ class CoreHandlers:
 			return
 		self._remove_pending_join(socket, room)
 		if (
-			_is_granted(answer)
+			self._is_granted(answer)
 			# Other joins that were pending at the same time may have used up the limit.
 			and self._limits.allows_room(socket, room)
 		):
 			socket.join(room)
 			on_joined()
+
+	def _is_granted(self, answer: asyncio.Future[bool]) -> bool:
+		"""Return the answer, or False if there is none: the client subscribes again when it reconnects."""
+		if answer.cancelled():
+			return False
+		try:
+			return answer.result()
+		except WebUnavailable as error:
+			self._log_budget.write(
+				logger.warning, "a subscription was refused because the web process did not answer: %s", error
+			)
+			return False
 
 	def _leave(self, socket: ServerSocket, room: str) -> None:
 		"""Leave `room`; cancel the join if it is pending."""
@@ -261,17 +275,6 @@ class CoreHandlers:
 		if not joins:
 			self._pending_joins.pop(socket, None)
 		return answer
-
-
-def _is_granted(answer: asyncio.Future[bool]) -> bool:
-	"""Return the answer, or False if there is none: the client subscribes again when it reconnects."""
-	if answer.cancelled():
-		return False
-	try:
-		return answer.result()
-	except WebUnavailable as error:
-		logger.warning("a subscription was refused because the web process did not answer: %s", error)
-		return False
 
 
 def _is_name(value: Any) -> bool:

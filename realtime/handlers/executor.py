@@ -94,6 +94,7 @@ class HandlerExecutor:
 		self._failure_log = FailureLog()
 		self._dropped_log: dict[str, LogBudget] = {}
 		"""By the key of the limit."""
+		self._slow_log = LogBudget()
 		self._threads = ThreadPool(limits.threads)
 		self._workers: dict[object, tuple[HandlerQueue, asyncio.Task[None]]] = {}
 		"""The workers whose first step was not their last."""
@@ -206,7 +207,8 @@ class HandlerExecutor:
 		for worker, (queue, _) in list(self._workers.items()):
 			if queue.worker is worker and now - queue.event_started > self.limits.seconds:
 				self.counters.slow += 1
-				logger.warning(
+				self._slow_log.write(
+					logger.warning,
 					"%s: a handler of %r runs for more than %g s (user %s of %s, realtime_handler_seconds); "
 					"the next events of this socket are handled meanwhile",
 					queue.app.name,

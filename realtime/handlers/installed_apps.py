@@ -10,6 +10,7 @@ from frappe_realtime.contract import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..json_codec import loads
+from ..log_budget import LogBudget
 from ..signals import Signal
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient
@@ -43,6 +44,7 @@ class InstalledApps:
 		self._sites = sites
 		self.learned: Signal[[str]] = Signal()
 		"""Sent with the name of a site when its apps have become known."""
+		self._log_budget = LogBudget()
 		self._known: SingleFlightCache[str, tuple[str, ...]] = SingleFlightCache(CACHE_SECONDS, 10_000)
 
 	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
@@ -64,8 +66,12 @@ class InstalledApps:
 		try:
 			return await self._known.get(site, lambda: self._request(site, credential))
 		except WebUnavailable as error:
-			logger.warning(
-				"the installed apps of %s are unknown, so no handlers run for %s: %s", site, user, error
+			self._log_budget.write(
+				logger.warning,
+				"the installed apps of %s are unknown, so no handlers run for %s: %s",
+				site,
+				user,
+				error,
 			)
 			return None
 

@@ -12,6 +12,7 @@ from ..access.client_questions import ClientQuestions
 from ..engine import Encoded
 from ..handlers.core import MAX_NAME
 from ..json_codec import loads
+from ..log_budget import LogBudget
 from ..socketio import packets
 from ..socketio.fanout import Fanout
 from .background import BackgroundTasks
@@ -56,6 +57,7 @@ class HandlerRequests:
 		self._fanout = fanout
 		self._questions = questions
 		self._background = background
+		self._log_budget = LogBudget()
 		self._operations: dict[str, Callable[..., None]] = {
 			"join": self._join,
 			"leave": self._leave,
@@ -78,7 +80,9 @@ class HandlerRequests:
 					values[-1] = _take(remaining, values[-1])
 				self._operations[name](*values)
 			except Exception:
-				logger.exception("an operation of the Node process failed: %s%.200r", name, values)
+				self._log_budget.write(
+					logger.exception, "an operation of the Node process failed: %s%.200r", name, values
+				)
 
 	def _join(self, id: str, room: str) -> None:
 		self._sockets.move(id, room, inside=True)
@@ -147,7 +151,9 @@ class HandlerRequests:
 		try:
 			allowed = await query
 		except WebUnavailable as error:
-			logger.warning("has_permission of a handler got no answer from the web process: %s", error)
+			self._log_budget.write(
+				logger.warning, "has_permission of a handler got no answer from the web process: %s", error
+			)
 			allowed = False
 		self._channel.send("permission", token, allowed)
 

@@ -300,3 +300,15 @@ async def test_a_new_subscription_revalidates_sites_with_the_app() -> None:
 	assert it.authenticator.cached() == set()
 	assert it.dropped() == ANSWERS
 	assert it.revalidator.sessions == [ANN, BOB, FOREIGN]
+
+
+def test_invalid_messages_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
+	@in_virtual_time
+	async def test() -> None:
+		it = Setting()
+		for _ in range(1000):
+			it.invalidator.on_message(b"garbage")
+		assert it.invalidator.messages == {"invalid": 1000}
+
+	test()
+	assert len(caplog.messages) <= 11

@@ -345,3 +345,17 @@ def test_invalid_arguments_are_ignored(arguments: tuple[Any, ...]) -> None:
 		assert sent(socket) == []
 
 	run(scenario)
+
+
+def test_refused_subscriptions_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
+	async def scenario(core: Core) -> None:
+		socket = core.connect()
+		for number in range(200):
+			core.emit(socket, "doc_subscribe", "Note", str(number))
+		for _, _, answer in core.permissions.questions:
+			answer.set_exception(WebUnavailable("no answer in 10 s"))
+		await settle()
+		assert len(core.permissions.questions) == 200
+
+	run(scenario)
+	assert 1 <= len(caplog.messages) <= 11
