@@ -132,12 +132,26 @@ class CoreHandlers:
 		The payload is `{"doctype": str, "docname": str, "users": [str, …]}`: each user who has the document open on any
 		sidecar, once. As in Frappe's Node server, nothing is sent if the only viewer is the user who has just acted.
 		"""
+		viewers = self._viewers(namespace, doctype, name, acting_users)
+		if viewers is not None:
+			self._fanout.emit_local(namespace, open_doc_room(doctype, name), DOC_VIEWERS, viewers)
+
+	def _send_viewers_to(self, socket: ServerSocket, doctype: str, name: str) -> None:
+		"""Send `doc_viewers` to a socket that opens the document again; for the others nothing has changed."""
+		viewers = self._viewers(socket.namespace, doctype, name, {socket.session.user})
+		if viewers is not None:
+			socket.emit(DOC_VIEWERS, viewers)
+
+	def _viewers(
+		self, namespace: Namespace, doctype: str, name: str, acting_users: set[str]
+	) -> dict[str, Any] | None:
+		"""Return the payload of `doc_viewers`; None if it must not be sent."""
 		room = open_doc_room(doctype, name)
 		users = dict.fromkeys(member.session.user for member in namespace.members(room))
 		users.update(dict.fromkeys(self._remote.users(namespace.name, room)))
-		if users and not (len(acting_users) == 1 and acting_users == users.keys()):
-			viewers = {"doctype": doctype, "docname": name, "users": list(users)}
-			self._fanout.emit_local(namespace, room, DOC_VIEWERS, viewers)
+		if not users or (len(acting_users) == 1 and acting_users == users.keys()):
+			return None
+		return {"doctype": doctype, "docname": name, "users": list(users)}
 
 	def _viewer_acted(self, socket: ServerSocket, doctype: str, name: str) -> None:
 		self._send_viewers(socket.namespace, doctype, name, {socket.session.user})
@@ -175,7 +189,10 @@ class CoreHandlers:
 		name = _document_name(name)
 		if _is_name(doctype) and name:
 			room = open_doc_room(doctype, name)
-			self._join(socket, room, doctype, name, lambda: self._viewer_acted(socket, doctype, name))
+			if room in socket.rooms:
+				self._send_viewers_to(socket, doctype, name)
+			else:
+				self._join(socket, room, doctype, name, lambda: self._viewer_acted(socket, doctype, name))
 
 	def doc_close(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		"""Leave the room of a document's viewers."""
@@ -214,10 +231,7 @@ class CoreHandlers:
 		on_joined: Callable[[], None] = lambda: None,
 	) -> None:
 		"""Join `room` if the user may read the document, or the DocType if `name` is empty."""
-		if room in socket.rooms:
-			on_joined()
-			return
-		if room in self._pending_joins.get(socket, {}):
+		if room in socket.rooms or room in self._pending_joins.get(socket, {}):
 			return
 		if not self._limits.allows_room(socket, room):
 			return

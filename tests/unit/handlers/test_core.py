@@ -213,6 +213,17 @@ def test_viewers_are_sent_when_a_document_is_opened_and_closed() -> None:
 	run(scenario)
 
 
+def test_a_document_that_is_opened_again_is_not_reported_to_the_other_viewers() -> None:
+	async def scenario(core: Core) -> None:
+		ann, bob = open_document(core, "ann"), open_document(core, "bob")
+		for _ in range(20):
+			core.emit(bob, "doc_open", "Note", "1")
+		assert sent(ann) == [viewers("ann", "bob")]
+		assert sent(bob) == [viewers("ann", "bob")] * 21
+
+	run(scenario)
+
+
 def test_viewers_are_sent_after_an_awaited_permission() -> None:
 	async def scenario(core: Core) -> None:
 		ann, bob = core.connect("ann"), core.connect("bob")
