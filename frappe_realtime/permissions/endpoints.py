@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
@@ -93,6 +94,9 @@ def has_permission(doctype: Any = None, name: Any = "", ptype: Any = "read") -> 
 def has_permissions(questions: Any = None) -> list[bool]:
 	"""Return for each of many questions whether the session user has the permission.
 
+	Equal questions are decided once, and a document about which several are asked is loaded once: repetitions would otherwise
+	show by the time that they take whether a hidden document exists.
+
 	Args:
 		questions: `[[doctype, name, ptype], …]`, as a list or as JSON. `name` may be empty (the DocType as a whole) or
 			left out, `ptype` may be left out (`read`).
@@ -108,7 +112,15 @@ def has_permissions(questions: Any = None) -> list[bool]:
 	_check_address()
 	parsed = [_parse_question(question) for question in _parse_list(questions, "questions")]
 	overrides = _permission_overrides()
-	return [_is_permitted(overrides, *question) for question in parsed]
+	unique = dict.fromkeys(parsed)
+	repeated = Counter((doctype, name) for doctype, name, _ in unique if name and not overrides.document)
+	documents = {document: _load(*document) for document, count in repeated.items() if count > 1}
+	answers: dict[tuple[str, str, str], bool] = {}
+	for question in unique:
+		document = documents.get(question[:2])
+		exists = document is not None or question[:2] not in documents
+		answers[question] = exists and _is_permitted(overrides, *question, document=document)
+	return [answers[question] for question in parsed]
 
 
 @frappe.whitelist(allow_guest=True, xss_safe=True)

@@ -311,6 +311,28 @@ def test_a_document_is_loaded_once_for_all_its_readers(frappe: Any, endpoints: A
 	assert loaded == [("ToDo", "a")]
 
 
+@pytest.mark.parametrize("name", ["a", "hidden", "none"])
+def test_repeated_questions_are_decided_once(frappe: Any, endpoints: Any, name: str) -> None:
+	"""Their time would show whether a document exists that the user may not read."""
+	frappe.session.user = table.GUEST if name == "hidden" else table.ANN
+	document = "a" if name == "hidden" else name
+	checks: list[Any] = []
+	loads: list[Any] = []
+	check, load = frappe.has_permission, frappe.get_doc
+	frappe.has_permission = lambda *args, **options: (checks.append(args), check(*args, **options))[1]
+	frappe.get_doc = lambda *args: (loads.append(args), load(*args))[1]
+	equal = [["ToDo", document]] * 200
+	assert endpoints.has_permissions(equal) == [name == "a"] * 200
+	assert len(checks) == 1
+	assert len(loads) <= 1
+	checks.clear()
+	loads.clear()
+	several = [["ToDo", document, ptype] for ptype in ("read", "write", "delete")] * 60
+	assert endpoints.has_permissions(several) == [name == "a", name == "a", False] * 60
+	assert len(checks) <= 3
+	assert len(loads) == 1
+
+
 # -- overrides of other apps
 
 
