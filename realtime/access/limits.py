@@ -21,7 +21,7 @@ from ..socketio.client import Client, Limiter
 from ..socketio.errors import ConnectRefused
 from ..socketio.namespace import Namespace, ServerSocket
 from .authentication import Session, cookie
-from .proxies import TrustedProxies, network_of
+from .proxies import TrustedProxies, names_address, network_of
 
 logger = logging.getLogger("realtime.limits")
 
@@ -76,6 +76,8 @@ class ClientLimits(Limiter):
 		"""Connections by the client's address, where it is known."""
 		self.guests: Counter[str] = Counter()
 		"""Sockets of Guests by the client's address, where it is known."""
+		self.without_address = 0
+		"""Connections of which neither the peer nor a proxy tells the client's address, so that no limit by address applies."""
 		self.proxies = proxies
 		self._config = config
 		self._rate: float = config.realtime_events_per_second
@@ -115,8 +117,11 @@ class ClientLimits(Limiter):
 		client.credit = self._guest_rate * BURST_SECONDS
 		client.seen = monotonic()
 		self._unknown[client] = None
-		if address := network_of(client.connection.request.remote):
+		request = client.connection.request
+		if address := network_of(request.remote):
 			self.addresses[address] += 1
+		elif not names_address(request.headers):
+			self.without_address += 1
 
 	def on_close(self, client: Client) -> None:
 		self._unknown.pop(client, None)

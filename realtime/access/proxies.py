@@ -71,6 +71,11 @@ class TrustedProxies:
 		return str(address) if address is not None and not self.trusts(str(address)) else ""
 
 
+def names_address(headers: Mapping[str, str]) -> bool:
+	"""Return True if a proxy has named an address in the headers of a request, whether it is a client's or a proxy's."""
+	return "x-forwarded-for" in headers or "x-real-ip" in headers
+
+
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
 	"""Return what connections from `address` are counted by: an IPv4 address, or the /64 network of an IPv6 address.

@@ -29,6 +29,32 @@ def listening_address(config: Config) -> str:
 	return f"port {config.socketio_port} (socketio_port)"
 
 
+async def read_health(config: Config) -> dict[str, Any] | None:
+	"""Return the body of the sidecar's `/health`; None if another server answers.
+
+	Raises:
+		CheckFailed: Nothing answers.
+	"""
+	address = Address.of_sidecar(config, "localhost", {})
+	try:
+		async with (
+			aiohttp.ClientSession(
+				connector=address.connector(), timeout=aiohttp.ClientTimeout(total=TIMEOUT)
+			) as http,
+			http.get(f"{address.url}/health") as answer,
+		):
+			health = await answer.json(content_type=None)
+	except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+		raise CheckFailed(
+			f"nothing answers on {listening_address(config)}: {str(error) or f'no answer within {TIMEOUT:g} s'}",
+			"start it: frappe-realtime serve (the process manager's log has the reason if it does not run)",
+			blocks=True,
+		) from error
+	except ValueError:
+		return None
+	return health if isinstance(health, dict) and {"redis", "web", "history"} <= health.keys() else None
+
+
 class BenchChecks:
 	"""Checks that return a `Finding` or raise `CheckFailed`."""
 
@@ -101,7 +127,7 @@ class BenchChecks:
 	async def sidecar(self) -> Finding:
 		"""Ask the sidecar for its health."""
 		where = listening_address(self._config)
-		health = await self._health(where)
+		health = await read_health(self._config)
 		if health is None:
 			raise CheckFailed(
 				f"the server on {where} is not this sidecar",
@@ -133,27 +159,6 @@ class BenchChecks:
 		return Finding(
 			OK, f"the sidecar {running} runs on {where}; open connections: {health['connections']}"
 		)
-
-	async def _health(self, where: str) -> dict[str, Any] | None:
-		"""Return the body of `/health`; None if another server answers."""
-		address = Address.of_sidecar(self._config, "localhost", {})
-		try:
-			async with (
-				aiohttp.ClientSession(
-					connector=address.connector(), timeout=aiohttp.ClientTimeout(total=TIMEOUT)
-				) as http,
-				http.get(f"{address.url}/health") as answer,
-			):
-				health = await answer.json(content_type=None)
-		except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-			raise CheckFailed(
-				f"nothing answers on {where}: {str(error) or f'no answer within {TIMEOUT:g} s'}",
-				"start it: frappe-realtime serve (the process manager's log has the reason if it does not run)",
-				blocks=True,
-			) from error
-		except ValueError:
-			return None
-		return health if isinstance(health, dict) and {"redis", "web", "history"} <= health.keys() else None
 
 
 def _local_time(seconds: float) -> str:

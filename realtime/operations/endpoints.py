@@ -57,6 +57,7 @@ class Endpoints:
 		| `publishers` | `{outages, held, dropped, since, until}`: sums of the outage reports of the last 24 hours |
 		| `web` | `{ok, url, url_key}`: the web process |
 		| `connections` | Engine.IO connections |
+		| `clients_without_address` | connections so far for which no proxy names the client's address |
 		| `sidecars` | the other sidecars of the bench, as `host:port`, or `host:path` for a Unix socket |
 		| `handlers` | `{python, javascript}`: apps, load errors, and counts of events, failures and drops |
 
@@ -92,6 +93,7 @@ class Endpoints:
 				"url_key": "webserver_host, webserver_port",
 			},
 			"connections": len(server.engine.connections),
+			"clients_without_address": server.limits.without_address,
 			"sidecars": server.cluster.health(),
 			"handlers": server.handlers.health(),
 		}

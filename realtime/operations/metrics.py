@@ -126,6 +126,11 @@ def _connections(server: RealtimeServer) -> Iterator[Metric]:
 	yield _counter(
 		"slow_clients_total", "Connections closed because the client did not read", engine.slow_clients
 	)
+	yield _counter(
+		"clients_without_address_total",
+		"Connections for which no proxy names the client's address",
+		server.limits.without_address,
+	)
 	yield _counter("connects_total", "Sockets admitted to a namespace", sockets.connects)
 	yield _counters("connects_refused_total", "Sockets refused with CONNECT_ERROR", "reason", sockets.refused)
 	yield _histograms(

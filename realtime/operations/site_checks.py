@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from frappe_realtime.contract import EVENTS_CHANNEL, GUEST
 from frappe_realtime.errors import WebUnavailable
@@ -23,7 +24,7 @@ from ..config import Config
 from ..json_codec import dumps
 from ..web.frappe_client import FrappeClient
 from ..web.secret import SharedSecret
-from .bench_checks import listening_address
+from .bench_checks import listening_address, read_health
 from .findings import NOTE, OK, TIMEOUT, CheckFailed, Finding
 from .socket_client import TRANSPORTS, Address, ConnectionFailed, ConnectionRejected, SocketClient
 
@@ -37,6 +38,10 @@ GUEST_COOKIE = {"Cookie": f"sid={GUEST}"}
 
 FOREIGN_ORIGIN = "https://elsewhere.invalid"
 """The origin of a page that must be refused."""
+
+
+FORWARDED_FOR = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+"""The line of nginx that names the client's address."""
 
 
 class EventLost(ConnectionFailed):
@@ -122,7 +127,8 @@ class SiteChecks:
 
 	async def delivery(self, site: str) -> Finding:
 		"""Connect on the sidecar's port by each transport, publish an event as Frappe does, and wait for it."""
-		address = Address.of_sidecar(self._config, site, GUEST_COOKIE)
+		# The sidecar counts the clients for which a proxy names no address: this one must not be among them.
+		address = Address.of_sidecar(self._config, site, {**GUEST_COOKIE, "X-Real-IP": "127.0.0.1"})
 		errors = await self._try_transports(partial(self._receive_event, address, site))
 		if not errors:
 			return Finding(
@@ -181,21 +187,42 @@ class SiteChecks:
 	async def _connect_publicly(self, site: str, origin: str) -> Finding:
 		address = Address(origin, {"Origin": origin, **GUEST_COOKIE})
 		foreign = Address(origin, {"Origin": FOREIGN_ORIGIN, **GUEST_COOKIE})
+		before = await self._clients_without_address()
 		errors, is_foreign_refused = await asyncio.gather(
 			self._try_transports(partial(self._connect, address, site)), self._is_refused(foreign, site)
 		)
 		if errors:
 			raise self._public_failure(site, origin, errors)
-		if is_foreign_refused:
+		hidden: dict[str, str] = {}
+		if not is_foreign_refused:
+			hidden["the origin of the page"] = (
+				"the proxy replaces the header Origin; SECURITY.md says why this matters and what to change"
+			)
+		if not self._is_sidecar(origin) and await self._clients_without_address() > before:
+			hidden["the address of the client"] = (
+				"no limit by address applies, and users with an IP restriction are refused: add to the location "
+				f"/socket.io of the proxy, in nginx: {FORWARDED_FOR}"
+			)
+		if hidden:
 			return Finding(
-				OK,
-				f"{site}: {origin} passes on {self._transport_names}, and pages of other origins are refused",
+				NOTE,
+				f"{site}: {origin} passes on {self._transport_names}, but hides {' and '.join(hidden)}",
+				"\n".join(hidden.values()),
 			)
 		return Finding(
-			NOTE,
-			f"{site}: {origin} passes on {self._transport_names}, but hides the origin of the page",
-			"the proxy replaces the header Origin; SECURITY.md says why this matters and what to change",
+			OK, f"{site}: {origin} passes on {self._transport_names}, and pages of other origins are refused"
 		)
+
+	def _is_sidecar(self, origin: str) -> bool:
+		"""Return True if no proxy is at the public address, but the sidecar itself."""
+		return not self._config.socketio_uds and URL(origin).port == self._config.socketio_port
+
+	async def _clients_without_address(self) -> int:
+		"""Return how many clients have connected so far for which no proxy named an address."""
+		health = None
+		with suppress(CheckFailed):
+			health = await read_health(self._config)
+		return int((health or {}).get("clients_without_address", 0))
 
 	def _public_failure(self, site: str, origin: str, errors: dict[str, ConnectionFailed]) -> CheckFailed:
 		error = next(iter(errors.values()))

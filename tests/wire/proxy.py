@@ -1,4 +1,4 @@
-"""A proxy in front of the sidecar that drops headers of requests."""
+"""A proxy in front of the sidecar that drops and adds headers of requests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ class Proxy:
 		background: The loop to run in.
 		target: The port of the sidecar.
 		drop: Names of headers that are removed, in lower case.
+		add: Complete header lines that are added, without line ends.
 	"""
 
-	def __init__(self, background: Background, target: int, drop: tuple[str, ...]) -> None:
+	def __init__(
+		self, background: Background, target: int, drop: tuple[str, ...], add: tuple[str, ...] = ()
+	) -> None:
 		self._background = background
 		self._target = target
 		self._drop = drop
+		self._add = add
 		self._tasks: set[asyncio.Task[None]] = set()
 		self._server = background.run(self._listen())
 		self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
@@ -50,7 +54,7 @@ class Proxy:
 		kept = [line for line in lines if line.partition(":")[0].lower() not in dropped]
 		if not upgrade:
 			kept.append("Connection: close")
-		return "\r\n".join([*kept, "", ""]).encode("latin-1")
+		return "\r\n".join([*kept, *self._add, "", ""]).encode("latin-1")
 
 	async def _close(self) -> None:
 		self._server.close()

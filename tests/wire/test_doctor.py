@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,6 +16,7 @@ from threading import Thread
 import pytest
 
 from frappe_realtime import __version__
+from realtime.operations.site_checks import FORWARDED_FOR
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.conditions import free_port, until
@@ -44,6 +47,7 @@ def test_all_is_well(bench: Bench) -> None:
 	assert f"{APP_SITE}: an event arrives at a browser" in said
 	assert f"{APP_SITE}: {bench.sidecar.url} passes on polling, upgrade, WebSocket" in said
 	assert "FAILED" not in said
+	assert "hides" not in said
 	assert "Everything that could be checked works." in said
 
 
@@ -157,7 +161,86 @@ def test_a_proxy_that_replaces_the_origin(bench: Bench, proxies: Callable[..., P
 	bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": proxy.url})
 	code, said = run_doctor(bench, "--site", APP_SITE)
 	assert code == 0, said
-	assert f"{proxy.url} passes on polling, upgrade, WebSocket, but hides the origin of the page" in said
+	assert (
+		f"{proxy.url} passes on polling, upgrade, WebSocket, but hides the origin of the page and the address of the client"
+		in said
+	)
+
+
+@pytest.mark.parametrize(
+	("added", "hides"),
+	[
+		((f"X-Frappe-Site-Name: {APP_SITE}",), True),
+		((), True),
+		((f"X-Frappe-Site-Name: {APP_SITE}", "X-Forwarded-For: 127.0.0.1"), False),
+		(("X-Real-IP: 127.0.0.1",), False),
+	],
+	ids=["bench's nginx", "no header", "X-Forwarded-For", "X-Real-IP"],
+)
+def test_a_proxy_that_names_no_address(
+	bench: Bench, proxies: Callable[..., Proxy], added: tuple[str, ...], hides: bool
+) -> None:
+	proxy = proxies(bench.sidecar.port, add=added)
+	bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": proxy.url})
+	code, said = run_doctor(bench, "--site", APP_SITE)
+	assert code == 0, said
+	assert (
+		f"{proxy.url} passes on polling, upgrade, WebSocket, but hides the address of the client" in said
+	) is hides
+	assert ("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;" in said) is hides
+
+
+NGINX = """
+daemon off; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 64; }}
+http {{
+	access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+	fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+	server {{
+		listen 127.0.0.1:{port};
+		location /socket.io {{
+			proxy_http_version 1.1;
+			proxy_set_header Upgrade $http_upgrade;
+			proxy_set_header Connection "upgrade";
+			proxy_set_header X-Frappe-Site-Name {site};
+			proxy_set_header Origin $scheme://$http_host;
+			proxy_set_header Host $host;
+			{line}
+			proxy_pass http://127.0.0.1:{target};
+		}}
+	}}
+}}
+"""
+"""The location that `bench setup nginx` writes, and `line`."""
+
+
+def accepts(port: int) -> bool:
+	"""Return whether a TCP connection to the port is accepted."""
+	with socket.socket() as probe:
+		return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="there is no nginx")
+def test_the_line_of_nginx_that_names_the_address(bench: Bench, tmp_path: Path) -> None:
+	for line in ("", FORWARDED_FOR):
+		port = free_port()
+		configuration = tmp_path / "nginx.conf"
+		configuration.write_text(
+			NGINX.format(folder=tmp_path, port=port, site=APP_SITE, line=line, target=bench.sidecar.port)
+		)
+		bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": f"http://127.0.0.1:{port}"})
+		with subprocess.Popen(
+			["nginx", "-p", str(tmp_path), "-c", str(configuration)], stderr=subprocess.DEVNULL
+		) as nginx:
+			try:
+				until(lambda port=port: accepts(port), "nginx listens")  # type: ignore[misc]
+				code, said = run_doctor(bench, "--site", APP_SITE)
+			finally:
+				nginx.terminate()
+		assert code == 0, said
+		assert "hides the origin of the page" in said
+		assert ("and the address of the client" in said) is not bool(line)
+		assert (FORWARDED_FOR in said) is not bool(line)
 
 
 @pytest.fixture
@@ -165,8 +248,8 @@ def proxies(background: Background) -> Iterator[Callable[..., Proxy]]:
 	"""Start proxies, and close them after the test."""
 	started: list[Proxy] = []
 
-	def start(target: int, drop: tuple[str, ...]) -> Proxy:
-		started.append(Proxy(background, target, drop))
+	def start(target: int, drop: tuple[str, ...] = (), add: tuple[str, ...] = ()) -> Proxy:
+		started.append(Proxy(background, target, drop, add))
 		return started[-1]
 
 	yield start

@@ -74,6 +74,28 @@ def test_limits_of_the_engine_are_logged_at_a_bounded_rate(
 # -- connections
 
 
+@pytest.mark.parametrize(
+	("remote", "headers", "count"),
+	[
+		(ADDRESS, {}, 0),
+		("192.168.0.7", {}, 0),
+		("127.0.0.1", {}, 1),
+		("127.0.0.1", {"x-frappe-site-name": "one.test"}, 1),
+		("127.0.0.1", {"x-real-ip": "127.0.0.1"}, 0),
+		("127.0.0.1", {"x-forwarded-for": ADDRESS}, 0),
+	],
+)
+def test_clients_without_an_address_are_counted(remote: str, headers: dict[str, str], count: int) -> None:
+	subject = limits()
+	connection: Any = FakeConnection(remote)
+	connection.request.headers.update(headers)
+	server: Any = None
+	client = connection.data = Client(connection, server)
+	subject.check_handshake(connection.request)
+	subject.on_open(client)
+	assert subject.without_address == count
+
+
 def test_the_oldest_unknown_connection_gives_way(clock: list[float]) -> None:
 	subject = limits(realtime_unknown_connections=2)
 	namespaces = Namespaces()
