@@ -21,6 +21,7 @@ BASE = {
 	"realtime.json_codec",
 	"realtime.log_budget",
 	"realtime.signals",
+	"realtime.token_buckets",
 }
 CORE = {*BASE, "realtime.engine", "realtime.socketio", "realtime.web", "realtime.bus"}
 SIDECAR = {
@@ -54,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.json_codec": set(),
 	"realtime.log_budget": set(),
 	"realtime.signals": set(),
+	"realtime.token_buckets": set(),
 	"realtime.config": SHARED | {"realtime.config_parsers"},
 	"realtime.engine": {"frappe_realtime.contract"},
 	"realtime.socketio": {

@@ -9,47 +9,7 @@ from typing import Any
 import pytest
 
 from realtime.config import Config
-from realtime.recovery import replay_limit
-from realtime.recovery.replay_limit import ByteBuckets, ReplayLimit
-
-
-class Clock:
-	"""A clock that stands still until it is advanced."""
-
-	def __init__(self) -> None:
-		self.now = 1000.0
-
-	def __call__(self) -> float:
-		return self.now
-
-
-def test_a_bucket_may_be_overdrawn_once_and_fills_up_again() -> None:
-	clock = Clock()
-	buckets = ByteBuckets(10, clock)
-	buckets.withdraw("a", 299)
-	assert not buckets.is_empty("a")
-	buckets.withdraw("a", 101)
-	assert buckets.is_empty("a")
-	assert not buckets.is_empty("b")
-	clock.now += 10
-	assert buckets.is_empty("a")
-	clock.now += 0.1
-	assert not buckets.is_empty("a")
-	assert len(buckets) == 1
-	clock.now += 30
-	assert not buckets.is_empty("a")
-	assert len(buckets) == 0, "a full bucket is not kept"
-	clock.now += 1000
-	buckets.withdraw("a", 300)
-	assert buckets.is_empty("a"), "no more than a burst is saved up"
-
-
-def test_the_number_of_buckets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-	monkeypatch.setattr(replay_limit, "MAX_BUCKETS", 2)
-	buckets = ByteBuckets(10, Clock())
-	for key in "abac":
-		buckets.withdraw(key, 400)
-	assert [buckets.is_empty(key) for key in "abc"] == [True, False, True]
+from realtime.recovery.replay_limit import ReplayLimit
 
 
 def session(user: str, site: str = "one.test") -> Any:
