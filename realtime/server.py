@@ -61,6 +61,10 @@ FLUSH_SECONDS = 3.0
 """Seconds that `stop` waits until pending writes to clients and to Redis are done."""
 
 
+PAGE_PATHS = frozenset((b"/health", b"/metrics"))
+"""The paths that the aiohttp application answers."""
+
+
 class Backends:
 	"""Redis and the web process."""
 
@@ -180,7 +184,7 @@ class RealtimeServer:
 
 	Args:
 		config: The configuration.
-		make_pages: Creates the aiohttp application that answers every path but `/socket.io/`.
+		make_pages: Creates the aiohttp application that answers `PAGE_PATHS`.
 
 	Raises:
 		ConfigError: `realtime_trusted_proxies` is invalid.
@@ -245,12 +249,15 @@ class RealtimeServer:
 				max_packets=config.realtime_max_packets,
 				# Each event is a frame at least: whoever allows more events allows their frames.
 				frames_per_second=max(config.realtime_frames_per_second, config.realtime_events_per_second),
+				initial_frames_per_second=config.realtime_unknown_frames_per_second,
 				transports=config.realtime_transports,
 			),
 			self.socketio,
 			self._page_protocol,
 			self.limits.check_handshake,
 			self.limits.on_engine_limit,
+			PAGE_PATHS,
+			self.limits.check_page,
 		)
 
 		# From Redis to the sockets

@@ -20,6 +20,7 @@ from ..log_budget import LogBudget
 from ..socketio.client import Client, Limiter
 from ..socketio.errors import ConnectRefused
 from ..socketio.namespace import Namespace, ServerSocket
+from ..token_buckets import TokenBuckets
 from .authentication import Session, cookie
 from .proxies import TrustedProxies, names_address, network_of
 
@@ -84,6 +85,10 @@ class ClientLimits(Limiter):
 		self._guest_rate: float = config.realtime_guest_events_per_second
 		# Connections without a socket of a site, the oldest first. Not a dict: removing its first key over and over is slow.
 		self._unknown: OrderedDict[Client, None] = OrderedDict()
+		# A burst of all connections that an address may have: behind a NAT all clients may reconnect at once.
+		rate: float = config.realtime_handshakes_per_second
+		burst = max(config.realtime_connections_per_address, rate * BURST_SECONDS)
+		self._handshakes = TokenBuckets(rate, burst, monotonic)
 		self._questions: dict[ServerSocket, TokenBucket] = {}
 		self._warned: dict[str, float] = {}
 		self._log_budget = LogBudget()
@@ -96,7 +101,7 @@ class ClientLimits(Limiter):
 		The bound of connections without a login closes the oldest of them: it must not keep new clients out.
 
 		Raises:
-			RequestRefused: There are too many connections from this address.
+			RequestRefused: There are too many connections, or new connections, from this address.
 		"""
 		request.proxied = self.proxies.trusts(request.remote)
 		request.remote = self.proxies.client_address(request.remote, request.headers)
@@ -105,12 +110,30 @@ class ClientLimits(Limiter):
 		if address and self.addresses[address] >= self._config.realtime_connections_per_address:
 			self.record(key, f" from {address}")
 			raise RequestRefused(3, f"Too many connections ({key})", 429)
+		self._check_rate(address)
 		while len(self._unknown) >= self._config.realtime_unknown_connections:
 			oldest = next(iter(self._unknown))
 			self.record(
 				"realtime_unknown_connections", f"; the oldest is closed, from {_source(oldest.connection)}"
 			)
 			oldest.connection.close("forced close")
+
+	def check_page(self, request: Request) -> None:
+		"""Count a request for a page of the sidecar, such as `/health`, as a new connection from its address.
+
+		Raises:
+			RequestRefused: There are too many of them.
+		"""
+		self._check_rate(network_of(self.proxies.client_address(request.remote, request.headers)))
+
+	def _check_rate(self, address: str) -> None:
+		if not address or self._handshakes.take(address):
+			return
+		key = "realtime_handshakes_per_second"
+		self.record(key, f" from {address}")
+		raise RequestRefused(
+			3, f"Too many connections ({key})", 429, retry_after=self._handshakes.retry_after(address)
+		)
 
 	def on_open(self, client: Client) -> None:
 		client.rate = self._guest_rate
@@ -227,6 +250,7 @@ class ClientLimits(Limiter):
 		"""Count a socket that has been admitted, and give it the rate of its user."""
 		client: Client = socket.connection.data
 		self._unknown.pop(client, None)
+		client.connection.trust()
 		if socket.session.user == GUEST:
 			if address := network_of(socket.connection.request.remote):
 				self.guests[address] += 1

@@ -86,6 +86,7 @@ class Connection:
 	__slots__ = (
 		"_awaiting_pong",
 		"_credit_time",
+		"_frame_rate",
 		"_last_poll",
 		"_pending_poll",
 		"_unread",
@@ -133,7 +134,8 @@ class Connection:
 		self._unread: UnreadFrames | None = None
 		"""Frames for a client on WebSocket that does not read, until it reads again."""
 		self._awaiting_pong = False
-		self.frame_credit = int(engine.settings.frames_per_second * FRAME_BURST)
+		self._frame_rate = min(engine.settings.initial_frames_per_second, engine.settings.frames_per_second)
+		self.frame_credit = int(self._frame_rate * FRAME_BURST)
 		"""How many frames the client may still send until `refill_frame_credit` has to be called.
 
 		An integer, which is subtracted from faster than a float.
@@ -215,6 +217,14 @@ class Connection:
 
 	# -- receiving
 
+	def trust(self) -> None:
+		"""Allow the client `frames_per_second` in place of `initial_frames_per_second` from now on."""
+		rate = self.engine.settings.frames_per_second
+		if self._frame_rate != rate:
+			self._frame_rate = rate
+			# The next refill is a full burst. The credit itself may be in a variable of the loop that reads a frame now.
+			self._credit_time = monotonic() - FRAME_BURST
+
 	def count_frames(self, count: int) -> bool:
 		"""Count frames, polling requests or packets of the client; close the connection and return False if there are too many."""
 		self.frame_credit -= count
@@ -226,7 +236,7 @@ class Connection:
 		A token bucket that reads the clock only when it is empty, so that a frame costs one subtraction. The tokens for the
 		time in which it was not empty come with the next refill: within any period a client can send two bursts plus the rate.
 		"""
-		rate, now = self.engine.settings.frames_per_second, monotonic()
+		rate, now = self._frame_rate, monotonic()
 		if now - self._credit_time > FRAME_BURST:
 			self._credit_time = now - FRAME_BURST
 		tokens = int((now - self._credit_time) * rate)

@@ -31,11 +31,13 @@ class Engine:
 	Args:
 		settings: The settings, which must not change afterwards.
 		listener: The layer above, called with the events of all connections.
-		fallback_protocol: Returns the protocol that takes over a TCP connection whose request is for another path, or
-			None to respond with 404.
+		fallback_protocol: Returns the protocol that takes over a TCP connection whose request is for one of
+			`fallback_paths`, or None to respond with 404.
 		allow_request: Called with the request of each handshake; raises `RequestRefused` to reject it (the option
 			`allowRequest` of Engine.IO).
 		on_limit: Called with the name of a setting that a client has reached, and the client's connection if it is known.
+		fallback_paths: The other paths; requests for any path but these and the engine's are answered with 404.
+		allow_fallback: Called with each request for one of them; raises `RequestRefused` to reject it.
 	"""
 
 	settings: EngineSettings
@@ -43,6 +45,8 @@ class Engine:
 	fallback_protocol: Callable[[], asyncio.Protocol | None] = lambda: None
 	allow_request: Callable[[Request], None] = lambda request: None
 	on_limit: Callable[[str, Connection | None], None] = lambda setting, connection: None
+	fallback_paths: frozenset[bytes] = frozenset()
+	allow_fallback: Callable[[Request], None] = lambda request: None
 	connections: dict[str, Connection] = field(default_factory=dict)
 	"""All open connections by their session id."""
 	http_transports: set[asyncio.Transport] = field(default_factory=set)

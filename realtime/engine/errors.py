@@ -27,10 +27,12 @@ class RequestRefused(Exception):
 		message: Replaces the message of Engine.IO for this code. Must not need escaping in JSON, and must not name the
 			client: refused requests are counted by their message.
 		status: The HTTP status of the response.
+		retry_after: Seconds after which the client may try again, for the header Retry-After; 0 for no such header.
 	"""
 
-	def __init__(self, code: int, message: str = "", status: int = 400) -> None:
+	def __init__(self, code: int, message: str = "", status: int = 400, retry_after: int = 0) -> None:
 		self.code = code
 		self.message = message or ERROR_MESSAGES[code]
 		self.status = status
+		self.retry_after = retry_after
 		super().__init__(self.message)

@@ -41,11 +41,15 @@ class HTTPEngineContext(EngineContext, Protocol):
 	"""What `HTTPProtocol` uses of the engine; see `Engine`."""
 
 	path: bytes
+	fallback_paths: frozenset[bytes]
 	connections: dict[str, Connection]
 	http_transports: set[asyncio.Transport]
 
 	@property
 	def fallback_protocol(self) -> Callable[[], asyncio.Protocol | None]: ...
+
+	@property
+	def allow_fallback(self) -> Callable[[Request], None]: ...
 
 	def polling_connection(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection: ...
 
@@ -140,6 +144,8 @@ class HTTPProtocol(asyncio.Protocol):
 				return
 		if self._head_size > MAX_HEAD:
 			self._respond_and_close(431)
+		elif self._route == "unknown":
+			self._respond_and_close(404)
 		elif self._route == "application":
 			self._pass_to_application()
 		elif self._pipelined:
@@ -196,8 +202,12 @@ class HTTPProtocol(asyncio.Protocol):
 		assert self._parser is not None
 		path = self._target.partition(b"?")[0]
 		self._keep_alive = self._parser.should_keep_alive()
-		self._route = "engine" if path.rstrip(b"/") == self.engine.path else "application"
-		if self._route == "engine":
+		if path in self.engine.fallback_paths:
+			self._route = "application"
+		elif path.rstrip(b"/") != self.engine.path:
+			self._route = "unknown"
+		else:
+			self._route = "engine"
 			self._query = parse_query(self._target)
 			if self._parser.get_method() == b"POST" and self._query.get("transport") == "polling":
 				self._begin_post()
@@ -229,6 +239,11 @@ class HTTPProtocol(asyncio.Protocol):
 
 	def _pass_to_application(self) -> None:
 		"""Let the protocol of the application take over the TCP connection, with all bytes of this request."""
+		try:
+			self.engine.allow_fallback(self.handshake_request())
+		except RequestRefused as refused:
+			self._respond_with_error(refused)
+			return
 		protocol = self.engine.fallback_protocol()
 		if protocol is None:
 			self._respond_and_close(404)
@@ -285,6 +300,8 @@ class HTTPProtocol(asyncio.Protocol):
 		self.engine.timers.cancel(self)
 		method = self._parser.get_method()
 		if method == b"OPTIONS":
+			# Browsers cache it; kept open, the TCP connection could be used for any number of requests that no session counts.
+			self._keep_alive = False
 			self.respond(204, b"", PREFLIGHT_HEADERS)
 			return
 		try:
@@ -339,9 +356,15 @@ class HTTPProtocol(asyncio.Protocol):
 		self.respond(200, payload.encode(), b"Content-Type: text/plain; charset=UTF-8\r\n")
 
 	def _respond_with_error(self, refused: RequestRefused) -> None:
+		"""Refuse the request and close the TCP connection, on which invalid requests would cost the client the least."""
+		self._keep_alive = False
+		self._responding = True
 		self.engine.counters.refused[refused.message] += 1
 		body = f'{{"code":{refused.code},"message":"{refused.message}"}}'.encode()
-		self.respond(refused.status, body, b"Content-Type: application/json\r\n")
+		headers = b"Content-Type: application/json\r\n"
+		if refused.retry_after:
+			headers += b"Retry-After: %d\r\n" % refused.retry_after
+		self.respond(refused.status, body, headers)
 
 	def respond(self, status: int, body: bytes, headers: bytes) -> None:
 		"""Respond to the request, then wait for the next one on this TCP connection or close it.

@@ -23,6 +23,8 @@ class EngineSettings:
 	"""Most packets in one POST body."""
 	frames_per_second: float = 500.0
 	"""Most frames, polling requests and packets in them that one client may send, beyond a burst of `FRAME_BURST` seconds."""
+	initial_frames_per_second: float = 500.0
+	"""The same until the listener calls `Connection.trust`; `frames_per_second` if that is less."""
 	head_timeout: float = 20.0
 	"""How long a TCP connection may take to send its first request."""
 	keep_alive_timeout: float = 75.0

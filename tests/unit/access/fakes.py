@@ -115,9 +115,13 @@ class FakeConnection:
 		self.data: Any = None
 		self.sent: list[str] = []
 		self.closed = ""
+		self.trusted = False
 
 	def send(self, encoded: Encoded) -> None:
 		self.sent += [str(message) for message in encoded.messages]
+
+	def trust(self) -> None:
+		self.trusted = True
 
 	def close(self, reason: str, abort: bool = False) -> None:
 		self.closed = self.closed or reason

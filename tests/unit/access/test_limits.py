@@ -138,6 +138,35 @@ def test_the_other_connections_of_an_address_go_on_counting(clock: list[float]) 
 		opened(subject)
 
 
+def test_new_connections_of_an_address_have_a_rate(clock: list[float]) -> None:
+	"""The burst is that of a NAT whose clients all reconnect."""
+	subject = limits(realtime_handshakes_per_second=0.4, realtime_connections_per_address=4)
+	for _ in range(4):
+		subject.on_close(opened(subject))
+	with pytest.raises(RequestRefused) as refused:
+		opened(subject)
+	assert (refused.value.status, refused.value.retry_after) == (429, 3)
+	assert "realtime_handshakes_per_second" in str(refused.value)
+	page: Any = FakeRequest(ADDRESS)
+	with pytest.raises(RequestRefused):
+		subject.check_page(page)
+	assert subject.reached == {"realtime_handshakes_per_second": 2}
+	opened(subject, "198.51.100.8")
+	clock[0] += 5
+	subject.on_close(opened(subject))
+	subject.check_page(page)
+	with pytest.raises(RequestRefused):
+		opened(subject)
+
+
+def test_an_unknown_address_has_no_rate(clock: list[float]) -> None:
+	subject = limits(realtime_handshakes_per_second=0.1, realtime_connections_per_address=1)
+	page: Any = FakeRequest("127.0.0.1")
+	for _ in range(3):
+		subject.on_close(opened(subject, "127.0.0.1"))
+		subject.check_page(page)
+
+
 def test_an_ipv6_network_is_one_address(clock: list[float]) -> None:
 	subject = limits(realtime_connections_per_address=1)
 	opened(subject, "2001:db8::1")

@@ -8,6 +8,8 @@ import tracemalloc
 import pytest
 from websockets.frames import Opcode
 
+from realtime.engine import Connection
+from realtime.engine.packets import Message
 from realtime.engine.settings import FRAME_BURST
 from realtime.engine.websocket import MAX_FRAGMENTS
 from tests.unit.engine.fakes import FakeClient, request, websocket_request
@@ -54,6 +56,30 @@ def test_credit_comes_back_at_the_rate() -> None:
 		client.send(PING * BURST)
 		assert not connection.closed
 		client.send(PING * 5)
+		assert connection.closed
+
+	asyncio.run(run())
+
+
+def trust(connection: Connection, message: Message) -> None:
+	"""Handle a message as the layer above handles a login."""
+	connection.trust()
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one read", "in a read each"])
+def test_fewer_frames_are_allowed_until_the_client_is_trusted(together: bool) -> None:
+	async def run() -> None:
+		client = connected(frames_per_second=RATE, initial_frames_per_second=1.0)
+		client.send(PING * (FRAME_BURST + 1))
+		assert client.listener.closed == ["forced close"]
+		client = connected(frames_per_second=RATE, initial_frames_per_second=1.0)
+		connection = client.listener.opened[0]
+		client.listener.on_message = trust  # type: ignore[method-assign]
+		for data in [text("4") * BURST] if together else [text("4")] * BURST:
+			client.send(data)
+		assert not connection.closed
+		for _ in range(BURST):
+			client.send(PING)
 		assert connection.closed
 
 	asyncio.run(run())
@@ -194,8 +220,10 @@ def test_polling_requests_and_their_packets_count(packets: int) -> None:
 		assert BURST / (packets + 1) - 3 < served < BURST / packets
 		assert len(client.listener.messages) == served * packets
 		assert client.engine.counters.too_many_frames == 1
-		client.send(post)
-		assert b'"code":1' in client.received()
+		assert client.transport.closed
+		again = FakeClient(client.engine)
+		again.send(post)
+		assert b'"code":1' in again.received()
 		client.engine.close()
 
 	asyncio.run(run())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.engine import Encoded, Engine, EngineSettings
+from realtime.engine import Encoded, Engine, EngineSettings, RequestRefused
 from realtime.engine.request import Request, parse_query
 from tests.unit.engine.fakes import FakeClient, FakeTransport, RecordingListener, request, websocket_request
 
@@ -124,6 +124,10 @@ def test_requests_that_engineio_does_not_allow(sent: bytes, status: int, code: i
 		(b"POST /socket.io/?EIO=4 HTTP/1.1\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
 		(request("POST", "transport=polling&sid=a", b"4" * 1001), 413),
 		(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+		(b"POST /page HTTP/1.1\r\nContent-Length: 9\r\n\r\n", 404),
+		(request(query="transport=polling&sid=none"), 400),
+		(request(query="transport=carrier-pigeon"), 400),
+		(request("OPTIONS"), 204),
 	],
 )
 def test_requests_that_http_does_not_allow(sent: bytes, status: int) -> None:
@@ -133,6 +137,48 @@ def test_requests_that_http_does_not_allow(sent: bytes, status: int) -> None:
 		assert client.received().startswith(f"HTTP/1.1 {status} ".encode())
 		assert client.transport.closed
 		client.engine.close()
+
+	asyncio.run(run())
+
+
+class Page(asyncio.Protocol):
+	"""Takes over a TCP connection and answers with what it has received."""
+
+	def connection_made(self, transport: Any) -> None:
+		self.transport = transport
+
+	def data_received(self, data: bytes) -> None:
+		self.transport.write(data)
+
+
+def test_only_the_fallback_paths_reach_the_fallback() -> None:
+	async def run() -> None:
+		allowed = [True, False]
+
+		def allow(request: Request) -> None:
+			assert request.headers["host"] == "a"
+			if not allowed.pop(0):
+				raise RequestRefused(3, "Too many", 429, retry_after=7)
+
+		engine = Engine(
+			EngineSettings(),
+			RecordingListener(),
+			fallback_protocol=Page,
+			fallback_paths=frozenset((b"/page",)),
+			allow_fallback=allow,
+		)
+		answers = []
+		for path in ("/page?x=1", "/page", "/other"):
+			client = FakeClient(engine)
+			client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+			answers.append(client.received())
+			assert client.transport.closed is (path != "/page?x=1")
+		assert answers[0].startswith(b"GET /page?x=1")
+		assert answers[1].startswith(b"HTTP/1.1 429 ")
+		assert b"\r\nRetry-After: 7\r\n" in answers[1]
+		assert answers[2].startswith(b"HTTP/1.1 404 ")
+		assert allowed == []
+		engine.close()
 
 	asyncio.run(run())
 
@@ -218,7 +264,7 @@ def test_client_that_reads_no_responses_is_not_read() -> None:
 
 	async def run() -> None:
 		client = FakeClient()
-		client.send(request("OPTIONS"))
+		client.send(request())
 		client.transport.protocol.pause_writing()
 		assert not client.transport.reading
 		client.transport.protocol.resume_writing()
@@ -229,8 +275,9 @@ def test_client_that_reads_no_responses_is_not_read() -> None:
 
 
 UNREAD_RESPONSES = {
-	"keep-alive": request("OPTIONS"),
-	"Connection: close": request("OPTIONS", headers="Connection: close\r\n"),
+	"keep-alive": request(),
+	"Connection: close": request(headers="Connection: close\r\n"),
+	"preflight": request("OPTIONS"),
 	"HTTP error": b"no http at all\r\n\r\n",
 	"rejected WebSocket": websocket_request("EIO=4&transport=websocket&sid=none"),
 }
@@ -360,7 +407,9 @@ def test_other_paths_are_passed_to_the_application() -> None:
 			Application.received += data
 
 	async def run() -> None:
-		engine = Engine(EngineSettings(), RecordingListener(), Application)
+		engine = Engine(
+			EngineSettings(), RecordingListener(), Application, fallback_paths=frozenset((b"/health",))
+		)
 		client = FakeClient(engine)
 		first, second = b"POST /health HTTP/1.1\r\nContent-Length: 4\r\n", b"\r\nab"
 		client.send(first)
