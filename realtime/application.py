@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from frappe_realtime.contract import SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, user_room
 
 from .access.authentication import Authenticator, Session, credential_of
+from .access.failed_logins import LoginAttempt
 from .access.limits import ClientLimits
 from .access.proxies import address_for_restriction, network_of
 from .access.revalidation import Revalidator
@@ -16,6 +17,7 @@ from .access.sites import Sites
 from .cluster.publisher import ClusterPublisher
 from .engine import Connection
 from .recovery.recovery import Recovery
+from .socketio.client import Client
 from .socketio.errors import ConnectRefused
 from .socketio.namespace import Admission, Namespaces, ServerSocket
 from .socketio.server import Ack
@@ -109,7 +111,9 @@ class FrappeApplication:
 		auth: dict[str, Any],
 		recoverable: bool,
 	) -> Admission:
-		session = await self._authenticator.authenticate(site, credential)
+		client: Client = connection.data
+		attempt = LoginAttempt(_network(connection), has_failed=client.refused > 0)
+		session = await self._authenticator.authenticate(site, credential, attempt)
 		self._check_limits(connection, session)
 		admission = self._recovery.admit(session, auth, recoverable, _network(connection))
 		return (

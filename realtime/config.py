@@ -141,6 +141,14 @@ class Config:
 		"requests to the web process that subscriptions of a client, and permission questions of handlers about it, may cause; bursts of ten seconds' worth",
 	)
 	realtime_guest_questions_per_second: float = key(2.0, number(0.1, 1_000_000), "the same for Guests")
+	realtime_failed_logins_per_second: float = key(
+		4.0,
+		number(0.1, 1_000_000),
+		"credentials from one address that the web process may find invalid; bursts of 30 seconds' worth",
+	)
+	realtime_unknown_failed_logins_per_second: float = key(
+		50.0, number(0.1, 1_000_000), "the same for all clients whose address is not known"
+	)
 	realtime_attachment_bytes: int = key(
 		10_000_000, integer(1000, 1 << 30), "bytes of the binary attachments of one event"
 	)

@@ -17,6 +17,7 @@ from frappe_realtime.contract import ACCESS_CHANNEL, SIDECARS_CHANNEL
 from .access.authentication import Authenticator
 from .access.client_questions import ClientQuestions
 from .access.document_checks import DocumentRevalidator
+from .access.failed_logins import FailedLoginLimit, KnownCredentials
 from .access.invalidation import AccessInvalidator
 from .access.limits import ClientLimits
 from .access.list_update_filter import ListUpdateFilter
@@ -85,9 +86,10 @@ class AccessLayer:
 		namespaces: Namespaces,
 		fanout: Fanout,
 		installed_apps: InstalledApps,
+		failed_logins: FailedLoginLimit,
 	) -> None:
 		self.sites = Sites(config)
-		self.authenticator = Authenticator(config, backends.web, installed_apps)
+		self.authenticator = Authenticator(config, backends.web, installed_apps, failed_logins)
 		self.permissions = Permissions(config, backends.web)
 		self.tasks = TaskAccess(config, backends.store)
 		self.list_updates = ListUpdateFilter(namespaces, fanout, self.permissions)
@@ -198,7 +200,8 @@ class RealtimeServer:
 			proxies = TrustedProxies(config.realtime_trusted_proxies)
 		except ValueError as error:
 			raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error
-		self.limits = ClientLimits(config, proxies)
+		known_credentials = KnownCredentials(config.realtime_cache_size)
+		self.limits = ClientLimits(config, proxies, known_credentials)
 		on_limit = self.limits.record
 
 		# Sockets and rooms, in this process and in other sidecars
@@ -209,7 +212,8 @@ class RealtimeServer:
 
 		files = HandlerFiles(config.bench)
 		apps = InstalledApps(self.backends.web, files, config.sites)
-		self.access = AccessLayer(config, self.backends, self.namespaces, self.fanout, apps)
+		failed_logins = FailedLoginLimit(config, known_credentials, on_limit)
+		self.access = AccessLayer(config, self.backends, self.namespaces, self.fanout, apps, failed_logins)
 		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access, on_limit)
 		self.handlers = HandlerLayer(
 			config,

@@ -21,7 +21,8 @@ class TokenBuckets:
 
 	def __init__(self, rate: float, burst: float, time: Callable[[], float] = monotonic) -> None:
 		self._rate = rate
-		self._burst = burst
+		self.burst = burst
+		"""Tokens of a full bucket."""
 		self._time = time
 		self._buckets: dict[Hashable, tuple[float, float]] = {}
 		"""The tokens of each bucket that is not full, and when it was updated; the latest update is last."""
@@ -33,13 +34,13 @@ class TokenBuckets:
 		"""Return the tokens of a bucket; negative if it is overdrawn."""
 		bucket = self._buckets.get(key)
 		if bucket is None:
-			return self._burst
+			return self.burst
 		tokens, updated = bucket
 		tokens += (self._time() - updated) * self._rate
-		if tokens < self._burst:
+		if tokens < self.burst:
 			return tokens
 		del self._buckets[key]
-		return self._burst
+		return self.burst
 
 	def is_empty(self, key: Hashable) -> bool:
 		"""Return True if nothing may be withdrawn now."""

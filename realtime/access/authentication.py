@@ -17,6 +17,7 @@ from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient
+from .failed_logins import FailedLoginLimit, LoginAttempt
 from .proxies import address_for_restriction
 
 logger = logging.getLogger("realtime.auth")
@@ -78,16 +79,24 @@ def credential_of(headers: Mapping[str, str], auth: Mapping[str, Any]) -> Creden
 	Raises:
 		ConnectRefused: There is none of them, or the token cannot be sent in a header.
 	"""
-	authorization = headers.get("authorization", "").strip()
-	if authorization:
-		return Credential(authorization=authorization)
+	credential = header_credential(headers)
+	if credential is not None and credential.authorization:
+		return credential
 	token = auth.get("token")
 	if isinstance(token, str) and token.strip():
 		return Credential(authorization=_as_authorization(token.strip()))
-	sid = cookie(headers.get("cookie", ""), "sid")
-	if sid:
-		return Credential(sid=sid)
+	if credential is not None:
+		return credential
 	raise ConnectRefused("No authentication method used. Use cookie or authorization header.")
+
+
+def header_credential(headers: Mapping[str, str]) -> Credential | None:
+	"""Return the credential in the headers of a request, by lower-case name; None if there is none."""
+	authorization = headers.get("authorization", "").strip()
+	if authorization:
+		return Credential(authorization=authorization)
+	sid = cookie(headers.get("cookie", ""), "sid")
+	return Credential(sid=sid) if sid else None
 
 
 def _as_authorization(token: str) -> str:
@@ -125,11 +134,15 @@ class Authenticator:
 		config: The configuration.
 		web: Answers who the user is.
 		apps: Answers which apps a site has if `web` does not.
+		failed_logins: Limits the questions about invalid credentials.
 	"""
 
-	def __init__(self, config: Config, web: FrappeClient, apps: AppsOfSite) -> None:
+	def __init__(
+		self, config: Config, web: FrappeClient, apps: AppsOfSite, failed_logins: FailedLoginLimit
+	) -> None:
 		self._web = web
 		self._apps = apps
+		self._failed_logins = failed_logins
 		# A Guest has no access that a change could withdraw, so an answer for a Guest is valid whatever changes meanwhile.
 		# Without this, a dead session id is asked about without end: Frappe announces its end in answer to the question.
 		self.sessions: SingleFlightCache[tuple[str, Credential], Session] = SingleFlightCache(
@@ -150,15 +163,25 @@ class Authenticator:
 		"""Return the session of `credential` if it is cached."""
 		return self.sessions.peek((site, credential))
 
-	async def authenticate(self, site: str, credential: Credential) -> Session:
+	async def authenticate(
+		self, site: str, credential: Credential, attempt: LoginAttempt | None = None
+	) -> Session:
 		"""Return the session of `credential` on `site`; waits while the web process is unavailable.
+
+		Args:
+			site: The site.
+			credential: The credential.
+			attempt: The client that connects; None for a revalidation.
 
 		Raises:
 			ConnectRefused: The web process refuses the credential.
-			ConnectPostponed: The web process gives no answer.
+			ConnectPostponed: The web process gives no answer, or the client's address has too many failed logins.
 		"""
 		try:
-			return await self.sessions.get((site, credential), lambda: self._ask(site, credential))
+			return await self.sessions.get(
+				(site, credential),
+				lambda: self._failed_logins.ask(credential, attempt, lambda: self._ask(site, credential)),
+			)
 		except WebUnavailable as error:
 			self._log_budget.write(
 				logger.warning, "a client of %s was disconnected, and will reconnect: %s", site, error

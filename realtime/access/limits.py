@@ -21,13 +21,18 @@ from ..socketio.client import Client, Limiter
 from ..socketio.errors import ConnectRefused
 from ..socketio.namespace import Namespace, ServerSocket
 from ..token_buckets import TokenBuckets
-from .authentication import Session, cookie
+from .authentication import Session, cookie, header_credential
+from .failed_logins import KnownCredentials
 from .proxies import TrustedProxies, names_address, network_of
 
 logger = logging.getLogger("realtime.limits")
 
 BURST_SECONDS = 10
 """Seconds of the rate that may be used at once: a page that reconnects subscribes to everything together."""
+
+KNOWN_HANDSHAKES = (1.0, 20.0)
+"""The rate and the burst of new connections with one valid session while its address has used up
+`realtime_handshakes_per_second`: the tabs of a user reconnect although somebody else at the address keeps connecting."""
 
 WARN_SECONDS = 60.0
 """Seconds between two warnings about one limit."""
@@ -68,9 +73,10 @@ class ClientLimits(Limiter):
 	Args:
 		config: The limits.
 		proxies: Tells the client's address from a proxy's.
+		known: The credentials that were valid lately.
 	"""
 
-	def __init__(self, config: Config, proxies: TrustedProxies) -> None:
+	def __init__(self, config: Config, proxies: TrustedProxies, known: KnownCredentials) -> None:
 		self.reached: Counter[str] = Counter()
 		"""How often each limit was reached, by its key."""
 		self.addresses: Counter[str] = Counter()
@@ -89,6 +95,8 @@ class ClientLimits(Limiter):
 		rate: float = config.realtime_handshakes_per_second
 		burst = max(config.realtime_connections_per_address, rate * BURST_SECONDS)
 		self._handshakes = TokenBuckets(rate, burst, monotonic)
+		self._known = known
+		self._known_handshakes = TokenBuckets(*KNOWN_HANDSHAKES, monotonic)
 		self._questions: dict[ServerSocket, TokenBucket] = {}
 		self._warned: dict[str, float] = {}
 		self._log_budget = LogBudget()
@@ -110,7 +118,7 @@ class ClientLimits(Limiter):
 		if address and self.addresses[address] >= self._config.realtime_connections_per_address:
 			self.record(key, f" from {address}")
 			raise RequestRefused(3, f"Too many connections ({key})", 429)
-		self._check_rate(address)
+		self._check_rate(address, request)
 		while len(self._unknown) >= self._config.realtime_unknown_connections:
 			oldest = next(iter(self._unknown))
 			self.record(
@@ -124,10 +132,13 @@ class ClientLimits(Limiter):
 		Raises:
 			RequestRefused: There are too many of them.
 		"""
-		self._check_rate(network_of(self.proxies.client_address(request.remote, request.headers)))
+		self._check_rate(network_of(self.proxies.client_address(request.remote, request.headers)), request)
 
-	def _check_rate(self, address: str) -> None:
+	def _check_rate(self, address: str, request: Request) -> None:
 		if not address or self._handshakes.take(address):
+			return
+		credential = header_credential(request.headers)
+		if credential in self._known and self._known_handshakes.take(credential):
 			return
 		key = "realtime_handshakes_per_second"
 		self.record(key, f" from {address}")

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from realtime.access.failed_logins import LoginAttempt
 from realtime.application import EventHandler, FrappeApplication
 from realtime.engine import Encoded
 from realtime.socketio.errors import ConnectRefused
@@ -72,6 +73,7 @@ class Setting:
 		self.connection = Mock()
 		self.connection.request.remote = "192.0.2.1"
 		self.connection.request.headers = {"cookie": "sid=secret"}
+		self.connection.data.refused = 1
 
 	def connect(self, admission: Admission | None = None) -> ServerSocket:
 		"""Add a socket, and pass it to the application."""
@@ -98,8 +100,9 @@ def test_another_user_is_authenticated_first() -> None:
 	it = Setting()
 	it.authenticator.cached.return_value = None
 
-	async def session(site: str, credential: Any) -> Any:
+	async def session(site: str, credential: Any, attempt: LoginAttempt) -> Any:
 		assert (site, credential.sid) == (SITE, "secret")
+		assert attempt == LoginAttempt("192.0.2.1", has_failed=True)
 		return it.session
 
 	it.authenticator.authenticate = session
@@ -125,7 +128,7 @@ def test_the_limits_are_checked_again_after_waiting(cached: bool) -> None:
 
 	if not cached:
 		it.authenticator.cached.return_value = None
-		it.authenticator.authenticate = lambda site, credential: later(it.session)
+		it.authenticator.authenticate = lambda site, credential, attempt: later(it.session)
 	it.recovery.admit.side_effect = lambda *_: later(Admission(it.session))
 	it.limits.check_socket.side_effect = [None, ConnectRefused("Too many connections")]
 

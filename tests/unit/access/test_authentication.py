@@ -9,6 +9,7 @@ import pytest
 
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Authenticator, Session, cookie, credential_of
+from realtime.access.failed_logins import FailedLoginLimit, KnownCredentials
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.web.frappe_client import Credential, FrappeResponse
 from tests.unit.access.fakes import SITE, Call, FakeApps, FakeWeb, config, ok
@@ -19,7 +20,8 @@ INFO = {"user": "ann@example.com", "user_type": "System User", "installed_apps":
 
 
 def authenticator(web: FakeWeb, apps: FakeApps | None = None) -> Authenticator:
-	fakes: Any = (web, apps or FakeApps())
+	limit = FailedLoginLimit(config(), KnownCredentials(10), lambda key, source: None)
+	fakes: Any = (web, apps or FakeApps(), limit)
 	return Authenticator(config(), *fakes)
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from realtime.access import limits as module
-from realtime.access.limits import BURST_SECONDS, ClientLimits
+from realtime.access.failed_logins import KnownCredentials
+from realtime.access.limits import BURST_SECONDS, KNOWN_HANDSHAKES, ClientLimits
 from realtime.access.proxies import TrustedProxies
 from realtime.config import PRIVATE_NETWORKS
 from realtime.engine import RequestRefused
 from realtime.socketio.client import Client
 from realtime.socketio.errors import ConnectRefused
 from realtime.socketio.namespace import Namespaces
+from realtime.web.frappe_client import Credential
 from tests.unit.access.fakes import FakeConnection, FakeRequest, config, connected, session
 
 ANN = session()
@@ -30,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def limits(**keys: Any) -> ClientLimits:
-	return ClientLimits(config(**keys), TrustedProxies(PRIVATE_NETWORKS))
+	return ClientLimits(config(**keys), TrustedProxies(PRIVATE_NETWORKS), KnownCredentials(10))
 
 
 def opened(subject: ClientLimits, remote: str = ADDRESS) -> Client:
@@ -157,6 +160,25 @@ def test_new_connections_of_an_address_have_a_rate(clock: list[float]) -> None:
 	subject.check_page(page)
 	with pytest.raises(RequestRefused):
 		opened(subject)
+
+
+def test_a_valid_session_connects_although_its_address_has_used_up_the_rate(clock: list[float]) -> None:
+	known = KnownCredentials(10)
+	known.add(Credential(sid="ann"))
+	subject = ClientLimits(
+		config(realtime_handshakes_per_second=0.1, realtime_connections_per_address=1),
+		TrustedProxies(PRIVATE_NETWORKS),
+		known,
+	)
+	page: Any = FakeRequest(ADDRESS)
+	subject.check_page(page)
+	accepted = []
+	for cookie in [*["sid=invented"] * 3, *["a=b; sid=ann"] * 30]:
+		request: Any = FakeRequest(ADDRESS, cookie=cookie)
+		with suppress(RequestRefused):
+			subject.check_handshake(request)
+			accepted.append(cookie)
+	assert accepted == ["a=b; sid=ann"] * int(KNOWN_HANDSHAKES[1])
 
 
 def test_an_unknown_address_has_no_rate(clock: list[float]) -> None:
