@@ -10,7 +10,11 @@ EVENTS_CHANNEL = "events"
 """Every event of the bench (Frappe's name): `{"event", "message", "room", "namespace"}` as JSON."""
 
 ACCESS_CHANNEL = "frappe_realtime:access"
-"""Changes of access, from the app to the sidecars: `{"site", "kind", …}` as JSON; the kinds are `ACCESS_KINDS`."""
+"""Changes of access, from the app to the sidecars: `{"site", "kind", …}` as JSON; the kinds are `ACCESS_KINDS`.
+
+Redis adds `after`, the id of the site's newest event, which orders the change among the events, and `offset`, the id of the
+message in the stream `access_key`.
+"""
 
 SIDECARS_CHANNEL = "frappe_realtime:sidecars"
 """Messages between the sidecars of a bench (realtime/cluster/messages.py)."""
@@ -44,6 +48,11 @@ def last_key(stream: str) -> str:
 def tasks_key(site: str) -> str:
 	"""Return the key of the stream with the owners of the background tasks of `site`."""
 	return f"frappe_realtime:{site}:tasks"
+
+
+def access_key(site: str) -> str:
+	"""Return the key of the stream with the last access messages of `site`, except those about background tasks."""
+	return f"frappe_realtime:{site}:access"
 
 
 def session_key(site: str, pid: str) -> str:

@@ -1,6 +1,7 @@
 """Access events: messages that tell the sidecars that access may have changed.
 
-Each message is a JSON object on the Redis channel `frappe_realtime:access`. It is published when the transaction commits.
+Each message is a JSON object on the Redis channel `frappe_realtime:access`. It is published when the transaction commits,
+and kept for ten minutes (publishing/access_messages.py).
 All messages have `site` and `kind`:
 
 | kind | other fields | published when | effect in the sidecar |
@@ -25,7 +26,6 @@ The functions here are hooks: they log their own failures, and never fail the re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial, wraps
 from hashlib import sha256
@@ -34,7 +34,6 @@ from typing import Any, TypeVar
 import frappe
 
 from ..contract import (
-	ACCESS_CHANNEL,
 	DOC_DELETED,
 	DOC_RENAMED,
 	DOCTYPE_RULES_CHANGED,
@@ -43,12 +42,12 @@ from ..contract import (
 	SITE_CHANGED,
 	USER_CHANGED,
 )
+from ..publishing.access_messages import access_message
 from ..publishing.commit import held_for_commit
 from ..publishing.document_changes import announce_change
 from ..publishing.installed import is_installed
 from ..publishing.jobs import is_job_timeout
 from ..publishing.log import logger
-from ..publishing.outbox import Message
 from ..publishing.process import outbox
 
 _Hook = TypeVar("_Hook", bound=Callable[..., None])
@@ -94,7 +93,7 @@ def _send_last(messages: list[dict[str, str]]) -> None:
 
 
 def _send(messages: list[dict[str, str]]) -> None:
-	outbox().send([Message(ACCESS_CHANNEL, json.dumps(message), expires=False) for message in messages])
+	outbox().send([access_message(message, expires=False) for message in messages])
 
 
 # -- sessions

@@ -12,11 +12,10 @@ all events behind it in the backlog for as long as Redis is away.
 
 from __future__ import annotations
 
-import json
-
 import frappe
 
-from ..contract import ACCESS_CHANNEL, DOC_CHANGED, DOCTYPE_RULES_CHANGED
+from ..contract import DOC_CHANGED, DOCTYPE_RULES_CHANGED
+from .access_messages import access_message
 from .commit import held_for_commit, take_held
 from .outbox import Message
 from .process import outbox
@@ -58,4 +57,4 @@ def _message(doctype: str, name: str) -> Message:
 	message = {"site": frappe.local.site, "kind": DOC_CHANGED, "doctype": doctype, "name": name}
 	if not name:
 		message = {"site": frappe.local.site, "kind": DOCTYPE_RULES_CHANGED, "doctype": doctype}
-	return Message(ACCESS_CHANNEL, json.dumps(message))
+	return access_message(message, expires=True)

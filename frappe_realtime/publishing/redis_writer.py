@@ -11,6 +11,9 @@ The script takes a whole batch in one atomic step. For each message with a strea
 Ids only grow: after the stream has expired, a Redis whose clock is behind would assign an id at or below `last`, which readers
 take for an event that they have had. The script then empties the stream and continues after `last`.
 
+A message of the stream `frappe_realtime:<site>:access` also gets `"after":"<id of the newest event of the site>"`: so readers
+know which events were published before a change of access, and which after it.
+
 A message without a stream is only published. At the end of the batch comes
 `SET frappe_realtime:writer:<process> <number of the last message>`, which expires after two minutes. A batch whose
 answer was lost is sent again, and the script skips the messages that it has written already. So a message with a
@@ -88,6 +91,10 @@ for at = 2, #ARGV, 5 do
 	if count > 0 then key = key + 2 end
 	if number > written then
 		if count > 0 then
+			if string.sub(KEYS[key], -7) == ':access' then
+				local after = redis.call('GET', string.sub(KEYS[key], 1, -7) .. 'last') or '0-0'
+				payload = '{"after":"' .. after .. '",' .. string.sub(payload, 2)
+			end
 			local before = redis.call('GET', KEYS[key + 1]) or '0-0'
 			local id = append(KEYS[key], count, payload, before)
 			redis.call('SET', KEYS[key + 1], id, 'PX', math.max(age, 86400000))

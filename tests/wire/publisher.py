@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from frappe_realtime.publishing.access_messages import access_message
 from frappe_realtime.publishing.connection import queue_connector
 from frappe_realtime.publishing.outbox import Message, Outbox
 from tests.wire.bench import APP_SITE
@@ -49,6 +50,10 @@ class Publisher:
 				)
 			]
 		)
+
+	def announce(self, kind: str, site: str = APP_SITE, **fields: str) -> None:
+		"""Publish a change of access."""
+		self._outbox.send([access_message({"site": site, "kind": kind, **fields}, expires=False)])
 
 	@property
 	def pending(self) -> int:

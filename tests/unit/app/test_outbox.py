@@ -169,6 +169,21 @@ def test_a_message_without_a_stream_is_published_unchanged(server, client, subsc
 	assert client.exists(STREAM) == 0
 
 
+def test_a_change_of_access_names_the_event_before_it(server, client, subscriber):
+	stream = "frappe_realtime:s:access"
+	outbox = Outbox(connector(server), pytest.fail, wait=PATIENCE)
+	outbox.send([Message("access", '{"kind":"site"}', stream, 10, 60)])
+	outbox.send(
+		[
+			Message("events", '{"e":1}', "frappe_realtime:s:events", 10, 60),
+			Message("access", '{"kind":"site"}', stream, 10, 60),
+		]
+	)
+	(event,) = client.xrange("frappe_realtime:s:events")
+	kept = [json.loads(entry["e"]) for _, entry in client.xrange(stream)]
+	assert kept == [{"after": "0-0", "kind": "site"}, {"after": event[0], "kind": "site"}]
+
+
 def test_the_history_is_bounded_by_count_and_by_age(server, client):
 	outbox = Outbox(connector(server), pytest.fail, wait=PATIENCE)
 	outbox.send([event(number, history_count=100) for number in range(1000)])
