@@ -117,6 +117,7 @@ class RecoveryLayer:
 	) -> None:
 		seconds = config.realtime_recovery_seconds
 		self.history = History(store, access.list_updates.deliver, namespaces, seconds)
+		access.invalidator.received.connect(self.history.take_access)
 		self.sessions = SessionStore(store, namespaces, seconds)
 		self.recovery = Recovery(
 			config,
@@ -126,6 +127,7 @@ class RecoveryLayer:
 			access.permissions,
 			access.list_updates,
 			access.tasks,
+			access.revalidator,
 			on_limit,
 		)
 

@@ -33,6 +33,7 @@ from frappe_realtime.contract import (
 
 from ..json_codec import loads
 from ..log_budget import LogBudget
+from ..signals import Signal
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from ..web.frappe_client import Credential
 from .authentication import Authenticator, Session
@@ -75,6 +76,8 @@ class AccessInvalidator:
 	) -> None:
 		self.messages: Counter[str] = Counter()
 		"""Messages by kind; `invalid` for those that were not understood."""
+		self.received: Signal[[Message]] = Signal()
+		"""Sent with each message about access that exists, when the cached answers are dropped."""
 		self._namespaces = namespaces
 		self._sessions = authenticator.sessions
 		self._permissions = permissions
@@ -95,6 +98,7 @@ class AccessInvalidator:
 				self._tasks.on_message(message)
 			else:
 				self._drop_answers(message["site"], kind, message)
+				self.received.send(message)
 				if not self._collected:
 					asyncio.get_running_loop().call_later(BATCH_SECONDS, self._revalidate)
 				self._collected.append(message)

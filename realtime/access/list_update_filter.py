@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,10 +137,20 @@ class ListUpdateFilter:
 						logger.info, "list_update is sent without the document's name: %s", task.exception()
 					)
 
-	def filtered(self, event: PublishedEvent, session: Session) -> PublishedEvent:
-		"""Return `event` as the user of `session` may receive it, from cached permissions."""
+	def filtered(
+		self, event: PublishedEvent, session: Session, may_name: Callable[[str, str], bool]
+	) -> PublishedEvent:
+		"""Return `event` as the user of `session` may receive it, from cached permissions.
+
+		Args:
+			event: A missed event.
+			session: The user.
+			may_name: Returns False for DocType and name of a document that the user could not read all the time.
+		"""
 		document = _document(event)
-		if document is None or self._permissions.cached_read(session.site, session.user, *document):
+		if document is None or (
+			self._permissions.cached_read(session.site, session.user, *document) and may_name(*document)
+		):
 			return event
 		self.names_removed += 1
 		return _without_name(event)

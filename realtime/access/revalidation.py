@@ -116,6 +116,13 @@ class Revalidator:
 		"""The number of sessions and users that are still to be queried."""
 		return len(self._session_checks) + len(self._room_checks)
 
+	def is_pending(self, session: Session) -> bool:
+		"""Return True if a check of `session` or of the rooms of its user waits."""
+		return (session.site, session.user) in self._room_checks or (
+			session.site,
+			session.credential,
+		) in self._session_checks
+
 	def start(self) -> None:
 		"""Start the workers, and the periodic checks if they are configured."""
 		loop = asyncio.get_running_loop()

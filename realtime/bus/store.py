@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from frappe_realtime.contract import OUTAGES_KEY, TRANSIENT_REDIS_ERRORS, events_key, last_key
+from frappe_realtime.contract import OUTAGES_KEY, TRANSIENT_REDIS_ERRORS, access_key, events_key, last_key
 
 from ..log_budget import LogBudget
 from .endpoint import RedisEndpoint
@@ -69,11 +69,11 @@ class StoreDenied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-	"""An entry of a site's event history.
+	"""An entry of a site's event history, or of its access messages.
 
 	Args:
 		id: The stream id.
-		payload: The event as the publisher wrote it.
+		payload: The event or message as the publisher wrote it.
 		before: The id of the entry before it; empty for the first one.
 	"""
 
@@ -214,17 +214,20 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: The history cannot be read.
 		"""
-		# One transaction, so that the newest id is not that of an event that is published between the two commands.
-		commands: list[tuple[str | int | bytes, ...]] = [("GET", last_key(events_key(site)))]
+		return await self._read_stream(events_key(site), first, count)
+
+	async def access_messages(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
+		"""Return access messages of a site; arguments, result and exceptions are those of `history`."""
+		return await self._read_stream(access_key(site), first, count)
+
+	async def _read_stream(self, key: str, first: str, count: int) -> tuple[list[Entry], str | None]:
+		# One transaction, so that the newest id is not that of an entry that is appended between the two commands.
+		commands: list[tuple[str | int | bytes, ...]] = [("GET", last_key(key))]
 		if count:
-			commands.append(("XRANGE", events_key(site), first, "+", "COUNT", count))
+			commands.append(("XRANGE", key, first, "+", "COUNT", count))
 		answers = await self._pipeline(commands, transaction=True)
-		last = answers[0]
-		entries = []
-		for id, fields in answers[1] if count else ():
-			values = _pairs(fields)
-			entries.append(Entry(_text(id), values.get(b"e", b""), _text(values.get(b"p", b""))))
-		return entries, None if last is None else _text(last)
+		entries = [_entry(id, fields) for id, fields in answers[1]] if count else []
+		return entries, None if answers[0] is None else _text(answers[0])
 
 	async def session(self, key: str) -> str | None:
 		"""Return the value of a session; None if there is none.
@@ -304,6 +307,11 @@ def _translated(error: Exception) -> StoreUnavailable | StoreDenied:
 def _text(value: bytes | str) -> str:
 	# Corrupt bytes must not end the reader: a replaced character makes an invalid value of them.
 	return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _entry(id: bytes | str, fields: dict[bytes, bytes] | list[bytes]) -> Entry:
+	values = _pairs(fields)
+	return Entry(_text(id), values.get(b"e", b""), _text(values.get(b"p", b"")))
 
 
 def _pairs(fields: dict[bytes, bytes] | list[bytes]) -> dict[bytes, bytes]:

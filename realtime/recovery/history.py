@@ -14,13 +14,14 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..bus.events import PublishedEvent, StreamPosition
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..signals import Signal
 from ..socketio.namespace import Namespaces
+from .access_log import Subject
+from .access_reader import read_changes, take_change
 from .entries import HistoryGap, check_chain, check_continuity, read_events
 from .positions import START, offset_after, parse_offset
 from .site_stream import SiteStream, select
@@ -36,9 +37,6 @@ WINDOW_BYTES = 2 * 1024 * 1024
 
 TOTAL_WINDOW_BYTES = 32 * 1024 * 1024
 """Bound of the history windows of all sites together."""
-
-MAX_AHEAD = 10_000
-"""Milliseconds by which the offset of a live event may be ahead of the stream and of the clock, without being verified."""
 
 DENIED_SECONDS = 60.0
 """Seconds until Redis is asked again for a history that it has denied."""
@@ -96,6 +94,8 @@ class History:
 	) -> None:
 		self.lost: Signal[[str]] = Signal()
 		"""Sent with a site that has lost events: its clients must start with new sessions."""
+		self.access_missed: Signal[[str, frozenset[Subject]]] = Signal()
+		"""Sent with a site and the changes of access during an interruption of the subscription, before its events."""
 		self.counters = HistoryCounters()
 		self._store = store
 		self._deliver = deliver
@@ -122,7 +122,7 @@ class History:
 			if stream.hold(event):
 				continue
 			position = parse_offset(event.offset)
-			if position is not None and _is_far_ahead(stream, position):
+			if position is not None and stream.is_far_ahead(position):
 				# Redis decides whether it has assigned this offset.
 				stream.pending = [event]
 				self._start_catch_up(stream)
@@ -158,6 +158,15 @@ class History:
 			self._window_bytes -= oldest.size
 		return True
 
+	# -- changes of access
+
+	def take_access(self, message: Mapping[str, Any]) -> None:
+		"""Take a live message of the access channel."""
+		stream = self._streams.get(message["site"])
+		# Without a stream, the changes are read from Redis when the site is followed.
+		if stream is not None:
+			take_change(stream, message)
+
 	# -- following the stream of a site
 
 	def stream(self, site: str) -> SiteStream | None:
@@ -191,6 +200,8 @@ class History:
 			else:
 				if stream.pending is None:
 					stream.pending = []
+				if stream.access.held is None:
+					stream.access.held = []
 				self._start_catch_up(stream)
 
 	def stop(self) -> None:
@@ -217,11 +228,16 @@ class History:
 		delay = 0.1
 		while True:
 			try:
-				if stream.ready.done():
-					await self._read_to_end(stream)
-				else:
+				if not stream.ready.done():
 					_, last = await self._store.history(stream.site, "-", 0)
 					self._reset(stream, last)
+				if stream.access.held is not None:
+					was_ready = stream.ready.done()
+					missed = await read_changes(stream, self._store)
+					if was_ready and missed:
+						self.access_missed.send(stream.site, missed)
+				if stream.ready.done():
+					await self._read_to_end(stream)
 			except StoreUnavailable as error:
 				logger.debug("the history of %s waits for Redis: %s", stream.site, error)
 				await asyncio.sleep(delay * random.uniform(0.7, 1.3))
@@ -244,7 +260,7 @@ class History:
 	def _verified(self, stream: SiteStream, event: PublishedEvent) -> StreamPosition | None:
 		"""Return the position of a live event after the stream was read; None if Redis cannot have assigned it."""
 		position = parse_offset(event.offset)
-		if position is None or not _is_far_ahead(stream, position):
+		if position is None or not stream.is_far_ahead(position):
 			return position
 		self.counters.forged += 1
 		if self.counters.forged == 1:
@@ -415,8 +431,3 @@ class History:
 			stream.unrecorded = None
 			return ""
 		return stream.unrecorded[1]
-
-
-def _is_far_ahead(stream: SiteStream, position: StreamPosition) -> bool:
-	milliseconds = position[0] - MAX_AHEAD
-	return milliseconds > stream.position[0] and milliseconds > time() * 1000

@@ -2,8 +2,9 @@
 
 A client that can recover is sent a `pid` with the answer to its CONNECT packet, and an offset with each event. When it
 reconnects with both, its user is authenticated again, it joins the rooms that it was in and may still read, and it is sent the
-events that it has missed before all others. Events from before it joined a room are not replayed, whatever offset it presents. If any of these events is no longer available, the client gets a new session,
-which it can see (`socket.recovered` is false).
+events that it has missed before all others. Events from before it joined a room are not replayed, whatever offset it
+presents. If any of these events is no longer available, or was published while access may have been withdrawn
+(access_log.py), the client gets a new session, which it can see (`socket.recovered` is false).
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from frappe_realtime.contract import (
+	GUEST,
 	SITE_ROOM,
 	SYSTEM_USER,
 	TASK_ROOM,
@@ -32,6 +35,7 @@ from frappe_realtime.errors import WebUnavailable
 from ..access.authentication import Session
 from ..access.list_update_filter import ListUpdateFilter
 from ..access.permissions import Permissions
+from ..access.revalidation import Revalidator
 from ..access.tasks import TaskAccess
 from ..bus.events import PublishedEvent, StreamPosition
 from ..bus.store import StoreDenied, StoreUnavailable
@@ -40,6 +44,7 @@ from ..engine import Encoded, Request
 from ..socketio.errors import ConnectPostponed
 from ..socketio.fanout import encode_missed
 from ..socketio.namespace import Admission, Namespaces, ServerSocket
+from .access_log import CHECK_MILLISECONDS, ClientAccess, Subject, room_subjects, session_subject
 from .capabilities import can_recover
 from .entries import HistoryGap
 from .history import History
@@ -73,6 +78,7 @@ class Recovered(Admission):
 		stream: The stream of its site.
 		window_from: The position from which the window of `stream` has what it has missed.
 		older: What it has missed before that, in order.
+		access: Decides on the names of documents in what it has missed.
 		permission_changes: The value of `Permissions.changes` when the permissions for `rooms` were requested.
 	"""
 
@@ -80,6 +86,7 @@ class Recovered(Admission):
 	stream: SiteStream | None = None
 	window_from: StreamPosition = START
 	older: Sequence[PublishedEvent] = field(default_factory=list)
+	access: ClientAccess | None = None
 	permission_changes: int = 0
 
 
@@ -104,6 +111,7 @@ class Recovery:
 		permissions: Decides which rooms a client may still be in.
 		list_updates: Removes document names from events that are replayed.
 		tasks: Decides which background tasks a client may still follow.
+		revalidator: Knows which sockets wait for a check of their access.
 		on_limit: Called with the key of a limit that is reached.
 	"""
 
@@ -116,6 +124,7 @@ class Recovery:
 		permissions: Permissions,
 		list_updates: ListUpdateFilter,
 		tasks: TaskAccess,
+		revalidator: Revalidator,
 		on_limit: Callable[[str], None],
 	) -> None:
 		self.counters = RecoveryCounters()
@@ -127,9 +136,13 @@ class Recovery:
 		self._permissions = permissions
 		self._list_updates = list_updates
 		self._tasks = tasks
+		self._revalidator = revalidator
+		self._away_milliseconds = round(1500 * config.realtime_recovery_seconds) + 5000 + CHECK_MILLISECONDS
+		"""Milliseconds for which a session is kept at most (sessions.py), and the time of a check before."""
 		self._limit = ReplayLimit(config, on_limit)
 		self._refusals_logged = -REFUSAL_LOG_SECONDS
 		history.lost.connect(self.end_sessions)
+		history.access_missed.connect(self.end_concerned)
 
 	# -- admission
 
@@ -208,6 +221,7 @@ class Recovery:
 			self._on_refused(session)
 			return None
 		permission_changes = self._permissions.invalidations
+		answered = stream.access.count
 		try:
 			permitted = await self._permitted_rooms(session, saved.rooms)
 		except WebUnavailable as error:
@@ -238,7 +252,18 @@ class Recovery:
 		if pending_from is not None and position >= pending_from:
 			# Another sidecar has sent it events that are still held back here: it would get them twice.
 			raise StoreUnavailable("the client is ahead of the events that are held back in this process")
-		size = sum(event.size for event in (*older.events, *stream.missed(window_from, rooms)))
+		if stream.access.held is not None:
+			raise StoreUnavailable("the changes of access are being read")
+		if session.user != GUEST and stream.access.has(session_subject(saved.sid_hash)):
+			self._on_refused(session, "its login session has ended")
+			return None
+		connected_at = max(stream.position, stream.access.last_id)[0] - self._away_milliseconds
+		access = ClientAccess(stream.access, session.user, rooms, position, connected_at, answered)
+		missed = [*older.events, *stream.missed(window_from, rooms)]
+		if access.has_doubts(missed):
+			self._on_refused(session, "access to a room has changed more than once while it was away")
+			return None
+		size = sum(event.size for event in missed)
 		if size > self._max_bytes:
 			self._on_refused(session, "it has missed too much")
 			return None
@@ -249,7 +274,17 @@ class Recovery:
 		self._limit.count(session, address, max(0, size - older.read_bytes))
 		self.counters.recovered += 1
 		self.counters.replayed_bytes += size
-		return Recovered(session, pid, saved.id, rooms, stream, window_from, older.events, permission_changes)
+		return Recovered(
+			session,
+			pid,
+			saved.id,
+			rooms,
+			stream,
+			window_from,
+			older.events,
+			access,
+			permission_changes,
+		)
 
 	def _on_refused(self, session: Session, reason: str = "") -> None:
 		"""Count a client that gets a new session in place of its old one."""
@@ -303,7 +338,7 @@ class Recovery:
 			socket.namespace.offset = stream.offset if end is None else offset_before(end)
 		if socket.offsets:
 			self._sessions.changed(socket)
-		if not isinstance(admission, Recovered) or admission.stream is None:
+		if not isinstance(admission, Recovered) or admission.stream is None or admission.access is None:
 			return []
 		for room, joined in admission.rooms.items():
 			if room is not None:
@@ -311,8 +346,12 @@ class Recovery:
 		missed = [*admission.older, *admission.stream.missed(admission.window_from, admission.rooms)]
 		missed = [event for event in missed if end is None or event.position < end]
 		self.counters.replayed += len(missed)
+		session: Session = socket.session
 		return [
-			encode_missed(socket.namespace.name, self._list_updates.filtered(event, socket.session))
+			encode_missed(
+				socket.namespace.name,
+				self._list_updates.filtered(event, session, partial(admission.access.may_name, event)),
+			)
 			for event in missed
 		]
 
@@ -329,15 +368,43 @@ class Recovery:
 		"""Keep or delete the session of a socket that was in `rooms`, depending on the `reason` of its end."""
 		if socket.pid is None:
 			return
-		if reason in RECOVERABLE_REASONS:
+		if reason in RECOVERABLE_REASONS and not self._is_unchecked(socket, rooms):
 			self._sessions.detach(socket, rooms)
 		else:
 			self._sessions.delete(socket)
+
+	def _is_unchecked(self, socket: ServerSocket, rooms: Iterable[str]) -> bool:
+		"""Return True if the access to one of `rooms` has changed and the check waits for the web process."""
+		session: Session = socket.session
+		stream = self._history.stream(session.site)
+		if stream is None or not self._revalidator.is_pending(session):
+			return False
+		return any(
+			stream.access.doubt(room_subjects(session.user, room), START, 0, 0) is not None for room in rooms
+		)
+
+	def end_concerned(self, site: str, changes: frozenset[Subject]) -> None:
+		"""Close the connections of the clients of `site` whose access these missed changes concern.
+
+		They reconnect to new sessions: events from before the permission is requested again do not reach them.
+		"""
+		namespace = self._namespaces.get(f"/{site}")
+		for socket in list(namespace.sockets.values()) if namespace is not None else ():
+			session: Session = socket.session
+			if (
+				session.user != GUEST and session_subject(session.credential.sid_hash) in changes
+			) or not changes.isdisjoint(
+				subject for room in socket.rooms for subject in room_subjects(session.user, room)
+			):
+				self._end(socket)
 
 	def end_sessions(self, site: str) -> None:
 		"""Close the connections of all clients of `site`, which reconnect to new sessions: events were lost."""
 		namespace = self._namespaces.get(f"/{site}")
 		for socket in list(namespace.sockets.values()) if namespace is not None else ():
-			self._sessions.delete(socket)
-			socket.pid = None
-			socket.connection.close("forced close")
+			self._end(socket)
+
+	def _end(self, socket: ServerSocket) -> None:
+		self._sessions.delete(socket)
+		socket.pid = None
+		socket.connection.close("forced close")

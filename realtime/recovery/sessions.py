@@ -34,11 +34,13 @@ class SavedSession:
 		id: The id of the socket.
 		user: The user of the socket.
 		rooms: The rooms that it was in, each with the position at which it joined: earlier events are not replayed.
+		sid_hash: The hash of its session id in Frappe; empty if it had none.
 	"""
 
 	id: str
 	user: str
 	rooms: Mapping[str, StreamPosition]
+	sid_hash: str = ""
 
 
 class SessionStore:
@@ -203,7 +205,7 @@ class SessionStore:
 		try:
 			data = loads(text)
 			rooms = {room: _position(offset) for room, offset in data["rooms"].items()}
-			return SavedSession(data["id"], data["user"], rooms)
+			return SavedSession(data["id"], data["user"], rooms, str(data.get("sid_hash", "")))
 		except (ValueError, KeyError, TypeError, AttributeError):
 			# Also a session of a version that stored no positions.
 			return None
@@ -219,5 +221,10 @@ def _position(offset: object) -> StreamPosition:
 def _record(socket: ServerSocket, rooms: Iterable[str]) -> str:
 	joined_at = socket.joined_at
 	return dumps(
-		{"id": socket.id, "user": socket.session.user, "rooms": {room: joined_at.get(room) for room in rooms}}
+		{
+			"id": socket.id,
+			"user": socket.session.user,
+			"sid_hash": socket.session.credential.sid_hash,
+			"rooms": {room: joined_at.get(room) for room in rooms},
+		}
 	)

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
+from time import time
 
 from ..bus.events import PublishedEvent, StreamPosition
+from .access_log import AccessLog
 from .positions import START, offset_of
 
 MAX_PENDING = 20_000
 """Live events of a site that are held back while its stream is read; if there are more, the stream is read again."""
+
+MAX_AHEAD = 10_000
+"""Milliseconds by which the offset of a live event may be ahead of the stream and of the clock, without being verified."""
 
 
 class SiteStream:
 	"""The event stream of one site. Must be created in a running event loop."""
 
 	__slots__ = (
+		"access",
 		"delivered_before_reset",
 		"lock",
 		"pending",
@@ -34,6 +40,8 @@ class SiteStream:
 
 	def __init__(self, site: str) -> None:
 		self.site = site
+		self.access = AccessLog()
+		"""The recent changes of access."""
 		self.position: StreamPosition = START
 		"""The position of the last event that was delivered."""
 		self.window: deque[PublishedEvent] = deque()
@@ -61,6 +69,11 @@ class SiteStream:
 	def offset(self) -> str:
 		"""The offset of a client that has every event that was delivered."""
 		return offset_of(self.position)
+
+	def is_far_ahead(self, position: StreamPosition) -> bool:
+		"""Return True if Redis must be asked whether it has assigned `position`."""
+		milliseconds = position[0] - MAX_AHEAD
+		return milliseconds > self.position[0] and milliseconds > time() * 1000
 
 	def has_delivered(self, position: StreamPosition | None) -> bool:
 		"""Return True if the event at `position` is known to have been delivered by this process."""

@@ -303,7 +303,7 @@ async def test_permissions_for_events_that_a_client_has_missed() -> None:
 	for _, name, future in it.permissions.questions:
 		future.set_result(name == "1")
 	await task
-	assert [it.filter.filtered(one, ANN).message for one in missed] == [
+	assert [it.filter.filtered(one, ANN, lambda *_: True).message for one in missed] == [
 		NAMED,
 		NAMED,
 		{**NAMED, "name": "2"},
@@ -323,4 +323,4 @@ async def test_recovery_waits_for_permissions_only_so_long() -> None:
 	await task
 	assert asyncio.get_running_loop().time() - began == pytest.approx(READERS_TIMEOUT)
 	assert it.permissions.questions[1][2].cancelled()
-	assert it.filter.filtered(update("1"), ANN).message == UNNAMED
+	assert it.filter.filtered(update("1"), ANN, lambda *_: True).message == UNNAMED

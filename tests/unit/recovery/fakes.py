@@ -28,6 +28,8 @@ class FakeStore:
 
 	def __init__(self) -> None:
 		self.entries: list[Entry] = []
+		self.changes: list[Entry] = []
+		"""The access messages."""
 		self.last: str | None = None
 		self.failures: list[Exception] = []
 		self.reads = 0
@@ -39,6 +41,20 @@ class FakeStore:
 		self.entries.append(Entry(id, json.dumps(payload).encode(), self.last or "0-0"))
 		self.last = id
 		return event(number, id, room or None, 50)
+
+	def announce(self, kind: str, **fields: str) -> dict[str, str]:
+		"""Append an access message; return the live message."""
+		message = {"site": SITE, "kind": kind, "after": self.last or "0-0", **fields}
+		before = self.changes[-1].id if self.changes else "0-0"
+		time = max(parse_offset(before) or (0, 0), parse_offset(self.last) or (0, 0))[0]
+		id = f"{time}-{len(self.changes) + 1}"
+		self.changes.append(Entry(id, json.dumps(message).encode(), before))
+		return {**message, "offset": id}
+
+	async def access_messages(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
+		begin = parse_offset(first) or (0, 0)
+		found = [entry for entry in self.changes if (parse_offset(entry.id) or begin) >= begin][:count]
+		return found, self.changes[-1].id if self.changes else None
 
 	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
 		if self.failures:

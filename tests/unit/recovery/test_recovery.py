@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,7 +70,12 @@ class FakeListUpdates:
 		await asyncio.sleep(0)
 		self.while_learning()
 
-	def filtered(self, event: PublishedEvent, session: Any) -> PublishedEvent:
+	def filtered(
+		self, event: PublishedEvent, session: Any, may_name: Callable[[str, str], bool]
+	) -> PublishedEvent:
+		message = event.message
+		if isinstance(message, dict) and not may_name(message["doctype"], message["name"]):
+			return replace(event, message="unnamed")
 		return event
 
 
@@ -92,6 +98,8 @@ class Setting:
 		"""The offsets at which the saved session has joined rooms; otherwise 0-0."""
 		permissions: Any = self.permissions
 		list_updates: Any = self.list_updates
+		self.unchecked = False
+		revalidator: Any = SimpleNamespace(is_pending=lambda session: self.unchecked)
 		tasks: Any = SimpleNamespace(is_allowed=lambda session, room: room in self.tasks)
 		self.recovery = Recovery(
 			Config(bench=Path(), **config),
@@ -101,6 +109,7 @@ class Setting:
 			permissions,
 			list_updates,
 			tasks,
+			revalidator,
 			self.limits.append,
 		)
 		self.session: Any = SimpleNamespace(site=SITE, user=USER, user_type="System User", has_app=True)
@@ -109,6 +118,10 @@ class Setting:
 		"""Publish events; the number is the message and the time of its position."""
 		for number in numbers:
 			self.history.take([self.stream.append(number, room)])
+
+	def change(self, kind: str, **fields: str) -> None:
+		"""Announce a change of access."""
+		self.history.take_access(self.stream.announce(kind, **fields))
 
 	def save(self, *rooms: str, user: str = USER) -> None:
 		"""Store a session in Redis."""
@@ -128,6 +141,13 @@ class Setting:
 		socket = add_socket(self.namespaces, USER, admission.pid, id=admission.id or "")
 		replayed = self.recovery.restore(socket, admission)
 		return socket, [json.loads(str(one.messages[0]).partition(",")[2])[1] for one in replayed]
+
+
+def closed(socket: ServerSocket) -> list[str]:
+	"""Return the reasons with which the connection of a socket was closed."""
+	connection: Any = socket.connection
+	reasons: list[str] = connection.closed
+	return reasons
 
 
 def run(test: Callable[[Setting], Coroutine[Any, Any, None]], **config: Any) -> None:
@@ -411,6 +431,126 @@ def test_permissions_for_replayed_list_updates_are_requested() -> None:
 		it.publish(1, 2, 3)
 		await it.admit()
 		assert it.list_updates.learned == [2, 3]
+
+	run(test)
+
+
+def test_events_between_two_changes_of_access_are_not_replayed() -> None:
+	"""The client gets a new session, in which it fetches again what it may see."""
+
+	async def test(it: Setting) -> None:
+		it.permissions.known = {("ToDo", "1")}
+		it.save("doc:ToDo/1")
+		await it.history.follow(SITE)
+		it.publish(1, 2, room="doc:ToDo/1")
+		it.change("user", user=USER)
+		it.publish(3)
+		assert isinstance(await it.admit("1-0"), Recovered)
+		it.change("user", user=USER)
+		# Nothing was published for the room between the changes.
+		assert isinstance(await it.admit("1-0"), Recovered)
+		it.publish(4, room="doc:ToDo/1")
+		assert it.restore(await it.admit("1-0"))[1] == [2, 3, 4]
+		it.change("changed", doctype="ToDo", name="1")
+		assert type(await it.admit("1-0")) is Admission
+		# An offset from before everything reveals no more.
+		assert type(await it.admit("0-0")) is Admission
+
+	run(test)
+
+
+def test_events_after_a_change_during_the_recovery_are_not_replayed() -> None:
+	"""The permission was requested before the change."""
+
+	async def test(it: Setting) -> None:
+		it.permissions.known = {("ToDo", "1")}
+		it.save("doc:ToDo/1")
+		await it.history.follow(SITE)
+		it.publish(1)
+
+		def changed() -> None:
+			it.change("user", user=USER)
+			it.publish(2, room="doc:ToDo/1")
+
+		it.list_updates.while_learning = changed
+		assert type(await it.admit("1-0")) is Admission
+
+	run(test)
+
+
+def test_a_list_update_from_a_time_without_access_is_not_named() -> None:
+	async def test(it: Setting) -> None:
+		it.permissions.known = {("ToDo", "")}
+		it.save("doctype:ToDo")
+		await it.history.follow(SITE)
+		it.publish(1)
+		for number in (2, 3):
+			it.change("changed", doctype="ToDo", name="1")
+			live = it.stream.append(number, "doctype:ToDo")
+			live.message = {"doctype": "ToDo", "name": "1", "number": number}
+			it.history.take([live])
+		_, replayed = it.restore(await it.admit("1-0"))
+		assert replayed == ["unnamed", {"doctype": "ToDo", "name": "1", "number": 3}]
+
+	run(test)
+
+
+@pytest.mark.parametrize("user", [USER, "Guest"])
+def test_a_login_session_that_ended_while_the_client_was_away(user: str) -> None:
+	"""A Guest with the cookie of a dead session stays a Guest."""
+
+	async def test(it: Setting) -> None:
+		it.session.user = user
+		it.save(user=user)
+		text, seconds = it.redis.values[session_key(SITE, PID)]
+		record = {**json.loads(text), "sid_hash": "abc"}
+		it.redis.values[session_key(SITE, PID)] = (json.dumps(record), seconds)
+		await it.history.follow(SITE)
+		it.publish(1)
+		it.change("session", sid_hash="another")
+		assert isinstance(await it.admit("1-0"), Recovered)
+		it.change("session", sid_hash="abc")
+		assert isinstance(await it.admit("1-0"), Recovered) is (user == "Guest")
+
+	run(test)
+
+
+def test_changes_that_were_missed_end_the_sockets_that_they_concern() -> None:
+	"""Before the events of the interruption are delivered."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.publish(1)
+		inside, other = [add_socket(it.namespaces, USER, pid) for pid in ("p" * 24, "q" * 24)]
+		inside.join("doc:ToDo/1")
+		other.join("doc:ToDo/2")
+		it.stream.announce("changed", doctype="ToDo", name="1")
+		it.stream.append(2, "doc:ToDo/1")
+		it.history.on_subscribed()
+		stream = it.history.stream(SITE)
+		assert stream is not None
+		while stream.pending is not None:
+			await asyncio.sleep(0)
+		assert closed(inside) == ["forced close"]
+		assert inside.pid is None
+		assert closed(other) == []
+
+	run(test)
+
+
+def test_a_disconnect_before_a_change_was_checked_ends_the_session() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.publish(1)
+		for number, (checks, changes) in enumerate([(True, True), (True, False), (False, True)]):
+			room = f"doc:ToDo/{number}"
+			if changes:
+				it.change("changed", doctype="ToDo", name=str(number))
+			it.unchecked = checks
+			socket = add_socket(it.namespaces, USER, str(number) * 24)
+			socket.join(room)
+			it.recovery.on_disconnect(socket, "transport close", remove_socket(socket))
+			assert (await it.sessions.load(SITE, str(number) * 24) is None) is (checks and changes)
 
 	run(test)
 

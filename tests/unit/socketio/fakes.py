@@ -7,6 +7,7 @@ from typing import Any
 
 from realtime.engine import Encoded
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
+from realtime.web.frappe_client import Credential
 
 SITE = "one.test"
 
@@ -44,7 +45,9 @@ def add_socket(
 	"""Add a connected socket to the namespace of a site."""
 	namespace = namespaces.open(f"/{site}")
 	namespace.offset = namespace.offset or "0-0"
-	session = SimpleNamespace(site=site, user=user, user_type="System User", has_app=True)
+	session = SimpleNamespace(
+		site=site, user=user, user_type="System User", has_app=True, credential=Credential()
+	)
 	connection: Any = FakeConnection(fast)
 	socket = ServerSocket(namespace, connection, Admission(session, pid, id or None))
 	namespace.sockets[socket.id] = socket

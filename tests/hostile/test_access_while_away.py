@@ -1,0 +1,221 @@
+"""Access that is withdrawn and granted again while a client, or the sidecar, does not notice."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from hashlib import sha256
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from realtime.demo.model import User
+from tests.hostile.test_recovery_access import Tab
+from tests.wire.apps import install, write_handlers
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import MakeBench
+from tests.wire.publisher import Publisher
+
+HANDLERS = """
+from frappe.realtime import realtime
+
+@realtime.on("enter")
+def enter(socket, room):
+	socket.join(room)
+	return True
+"""
+
+
+class Attack:
+	"""A bench with one user, whose tab is in the room of a ToDo."""
+
+	def __init__(self, make_bench: MakeBench) -> None:
+		self.bench: Bench = make_bench(common={"realtime_cache_seconds": 600}, start=False)
+		write_handlers(self.bench, "alpha", HANDLERS)
+		install(self.bench, "alpha")
+		self.bench.start()
+		self.publisher = Publisher(self.bench.valkey.url)
+		self.user: User = self.bench.user()
+		self.name = self.bench.document()
+		self.room = f"doc:ToDo/{self.name}"
+		self.tab = Tab(self.bench, self.user)
+		self.tab.subscribe(self.name)
+		self.secret(1)
+		self.tab.read_up_to("secret")
+
+	def secret(self, number: int, room: str = "") -> None:
+		"""Publish an event for those who may read the ToDo."""
+		self.publisher.publish("secret", number, room or self.room)
+
+	def forbid(self) -> None:
+		"""Withdraw the share of the ToDo."""
+		self.bench.site().forbid(self.user.name, "ToDo", self.name)
+		self.publisher.announce("user", user=self.user.name)
+
+	def allow(self) -> None:
+		"""Share the ToDo again."""
+		self.bench.site().allow(self.user.name, "ToDo", self.name)
+		self.publisher.announce("user", user=self.user.name)
+
+	def save(self) -> None:
+		"""Save the ToDo."""
+		self.publisher.announce("changed", doctype="ToDo", name=self.name)
+
+	def leave(self) -> None:
+		"""Lose the connection, and wait until the sidecar knows it."""
+		self.tab.raw.close()
+		until(lambda: self.sockets() == 0, "the disconnect")
+
+	def metrics(self) -> str:
+		"""Return the metrics."""
+		return self.bench.sidecar.get("/metrics")[1]
+
+	def sockets(self) -> float:
+		"""Return the number of sockets."""
+		lines = [line for line in self.metrics().splitlines() if line.startswith("frappe_realtime_sockets{")]
+		return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+	def come_back(self) -> Tab:
+		"""Reconnect with the newest offset."""
+		return self.tab.reconnect(self.tab.offset)
+
+
+@pytest.mark.parametrize("sidecar", ["up", "down"])
+def test_withdrawn_and_granted_while_the_client_is_away(make_bench: MakeBench, sidecar: str) -> None:
+	it = Attack(make_bench)
+	it.leave()
+	if sidecar == "down":
+		it.bench.sidecar.kill()
+	it.forbid()
+	it.secret(2)
+	it.allow()
+	it.secret(3)
+	if sidecar == "down":
+		it.bench.sidecar.start()
+		it.bench.wait_until_subscribed()
+	again = it.come_back()
+	assert again.secrets == []
+	assert not again.recovered
+
+
+def test_a_document_that_is_hidden_and_shown_again(make_bench: MakeBench) -> None:
+	it = Attack(make_bench)
+	it.leave()
+	it.save()
+	it.secret(2)
+	it.save()
+	again = it.come_back()
+	assert again.secrets == []
+	assert not again.recovered
+
+
+def test_withdrawn_before_the_connection_was_lost(make_bench: MakeBench) -> None:
+	"""The sidecar is killed before it has asked about the change."""
+	it = Attack(make_bench)
+	it.bench.web.fail("has_permissions", hang=True)
+	it.bench.web.fail("get_user_info", hang=True)
+	it.forbid()
+	it.publisher.publish("public", 1)
+	it.tab.read_up_to("public")
+	it.bench.sidecar.kill()
+	it.secret(2)
+	it.allow()
+	it.bench.web.heal()
+	it.bench.sidecar.start()
+	it.bench.wait_until_subscribed()
+	again = it.come_back()
+	assert again.secrets == []
+	assert not again.recovered
+
+
+def test_system_users_events_while_the_user_was_none(make_bench: MakeBench) -> None:
+	it = Attack(make_bench)
+	it.leave()
+	it.publisher.announce("user", user=it.user.name)
+	it.secret(2, "all")
+	it.publisher.announce("user", user=it.user.name)
+	again = it.come_back()
+	assert again.secrets == []
+	assert not again.recovered
+
+
+def test_a_session_that_ends_while_the_client_is_away(make_bench: MakeBench) -> None:
+	"""The same user logs in again, and presents the old session."""
+	it = Attack(make_bench)
+	it.leave()
+	for sid, user in it.bench.site().sessions.items():
+		if user == it.user.name:
+			it.publisher.announce("session", sid_hash=sha256(sid.encode()).hexdigest())
+	it.secret(2, f"user:{it.user.name}")
+	again = it.come_back()
+	assert not again.recovered
+	assert again.secrets == []
+
+
+def test_one_change_while_the_client_is_away_costs_nothing(make_bench: MakeBench) -> None:
+	"""Before the change the client had access, and after it the permission is requested anew."""
+	it = Attack(make_bench)
+	it.leave()
+	it.secret(2)
+	it.save()
+	it.secret(3)
+	again = it.come_back()
+	assert again.recovered
+	assert again.secrets == [2, 3]
+
+
+def test_changes_of_others_cost_nothing(make_bench: MakeBench) -> None:
+	it = Attack(make_bench)
+	it.leave()
+	for number in (2, 3, 4):
+		it.publisher.announce("user", user="somebody.else@example.com")
+		it.publisher.announce("changed", doctype="ToDo", name="another")
+		it.publisher.announce("doctype", doctype="Note")
+		it.secret(number)
+	again = it.come_back()
+	assert again.recovered
+	assert again.secrets == [2, 3, 4]
+
+
+def test_list_updates_do_not_name_a_document_that_was_hidden(make_bench: MakeBench) -> None:
+	it = Attack(make_bench)
+	it.tab.raw.send("42/" + APP_SITE + ',["doctype_subscribe","ToDo"]')
+	it.bench.wait_until_asked("ToDo")
+	it.tab.call("enter", "fence")
+	it.leave()
+	it.save()
+	message = {"doctype": "ToDo", "name": it.name, "user": "x"}
+	it.publisher.publish("list_update", message, "doctype:ToDo")
+	it.save()
+	it.publisher.publish("list_update", message, "doctype:ToDo")
+	again = it.come_back()
+	assert again.recovered
+	found = [event[1] for event in again.events if event[0] == "list_update"]
+	assert found == [{"doctype": "ToDo"}, message]
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_withdrawn_while_the_subscription_is_interrupted(make_bench: MakeBench, granted: bool) -> None:
+	"""The client stays connected: events from the stream do not reach it before its access is checked."""
+	it = Attack(make_bench)
+	it.bench.sidecar.signal(signal.SIGSTOP)
+	try:
+		it.bench.valkey.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+		it.forbid()
+		it.secret(2)
+		if granted:
+			it.allow()
+	finally:
+		it.bench.sidecar.signal(signal.SIGCONT)
+	it.bench.wait_until_subscribed()
+	with contextlib.suppress(ConnectionClosed):
+		while True:
+			# A client that stays connected receives this in the end.
+			it.publisher.publish("public", 1)
+			text = str(it.tab.raw.receive())
+			assert "secret" not in text
+			assert "public" not in text
+	again = it.come_back()
+	assert not again.recovered
+	assert again.secrets == []
