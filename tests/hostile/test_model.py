@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import socket
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -177,8 +178,7 @@ class World:
 	def announce(self, kind: str, withdrawn: int = 0, **what: str) -> None:
 		"""Publish a change of access, and wait until the sidecar has read it and withdrawn so many rooms from sockets."""
 		read, rooms = self.metric("access_messages_total"), self.metric("rooms_withdrawn_total")
-		message = json.dumps({"site": APP_SITE, "kind": kind, **what})
-		self.bench.valkey.client.publish("frappe_realtime:access", message)
+		self.publisher.announce(kind, **what)
 		until(lambda: self.metric("access_messages_total") > read, "the message is read")
 		until(
 			lambda: self.metric("rooms_withdrawn_total") >= rooms + withdrawn,
@@ -217,8 +217,8 @@ class World:
 		tab.rooms.discard(document)
 		return f"{tab.user.name} unsubscribes from {document}"
 
-	def publish(self) -> str:
-		document = self.random.choice(self.documents)
+	def publish(self, document: str = "") -> str:
+		document = document or self.random.choice(self.documents)
 		self.number += 1
 		self.publisher.publish("news", self.number, f"doc:{DOCTYPE}/{document}")
 		for tab in self.tabs:
@@ -230,8 +230,11 @@ class World:
 				tab.missed.append((document, self.number))
 		return f"event {self.number} for {document}"
 
-	def forbid(self) -> str:
-		user, document = self.random.choice(self.users), self.random.choice(self.documents)
+	def forbid(self, user: User | None = None, document: str = "") -> str:
+		user, document = (
+			user or self.random.choice(self.users),
+			document or self.random.choice(self.documents),
+		)
 		self.allowed[user.name, document] = False
 		self.bench.site().forbid(user.name, DOCTYPE, document)
 		# The rooms of a tab that is away are decided when it comes back.
@@ -245,12 +248,60 @@ class World:
 			tab.rooms.discard(document)
 		return f"{user.name} may not read {document}"
 
-	def allow(self) -> str:
-		user, document = self.random.choice(self.users), self.random.choice(self.documents)
+	def allow(self, user: User | None = None, document: str = "") -> str:
+		user, document = (
+			user or self.random.choice(self.users),
+			document or self.random.choice(self.documents),
+		)
 		self.allowed[user.name, document] = True
 		self.bench.site().allow(user.name, DOCTYPE, document)
 		self.announce("user", user=user.name)
 		return f"{user.name} may read {document}"
+
+	def withdraw_and_grant(self) -> str | None:
+		"""Withdraw the access to a document while a tab that is in its room is away, publish, and grant it again."""
+		tabs = [tab for tab in self.tabs if tab.connection is None and tab.rooms]
+		if not tabs:
+			return None
+		tab = self.random.choice(tabs)
+		document = self.random.choice(sorted(tab.rooms))
+		steps = [
+			self.forbid(tab.user, document),
+			self.publish(document),
+			self.allow(tab.user, document),
+			self.publish(document),
+		]
+		return "; ".join(steps)
+
+	def interrupt(self) -> str:
+		"""Interrupt the subscription of the sidecar, and do the same meanwhile."""
+		self.fence()
+		user, document = self.random.choice(self.users), self.random.choice(self.documents)
+		concerned = [tab for tab in self.tabs if tab.user is user and tab.connection is not None]
+		for tab in concerned:
+			tab.rooms.clear()
+		self.bench.sidecar.signal(signal.SIGSTOP)
+		try:
+			self.bench.valkey.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+			for allowed in (False, True):
+				self.allowed[user.name, document] = allowed
+				(self.bench.site().allow if allowed else self.bench.site().forbid)(
+					user.name, DOCTYPE, document
+				)
+				self.publisher.announce("user", user=user.name)
+				event = self.publish(document)
+			self.publisher.flush()
+		finally:
+			self.bench.sidecar.signal(signal.SIGCONT)
+		self.bench.wait_until_subscribed()
+		for tab in concerned:
+			with pytest.raises(ConnectionClosed):
+				tab.read_until("nothing")
+			tab.cut()
+		for tab in concerned:
+			assert not tab.open(self.bench), "the session was recovered although changes were missed"
+			self.fence(tab)
+		return f"the subscription is interrupted; {user.name} may not read {document}, and may again; {event}"
 
 	def log_out(self) -> str | None:
 		tab = self.pick(connected=True)
@@ -325,8 +376,10 @@ class World:
 				"drop",
 				"come_back",
 				"restart",
+				"withdraw_and_grant",
+				"interrupt",
 			),
-			(8, 10, 2, 2, 2, 1, 3, 5, 0.4),
+			(8, 10, 2, 2, 2, 1, 3, 5, 0.4, 1.5, 0.4),
 		)[0]
 		done = getattr(self, kind)()
 		if done is None:
