@@ -78,6 +78,7 @@ class Attack:
 
 	def come_back(self) -> Tab:
 		"""Reconnect with the newest offset."""
+		self.publisher.flush()
 		return self.tab.reconnect(self.tab.offset)
 
 
@@ -206,6 +207,7 @@ def test_withdrawn_while_the_subscription_is_interrupted(make_bench: MakeBench, 
 		it.secret(2)
 		if granted:
 			it.allow()
+		it.publisher.flush()
 	finally:
 		it.bench.sidecar.signal(signal.SIGCONT)
 	it.bench.wait_until_subscribed()
