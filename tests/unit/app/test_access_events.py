@@ -1,0 +1,260 @@
+"""The hooks that announce changes of access to the sidecars."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+OAUTH_REVOKE = "/api/method/frappe.integrations.oauth2.revoke_token"
+
+
+def document(**values: Any) -> Any:
+	"""Return a document that was not saved before, and in which no field has changed."""
+	return SimpleNamespace(
+		**{
+			"flags": SimpleNamespace(in_insert=False),
+			"get_doc_before_save": lambda: None,
+			"has_value_changed": lambda field: False,
+			**values,
+		}
+	)
+
+
+def changed(*fields: str) -> Callable[[str], bool]:
+	"""Return the `has_value_changed` of a document in which `fields` have changed."""
+	return lambda field: field in fields
+
+
+def user(name: str) -> dict[str, str]:
+	return {"kind": "user", "user": name}
+
+
+def doctype(name: str) -> dict[str, str]:
+	return {"kind": "doctype", "doctype": name}
+
+
+SITE = {"kind": "site"}
+NOTE = document(doctype="Note", name=5)
+ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, str]]]] = [
+	("on_clear_doctype_cache", (None, "Note"), [doctype("Note")]),
+	("on_clear_cache", (), [SITE]),
+	("on_change", (NOTE, "on_change"), [{"kind": "changed", "doctype": "Note", "name": "5"}]),
+	("on_delete", (NOTE, "after_delete"), [{"kind": "doc", "doctype": "Note", "name": "5"}]),
+	(
+		"on_rename",
+		(NOTE, "after_rename", 5, 6),
+		[{"kind": "renamed", "doctype": "Note", "old": "5", "new": "6"}],
+	),
+	("on_user_change", (document(name="ann"), "on_update"), [user("ann")]),
+	("on_user_rename", (document(name="bea"), "after_rename", "ann", "bea"), [user("ann"), user("bea")]),
+	("on_user_permission_change", (document(user="ann"), "on_update"), [user("ann")]),
+	("on_share_change", (document(user="ann", everyone=0, share_doctype="Note"), "on_update"), [user("ann")]),
+	(
+		"on_share_change",
+		(document(user="ann", everyone=1, share_doctype="Note"), "on_update"),
+		[user("ann"), doctype("Note")],
+	),
+	(
+		"on_share_change",
+		(document(user=None, everyone=1, share_doctype="Note"), "on_trash"),
+		[doctype("Note")],
+	),
+	(
+		"on_share_change",
+		(document(user=None, everyone=0, share_doctype="Note"), "on_trash"),
+		[doctype("Note")],
+	),
+	("on_token_change", (document(user="ann", status="Revoked"), "on_update"), [user("ann")]),
+	("on_token_change", (document(user="ann", status="Active"), "on_trash"), [user("ann")]),
+	("on_token_change", (document(user="ann", status="Active"), "on_update"), []),
+	("on_token_change", (document(user=None, status="Revoked"), "on_update"), []),
+	("on_role_change", (document(), "on_trash"), [SITE]),
+	("on_role_change", (document(has_value_changed=changed("disabled")), "on_update"), [SITE]),
+	("on_role_change", (document(has_value_changed=changed("desk_access")), "on_update"), [SITE]),
+	("on_role_change", (document(has_value_changed=changed("two_factor_auth")), "on_update"), []),
+	("on_permission_rule_change", (document(parent="Note"), "on_update"), [doctype("Note")]),
+	("on_session_end", ("sid",), [{"kind": "session"}]),
+	("after_request", (SimpleNamespace(path=OAUTH_REVOKE),), [user("ann")]),
+]
+"""Hooks with their arguments, and what they announce."""
+HOOKS = {name: arguments for name, arguments, announced in ANNOUNCED if announced}
+
+
+@pytest.fixture
+def hooks(frappe: Any, sent: Any) -> Any:
+	"""The module with the hooks; the OAuth token of a request is ann's."""
+	frappe.form_dict = {"token": "t"}
+	frappe.db.get_value = lambda doctype, filters, field: "ann"
+	return importlib.import_module("frappe_realtime.permissions.access_events")
+
+
+@pytest.fixture
+def announced(frappe: Any, sent: Any) -> Callable[[], list[dict[str, str]]]:
+	"""A function that commits, and returns the access events without their site."""
+
+	def commit() -> list[dict[str, str]]:
+		frappe.db.commit()
+		messages = [json.loads(message.payload) for message in sent.messages]
+		assert {message.channel for message in sent.messages} <= {"frappe_realtime:access"}
+		assert {message.pop("site") for message in messages} <= {"one"}
+		return messages
+
+	return commit
+
+
+@pytest.mark.parametrize(
+	("name", "arguments", "expected"),
+	ANNOUNCED,
+	ids=[f"{number}-{row[0]}" for number, row in enumerate(ANNOUNCED)],
+)
+def test_each_change_of_access_is_announced(hooks, announced, name, arguments, expected):
+	getattr(hooks, name)(*arguments)
+	messages = announced()
+	for message in messages:
+		message.pop("sid_hash", None)
+	assert messages == expected
+
+
+def test_a_user_permission_that_changes_its_user_is_announced_for_both(hooks, announced):
+	doc = document(user="ann", get_doc_before_save=lambda: document(user="bea"))
+	hooks.on_user_permission_change(doc, "on_update")
+	assert sorted(message["user"] for message in announced()) == ["ann", "bea"]
+
+
+def test_an_access_event_does_not_expire_while_redis_is_away(frappe, sent, hooks):
+	"""Unlike the announcement of a changed document."""
+	hooks.on_user_change(document(name="ann"), "on_update")
+	frappe.db.commit()
+	assert [message.expires for message in sent.messages] == [False]
+
+
+@pytest.mark.parametrize("flag", ["in_install", "in_migrate", "in_uninstall", "in_patch"])
+@pytest.mark.parametrize(
+	"name", ["on_clear_doctype_cache", "on_change", "on_delete", "on_permission_rule_change"]
+)
+def test_operations_on_the_whole_site_announce_no_single_change(frappe, hooks, announced, name, flag):
+	setattr(frappe.flags, flag, True)
+	getattr(hooks, name)(*HOOKS[name])
+	assert announced() == []
+
+
+def test_clearing_all_caches_is_announced_unless_the_transaction_has_renamed_a_document(hooks, announced):
+	hooks.on_delete(NOTE, "after_delete")
+	hooks.on_clear_cache()
+	assert [message["kind"] for message in announced()] == ["doc", "site"]
+
+
+def break_outbox(hooks: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+	"""Let everything fail by which the hooks announce a change."""
+
+	def fail(*args: Any, **kwargs: Any) -> None:
+		raise error
+
+	for name in ("announce", "announce_change", "_held_events", "_send"):
+		monkeypatch.setattr(hooks, name, fail)
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hook_that_fails_is_logged_and_does_not_fail_the_request(frappe, hooks, monkeypatch, name):
+	break_outbox(hooks, monkeypatch, RuntimeError("no outbox"))
+	getattr(hooks, name)(*HOOKS[name])
+	((line, hook),) = frappe.logged
+	assert (line, hook) == ("A change of access was not announced to the realtime server (%s)", name)
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_the_timeout_of_a_job_passes_through_a_hook(frappe, hooks, monkeypatch, name):
+	timeout = type("JobTimeoutException", (Exception,), {"__module__": "rq.timeouts"})
+	break_outbox(hooks, monkeypatch, timeout())
+	with pytest.raises(timeout):
+		getattr(hooks, name)(*HOOKS[name])
+	assert frappe.logged == []
+
+
+# -- the end of a session
+
+
+@pytest.fixture
+def delete_session(frappe: Any, hooks: Any) -> Any:
+	"""`delete_session` as the app wraps it; the wrapped one returns its arguments."""
+	return hooks.wrap_delete_session(lambda sid=None, *args, **kwargs: (sid, args, kwargs))
+
+
+def test_wrapped_functions_keep_their_names(hooks):
+	def delete_session() -> None:
+		pass
+
+	assert hooks.wrap_delete_session(delete_session).__name__ == "delete_session"
+	assert hooks.on_change.__name__ == "on_change"
+
+
+def test_the_result_of_delete_session_is_returned(frappe, delete_session, announced):
+	frappe.sids.add("a")
+	assert delete_session("a", 1, reason="Logged out") == ("a", (1,), {"reason": "Logged out"})
+	assert [message["kind"] for message in announced()] == ["session"]
+
+
+@pytest.mark.parametrize("sid", [None, "", "Guest"])
+def test_the_end_of_no_session_is_not_announced(frappe, delete_session, announced, sid):
+	"""All Guests share the session id `Guest`, which Frappe caches. Without an id, nothing is looked up."""
+	frappe.cached_sids.add("Guest")
+	frappe.sids.add("Guest")
+	frappe.cache.hexists = lambda name, key: (
+		pytest.fail("looked up") if not key else key in frappe.cached_sids
+	)
+	assert delete_session(sid) == (sid, (), {})
+	assert announced() == []
+
+
+def test_the_end_of_a_session_on_a_site_without_the_app_is_not_announced(frappe, delete_session, announced):
+	frappe.local.site = "two"
+	frappe.sids.add("a")
+	delete_session("a")
+	assert announced() == []
+
+
+# -- a token that is revoked at the endpoint of OAuth
+
+
+@pytest.mark.parametrize(
+	"lookup", ["t", {"refresh_token": "t"}], ids=["by its access token", "by its refresh token"]
+)
+def test_the_user_of_a_revoked_token_is_looked_up(frappe, hooks, announced, lookup):
+	lookups = []
+
+	def get_value(doctype: str, filters: Any, field: str) -> str | None:
+		lookups.append((doctype, filters, field))
+		return "ann" if filters == lookup else None
+
+	frappe.db.get_value = get_value
+	hooks.after_request(SimpleNamespace(path=OAUTH_REVOKE))
+	assert announced() == [user("ann")]
+	tokens: list[Any] = ["t", {"refresh_token": "t"}]
+	assert lookups == [("OAuth Bearer Token", token, "user") for token in tokens[: tokens.index(lookup) + 1]]
+
+
+@pytest.mark.parametrize(
+	("path", "form"),
+	[
+		(OAUTH_REVOKE, {}),
+		(OAUTH_REVOKE, {"token": "unknown"}),
+		("/api/method/ping", {"token": "t"}),
+		(None, {}),
+	],
+)
+def test_other_requests_announce_nothing(frappe, hooks, announced, path, form):
+	frappe.form_dict = form
+
+	def get_value(doctype: str, filters: Any, field: str) -> str | None:
+		# bea has a token without a refresh token.
+		return {"t": "ann", "{'refresh_token': None}": "bea"}.get(str(filters))
+
+	frappe.db.get_value = get_value
+	hooks.after_request(path and SimpleNamespace(path=path))
+	assert announced() == []
+	assert frappe.logged == []
