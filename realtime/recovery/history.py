@@ -110,9 +110,6 @@ class History:
 
 	def take(self, events: Sequence[PublishedEvent]) -> None:
 		"""Deliver the live events that are new, and hold back those that must wait for the stream."""
-		if not self._streams:
-			self._deliver(events)
-			return
 		fresh = []
 		for event in events:
 			stream = self._streams.get(event.site) if event.site else None
@@ -209,8 +206,7 @@ class History:
 		for stream in self._streams.values():
 			if stream.task is not None:
 				stream.task.cancel()
-			if not stream.ready.done():
-				stream.ready.cancel()
+			stream.ready.cancel()
 
 	def _forget(self, stream: SiteStream) -> None:
 		del self._streams[stream.site]
@@ -341,7 +337,7 @@ class History:
 			if len(entries) < PAGE:
 				return
 			# The last entry may be no valid event, which does not advance the position.
-			stream.position = max(stream.position, parse_offset(entries[-1].id) or START)
+			stream.position = parse_offset(entries[-1].id) or stream.position
 
 	# -- what a client has missed
 
@@ -403,13 +399,14 @@ class History:
 		self, stream: SiteStream, position: StreamPosition, events: list[PublishedEvent]
 	) -> None:
 		"""Keep events that were read for one client for the next ones, if the window has room."""
-		size = sum(event.size for event in events)
+		# The stream may have been reset to an earlier position while the events were read.
+		before_window = [event for event in events if event.position <= stream.window_start]
+		size = sum(event.size for event in before_window)
 		if (
-			len(events) + len(stream.window) <= WINDOW_EVENTS
+			len(before_window) + len(stream.window) <= WINDOW_EVENTS
 			and stream.window_bytes + size <= WINDOW_BYTES
 			and self._window_bytes + size <= TOTAL_WINDOW_BYTES
 		):
-			before_window = [event for event in events if event.position <= stream.window_start]
 			stream.window.extendleft(reversed(before_window))
 			stream.window_bytes += size
 			self._window_bytes += size

@@ -32,7 +32,7 @@ class FakeStore:
 		"""The access messages."""
 		self.last: str | None = None
 		self.failures: list[Exception] = []
-		self.reads = 0
+		self.reads = self.entries_read = 0
 		self.after_reading: Callable[[], None] = lambda: None
 
 	def append(self, number: int, room: str = "website") -> PublishedEvent:
@@ -60,8 +60,10 @@ class FakeStore:
 		if self.failures:
 			raise self.failures.pop(0)
 		self.reads += 1
-		begin = parse_offset(first) or (0, 0)
+		begin = (0, 0) if first == "-" else parse_offset(first)
+		assert begin is not None
 		found = [entry for entry in self.entries if (parse_offset(entry.id) or begin) >= begin][:count]
+		self.entries_read += len(found)
 		answer = (found, self.last)
 		self.after_reading()
 		await asyncio.sleep(0)

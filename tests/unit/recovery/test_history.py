@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
 
+from realtime.bus.events import PublishedEvent
 from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
 from realtime.recovery import history, site_stream
 from realtime.recovery.entries import HistoryGap
@@ -31,11 +33,15 @@ class Setting:
 		namespaces.open(f"/{SITE}")
 		self.history = History(
 			self.store,  # type: ignore[arg-type]
-			lambda events: self.delivered.extend(event.message for event in events),
+			self._deliver,
 			namespaces,
 			120,
 		)
 		self.history.lost.connect(self.lost.append)
+
+	def _deliver(self, events: Sequence[PublishedEvent]) -> None:
+		assert events
+		self.delivered += [event.message for event in events]
 
 	def live(self, number: int) -> None:
 		"""Publish while the sidecar is subscribed."""
@@ -148,6 +154,7 @@ def test_a_redis_that_denies_the_history() -> None:
 		it.live(1)
 		assert it.delivered == [1]
 		assert it.history.unavailable == {SITE: "NOPERM"}
+		assert it.lost == []
 
 	run(test)
 
@@ -162,6 +169,7 @@ def test_a_gap_in_the_stream_is_signalled() -> None:
 		it.history.on_subscribed()
 		await it.caught_up()
 		assert it.lost == [SITE]
+		assert it.history.counters.gaps == 1
 
 	run(test)
 
@@ -472,9 +480,10 @@ def test_too_many_held_events_are_read_from_the_stream(monkeypatch: pytest.Monke
 	run(test)
 
 
-def test_an_entry_that_is_no_event_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [1, 2])
+def test_an_entry_that_is_no_event_is_skipped(monkeypatch: pytest.MonkeyPatch, page: int) -> None:
 	"""Also the last of a page."""
-	monkeypatch.setattr(history, "PAGE", 2)
+	monkeypatch.setattr(history, "PAGE", page)
 
 	async def test(it: Setting) -> None:
 		stream = await it.history.follow(SITE)
@@ -594,5 +603,392 @@ def test_clients_that_have_received_what_redis_has_lost_stay() -> None:
 		it.history.take([without])
 		assert it.delivered == [1, 2]
 		assert it.lost == []
+
+	run(test)
+
+
+def test_events_that_are_held_back_delay_no_other_site() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.history.on_subscribed()
+		other = event(2, "2-0")
+		other.site = "two.test"
+		it.history.take([it.store.append(1), other])
+		assert it.delivered == [2]
+		await it.caught_up()
+		assert it.delivered == [2, 1]
+
+	run(test)
+
+
+def test_recorded_events_do_not_end_the_gap_of_an_unrecorded_one() -> None:
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		it.history.take([event(1, None, unrecorded="NOPERM")])
+		it.live(2)
+		with pytest.raises(HistoryGap, match="NOPERM"):
+			await it.history.read_before_window(stream, (0, 0), {})
+
+	run(test)
+
+
+def test_a_stream_is_returned_once_its_position_is_known() -> None:
+	async def test(it: Setting) -> None:
+		following = asyncio.ensure_future(it.history.follow(SITE))
+		await asyncio.sleep(0)
+		assert it.history.stream(SITE) is None
+		assert it.history.stream("two.test") is None
+		stream = await following
+		assert it.history.stream(SITE) is stream
+
+	run(test)
+
+
+def test_stop_cancels_what_reads() -> None:
+	"""Also of a stream whose position is known; a stream that is not read at the time has nothing to cancel."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		await it.history.follow("two.test")
+		it.namespaces.open("/two.test")
+		it.history.on_subscribed()
+		assert len(asyncio.all_tasks()) == 3
+		await it.caught_up()
+		it.store.failures = [StoreUnavailable("away")]
+		it.live(int((time.time() + 3600) * 1000))
+		await it.caught_up()
+		assert len(asyncio.all_tasks()) == 2
+		it.history.stop()
+		await it.caught_up()
+		assert asyncio.all_tasks() == {asyncio.current_task()}
+
+	run(test)
+
+
+def test_a_site_without_sockets_is_no_longer_read() -> None:
+	"""Unless a client waits for the position of its stream, which its first socket needs."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.store.failures = [StoreUnavailable("away")] * 2
+		it.history.on_subscribed()
+		following = asyncio.ensure_future(it.history.follow("two.test"))
+		await it.caught_up()
+		assert it.store.failures == []
+		it.namespaces.clear()
+		it.history.on_subscribed()
+		assert it.history.stream(SITE) is None
+		stream = await following
+		assert it.history.stream("two.test") is stream
+		await it.caught_up()
+		assert asyncio.all_tasks() == {asyncio.current_task()}
+
+	run(test)
+
+
+def test_a_subscription_that_begins_again_replaces_the_reading_and_keeps_held_events() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.store.failures = [StoreUnavailable("away")]
+		it.history.on_subscribed()
+		it.history.take([event(7, None)])
+		await it.caught_up()
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert it.delivered == [7]
+		assert asyncio.all_tasks() == {asyncio.current_task()}
+
+	run(test)
+
+
+def test_reading_is_retried_after_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Each is up to 30 % shorter or longer, so that sidecars do not ask Redis at the same time."""
+	monkeypatch.setattr(random, "uniform", lambda low, high: low * high)
+	pauses: list[float] = []
+	sleep = asyncio.sleep
+
+	async def record(seconds: float) -> None:
+		if seconds:
+			pauses.append(seconds / 0.7 / 1.3)
+		await sleep(0)
+
+	monkeypatch.setattr(asyncio, "sleep", record)
+
+	async def test(it: Setting) -> None:
+		it.store.failures = [StoreUnavailable("away")] * 9
+		await it.history.follow(SITE)
+		assert pauses == pytest.approx([0.1, 0.16, 0.256, 0.4096, 0.65536, 1.048576, 1.6777216, 2, 2])
+
+	run(test)
+
+
+def test_a_window_that_is_extended_after_a_reset_counts_only_what_it_keeps(
+	monkeypatch: pytest.MonkeyPatch,
+) -> None:
+	"""The stream continues at an earlier position while the second page is read for a client."""
+	monkeypatch.setattr(history, "PAGE", 4)
+
+	async def test(it: Setting) -> None:
+		for number in range(1, 6):
+			it.store.append(number)
+		stream = await it.history.follow(SITE)
+		reads = it.store.reads
+
+		def reset() -> None:
+			if it.store.reads == reads + 2:
+				it.history._reset(stream, "2-0")
+
+		it.store.after_reading = reset
+		await it.history.read_before_window(stream, (0, 0), {})
+		assert [event.message for event in stream.window] == [1, 2]
+		assert stream.window_bytes == sum(event.size for event in stream.window)
+
+	run(test)
+
+
+def test_the_position_of_a_stream_is_read_without_its_entries() -> None:
+	async def test(it: Setting) -> None:
+		it.store.append(1)
+		stream = await it.history.follow(SITE)
+		with pytest.raises(HistoryGap):
+			await it.history.read_before_window(stream, (2, 0), {})
+		assert (stream.offset, it.store.reads, it.store.entries_read) == ("1-0", 2, 0)
+
+	run(test)
+
+
+def test_too_many_events_while_a_reply_is_in_flight_are_read_from_the_stream(
+	monkeypatch: pytest.MonkeyPatch,
+) -> None:
+	monkeypatch.setattr(site_stream, "MAX_PENDING", 2)
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+
+		def published() -> None:
+			it.store.after_reading = lambda: None
+			for number in range(1, 6):
+				it.live(number)
+
+		it.store.after_reading = published
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert it.delivered == [1, 2, 3, 4, 5]
+
+	run(test)
+
+
+def test_a_denied_history_is_not_read_again_for_held_events(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Too many events were held; those that were not kept are lost, and the clients of the site are notified."""
+	monkeypatch.setattr(site_stream, "MAX_PENDING", 1)
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		reads = it.store.reads
+		it.store.failures = [StoreDenied("NOPERM")]
+		it.history.on_subscribed()
+		for number in (1, 2):
+			it.live(number)
+		await it.caught_up()
+		assert it.delivered == [1]
+		assert it.lost == [SITE]
+		assert it.store.reads == reads
+
+	run(test)
+
+
+def test_a_reset_empties_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Its bytes can be used by all sites."""
+	monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", 150)
+
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		other_stream = await it.history.follow("two.test")
+		it.namespaces.open("/two.test")
+		for number in (1, 2):
+			it.live(number)
+		it.store.entries.clear()
+		it.store.last = None
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert (len(stream.window), stream.window_bytes, stream.window_start) == (0, 0, (0, 0))
+		for number in (3, 4, 5):
+			other = it.store.append(number)
+			other.site = "two.test"
+			it.history.take([other])
+		assert len(other_stream.window) == 3
+
+	run(test)
+
+
+def test_clients_that_have_received_what_redis_has_lost_in_two_steps_stay() -> None:
+	"""Redis falls back twice: the second time, this process has nothing in its window."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		for number in (1, 2):
+			it.live(number)
+		for last in ("1-0", None):
+			it.store.entries.clear()
+			it.store.last = last
+			it.history.on_subscribed()
+			await it.caught_up()
+		without = event(3, None, unrecorded="lost")
+		without.lost = "2-0"
+		it.history.take([without])
+		assert it.lost == []
+
+	run(test)
+
+
+def test_only_the_first_event_with_an_offset_that_redis_has_not_assigned_is_logged(
+	caplog: pytest.LogCaptureFixture,
+) -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		for logged in (1, 1):
+			it.history.take([event(99, f"{1 << 63}-0")])
+			await it.caught_up()
+			assert caplog.text.count("has not assigned") == logged
+		assert it.history.counters.forged == 2
+
+	run(test)
+
+
+def test_a_denied_history_that_no_client_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+	"""The client has disconnected before Redis answers."""
+
+	async def test(it: Setting) -> None:
+		it.store.failures = [StoreDenied("NOPERM")]
+		following = asyncio.ensure_future(it.history.follow(SITE))
+		await asyncio.sleep(0)
+		following.cancel()
+		await it.caught_up()
+		assert it.history.unavailable == {SITE: "NOPERM"}
+		gc.collect()
+		assert "never retrieved" not in caplog.text
+
+	run(test)
+
+
+def test_missed_events_are_delivered_though_the_last_id_is_missing() -> None:
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		it.live(1)
+		it.store.append(2)
+		it.store.last = None
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert it.delivered == [1, 2]
+		assert stream.offset == "2-0"
+
+	run(test)
+
+
+def test_the_window_is_kept_if_nothing_was_missed() -> None:
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		it.live(1)
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert [event.message for event in stream.window] == [1]
+
+	run(test)
+
+
+@pytest.mark.parametrize("page", [2, 500])
+def test_only_events_before_the_window_count_as_read(monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+	"""The replay limit of a user counts these bytes. The last page also has entries of the window."""
+	monkeypatch.setattr(history, "PAGE", page)
+
+	async def test(it: Setting) -> None:
+		for number in range(1, 4):
+			it.store.append(number)
+		stream = await it.history.follow(SITE)
+		for number in range(4, 7):
+			it.live(number)
+		size = sum(len(entry.payload) for entry in it.store.entries[:3])
+		assert await it.history.read_before_window(stream, (0, 0), {}) == ((0, 0), (), size)
+		assert [event.message for event in stream.window] == [1, 2, 3, 4, 5, 6]
+		assert stream.window_bytes == size + 150
+		assert it.history.counters.read == it.store.entries_read > 0
+
+	run(test)
+
+
+def test_events_that_redis_loses_before_they_are_read_are_a_gap() -> None:
+	"""The position of the client is the last one that is left."""
+
+	async def test(it: Setting) -> None:
+		for number in (1, 2, 3):
+			it.store.append(number)
+		stream = await it.history.follow(SITE)
+		it.store.entries = it.store.entries[:1]
+		it.store.last = "1-0"
+		with pytest.raises(HistoryGap, match="Redis has lost events"):
+			await it.history.read_before_window(stream, (1, 0), {})
+
+	run(test)
+
+
+def test_clients_that_recover_at_once_share_one_reading() -> None:
+	"""The window reaches back to the earliest position; the client that waited finds it there."""
+
+	async def test(it: Setting) -> None:
+		for number in (1, 2, 3):
+			it.store.append(number)
+		stream = await it.history.follow(SITE)
+		reads = it.store.reads
+		first, second = await asyncio.gather(
+			it.history.read_before_window(stream, (0, 0), {}),
+			it.history.read_before_window(stream, (1, 0), {}),
+		)
+		assert first.read_bytes == stream.window_bytes
+		assert second == ((1, 0), (), 0)
+		assert stream.window_start == (0, 0)
+		assert it.store.reads == reads + 1
+
+	run(test)
+
+
+@pytest.mark.parametrize("bound", ["WINDOW_EVENTS", "WINDOW_BYTES", "TOTAL_WINDOW_BYTES"])
+@pytest.mark.parametrize("room", [True, False], ids=["just fits", "does not fit"])
+def test_events_that_were_read_extend_the_window_if_it_has_room(
+	monkeypatch: pytest.MonkeyPatch, bound: str, room: bool
+) -> None:
+	"""Two events are read, and the window has one; another site has one too."""
+
+	async def test(it: Setting) -> None:
+		for number in (1, 2):
+			it.store.append(number, "a")
+		sizes = sum(len(entry.payload) for entry in it.store.entries)
+		stream = await it.history.follow(SITE)
+		await it.history.follow("two.test")
+		it.live(3)
+		other = event(9, "9-0", size=50)
+		other.site = "two.test"
+		it.history.take([other])
+		fits = {"WINDOW_EVENTS": 3, "WINDOW_BYTES": sizes + 50, "TOTAL_WINDOW_BYTES": sizes + 100}[bound]
+		monkeypatch.setattr(history, bound, fits if room else fits - 1)
+		older = await it.history.read_before_window(stream, (0, 0), {"a": (0, 0)})
+		assert older.read_bytes == sizes
+		assert [event.message for event in older.events] == ([] if room else [1, 2])
+		assert older.window_from == ((0, 0) if room else (2, 0))
+		assert len(stream.window) == (3 if room else 1)
+		assert stream.window_bytes == 50 + (sizes if room else 0)
+		assert it.history._window_bytes == stream.window_bytes + 50
+
+	run(test)
+
+
+def test_an_event_after_a_long_pause_is_delivered_at_once() -> None:
+	"""Its offset is far ahead of the stream, but not of the clock."""
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		now = int(time.time() * 1000)
+		for number in (now - 60_000, now):
+			it.live(number)
+		assert it.delivered == [now - 60_000, now]
 
 	run(test)
