@@ -96,3 +96,12 @@ def test_half_full(count: int, half_full: bool) -> None:
 	backlog = Backlog(4, 60)
 	backlog.add([message() for _ in range(count)])
 	assert backlog.is_half_full is half_full
+
+
+def test_all_messages_can_expire(now: list[float]) -> None:
+	backlog = Backlog(10, 60)
+	assert backlog.drop_excess() == []
+	backlog.add([message(), message()])
+	now[0] += 61
+	assert numbers(backlog.drop_excess()) == [1, 2]
+	assert (len(backlog), backlog.bytes) == (0, 0)

@@ -992,3 +992,14 @@ def test_an_event_after_a_long_pause_is_delivered_at_once() -> None:
 		assert it.delivered == [now - 60_000, now]
 
 	run(test)
+
+
+def test_a_site_is_followed_once() -> None:
+	async def test(it: Setting) -> None:
+		streams = await asyncio.gather(*(it.history.follow(SITE) for _ in range(3)))
+		it.live(1)
+		assert await it.history.follow(SITE) is streams[0] is streams[1] is streams[2]
+		assert it.store.reads == 1
+		assert len(streams[0].window) == 1
+
+	run(test)
