@@ -27,6 +27,7 @@ class FakeRedis:
 		"""Of each call of the script: keys, expected number, and (number, channel, payload, count, age) of the messages."""
 		self.answers: list[Any] = []
 		self.commands: list[tuple[Any, ...]] = []
+		self._queued: list[tuple[Any, ...]] = []
 		self.disconnects = 0
 		self.connection_pool = self
 
@@ -46,17 +47,19 @@ class FakeRedis:
 		return self
 
 	def publish(self, channel: str, payload: str) -> None:
-		self.commands.append(("PUBLISH", channel, json.loads(payload)))
+		self._queued.append(("PUBLISH", channel, json.loads(payload)))
 
 	def xadd(self, key: str, fields: dict[str, str], maxlen: int, approximate: bool) -> None:
-		self.commands.append(("XADD", key))
+		self._queued.append(("XADD", key))
 
 	def pexpire(self, key: str, milliseconds: int) -> None:
-		self.commands.append(("PEXPIRE", key))
+		self._queued.append(("PEXPIRE", key))
 
 	def execute(self) -> None:
+		queued, self._queued = self._queued, []
 		if self.answers:
 			raise self.answers.pop(0)
+		self.commands += queued
 
 	def disconnect(self) -> None:
 		self.disconnects += 1
@@ -200,6 +203,15 @@ def test_a_gap_is_shown_again_if_the_answer_was_lost(it: Setting) -> None:
 	with pytest.raises(redis.TimeoutError):
 		it.append(A)
 	assert it.append(A)[0]["unrecorded"] == "1 events before it were dropped"
+
+
+def test_a_gap_is_shown_if_redis_has_lost_messages_too(it: Setting) -> None:
+	it.append(B)
+	it.writer.note_dropped([it.message(A)])
+	it.redis.answers = [0]
+	first, second = it.append(A, B)
+	assert first["unrecorded"] == "1 events before it were dropped"
+	assert second["lost"] == "1-0"
 
 
 def test_the_last_ids_of_a_bounded_number_of_streams_are_remembered(

@@ -1,0 +1,378 @@
+"""What the outbox decides, with a writer in memory: who writes, who waits, and what is reported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from frappe_realtime.publishing import backlog as backlog_module
+from frappe_realtime.publishing import outbox as outbox_module
+from frappe_realtime.publishing.backlog import Message
+from frappe_realtime.publishing.outages import Outage
+from frappe_realtime.publishing.outbox import Outbox
+from frappe_realtime.publishing.redis_writer import RedisUnavailable
+
+
+class FakeWriter:
+	"""A writer that records what it writes; `failures` are raised first, one by each write or report."""
+
+	def __init__(self) -> None:
+		self.caller_client: Any = None
+		self.by_caller: list[int] = []
+		self.by_thread: list[int] = []
+		self.dropped: list[int] = []
+		self.reports: list[Outage] = []
+		self.failures: list[BaseException] = []
+		self.closed = self.discarded = 0
+		self.connect: Callable[[float], redis.Redis] = never_connect
+
+	def _fail(self) -> None:
+		if self.failures:
+			raise self.failures.pop(0)
+
+	def append(self, client: Any, batch: Collection[Message]) -> None:
+		assert client is self.caller_client
+		self._fail()
+		self.by_caller += [message.number for message in batch]
+
+	def write(self, batch: Sequence[Message]) -> None:
+		self._fail()
+		self.by_thread += [message.number for message in batch]
+
+	def write_report(self, outage: Outage) -> None:
+		self._fail()
+		self.reports.append(outage)
+
+	def note_dropped(self, messages: Iterable[Message]) -> None:
+		self.dropped += [message.number for message in messages]
+
+	def discard_caller_client(self) -> None:
+		self.discarded += 1
+		self.caller_client = None
+
+	def close(self) -> None:
+		self.closed += 1
+
+	def connect_with(self, connect: Callable[[float], redis.Redis]) -> None:
+		self.connect = connect
+
+
+def never_connect(timeout: float) -> redis.Redis:
+	raise AssertionError("connected")
+
+
+class Setting:
+	"""An outbox whose thread does not run.
+
+	Attributes:
+		waits: How often a caller waited.
+		on_wait: Called in each wait, without the lock. By default, nothing happens until the wait is over.
+	"""
+
+	def __init__(self, monkeypatch: pytest.MonkeyPatch, **bounds: Any) -> None:
+		self.lines: list[str] = []
+		self.outbox = Outbox(never_connect, self.lines.append, **bounds)
+		self.writer = self.outbox._writer = FakeWriter()  # type: ignore[assignment]
+		self.starts = self.notified = self.waits = 0
+		self._now = self._until = 0.0
+		self.can_start = True
+		self.on_wait: Callable[[], object] = self._expire
+		monkeypatch.setattr(outbox_module, "monotonic", lambda: self._now)
+		monkeypatch.setattr(self.outbox, "_start_thread", self._start)
+		monkeypatch.setattr(self.outbox._work, "notify", self._notify)
+		monkeypatch.setattr(self.outbox._progress, "wait", self._wait)
+		outbox_module._outboxes.discard(self.outbox)
+
+	def _start(self) -> bool:
+		self.starts += 1
+		return self.can_start
+
+	def _notify(self) -> None:
+		self.notified += 1
+
+	def _wait(self, timeout: float) -> None:
+		assert timeout > 0
+		self.waits += 1
+		self._until = self._now + timeout
+		self.outbox._lock.release()
+		try:
+			self.on_wait()
+		finally:
+			self.outbox._lock.acquire()
+
+	def _expire(self) -> None:
+		self._now = self._until
+
+	def send(self, count: int = 1, payload: str = "{}") -> None:
+		self.outbox.send([Message("events", payload) for _ in range(count)])
+
+
+@pytest.fixture
+def it(monkeypatch: pytest.MonkeyPatch) -> Setting:
+	return Setting(monkeypatch, pending_count=10, wait=0.001)
+
+
+def test_a_caller_with_a_connection_writes_itself(it: Setting) -> None:
+	it.writer.caller_client = object()
+	it.send(2)
+	it.send()
+	assert it.writer.by_caller == [1, 2, 3]
+	assert (it.outbox.pending, it.outbox._written, it.starts, it.waits) == (0, 3, 0, 0)
+
+
+def test_a_caller_does_not_write_what_others_left(it: Setting) -> None:
+	it.send()
+	it.writer.caller_client = object()
+	it.send()
+	assert it.writer.by_caller == []
+	assert it.outbox.pending == 2
+
+
+def test_a_caller_does_not_write_before_an_outage_is_reported(it: Setting) -> None:
+	it.writer.caller_client = object()
+	it.outbox._outage = Outage(0)
+	it.send()
+	assert it.writer.by_caller == []
+
+
+def test_after_a_failure_of_the_caller_the_thread_writes(it: Setting) -> None:
+	it.writer.caller_client = object()
+	it.writer.failures = [redis.TimeoutError("no answer")]
+	it.send()
+	assert (it.writer.discarded, it.outbox.pending) == (1, 1)
+	assert it.starts > 0
+	assert it.notified > 0
+	assert it.waits == 0
+	assert it.outbox._write_next()
+	assert it.writer.by_thread == [1]
+
+
+def test_an_exception_from_a_signal_handler_reaches_the_caller(it: Setting) -> None:
+	it.writer.caller_client = object()
+	it.writer.failures = [KeyboardInterrupt()]
+	with pytest.raises(KeyboardInterrupt):
+		it.send()
+	assert (it.writer.discarded, it.outbox.pending, it.starts, it.notified) == (1, 1, 1, 1)
+	it.send()
+	assert it.waits == 0
+
+
+def test_a_caller_waits_for_the_thread_until_it_has_written(it: Setting) -> None:
+	it.on_wait = it.outbox._write_next
+	it.send()
+	assert it.waits == 1
+	assert (it.outbox.pending, it.outbox._stalled) == (0, False)
+
+
+def test_callers_wait_once_while_nothing_is_written(it: Setting) -> None:
+	it.send()
+	assert (it.waits, it.outbox._stalled, it.notified) == (1, True, 1)
+	it.send()
+	assert (it.waits, it.notified) == (1, 2)
+	# Five of ten are no reason to wait, six are.
+	it.send(3)
+	assert it.waits == 1
+	it.send()
+	assert it.waits == 2
+	assert it.outbox._write_next()
+	assert not it.outbox._stalled
+	it.send()
+	assert it.waits == 3
+
+
+def test_a_caller_does_not_wait_once_redis_is_known_to_be_away(it: Setting) -> None:
+	it.writer.failures = [RedisUnavailable("away")]
+	it.on_wait = it.outbox._write_next
+	it.send()
+	assert it.waits == 1
+	notified = it.notified
+	it.send(8)
+	assert (it.waits, it.notified) == (1, notified)
+
+
+def test_without_a_thread_the_caller_writes_as_the_thread_does(it: Setting) -> None:
+	it.can_start = False
+	it.send(3)
+	assert it.writer.by_thread == [1, 2, 3]
+	assert it.waits == 0
+	assert it.outbox.pending == 0
+
+
+def test_large_batches_are_written_in_parts(it: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(outbox_module, "BATCH", 2)
+	batches: list[int] = []
+	monkeypatch.setattr(it.writer, "write", lambda batch: batches.append(len(batch)))
+	it.outbox._stalled = True
+	it.send(5)
+	assert it.outbox.pending == 5
+	while it.outbox.pending:
+		assert it.outbox._write_next()
+	assert batches == [2, 2, 1]
+
+
+# -- outages
+
+
+def test_an_outage_has_the_most_that_waited_all_that_was_dropped_and_the_last_reason(it: Setting) -> None:
+	it.outbox._stalled = True
+	it.send(4)
+	before = time.time()
+	it.writer.failures = [RedisUnavailable("first"), RedisUnavailable("second")]
+	assert not it.outbox._write_next()
+	it.send(8)
+	assert not it.outbox._write_next()
+	assert (it.writer.closed, it.writer.dropped) == (2, [1, 2])
+	assert (it.outbox.pending, it.outbox.dropped) == (10, 2)
+	assert it.outbox._write_next()
+	(outage,) = it.writer.reports
+	assert (outage.held, outage.dropped, outage.reason) == (10, 2, "second")
+	assert before <= outage.since <= time.time()
+	assert it.outbox._outage is None
+	assert it.outbox._write_next()
+	assert len(it.writer.reports) == 1
+	assert [line.partition(" ")[0] for line in it.lines] == ["Redis", "Redis"]
+	assert it.lines[0].startswith(
+		"Redis (redis_queue in common_site_config.json) does not take realtime events: first. 4 "
+	)
+	assert it.lines[1] == "Redis takes realtime events again; 2 were dropped so far."
+
+
+def test_a_report_that_fails_is_written_later_without_the_messages(it: Setting) -> None:
+	it.outbox._outage = outage = Outage(0)
+	it.outbox._stalled = True
+	it.send()
+	write_report = it.writer.write_report
+
+	def away(outage: Outage) -> None:
+		raise RedisUnavailable("away")
+
+	it.writer.write_report = away  # type: ignore[method-assign]
+	assert not it.outbox._write_next()
+	assert (it.writer.by_thread, it.outbox.pending) == ([1], 0)
+	assert it.outbox._failing
+	it.writer.write_report = write_report  # type: ignore[method-assign]
+	assert it.outbox._write_next()
+	assert it.writer.reports == [outage]
+	assert it.outbox._outage is None
+	assert not it.outbox._failing
+
+
+def test_an_outage_that_begins_while_another_one_is_reported_is_kept(it: Setting) -> None:
+	it.outbox._outage = Outage(0)
+	later = Outage(1)
+
+	def begin(outage: Outage) -> None:
+		it.outbox._outage = later
+
+	it.writer.write_report = begin  # type: ignore[method-assign]
+	assert it.outbox._write_next()
+	assert it.outbox._outage is later
+
+
+def test_an_outage_without_a_log_line_does_not_log_its_end(it: Setting) -> None:
+	"""Messages were dropped, but Redis has answered all the time."""
+	it.outbox._outage = Outage(0)
+	assert it.outbox._write_next()
+	assert it.lines == []
+
+
+# -- flush
+
+
+def test_flush_waits_for_the_messages_and_for_the_report(it: Setting) -> None:
+	it.outbox._stalled = True
+	it.send()
+	it.outbox._outage = Outage(0)
+	steps = [lambda: it.outbox._mark_written(1), lambda: setattr(it.outbox, "_outage", None)]
+
+	def progress() -> None:
+		with it.outbox._lock:
+			steps.pop(0)()
+
+	it.on_wait = progress
+	assert it.outbox.flush(60)
+	assert (steps, it.waits) == ([], 2)
+
+
+def test_flush_does_not_wait_for_the_report_while_redis_is_away(it: Setting) -> None:
+	it.outbox._outage, it.outbox._failing = Outage(0), True
+	notified = it.notified
+	assert it.outbox.flush(60)
+	assert (it.waits, it.notified) == (0, notified + 1)
+
+
+@pytest.mark.parametrize("can_start", [True, False])
+def test_flush_says_whether_all_was_taken(it: Setting, can_start: bool) -> None:
+	assert it.outbox.flush(60)
+	assert it.starts == 0
+	it.outbox._stalled = True
+	it.send()
+	it.can_start = can_start
+	assert not it.outbox.flush(0.001)
+	assert it.waits == can_start
+
+
+# -- the log
+
+
+def test_events_that_are_dropped_while_redis_answers_are_logged(it: Setting) -> None:
+	it.outbox._stalled = True
+	it.send(10)
+	assert it.lines == []
+	it.send()
+	(line,) = it.lines
+	assert "since Redis takes them too slowly: 1 so far" in line
+
+
+def test_events_that_are_dropped_in_a_known_outage_get_no_line(it: Setting) -> None:
+	it.outbox._failing = True
+	it.send(11)
+	assert it.outbox.dropped == 1
+	assert it.lines == []
+
+
+def test_the_largest_payload_is_named_if_it_is_refused(it: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+	for module in (backlog_module, outbox_module):
+		monkeypatch.setattr(module, "PENDING_BYTES", 5)
+	it.outbox.send([Message("events", "x" * 6), Message("events", "x" * 7), Message("events", "x" * 5)])
+	assert (it.outbox.pending, it.outbox.dropped) == (1, 2)
+	(line,) = it.lines
+	assert "event of 7 bytes was refused: at most 5 are allowed. 2 were" in line
+
+
+def test_the_end_of_a_process_flushes_and_logs_what_is_left(it: Setting) -> None:
+	it.outbox.flush_at_end(0.001, "a process")
+	assert it.lines == []
+	it.outbox._stalled = True
+	it.send()
+	it.outbox.flush_at_end(0.001, "a process")
+	(line,) = it.lines
+	assert "At the end of a process, 1 realtime events wait" in line
+	assert "it has not taken them in 0.001 s. 0 were dropped" in line
+
+
+def test_another_redis_is_tried_at_once(it: Setting) -> None:
+	it.outbox.connect_with(connect := lambda timeout: redis.Redis())  # type: ignore[arg-type]
+	assert it.outbox.connect is connect
+	assert it.notified == 1
+
+
+def test_a_forked_process_begins_with_an_empty_outbox(it: Setting) -> None:
+	it.outbox._stalled = it.outbox._failing = True
+	it.send(3)
+	outbox_module._outboxes.add(it.outbox)
+	outbox_module._after_fork()
+	outbox_module._outboxes.discard(it.outbox)
+	outbox = it.outbox
+	assert (outbox.pending, outbox.dropped, outbox._written, outbox._failing, outbox._stalled) == (
+		0,
+		0,
+		0,
+		False,
+		False,
+	)
+	assert (outbox._outage, outbox._thread, outbox.connect) == (None, None, never_connect)
