@@ -294,9 +294,8 @@ class History:
 		pending, stream.pending, stream.task = stream.pending or [], None, None
 		was_ready = stream.ready.done()
 		if not was_ready:
+			# `follow` retrieves it through the shield, also if its caller was cancelled.
 			stream.ready.set_exception(error)
-			# Retrieved here: nobody may be waiting for it.
-			stream.ready.exception()
 		self._forget(stream)
 		if pending:
 			self._deliver(pending)

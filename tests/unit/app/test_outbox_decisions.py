@@ -353,6 +353,12 @@ def test_the_end_of_a_process_flushes_and_logs_what_is_left(it: Setting) -> None
 	(line,) = it.lines
 	assert "At the end of a process, 1 realtime events wait" in line
 	assert "it has not taken them in 0.001 s. 0 were dropped" in line
+	assert it.waits == 1
+
+
+def test_each_outbox_is_flushed_at_the_end_of_the_process_and_reset_after_a_fork(it: Setting) -> None:
+	outbox = Outbox(never_connect, it.lines.append)
+	assert outbox in outbox_module._outboxes
 
 
 def test_another_redis_is_tried_at_once(it: Setting) -> None:

@@ -170,6 +170,7 @@ def test_a_gap_in_the_stream_is_signalled() -> None:
 		await it.caught_up()
 		assert it.lost == [SITE]
 		assert it.history.counters.gaps == 1
+		assert it.history.counters.repeated == 0
 
 	run(test)
 
@@ -1001,5 +1002,14 @@ def test_a_site_is_followed_once() -> None:
 		assert await it.history.follow(SITE) is streams[0] is streams[1] is streams[2]
 		assert it.store.reads == 1
 		assert len(streams[0].window) == 1
+
+	run(test)
+
+
+def test_an_offset_of_a_redis_that_has_lost_everything_is_a_gap() -> None:
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		with pytest.raises(HistoryGap, match="does not know"):
+			await it.history.read_before_window(stream, (1, 0), {})
 
 	run(test)
