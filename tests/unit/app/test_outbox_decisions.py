@@ -335,13 +335,48 @@ def test_events_that_are_dropped_in_a_known_outage_get_no_line(it: Setting) -> N
 	assert it.lines == []
 
 
-def test_the_largest_payload_is_named_if_it_is_refused(it: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def five_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""The bound of the bytes is five."""
 	for module in (backlog_module, outbox_module):
 		monkeypatch.setattr(module, "PENDING_BYTES", 5)
+
+
+@pytest.mark.usefixtures("five_bytes")
+def test_the_largest_payload_is_named_if_it_is_refused(it: Setting) -> None:
 	it.outbox.send([Message("events", "x" * 6), Message("events", "x" * 7), Message("events", "x" * 5)])
 	assert (it.outbox.pending, it.outbox.dropped) == (1, 2)
+	assert it.writer.dropped == [0, 0]
+	assert it.outbox._outage is not None
+	assert it.outbox._outage.dropped == 2
 	(line,) = it.lines
 	assert "event of 7 bytes was refused: at most 5 are allowed. 2 were" in line
+
+
+@pytest.mark.usefixtures("five_bytes")
+def test_a_payload_of_the_bound_is_not_refused_but_takes_the_place_of_others(it: Setting) -> None:
+	it.outbox._stalled = True
+	it.send(2)
+	it.send(payload="x" * 5)
+	assert (it.outbox.pending, it.outbox.dropped) == (1, 2)
+	(line,) = it.lines
+	assert "Realtime events were dropped" in line
+
+
+@pytest.mark.usefixtures("five_bytes")
+def test_nothing_waits_for_a_payload_that_is_refused(it: Setting) -> None:
+	it.send(payload="x" * 6)
+	assert (it.waits, it.outbox._stalled) == (0, False)
+
+
+@pytest.mark.usefixtures("five_bytes")
+def test_a_refused_payload_does_not_let_a_caller_write_what_others_left(it: Setting) -> None:
+	it.outbox._stalled = True
+	it.send()
+	it.outbox._note_dropped = lambda messages: None  # type: ignore[method-assign]
+	it.writer.caller_client = object()
+	it.outbox.send([Message("events", "{}"), Message("events", "x" * 6)])
+	assert it.writer.by_caller == []
 
 
 def test_the_end_of_a_process_flushes_and_logs_what_is_left(it: Setting) -> None:

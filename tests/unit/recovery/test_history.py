@@ -1013,3 +1013,21 @@ def test_an_offset_of_a_redis_that_has_lost_everything_is_a_gap() -> None:
 			await it.history.read_before_window(stream, (1, 0), {})
 
 	run(test)
+
+
+def test_an_entry_that_is_no_event_is_skipped_for_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Also if a page has nothing else."""
+	monkeypatch.setattr(history, "PAGE", 2)
+
+	async def test(it: Setting) -> None:
+		for number in range(1, 7):
+			it.store.append(number)
+		for index in (1, 2, 3, 5):
+			entry = it.store.entries[index]
+			it.store.entries[index] = Entry(entry.id, b"[]", entry.before)
+		stream = await it.history.follow(SITE)
+		await it.history.read_before_window(stream, (0, 0), {})
+		assert [event.message for event in stream.window] == [1, 5]
+		assert it.store.entries_read == 6
+
+	run(test)
