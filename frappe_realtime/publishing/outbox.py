@@ -160,15 +160,13 @@ class Outbox:
 
 	def _send_batch(self, messages: Sequence[Message]) -> None:
 		with self._lock:
-			refused = self._backlog.add(messages)
-			accepted = len(messages) - len(refused)
+			self._note_dropped(self._backlog.add(messages))
 			last = self._backlog.last_number
-			self._note_dropped(refused)
 			self._drop_excess()
 			if (
 				(client := self._writer.caller_client)
-				and not self._outage
-				and len(self._backlog) <= accepted
+				and not self._outage  # which also begins if messages were refused or dropped
+				and len(self._backlog) == len(messages)
 				and self._write_in_caller(client)
 			):
 				return

@@ -247,7 +247,10 @@ def test_a_report_that_fails_is_written_later_without_the_messages(it: Setting) 
 	it.send()
 	write_report = it.writer.write_report
 
+	it.outbox._failing = True
+
 	def away(outage: Outage) -> None:
+		assert not it.outbox._failing
 		raise RedisUnavailable("away")
 
 	it.writer.write_report = away  # type: ignore[method-assign]
@@ -370,13 +373,14 @@ def test_nothing_waits_for_a_payload_that_is_refused(it: Setting) -> None:
 
 
 @pytest.mark.usefixtures("five_bytes")
-def test_a_refused_payload_does_not_let_a_caller_write_what_others_left(it: Setting) -> None:
-	it.outbox._stalled = True
-	it.send()
-	it.outbox._note_dropped = lambda messages: None  # type: ignore[method-assign]
+def test_a_caller_does_not_write_if_a_payload_is_refused(it: Setting) -> None:
+	"""The thread writes the rest, and reports what was refused."""
 	it.writer.caller_client = object()
 	it.outbox.send([Message("events", "{}"), Message("events", "x" * 6)])
 	assert it.writer.by_caller == []
+	assert it.outbox._write_next()
+	assert it.writer.by_thread == [1]
+	assert [outage.dropped for outage in it.writer.reports] == [1]
 
 
 def test_the_end_of_a_process_flushes_and_logs_what_is_left(it: Setting) -> None:
@@ -417,3 +421,81 @@ def test_a_forked_process_begins_with_an_empty_outbox(it: Setting) -> None:
 		False,
 	)
 	assert (outbox._outage, outbox._thread, outbox.connect) == (None, None, never_connect)
+
+
+# -- the thread
+
+
+class Stopped(Exception):
+	"""Ends the loop of the thread in a test."""
+
+
+def test_the_thread_tries_again_with_growing_pauses(it: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""After a success it begins with the first pause, and without work it waits without a limit."""
+	pauses: list[float | None] = []
+
+	def wait(timeout: float | None = None) -> None:
+		pauses.append(timeout)
+		if pauses.count(None) == 2:
+			raise Stopped
+		if timeout is None:
+			it.outbox._backlog.add([Message("events", "{}")])
+			it.writer.failures = [RedisUnavailable("away")]
+
+	monkeypatch.setattr(it.outbox._work, "wait", wait)
+	it.outbox._backlog.add([Message("events", "{}")])
+	it.writer.failures = [RedisUnavailable("away")] * 7
+	with pytest.raises(Stopped):
+		it.outbox._run()
+	assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, None, 0.05, None]
+	assert it.writer.by_thread == [1, 2]
+	assert [outage.held for outage in it.writer.reports] == [1, 1]
+
+
+def test_the_thread_applies_the_bounds_while_redis_is_away(
+	it: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	def wait(timeout: float | None = None) -> None:
+		if timeout is None:
+			raise Stopped
+		it.outbox._backlog.add([Message("events", "{}") for _ in range(11)])
+
+	monkeypatch.setattr(it.outbox._work, "wait", wait)
+	it.outbox._backlog.add([Message("events", "{}")])
+	it.writer.failures = [RedisUnavailable("away")]
+	with pytest.raises(Stopped):
+		it.outbox._run()
+	assert it.writer.dropped == [1, 2]
+	assert it.writer.by_thread == list(range(3, 13))
+
+
+def test_one_thread_runs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""One that has ended is replaced; while the interpreter shuts down, none can be started."""
+	threads: list[Any] = []
+
+	class FakeThread:
+		alive = can_start = True
+
+		def __init__(self, target: Callable[[], None], name: str, daemon: bool) -> None:
+			self.arguments = (target, name, daemon)
+			threads.append(self)
+
+		def start(self) -> None:
+			if not FakeThread.can_start:
+				raise RuntimeError("can't create new thread at interpreter shutdown")
+
+		def is_alive(self) -> bool:
+			return FakeThread.alive
+
+	monkeypatch.setattr(outbox_module.threading, "Thread", FakeThread)
+	outbox = Outbox(never_connect, lambda line: None)
+	outbox_module._outboxes.discard(outbox)
+	assert outbox._start_thread()
+	assert outbox._start_thread()
+	assert [thread.arguments for thread in threads] == [(outbox._run, "frappe_realtime outbox", True)]
+	FakeThread.alive = False
+	assert outbox._start_thread()
+	FakeThread.can_start = False
+	assert not outbox._start_thread()
+	assert not outbox._start_thread()
+	assert len(threads) == 4
