@@ -28,6 +28,7 @@ class Setting:
 	def __init__(self) -> None:
 		self.store = FakeStore()
 		self.delivered: list[Any] = []
+		self.empty_batches = 0
 		self.lost: list[str] = []
 		self.namespaces = namespaces = Namespaces()
 		namespaces.open(f"/{SITE}")
@@ -40,7 +41,7 @@ class Setting:
 		self.history.lost.connect(self.lost.append)
 
 	def _deliver(self, events: Sequence[PublishedEvent]) -> None:
-		assert events
+		self.empty_batches += not events
 		self.delivered += [event.message for event in events]
 
 	def live(self, number: int) -> None:
@@ -58,7 +59,9 @@ def run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
 
 
 async def _run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
-	await test(Setting())
+	setting = Setting()
+	await test(setting)
+	assert setting.empty_batches == 0
 
 
 def test_an_event_is_delivered_once() -> None:
