@@ -272,7 +272,7 @@ class Outbox:
 			if outage is self._outage:
 				self._outage = None
 			self._progress.notify_all()
-		if was_failing and self._log.has_written("away"):
+		if was_failing:
 			self._log.write(
 				"back",
 				f"Redis takes realtime events again; {self.dropped} were dropped so far.",

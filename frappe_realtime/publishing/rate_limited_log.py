@@ -35,7 +35,3 @@ class RateLimitedLog:
 		self._written_at[subject] = now
 		with suppress(Exception):
 			(write_line or self._write_line)(line)
-
-	def has_written(self, subject: str) -> bool:
-		"""Return whether there was a line on the subject."""
-		return subject in self._written_at

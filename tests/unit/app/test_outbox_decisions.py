@@ -11,6 +11,7 @@ import redis
 
 from frappe_realtime.publishing import backlog as backlog_module
 from frappe_realtime.publishing import outbox as outbox_module
+from frappe_realtime.publishing import rate_limited_log
 from frappe_realtime.publishing.backlog import Message
 from frappe_realtime.publishing.outages import Outage
 from frappe_realtime.publishing.outbox import Outbox
@@ -283,6 +284,30 @@ def test_an_outage_without_a_log_line_does_not_log_its_end(it: Setting) -> None:
 	assert it.lines == []
 
 
+def test_the_end_of_an_outage_is_logged_once(it: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(rate_limited_log, "LOG_INTERVAL", 0.0)
+	it.writer.failures = [RedisUnavailable("away")]
+	it.outbox._backlog.add([Message("events", "{}")])
+	assert not it.outbox._write_next()
+	for _ in range(2):
+		assert it.outbox._write_next()
+		it.outbox._backlog.add([Message("events", "{}")])
+	assert sum("takes realtime events again" in line for line in it.lines) == 1
+
+
+def test_those_who_wait_are_woken_by_each_progress(it: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+	woken: list[int] = []
+	monkeypatch.setattr(it.outbox._progress, "notify_all", lambda: woken.append(it.outbox.pending))
+	it.outbox._stalled = True
+	it.send(11)
+	assert woken == [10]  # one message was dropped
+	it.writer.failures = [RedisUnavailable("away")]
+	assert not it.outbox._write_next()
+	assert woken == [10, 10]
+	assert it.outbox._write_next()
+	assert woken == [10, 10, 0, 0]  # the messages are written, then the report
+
+
 # -- flush
 
 
@@ -398,6 +423,11 @@ def test_the_end_of_a_process_flushes_and_logs_what_is_left(it: Setting) -> None
 def test_each_outbox_is_flushed_at_the_end_of_the_process_and_reset_after_a_fork(it: Setting) -> None:
 	outbox = Outbox(never_connect, it.lines.append)
 	assert outbox in outbox_module._outboxes
+	ended: list[tuple[float, str]] = []
+	outbox.flush_at_end = lambda timeout, of: ended.append((timeout, of))  # type: ignore[method-assign]
+	outbox_module._at_exit()
+	assert ended == [(2.0, "a process")]
+	outbox_module._outboxes.discard(outbox)
 
 
 def test_another_redis_is_tried_at_once(it: Setting) -> None:
