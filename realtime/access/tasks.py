@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from frappe_realtime.contract import SYSTEM_USER, TASK_ROOM, task_room, tasks_key
 
-from ..bus.store import RedisStore
+from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..config import Config
 from ..json_codec import loads
 from ..log_budget import LogBudget
@@ -142,20 +142,18 @@ class TaskAccess:
 			self._reads[site] = asyncio.get_running_loop().create_task(self._read_owners(site))
 
 	async def _read_owners(self, site: str) -> None:
-		from redis.exceptions import RedisError
-
 		try:
-			entries = await self._store.redis.xrange(tasks_key(site), count=MAX_OWNERS)
-		except (RedisError, OSError) as error:
+			entries = await self._store.entries(tasks_key(site), MAX_OWNERS)
+		except (StoreUnavailable, StoreDenied) as error:
 			# Pending subscriptions are decided by the announcement on the channel.
 			self._log_budget.write(
 				logger.warning, "the owners of the tasks of %s cannot be read from Redis: %s", site, error
 			)
 			return
 		invalid = 0
-		for _, fields in entries or ():
+		for value in entries:
 			try:
-				self.on_message(loads((fields or {}).get(b"e") or b"{}"))
+				self.on_message(loads(value or b"{}"))
 			except (ValueError, AttributeError):
 				invalid += 1
 		if invalid:

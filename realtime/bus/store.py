@@ -9,20 +9,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from frappe_realtime.contract import OUTAGES_KEY, TRANSIENT_REDIS_ERRORS, access_key, events_key, last_key
+import hiredis
+
+from frappe_realtime.contract import OUTAGES_KEY, access_key, events_key, last_key
 
 from ..log_budget import LogBudget
+from .commands import Command
 from .endpoint import RedisEndpoint
-
-if TYPE_CHECKING:
-	from redis.asyncio import Redis
+from .pipeline import RedisPipeline, is_transient
 
 logger = logging.getLogger("realtime.store")
-
-CONNECTIONS = 8
-"""Connections for histories and sessions; the client opens one for each concurrent command."""
 
 OUTAGE_SECONDS = 24 * 60 * 60.0
 """Seconds for which outage reports are read."""
@@ -43,18 +41,17 @@ class StoreDenied(Exception):
 	"""Redis refuses a command: the user of redis_queue lacks a right, or the key has another type.
 
 	Args:
-		message: The message of Redis; the client library may have removed its code, such as NOPERM.
-		code: That code.
+		message: The message of Redis, which begins with a code such as NOPERM.
 	"""
 
-	def __init__(self, message: str, code: str = "") -> None:
+	def __init__(self, message: str) -> None:
 		super().__init__(message)
-		self.code = code or message.partition(" ")[0]
+		self.code = message.partition(" ")[0]
 
 	@property
 	def advice(self) -> str:
 		"""What an operator can do about it."""
-		if self.code in ("NOAUTH", "WRONGPASS"):
+		if self.code in ("NOAUTH", "WRONGPASS") or str(self).startswith("ERR AUTH"):
 			return "Set the user name and password of Redis in the URL of redis_queue."
 		if self.code == "WRONGTYPE":
 			return "The key has another type than this project's: delete it if no other program needs it."
@@ -122,7 +119,7 @@ class Outage:
 
 
 class RedisStore:
-	"""Sends commands to redis_queue; imports the client library with the first one.
+	"""Sends commands to redis_queue.
 
 	Args:
 		endpoint: The address.
@@ -130,16 +127,8 @@ class RedisStore:
 
 	def __init__(self, endpoint: RedisEndpoint) -> None:
 		self.endpoint = endpoint
-		self._redis: Redis | None = None
-		self._slots = asyncio.Semaphore(CONNECTIONS)
+		self._pipeline = RedisPipeline(endpoint)
 		self._log_budget = LogBudget()
-
-	@property
-	def redis(self) -> Redis:
-		"""The client; its commands raise `redis.RedisError` and OSError."""
-		if self._redis is None:
-			self._redis = self.endpoint.client()
-		return self._redis
 
 	async def set_default(self, key: str, value: str) -> str:
 		"""Set `key` to `value` unless it has a value already, and return the value that it has then.
@@ -148,26 +137,28 @@ class RedisStore:
 			StoreUnavailable: Redis does not answer.
 			StoreDenied: The user of redis_queue may not read or set the key, or its value is not text.
 		"""
-		from redis.exceptions import RedisError
-
+		_, current = await self._execute([("SET", key, value, "NX"), ("GET", key)])
 		try:
-			await self.redis.set(key, value, nx=True)
-			current = await self.redis.get(key)
-		except (RedisError, OSError) as error:
-			raise _translated(error) from error
-		try:
-			return current.decode() if isinstance(current, bytes) else str(current)
-		except UnicodeDecodeError as error:
+			return str(current.decode())
+		except (UnicodeDecodeError, AttributeError) as error:
 			raise StoreDenied(f"the value of {key} is not text") from error
+
+	async def subscribers(self, channel: str) -> int:
+		"""Return how many clients of Redis are subscribed to `channel`.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Redis does not answer, or refuses the command.
+		"""
+		((_, count),) = await self._execute([("PUBSUB", "NUMSUB", channel)])
+		return int(count)
 
 	async def ping(self) -> bool:
 		"""Return True if Redis answers."""
-		from redis.exceptions import RedisError
-
 		try:
-			return bool(await self.redis.ping())
-		except (RedisError, OSError):
+			await self._execute([("PING",)])
+		except (StoreUnavailable, StoreDenied):
 			return False
+		return True
 
 	async def outages(self, seconds: float = OUTAGE_SECONDS) -> list[Outage]:
 		"""Return the outage reports of the last `seconds`, the newest first.
@@ -176,7 +167,7 @@ class RedisStore:
 			StoreUnavailable, StoreDenied: They cannot be read.
 		"""
 		first = f"{max(0, int((time() - seconds) * 1000))}-0"
-		(entries,) = await self._pipeline([("XRANGE", OUTAGES_KEY, first, "+", "COUNT", OUTAGE_COUNT)])
+		(entries,) = await self._execute([("XRANGE", OUTAGES_KEY, first, "+", "COUNT", OUTAGE_COUNT)])
 		return [
 			outage
 			for _, fields in reversed(entries)
@@ -185,20 +176,27 @@ class RedisStore:
 
 	async def publish(self, channel: str, payload: str) -> None:
 		"""Publish a message without retries; a failure is logged and the message is lost."""
-		from redis.exceptions import RedisError
-
 		try:
-			await self.redis.publish(channel, payload)
-		except (RedisError, OSError) as error:
+			await self._execute([("PUBLISH", channel, payload)])
+		except (StoreUnavailable, StoreDenied) as error:
 			self._log_budget.write(logger.warning, "could not publish on %r: %s", channel, error)
 
-	async def publish_all(self, channel: str, payloads: Sequence[bytes]) -> None:
-		"""Publish several messages in this order.
+	async def publish_all(self, channel: str, payloads: Sequence[str | bytes]) -> list[int]:
+		"""Publish several messages in this order; return how many subscribers each of them has reached.
 
 		Raises:
 			StoreUnavailable, StoreDenied: Some of them may not have been published.
 		"""
-		await self._pipeline([("PUBLISH", channel, payload) for payload in payloads])
+		return await self._execute([("PUBLISH", channel, payload) for payload in payloads])
+
+	async def entries(self, key: str, count: int) -> list[bytes]:
+		"""Return the values of the field `e` of the first `count` entries of a stream; empty for one without this field.
+
+		Raises:
+			StoreUnavailable, StoreDenied: They cannot be read.
+		"""
+		(entries,) = await self._execute([("XRANGE", key, "-", "+", "COUNT", count)])
+		return [_pairs(fields).get(b"e", b"") for _, fields in entries]
 
 	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
 		"""Return events of the history of a site.
@@ -222,10 +220,10 @@ class RedisStore:
 
 	async def _read_stream(self, key: str, first: str, count: int) -> tuple[list[Entry], str | None]:
 		# One transaction, so that the newest id is not that of an entry that is appended between the two commands.
-		commands: list[tuple[str | int | bytes, ...]] = [("GET", last_key(key))]
+		commands: list[Command] = [("GET", last_key(key))]
 		if count:
 			commands.append(("XRANGE", key, first, "+", "COUNT", count))
-		answers = await self._pipeline(commands, transaction=True)
+		answers = await self._execute(commands, transaction=True)
 		entries = [_entry(id, fields) for id, fields in answers[1]] if count else []
 		return entries, None if answers[0] is None else _text(answers[0])
 
@@ -235,7 +233,7 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: It cannot be read.
 		"""
-		value = (await self._pipeline([("GET", key)]))[0]
+		value = (await self._execute([("GET", key)]))[0]
 		return None if value is None else _text(value)
 
 	async def write_sessions(self, writes: Sequence[SessionWrite]) -> None:
@@ -244,7 +242,7 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: Some of the changes may not have been made.
 		"""
-		await self._pipeline(
+		await self._execute(
 			[
 				("DEL", write.key)
 				if write.value is None
@@ -262,45 +260,24 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: Some of the changes may not have been made.
 		"""
-		return [bool(done) for done in await self._pipeline([("EXPIRE", key, seconds) for key in keys])]
+		return [bool(done) for done in await self._execute([("EXPIRE", key, seconds) for key in keys])]
 
-	async def _pipeline(
-		self, commands: Sequence[tuple[str | int | bytes, ...]], transaction: bool = False
-	) -> list[Any]:
-		from redis.exceptions import RedisError
-
+	async def _execute(self, commands: Sequence[Command], transaction: bool = False) -> list[Any]:
 		try:
-			async with self._slots:
-				pipeline = self.redis.pipeline(transaction=transaction)
-				for command in commands:
-					pipeline.execute_command(*command)
-				# Not raised by the client, whose message contains the command and thereby the key of a session.
-				answers: list[Any] = await pipeline.execute(raise_on_error=False)
-			for answer in answers:
-				if isinstance(answer, Exception):
-					raise answer
-			return answers
-		except (RedisError, OSError) as error:
+			return await self._pipeline.execute(commands, transaction)
+		except (hiredis.ReplyError, OSError, asyncio.TimeoutError, ValueError) as error:
 			raise _translated(error) from error
 
 	async def close(self) -> None:
-		"""Close the connections."""
-		if self._redis is not None:
-			# `close` became `aclose` in redis-py 5; Frappe v15 pins 4.5.
-			await (self._redis.aclose() if hasattr(self._redis, "aclose") else self._redis.close())
+		"""Close the connection."""
+		self._pipeline.close()
 
 
 def _translated(error: Exception) -> StoreUnavailable | StoreDenied:
-	"""Return the error of this module for one of the client library."""
-	from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
-
+	"""Return the error of this module for one of the connection, or for a reply of Redis."""
 	text = str(error) or type(error).__name__
-	if isinstance(error, (ResponseError, AuthenticationError)) and not any(
-		word in f"{type(error).__name__} {error}".upper() for word in TRANSIENT_REDIS_ERRORS
-	):
-		if isinstance(error, AuthenticationError):
-			return StoreDenied(text, "NOAUTH")
-		return StoreDenied(text, "NOPERM" if isinstance(error, NoPermissionError) else "")
+	if isinstance(error, hiredis.ReplyError) and not is_transient(text):
+		return StoreDenied(text)
 	return StoreUnavailable(text)
 
 
@@ -309,11 +286,12 @@ def _text(value: bytes | str) -> str:
 	return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _entry(id: bytes | str, fields: dict[bytes, bytes] | list[bytes]) -> Entry:
+def _entry(id: bytes, fields: Sequence[bytes] | None) -> Entry:
 	values = _pairs(fields)
 	return Entry(_text(id), values.get(b"e", b""), _text(values.get(b"p", b"")))
 
 
-def _pairs(fields: dict[bytes, bytes] | list[bytes]) -> dict[bytes, bytes]:
-	"""Return the fields of a stream entry, for RESP3 (a mapping) and RESP2 (a flat list)."""
-	return fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+def _pairs(fields: Sequence[bytes] | None) -> dict[bytes, bytes]:
+	"""Return the fields of a stream entry; None stands for those of an entry that was deleted meanwhile."""
+	fields = fields or ()
+	return dict(zip(fields[::2], fields[1::2], strict=True))

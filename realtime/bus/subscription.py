@@ -12,7 +12,8 @@ import hiredis
 
 from frappe_realtime.contract import EVENTS_CHANNEL
 
-from .endpoint import TIMEOUT, Address, RedisEndpoint
+from .commands import Command, greeting, pack
+from .endpoint import Address, RedisEndpoint
 from .events import PublishedEvent, read_event
 
 logger = logging.getLogger("realtime.bus")
@@ -26,18 +27,15 @@ class SubscriberConnection(asyncio.Protocol):
 	"""A connection to Redis in subscriber mode.
 
 	Args:
-		commands: What is written when the connection is made.
 		on_subscribed: Called when the subscription to `EVENTS_CHANNEL` is confirmed.
 		on_messages: Called with channel and payload of the messages of one read.
 	"""
 
 	def __init__(
 		self,
-		commands: bytes,
 		on_subscribed: Callable[[], None],
 		on_messages: Callable[[list[tuple[bytes, bytes]]], None],
 	) -> None:
-		self._commands = commands
 		self._on_subscribed = on_subscribed
 		self._on_messages = on_messages
 		self._reader = hiredis.Reader()
@@ -52,7 +50,11 @@ class SubscriberConnection(asyncio.Protocol):
 		# uvloop's transports do not inherit from asyncio's.
 		self.transport = cast(asyncio.Transport, transport)
 		self.last_received = self._time()
-		self.transport.write(self._commands)
+
+	def send(self, commands: Sequence[Command]) -> None:
+		"""Send commands; does nothing on a closed connection."""
+		if self.transport is not None:
+			self.transport.write(pack(commands))
 
 	def data_received(self, data: bytes) -> None:
 		self.last_received = self._time()
@@ -134,7 +136,8 @@ class EventSubscriber:
 		while True:
 			reason = ""
 			try:
-				connection, address = await self._connect()
+				connection, address = await self.endpoint.connect(self._new_connection)
+				connection.send([*greeting(address), ("SUBSCRIBE", CHANNEL, *self._channels)])
 				try:
 					await self._watch(connection, address)
 				finally:
@@ -142,7 +145,7 @@ class EventSubscriber:
 						connection.transport.abort()
 				reason = connection.error or "the connection was closed"
 			except (OSError, asyncio.TimeoutError, ValueError) as error:
-				# A ValueError is an unknown option in the URL.
+				# A ValueError is an invalid URL.
 				reason = str(error) or type(error).__name__
 			if self.connected:
 				delay = 0.1
@@ -163,13 +166,9 @@ class EventSubscriber:
 			if silent > 2 * PING_SECONDS:
 				connection.error = f"no answer for {silent:.0f} s"
 				return
-			if (
-				silent >= PING_SECONDS
-				and pinged <= connection.last_received
-				and connection.transport is not None
-			):
+			if silent >= PING_SECONDS and pinged <= connection.last_received:
 				pinged = loop.time()
-				connection.transport.write(_command(b"PING"))
+				connection.send([("PING",)])
 			if self.endpoint.sentinels and loop.time() - checked >= PING_SECONDS:
 				checked = loop.time()
 				if await self._is_moved(address):
@@ -184,24 +183,8 @@ class EventSubscriber:
 			# Unavailable Sentinels have not reported another master.
 			return False
 
-	async def _connect(self) -> tuple[SubscriberConnection, Address]:
-		address = await self.endpoint.address()
-		connection = SubscriberConnection(self._commands(address), self._on_subscribed, self._on_messages)
-		loop = asyncio.get_running_loop()
-		if address.path:
-			attempt: Any = loop.create_unix_connection(lambda: connection, address.path)
-		else:
-			attempt = loop.create_connection(lambda: connection, address.host, address.port, ssl=address.tls)
-		await asyncio.wait_for(attempt, timeout=TIMEOUT)
-		return connection, address
-
-	def _commands(self, address: Address) -> bytes:
-		commands = []
-		if address.password:
-			names = [address.username] if address.username else []
-			commands.append(_command(b"AUTH", *[part.encode() for part in [*names, address.password]]))
-		commands.append(_command(b"SUBSCRIBE", CHANNEL, *self._channels))
-		return b"".join(commands)
+	def _new_connection(self) -> SubscriberConnection:
+		return SubscriberConnection(self._on_subscribed, self._on_messages)
 
 	def _on_subscribed(self) -> None:
 		self.connected = True
@@ -227,7 +210,3 @@ class EventSubscriber:
 		self.invalid += 1
 		if self.invalid == 1:
 			logger.warning("invalid message on the channel 'events': %.200r", payload)
-
-
-def _command(*parts: bytes) -> bytes:
-	return b"*%d\r\n" % len(parts) + b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 import aiohttp
-from redis.exceptions import RedisError
 
 from frappe_realtime import __version__
 from frappe_realtime.contract import APP_DEFAULTS, EVENTS_CHANNEL
@@ -84,7 +83,7 @@ class BenchChecks:
 		endpoint = self.store.endpoint
 		try:
 			subscribers = await asyncio.wait_for(self._subscribers(), TIMEOUT)
-		except (RedisError, OSError, WebUnavailable, asyncio.TimeoutError) as error:
+		except (StoreUnavailable, StoreDenied, WebUnavailable, asyncio.TimeoutError) as error:
 			raise CheckFailed(
 				f"{endpoint} does not answer: {str(error) or f'no answer within {TIMEOUT:g} s'}",
 				"start Redis (bench start, or supervisorctl), or correct redis_queue in common_site_config.json",
@@ -98,11 +97,10 @@ class BenchChecks:
 		return Finding(OK, f"{endpoint} answers; servers that are subscribed to its events: {subscribers}")
 
 	async def _subscribers(self) -> int:
-		await self.store.redis.ping()
+		subscribers = await self.store.subscribers(EVENTS_CHANNEL)
 		# Writes, if there is no secret yet.
 		await SharedSecret(self.store).get()
-		[(_, count)] = await self.store.redis.pubsub_numsub(EVENTS_CHANNEL)
-		return int(count)
+		return subscribers
 
 	async def publishers(self) -> Finding:
 		"""Read what processes of Frappe reported about times in which they could not publish."""

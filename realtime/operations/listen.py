@@ -19,11 +19,10 @@ from datetime import datetime
 from io import TextIOWrapper
 from typing import Any, TextIO
 
-from redis.exceptions import RedisError
-
 from frappe_realtime.contract import (
 	DOC_ROOM,
 	DOCTYPE_ROOM,
+	EVENTS_CHANNEL,
 	GUEST,
 	OPEN_DOC_ROOM,
 	SITE_ROOM,
@@ -36,7 +35,7 @@ from frappe_realtime.contract import (
 from ..access.sites import Sites
 from ..bus.endpoint import RedisEndpoint
 from ..bus.events import PublishedEvent
-from ..bus.store import RedisStore
+from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..bus.subscription import EventSubscriber
 from ..config import Config
 from .bench_checks import listening_address
@@ -216,8 +215,8 @@ async def _listen_to_redis(
 async def _check_redis(endpoint: RedisEndpoint) -> None:
 	store = RedisStore(endpoint)
 	try:
-		await asyncio.wait_for(store.redis.ping(), TIMEOUT)
-	except (RedisError, OSError, asyncio.TimeoutError) as error:
+		await asyncio.wait_for(store.subscribers(EVENTS_CHANNEL), TIMEOUT)
+	except (StoreUnavailable, StoreDenied, asyncio.TimeoutError) as error:
 		raise ListenError(
 			f"{endpoint} does not answer: {str(error) or f'no answer within {TIMEOUT:g} s'}. "
 			"Start Redis, or correct redis_queue in common_site_config.json"

@@ -9,7 +9,7 @@ from frappe_realtime.contract import EVENTS_CHANNEL, SITE_ROOM, user_room
 
 from ..access.sites import Sites
 from ..bus.endpoint import RedisEndpoint
-from ..bus.store import RedisStore
+from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..config import EXIT_CONFIG, Config, ConfigError
 from ..json_codec import dumps, loads
 
@@ -53,12 +53,11 @@ def publish(config: Config, site: str, event: str, message: str, user: str | Non
 
 async def _publish(endpoint: RedisEndpoint, payload: str) -> int:
 	"""Return the number of subscribers that received the event; exit with 1 if Redis does not answer."""
-	from redis.exceptions import RedisError
-
 	store = RedisStore(endpoint)
 	try:
-		return int(await store.redis.publish(EVENTS_CHANNEL, payload))
-	except (RedisError, OSError) as error:
+		(subscribers,) = await store.publish_all(EVENTS_CHANNEL, [payload])
+		return subscribers
+	except (StoreUnavailable, StoreDenied) as error:
 		sys.exit(f"frappe-realtime: nothing was published: {endpoint} does not answer: {error}")
 	finally:
 		await store.close()

@@ -189,7 +189,7 @@ def test_metrics_of_the_process(bench: Bench) -> None:
 
 
 def test_serve_imports_only_what_it_needs(make_bench: MakeBench, tmp_path: Path) -> None:
-	"""python-socketio is for the tools, and prometheus_client is imported with the first request for metrics."""
+	"""python-socketio is for the tools, redis-py for Sentinels, and prometheus_client is imported with the first request for metrics."""
 	bench = make_bench(start=False)
 	bench.valkey.start()
 	bench.start_web()
@@ -205,7 +205,7 @@ def test_serve_imports_only_what_it_needs(make_bench: MakeBench, tmp_path: Path)
 		return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if "import time:" in line}
 
 	assert "aiohttp" in imported()
-	assert not imported() & {"socketio", "engineio", "prometheus_client"}
+	assert not imported() & {"socketio", "engineio", "prometheus_client", "redis"}
 	bench.sidecar.get("/metrics")
 	assert "prometheus_client" in imported()
 	assert not imported() & {"socketio", "engineio"}

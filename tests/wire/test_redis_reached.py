@@ -236,7 +236,7 @@ def test_an_address_that_is_none(make_bench: MakeBench, url: str) -> None:
 	assert "geheim" not in bench.sidecar.log
 
 
-def test_an_option_of_the_address_that_is_none(make_bench: MakeBench) -> None:
+def test_an_option_of_the_address_that_is_invalid(make_bench: MakeBench) -> None:
 	bench = make_bench(start=False)
-	reach(bench, f"{bench.valkey.url}?health_check_interval=often")
-	until(lambda: "(redis_queue) is unavailable" in bench.sidecar.log, "the line")
+	reach(bench, f"{bench.valkey.url}?db=often")
+	until(lambda: "the database must be a number, not 'often'" in bench.sidecar.log, "the line")

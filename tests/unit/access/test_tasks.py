@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from realtime.access import tasks as module
 from realtime.access.tasks import MAX_PENDING_PER_SOCKET, TaskAccess
+from realtime.bus.store import StoreUnavailable
 from realtime.socketio.namespace import Namespaces
 from tests.unit.access.fakes import SITE, config, connected, session
 from tests.unit.virtual_time import in_virtual_time, turns
@@ -21,27 +21,22 @@ ROOM = "task_progress:1"
 STARTED = {"site": SITE, "task_id": "1", "user": "bob"}
 
 
-class FakeRedis:
+class FakeStore:
 	"""The streams of owners."""
 
 	def __init__(self) -> None:
-		self.entries: list[Any] = []
+		self.values: list[bytes] = []
 		self.reads: list[tuple[str, int]] = []
 		self.error: Exception | None = None
 		self.gate: asyncio.Event | None = None
 
-	async def xrange(self, key: str, count: int) -> list[Any]:
+	async def entries(self, key: str, count: int) -> list[bytes]:
 		self.reads.append((key, count))
 		if self.gate is not None:
 			await self.gate.wait()
 		if self.error is not None:
 			raise self.error
-		return self.entries
-
-
-class FakeStore:
-	def __init__(self) -> None:
-		self.redis = FakeRedis()
+		return self.values
 
 
 def access(store: FakeStore | None = None, **keys: Any) -> TaskAccess:
@@ -49,8 +44,8 @@ def access(store: FakeStore | None = None, **keys: Any) -> TaskAccess:
 	return TaskAccess(config(**keys), fake)
 
 
-def entry(**message: str) -> Any:
-	return (b"1-0", {b"e": json.dumps(message).encode()})
+def entry(**message: str) -> bytes:
+	return json.dumps(message).encode()
 
 
 @in_virtual_time
@@ -190,7 +185,7 @@ def test_invalid_announcements(message: dict[str, Any]) -> None:
 @in_virtual_time
 async def test_the_stream_of_the_site_is_read_once() -> None:
 	store = FakeStore()
-	store.redis.entries = [entry(site=SITE, task_id="1", user="bob")]
+	store.values = [entry(site=SITE, task_id="1", user="bob")]
 	subject, namespaces = access(store), Namespaces()
 	first, second = connected(namespaces, OWNER), connected(namespaces, OTHER)
 	subject.subscribe(first, "1")
@@ -198,14 +193,13 @@ async def test_the_stream_of_the_site_is_read_once() -> None:
 	await turns()
 	assert ROOM in first.rooms
 	assert ROOM not in second.rooms
-	assert store.redis.reads == [(f"frappe_realtime:{SITE}:tasks", module.MAX_OWNERS)]
+	assert store.reads == [(f"frappe_realtime:{SITE}:tasks", module.MAX_OWNERS)]
 
 
 @in_virtual_time
 async def test_invalid_entries_of_the_stream_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
 	store = FakeStore()
-	broken = [(b"1-0", {b"e": value}) for value in (b"{", b"[]", b"7", b"{}", b"\xff")]
-	store.redis.entries = [*broken, (b"2-0", None), entry(site=SITE, task_id="1", user="bob")]
+	store.values = [b"{", b"[]", b"7", b"{}", b"\xff", b"", entry(site=SITE, task_id="1", user="bob")]
 	subject = access(store)
 	socket = connected(Namespaces(), OWNER)
 	subject.subscribe(socket, "1")
@@ -217,27 +211,27 @@ async def test_invalid_entries_of_the_stream_are_ignored(caplog: pytest.LogCaptu
 @in_virtual_time
 async def test_the_stream_is_read_again_after_a_new_subscription() -> None:
 	store = FakeStore()
-	store.redis.gate = asyncio.Event()
+	store.gate = asyncio.Event()
 	subject = access(store)
 	socket = connected(Namespaces(), OWNER)
 	subject.subscribe(socket, "1")
 	await turns()
 	subject.on_subscribed()
 	await turns()
-	assert len(store.redis.reads) == 2
-	store.redis.entries = [entry(site=SITE, task_id="1", user="bob")]
-	store.redis.gate.set()
+	assert len(store.reads) == 2
+	store.values = [entry(site=SITE, task_id="1", user="bob")]
+	store.gate.set()
 	await turns()
 	assert ROOM in socket.rooms
 	subject.on_subscribed()
 	await turns()
-	assert len(store.redis.reads) == 2, "no subscription is pending"
+	assert len(store.reads) == 2, "no subscription is pending"
 
 
 @in_virtual_time
 async def test_without_redis_the_announcement_decides() -> None:
 	store = FakeStore()
-	store.redis.error = RedisConnectionError("refused")
+	store.error = StoreUnavailable("refused")
 	subject = access(store)
 	socket = connected(Namespaces(), OWNER)
 	subject.subscribe(socket, "1")

@@ -2,129 +2,105 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import cast
 
 import pytest
-from redis.exceptions import (
-	AuthenticationError,
-	BusyLoadingError,
-	NoPermissionError,
-	ReadOnlyError,
-	ResponseError,
-	TimeoutError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
 
+from realtime.bus.endpoint import RedisEndpoint
 from realtime.bus.store import RedisStore, StoreDenied, StoreUnavailable
+from tests.unit.bus.fakes import FakeServer
 from tests.unit.virtual_time import in_virtual_time
 
 WRONGTYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 
 
-class FakeRedis:
-	"""Raises, or answers a pipeline with, what a test sets."""
-
-	def __init__(self) -> None:
-		self.error: Exception | None = None
-		self.replies: list[Any] = []
-		self.commands: list[tuple[Any, ...]] = []
-		self.transactions: list[bool] = []
-
-	async def set(self, *arguments: Any, **options: Any) -> None:
-		if self.error is not None:
-			raise self.error
-
-	async def get(self, key: str) -> Any:
-		return self.replies[0]
-
-	def pipeline(self, transaction: bool) -> FakeRedis:
-		self.transactions.append(transaction)
-		return self
-
-	def execute_command(self, *command: Any) -> None:
-		self.commands.append(command)
-
-	async def execute(self, raise_on_error: bool) -> list[Any]:
-		assert not raise_on_error
-		if self.error is not None:
-			raise self.error
-		return self.replies
-
-
-class FakeEndpoint:
-	def __init__(self, redis: FakeRedis) -> None:
-		self._redis = redis
-
-	def client(self) -> FakeRedis:
-		return self._redis
-
-
-def store(redis: FakeRedis) -> RedisStore:
-	endpoint: Any = FakeEndpoint(redis)
-	return RedisStore(endpoint)
+def store_of(server: FakeServer) -> RedisStore:
+	return RedisStore(cast(RedisEndpoint, server))
 
 
 @pytest.mark.parametrize(
-	("error", "expected", "advice"),
+	("reply", "expected", "advice"),
 	[
-		(RedisConnectionError("refused"), StoreUnavailable, ""),
-		(TimeoutError("slow"), StoreUnavailable, ""),
-		(OSError("no route"), StoreUnavailable, ""),
-		(BusyLoadingError("Redis is loading the dataset in memory"), StoreUnavailable, ""),
-		(ReadOnlyError("You can't write against a read only replica."), StoreUnavailable, ""),
-		(ResponseError("MASTERDOWN Link with MASTER is down"), StoreUnavailable, ""),
-		(AuthenticationError("Authentication required."), StoreDenied, "URL of redis_queue"),
-		(ResponseError("NOAUTH Authentication required."), StoreDenied, "URL of redis_queue"),
+		("LOADING Redis is loading the dataset in memory", StoreUnavailable, ""),
+		("READONLY You can't write against a read only replica.", StoreUnavailable, ""),
+		("MASTERDOWN Link with MASTER is down", StoreUnavailable, ""),
+		("NOAUTH Authentication required.", StoreDenied, "URL of redis_queue"),
+		("WRONGPASS invalid username-password pair", StoreDenied, "URL of redis_queue"),
 		(
-			NoPermissionError("User default has no permissions to run the 'multi' command"),
+			"NOPERM User default has no permissions to run the 'multi' command",
 			StoreDenied,
 			"Let the user of redis_queue run MULTI and EXEC.",
 		),
 		(
-			ResponseError("NOPERM this user has no permissions to run the 'xrange' command"),
+			"NOPERM this user has no permissions to run the 'xrange' command",
 			StoreDenied,
 			"Let the user of redis_queue run XRANGE.",
 		),
-		(NoPermissionError("No permissions to access a key"), StoreDenied, "frappe_realtime:*"),
-		(ResponseError(WRONGTYPE), StoreDenied, "The key has another type"),
-		(ResponseError("ERR syntax error"), StoreDenied, "docs/delivery.md"),
+		("NOPERM No permissions to access a key", StoreDenied, "frappe_realtime:*"),
+		(WRONGTYPE, StoreDenied, "The key has another type"),
+		("ERR syntax error", StoreDenied, "docs/delivery.md"),
 	],
-	ids=repr,
 )
-def test_errors_and_advice(error: Exception, expected: type[Exception], advice: str) -> None:
+def test_replies_and_advice(reply: str, expected: type[Exception], advice: str) -> None:
 	@in_virtual_time
 	async def test() -> None:
-		for reply in (False, True):
-			redis = FakeRedis()
-			redis.error, redis.replies = (None, [error]) if reply else (error, [])
-			with pytest.raises(expected) as raised:
-				await store(redis).session("key")
-			assert type(raised.value) is expected
-			if isinstance(raised.value, StoreDenied):
-				assert advice in raised.value.advice
+		server = FakeServer()
+		server.reply = lambda command: f"-{reply}\r\n".encode()
+		with pytest.raises(expected) as raised:
+			await store_of(server).session("key")
+		assert type(raised.value) is expected
+		if isinstance(raised.value, StoreDenied):
+			assert advice in raised.value.advice
 
 	test()
 
 
+@pytest.mark.parametrize(
+	"error", [ConnectionRefusedError("refused"), OSError("no route"), asyncio.TimeoutError()], ids=repr
+)
+@in_virtual_time
+async def test_redis_that_cannot_be_reached(error: Exception) -> None:
+	server = FakeServer()
+	server.refusal = error
+	with pytest.raises(StoreUnavailable):
+		await store_of(server).session("key")
+
+
 @in_virtual_time
 async def test_a_value_that_is_no_text() -> None:
-	redis = FakeRedis()
-	redis.replies = [b"\xff"]
+	server = FakeServer()
+	server.reply = lambda command: b"$1\r\n\xff\r\n"
 	with pytest.raises(StoreDenied, match="the value of key is not text"):
-		await store(redis).set_default("key", "value")
-	assert await store(redis).session("key") == "�"
-	redis.replies = [b"\xff", [(b"1-0", {b"e": b"{}", b"p": b"\xff"})]]
-	entries, last = await store(redis).history("one.test", "-", 1)
-	assert (entries[0].id, entries[0].before, last) == ("1-0", "�", "�")
-	assert redis.transactions[-1] is True
+		await store_of(server).set_default("key", "value")
+	assert await store_of(server).session("key") == "�"
 
 
 @in_virtual_time
-async def test_an_error_while_a_secret_is_set() -> None:
-	redis = FakeRedis()
-	redis.error = NoPermissionError("User default has no permissions to run the 'set' command")
-	with pytest.raises(StoreDenied):
-		await store(redis).set_default("key", "value")
-	redis.error = RedisConnectionError("refused")
-	with pytest.raises(StoreUnavailable):
-		await store(redis).set_default("key", "value")
+async def test_a_history() -> None:
+	server = FakeServer()
+	entry = b"*2\r\n$3\r\n1-0\r\n*4\r\n$1\r\ne\r\n$2\r\n{}\r\n$1\r\np\r\n$1\r\n\xff\r\n"
+	replies = {b"MULTI": b"+OK\r\n", b"EXEC": b"*2\r\n$3\r\n1-0\r\n*1\r\n" + entry}
+	server.reply = lambda command: replies.get(command[0], b"+QUEUED\r\n")
+	entries, last = await store_of(server).history("one.test", "-", 1)
+	assert (entries[0].id, entries[0].payload, entries[0].before, last) == ("1-0", b"{}", "�", "1-0")
+	replies[b"EXEC"] = b"*1\r\n$-1\r\n"
+	assert await store_of(server).history("one.test", "-", 0) == ([], None)
+
+
+@in_virtual_time
+async def test_a_secret_is_set_once() -> None:
+	server = FakeServer()
+	replies = {b"SET": b"$-1\r\n", b"GET": b"$5\r\nfirst\r\n"}
+	server.reply = lambda command: replies[command[0]]
+	assert await store_of(server).set_default("key", "second") == "first"
+	assert server.commands[0] == (b"SET", b"key", b"second", b"NX")
+
+
+@in_virtual_time
+async def test_the_entries_of_a_stream() -> None:
+	server = FakeServer()
+	of_ours, other = b"*2\r\n$1\r\ne\r\n$2\r\n{}\r\n", b"*2\r\n$1\r\nx\r\n$1\r\ny\r\n"
+	rows = [b"*2\r\n$3\r\n1-0\r\n" + fields for fields in (of_ours, other, b"*-1\r\n")]
+	server.reply = lambda command: b"*3\r\n" + b"".join(rows)
+	assert await store_of(server).entries("key", 3) == [b"{}", b"", b""]

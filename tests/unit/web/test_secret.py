@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from frappe_realtime.contract import SECRET_KEY
 from frappe_realtime.errors import WebUnavailable
+from realtime.bus.endpoint import RedisEndpoint
 from realtime.bus.store import RedisStore
 from realtime.web.secret import SharedSecret
+from tests.unit.bus.fakes import FakeServer
 from tests.unit.virtual_time import in_virtual_time
 
 
-class FakeRedis:
+class FakeRedis(FakeServer):
 	"""`SET` and `GET`, as Redis does them."""
 
 	def __init__(self) -> None:
+		super().__init__()
 		self.values: dict[str, bytes] = {}
-		self.commands: list[str] = []
-		self.error: Exception | None = None
+		self.reply = self._reply
 
-	async def set(self, key: str, value: str, nx: bool = False) -> bool | None:
-		self._note("SET")
-		if nx and key in self.values:
-			return None
-		self.values[key] = value.encode()
-		return True
-
-	async def get(self, key: str) -> bytes | None:
-		self._note("GET")
-		return self.values.get(key)
-
-	def _note(self, command: str) -> None:
-		if self.error is not None:
-			raise self.error
-		self.commands.append(command)
-
-
-class FakeEndpoint:
-	def __init__(self, redis: FakeRedis) -> None:
-		self._redis = redis
-
-	def client(self) -> FakeRedis:
-		return self._redis
-
-	def __str__(self) -> str:
-		return "Redis at test"
+	def _reply(self, command: tuple[bytes, ...]) -> bytes:
+		key = command[1].decode()
+		if command[0] == b"SET":
+			assert command[3] == b"NX"
+			return b"+OK\r\n" if self.values.setdefault(key, command[2]) is command[2] else b"$-1\r\n"
+		value = self.values.get(key)
+		return b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
 
 
 def secret(redis: FakeRedis) -> SharedSecret:
-	endpoint: Any = FakeEndpoint(redis)
-	return SharedSecret(RedisStore(endpoint))
+	return SharedSecret(RedisStore(cast(RedisEndpoint, redis)))
 
 
 @in_virtual_time
@@ -63,7 +44,7 @@ async def test_a_secret_is_created_if_there_is_none() -> None:
 	assert len(value) == 32
 	assert redis.values == {SECRET_KEY: value.encode()}
 	assert await subject.get() == value
-	assert redis.commands == ["SET", "GET"]
+	assert [command[0] for command in redis.commands] == [b"SET", b"GET"]
 	assert await secret(FakeRedis()).get() != value
 
 
@@ -98,7 +79,7 @@ async def test_a_secret_that_was_changed_or_deleted_is_read_again() -> None:
 @in_virtual_time
 async def test_without_redis_the_web_process_cannot_be_asked() -> None:
 	redis = FakeRedis()
-	redis.error = RedisConnectionError("refused")
+	redis.refusal = ConnectionRefusedError("refused")
 	with pytest.raises(WebUnavailable, match="the shared secret cannot be read from Redis at test: refused"):
 		await secret(redis).get()
 
