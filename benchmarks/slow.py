@@ -16,9 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.cases import Publisher, percentile, receipt_times, settle
+from benchmarks.cases.common import percentile, settle
+from benchmarks.cases.events import receipt_times
 from benchmarks.load import Load
-from benchmarks.servers import NAMES, Server, backends, make_bench, running
+from benchmarks.publishers import Publisher
+from benchmarks.servers import Server, backends, make_bench, running
 
 SIZE = 10_000
 MAX_UNSENT = 256 * 1024
@@ -51,7 +53,7 @@ def main() -> None:
 		description=__doc__,
 		formatter_class=argparse.RawDescriptionHelpFormatter,
 	)
-	parser.add_argument("--servers", default=",".join(NAMES))
+	parser.add_argument("--servers", default="ours,node,stock")
 	parser.add_argument("--readers", type=int, default=200)
 	parser.add_argument("--slow", default="1,1000")
 	parser.add_argument("--seconds", type=float, default=20)

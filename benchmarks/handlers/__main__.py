@@ -21,9 +21,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cases import percentile
-from benchmarks.load import SITE, Load, masked
-from benchmarks.servers import ROOT, SERVER_CORE, Server, backends, free_port, make_bench, wait_for_port
+from benchmarks.cases.common import percentile
+from benchmarks.client import SITE, masked
+from benchmarks.load import Load
+from benchmarks.servers import (
+	ROOT,
+	SERVER_CORE,
+	Server,
+	backends,
+	cpu_of,
+	environment,
+	free_port,
+	make_bench,
+	wait_for_port,
+)
 
 HERE = Path(__file__).resolve().parent
 CASES = ("reply", "ask", "typing")
@@ -51,27 +62,10 @@ SUBJECTS = (
 )
 
 
-def cpu_of(pid: int) -> float:
-	"""Return the CPU time of a process and its children so far, in seconds."""
-	nanoseconds = 0.0
-	for task in Path(f"/proc/{pid}/task").iterdir():
-		nanoseconds += int((task / "schedstat").read_text().split()[0])
-		for child in (task / "children").read_text().split():
-			nanoseconds += cpu_of(int(child)) * 1e9
-	return nanoseconds / 1e9
-
-
 @contextmanager
 def running(subject: Subject, folder: Path, redis_url: str, web_port: int) -> Iterator[Server]:
 	"""Run a new process with the handlers of `subject` for the time of the block."""
 	port = free_port()
-	environment = {
-		**os.environ,
-		"PORT": str(port),
-		"WEB_URL": f"http://127.0.0.1:{web_port}",
-		"NODE_PATH": str(ROOT / ".cache" / "benchmark" / "node_modules"),
-		"FRAPPE_REALTIME_LOG_LEVEL": "ERROR",
-	}
 	if subject.app is None:
 		command = [os.environ.get("NODE", "node"), str(HERE / "node.js")]
 	else:
@@ -85,7 +79,7 @@ def running(subject: Subject, folder: Path, redis_url: str, web_port: int) -> It
 		command = [sys.executable, "-m", "realtime", "serve", "--bench", str(bench), "--port", str(port)]
 	process = subprocess.Popen(
 		command,
-		env=environment,
+		env=environment(port, redis_url, web_port),
 		cwd=ROOT,
 		stdout=subprocess.DEVNULL,
 		preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),

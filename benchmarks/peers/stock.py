@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from http.cookies import SimpleCookie
+from typing import Any
 
 import aiohttp
 import redis.asyncio
@@ -17,16 +18,27 @@ sio = socketio.AsyncServer(async_mode="aiohttp", cors_allowed_origins="*", names
 session: aiohttp.ClientSession
 
 
+async def ask(environ: dict[str, str], namespace: str, method: str, **params: str) -> Any:
+	cookies = SimpleCookie(environ.get("HTTP_COOKIE", ""))
+	url = f"{os.environ['WEB_URL']}/api/method/frappe.realtime.{method}"
+	headers = {"Cookie": f"sid={cookies['sid'].value}", "X-Frappe-Site-Name": namespace[1:]}
+	async with session.get(url, headers=headers, params=params) as response:
+		return (await response.json())["message"]
+
+
 @sio.on("connect", namespace="*")
 async def connect(namespace: str, sid: str, environ: dict[str, str], auth: object) -> None:
-	cookies = SimpleCookie(environ.get("HTTP_COOKIE", ""))
-	url = os.environ["WEB_URL"] + "/api/method/frappe.realtime.get_user_info"
-	async with session.get(url, headers={"Cookie": f"sid={cookies['sid'].value}"}) as response:
-		info = (await response.json())["message"]
+	info = await ask(environ, namespace, "get_user_info")
 	await sio.enter_room(sid, "user:" + info["user"], namespace=namespace)
 	await sio.enter_room(sid, "website", namespace=namespace)
 	if info["user_type"] == "System User":
 		await sio.enter_room(sid, "all", namespace=namespace)
+
+
+@sio.on("doc_subscribe", namespace="*")
+async def doc_subscribe(namespace: str, sid: str, doctype: str, name: str) -> None:
+	if await ask(sio.get_environ(sid, namespace), namespace, "has_permission", doctype=doctype, name=name):
+		await sio.enter_room(sid, f"doc:{doctype}/{name}", namespace=namespace)
 
 
 async def listen() -> None:

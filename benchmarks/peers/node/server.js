@@ -15,11 +15,14 @@ const io = new Server(server, {
 });
 const realtime = io.of(/^\/.*$/);
 
-realtime.use((socket, next) => {
+const ask = (socket, method) => {
 	const { sid } = cookie.parse(socket.request.headers.cookie || "");
 	const headers = { Cookie: `sid=${sid}`, "X-Frappe-Site-Name": socket.nsp.name.slice(1) };
-	fetch(`${web}/api/method/frappe.realtime.get_user_info`, { headers })
-		.then((response) => response.json())
+	return fetch(`${web}/api/method/frappe.realtime.${method}`, { headers }).then((response) => response.json());
+};
+
+realtime.use((socket, next) => {
+	ask(socket, "get_user_info")
 		.then(({ message }) => {
 			socket.user = message.user;
 			socket.user_type = message.user_type;
@@ -33,6 +36,11 @@ realtime.on("connection", (socket) => {
 	socket.join("website");
 	if (socket.user_type === "System User") socket.join("all");
 	socket.on("ping", () => socket.emit("pong"));
+	socket.on("doc_subscribe", async (doctype, name) => {
+		const query = new URLSearchParams({ doctype, name });
+		const { message } = await ask(socket, `has_permission?${query}`);
+		if (message) socket.join(`doc:${doctype}/${name}`);
+	});
 });
 
 (async () => {
