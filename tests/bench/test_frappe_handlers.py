@@ -1,0 +1,102 @@
+"""Handlers with `frappe_context=True` that import Frappe in the function, in an app that is installed on a real site."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bench.conftest import ConnectNode
+from tests.bench.installation import Bench
+
+APP = "realtime_bench_handlers"
+
+HANDLERS = """
+from frappe.realtime import realtime
+
+
+@realtime.on("describe", frappe_context=True)
+def describe(socket):
+	import frappe
+
+	frappe.logger("realtime_bench").info("describe")
+	return [frappe.session.user, frappe.local.site, frappe.db.get_value("User", frappe.session.user, "first_name")]
+
+
+@realtime.on("add", frappe_context=True)
+def add(socket, description, fails):
+	import frappe
+
+	todo = frappe.get_doc({"doctype": "ToDo", "description": description}).insert()
+	if fails:
+		raise ValueError("after the insert")
+	return todo.name
+"""
+"""No line outside a function imports Frappe: nothing has loaded it when the first of these events arrives."""
+
+HOOKS = f"""
+app_name = "{APP}"
+app_title = "Realtime bench test"
+app_publisher = app_description = app_email = app_license = "-"
+"""
+
+
+@pytest.fixture(scope="module")
+def with_handlers(bench: Bench) -> Iterator[Bench]:
+	"""The bench with the app, whose web processes and sidecar have been started since it was installed."""
+	if names := ", ".join(bench.foreign_processes()):
+		pytest.skip(f"not started by the tests, which may not stop it therefore: {names}")
+	if not shutil.which("bench"):
+		pytest.skip("there is no bench command on PATH")
+	(site_packages,) = bench.root.glob("env/lib/python3*/site-packages")
+	link = site_packages.relative_to(bench.root) / f"{APP}.pth"
+	folder = bench.root / "apps" / APP
+	with bench.kept(f"apps/{APP}", str(link), "sites/apps.txt", "sites/apps.json"):
+		package = folder / APP
+		(package / "realtime").mkdir(parents=True)
+		(package / "__init__.py").write_text('__version__ = "1.0"\n')
+		(package / "hooks.py").write_text(HOOKS)
+		for name in ("modules.txt", "patches.txt"):
+			(package / name).touch()
+		(package / "realtime" / "handlers.py").write_text(HANDLERS)
+		# What `pip install --editable` writes, without a build.
+		(bench.root / link).write_text(f"{folder}\n")
+		apps = bench.sites / "apps.txt"
+		apps.write_text(f"{apps.read_text().rstrip()}\n{APP}\n")
+		try:
+			bench.bench("--site", bench.site, "install-app", APP)
+			restart(bench)
+			yield bench
+		finally:
+			bench.bench("--site", bench.site, "uninstall-app", "--yes", "--no-backup", "--force", APP)
+	restart(bench)
+
+
+def restart(bench: Bench) -> None:
+	"""Start the processes of the bench again that import apps."""
+	for process in (bench.sidecar, bench.worker, bench.web):
+		process.stop()
+	bench.start_processes()
+
+
+def test_frappe_is_connected_to_the_site_as_the_user(with_handlers: Bench, connect_node: ConnectNode) -> None:
+	reader = with_handlers.person("reader")
+	client = connect_node(reader)
+	for _ in range(2):
+		assert client.call("describe") == ([reader.name, reader.site, "Reader"],)
+
+
+def test_what_a_handler_does_is_committed_unless_it_raises(
+	with_handlers: Bench, connect_node: ConnectNode
+) -> None:
+	bench, manager = with_handlers, with_handlers.person()
+	client = connect_node(manager)
+	kept, lost = bench.event(), bench.event()
+	client.emit("add", lost, True)
+	(name,) = client.call("add", kept, False)
+	todos = bench.request(manager, '/api/resource/ToDo?fields=["name","description"]&limit_page_length=0')[
+		"data"
+	]
+	assert {"name": name, "description": kept} in todos
+	assert lost not in {todo["description"] for todo in todos}
