@@ -1,6 +1,7 @@
 """Runs in the bench's own Python, in its folder `sites`: what tests need of a site and no endpoint gives.
 
 python inside.py SITE COMMAND [JSON]       prints one line of JSON, the last of the output
+python inside.py SITE serve                runs the lines `[COMMAND, ARGUMENTS]` of its input, prints a line for each
 """
 
 import json
@@ -14,6 +15,7 @@ from frappe.utils import add_to_date, now_datetime
 PEOPLE = {
 	"manager": ("System User", ["System Manager"]),
 	"reader": ("System User", []),
+	"colleague": ("System User", []),
 	"visitor": ("Website User", []),
 }
 CLIENT = "frappe_realtime bench tests"
@@ -171,6 +173,42 @@ def change(doctype, name, fields):
 	return time.time()
 
 
+def make_owned_doctype(name):
+	"""Make a DocType whose documents everyone may read who owns them, and nobody else but the Administrator."""
+	rights = {"read": 1, "write": 1, "create": 1}
+	frappe.get_doc(
+		{
+			"doctype": "DocType",
+			"name": name,
+			"module": "Custom",
+			"custom": 1,
+			"autoname": "hash",
+			"fields": [{"fieldname": "text", "fieldtype": "Data", "label": "Text"}],
+			"permissions": [{"role": "All", "if_owner": 1, **rights}],
+		}
+	).insert(ignore_permissions=True)
+
+
+def set_values(doctype, name, fields):
+	"""Change a document without saving it, and commit; return the time of the commit, in seconds since 1970."""
+	from frappe_realtime.overrides import install_overrides
+
+	install_overrides()
+	frappe.get_doc(doctype, name).db_set(fields)
+	frappe.db.commit()
+	return time.time()
+
+
+def publish(event, message, room):
+	"""Publish an event by Frappe's function, as the app overrides it. Redis has it when this returns."""
+	from frappe_realtime.overrides import install_overrides
+	from frappe_realtime.publishing.process import outbox
+
+	install_overrides()
+	frappe.publish_realtime(event, message, room=room)
+	assert outbox().flush(30), "Redis has not received the event"
+
+
 def renew_keys(user):
 	"""Give a user another API secret."""
 	document = frappe.get_doc("User", user)
@@ -185,14 +223,16 @@ def about():
 
 
 def run(site, command, arguments="{}"):
-	"""Run one of the functions above, and commit."""
+	"""Run one of the functions above, or with `serve` those that the input names; commit after each."""
 	frappe.init(site)
 	frappe.connect()
 	frappe.set_user("Administrator")
 	frappe.flags.mute_emails = True
-	answer = globals()[command](**json.loads(arguments))
-	frappe.db.commit()
-	print("\n" + json.dumps(answer))
+	lines = ([command, json.loads(arguments)],) if command != "serve" else map(json.loads, sys.stdin)
+	for name, named in lines:
+		answer = globals()[name](**named)
+		frappe.db.commit()
+		print("\n" + json.dumps(answer), flush=True)
 	frappe.destroy()
 
 

@@ -11,7 +11,7 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
@@ -220,6 +220,11 @@ class Bench:
 		except (OSError, ValueError):
 			return 0, {}
 
+	def metrics(self) -> str:
+		"""Return the metrics of the realtime server."""
+		with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE) as answer:
+			return str(answer.read().decode())
+
 	def is_sidecar(self) -> bool:
 		"""Whether it is our server that listens on the realtime port."""
 		return "redis" in self.health()[1]
@@ -229,6 +234,30 @@ class Bench:
 		line = [str(self.python), str(INSIDE), site or self.site, command, json.dumps(arguments)]
 		return json.loads(self.run(line, self.sites).splitlines()[-1])
 
+	@contextmanager
+	def console(self) -> Iterator[Callable[..., Any]]:
+		"""Yield a function like `inside`, for the site with the app, that runs all commands in one process."""
+		line = [str(self.python), str(INSIDE), self.site, "serve"]
+		with subprocess.Popen(
+			line,
+			cwd=self.sites,
+			env=_environment(),
+			stdin=subprocess.PIPE,
+			stdout=subprocess.PIPE,
+			text=True,
+			bufsize=1,
+		) as process:
+
+			def run(command: str, **arguments: Any) -> Any:
+				assert process.stdin
+				assert process.stdout
+				process.stdin.write(json.dumps([command, arguments]) + "\n")
+				while not (answer := process.stdout.readline()).strip():
+					assert answer, f"{line} has ended at {command}"
+				return json.loads(answer)
+
+			yield run
+
 	def bench(self, *arguments: str, given: str = "") -> str:
 		"""Run `bench …` in the bench; return its output, fail when it fails."""
 		command = shutil.which("bench")
@@ -237,11 +266,10 @@ class Bench:
 
 	def run(self, command: list[str], folder: Path, given: str = "") -> str:
 		"""Run a command in a folder of the bench to its end; return its output, fail when it fails."""
-		environment = {key: value for key, value in os.environ.items() if key != "FRAPPE_BENCH_ROOT"}
 		done = subprocess.run(
 			command,
 			cwd=folder,
-			env=environment,
+			env=_environment(),
 			input=given,
 			capture_output=True,
 			text=True,
@@ -262,7 +290,7 @@ class Bench:
 				_restore(self.root / path, content)
 
 	def person(self, role: str = "manager", site: str = "") -> Person:
-		"""Return `manager`, `reader` (both System Users) or `visitor` (a Website User) of a site."""
+		"""Return `manager`, `reader`, `colleague` (System Users) or `visitor` (a Website User) of a site."""
 		return self.people[site or self.site][role]
 
 	def request(
@@ -353,6 +381,10 @@ class Bench:
 		event = self.event()
 		self.publish(event, {}, "website", site)
 		until(lambda: client.all(event), f"{event} at the client")
+
+
+def _environment() -> dict[str, str]:
+	return {key: value for key, value in os.environ.items() if key != "FRAPPE_BENCH_ROOT"}
 
 
 def _content(path: Path) -> dict[str, bytes] | bytes | None:

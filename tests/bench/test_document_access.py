@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -56,12 +57,43 @@ def test_a_link_that_a_user_permission_hides(bench: Bench, connect_node: Connect
 		bench.inside("delete", doctype="ToDo", name=name)
 
 
+@pytest.fixture(scope="module")
+def owned_doctype(bench: Bench) -> Iterator[str]:
+	"""A DocType with one rule: everyone may read a document whose owner one is (`if_owner`)."""
+	name = "Realtime Bench Owned"
+	bench.inside("make_owned_doctype", name=name)
+	yield name
+	bench.inside("delete", doctype="DocType", name=name, force=True)
+
+
+def test_another_owner_where_only_the_owner_may_read(
+	bench: Bench, connect_node: ConnectNode, owned_doctype: str
+) -> None:
+	"""Frappe lets no one save another owner: code sets it by `db_set`."""
+	reader = bench.person("reader")
+	names = [bench.inside("make", doctype=owned_doctype, fields={"text": "t"}) for _ in range(2)]
+	kept, lost = names
+	for name in names:
+		bench.inside("set_values", doctype=owned_doctype, name=name, fields={"owner": reader.name})
+	client = connect_node(reader)
+	bench.join(client, f"doctype:{owned_doctype}", bench.site, "doctype_subscribe", owned_doctype)
+	for name in names:
+		bench.join(client, f"doc:{owned_doctype}/{name}", bench.site, "doc_subscribe", owned_doctype, name)
+	check_withdrawn(bench, client, owned_doctype, lost, {"owner": "Administrator"}, "set_values")
+	assert hears(bench, client, f"doc:{owned_doctype}/{kept}")
+
+
 def check_withdrawn(
-	bench: Bench, client: NodeClient, doctype: str, name: str, change: dict[str, object]
+	bench: Bench,
+	client: NodeClient,
+	doctype: str,
+	name: str,
+	change: dict[str, object],
+	command: str = "change",
 ) -> None:
 	"""Change a document, and check that its name reaches the client no more, and its events end within a second."""
 	seen = len(client.all("list_update"))
-	committed = bench.inside("change", doctype=doctype, name=name, fields=change)
+	committed = bench.inside(command, doctype=doctype, name=name, fields=change)
 	time.sleep(max(0.0, committed + PROMISED_SECONDS - time.time()))
 	assert not hears(bench, client, f"doc:{doctype}/{name}")
 	until(lambda: hears(bench, client, f"user:{bench.person('reader').name}"), "the client is connected")
