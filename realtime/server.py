@@ -281,6 +281,8 @@ class RealtimeServer:
 			self.recovery.history.take,
 			{ACCESS_CHANNEL: self.access.invalidator.on_message, SIDECARS_CHANNEL: self.cluster.take},
 			[
+				# First: the others send commands.
+				self.backends.store.on_subscribed,
 				self.access.invalidator.on_subscribed,
 				self.access.tasks.on_subscribed,
 				self.recovery.history.on_subscribed,

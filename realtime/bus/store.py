@@ -268,6 +268,11 @@ class RedisStore:
 		except (hiredis.ReplyError, OSError, asyncio.TimeoutError, ValueError) as error:
 			raise _translated(error) from error
 
+	def on_subscribed(self) -> None:
+		"""With Sentinels, connect anew: another server may be the master, while the old one still answers."""
+		if self.endpoint.sentinels:
+			self._pipeline.close()
+
 	async def close(self) -> None:
 		"""Close the connection."""
 		self._pipeline.close()
