@@ -119,8 +119,8 @@ class History:
 			if stream.hold(event):
 				continue
 			position = parse_offset(event.offset)
-			if position is not None and stream.is_far_ahead(position):
-				# Redis decides whether it has assigned this offset.
+			if position is not None and (stream.is_far_ahead(position) or stream.has_passed_over(position)):
+				# Redis decides whether it has assigned this offset, or the later one of an event before it.
 				stream.pending = [event]
 				self._start_catch_up(stream)
 			elif self._accept(stream, event, position):
@@ -282,6 +282,18 @@ class History:
 		stream.window.clear()
 		stream.window_bytes = 0
 
+	def _rewind(self, stream: SiteStream, end: StreamPosition) -> bool:
+		"""Return to the last event that was delivered up to `end`; return False if that one is not known."""
+		if stream.window_start > end:
+			return False
+		stream.delivered_before_reset = frozenset(event.position for event in stream.window)
+		while stream.window and stream.window[-1].position > end:
+			event = stream.window.pop()
+			stream.window_bytes -= event.size
+			self._window_bytes -= event.size
+		stream.position = stream.window[-1].position if stream.window else stream.window_start
+		return True
+
 	def _on_denied(self, stream: SiteStream, error: StoreDenied) -> None:
 		logger.error(
 			"%s denies the history of %s: %s. Clients lose the events that are published while they are disconnected. %s",
@@ -309,14 +321,17 @@ class History:
 			if not entries and (parse_offset(last) or START) < stream.position:
 				logger.warning(
 					"%s has lost the last events of %s (its last id is %s, the known position %s): "
-					"it runs without persistence, or a replica that was behind has become the master",
+					"it runs without persistence, a replica that was behind has become the master, "
+					"or another program has published events with offsets of its own",
 					self._store.endpoint,
 					stream.site,
 					last or "missing",
 					stream.offset,
 				)
-				self._reset(stream, last)
-				return
+				if not self._rewind(stream, parse_offset(last) or START):
+					self._reset(stream, last)
+					return
+				continue
 			try:
 				check_chain(stream.position, entries)
 				check_continuity(stream.position, entries, last)

@@ -81,6 +81,10 @@ class SiteStream:
 			event.position == position for event in self.window
 		)
 
+	def has_passed_over(self, position: StreamPosition) -> bool:
+		"""Return True if `position` lies in the window, but no event at it was delivered."""
+		return self.window_start < position <= self.position and not self.has_delivered(position)
+
 	def hold(self, event: PublishedEvent) -> bool:
 		"""Hold back a live event while the stream is read; return False if it can be delivered now."""
 		if self.pending is None:

@@ -68,6 +68,45 @@ def test_a_message_with_an_offset_far_in_the_future(make_bench: MakeBench, highe
 	assert tab.secrets == [1, 2, 3]
 
 
+def test_a_message_with_an_offset_that_is_a_little_ahead(make_bench: MakeBench) -> None:
+	"""By less than clocks differ: it is delivered, and so are the events after it, whose offsets are smaller."""
+	bench = make_bench()
+	tab = Tab(bench, bench.user())
+	publisher = Publisher(bench.valkey.url)
+	old = tab.offset
+	publisher.publish("secret", 1)
+	wait_for_secret(tab, 1)
+	forge(bench, f"{int((time.time() + 8) * 1000)}-0")
+	wait_for_secret(tab, 0)
+	for number in (2, 3):
+		publisher.publish("secret", number)
+		wait_for_secret(tab, number)
+	assert tab.secrets == [1, 0, 2, 3]
+	tab = tab.reconnect(old)
+	assert tab.recovered
+	assert tab.secrets == [1, 2, 3]
+
+
+@pytest.mark.parametrize("keeps_stream", [True, False])
+def test_the_clock_of_redis_went_back_a_little(make_bench: MakeBench, keeps_stream: bool) -> None:
+	"""Redis assigns offsets after the last one, although they are ahead of its clock."""
+	bench = make_bench()
+	valkey = bench.valkey.client
+	ahead = f"{int((time.time() + 8) * 1000)}-0"
+	if keeps_stream:
+		event = {"event": "secret", "message": 0, "room": "website", "namespace": APP_SITE}
+		valkey.xadd(STREAM, {"e": json.dumps(event), "p": ""}, id=ahead)
+	valkey.set(LAST, ahead)
+	tab = Tab(bench, bench.user())
+	publisher = Publisher(bench.valkey.url)
+	for number in (1, 2):
+		publisher.publish("secret", number)
+		wait_for_secret(tab, number)
+	again = tab.reconnect(ahead)
+	assert again.recovered
+	assert again.secrets == [1, 2]
+
+
 def parse(offset: str) -> int:
 	"""Return the milliseconds of an offset."""
 	return int(offset.partition("-")[0])

@@ -373,6 +373,7 @@ def test_repeated_events_are_counted() -> None:
 		await it.history.follow(SITE)
 		it.live(1)
 		it.history.take([event(1, "1-0"), event(0, "0-5")])
+		await it.caught_up()
 		assert it.history.counters.repeated == 2
 
 	run(test)
