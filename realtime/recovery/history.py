@@ -286,11 +286,13 @@ class History:
 		"""Return to the last event that was delivered up to `end`; return False if that one is not known."""
 		if stream.window_start > end:
 			return False
-		stream.delivered_before_reset = frozenset(event.position for event in stream.window)
+		removed = set(stream.delivered_before_reset)
 		while stream.window and stream.window[-1].position > end:
 			event = stream.window.pop()
 			stream.window_bytes -= event.size
 			self._window_bytes -= event.size
+			removed.add(event.position)
+		stream.delivered_before_reset = frozenset(sorted(removed)[-WINDOW_EVENTS:])
 		stream.position = stream.window[-1].position if stream.window else stream.window_start
 		return True
 
