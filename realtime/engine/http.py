@@ -403,4 +403,6 @@ class HTTPProtocol(asyncio.Protocol):
 		"""Respond to bytes after which the TCP connection cannot be used any more, and close it."""
 		self._keep_alive = False
 		self._responding = True
-		self.respond(status, b"", b"")
+		# A browser shows an error page of its own for a response without a body.
+		body = f"{status} {REASON_PHRASES[status]}\n".encode()
+		self.respond(status, body, b"Content-Type: text/plain\r\n")
