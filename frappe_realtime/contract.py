@@ -139,6 +139,9 @@ SYSTEM_USER = "System User"
 WEBSITE_USER = "Website User"
 """Values of `user_type`."""
 
+SYSTEM_MANAGER = "System Manager"
+"""The role that may monitor a site (Frappe's name)."""
+
 # -- HTTP, between the sidecar, the web process and the browser
 
 SECRET_HEADER = "X-Frappe-Socket-Secret"
@@ -199,6 +202,21 @@ OFFSET_EVENT = "frappe_realtime:offset"
 
 HANDLERS_ERROR = "realtime_handlers_error"
 """A handlers file does not load: `{app, file, error, traceback}`, to developers; also in public/js/desk.js."""
+
+# -- Monitoring (realtime/monitor), for users with the role SYSTEM_MANAGER; each acknowledgement is an object, an error
+# is `{"error": {"code": "not_permitted" | "bad_request" | "unavailable", "message"}}`
+
+MONITOR = "frappe_realtime:monitor"
+"""From the client: start or end to watch a site, `{"watch": bool}`. Acknowledged with `{"interval", "history"}`."""
+
+MONITOR_SNAPSHOT = "frappe_realtime:monitor_snapshot"
+"""To each client that watches, every `interval` seconds: the state of the site on all sidecars."""
+
+MONITOR_QUERY = "frappe_realtime:monitor_query"
+"""From the client: `{"kind": "room" | "user" | "disconnect" | "ping", …}`, acknowledged with the answer."""
+
+TEST_EVENT = "frappe_realtime:test"
+"""The event that `frappe_realtime.monitor.send_test_event` publishes to its caller: `{"id"}`."""
 
 RESERVED_EVENTS = frozenset(
 	{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}

@@ -29,6 +29,7 @@ override_whitelisted_methods = {
 	"frappe.realtime.has_permission": "frappe_realtime.permissions.endpoints.has_permission",
 	"frappe.realtime.has_permissions": "frappe_realtime.permissions.endpoints.has_permissions",
 	"frappe.realtime.readers": "frappe_realtime.permissions.endpoints.readers",
+	"frappe.realtime.can_monitor": "frappe_realtime.permissions.endpoints.can_monitor",
 }
 
 # Changes of access, announced to the sidecar.

@@ -1,4 +1,4 @@
-"""Endpoints for the sidecar: who a client is, and which documents its user may read.
+"""Endpoints for the sidecar: who a client is, which documents its user may read, and whether it may monitor the site.
 
 All are reached under `/api/method/frappe.realtime.` (hooks.py). If another app overrides one of Frappe's endpoints there,
 its override is called, and this app only adds to its answer. The shared secret (header `X-Frappe-Socket-Secret`) is
@@ -25,7 +25,14 @@ import frappe
 import frappe.realtime
 from frappe.utils import get_fullname
 
-from ..contract import ADMINISTRATOR, ALLOWED_ADDRESSES, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
+from ..contract import (
+	ADMINISTRATOR,
+	ALLOWED_ADDRESSES,
+	MAX_QUESTIONS,
+	SECRET_HEADER,
+	SECRET_KEY,
+	SYSTEM_MANAGER,
+)
 from ..publishing.connection import queue_connector
 from ..publishing.jobs import is_job_timeout
 from ..publishing.log import logger
@@ -155,6 +162,18 @@ def readers(doctype: Any = None, name: Any = "", users: Any = None) -> list[str]
 		for user in users
 		if user in enabled and _is_permitted(overrides, doctype, name, "read", user, document)
 	]
+
+
+@frappe.whitelist(allow_guest=True, xss_safe=True)
+def can_monitor() -> bool:
+	"""Return whether the session user may monitor the site: the role System Manager is required.
+
+	Raises:
+		frappe.AuthenticationError: The user may not use the site from this address.
+	"""
+	_do_not_extend_session()
+	_check_address()
+	return SYSTEM_MANAGER in frappe.get_roles()
 
 
 def _do_not_extend_session() -> None:

@@ -15,7 +15,14 @@ from urllib.parse import unquote
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from frappe_realtime.contract import ALLOWED_ADDRESSES, GUEST, MAX_QUESTIONS, SECRET_HEADER, SECRET_KEY
+from frappe_realtime.contract import (
+	ALLOWED_ADDRESSES,
+	GUEST,
+	MAX_QUESTIONS,
+	SECRET_HEADER,
+	SECRET_KEY,
+	SYSTEM_MANAGER,
+)
 
 from .model import Site, User
 
@@ -140,6 +147,7 @@ class Endpoints:
 			"frappe.realtime.has_permission": self._app_has_permission,
 			"frappe.realtime.has_permissions": self._app_has_permissions,
 			"frappe.realtime.readers": self._readers,
+			"frappe.realtime.can_monitor": self._can_monitor,
 		}
 
 	def add(self, name: str, method: Method) -> None:
@@ -195,6 +203,11 @@ class Endpoints:
 		await self._check_address(call)
 		asked = [parse_question(question) for question in parse_list(call.args.get("questions"))]
 		return [is_permitted(call.site, call.user.name, *question) for question in asked]
+
+	async def _can_monitor(self, call: Call) -> bool:
+		"""The app's `frappe.realtime.can_monitor()`."""
+		await self._check_address(call)
+		return call.user.has_role(SYSTEM_MANAGER)
 
 	async def _readers(self, call: Call) -> list[str]:
 		"""The app's `frappe.realtime.readers(doctype, name, users)`; requires the shared secret on every version."""

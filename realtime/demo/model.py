@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from frappe_realtime.contract import ADMINISTRATOR
 from frappe_realtime.contract import GUEST as GUEST
+from frappe_realtime.contract import SYSTEM_MANAGER as SYSTEM_MANAGER
 from frappe_realtime.contract import SYSTEM_USER as SYSTEM_USER
 from frappe_realtime.contract import WEBSITE_USER as WEBSITE_USER
 
@@ -26,6 +27,12 @@ class User:
 	password: str = ""
 	enabled: bool = True
 	restrict_ip: tuple[str, ...] = ()
+	roles: set[str] = field(default_factory=set)
+	"""Roles besides those that every user has; Administrator has all roles."""
+
+	def has_role(self, role: str) -> bool:
+		"""Return whether the user has a role."""
+		return self.name == ADMINISTRATOR or role in self.roles
 
 
 @dataclass

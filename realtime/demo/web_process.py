@@ -23,11 +23,15 @@ from aiohttp import web
 
 from frappe_realtime.contract import (
 	ACCESS_CHANNEL,
+	EVENTS_CHANNEL,
 	GUEST,
 	METHOD_PREFIX,
 	SESSION_ENDED,
 	SITE_HEADER,
+	SYSTEM_MANAGER,
+	TEST_EVENT,
 	WEBSITE_USER,
+	user_room,
 )
 
 from .endpoints import Call, Endpoints, FrappeError, SharedSecret
@@ -97,6 +101,7 @@ class FakeWebProcess:
 		self._redis = redis.asyncio.Redis.from_url(redis_url, decode_responses=True) if redis_url else None
 		requires_secret = version >= 17 if secret is None else secret
 		self._endpoints = Endpoints(version, requires_secret, SharedSecret(self._redis))
+		self._endpoints.add("frappe_realtime.monitor.send_test_event", self._send_test_event)
 		self._runner: web.AppRunner | None = None
 
 	def add_site(self, name: str, installed_apps: Iterable[str] = ("frappe",)) -> Site:
@@ -238,6 +243,16 @@ class FakeWebProcess:
 		if expired or method == "logout":
 			response.set_cookie("sid", "", expires="Thu, 01 Jan 1970 00:00:00 GMT", path="/")
 		return response
+
+	async def _send_test_event(self, call: Call) -> None:
+		"""The app's `frappe_realtime.monitor.send_test_event(id)`; publishes without the history."""
+		if not (call.site.has_app and call.user.has_role(SYSTEM_MANAGER)):
+			raise FrappeError(403, "PermissionError")
+		assert self._redis is not None, "send_test_event needs redis_url"
+		message = {"id": str(call.arg("id"))[:140]}
+		room = user_room(call.user.name)
+		event = {"event": TEST_EVENT, "message": message, "room": room, "namespace": call.site.name}
+		await self._redis.publish(EVENTS_CHANNEL, json.dumps(event))
 
 	async def _announce_end_of_session(self, site: Site, sid: str) -> None:
 		assert self._redis is not None, "announces_dead_sessions needs redis_url"

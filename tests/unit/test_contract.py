@@ -26,6 +26,7 @@ UNIQUE = (
 	contract.GUEST,
 	contract.ADMINISTRATOR,
 	contract.WEBSITE_USER,
+	contract.SYSTEM_MANAGER,
 	contract.SECRET_HEADER,
 	contract.SITE_HEADER,
 	contract.PAGE_HEADER,

@@ -17,6 +17,7 @@ IMPORT_FRAPPE = (
 	"boot",
 	"commands",
 	"install",
+	"monitor",
 	"publishing.installed",
 	"permissions.access_events",
 	"permissions.endpoints",

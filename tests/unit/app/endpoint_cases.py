@@ -60,6 +60,9 @@ MAY = {
 }
 """Permissions, by user, DocType, document name and permission type. Administrator has all."""
 
+MANAGERS = {ANN, TIED}
+"""Users with the role System Manager; Administrator has all roles."""
+
 SECRET = "the shared secret"
 
 
@@ -220,5 +223,10 @@ CASES = [
 	readers("too many readers", *[ANN] * 201, status=417),
 	readers("a reader who is no text", 1, status=417),
 	readers("readers of no name", ANN, document=("ToDo", None), status=417),
+	Case("a System Manager may monitor", "can_monitor", answer=True),
+	Case("Administrator may monitor", "can_monitor", user=ADMINISTRATOR, answer=True),
+	*(Case(f"{user} may not monitor", "can_monitor", user=user, answer=False) for user in (BOB, WEB, GUEST)),
+	Case("a System Manager with an IP restriction, for the sidecar", "can_monitor", user=TIED, answer=True),
+	Case("such a System Manager from elsewhere", "can_monitor", user=TIED, secret="", status=401),
 	Case("no list of readers", "readers", {"doctype": "ToDo", "name": "a", "users": 1}, status=417),
 ]

@@ -75,6 +75,11 @@ def endpoints(frappe: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 	frappe.get_cached_value = lambda doctype, name, field: frappe.users[name].get(field)
 	frappe.get_cached_doc = lambda doctype: frappe.settings
 	frappe.set_user = lambda user: set_user(frappe, user)
+	frappe.get_roles = lambda: (
+		["All", "System Manager"]
+		if frappe.session.user in table.MANAGERS | {table.ADMINISTRATOR}
+		else ["All"]
+	)
 	frappe.call = lambda function, **arguments: call(function, arguments)
 
 	def get_meta(doctype: str) -> Any:
@@ -190,6 +195,8 @@ def test_the_fake_web_process_answers_as_the_app(case: Case, version: int) -> No
 		site.disable(user)
 	for user, addresses in table.ALLOWED.items():
 		site.users[user].restrict_ip = addresses
+	for user in table.MANAGERS:
+		site.users[user].roles.add("System Manager")
 	site.missing, site.failing = table.MISSING, table.FAILING
 	named = table.DOCUMENTS | {(doctype, "") for doctype in table.DOCTYPES}
 	site.rules = {
@@ -246,7 +253,7 @@ def test_a_query_that_the_database_aborts_gives_no_answer(frappe: Any, endpoints
 		endpoints.has_permissions([["ToDo", "a"]])
 
 
-@pytest.mark.parametrize("endpoint", ["get_user_info", "has_permissions", "has_permission"])
+@pytest.mark.parametrize("endpoint", ["get_user_info", "has_permissions", "has_permission", "can_monitor"])
 def test_a_request_of_the_sidecar_does_not_extend_the_session(
 	frappe: Any, endpoints: Any, endpoint: str
 ) -> None:
