@@ -238,7 +238,7 @@ class ListUpdateFilter:
 		self._fanout.send_events(namespace, readers, [event])
 		if others:
 			self.names_removed += len(others)
-			self._fanout.send_events(namespace, others, [_without_name(event)])
+			self._fanout.send_events(namespace, others, [_without_name(event)], repeated=True)
 
 	def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 		task = asyncio.get_running_loop().create_task(work)

@@ -24,14 +24,12 @@ class PublishedEvent(Event):
 
 	Args:
 		site: The site; None for an event for all sites (`build_event`).
-		size: Bytes of what the publisher wrote.
 		unrecorded: Why the publisher could not append the event to the history; empty if it could, or does not try.
 		lost: The offset of the newest event that Redis has lost before this one; empty if it has lost none.
 		position: `offset` as numbers; (0, 0) without an offset.
 	"""
 
 	site: str | None = None
-	size: int = 0
 	unrecorded: str = ""
 	lost: str = ""
 	position: StreamPosition = (0, 0)

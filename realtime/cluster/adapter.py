@@ -224,7 +224,9 @@ class ClusterAdapter:
 			self._report(self.members.apply(sender, message.changes))
 
 	def _on_emit(self, sender: str, message: Emit) -> None:
-		self._fanout.send_local(message.namespace, message.rooms, message.encoded, message.excluded)
+		self._fanout.send_local(
+			message.namespace, message.rooms, message.encoded, message.excluded, relayed=True
+		)
 
 	def _on_socket_moved(self, sender: str, message: SocketMoved) -> None:
 		self._server.supersede(message.namespace, message.id)

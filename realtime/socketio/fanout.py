@@ -24,6 +24,7 @@ class Event:
 		message: Its one argument, as JSON.
 		offset: Its offset in the stream of the site; clients that can recover get it as the last argument.
 		encoded: The event with its offset; set when the first client that has missed it needs it.
+		size: Bytes of what was published; 0 if it is unknown.
 	"""
 
 	namespace: str | None
@@ -32,11 +33,29 @@ class Event:
 	message: Any
 	offset: str | None = None
 	encoded: Encoded | None = None
+	size: int = 0
 
 	@property
 	def published_at(self) -> float:
 		"""When the event was published, in seconds since 1970; 0 if it is not known."""
 		return 0.0
+
+
+class FanoutObserver(Protocol):
+	"""Is called for each event that is sent. The methods must neither raise nor block."""
+
+	def published(self, namespace: Namespace, event: Event, deliveries: int, repeated: bool) -> None:
+		"""`event` was written to `deliveries` sockets; `repeated` if it was written to others before."""
+
+	def emitted(
+		self,
+		namespace: Namespace,
+		rooms: Sequence[str] | None,
+		encoded: Encoded,
+		deliveries: int,
+		relayed: bool,
+	) -> None:
+		"""An event of a handler was written to `deliveries` sockets; `relayed` if the handler runs in another process."""
 
 
 class RemoteSockets(Protocol):
@@ -76,8 +95,17 @@ class Fanout:
 		"""Events written to sockets since the start."""
 		self.latency = Histogram()
 		"""Seconds from the publication of an event to its write to the sockets of a room, where the former is known."""
+		self._observer: FanoutObserver | None = None
 		self._namespaces = namespaces
 		self._remote: RemoteSockets = remote or NoRemoteSockets()
+
+	def observe(self, observer: FanoutObserver) -> None:
+		"""Call `observer` for each event from now on, instead of the observer before."""
+		self._observer = observer
+
+	def unobserve(self) -> None:
+		"""Call no observer any more."""
+		self._observer = None
 
 	def deliver(self, events: Sequence[Event]) -> None:
 		"""Send `events` in order; consecutive events for one room share one write for each socket."""
@@ -109,9 +137,14 @@ class Fanout:
 			self._send_run(namespace, namespace.members(first.room), run)
 
 	def _send_run(
-		self, namespace: Namespace, members: Collection[ServerSocket], run: Sequence[Event]
+		self,
+		namespace: Namespace,
+		members: Collection[ServerSocket],
+		run: Sequence[Event],
+		repeated: bool = False,
 	) -> None:
 		first = run[0]
+		sockets = 0
 		if members:
 			if namespace.recoverable:
 				plain, with_offset = _encode_run(namespace, run)
@@ -121,21 +154,33 @@ class Fanout:
 				plain = with_offset = joined(
 					[packets.encode_event(namespace.name, (event.event, event.message)) for event in run]
 				)
-			self.deliveries += len(run) * send_all(members, plain, with_offset)
+			sockets = send_all(members, plain, with_offset)
+			deliveries = len(run) * sockets
+			self.deliveries += deliveries
+			namespace.deliveries += deliveries
 			for event in run:
 				if event.offset and (published_at := event.published_at):
 					seconds = time() - published_at
 					# Two clocks may differ: an event that seems to be from the future took no time.
 					self.latency.observe(seconds if seconds > 0 else 0.0)
+		if not repeated:
+			namespace.published += len(run)
 		for event in run:
 			if event.offset:
 				namespace.offset = event.offset
+		if self._observer is not None:
+			for event in run:
+				self._observer.published(namespace, event, sockets, repeated)
 
 	def send_events(
-		self, namespace: Namespace, members: Sequence[ServerSocket], events: Sequence[Event]
+		self,
+		namespace: Namespace,
+		members: Sequence[ServerSocket],
+		events: Sequence[Event],
+		repeated: bool = False,
 	) -> None:
-		"""Send `events` to `members`, which are sockets of `namespace`."""
-		self._send_run(namespace, members, events)
+		"""Send `events` to `members`, which are sockets of `namespace`; `repeated` if others have been sent them before."""
+		self._send_run(namespace, members, events, repeated)
 
 	def emit(
 		self,
@@ -162,7 +207,7 @@ class Fanout:
 			members = [member for member in members if member is not but]
 		if members or self._remote.present:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
-			self._send_event(namespace, members, encoded)
+			self._send_event(namespace, rooms, members, encoded)
 			if self._remote.present and not _are_sockets(namespace, rooms):
 				self._remote.send(namespace.name, rooms, encoded, () if but is None else (but.id,))
 
@@ -171,7 +216,7 @@ class Fanout:
 		members = namespace.members(room)
 		if members:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
-			self._send_event(namespace, members, encoded)
+			self._send_event(namespace, (room,), members, encoded)
 
 	def send(
 		self, name: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str] = ()
@@ -182,7 +227,12 @@ class Fanout:
 			self._remote.send(name, rooms, encoded, excluded)
 
 	def send_local(
-		self, name: str, rooms: Sequence[str] | None, encoded: Encoded, excluded: Sequence[str] = ()
+		self,
+		name: str,
+		rooms: Sequence[str] | None,
+		encoded: Encoded,
+		excluded: Sequence[str] = (),
+		relayed: bool = False,
 	) -> None:
 		"""Send an encoded event to the sockets of `rooms` in this process, each once.
 
@@ -191,6 +241,7 @@ class Fanout:
 			rooms: None for the whole namespace.
 			encoded: The event.
 			excluded: Rooms whose sockets do not get the event.
+			relayed: True for an event of another process.
 		"""
 		namespace = self._namespaces.get(name)
 		if namespace is None:
@@ -198,13 +249,26 @@ class Fanout:
 		members = _members(namespace, rooms)
 		if excluded:
 			members = set(members).difference(*[namespace.members(room) for room in excluded])
-		self._send_event(namespace, members, encoded)
+		self._send_event(namespace, rooms, members, encoded, relayed)
 
-	def _send_event(self, namespace: Namespace, members: Iterable[ServerSocket], event: Encoded) -> None:
+	def _send_event(
+		self,
+		namespace: Namespace,
+		rooms: Sequence[str] | None,
+		members: Iterable[ServerSocket],
+		event: Encoded,
+		relayed: bool = False,
+	) -> None:
 		"""Send an event that has no offset of its own."""
+		count = 0
 		if members:
 			with_offset = packets.with_offset(event, namespace.offset) if namespace.recoverable else event
-			self.deliveries += send_all(members, event, with_offset)
+			count = send_all(members, event, with_offset)
+			self.deliveries += count
+			namespace.deliveries += count
+		namespace.emitted += not relayed
+		if self._observer is not None:
+			self._observer.emitted(namespace, rooms, event, count, relayed)
 
 
 def _members(namespace: Namespace, rooms: Sequence[str] | None) -> Collection[ServerSocket]:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from frappe_realtime.contract import OFFSET_EVENT
@@ -88,7 +89,19 @@ class Namespace:
 		observers: Called for every change of a room.
 	"""
 
-	__slots__ = ("_offset_event", "name", "observers", "offset", "recoverable", "rooms", "sockets")
+	__slots__ = (
+		"_offset_event",
+		"client_events",
+		"deliveries",
+		"emitted",
+		"name",
+		"observers",
+		"offset",
+		"published",
+		"recoverable",
+		"rooms",
+		"sockets",
+	)
 
 	def __init__(self, name: str, observers: tuple[RoomObserver, ...] = ()) -> None:
 		self.name = name
@@ -100,6 +113,15 @@ class Namespace:
 		"""The newest offset up to which all events have been written to these sockets."""
 		self.recoverable = 0
 		"""The number of sockets whose clients can recover, and so take an offset."""
+		# Counters since the first socket came.
+		self.published = 0
+		"""Events from Redis; each process of a cluster counts the same ones."""
+		self.emitted = 0
+		"""Events of handlers in this process."""
+		self.deliveries = 0
+		"""Events written to sockets."""
+		self.client_events = 0
+		"""Events received from clients."""
 		self._offset_event: tuple[str, Encoded] | None = None
 
 	@property
@@ -137,6 +159,7 @@ class ServerSocket:
 		"__weakref__",
 		"_acks",
 		"_last_ack",
+		"connected_at",
 		"connection",
 		"id",
 		"joined_at",
@@ -153,6 +176,8 @@ class ServerSocket:
 		self.namespace = namespace
 		self.connection = connection
 		self.session = admission.session
+		self.connected_at = time()
+		"""When the socket was admitted, in seconds since 1970."""
 		self.rooms: set[str] = set()
 		self.joined_at: dict[str, str] = {}
 		"""The newest offset at the time when each room was joined; only if the client can recover."""

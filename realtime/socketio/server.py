@@ -136,6 +136,7 @@ class SocketIOServer:
 		elif kind == packets.EVENT or kind == packets.BINARY_EVENT:
 			if self.limiter.allows(client, 1 + attachments):
 				self.counters.events += 1
+				socket.namespace.client_events += 1
 				event, *arguments = packet.data
 				ack = None if packet.id is None else _ack_of(socket, packet.id)
 				self.application.on_event(socket, str(event), arguments, ack)

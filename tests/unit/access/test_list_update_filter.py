@@ -68,7 +68,11 @@ class FakeFanout:
 		self.received += [("all", event.message) for event in events]
 
 	def send_events(
-		self, namespace: Any, members: Sequence[ServerSocket], events: Sequence[PublishedEvent]
+		self,
+		namespace: Any,
+		members: Sequence[ServerSocket],
+		events: Sequence[PublishedEvent],
+		repeated: bool = False,
 	) -> None:
 		self.received += [(socket.session.user, event.message) for event in events for socket in members]
 
