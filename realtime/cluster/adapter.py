@@ -17,6 +17,7 @@ from typing import Any
 from frappe_realtime.contract import SIDECARS_CHANNEL
 
 from ..config import Config
+from ..signals import Signal
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace
 from ..socketio.server import SocketIOServer
@@ -28,6 +29,8 @@ from .messages import (
 	Goodbye,
 	Heartbeat,
 	MembershipChanges,
+	Reply,
+	Request,
 	Snapshot,
 	SocketMoved,
 	SyncRequest,
@@ -94,6 +97,12 @@ class ClusterAdapter:
 		"""The other sidecars, by their ids."""
 		self.received: Counter[str] = Counter()
 		"""Messages of peers by kind; `invalid` counts what was not understood."""
+		self.requested: Signal[[str, Request]] = Signal()
+		"""Sent with the id of a peer and its request; also of a process that is no sidecar, such as `frappe-realtime top`."""
+		self.replied: Signal[[str, Reply]] = Signal()
+		"""Sent with the id of a peer and its reply to a request of this sidecar."""
+		self.peer_removed: Signal[[str]] = Signal()
+		"""Sent with the id of a peer that has stopped or no longer sends heartbeats."""
 		self.publisher = publisher
 		self.members = members
 		self._max_peers = config.realtime_sidecars
@@ -112,6 +121,8 @@ class ClusterAdapter:
 			MembershipChanges: self._on_membership_changes,
 			Emit: self._on_emit,
 			SocketMoved: self._on_socket_moved,
+			Request: self.requested.send,
+			Reply: self._on_reply,
 		}
 
 	def start(self) -> None:
@@ -231,6 +242,10 @@ class ClusterAdapter:
 	def _on_socket_moved(self, sender: str, message: SocketMoved) -> None:
 		self._server.supersede(message.namespace, message.id)
 
+	def _on_reply(self, sender: str, message: Reply) -> None:
+		if message.to == self.publisher.id:
+			self.replied.send(sender, message)
+
 	# -- peers
 
 	def _add_peer(self, id: str, address: str) -> Peer:
@@ -249,6 +264,7 @@ class ClusterAdapter:
 		if not self.peers:
 			self.publisher.end_replication()
 		self._report(self.members.forget(id))
+		self.peer_removed.send(id)
 
 	def _report(self, changed: Changed) -> None:
 		for (name, room), users in changed.items():

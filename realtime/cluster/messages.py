@@ -1,7 +1,7 @@
 """Messages between sidecars, as bytes and back.
 
-Each message is `sender kind json`: the sender's id, a word for the kind, and a JSON list. The packet of an `Emit` and the
-members of a `Snapshot` or of `MembershipChanges` follow after a line feed.
+Each message is `sender kind json`: the sender's id, a word for the kind, and a JSON list. The packet of an `Emit`, the
+members of a `Snapshot` or of `MembershipChanges`, and the answer in a `Reply` follow after a line feed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,27 @@ class SocketMoved:
 	id: str
 
 
-Message = Heartbeat | Goodbye | SyncRequest | Snapshot | MembershipChanges | Emit | SocketMoved
+@dataclass(frozen=True, slots=True)
+class Request:
+	"""A question to all sidecars; `id` is chosen by the sender, `arguments` depend on `method`."""
+
+	id: str
+	method: str
+	arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+	"""The answer of the sender to the request `id` of `to`."""
+
+	to: str
+	id: str
+	answer: Any
+
+
+Message = (
+	Heartbeat | Goodbye | SyncRequest | Snapshot | MembershipChanges | Emit | SocketMoved | Request | Reply
+)
 
 
 # -- writing
@@ -132,6 +152,14 @@ def emit(sender: str, rooms: Iterable[str] | None, encoded: Encoded, excluded: I
 
 def socket_moved(sender: str, namespace: str, id: str) -> bytes:
 	return _head(sender, "returned", [namespace, id])
+
+
+def request(sender: str, id: str, method: str, arguments: dict[str, Any]) -> bytes:
+	return _head(sender, "request", [id, method, arguments])
+
+
+def reply(sender: str, to: str, id: str, answer: Any) -> bytes:
+	return _head(sender, "reply", [to, id]) + b"\n" + dumps(answer).encode()
 
 
 def _head(sender: str, kind: str, values: list[Any]) -> bytes:
@@ -209,6 +237,16 @@ def _read_socket_moved(body: bytes, namespace: Any, id: Any) -> SocketMoved:
 	return SocketMoved(_name(namespace), _name(id))
 
 
+def _read_request(body: bytes, id: Any, method: Any, arguments: Any) -> Request:
+	if not isinstance(arguments, dict):
+		raise MessageError("the arguments are not an object")
+	return Request(_name(id), _name(method), arguments)
+
+
+def _read_reply(body: bytes, to: Any, id: Any) -> Reply:
+	return Reply(_name(to), _name(id), loads(body))
+
+
 _READERS: dict[bytes, Callable[..., Message]] = {
 	b"alive": _read_heartbeat,
 	b"bye": _read_goodbye,
@@ -217,6 +255,8 @@ _READERS: dict[bytes, Callable[..., Message]] = {
 	b"changes": _read_membership_changes,
 	b"emit": _read_emit,
 	b"returned": _read_socket_moved,
+	b"request": _read_request,
+	b"reply": _read_reply,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from socket import gethostname
+from typing import Any
 
 from ..bus.store import RedisStore
 from ..config import Config
@@ -99,6 +100,17 @@ class ClusterPublisher:
 		if self.present:
 			self._publish_changes()
 			self.queue.put(messages.socket_moved(self.id, socket.namespace.name, socket.id))
+
+	# -- questions to the peers
+
+	def request(self, id: str, method: str, arguments: dict[str, Any]) -> None:
+		"""Publish a question to all peers."""
+		self.queue.put(messages.request(self.id, id, method, arguments))
+
+	def reply(self, to: str, id: str, answer: Any) -> None:
+		"""Publish the answer to the request `id` of the peer `to`."""
+		if not self.stopped:
+			self.queue.put(messages.reply(self.id, to, id, answer))
 
 	# -- replication of room members
 
