@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from frappe_realtime import __version__
 
 from .config import Config, ConfigError, find_bench, load
+from .log_format import set_up_log
 
 if TYPE_CHECKING:
 	from aiohttp.web import AppRunner
@@ -57,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
 	serve.add_argument("--host", help="address to listen on (key realtime_host)")
 	serve.add_argument("--port", type=int, help="port to listen on (key socketio_port)")
 	serve.add_argument("--uds", help="Unix socket to listen on (key socketio_uds)")
+	serve.add_argument(
+		"--log-format", choices=("text", "json"), help="format of the log (key realtime_log_format)"
+	)
 	serve.set_defaults(run=_serve)
 
 	publish = commands.add_parser("publish", help="publish an event")
@@ -124,9 +128,7 @@ def _api_key(text: str) -> str:
 
 def _config(options: argparse.Namespace, **overrides: object) -> Config:
 	config = load(find_bench(options.bench), overrides=overrides)
-	logging.basicConfig(
-		level=config.realtime_log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-	)
+	set_up_log(config.realtime_log_level, config.realtime_log_format)
 	return config
 
 
@@ -136,6 +138,7 @@ def _serve(options: argparse.Namespace) -> None:
 		realtime_host=options.host,
 		socketio_port=options.port,
 		socketio_uds="" if options.port and not options.uds else options.uds,
+		realtime_log_format=options.log_format,
 	)
 	logger.info("frappe-realtime %s on Python %d.%d.%d", __version__, *sys.version_info[:3])
 	import uvloop

@@ -267,6 +267,9 @@ class Config:
 		"DEBUG, INFO, WARNING or ERROR",
 		env="FRAPPE_REALTIME_LOG_LEVEL",
 	)
+	realtime_log_format: str = key(
+		"text", choice("text", "json"), "format of the log: text or json", env="FRAPPE_REALTIME_LOG_FORMAT"
+	)
 
 	@property
 	def sites(self) -> Path:

@@ -35,13 +35,16 @@ class LogBudget:
 		left_out, self.left_out = self.left_out, 0
 		return f" ({left_out} more like this were left out)" if left_out else ""
 
-	def write(self, log: Callable[..., None], message: str, *arguments: Any) -> None:
+	def write(
+		self, log: Callable[..., None], message: str, *arguments: Any, extra: dict[str, str] | None = None
+	) -> None:
 		"""Write a line, unless the rate does not allow it.
 
 		Args:
 			log: A method of a logger, such as `logger.warning`.
 			message: The message.
 			arguments: Its arguments.
+			extra: Further fields of the record, as `log_fields` returns them.
 		"""
 		if (note := self.take()) is not None:
-			log(message + "%s", *arguments, note)
+			log(message + "%s", *arguments, note, extra=extra)

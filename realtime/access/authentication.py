@@ -13,6 +13,7 @@ from frappe_realtime.errors import WebUnavailable
 from ..config import Config
 from ..engine.request import Request
 from ..log_budget import LogBudget
+from ..log_format import log_fields
 from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..web.cache import SingleFlightCache
@@ -184,7 +185,11 @@ class Authenticator:
 			)
 		except WebUnavailable as error:
 			self._log_budget.write(
-				logger.warning, "a client of %s was disconnected, and will reconnect: %s", site, error
+				logger.warning,
+				"a client of %s was disconnected, and will reconnect: %s",
+				site,
+				error,
+				extra=log_fields(site),
 			)
 			raise ConnectPostponed from error
 

@@ -105,7 +105,7 @@ class AccessInvalidator:
 		except (ValueError, KeyError, TypeError, AttributeError):
 			self.messages["invalid"] += 1
 			self._log_budget.write(
-				logger.warning, "invalid message on the channel %r: %.200r", ACCESS_CHANNEL, payload
+				logger.warning, "invalid message of %d bytes on the channel %r", len(payload), ACCESS_CHANNEL
 			)
 		else:
 			self.messages[kind] += 1

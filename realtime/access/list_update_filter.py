@@ -24,6 +24,7 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..bus.events import PublishedEvent, StreamPosition
 from ..log_budget import LogBudget
+from ..log_format import log_fields
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from .authentication import Session
@@ -199,7 +200,11 @@ class ListUpdateFilter:
 				await asyncio.gather(*[self._query_user(socket, document) for socket in unknown.values()])
 		except WebUnavailable as error:
 			self._log_budget.write(
-				logger.info, "list_update on %s is sent without the document's name: %s", site, error
+				logger.info,
+				"list_update on %s is sent without the document's name: %s",
+				site,
+				error,
+				extra=log_fields(site),
 			)
 
 	async def _query_user(self, socket: ServerSocket, document: tuple[str, str]) -> None:

@@ -19,6 +19,7 @@ from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..config import Config
 from ..json_codec import loads
 from ..log_budget import LogBudget
+from ..log_format import log_fields
 from ..socketio.namespace import ServerSocket
 from .authentication import Session
 
@@ -147,7 +148,11 @@ class TaskAccess:
 		except (StoreUnavailable, StoreDenied) as error:
 			# Pending subscriptions are decided by the announcement on the channel.
 			self._log_budget.write(
-				logger.warning, "the owners of the tasks of %s cannot be read from Redis: %s", site, error
+				logger.warning,
+				"the owners of the tasks of %s cannot be read from Redis: %s",
+				site,
+				error,
+				extra=log_fields(site),
 			)
 			return
 		invalid = 0
@@ -162,6 +167,7 @@ class TaskAccess:
 				"%d invalid entries in the stream of the tasks of %s are ignored",
 				invalid,
 				site,
+				extra=log_fields(site),
 			)
 
 

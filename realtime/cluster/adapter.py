@@ -166,9 +166,9 @@ class ClusterAdapter:
 			self.received["invalid"] += 1
 			if self.received["invalid"] == 1:
 				logger.warning(
-					"invalid message on the channel %r, from something that is not a sidecar: %.200r",
+					"invalid message of %d bytes on the channel %r, from something that is not a sidecar",
+					len(payload),
 					SIDECARS_CHANNEL,
-					payload,
 				)
 			return
 		self.received[type(message).__name__.lower()] += 1

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from frappe_realtime.handlers.registry import Handler
 from frappe_realtime.handlers.socket import Socket
 
+from ..log_format import log_fields
+
 logger = logging.getLogger("realtime.handlers")
 
 REPEAT_SECONDS = 60.0
@@ -66,6 +68,7 @@ class FailureLog:
 				socket.user,
 				socket.site,
 				exc_info=error,
+				extra=_fields(socket),
 			)
 
 	def log_too_few_arguments(self, handler: Handler, socket: Socket, count: int, now: float) -> None:
@@ -81,6 +84,7 @@ class FailureLog:
 				handler.signature.required,
 				socket.user,
 				socket.site,
+				extra=_fields(socket),
 			)
 
 	def _is_new(self, key: Key, socket: Socket, what: str, now: float) -> bool:
@@ -113,6 +117,10 @@ class FailureLog:
 				repeats.last,
 			)
 			self._repeats[key] = Repeats(now)
+
+
+def _fields(socket: Socket) -> dict[str, str]:
+	return log_fields(socket.site, socket.user, socket.sid)
 
 
 def _key(app: str, event: str, error: BaseException) -> Key:

@@ -80,9 +80,7 @@ class HandlerRequests:
 					values[-1] = _take(remaining, values[-1])
 				self._operations[name](*values)
 			except Exception:
-				self._log_budget.write(
-					logger.exception, "an operation of the Node process failed: %s%.200r", name, values
-				)
+				self._log_budget.write(logger.exception, "an operation of the Node process failed: %s", name)
 
 	def _join(self, id: str, room: str) -> None:
 		self._sockets.move(id, room, inside=True)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from ..bus.events import PublishedEvent, StreamPosition
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
+from ..log_format import log_fields
 from ..signals import Signal
 from ..socketio.namespace import Namespaces
 from .access_log import Subject
@@ -265,12 +266,18 @@ class History:
 				stream.site,
 				event.offset,
 				self._store.endpoint,
+				extra=log_fields(stream.site),
 			)
 		return None
 
 	def _on_lost(self, stream: SiteStream, reason: str) -> None:
 		self.counters.gaps += 1
-		logger.warning("events of %s are lost: %s; its clients start with new sessions", stream.site, reason)
+		logger.warning(
+			"events of %s are lost: %s; its clients start with new sessions",
+			stream.site,
+			reason,
+			extra=log_fields(stream.site),
+		)
 		self.lost.send(stream.site)
 
 	def _reset(self, stream: SiteStream, last: str | None) -> None:
@@ -303,6 +310,7 @@ class History:
 			stream.site,
 			error,
 			error.advice,
+			extra=log_fields(stream.site),
 		)
 		self._denied[stream.site] = (asyncio.get_running_loop().time() + DENIED_SECONDS, str(error))
 		pending, stream.pending, stream.task = stream.pending or [], None, None
@@ -329,6 +337,7 @@ class History:
 					stream.site,
 					last or "missing",
 					stream.offset,
+					extra=log_fields(stream.site),
 				)
 				if not self._rewind(stream, parse_offset(last) or START):
 					self._reset(stream, last)

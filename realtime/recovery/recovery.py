@@ -41,6 +41,7 @@ from ..bus.events import PublishedEvent, StreamPosition
 from ..bus.store import StoreDenied, StoreUnavailable
 from ..config import Config
 from ..engine import Encoded, Request
+from ..log_format import log_fields
 from ..socketio.errors import ConnectPostponed
 from ..socketio.fanout import encode_missed
 from ..socketio.namespace import Admission, Namespaces, ServerSocket
@@ -201,6 +202,7 @@ class Recovery:
 				logger.warning(
 					"closed the connection of a client of %s, which will reconnect: Redis does not answer",
 					session.site,
+					extra=log_fields(session.site, session.user),
 				)
 				raise ConnectPostponed from None
 			except StoreUnavailable:
@@ -226,7 +228,10 @@ class Recovery:
 			permitted = await self._permitted_rooms(session, saved.rooms)
 		except WebUnavailable as error:
 			logger.warning(
-				"closed the connection of a client of %s, which will reconnect: %s", session.site, error
+				"closed the connection of a client of %s, which will reconnect: %s",
+				session.site,
+				error,
+				extra=log_fields(session.site, session.user),
 			)
 			raise ConnectPostponed from error
 		began = min(saved.rooms.values())
@@ -297,6 +302,7 @@ class Recovery:
 				session.site,
 				reason,
 				self.counters.refused,
+				extra=log_fields(session.site, session.user),
 			)
 
 	async def _permitted_rooms(self, session: Session, rooms: Iterable[str]) -> set[str]:

@@ -20,6 +20,7 @@ BASE = {
 	"realtime.histogram",
 	"realtime.json_codec",
 	"realtime.log_budget",
+	"realtime.log_format",
 	"realtime.signals",
 	"realtime.token_buckets",
 }
@@ -55,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.histogram": set(),
 	"realtime.json_codec": set(),
 	"realtime.log_budget": set(),
+	"realtime.log_format": set(),
 	"realtime.signals": set(),
 	"realtime.token_buckets": set(),
 	"realtime.config": SHARED | {"realtime.config_parsers"},

@@ -10,7 +10,7 @@ import pytest
 from frappe_realtime.handlers.registry import Handler, Signature
 from realtime.handlers.failure_log import MAX_FAILURES, REPEAT_SECONDS, FailureLog
 
-SOCKET: Any = SimpleNamespace(user="ann", site="test.localhost")
+SOCKET: Any = SimpleNamespace(user="ann", site="test.localhost", sid="a socket")
 
 
 def raised(error: BaseException) -> BaseException:
