@@ -10,13 +10,15 @@ import logging
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from frappe_realtime.contract import GUEST, LIMIT_REACHED, TASK_ROOM, user_room
 
 from ..config import Config
 from ..engine import Connection, Request, RequestRefused
 from ..log_budget import LogBudget
+from ..log_format import log_fields
+from ..signals import Signal
 from ..socketio.client import Client, Limiter
 from ..socketio.errors import ConnectRefused
 from ..socketio.namespace import Namespace, ServerSocket
@@ -67,6 +69,40 @@ class TokenBucket:
 		return True
 
 
+class Source(NamedTuple):
+	"""Which client met a limit, as far as it is known.
+
+	Args:
+		site: The site of its socket.
+		user: The user of its socket.
+		address: The address of its connection.
+		socket: The id of its socket.
+	"""
+
+	site: str = ""
+	user: str = ""
+	address: str = ""
+	socket: str = ""
+
+	@classmethod
+	def of_socket(cls, socket: ServerSocket) -> Source:
+		"""Return the source of what a socket does."""
+		session: Session = socket.session
+		return cls(session.site, session.user, socket.connection.request.remote, socket.id)
+
+	@classmethod
+	def of_connection(cls, connection: Connection) -> Source:
+		"""Return the source of what a connection does: its first socket with a session."""
+		client: Client | None = connection.data
+		for socket in [] if client is None else client.sockets.values():
+			if socket.session is not None:
+				return cls.of_socket(socket)
+		return cls(address=connection.request.remote)
+
+
+UNKNOWN_SOURCE = Source()
+
+
 class ClientLimits(Limiter):
 	"""Counts connections, sockets, rooms and events, and refuses what exceeds a limit.
 
@@ -85,6 +121,10 @@ class ClientLimits(Limiter):
 		"""Sockets of Guests by the client's address, where it is known."""
 		self.without_address = 0
 		"""Connections of which neither the peer nor a proxy tells the client's address, so that no limit by address applies."""
+		self.limit_reached: Signal[[str, Source]] = Signal()
+		"""Sent each time that a limit is reached, with its key."""
+		self.refused: Signal[[str, ConnectRefused, Source]] = Signal()
+		"""Sent with the namespace and the refusal of each CONNECT packet that is refused."""
 		self.proxies = proxies
 		self._config = config
 		self._rate: float = config.realtime_events_per_second
@@ -116,13 +156,15 @@ class ClientLimits(Limiter):
 		address = network_of(request.remote)
 		key = "realtime_connections_per_address"
 		if address and self.addresses[address] >= self._config.realtime_connections_per_address:
-			self.record(key, f" from {address}")
+			self.record(key, f" from {address}", Source(address=request.remote))
 			raise RequestRefused(3, f"Too many connections ({key})", 429)
 		self._check_rate(address, request)
 		while len(self._unknown) >= self._config.realtime_unknown_connections:
 			oldest = next(iter(self._unknown))
 			self.record(
-				"realtime_unknown_connections", f"; the oldest is closed, from {_source(oldest.connection)}"
+				"realtime_unknown_connections",
+				f"; the oldest is closed, from {_source(oldest.connection)}",
+				Source.of_connection(oldest.connection),
 			)
 			oldest.connection.close("forced close")
 
@@ -141,7 +183,7 @@ class ClientLimits(Limiter):
 		if credential in self._known and self._known_handshakes.take(credential):
 			return
 		key = "realtime_handshakes_per_second"
-		self.record(key, f" from {address}")
+		self.record(key, f" from {address}", Source(address=request.remote))
 		raise RequestRefused(
 			3, f"Too many connections ({key})", 429, retry_after=self._handshakes.retry_after(address)
 		)
@@ -162,6 +204,8 @@ class ClientLimits(Limiter):
 		_decrement(self.addresses, network_of(client.connection.request.remote))
 
 	def on_refused(self, client: Client, namespace: str, refused: ConnectRefused) -> None:
+		source = Source.of_connection(client.connection)
+		self.refused.send(namespace, refused, source)
 		# Clients choose most of this, so each part is quoted and shortened.
 		if (note := self._log_budget.take()) is None:
 			return
@@ -179,10 +223,11 @@ class ClientLimits(Limiter):
 			headers.get("origin", ""),
 			credential,
 			note,
+			extra=log_fields(source.site, source.user, source.socket),
 		)
 
 	def too_long_without_namespace(self, client: Client) -> None:
-		self.record("realtime_connect_timeout")
+		self.record("realtime_connect_timeout", source=Source.of_connection(client.connection))
 
 	def too_many_namespaces(self, most: int) -> ConnectRefused:
 		self.record("realtime_namespaces_per_connection")
@@ -208,7 +253,7 @@ class ClientLimits(Limiter):
 
 	def _on_too_fast(self, client: Client, notified: bool) -> None:
 		key = self._rate_key(client)
-		self.record(key, f" by {_source(client.connection)}")
+		self.record(key, f" by {_source(client.connection)}", Source.of_connection(client.connection))
 		if client.credit < -client.rate * BURST_SECONDS:
 			client.connection.close("forced close")
 		elif not notified:
@@ -220,7 +265,8 @@ class ClientLimits(Limiter):
 		key = "realtime_guest_attachment_bytes" if guest else "realtime_attachment_bytes"
 		if size <= getattr(self._config, key):
 			return True
-		self.record(key, f" by {client.connection.request.remote or 'a client'}")
+		source = Source.of_connection(client.connection)
+		self.record(key, f" by {source.address or 'a client'}", source)
 		return False
 
 	def _is_guest(self, client: Client) -> bool:
@@ -242,17 +288,19 @@ class ClientLimits(Limiter):
 			address = network_of(connection.request.remote)
 			key = "realtime_guests_per_address"
 			if address and self.guests[address] >= getattr(self._config, key):
-				raise self._socket_refusal(key, f" from {address}")
+				source = Source(session.site, GUEST, address)
+				raise self._socket_refusal(key, f" from {address}", source)
 		elif namespace is not None:
 			key = "realtime_sockets_per_user"
 			sockets = namespace.rooms.get(user_room(session.user), ())
 			if len(sockets) >= getattr(self._config, key):
-				raise self._socket_refusal(key, f" of {session.user}")
+				source = Source(session.site, session.user, connection.request.remote)
+				raise self._socket_refusal(key, f" of {session.user}", source)
 
-	def _socket_refusal(self, key: str, source: str) -> ConnectRefused:
-		self.record(key, source)
+	def _socket_refusal(self, key: str, who: str, source: Source) -> ConnectRefused:
+		self.record(key, who, source)
 		return ConnectRefused(
-			f"Too many connections{source}",
+			f"Too many connections{who}",
 			{"limit": key, "most": getattr(self._config, key), "reason": key},
 			counted_as=f"Too many connections ({key})",
 		)
@@ -284,12 +332,12 @@ class ClientLimits(Limiter):
 		kind = room.partition(":")[0]
 		# Rooms of tasks are checked by TaskAccess.
 		if guest and not room.startswith(TASK_ROOM) and kind not in self._config.realtime_guest_rooms:
-			self.record("realtime_guest_rooms")
+			self.record("realtime_guest_rooms", source=Source.of_socket(socket))
 			return False
 		key = "realtime_guest_rooms_per_socket" if guest else "realtime_rooms_per_socket"
 		if len(socket.rooms) < getattr(self._config, key):
 			return True
-		self.record(key, f" by {socket.session.user}")
+		self.record(key, f" by {socket.session.user}", Source.of_socket(socket))
 		self._notify(socket, key, f"{room} is not joined")
 		return False
 
@@ -306,7 +354,7 @@ class ClientLimits(Limiter):
 			bucket = self._questions[socket] = TokenBucket(getattr(self._config, key), now)
 		if bucket.take(now):
 			return True
-		self.record(key, f" by {socket.session.user}")
+		self.record(key, f" by {socket.session.user}", Source.of_socket(socket))
 		if not bucket.exceeded:
 			bucket.exceeded = True
 			self._notify(socket, key, "further subscriptions are ignored for a while")
@@ -314,26 +362,37 @@ class ClientLimits(Limiter):
 
 	# -- reporting
 
-	def record(self, key: str, source: str = "") -> None:
-		"""Count that a limit was reached, and log it; see `log`.
+	def record(self, key: str, who: str = "", source: Source = UNKNOWN_SOURCE) -> None:
+		"""Count that a limit was reached, log it at most once in `WARN_SECONDS`, and send `limit_reached`.
 
 		Args:
 			key: The key of the limit.
-			source: Where from, for the log; starts with a space.
+			who: Where from, for the log; starts with a space.
+			source: The same, for receivers of `limit_reached`.
 		"""
 		self.reached[key] += 1
-		self.log(key, source)
+		self._report(key, who, source)
 
 	def on_engine_limit(self, setting: str, connection: Connection | None) -> None:
-		"""Log a limit of the engine, which counts it itself."""
-		self.log(f"realtime_{setting}", "" if connection is None else f" by {_source(connection)}")
+		"""Report a limit of the engine, which counts it itself."""
+		if connection is None:
+			self._report(f"realtime_{setting}", "", UNKNOWN_SOURCE)
+		else:
+			source = Source.of_connection(connection)
+			self._report(f"realtime_{setting}", f" by {_source(connection)}", source)
 
-	def log(self, key: str, source: str = "") -> None:
-		"""Log that a limit was reached, at most once in `WARN_SECONDS`; the arguments are those of `record`."""
+	def _report(self, key: str, who: str, source: Source) -> None:
+		self.limit_reached.send(key, source)
 		now = monotonic()
 		if now - self._warned.get(key, -WARN_SECONDS) >= WARN_SECONDS:
 			self._warned[key] = now
-			logger.warning("the limit %s (%s) was reached%s", key, getattr(self._config, key), source)
+			logger.warning(
+				"the limit %s (%s) was reached%s",
+				key,
+				getattr(self._config, key),
+				who,
+				extra=log_fields(source.site, source.user, source.socket),
+			)
 
 	def _notify(self, socket: ServerSocket, key: str, effect: str) -> None:
 		most: Any = getattr(self._config, key)

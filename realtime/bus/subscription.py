@@ -12,6 +12,7 @@ import hiredis
 
 from frappe_realtime.contract import EVENTS_CHANNEL
 
+from ..signals import Signal
 from .commands import Command, greeting, pack
 from .endpoint import Address, RedisEndpoint
 from .events import PublishedEvent, read_event
@@ -114,6 +115,10 @@ class EventSubscriber:
 		"""Messages of all channels since the start."""
 		self.invalid = 0
 		"""Messages on `EVENTS_CHANNEL` that are not events."""
+		self.reason = "not connected yet"
+		"""Why there is no subscription; empty while it exists."""
+		self.lost: Signal[[str]] = Signal()
+		"""Sent with the reason when the subscription ends, or when the first attempt to subscribe fails."""
 		self._on_events = on_events
 		self._channels = {name.encode(): function for name, function in channels.items()}
 		self._subscribed_callbacks = tuple(on_subscribed)
@@ -152,6 +157,8 @@ class EventSubscriber:
 			if self.connected or not logged:
 				logged = True
 				logger.warning("%s is unavailable: %s; retrying", self.endpoint, reason)
+				self.lost.send(reason)
+			self.reason = reason
 			self.connected = False
 			await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 			delay = min(delay * 1.6, 3)
@@ -188,6 +195,7 @@ class EventSubscriber:
 
 	def _on_subscribed(self) -> None:
 		self.connected = True
+		self.reason = ""
 		logger.info("subscribed to the events on %s", self.endpoint)
 		for function in self._subscribed_callbacks:
 			function()
@@ -209,4 +217,4 @@ class EventSubscriber:
 	def _on_invalid(self, payload: bytes) -> None:
 		self.invalid += 1
 		if self.invalid == 1:
-			logger.warning("invalid message on the channel 'events': %.200r", payload)
+			logger.warning("invalid message of %d bytes on the channel %r", len(payload), EVENTS_CHANNEL)

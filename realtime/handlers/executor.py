@@ -11,12 +11,13 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from frappe_realtime.handlers.registry import Handler
 
 from ..access.authentication import Session
 from ..log_budget import LogBudget
+from ..log_format import log_fields
 from ..signals import Signal
 from .app import App
 from .failure_log import FailureLog
@@ -69,6 +70,13 @@ class HandlerCounters:
 	slow: int = 0
 
 
+class HandlerObserver(Protocol):
+	"""Is called when the handlers of an app have ended. The method must neither raise nor block."""
+
+	def handled(self, queue: HandlerQueue, event: str, seconds: float) -> None:
+		"""The handlers of the queue's app took `seconds` for `event`."""
+
+
 class HandlerExecutor:
 	"""Runs the workers of handler queues, and reports handlers that fail, run for long or block the event loop.
 
@@ -85,6 +93,10 @@ class HandlerExecutor:
 		self.counters = HandlerCounters()
 		self.handler_failed: Signal[[HandlerQueue, str, BaseException]] = Signal()
 		"""Sent with the queue, the event and the exception when a handler has raised."""
+		self.event_dropped: Signal[[HandlerQueue, str, str]] = Signal()
+		"""Sent with the queue, the event and the key of the limit for an event that was dropped."""
+		self.observer: HandlerObserver | None = None
+		"""Is called for each event; see `observe`."""
 		self.watchdog = Watchdog(
 			loop, limits.blocking, HandlerQueue.WORKER_CODE, _describe_handler, self.on_heartbeat
 		)
@@ -99,6 +111,14 @@ class HandlerExecutor:
 		self._workers: dict[object, tuple[HandlerQueue, asyncio.Task[None]]] = {}
 		"""The workers whose first step was not their last."""
 		self._stopping = False
+
+	def observe(self, observer: HandlerObserver) -> None:
+		"""Call `observer` for each event from now on, instead of the observer before."""
+		self.observer = observer
+
+	def unobserve(self) -> None:
+		"""Call no observer any more."""
+		self.observer = None
 
 	def stop(self) -> None:
 		"""Cancel the running workers. Handlers in threads run on until the process ends."""
@@ -179,6 +199,7 @@ class HandlerExecutor:
 	def report_dropped_event(self, queue: HandlerQueue, event: str, key: str) -> None:
 		"""Count an event that was dropped because of the limit `key`, and log it at most once in `DROPPED_SECONDS`."""
 		self.counters.dropped[key] += 1
+		self.event_dropped.send(queue, event, key)
 		note = self._dropped_log.setdefault(key, LogBudget(1, DROPPED_SECONDS)).take()
 		if note is not None:
 			full = (
@@ -194,6 +215,7 @@ class HandlerExecutor:
 				full,
 				key,
 				note,
+				extra=_fields(queue),
 			)
 
 	def on_heartbeat(self) -> None:
@@ -216,8 +238,13 @@ class HandlerExecutor:
 					self.limits.seconds,
 					queue.socket.user,
 					queue.socket.site,
+					extra=_fields(queue),
 				)
 				queue.continue_without_current()
+
+
+def _fields(queue: HandlerQueue) -> dict[str, str]:
+	return log_fields(queue.socket.site, queue.socket.user, queue.socket.sid)
 
 
 def _describe_handler(frame: FrameType) -> str:

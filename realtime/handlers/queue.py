@@ -173,7 +173,10 @@ class HandlerQueue:
 				await self._handle(*call)
 			except HANDLER_ERRORS as error:
 				self._executor.report_failure(self, call[0], error)
-			self.app.latency.observe(perf_counter() - started)
+			seconds = perf_counter() - started
+			self.app.latency.observe(seconds)
+			if (observer := self._executor.observer) is not None:
+				observer.handled(self, call[0], seconds)
 			if not self._calls or self.worker is not worker:
 				break
 			call = self._next_call()

@@ -19,6 +19,8 @@ from ..config import Config
 from ..histogram import Histogram
 from ..json_codec import dumps, loads
 from ..log_budget import LogBudget
+from ..log_format import log_fields
+from ..signals import Signal
 from .http_client import HTTPClient, HTTPError, HTTPResponse
 
 logger = logging.getLogger("realtime.web")
@@ -106,6 +108,7 @@ class _Outage:
 
 	over: asyncio.Event
 	probe: asyncio.Task[None]
+	reason: str
 
 
 class FrappeClient:
@@ -122,6 +125,8 @@ class FrappeClient:
 		"""Requests since the start, without the probes of a web process that is unavailable."""
 		self.latencies: dict[str, Histogram] = {}
 		"""Seconds from a request to its response or timeout, by path; `HANDLERS` for those of handlers."""
+		self.outage_began: Signal[[str, str]] = Signal()
+		"""Sent with the site (empty for all sites) and the reason when the web process becomes unavailable."""
 		self._client = HTTPClient(self.url, config.realtime_web_timeout)
 		self._patience = config.realtime_web_patience
 		self._slots = asyncio.Semaphore(config.realtime_web_connections)
@@ -140,6 +145,15 @@ class FrappeClient:
 	def is_unavailable(self, site: str) -> bool:
 		"""Return True while the web process cannot be reached or does not serve `site`."""
 		return ALL_SITES in self._outages or site in self._outages
+
+	def outage(self, site: str) -> str:
+		"""Return why the web process does not serve `site`; empty while it does."""
+		outage = self._outages.get(ALL_SITES) or self._outages.get(site)
+		return "" if outage is None else outage.reason
+
+	def any_outage(self) -> str:
+		"""Return why the web process does not serve some site, or all; empty while it serves all that were asked about."""
+		return next((outage.reason for outage in self._outages.values()), "")
 
 	async def close(self) -> None:
 		"""Close all connections; pending calls end with `WebUnavailable`."""
@@ -295,7 +309,9 @@ class FrappeClient:
 
 	def _failed(self, site: str, path: str, reason: str, begins_outage: bool = False) -> WebFailed:
 		if (note := self._log_budget.take()) is not None:
-			logger.warning("%s%s for %s gave no answer: %s%s", self.url, path, site, reason, note)
+			logger.warning(
+				"%s%s for %s gave no answer: %s%s", self.url, path, site, reason, note, extra=log_fields(site)
+			)
 		return WebFailed(f"no answer from {self.url}{path} for {site}: {reason}", begins_outage)
 
 	# -- outages
@@ -313,10 +329,18 @@ class FrappeClient:
 		if key in self._outages or self._closed:
 			return
 		if maintenance:
-			logger.warning("the site %s is in maintenance mode (HTTP 503); its clients wait", site)
+			logger.warning(
+				"the site %s is in maintenance mode (HTTP 503); its clients wait",
+				site,
+				extra=log_fields(site),
+			)
 		elif key:
 			logger.warning(
-				"the web process at %s does not serve %s (%s); its clients wait", self.url, site, reason
+				"the web process at %s does not serve %s (%s); its clients wait",
+				self.url,
+				site,
+				reason,
+				extra=log_fields(site),
 			)
 		else:
 			logger.warning(
@@ -326,7 +350,8 @@ class FrappeClient:
 			)
 		over = asyncio.Event()
 		probe = asyncio.get_running_loop().create_task(self._probe(key, site, over))
-		self._outages[key] = _Outage(over, probe)
+		self._outages[key] = _Outage(over, probe, reason)
+		self.outage_began.send(key, reason)
 
 	async def _probe(self, key: str, site: str, over: asyncio.Event) -> None:
 		"""Wait until the web process answers, or serves `site` again, then release the calls that wait."""
@@ -344,7 +369,7 @@ class FrappeClient:
 		if key == ALL_SITES:
 			logger.info("the web process at %s is back", self.url)
 		else:
-			logger.info("the web process at %s serves %s again", self.url, site)
+			logger.info("the web process at %s serves %s again", self.url, site, extra=log_fields(site))
 		self._pauses[key] = (loop.time(), pause)
 		del self._outages[key]
 		over.set()
