@@ -13,6 +13,26 @@ LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 """Upper bounds of the buckets of every latency, in seconds."""
 
 
+def quantile(bounds: Sequence[float], counts: Sequence[int], fraction: float) -> float:
+	"""Estimate a quantile from the counts of a histogram, by linear interpolation within a bucket.
+
+	Args:
+		bounds: The upper bounds of the buckets.
+		counts: The observations in each bucket, and those above all bounds.
+		fraction: 0.5 for the median.
+
+	Returns:
+		The estimate, at most the last bound; 0.0 without observations.
+	"""
+	rank = fraction * sum(counts)
+	lower, below = 0.0, 0
+	for bound, count in zip(bounds, counts, strict=False):
+		if count and below + count >= rank:
+			return lower + (bound - lower) * max(0.0, rank - below) / count
+		lower, below = bound, below + count
+	return lower if sum(counts) else 0.0
+
+
 class Histogram:
 	"""Counts observations by bucket. Not thread-safe: observe on the event loop.
 

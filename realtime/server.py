@@ -21,6 +21,7 @@ from .access.failed_logins import FailedLoginLimit, KnownCredentials
 from .access.invalidation import AccessInvalidator
 from .access.limits import ClientLimits
 from .access.list_update_filter import ListUpdateFilter
+from .access.monitor_access import MonitorAccess
 from .access.permissions import Permissions
 from .access.proxies import TrustedProxies
 from .access.revalidation import Revalidator
@@ -44,6 +45,14 @@ from .handlers.installed_apps import InstalledApps
 from .handlers.python import PythonHandlers
 from .javascript import JavaScriptHandlers
 from .listener import Listener
+from .monitor.bench import BenchMonitor
+from .monitor.collector import ActivityCollector
+from .monitor.events import MonitorEvents
+from .monitor.incidents import Incidents
+from .monitor.lookups import Lookups
+from .monitor.process import ProcessMonitor
+from .monitor.sampler import Sampler
+from .monitor.watchers import Watchers
 from .recovery.history import History
 from .recovery.recovery import Recovery
 from .recovery.sessions import SessionStore
@@ -92,6 +101,7 @@ class AccessLayer:
 		self.authenticator = Authenticator(config, backends.web, installed_apps, failed_logins)
 		self.permissions = Permissions(config, backends.web)
 		self.tasks = TaskAccess(config, backends.store)
+		self.monitor = MonitorAccess(config, self.permissions)
 		self.list_updates = ListUpdateFilter(namespaces, fanout, self.permissions)
 		self.revalidator = Revalidator(config, namespaces, self.authenticator, self.permissions)
 		self.invalidator = AccessInvalidator(
@@ -183,6 +193,50 @@ class HandlerLayer:
 		return {"python": self.python.health(), "javascript": self.javascript.health()}
 
 
+class MonitorLayer:
+	"""What the sidecars of the bench do, for those who watch it."""
+
+	def __init__(
+		self,
+		config: Config,
+		backends: Backends,
+		namespaces: Namespaces,
+		fanout: Fanout,
+		limits: ClientLimits,
+		access: AccessLayer,
+		handlers: HandlerLayer,
+		engine: Engine,
+		cluster: ClusterAdapter,
+		subscriber: EventSubscriber,
+		events: MonitorEvents,
+	) -> None:
+		executor = handlers.python.executor
+		collector = ActivityCollector(fanout, executor)
+		self.sampler = Sampler(namespaces, fanout, collector.expire)
+		process = ProcessMonitor(
+			cluster.publisher.id,
+			namespaces,
+			engine,
+			backends.web,
+			subscriber,
+			self.sampler,
+			collector,
+			Incidents(config, access.sites, limits, executor, backends.web, subscriber),
+		)
+		lookups = Lookups(process.id, namespaces)
+		bench = BenchMonitor(process, lookups, cluster)
+		self.watchers = Watchers(events, bench, access.monitor, limits)
+
+	def start(self) -> None:
+		"""Start to take samples."""
+		self.sampler.start()
+
+	def stop(self) -> None:
+		"""Take no more samples, and answer no requests."""
+		self.sampler.stop()
+		self.watchers.stop()
+
+
 class RealtimeServer:
 	"""The sidecar of one bench. Must be created in a running event loop.
 
@@ -229,6 +283,7 @@ class RealtimeServer:
 		)
 
 		# From the bytes of a client to its handler
+		monitor_events = MonitorEvents()
 		application = FrappeApplication(
 			self.namespaces,
 			publisher,
@@ -237,7 +292,7 @@ class RealtimeServer:
 			self.recovery.recovery,
 			self.access.revalidator,
 			self.limits,
-			self.handlers.all,
+			[*self.handlers.all, monitor_events],
 		)
 		self.socketio = SocketIOServer(
 			application,
@@ -290,6 +345,19 @@ class RealtimeServer:
 				self.cluster.on_subscribed,
 			],
 		)
+		self.monitor = MonitorLayer(
+			config,
+			self.backends,
+			self.namespaces,
+			self.fanout,
+			self.limits,
+			self.access,
+			self.handlers,
+			self.engine,
+			self.cluster,
+			self.subscriber,
+			monitor_events,
+		)
 		self._listener = Listener(config, self.engine.protocol)
 		self._make_pages = make_pages
 		self._pages: AppRunner | None = None
@@ -307,6 +375,7 @@ class RealtimeServer:
 		self.subscriber.start()
 		self.recovery.sessions.start()
 		self.cluster.start()
+		self.monitor.start()
 		self.handlers.javascript.start()
 		# Created last: importing aiohttp takes longest, and clients reconnect in the first moments.
 		self._pages = self._make_pages(self)
@@ -322,6 +391,7 @@ class RealtimeServer:
 			self.cluster.stop(FLUSH_SECONDS),
 		)
 		self._listener.remove_socket()
+		self.monitor.stop()
 		await self.handlers.python.stop()
 		await self.subscriber.stop()
 		self.recovery.history.stop()

@@ -14,6 +14,7 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
 from ..log_budget import LogBudget
+from ..log_format import log_fields
 from ..signals import Signal
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient, FrappeResponse, WebFailed
@@ -112,6 +113,8 @@ class Permissions:
 		"""Incremented by each call of `invalidate`, so that a caller can see a change during its queries."""
 		self.session_ended: Signal[[Session]] = Signal()
 		"""Sent with a session whose credential the web process does not accept for its user any more."""
+		self.invalidated: Signal[[Callable[[str, str, str, str], bool]]] = Signal()
+		"""Sent by `invalidate` with its argument."""
 		self._batches: dict[tuple[str, Credential], Batch] = {}
 		self._tasks: set[asyncio.Task[None]] = set()
 		self._log_budget = LogBudget()
@@ -198,6 +201,7 @@ class Permissions:
 		self._readers.invalidate(
 			lambda key, answer: any(concerned(key.site, user, key.doctype, key.name) for user in key.users)
 		)
+		self.invalidated.send(concerned)
 
 	def invalidate_document(self, site: str, doctype: str, name: str) -> None:
 		"""Drop the answers about one document, and repeat the questions about it that are being asked."""
@@ -307,7 +311,7 @@ class Permissions:
 		self, session: Session, questions: list[PendingQuestion], max_failures: int
 	) -> list[bool]:
 		if session.has_app:
-			response = await self._call(
+			response = await self.call(
 				session,
 				"has_permissions",
 				json={
@@ -326,6 +330,7 @@ class Permissions:
 					"has_permissions on %s answered HTTP %s; asking one by one",
 					session.site,
 					response.status,
+					extra=log_fields(session.site, session.user),
 				)
 		return [await self._ask_stock(session, question) for question, _ in questions]
 
@@ -335,7 +340,7 @@ class Permissions:
 		if question.ptype != "read":
 			# The realtime endpoints of v15 and v16 ignore `ptype` and answer about reading.
 			params |= {"docname": question.name, "perm_type": question.ptype}
-			response = await self._call(session, "has_permission", params, prefix=CLIENT_METHOD)
+			response = await self.call(session, "has_permission", params, prefix=CLIENT_METHOD)
 			message = response.message
 			return (
 				response.status == 200 and isinstance(message, dict) and message.get("has_permission") is True
@@ -348,10 +353,10 @@ class Permissions:
 			params["docname"] = question.name
 		else:
 			method = "can_subscribe_doctype"
-		response = await self._call(session, method, params)
+		response = await self.call(session, method, params)
 		return response.status == 200 and response.message is True
 
-	async def _call(
+	async def call(
 		self,
 		session: Session,
 		method: str,
@@ -360,6 +365,20 @@ class Permissions:
 		prefix: str = METHOD_PREFIX,
 		max_failures: int = MAX_FAILURES,
 	) -> FrappeResponse:
+		"""Call a whitelisted method with the credential of `session`.
+
+		Args:
+			session: The session.
+			method: The name of the method, without `prefix`.
+			params: The query.
+			json: The body, as JSON.
+			prefix: The path up to the method.
+			max_failures: Attempts, as in `FrappeClient.call`.
+
+		Raises:
+			SessionEnded: The web process did not answer for the user of `session`.
+			WebUnavailable: It gives no answer.
+		"""
 		self.requests += 1
 		arguments = (session.site, prefix + method, session.credential, params, json)
 		response = await self._web.call(*arguments, max_failures=max_failures)

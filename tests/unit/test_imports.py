@@ -33,6 +33,7 @@ SIDECAR = {
 	"realtime.handlers",
 	"realtime.javascript",
 	"realtime.listener",
+	"realtime.monitor",
 	"realtime.recovery",
 }
 ALLOWED: dict[str, set[str]] = {
@@ -76,6 +77,8 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.handlers": CORE | {"frappe_realtime.handlers", "realtime.access", "realtime.cluster"},
 	"realtime.javascript": CORE | {"realtime.access", "realtime.handlers"},
 	"realtime.application": CORE | {"realtime.access", "realtime.cluster", "realtime.recovery"},
+	"realtime.monitor": CORE
+	| {"frappe_realtime", "realtime.access", "realtime.cluster", "realtime.handlers"},
 	"realtime.server": SIDECAR,
 	"realtime.operations": SIDECAR | {"frappe_realtime", "realtime.server"},
 	"realtime.demo": {*BASE, "frappe_realtime.publishing"},
