@@ -1,4 +1,4 @@
-"""The command line `frappe-realtime`: serve, publish, listen, doctor and demo."""
+"""The command line `frappe-realtime`: serve, publish, listen, top, doctor and demo."""
 
 from __future__ import annotations
 
@@ -98,6 +98,17 @@ def _parser() -> argparse.ArgumentParser:
 	)
 	listen.set_defaults(run=_listen)
 
+	top = commands.add_parser(
+		"top",
+		help="show what the sidecars of the bench do",
+		description="Show sites, users, rooms, rates, latency, processes, events and incidents of the bench every 2 seconds, until "
+		"Ctrl-C. Asks the sidecars through the Redis of the bench.",
+	)
+	_add_bench(top)
+	top.add_argument("--once", action="store_true", help="show it once")
+	top.add_argument("--json", action="store_true", help="print JSON lines")
+	top.set_defaults(run=_top)
+
 	doctor = commands.add_parser("doctor", help="find out why realtime does not work")
 	_add_bench(doctor)
 	doctor.add_argument("--site", help="check this site only")
@@ -185,6 +196,12 @@ def _listen(options: argparse.Namespace) -> None:
 	from .operations.listen import listen
 
 	listen(_config(options), options.site, options.user, options.token, options.room, as_json=options.json)
+
+
+def _top(options: argparse.Namespace) -> None:
+	from .operations.top import top
+
+	top(_config(options), options.once, options.json)
 
 
 def _doctor(options: argparse.Namespace) -> None:

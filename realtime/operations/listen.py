@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from io import TextIOWrapper
 from typing import Any, TextIO
 
 from frappe_realtime.contract import (
@@ -41,6 +37,7 @@ from ..config import Config
 from .bench_checks import listening_address
 from .findings import TIMEOUT
 from .socket_client import TRANSPORTS, Address, ConnectionFailed, ConnectionRejected, SocketClient
+from .terminal import discard_output, printable, run_until_signal
 
 SUBSCRIBE_EVENTS = {
 	DOC_ROOM: "doc_subscribe",
@@ -90,7 +87,7 @@ class EventPrinter:
 			return json.dumps(values, default=_binary_as_text)
 		time = now.replace(tzinfo=None).isoformat(" ", "milliseconds")
 		text = json.dumps(message, default=_binary_as_text, ensure_ascii=False)
-		return f"{time}  {_printable(event)}  {_printable(text)}"
+		return f"{time}  {printable(event)}  {printable(text)}"
 
 
 def listen(
@@ -109,22 +106,11 @@ def listen(
 	Raises:
 		SystemExit: With code 1 if listening is not possible or the server refuses the client.
 	"""
-	if isinstance(sys.stdout, TextIOWrapper):
-		# A character that the terminal's encoding does not have must not end the command.
-		sys.stdout.reconfigure(errors="backslashreplace")
 	try:
 		name = _find_site(config, site)
-		asyncio.run(_until_signal(_listen(config, name, user, token, room, as_json)))
+		run_until_signal(_listen(config, name, user, token, room, as_json))
 	except ListenError as error:
 		sys.exit(f"frappe-realtime: {error}")
-
-
-async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
-	task = asyncio.create_task(work)
-	for number in (signal.SIGINT, signal.SIGTERM):
-		asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-	with suppress(asyncio.CancelledError):
-		await task
 
 
 async def _listen(
@@ -134,8 +120,7 @@ async def _listen(
 	assert task is not None
 
 	def stop() -> None:
-		# Python flushes the standard output once more when it exits.
-		os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+		discard_output()
 		task.cancel()
 
 	printer = EventPrinter(sys.stdout, as_json or not sys.stdout.isatty(), stop)
@@ -257,10 +242,3 @@ def _note(text: str) -> None:
 def _binary_as_text(value: Any) -> str:
 	"""Return binary data of an event as Base64."""
 	return b64encode(value).decode()
-
-
-def _printable(text: str) -> str:
-	"""Escape what is not printable: a message must not control the operator's terminal."""
-	if text.isprintable():
-		return text
-	return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
