@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from time import monotonic, time
+import asyncio
+from time import time
 from typing import Any
 
 from ..cluster.adapter import ClusterAdapter
@@ -38,7 +39,7 @@ class BenchMonitor:
 		self._lookups = lookups
 		self._peers = PeerQuestions(cluster, self._answer)
 		self._last_parts: dict[tuple[str, str], tuple[float, Part]] = {}
-		"""For each site and peer, the last part and when it came (monotonic)."""
+		"""For each site and peer, the last part and when it came (time of the loop)."""
 
 	async def snapshot(self, site: str) -> dict[str, Any]:
 		"""Return the snapshot of a site.
@@ -47,7 +48,7 @@ class BenchMonitor:
 		answer; after `FORGET_SECONDS` it is left out.
 		"""
 		answers = await self._peers.ask(SITE, {"site": site}, ANSWER_TIMEOUT)
-		now = monotonic()
+		now = asyncio.get_running_loop().time()
 		for peer, part in answers.items():
 			if _is_part(part):
 				self._last_parts[site, peer] = (now, part)

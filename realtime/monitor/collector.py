@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import monotonic
 
 from frappe_realtime.contract import SITE_ROOM
 
@@ -79,7 +79,7 @@ class Activity:
 	"""What has happened on a site since it is watched.
 
 	Args:
-		watched_until: When the lease ends (monotonic).
+		watched_until: When the lease ends (time of the loop).
 		events: By name.
 		handlers: By app and event.
 	"""
@@ -121,7 +121,7 @@ class ActivityCollector:
 
 	def watch(self, site: str) -> Activity:
 		"""Collect what happens on `site` for the next `LEASE_SECONDS`, and return what has been collected."""
-		until = monotonic() + LEASE_SECONDS
+		until = asyncio.get_running_loop().time() + LEASE_SECONDS
 		activity = self._sites.get(site)
 		if activity is None:
 			activity = self._sites[site] = Activity(until)
@@ -132,7 +132,7 @@ class ActivityCollector:
 
 	def expire(self) -> None:
 		"""Forget the sites that are not watched any more. Called every few seconds."""
-		now = monotonic()
+		now = asyncio.get_running_loop().time()
 		self._sites = {site: one for site, one in self._sites.items() if one.watched_until > now}
 		if not self._sites:
 			self._fanout.unobserve()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from time import monotonic, time
+from time import time
 from typing import Any
 
 from frappe_realtime.contract import MONITOR, MONITOR_SNAPSHOT
@@ -77,7 +77,7 @@ class Watchers:
 		self._access = access
 		self._limits = limits
 		self._watching: dict[ServerSocket, float] = {}
-		"""When the permission of each watcher was checked last (monotonic)."""
+		"""When the permission of each watcher was checked last (time of the loop)."""
 		self._requests: Counter[ServerSocket] = Counter()
 		self._tasks: set[asyncio.Task[None]] = set()
 		self._sending: asyncio.Task[None] | None = None
@@ -144,7 +144,7 @@ class Watchers:
 			return
 		if socket not in self._watching and len(self._watching) >= MAX_WATCHERS:
 			raise RequestRefused("unavailable", f"{MAX_WATCHERS} clients watch already.")
-		self._watching[socket] = monotonic()
+		self._watching[socket] = asyncio.get_running_loop().time()
 		ack({"interval": INTERVAL, "history": history})
 		await self._send_snapshot(site, [socket])
 		self._start_sending()
@@ -206,7 +206,7 @@ class Watchers:
 		except RequestRefused:
 			allowed = False
 		if allowed and socket.connected:
-			self._watching[socket] = monotonic()
+			self._watching[socket] = asyncio.get_running_loop().time()
 			self._start_sending()
 
 	# -- snapshots
@@ -218,7 +218,7 @@ class Watchers:
 	async def _send_snapshots(self) -> None:
 		while True:
 			await asyncio.sleep(INTERVAL)
-			due = monotonic() - CHECK_SECONDS
+			due = asyncio.get_running_loop().time() - CHECK_SECONDS
 			for socket, checked in list(self._watching.items()):
 				if checked < due:
 					self._recheck(socket)

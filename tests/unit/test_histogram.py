@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.histogram import LATENCY_BOUNDS, Histogram
+from realtime.histogram import LATENCY_BOUNDS, Histogram, quantile
 
 
 def test_bounds_are_inclusive() -> None:
@@ -28,3 +28,19 @@ def test_add() -> None:
 	with pytest.raises(ValueError, match="zip"):
 		histogram.add([1], 1)
 	assert histogram.counts == [1, 3, 3]
+
+
+@pytest.mark.parametrize(
+	("counts", "fraction", "expected"),
+	[
+		([0, 0, 0], 0.5, 0.0),
+		([4, 0, 0], 0.5, 0.5),
+		([2, 2, 0], 0.5, 1.0),
+		([2, 2, 0], 0.75, 1.5),
+		([0, 2, 0], 0.0, 1.0),
+		([0, 0, 3], 0.99, 2.0),
+		([99, 0, 1], 0.99, 1.0),
+	],
+)
+def test_quantiles_are_interpolated(counts: list[int], fraction: float, expected: float) -> None:
+	assert quantile((1.0, 2.0), counts, fraction) == pytest.approx(expected)
