@@ -11,6 +11,7 @@ from . import merge
 from .lookups import Lookups
 from .peers import PeerQuestions
 from .process import Part, ProcessMonitor
+from .sampler import SAMPLE_INTERVAL
 
 INTERVAL = 2.0
 """Seconds between two snapshots."""
@@ -65,7 +66,7 @@ class BenchMonitor:
 		"""Return the samples of a site, as in the acknowledgement of `contract.MONITOR`."""
 		answers = await self._peers.ask(HISTORY, {"site": site}, ANSWER_TIMEOUT)
 		parts = [self._process.history(site), *(one for one in answers.values() if isinstance(one, list))]
-		return {"interval": 10, "fields": merge.HISTORY_FIELDS, "samples": merge.history(parts)}
+		return {"interval": SAMPLE_INTERVAL, "fields": merge.HISTORY_FIELDS, "samples": merge.history(parts)}
 
 	async def room(self, site: str, room: str) -> dict[str, Any]:
 		"""Return `{"members": [{"user", "sockets"}, …]}`."""

@@ -228,6 +228,7 @@ def _access(server: RealtimeServer) -> Iterator[Metric]:
 	yield _counter(
 		"tasks_refused_total", "Refused subscriptions to background tasks", server.access.tasks.refused
 	)
+	yield _gauge("watchers", "Clients that watch their site", len(server.monitor.watchers))
 	limits = {
 		**server.limits.reached,
 		**(server.handlers.python.executor.counters.dropped + server.handlers.javascript.limits_reached),
