@@ -10,7 +10,7 @@ import pytest
 
 from realtime.access import limits as module
 from realtime.access.failed_logins import KnownCredentials
-from realtime.access.limits import BURST_SECONDS, KNOWN_HANDSHAKES, ClientLimits
+from realtime.access.limits import BURST_SECONDS, KNOWN_HANDSHAKES, ClientLimits, Source
 from realtime.access.proxies import TrustedProxies
 from realtime.config import PRIVATE_NETWORKS
 from realtime.engine import RequestRefused
@@ -403,3 +403,32 @@ def test_one_warning_a_minute_for_each_limit(clock: list[float], caplog: pytest.
 		subject.record("realtime_sidecars")
 	assert len(caplog.records) == 3
 	assert subject.reached["realtime_sidecars"] == 5
+
+
+def test_each_limit_is_reported_with_the_client(clock: list[float]) -> None:
+	subject = limits(realtime_rooms_per_socket=1)
+	reported: list[tuple[str, Source]] = []
+	subject.limit_reached.connect(lambda key, source: reported.append((key, source)))
+	client = opened(subject)
+	subject.on_engine_limit("max_payload", client.connection)
+	socket = socket_of(subject, client, ANN, Namespaces())
+	assert not subject.allows_room(socket, "doc:ToDo/1")
+	subject.on_engine_limit("max_unsent", client.connection)
+	subject.record("realtime_sidecars")
+	known = Source(ANN.site, ANN.user, ADDRESS, socket.id)
+	assert reported == [
+		("realtime_max_payload", Source(address=ADDRESS)),
+		("realtime_rooms_per_socket", known),
+		("realtime_max_unsent", known),
+		("realtime_sidecars", Source()),
+	]
+	assert "realtime_max_unsent" not in subject.reached, "the engine counts its limits itself"
+
+
+def test_refusals_are_reported_beyond_the_log_budget(clock: list[float]) -> None:
+	subject = limits()
+	reported: list[tuple[str, Source]] = []
+	subject.refused.connect(lambda namespace, refused, source: reported.append((namespace, source)))
+	for _ in range(20):
+		subject.on_refused(opened(subject), "/one.test", ConnectRefused("no"))
+	assert reported == [("/one.test", Source(address=ADDRESS))] * 20

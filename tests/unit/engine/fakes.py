@@ -98,7 +98,13 @@ class FakeClient:
 
 	def __init__(self, engine: Engine | None = None, **settings: Any) -> None:
 		self.listener = RecordingListener()
-		self.engine = engine or Engine(EngineSettings(**settings), self.listener)
+		self.limits: list[str] = []
+		"""The limits for which the engine has closed connections."""
+		self.engine = engine or Engine(
+			EngineSettings(**settings),
+			self.listener,
+			on_limit=lambda limit, connection: self.limits.append(limit),
+		)
 		self.transport = FakeTransport()
 		protocol = HTTPProtocol(self.engine)
 		self.transport.protocol = protocol

@@ -39,6 +39,7 @@ def test_more_frames_than_the_rate_close_the_connection(frame: bytes, together: 
 		assert client.transport.closed
 		assert client.listener.closed == ["forced close"]
 		assert client.engine.counters.too_many_frames == 1
+		assert client.limits == ["frames_per_second"]
 		assert len(client.listener.messages) in (0, BURST)
 
 	asyncio.run(run())

@@ -246,6 +246,7 @@ def test_slow_client_is_closed_and_delays_no_other() -> None:
 			quick.send(Encoded("x"))
 		assert client.transport.aborted
 		assert client.engine.counters.slow_clients == 1
+		assert client.limits == ["max_unsent"]
 		assert len(frames(other.received())) == 3
 		client.engine.close()
 

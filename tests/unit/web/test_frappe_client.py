@@ -152,8 +152,12 @@ async def test_an_outage_is_over_when_anything_answers() -> None:
 	with pytest.MonkeyPatch.context() as monkeypatch:
 		it = Setting(monkeypatch)
 		it.answer(lambda site, target: ConnectionRefusedError("refused"))
+		began: list[tuple[str, str]] = []
+		it.client.outage_began.connect(lambda site, reason: began.append((site, reason)))
 		calls = [it.call(site, max_failures=1) for site in (ONE, TWO) for _ in range(20)]
 		await asyncio.sleep(30)
+		assert began == [("", "refused")]
+		assert it.client.outage("three.test") == it.client.any_outage() == "refused"
 		assert it.client.unavailable
 		assert it.client.is_unavailable(ONE)
 		assert it.client.is_unavailable("three.test")
@@ -174,6 +178,7 @@ async def test_maintenance_of_one_site_is_one_probe_and_no_other_s_outage() -> N
 		assert len(it.http.requests) <= 5 + 15
 		assert it.client.is_unavailable(ONE)
 		assert not it.client.is_unavailable(TWO)
+		assert (it.client.outage(ONE), it.client.outage(TWO)) == ("maintenance mode", "")
 		assert (await it.call(TWO)).status == 200
 		it.answer(lambda site, target: HTTPResponse(200, {}, b"{}"))
 		assert [response.status for response in await asyncio.gather(*calls)] == [200] * 5
