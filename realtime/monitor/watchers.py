@@ -78,6 +78,8 @@ class Watchers:
 		self._limits = limits
 		self._watching: dict[ServerSocket, float] = {}
 		"""When the permission of each watcher was checked last (time of the loop)."""
+		self._checking: set[ServerSocket] = set()
+		"""Watchers that get no snapshot until their permission is confirmed."""
 		self._requests: Counter[ServerSocket] = Counter()
 		self._tasks: set[asyncio.Task[None]] = set()
 		self._sending: asyncio.Task[None] | None = None
@@ -98,7 +100,11 @@ class Watchers:
 		self._start(self._answer(socket, event, payload, ack))
 
 	def _on_disconnect(self, socket: ServerSocket) -> None:
+		self._unwatch(socket)
+
+	def _unwatch(self, socket: ServerSocket) -> None:
 		self._watching.pop(socket, None)
+		self._checking.discard(socket)
 
 	# -- requests
 
@@ -134,7 +140,7 @@ class Watchers:
 		if not isinstance(watch, bool):
 			raise RequestRefused("bad_request", "`watch` is neither true nor false.")
 		if not watch:
-			self._watching.pop(socket, None)
+			self._unwatch(socket)
 			ack({})
 			return
 		await self._check(socket)
@@ -198,6 +204,7 @@ class Watchers:
 	def _recheck(self, socket: ServerSocket) -> None:
 		"""Send no snapshot to `socket` until the web process has confirmed its permission."""
 		del self._watching[socket]
+		self._checking.add(socket)
 		self._start(self._resume(socket))
 
 	async def _resume(self, socket: ServerSocket) -> None:
@@ -205,9 +212,11 @@ class Watchers:
 			allowed = await self._may_monitor(socket)
 		except RequestRefused:
 			allowed = False
-		if allowed and socket.connected:
+		# The client may have stopped to watch meanwhile.
+		if allowed and socket in self._checking:
 			self._watching[socket] = asyncio.get_running_loop().time()
 			self._start_sending()
+		self._checking.discard(socket)
 
 	# -- snapshots
 

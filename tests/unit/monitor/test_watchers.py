@@ -208,6 +208,21 @@ async def test_no_snapshot_is_sent_while_the_role_is_in_doubt() -> None:
 
 
 @in_virtual_time
+async def test_a_client_that_stops_while_its_role_is_in_doubt_gets_nothing_more() -> None:
+	it = Setting()
+	socket = connected(it.namespaces, ANN)
+	await it.watch(socket)
+	it.web.answer = None
+	it.permissions.invalidate(lambda *_: True)
+	await pass_intervals(1)
+	assert await it.call(socket, MONITOR, {"watch": False}) == {}
+	it.web.pending[-1].set_result(ok(True))
+	await pass_intervals(3)
+	assert snapshots(socket) == 1
+	assert len(it.watchers) == 0
+
+
+@in_virtual_time
 async def test_a_change_that_is_not_announced_is_noticed() -> None:
 	it = Setting()
 	socket = connected(it.namespaces, ANN)
