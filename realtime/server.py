@@ -221,7 +221,15 @@ class MonitorLayer:
 			subscriber,
 			self.sampler,
 			collector,
-			Incidents(config, access.sites, limits, executor, backends.web, subscriber),
+			Incidents(
+				config,
+				access.sites,
+				limits,
+				executor,
+				handlers.javascript.handler_failed,
+				backends.web,
+				subscriber,
+			),
 		)
 		lookups = Lookups(process.id, namespaces)
 		bench = BenchMonitor(process, lookups, cluster)

@@ -57,6 +57,7 @@ class JavaScriptHandlers:
 		self._background = BackgroundTasks()
 		self._channel = Channel()
 		self._log = ProcessLog()
+		self.handler_failed = self._log.handler_failed
 		self._apps = AppLoader(config.bench, files, self._channel)
 		self._sockets = SocketReplicator(self._channel, self._apps)
 		self._events = EventDispatcher(

@@ -7,13 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from ..access.limits import UNKNOWN_SOURCE, Source
 from ..json_codec import loads
+from ..log_format import log_fields
+from ..signals import Signal
 
 logger = logging.getLogger("realtime.javascript")
 
 RECORD_MARK = b"\x1e"
-"""Begins each line that `node/log.js` writes: `[level, app or null, text]` as JSON. Other lines are written by Node or by
-apps directly."""
+"""Begins each line that `node/log.js` writes: `[level, app or null, text, client]` as JSON; the client is
+`{site, user, socket}`, or null if it is unknown. Other lines are written by Node or by apps directly."""
 
 LEVELS = {
 	"debug": logging.DEBUG,
@@ -73,6 +76,8 @@ class ProcessLog:
 	def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
 		self.failures: Counter[str] = Counter()
 		"""Errors that handlers have not caught, by app; "" where the app is unknown."""
+		self.handler_failed: Signal[[str, Source]] = Signal()
+		"""Sent with the app (empty if it is unknown) and the client of each of these errors."""
 		self._clock = clock
 		self._tokens = float(BURST)
 		self._refilled_at = clock()
@@ -100,11 +105,20 @@ class ProcessLog:
 	def _log(self, line: bytes) -> None:
 		if line.startswith(RECORD_MARK):
 			try:
-				level, app, text = loads(line[1:])
-			except ValueError:
+				level, app, text, client = loads(line[1:])
+				source = Source(**client) if client else UNKNOWN_SOURCE
+			except (ValueError, TypeError):
 				return
 			if level == "failed":
 				self.failures[app or ""] += 1
-			logger.log(LEVELS[level], "%s: %.*s", app or "an app", MAX_TEXT, text)
+				self.handler_failed.send(app or "", source)
+			logger.log(
+				LEVELS[level],
+				"%s: %.*s",
+				app or "an app",
+				MAX_TEXT,
+				text,
+				extra=log_fields(source.site, source.user, source.socket),
+			)
 		elif line.strip():
 			logger.info("node: %.*s", MAX_TEXT, line.decode(errors="replace"))

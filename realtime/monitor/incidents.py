@@ -17,6 +17,7 @@ from ..bus.subscription import EventSubscriber
 from ..config import KEYS, Config
 from ..handlers.executor import HandlerExecutor
 from ..handlers.queue import HandlerQueue
+from ..signals import Signal
 from ..socketio.errors import ConnectRefused
 from ..web.frappe_client import FrappeClient
 
@@ -72,7 +73,8 @@ class Incidents:
 		config: The values of limits.
 		sites: Tells a site of the bench from an invented namespace.
 		limits: Reports refusals and limits.
-		executor: Reports errors of handlers and dropped events.
+		executor: Reports errors of handlers in Python, and dropped events.
+		javascript_failed: Reports errors of handlers in JavaScript, with the app and the client.
 		web: Reports outages of the web process.
 		subscriber: Reports outages of Redis.
 	"""
@@ -83,6 +85,7 @@ class Incidents:
 		sites: Sites,
 		limits: ClientLimits,
 		executor: HandlerExecutor,
+		javascript_failed: Signal[[str, Source]],
 		web: FrappeClient,
 		subscriber: EventSubscriber,
 	) -> None:
@@ -93,6 +96,7 @@ class Incidents:
 		limits.limit_reached.connect(self._on_limit)
 		executor.handler_failed.connect(self._on_handler_failed)
 		executor.event_dropped.connect(self._on_event_dropped)
+		javascript_failed.connect(self._on_javascript_failed)
 		web.outage_began.connect(self._on_web_outage)
 		subscriber.lost.connect(lambda reason: self._on_redis_lost(str(subscriber.endpoint), reason))
 
@@ -167,6 +171,12 @@ class Incidents:
 		if place := _place_of(error):
 			message += f" in {place}"
 		self.add(HANDLER_ERROR, type(error).__name__, f"{message}.", _source_of(queue))
+
+	def _on_javascript_failed(self, app: str, source: Source) -> None:
+		message = (
+			f"A handler of {app or 'an app'} in JavaScript failed. The log of the sidecar has the error."
+		)
+		self.add(HANDLER_ERROR, "javascript_error", message, source)
 
 	def _on_event_dropped(self, queue: HandlerQueue, event: str, key: str) -> None:
 		message = f"{self._limit_message(key)} An event for the app {queue.app.name} was dropped."

@@ -16,7 +16,10 @@ from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import BOTH, POLLING, Client, Refused
 from tests.wire.conditions import PATIENCE, until
 from tests.wire.conftest import Connect, MakeBench, StartConnecting
+from tests.wire.javascript import MakeJavaScriptBench, make_javascript_bench
 from tests.wire.sidecars import Pair
+
+__all__ = ["make_javascript_bench"]
 
 MONITOR = "frappe_realtime:monitor"
 SNAPSHOT = "frappe_realtime:monitor_snapshot"
@@ -309,6 +312,23 @@ def test_incidents_have_a_code_and_a_sentence(own_bench: Bench, connect: Connect
 	assert (handler["errors"], handler["last_error"]) == (1, "ValueError: on purpose")
 	sids = [*bench.site().sessions]
 	assert not [sid for sid in sids if sid in json.dumps(found)]
+
+
+def test_an_error_of_a_handler_in_javascript(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	bench = make_javascript_bench(chat='socket.on("failing", () => { throw new Error("on purpose"); });')
+	client = connect(bench, manager(bench))
+	watch(client)
+	ann = bench.user()
+	connect(bench, ann).emit("failing")
+	(incident,) = snapshot(client, lambda found: found["incidents"])["incidents"]
+	assert (incident["kind"], incident["code"], incident["user"]) == (
+		"handler_error",
+		"javascript_error",
+		ann.name,
+	)
+	assert "on purpose" not in incident["message"]
 
 
 def test_an_outage_of_the_web_process_is_shown(

@@ -10,14 +10,16 @@ const LEVELS = { debug: "debug", log: "info", info: "info", warn: "warning", err
 const RECORD_MARK = "\x1e"; // begins each line that is written here; other lines are of Node or of apps
 const MAX_TEXT = 64 * 1024; // characters
 
-function write(level, app, text) {
-	process.stdout.write(`${RECORD_MARK}${JSON.stringify([level, app, text.slice(0, MAX_TEXT)])}\n`);
+function write(level, app, text, socket = null) {
+	// As text: handlers can replace the properties of a socket.
+	const client = socket && { site: `${socket.site_name}`, user: `${socket.user}`, socket: `${socket.id}` };
+	process.stdout.write(`${RECORD_MARK}${JSON.stringify([level, app, text.slice(0, MAX_TEXT), client])}\n`);
 }
 
-/** Log an error that a handler has not caught; `doing` says in what. */
-function failure(error, doing, app) {
+/** Log an error that a handler has not caught; `doing` says in what, `socket` is the handler's socket if it is known. */
+function failure(error, doing, app, socket = null) {
 	const stack = error instanceof Error ? error.stack : util.inspect(error);
-	write("failed", app ?? app_of_error(stack), `${doing}: ${stack}`);
+	write("failed", app ?? app_of_error(stack), `${doing}: ${stack}`, socket);
 }
 
 /** Log the output of `console` under the name of the app, and uncaught errors, which end the process no more. */

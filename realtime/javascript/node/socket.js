@@ -224,7 +224,7 @@ class Socket extends EventEmitter {
 	_run(listener, event, values, done = () => {}) {
 		const app = get_app_of(listener);
 		const on_error = (error) => {
-			log.failure(error, `the handler of ${JSON.stringify(event)} failed on ${this.site_name}`, app);
+			log.failure(error, `the handler of ${JSON.stringify(event)} failed on ${this.site_name}`, app, this);
 			done();
 		};
 		try {

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from realtime.access.limits import Source
 from realtime.javascript.process_log import (
 	BURST,
 	LINES_PER_SECOND,
@@ -24,15 +25,30 @@ def record(*values: object) -> bytes:
 def test_records_have_a_level_and_an_app(caplog: pytest.LogCaptureFixture) -> None:
 	caplog.set_level("DEBUG")
 	log = ProcessLog()
-	log.write(record("info", "chat", "hello\nworld"))
-	log.write(record("failed", "chat", "Error"))
-	log.write(record("failed", None, "Error"))
+	log.write(record("info", "chat", "hello\nworld", None))
+	log.write(record("failed", "chat", "Error", None))
+	log.write(record("failed", None, "Error", None))
 	assert [(entry.levelname, entry.getMessage()) for entry in caplog.records] == [
 		("INFO", "chat: hello\nworld"),
 		("ERROR", "chat: Error"),
 		("ERROR", "an app: Error"),
 	]
 	assert log.failures == {"chat": 1, "": 1}
+
+
+def test_errors_are_reported_with_the_client(caplog: pytest.LogCaptureFixture) -> None:
+	log = ProcessLog()
+	reported: list[tuple[str, Source]] = []
+	log.handler_failed.connect(lambda app, source: reported.append((app, source)))
+	client = {"site": "one.test", "user": "ann", "socket": "a"}
+	log.write(b"\x1e" + json.dumps(["failed", "chat", "Error", client]).encode())
+	log.write(b"\x1e" + json.dumps(["failed", "chat", "Error", {"token": "a"}]).encode())
+	log.write(b"\x1e" + json.dumps(["error", "chat", "Error", None]).encode())
+	assert reported == [("chat", Source("one.test", "ann", socket="a"))]
+	assert [(entry.site, entry.user, entry.socket) for entry in caplog.records] == [  # type: ignore[attr-defined]
+		("one.test", "ann", "a"),
+		("", "", ""),
+	]
 
 
 def test_other_lines_are_logged_as_output_of_node(caplog: pytest.LogCaptureFixture) -> None:
@@ -47,7 +63,7 @@ def test_other_lines_are_logged_as_output_of_node(caplog: pytest.LogCaptureFixtu
 
 def test_long_text_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
 	caplog.set_level("DEBUG")
-	ProcessLog().write(record("info", "chat", "x" * 2 * MAX_TEXT))
+	ProcessLog().write(record("info", "chat", "x" * 2 * MAX_TEXT, None))
 	assert len(caplog.records[0].getMessage()) == len("chat: ") + MAX_TEXT
 
 

@@ -28,10 +28,13 @@ class Setting:
 	def __init__(self) -> None:
 		self.limits = fake(refused=Signal(), limit_reached=Signal())
 		self.executor = fake(handler_failed=Signal(), event_dropped=Signal())
+		self.javascript_failed: Signal[[str, Source]] = Signal()
 		self.web = fake(outage_began=Signal())
 		self.subscriber = fake(lost=Signal(), endpoint="Redis at redis://127.0.0.1 (redis_queue)")
 		sites = fake(exists=lambda name: name in (SITE, "two.test"))
-		self.incidents = Incidents(config(), sites, self.limits, self.executor, self.web, self.subscriber)
+		self.incidents = Incidents(
+			config(), sites, self.limits, self.executor, self.javascript_failed, self.web, self.subscriber
+		)
 
 	def of(self, site: str | None = SITE) -> list[tuple[str, str, str]]:
 		"""Return kind, code and message of the incidents of a site."""
@@ -126,6 +129,15 @@ def test_an_error_of_a_handler_names_its_place_but_not_its_text() -> None:
 	assert (kind, code) == ("handler_error", "ValueError")
 	assert "app chat failed with ValueError in test_incidents.py, line" in message
 	assert "secret" not in message
+
+
+def test_an_error_of_a_handler_in_javascript() -> None:
+	it = Setting()
+	it.javascript_failed.send("chat", ANN)
+	it.javascript_failed.send("", Source())
+	message = "A handler of chat in JavaScript failed. The log of the sidecar has the error."
+	assert it.of() == [("handler_error", "javascript_error", message)]
+	assert len(it.of(None)) == 2
 
 
 def test_outages_of_everything_are_shown_on_every_site() -> None:
