@@ -1,4 +1,4 @@
-"""Decides who may monitor a site: users with the role System Manager, where the app is installed.
+"""The permission to monitor a site: for users with the role System Manager, where the app is installed.
 
 The answer of the web process is cached and invalidated as permissions are: a role that is withdrawn counts within a second.
 """

@@ -1,4 +1,4 @@
-"""The clients that watch their site: who may, what they ask, and the snapshots that they get."""
+"""The clients that watch their site: their permission, their queries, and the snapshots that they get."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Watchers:
 	Args:
 		events: Passes on the requests of clients.
 		bench: The state of the sites.
-		access: Answers who may monitor a site.
+		access: Answers whether a session may monitor its site.
 		limits: Bounds the questions to the web process that a client causes.
 	"""
 

@@ -1,4 +1,4 @@
-"""Monitoring on a real site: who may watch follows the role, and the test event reaches its caller."""
+"""Monitoring on a real site: the permission follows the role, and the test event reaches its caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Monitoring: who sees what of a site, on one sidecar and on two."""
+"""Monitoring: what System Managers see of their site, on one sidecar and on two."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def own_bench(make_bench: MakeBench) -> Bench:
 	return bench.start()
 
 
-# -- who may
+# -- permission
 
 
 def test_a_user_without_the_role_is_refused(bench: Bench, connect: Connect) -> None:
@@ -275,6 +275,15 @@ def test_only_the_own_site_is_shown(own_bench: Bench, connect: Connect) -> None:
 	assert other_boss.name not in text or other_boss.name == boss.name
 	assert query(client, "user", user=other_boss.name)["sockets"] == []
 	assert query(client, "disconnect", user="Guest") == {"sockets": 0}
+
+
+def test_samples_are_taken_while_no_client_watches(own_bench: Bench, connect: Connect) -> None:
+	client = connect(own_bench, manager(own_bench))
+	samples = until(lambda: watch(client)["history"]["samples"], "a sample")
+	time, sockets, *_, memory = samples[-1]
+	assert time % 10 == 0
+	assert sockets == 1
+	assert memory > 10_000_000
 
 
 # -- incidents

@@ -1,4 +1,4 @@
-"""The test event of the monitoring page: for System Managers, and to nobody but the caller."""
+"""The test event of the monitoring page: for System Managers, and to the caller only."""
 
 from __future__ import annotations
 

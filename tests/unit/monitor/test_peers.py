@@ -38,7 +38,7 @@ class Pair:
 
 
 @in_virtual_time
-async def test_a_process_alone_asks_nobody() -> None:
+async def test_a_process_alone_sends_no_question() -> None:
 	channel = Channel()
 	questions = PeerQuestions(Process(channel).adapter, answers("first"))
 	assert await questions.ask("site", {}, 1.0) == {}
