@@ -25,6 +25,10 @@ module.exports = [
 		languageOptions: { sourceType: "commonjs", globals: globals.node },
 	},
 	{
+		files: ["**/*.mjs"],
+		languageOptions: { globals: { ...globals.node, Bun: "readonly" } },
+	},
+	{
 		files: ["frappe_realtime/public/js/*.js", "realtime/demo/page/*.js"],
 		languageOptions: { sourceType: "module", globals: globals.browser },
 	},
