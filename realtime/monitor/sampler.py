@@ -137,7 +137,9 @@ class Sampler:
 
 	async def _run(self) -> None:
 		while True:
-			await asyncio.sleep(SAMPLE_INTERVAL - time() % SAMPLE_INTERVAL)
+			pause = SAMPLE_INTERVAL - time() % SAMPLE_INTERVAL
+			# A timer may end a moment early; then the sample of the next multiple has been taken already.
+			await asyncio.sleep(pause if pause > 1 else pause + SAMPLE_INTERVAL)
 			self.take()
 			self._on_sample()
 

@@ -85,7 +85,10 @@ def test_samples_and_their_sites_are_bounded(clock: Clock) -> None:
 	assert "7.test" in subject.samples[-1].sites
 
 
-def test_samples_are_taken_at_multiples_of_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("now", "pause"), [(1003.0, 7.0), (1009.75, 10.25), (1010.0, 10.0)])
+def test_samples_are_taken_at_multiples_of_the_interval(
+	monkeypatch: pytest.MonkeyPatch, now: float, pause: float
+) -> None:
 	pauses: list[float] = []
 
 	async def sleep(seconds: float) -> None:
@@ -94,11 +97,11 @@ def test_samples_are_taken_at_multiples_of_the_interval(monkeypatch: pytest.Monk
 			raise asyncio.CancelledError
 
 	monkeypatch.setattr(sampler.asyncio, "sleep", sleep)  # type: ignore[attr-defined]
-	monkeypatch.setattr(sampler, "time", lambda: 1003.0)
+	monkeypatch.setattr(sampler, "time", lambda: now)
 	namespaces = Namespaces()
 	called: list[int] = []
 	subject = Sampler(namespaces, Fanout(namespaces), lambda: called.append(1))
 	with pytest.raises(asyncio.CancelledError):
 		asyncio.run(subject._run())
-	assert pauses == [7.0, 7.0]
+	assert pauses == [pause, pause]
 	assert called == [1]
