@@ -6,7 +6,7 @@ const js = require("@eslint/js");
 const globals = require("globals");
 
 // What Frappe's Desk defines before the app's bundle runs.
-const DESK = { $: "readonly", __: "readonly", frappe: "readonly" };
+const DESK = { $: "readonly", __: "readonly", format_number: "readonly", frappe: "readonly", moment: "readonly" };
 
 module.exports = [
 	// `public` is a link to frappe_realtime/public; `bench build` writes into its folder `dist`.
@@ -29,13 +29,21 @@ module.exports = [
 		languageOptions: { globals: { ...globals.node, Bun: "readonly" } },
 	},
 	{
-		files: ["frappe_realtime/public/js/*.js", "realtime/demo/page/*.js"],
+		files: ["frappe_realtime/public/js/**/*.js", "realtime/demo/page/*.js"],
 		languageOptions: { sourceType: "module", globals: globals.browser },
 	},
 	{
 		// realtime.js and the page of the demo run without the Desk.
-		files: ["frappe_realtime/public/js/desk*.js", "frappe_realtime/public/js/*.bundle.js"],
+		files: [
+			"frappe_realtime/public/js/desk*.js",
+			"frappe_realtime/public/js/*.bundle.js",
+			"frappe_realtime/public/js/monitor/*.js",
+		],
 		languageOptions: { globals: DESK },
+	},
+	{
+		files: ["frappe_realtime/frappe_realtime/page/*/*.js"],
+		languageOptions: { sourceType: "script", globals: { ...globals.browser, ...DESK } },
 	},
 	{
 		files: ["tests/browser/pages/*.js"],

@@ -73,6 +73,10 @@ def test_its_names_stand_nowhere_else(path: Path) -> None:
 	[
 		("frappe_realtime/public/js/realtime.js", contract.PAGE_HEADER),
 		("frappe_realtime/public/js/desk.js", contract.HANDLERS_ERROR),
+		("frappe_realtime/public/js/monitor/feed.js", contract.MONITOR),
+		("frappe_realtime/public/js/monitor/feed.js", contract.MONITOR_SNAPSHOT),
+		("frappe_realtime/public/js/monitor/feed.js", contract.MONITOR_QUERY),
+		("frappe_realtime/public/js/monitor/test_event.js", contract.TEST_EVENT),
 		("realtime/javascript/node/frappe_client.js", contract.SECRET_HEADER),
 		("realtime/javascript/node/frappe_client.js", contract.SITE_HEADER),
 	],

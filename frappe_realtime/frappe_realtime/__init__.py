@@ -1,0 +1,1 @@
+"""The module of this app in Frappe's sense (modules.txt): its Desk pages."""
