@@ -107,6 +107,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
+def web_with_assets(bench: Bench) -> None:
+	"""A web process that serves /assets, without which the Desk has no scripts."""
+	if not bench.web.is_ours:
+		pytest.skip("the web process ran before the tests: stop it, and the tests start one that has /assets")
+
+
+@pytest.fixture
 def open_window(bench: Bench, browser: Browser) -> Iterator[OpenWindow]:
 	"""One person's browser, logged in: `open_window(person)`; `host` where it is not the site's name."""
 	windows: list[BrowserContext] = []

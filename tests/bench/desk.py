@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import BrowserContext, Page
@@ -66,3 +68,20 @@ def wait_to_see(page: Page, event: str) -> list[Any]:
 	"""Wait for an event; return the arguments of the last."""
 	until(lambda: seen(page, event), f"{event} in {page.url}")
 	return seen(page, event)[-1]
+
+
+def photograph(bench: Bench, page: Page, name: str) -> None:
+	"""Keep a picture where the environment names a folder for it."""
+	if folder := os.environ.get("FRAPPE_BENCH_SHOTS"):
+		page.screenshot(path=Path(folder) / f"v{bench.version}-{name}.png")
+
+
+def set_theme(page: Page, theme: str) -> None:
+	"""Show the Desk light or dark."""
+	page.evaluate(
+		"""theme => {
+			document.documentElement.setAttribute("data-theme-mode", theme);
+			document.documentElement.setAttribute("data-theme", theme);
+		}""",
+		theme,
+	)

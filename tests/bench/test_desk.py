@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.bench.conftest import OpenWindow
 from tests.bench.desk import (
@@ -15,6 +13,7 @@ from tests.bench.desk import (
 	listen,
 	open_desk,
 	origin,
+	photograph,
 	seen,
 	wait_for_status,
 	wait_to_see,
@@ -25,17 +24,7 @@ from tests.wire.conditions import until
 
 SIGN = ".realtime-status"
 
-
-@pytest.fixture(autouse=True)
-def _a_web_process_with_assets(bench: Bench) -> None:
-	if not bench.web.is_ours:
-		pytest.skip("the web process ran before the tests: stop it, and the tests start one that has /assets")
-
-
-def photograph(bench: Bench, page: Page, name: str) -> None:
-	"""Keep a picture where the environment names a folder for it."""
-	if folder := os.environ.get("FRAPPE_BENCH_SHOTS"):
-		page.screenshot(path=Path(folder) / f"v{bench.version}-{name}.png")
+pytestmark = pytest.mark.usefixtures("web_with_assets")
 
 
 @pytest.fixture(params=["with the app", "without the app"])
