@@ -4,7 +4,10 @@ python inside.py SITE COMMAND [JSON]       prints one line of JSON, the last of 
 python inside.py SITE serve                runs the lines `[COMMAND, ARGUMENTS]` of its input, prints a line for each
 """
 
+import itertools
 import json
+import math
+import random
 import sys
 import time
 
@@ -50,6 +53,56 @@ def make_people(password):
 		people[person] = {"name": user.name, "token": f"{user.api_key}:{secret}"}
 	people["manager"]["bearer"] = make_bearer(people["manager"]["name"])
 	return people
+
+
+def make_team(users):
+	"""Make System Users; return the API key and secret of each."""
+	# Otherwise Frappe lets 60 users be made in an hour.
+	frappe.flags.in_import = True
+	tokens = {}
+	for name in users:
+		user = frappe.get_doc(
+			{"doctype": "User", "email": name, "first_name": name.partition("@")[0].title()}
+		)
+		user.update({"user_type": "System User", "send_welcome_email": 0, "enabled": 1, "language": "en"})
+		for role in ("System Manager", "Desk User"):
+			if frappe.db.exists("Role", role):
+				user.append("roles", {"role": role})
+		user.api_key, user.api_secret = frappe.generate_hash(length=15), frappe.generate_hash(length=15)
+		user.flags.no_welcome_mail = user.flags.ignore_password_policy = True
+		tokens[name] = f"{user.api_key}:{user.api_secret}"
+		user.insert(ignore_permissions=True)
+	return tokens
+
+
+def remove_team(users):
+	"""Remove users that make_team has made."""
+	for name in users:
+		delete("User", name, force=True)
+		if contact := frappe.db.get_value("Contact", {"email_id": name}):
+			delete("Contact", contact, force=True)
+
+
+def publish_load(users, doctypes, rate):
+	"""Publish events as those of a working day, `rate` in a second, until the process is stopped."""
+	from frappe_realtime.overrides import install_overrides
+
+	install_overrides()
+	for number in itertools.count():
+		# More and fewer of them by turns.
+		time.sleep(1 / (rate * (1.2 + math.sin(number / 40 / math.pi))))
+		user, doctype = random.choice(users), random.choice(doctypes)
+		kind = random.choices(("list_update", "doc_update", "notification", "stock_changed"), (10, 6, 3, 1))[
+			0
+		]
+		if kind == "list_update":
+			frappe.publish_realtime(kind, {"doctype": doctype, "name": "1", "user": user}, doctype=doctype)
+		elif kind == "doc_update":
+			frappe.publish_realtime(kind, {"doctype": "User", "name": user}, doctype="User", docname=user)
+		elif kind == "notification":
+			frappe.publish_realtime(kind, {}, user=user)
+		else:
+			frappe.publish_realtime(kind, {"items": [number] * 40})
 
 
 def make_bearer(user):
