@@ -183,7 +183,7 @@ class WebSocketProtocol(asyncio.Protocol):
 					pong = bytes((PONG_BYTE, len(payload))) + payload
 				if end == size or transport.is_closing():
 					connection.frame_credit = credit
-					if pong:
+					if pong and not transport.is_closing():
 						self._send_pong(pong)
 					return
 				start = end
@@ -220,7 +220,7 @@ class WebSocketProtocol(asyncio.Protocol):
 				else:
 					transport.write(output)
 		self._reader_idle = self._fragments is None and not reader.reader.buffer
-		if pong:
+		if pong and not transport.is_closing():
 			self._send_pong(pong)
 
 	def _send_pong(self, pong: bytes) -> None:

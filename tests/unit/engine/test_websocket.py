@@ -168,6 +168,20 @@ def test_frames_are_parsed_as_websockets_parses_them(
 	asyncio.run(run())
 
 
+@pytest.mark.parametrize("size", [1, 5000])
+def test_a_ping_before_what_closes_the_connection_is_not_answered(size: int) -> None:
+	"""In one read, parsed in place and by `websockets`."""
+
+	async def run() -> None:
+		client = connected()
+		client.send(masked(Opcode.PING, b"x") + masked(Opcode.TEXT, b"\xff" * size))
+		assert client.transport.closing
+		assert client.listener.closed == ["transport error"]
+		assert Opcode.PONG not in [opcode for opcode, _ in frames(client.received())]
+
+	asyncio.run(run())
+
+
 def test_close_frame_of_the_client() -> None:
 	async def run() -> None:
 		client = connected()
