@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import random
 import resource
 import socket
 import subprocess
@@ -28,10 +29,15 @@ SERVER_CORE, LOAD_CORE = 0, 1
 
 
 def free_port() -> int:
-	"""Return a free TCP port."""
-	with socket.socket() as probe:
-		probe.bind(("127.0.0.1", 0))
-		return int(probe.getsockname()[1])
+	"""Return a free TCP port below the range of outgoing connections, which could take it while a server restarts."""
+	while True:
+		port = random.SystemRandom().randrange(10_000, 20_000)
+		with socket.socket() as probe:
+			try:
+				probe.bind(("127.0.0.1", port))
+			except OSError:
+				continue
+			return port
 
 
 @dataclass(slots=True)

@@ -1,10 +1,10 @@
 """python -m benchmarks.soak [--minutes 30] [--clients 60] [--seed N]
 
 Two sites have stock clients, which are cut off at random times by a reset, as a black hole, or half-open. Other clients
-connect for a short time, stop reading, or send random bytes. Redis and the web process restart or hang. The exit code is 0
-if the memory of the sidecar does not grow after the first sixth of the time, it has no more descriptors at the end than
-at the start, its log has no traceback, and every event has reached every client of its site once, in order, and no other
-client.
+connect for a short time, stop reading, or send random bytes. The attacks of `benchmarks.hostile` run one after another on a
+third site. Redis and the web process restart or hang. The exit code is 0 if the memory of the sidecar does not grow after the
+first sixth of the time, it has no more descriptors at the end than at the start, its log has no traceback and less than
+1 MB, and every event has reached every client of its site once, in order, and no other client.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
+from benchmarks.attacks import attacks
+from benchmarks.client import SITE as ATTACKED_SITE
 from benchmarks.delivery.parts import OURS, Clients, Publisher, Redis, Server, end, install, web_process
 from benchmarks.delivery.proxy import HOWS, Proxy
 
 SITES = ("one.test", "two.test")
 RATE = 10.0
+
+ATTACK_SECONDS = 20.0
+MAX_LOG = 1_000_000
+"""Bytes."""
 
 
 class Soak:
@@ -45,8 +51,8 @@ class Soak:
 		self.count = clients
 		self.redis = Redis(folder / "redis")
 		self.redis.start()
-		self.web, self.web_port = web_process(clients, self.redis, SITES)
-		self.server = Server(OURS, folder, self.redis, self.web_port, SITES)
+		self.web, self.web_port = web_process(clients, self.redis, (*SITES, ATTACKED_SITE))
+		self.server = Server(OURS, folder, self.redis, self.web_port, (*SITES, ATTACKED_SITE))
 		self.server.start()
 		self.server.wait()
 		self.proxy = Proxy(self.server.port)
@@ -109,7 +115,14 @@ class Soak:
 	async def cause_faults(self) -> None:
 		"""Cause all kinds of faults at the same time, until the time is over."""
 		begun = time.monotonic()
-		loops = [self.cuts(), self.visitors(), self.slow_readers(), self.garbage(), self.faults()]
+		loops = [
+			self.cuts(),
+			self.visitors(),
+			self.slow_readers(),
+			self.garbage(),
+			self.attacks(),
+			self.faults(),
+		]
 		tasks = [asyncio.create_task(loop) for loop in loops]
 		while (passed := time.monotonic() - begun) < self.seconds:
 			self.memory.append((passed, self.resident()))
@@ -190,6 +203,25 @@ class Soak:
 			except OSError:
 				pass
 
+	async def attacks(self) -> None:
+		"""Attack the third site; an attack that cannot be prepared while Redis or the web process is away is left out."""
+		numbers = range(len(list(attacks())))
+		while True:
+			arguments = (random.choice(numbers), self.server.port, ATTACK_SECONDS, self.redis.port)
+			attacker = await asyncio.create_subprocess_exec(
+				*(sys.executable, "-m", "benchmarks.attacks", *map(str, arguments)),
+				stdin=subprocess.PIPE,
+				stdout=subprocess.PIPE,
+				stderr=subprocess.DEVNULL,
+			)
+			try:
+				await asyncio.wait_for(attacker.communicate(b"\n"), ATTACK_SECONDS + 60)
+				self.count_fault("attacks" if attacker.returncode == 0 else "attacks that were not prepared")
+			finally:
+				if attacker.returncode is None:
+					attacker.kill()
+					await attacker.wait()
+
 	async def faults(self) -> None:
 		while True:
 			await asyncio.sleep(random.uniform(0.03, 0.08) * min(self.seconds, 600))
@@ -208,7 +240,9 @@ class Soak:
 	async def web_restarts(self) -> None:
 		await asyncio.to_thread(end, self.web)
 		await asyncio.sleep(random.uniform(0, 6))
-		self.web, _ = await asyncio.to_thread(web_process, self.count, self.redis, SITES, self.web_port)
+		self.web, _ = await asyncio.to_thread(
+			web_process, self.count, self.redis, (*SITES, ATTACKED_SITE), self.web_port
+		)
 
 	async def web_hangs(self) -> None:
 		await self.hang(self.web.pid, random.uniform(1, 8))
@@ -258,6 +292,9 @@ class Soak:
 		if "Traceback" in log or "never retrieved" in log or self.server.process.poll() is not None:  # type: ignore[union-attr]
 			print(log[-5000:], file=sys.stderr)
 			wrong.append("the log has a traceback, or the sidecar has ended")
+		print(f"log: {len(log) / 1e3:.0f} KB")
+		if len(log) > MAX_LOG:
+			wrong.append("the log is too long")
 		return wrong
 
 	def close(self) -> None:
