@@ -96,7 +96,10 @@ class FrappeApplication:
 		recoverable = self._recovery.can_recover(connection.request, auth)
 		session = self._authenticator.cached(site, credential)
 		if session is None:
-			return self._authenticated(connection, site, credential, auth, recoverable)
+			# Not later, when the connection may be closed and have no client any more.
+			client: Client = connection.data
+			attempt = LoginAttempt(_network(connection), has_failed=client.refused > 0)
+			return self._authenticated(connection, site, credential, auth, recoverable, attempt)
 		self._check_limits(connection, session)
 		admission = self._recovery.admit(session, auth, recoverable, _network(connection))
 		return (
@@ -110,9 +113,8 @@ class FrappeApplication:
 		credential: Credential,
 		auth: dict[str, Any],
 		recoverable: bool,
+		attempt: LoginAttempt,
 	) -> Admission:
-		client: Client = connection.data
-		attempt = LoginAttempt(_network(connection), has_failed=client.refused > 0)
 		session = await self._authenticator.authenticate(site, credential, attempt)
 		self._check_limits(connection, session)
 		admission = self._recovery.admit(session, auth, recoverable, _network(connection))

@@ -118,6 +118,25 @@ def test_another_user_is_authenticated_first() -> None:
 	it.limits.check_socket.assert_called_once()
 
 
+def test_a_connection_may_close_before_the_web_process_is_asked() -> None:
+	it = Setting()
+	it.authenticator.cached.return_value = None
+
+	async def refuse(site: str, credential: Any, attempt: LoginAttempt) -> Any:
+		raise ConnectRefused("the client has left")
+
+	it.authenticator.authenticate = refuse
+
+	async def run() -> None:
+		answer = it.authorize()
+		assert not isinstance(answer, Admission)
+		it.connection.data = None
+		with pytest.raises(ConnectRefused):
+			await answer
+
+	asyncio.run(run())
+
+
 @pytest.mark.parametrize("cached", [False, True])
 def test_the_limits_are_checked_again_after_waiting(cached: bool) -> None:
 	"""Others of the same user have connected meanwhile."""
