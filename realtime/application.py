@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
-from frappe_realtime.contract import SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, user_room
+from frappe_realtime.contract import ADDRESS_NOT_ALLOWED, SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, user_room
 
 from .access.authentication import Authenticator, Session, credential_of
 from .access.failed_logins import LoginAttempt
@@ -135,7 +135,7 @@ class FrappeApplication:
 			address = address_for_restriction(connection.request)
 			reason = address or "the proxy does not name the client's address (X-Forwarded-For)"
 			raise ConnectRefused(
-				"Unauthorized: access is not allowed from this IP address", {"reason": reason}
+				"Unauthorized: access is not allowed from this IP address", ADDRESS_NOT_ALLOWED, reason
 			)
 		self._limits.check_socket(session, self._namespaces.get("/" + session.site), connection)
 

@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from frappe_realtime.contract import ALLOWED_ADDRESSES, GUEST, METHOD_PREFIX, WEBSITE_USER
+from frappe_realtime.contract import (
+	ALLOWED_ADDRESSES,
+	GUEST,
+	INVALID_TOKEN,
+	LOGIN_REJECTED,
+	METHOD_PREFIX,
+	NO_CREDENTIAL,
+	SECRET_REJECTED,
+	SITE_UNKNOWN,
+	WEB_ANSWER_UNEXPECTED,
+	WEBSITE_USER,
+)
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
@@ -88,7 +99,11 @@ def credential_of(headers: Mapping[str, str], auth: Mapping[str, Any]) -> Creden
 		return Credential(authorization=_as_authorization(token.strip()))
 	if credential is not None:
 		return credential
-	raise ConnectRefused("No authentication method used. Use cookie or authorization header.")
+	raise ConnectRefused(
+		"No authentication method used. Use cookie or authorization header.",
+		NO_CREDENTIAL,
+		"the request has no cookie sid, no Authorization header and no auth.token",
+	)
 
 
 def header_credential(headers: Mapping[str, str]) -> Credential | None:
@@ -103,7 +118,11 @@ def header_credential(headers: Mapping[str, str]) -> Credential | None:
 def _as_authorization(token: str) -> str:
 	"""Return the header for a complete Authorization value, an API key and secret, or a bearer token."""
 	if not (token.isascii() and token.isprintable()):
-		raise ConnectRefused("Unauthorized: auth.token has a character that no header can carry")
+		raise ConnectRefused(
+			"Unauthorized: auth.token has a character that no header can carry",
+			INVALID_TOKEN,
+			"auth.token must consist of printable ASCII characters",
+		)
 	if " " in token:
 		return token
 	return f"token {token}" if ":" in token else f"Bearer {token}"
@@ -201,16 +220,22 @@ class Authenticator:
 			if response.status == 200 and response.message == {}:
 				raise ConnectRefused(
 					"Unauthorized: the web process does not accept the shared secret",
-					{"reason": "does redis_queue name the same Redis for the sidecar and the web process?"},
+					SECRET_REJECTED,
+					"does redis_queue name the same Redis for the sidecar and the web process?",
 				)
 		if response.status == 404:
-			raise ConnectRefused("Invalid namespace", {"reason": "the web process does not know this site"})
+			raise ConnectRefused("Invalid namespace", SITE_UNKNOWN, "the web process does not know this site")
 		info = response.message
 		if response.status != 200 or not isinstance(info, dict) or not isinstance(info.get("user"), str):
+			rejected = response.status in (401, 403)
 			raise ConnectRefused(
 				f"Unauthorized: the web process answered HTTP {response.status}",
-				{"status": response.status},
+				LOGIN_REJECTED if rejected else WEB_ANSWER_UNEXPECTED,
+				"the session has ended, or the token is not valid"
+				if rejected
+				else "this is not the answer of Frappe: is webserver_port the port of this bench's web process?",
 				counted_as="Unauthorized",
+				status=response.status,
 			)
 		apps = info.get("installed_apps")
 		user_info_has_apps = apps is not None

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import GUEST, LIMIT_REACHED, TASK_ROOM, user_room
+from frappe_realtime.contract import (
+	GUEST,
+	LIMIT_REACHED,
+	TASK_ROOM,
+	TOO_MANY_CONNECTIONS,
+	TOO_MANY_NAMESPACES,
+	user_room,
+)
 
 from ..config import Config
 from ..engine import Connection, Request, RequestRefused
@@ -210,14 +217,14 @@ class ClientLimits(Limiter):
 		if (note := self._log_budget.take()) is None:
 			return
 		headers = client.connection.request.headers
-		reason = refused.data.get("reason") if isinstance(refused.data, dict) else None
 		credential = "an Authorization header" if "authorization" in headers else "no Authorization header"
 		if "cookie" in headers and cookie(headers["cookie"], "sid"):
 			credential += " and a cookie sid"
 		logger.warning(
-			"a client was refused: %s%s; namespace %.100r, from %s, Origin %.100r, with %s%s",
+			"a client was refused: %s [%s] (%.200s); namespace %.100r, from %s, Origin %.100r, with %s%s",
 			refused.message,
-			f" ({reason:.200})" if reason else "",
+			refused.code,
+			refused.reason,
 			namespace,
 			_source(client.connection),
 			headers.get("origin", ""),
@@ -230,9 +237,10 @@ class ClientLimits(Limiter):
 		self.record("realtime_connect_timeout", source=Source.of_connection(client.connection))
 
 	def too_many_namespaces(self, most: int) -> ConnectRefused:
-		self.record("realtime_namespaces_per_connection")
+		key = "realtime_namespaces_per_connection"
+		self.record(key)
 		return ConnectRefused(
-			"Too many namespaces", {"limit": "realtime_namespaces_per_connection", "most": most}
+			"Too many namespaces", TOO_MANY_NAMESPACES, f"{key} is {most}", limit=key, most=most
 		)
 
 	# -- packets
@@ -299,10 +307,14 @@ class ClientLimits(Limiter):
 
 	def _socket_refusal(self, key: str, who: str, source: Source) -> ConnectRefused:
 		self.record(key, who, source)
+		most = getattr(self._config, key)
 		return ConnectRefused(
 			f"Too many connections{who}",
-			{"limit": key, "most": getattr(self._config, key), "reason": key},
+			TOO_MANY_CONNECTIONS,
+			f"{key} is {most}",
 			counted_as=f"Too many connections ({key})",
+			limit=key,
+			most=most,
 		)
 
 	def on_connect(self, socket: ServerSocket) -> None:

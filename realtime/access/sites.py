@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
+from frappe_realtime.contract import ORIGIN_HIDDEN, ORIGIN_NOT_ALLOWED, SITE_NOT_SERVED
+
 from ..config import Config
 from ..socketio.errors import ConnectRefused
 
@@ -93,15 +95,16 @@ class Sites:
 			# The same answer for both, so that an outsider cannot find out the names of other sites.
 			raise ConnectRefused(
 				"Invalid namespace",
-				{"reason": f"the request is for {requested!r}; this bench serves no site {site!r} under it"},
+				SITE_NOT_SERVED,
+				f"the request is for {requested!r}; this bench serves no site {site!r} under it",
 			)
 		origin = headers.get("origin")
 		if origin and not self._is_allowed_origin(hostname(origin), {host, forwarded}, site):
 			raise ConnectRefused(
 				"Invalid origin",
-				{
-					"reason": f"the page is from {hostname(origin)!r}; add it to realtime_allowed_origins to allow it"
-				},
+				ORIGIN_NOT_ALLOWED,
+				f"the page is from {hostname(origin)!r}; add it to realtime_allowed_origins to allow it",
+				origin=hostname(origin),
 			)
 		return site
 
@@ -119,9 +122,8 @@ class Sites:
 		if not origin or (hostname(origin) == hostname(host) and not _is_other_port(origin, host)):
 			raise ConnectRefused(
 				"Invalid origin",
-				{
-					"reason": "the page is of another origin, which the proxy hides: let it pass the browser's Origin"
-				},
+				ORIGIN_HIDDEN,
+				"the page is of another origin, which the proxy hides: let it pass the browser's Origin",
 			)
 
 	def _requested(self, named: str, host: str, headers: Mapping[str, str]) -> str:

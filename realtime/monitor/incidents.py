@@ -5,7 +5,6 @@ An incident has a code and a sentence. It never contains a session id, a token o
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from time import time
@@ -37,8 +36,6 @@ MAX_TEXT = 200
 """Characters of a part of a sentence that a client may have chosen."""
 
 SLOW_CLIENT_KEY = "realtime_max_unsent"
-
-_NO_WORD = re.compile(r"[^a-z0-9]+")
 
 
 class IncidentKey(NamedTuple):
@@ -144,16 +141,14 @@ class Incidents:
 
 	def _on_refused(self, namespace: str, refused: ConnectRefused, source: Source) -> None:
 		site = namespace.removeprefix("/")
-		data = refused.data if isinstance(refused.data, dict) else {}
-		if data.get("limit"):
+		if refused.data and refused.data.get("limit"):
 			# The limit itself is an incident already.
 			return
-		reason = str(data.get("reason") or "")
 		message = f"A client was refused: {_printable(refused.message)}"
-		if reason:
-			message += f" ({_printable(reason)})"
+		if refused.reason:
+			message += f" ({_printable(refused.reason)})"
 		known = source._replace(site=site if self._sites.exists(site) else "")
-		self.add(REFUSED, _code(refused.counted_as), f"{message}.", known)
+		self.add(REFUSED, refused.code, f"{message}.", known)
 
 	def _on_limit(self, key: str, source: Source) -> None:
 		if key == SLOW_CLIENT_KEY:
@@ -206,11 +201,6 @@ def _place_of(error: BaseException) -> str:
 	if trace is None:
 		return ""
 	return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {trace.tb_lineno}"
-
-
-def _code(text: str) -> str:
-	"""Return the code of a refusal: its text up to a colon, a full stop or a bracket, in lower case with underscores."""
-	return _NO_WORD.sub("_", re.split(r"[:.(]", text, maxsplit=1)[0].strip().lower())[:60]
 
 
 def _printable(text: str) -> str:

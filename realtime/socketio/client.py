@@ -6,6 +6,8 @@ import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from frappe_realtime.contract import TOO_MANY_NAMESPACES
+
 from ..engine import Connection
 from . import packets
 from .errors import ConnectRefused
@@ -91,4 +93,9 @@ class Limiter:
 
 	def too_many_namespaces(self, most: int) -> ConnectRefused:
 		"""Return the refusal of a CONNECT packet beyond `most` namespaces."""
-		return ConnectRefused("Too many namespaces", {"most": most})
+		return ConnectRefused(
+			"Too many namespaces",
+			TOO_MANY_NAMESPACES,
+			f"a connection may join {most} namespaces",
+			most=most,
+		)

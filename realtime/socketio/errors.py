@@ -10,15 +10,26 @@ class ConnectRefused(Exception):
 
 	Args:
 		message: The `message` of the error in the client.
-		data: The `data` of the error in the client, as JSON; a `reason` in it is shown to developers.
+		code: A stable name of the cause; the refusals of this project have one of `contract.CONNECT_REFUSALS`.
+		reason: What is wrong with this client's request, for developers.
 		counted_as: The text by which refusals are counted, the same for all clients; by default `message`.
+		**details: More keys of the data, as JSON.
 	"""
 
-	def __init__(self, message: str, data: Any = None, counted_as: str = "") -> None:
+	def __init__(
+		self, message: str, code: str = "", reason: str = "", *, counted_as: str = "", **details: Any
+	) -> None:
 		super().__init__(message)
 		self.message = message
-		self.data = data
+		self.code = code
+		self.reason = reason
 		self.counted_as = counted_as or message
+		self._details = details
+
+	@property
+	def data(self) -> dict[str, Any] | None:
+		"""The `data` of the error in the client: `{code, reason, …}`; None without a code."""
+		return {"code": self.code, "reason": self.reason, **self._details} if self.code else None
 
 
 class ConnectPostponed(Exception):

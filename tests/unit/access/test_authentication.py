@@ -147,7 +147,7 @@ async def test_a_shared_secret_that_is_not_accepted() -> None:
 	web = FakeWeb(lambda call: ok({}))
 	with pytest.raises(ConnectRefused, match="does not accept the shared secret") as refused:
 		await authenticator(web).authenticate(SITE, ANN)
-	assert "redis_queue" in refused.value.data["reason"]
+	assert "redis_queue" in refused.value.reason
 	assert len(web.calls) == 2
 
 

@@ -290,8 +290,12 @@ def test_sockets_of_a_user(clock: list[float]) -> None:
 		connected(namespaces, ANN)
 	with pytest.raises(ConnectRefused, match=r"Too many connections of ann@example\.com") as refused:
 		subject.check_socket(ANN, namespaces["/one.test"], connection)
-	assert refused.value.data["limit"] == "realtime_sockets_per_user"
-	assert refused.value.data["most"] == 2
+	assert refused.value.data == {
+		"code": "too_many_connections",
+		"reason": "realtime_sockets_per_user is 2",
+		"limit": "realtime_sockets_per_user",
+		"most": 2,
+	}
 	subject.check_socket(session("bob"), namespaces["/one.test"], connection)
 	assert subject.reached == {"realtime_sockets_per_user": 1}
 
@@ -383,7 +387,12 @@ def test_a_client_s_questions_are_forgotten_with_its_socket(clock: list[float]) 
 def test_namespaces_and_connect_timeout_are_counted(clock: list[float]) -> None:
 	subject = limits()
 	refused = subject.too_many_namespaces(16)
-	assert refused.data == {"limit": "realtime_namespaces_per_connection", "most": 16}
+	assert refused.data == {
+		"code": "too_many_namespaces",
+		"reason": "realtime_namespaces_per_connection is 16",
+		"limit": "realtime_namespaces_per_connection",
+		"most": 16,
+	}
 	subject.too_long_without_namespace(opened(subject))
 	assert subject.reached == {"realtime_namespaces_per_connection": 1, "realtime_connect_timeout": 1}
 

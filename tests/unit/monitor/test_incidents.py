@@ -55,18 +55,18 @@ def queue() -> Any:
 	("refused", "code", "message"),
 	[
 		(
-			ConnectRefused("Invalid namespace"),
-			"invalid_namespace",
+			ConnectRefused("Invalid namespace", "site_unknown"),
+			"site_unknown",
 			"A client was refused: Invalid namespace.",
 		),
 		(
-			ConnectRefused("Unauthorized: no", {"reason": "why"}),
-			"unauthorized",
+			ConnectRefused("Unauthorized: no", "login_rejected", "why"),
+			"login_rejected",
 			"A client was refused: Unauthorized: no (why).",
 		),
 		(
-			ConnectRefused("No authentication method used. Use cookie."),
-			"no_authentication_method_used",
+			ConnectRefused("No authentication method used. Use cookie.", "no_credential"),
+			"no_credential",
 			"A client was refused: No authentication method used. Use cookie.",
 		),
 	],
@@ -88,7 +88,7 @@ def test_a_refusal_belongs_to_the_site_of_its_namespace_if_there_is_one() -> Non
 
 def test_what_a_client_chooses_is_shortened_and_printable() -> None:
 	it = Setting()
-	it.limits.refused.send(f"/{SITE}", ConnectRefused("no", {"reason": "\x1b[31m" + "x" * 9999}), Source())
+	it.limits.refused.send(f"/{SITE}", ConnectRefused("no", "code", "\x1b[31m" + "x" * 9999), Source())
 	((_, _, message),) = it.of()
 	assert len(message) < MAX_TEXT + 50
 	assert message.isprintable()
@@ -107,7 +107,7 @@ def test_a_limit_is_explained_by_its_key() -> None:
 
 def test_a_refusal_by_a_limit_is_one_incident() -> None:
 	it = Setting()
-	refused = ConnectRefused("Too many", {"limit": "realtime_sockets_per_user"})
+	refused = ConnectRefused("Too many", "too_many_connections", limit="realtime_sockets_per_user")
 	it.limits.refused.send(f"/{SITE}", refused, ANN)
 	assert it.of() == []
 

@@ -292,7 +292,10 @@ def test_the_namespaces_of_a_connection_are_bounded() -> None:
 		)
 		wire = it.client("/a", "/b")
 		wire.send(text("40/c,"))
-		assert packets_of(wire) == ['44/c,{"message":"Too many namespaces","data":{"most":2}}']
+		assert packets_of(wire) == [
+			'44/c,{"message":"Too many namespaces","data":{"code":"too_many_namespaces",'
+			'"reason":"a connection may join 2 namespaces","most":2}}'
+		]
 		wire.send(text("41/a,") + text("40/c,"))
 		assert packets_of(wire)[0].startswith('40/c,{"sid"')  # type: ignore[arg-type]
 		assert it.server.counters.refused
@@ -306,12 +309,12 @@ def test_refused_connects_are_bounded(later: bool) -> None:
 
 	async def test(it: Setting) -> None:
 		async def refuse() -> Admission:
-			raise ConnectRefused("No", {"reason": "test"})
+			raise ConnectRefused("No", "test_code", "test")
 
 		def decide(namespace: str, auth: Any) -> Any:
 			if later:
 				return refuse()
-			raise ConnectRefused("No", {"reason": "test"})
+			raise ConnectRefused("No", "test_code", "test")
 
 		it.decide = decide
 		wire = it.client()
@@ -320,7 +323,9 @@ def test_refused_connects_are_bounded(later: bool) -> None:
 			wire.send(text(f"40/{number},"))
 			await turns()
 			if number < 2:
-				assert packets_of(wire) == [f'44/{number},{{"message":"No","data":{{"reason":"test"}}}}']
+				assert packets_of(wire) == [
+					f'44/{number},{{"message":"No","data":{{"code":"test_code","reason":"test"}}}}'
+				]
 		assert wire.transport.closing
 		assert it.server.counters.refused
 		assert it.server.counters.connects == 0
