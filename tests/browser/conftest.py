@@ -89,7 +89,7 @@ def open_desk(window: BrowserContext) -> OpenPage:
 	What follows the user are flags of the page: `website` for one of Frappe's website, `dev_server`.
 	"""
 
-	def open_desk(bench: Bench, user: User | str, *flags: str, **boot: Any) -> Page:
+	def open_desk(bench: Bench, user: User | str, /, *flags: str, **boot: Any) -> Page:
 		if not window.cookies():
 			sign_in(window, bench, user)
 		query = {"boot": json.dumps({"sitename": APP_SITE, **boot}), **dict.fromkeys(flags, 1)}

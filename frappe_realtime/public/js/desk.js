@@ -4,7 +4,7 @@
 // exists, subscribes again after a reconnect, and has `once`, `emitWithAck` and `status`.
 
 import { add_page_header, show_progress } from "./desk_progress.js";
-import { show_status } from "./desk_status.js";
+import { StatusSign } from "./desk_status.js";
 import { close_previous_documents, make_close_filter } from "./desk_viewers.js";
 import { Connection, LOCAL_EVENTS, STATUS_EVENT } from "./realtime.js";
 
@@ -13,6 +13,7 @@ function extend(realtime) {
 	const stock = { init, off, emit, process_response };
 	const connection = new Connection();
 	const is_needed = make_close_filter();
+	const sign = window.app && new StatusSign(() => connection.diagnose());
 
 	function attach() {
 		connection.attach(realtime.socket);
@@ -23,7 +24,7 @@ function extend(realtime) {
 			// Only with developer_mode: a handlers file could not be loaded.
 			console.error(`Realtime handlers of ${app}: ${error}`, traceback);
 		});
-		if (window.app) connection.on(STATUS_EVENT, show_status);
+		if (sign) connection.on(STATUS_EVENT, (status) => sign.update(status));
 	}
 
 	function listen(method, event, callback) {
@@ -42,7 +43,9 @@ function extend(realtime) {
 			if (!this.socket) return;
 			attach();
 			if (frappe.boot.realtime_websocket_only) this.socket.io.opts.transports = ["websocket"];
-			if (!lazy_connect) this.connect();
+			if (lazy_connect) return;
+			sign?.update(connection.status);
+			this.connect();
 		},
 
 		on(event, callback) {
@@ -73,6 +76,10 @@ function extend(realtime) {
 			if (!this.socket) return Promise.reject(new Error(`"${event}" was not sent: realtime is disabled`));
 			this.connect();
 			return connection.emitWithAck(event, ...args);
+		},
+
+		diagnose() {
+			return connection.diagnose();
 		},
 
 		doc_subscribe(doctype, docname) {

@@ -2,7 +2,10 @@
 //
 // It needs neither the Desk, nor jQuery, nor a build step. A portal page or a single-page app imports it from
 // /assets/frappe_realtime/js/realtime.js; the extension of the Desk (desk.js) uses the same `Connection`.
-// It is a single file, because a page puts a version into its URL (`?v=1`), which imports of this file would not have.
+// A page puts a version into the URL of this file (`?v=1`), which its imports do not inherit: they have a hash of the
+// imported file instead.
+
+import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
 
 /** Emitted when `status` changes, with the new status. */
 export const STATUS_EVENT = "realtime_status";
@@ -89,6 +92,7 @@ export class Connection {
 		this._subscriptions = new Subscriptions((packet) => this.socket.emit(...packet));
 		this._has_offsets = false;
 		this._refusals = 0;
+		this._reported = new Set();
 		this._retry = null;
 		this._on_online = () => this._retry_now();
 		if (socket) this.attach(socket);
@@ -136,7 +140,8 @@ export class Connection {
 		const { uri } = socket.io;
 		const addresses =
 			window.dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
-		socket.on("connect_error", () => {
+		socket.on("connect_error", (error) => {
+			this._report(error);
 			if (!had_connected && socket.active && addresses.length) {
 				socket.io.uri = addresses[0];
 				addresses.reverse();
@@ -261,6 +266,15 @@ export class Connection {
 		this.socket.on("progress", listener);
 	}
 
+	/**
+	 * Find out whether and why the connection fails: try polling, WebSocket and CONNECT, apart from this connection.
+	 *
+	 * @returns {Promise<import("./diagnosis.js").Diagnosis>}
+	 */
+	diagnose() {
+		return diagnose(this.socket, this.status);
+	}
+
 	/** Disconnect, and do not reconnect. */
 	close() {
 		window.removeEventListener("online", this._on_online);
@@ -285,6 +299,13 @@ export class Connection {
 		// The property by which off() finds the listener of a callback.
 		listener.fn = callback;
 		return listener;
+	}
+
+	// Log each refusal of the server once.
+	_report({ message, data }) {
+		if (!data?.code || this._reported.has(data.code)) return;
+		this._reported.add(data.code);
+		console.warn(`Realtime: ${message} (${data.code}): ${data.reason}. See the result of diagnose().`);
 	}
 
 	_set_status(status) {
