@@ -208,6 +208,11 @@ class Config:
 		number(0, 86400),
 		"seconds after which sessions and rooms are revalidated on sites without the app; 0: never",
 	)
+	realtime_list_updates_per_second: int = key(
+		100,
+		integer(0, 100_000),
+		"documents that the list_update events of one list name in one second; events in between are joined; 0: all are sent",
+	)
 	# Recovery
 	realtime_recovery_seconds: float = key(
 		120.0, number(1, 86400), "seconds after a disconnect in which a client can recover its session"

@@ -21,6 +21,7 @@ from .access.failed_logins import FailedLoginLimit, KnownCredentials
 from .access.invalidation import AccessInvalidator
 from .access.limits import ClientLimits
 from .access.list_update_filter import ListUpdateFilter
+from .access.list_update_joiner import ListUpdateJoiner
 from .access.monitor_access import MonitorAccess
 from .access.permissions import Permissions
 from .access.proxies import TrustedProxies
@@ -103,6 +104,7 @@ class AccessLayer:
 		self.tasks = TaskAccess(config, backends.store)
 		self.monitor = MonitorAccess(config, self.permissions)
 		self.list_updates = ListUpdateFilter(namespaces, fanout, self.permissions)
+		self.joiner = ListUpdateJoiner(config, namespaces, self.list_updates)
 		self.revalidator = Revalidator(config, namespaces, self.authenticator, self.permissions)
 		self.invalidator = AccessInvalidator(
 			namespaces,
@@ -126,7 +128,7 @@ class RecoveryLayer:
 		on_limit: Callable[[str], None],
 	) -> None:
 		seconds = config.realtime_recovery_seconds
-		self.history = History(store, access.list_updates.deliver, namespaces, seconds)
+		self.history = History(store, access.joiner.deliver, namespaces, seconds)
 		access.invalidator.received.connect(self.history.take_access)
 		self.sessions = SessionStore(store, namespaces, seconds)
 		self.recovery = Recovery(
@@ -136,6 +138,7 @@ class RecoveryLayer:
 			self.sessions,
 			access.permissions,
 			access.list_updates,
+			access.joiner,
 			access.tasks,
 			access.revalidator,
 			on_limit,
@@ -392,6 +395,7 @@ class RealtimeServer:
 	async def stop(self) -> None:
 		"""Close all connections so that the clients reconnect at once, and release everything."""
 		self._listener.close()
+		self.access.joiner.flush()
 		self.engine.close()
 		await asyncio.gather(
 			self.engine.flush(FLUSH_SECONDS),

@@ -17,6 +17,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from frappe_realtime.contract import LIST_UPDATE, room_subject
@@ -28,6 +29,7 @@ from ..log_format import log_fields
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from .authentication import Session
+from .joined_updates import JoinedUpdate
 from .permissions import Permissions
 
 logger = logging.getLogger("realtime.lists")
@@ -43,17 +45,17 @@ MAX_USER_QUERIES = 4
 
 
 @dataclass(slots=True)
-class PendingEvent:
-	"""An event that is held back.
+class PendingEvents:
+	"""An event that is held back, or the joined updates of one list.
 
 	Args:
-		event: The event.
-		readers_query: The query that it waits for; None if it only waits for its turn.
-		deadline: The time of the loop at which the query is given up.
+		events: The events.
+		readers_queries: The queries that they wait for; empty if they only wait for their turn.
+		deadline: The time of the loop at which the queries are given up.
 	"""
 
-	event: PublishedEvent
-	readers_query: asyncio.Task[None] | None
+	events: Sequence[PublishedEvent]
+	readers_queries: Sequence[asyncio.Task[None]]
 	deadline: float
 
 
@@ -74,7 +76,7 @@ class ListUpdateFilter:
 		self._namespaces = namespaces
 		self._fanout = fanout
 		self._permissions = permissions
-		self._pending: dict[str, deque[PendingEvent]] = {}
+		self._pending: dict[str, deque[PendingEvents]] = {}
 		self._slots = asyncio.Semaphore(MAX_USER_QUERIES)
 		self._tasks: set[asyncio.Task[None]] = set()
 		self._log_budget = LogBudget()
@@ -82,7 +84,7 @@ class ListUpdateFilter:
 	@property
 	def pending(self) -> int:
 		"""The number of events that are held back."""
-		return sum(map(len, self._pending.values()))
+		return sum(len(one.events) for pending in self._pending.values() for one in pending)
 
 	def deliver(self, events: Sequence[PublishedEvent]) -> None:
 		"""Deliver `events` in order: at once, or after the readers query that they have to wait for."""
@@ -101,22 +103,31 @@ class ListUpdateFilter:
 			if unaffected:
 				self._fanout.deliver(unaffected)
 				unaffected = []
-			self._deliver_or_hold(event)
+			self._deliver_or_hold([event])
 		if unaffected:
 			self._fanout.deliver(unaffected)
+
+	def deliver_joined(self, updates: Sequence[JoinedUpdate]) -> None:
+		"""Deliver the joined updates of one list as `deliver` does, with one write for each socket."""
+		self._deliver_or_hold(updates)
 
 	def _must_wait(self, event: PublishedEvent) -> bool:
 		"""Return True if `event` must not be sent before the pending events of its site."""
 		pending = self._pending.get(event.site or "")
 		return pending is not None and (
-			bool(event.offset) or any(earlier.event.room == event.room for earlier in pending)
+			bool(event.offset) or any(earlier.events[0].room == event.room for earlier in pending)
 		)
 
 	def first_pending(self, site: str) -> StreamPosition | None:
-		"""Return the stream position of the first pending event of `site`, or None if no event is pending."""
-		return next(
-			(pending.event.position for pending in self._pending.get(site, ()) if pending.event.offset), None
-		)
+		"""Return the stream position of the first pending event of `site`, or None if no event is pending.
+
+		Joined updates are left out: clients know from their offset that they have not received these (`UnsentUpdates`).
+		"""
+		for pending in self._pending.get(site, ()):
+			first = pending.events[0]
+			if first.offset and not isinstance(first, JoinedUpdate):
+				return first.position
+		return None
 
 	async def query_permissions(self, events: Iterable[PublishedEvent], session: Session) -> None:
 		"""Ask which of the documents that `events` name the user of `session` may read, for `filtered`.
@@ -156,20 +167,25 @@ class ListUpdateFilter:
 		self.names_removed += 1
 		return _without_name(event)
 
-	def _deliver_or_hold(self, event: PublishedEvent) -> None:
-		if event.site is None:
-			self._fanout.deliver([event])
+	def _deliver_or_hold(self, events: Sequence[PublishedEvent]) -> None:
+		first = events[0]
+		if first.site is None:
+			self._fanout.deliver(events)
 			return
-		namespace = self._namespaces.get(f"/{event.site}")
-		query = None if namespace is None else self._start_query(namespace, event)
-		if query is None and not self._must_wait(event):
-			self._send(event)
+		namespace = self._namespaces.get(f"/{first.site}")
+		queries: list[asyncio.Task[None]] = []
+		if namespace is not None:
+			queries = [
+				query for event in events if (query := self._start_query(namespace, event)) is not None
+			]
+		if not queries and not self._must_wait(first):
+			self._send(events)
 			return
-		pending = self._pending.get(event.site)
+		pending = self._pending.get(first.site)
 		if pending is None:
-			pending = self._pending[event.site] = deque()
-			self._start(self._send_pending(event.site, pending))
-		pending.append(PendingEvent(event, query, asyncio.get_running_loop().time() + READERS_TIMEOUT))
+			pending = self._pending[first.site] = deque()
+			self._start(self._send_pending(first.site, pending))
+		pending.append(PendingEvents(events, queries, asyncio.get_running_loop().time() + READERS_TIMEOUT))
 
 	def _start_query(self, namespace: Namespace, event: PublishedEvent) -> asyncio.Task[None] | None:
 		"""Start a readers query; return None when none is needed, or none is possible now."""
@@ -213,37 +229,57 @@ class ListUpdateFilter:
 			if not isinstance(answer, bool):
 				await answer
 
-	async def _send_pending(self, site: str, pending: deque[PendingEvent]) -> None:
+	async def _send_pending(self, site: str, pending: deque[PendingEvents]) -> None:
 		"""Send the pending events of a site in order, each after its query or its deadline."""
 		while pending:
 			first = pending[0]
-			if first.readers_query is not None:
+			if first.readers_queries:
 				seconds = first.deadline - asyncio.get_running_loop().time()
-				await asyncio.wait([first.readers_query], timeout=max(0, seconds))
-				first.readers_query.cancel()
+				await asyncio.wait(first.readers_queries, timeout=max(0, seconds))
+				for query in first.readers_queries:
+					query.cancel()
 			pending.popleft()
-			self._send(first.event)
+			self._send(first.events)
 		del self._pending[site]
 
-	def _send(self, event: PublishedEvent) -> None:
-		namespace = self._namespaces.get(f"/{event.site}")
-		document = _document(event)
-		if document is None or namespace is None:
-			self._fanout.deliver([event])
+	def _send(self, events: Sequence[PublishedEvent]) -> None:
+		"""Send one event, or the joined updates of one list, to the sockets in its room."""
+		first = events[0]
+		namespace = self._namespaces.get(f"/{first.site}")
+		if namespace is None:
+			self._fanout.deliver(events)
 			return
-		site = str(event.site)
-		may_read: dict[str, bool] = {}
-		readers: list[ServerSocket] = []
-		others: list[ServerSocket] = []
-		for socket in namespace.members(str(event.room)):
+		if isinstance(first, JoinedUpdate) and first.unsent is not None:
+			if first.unsent.namespace is not namespace:
+				# All sockets of the site had left meanwhile; those that are here now have recovered these updates.
+				return
+			for event in events:
+				first.unsent.sent(event)
+				event.held_text = namespace.held_text
+		documents = [_document(event) for event in events]
+		if documents == [None]:
+			self._fanout.deliver(events)
+			return
+		may_read: dict[str, tuple[bool, ...]] = {}
+		groups: dict[tuple[bool, ...], list[ServerSocket]] = {}
+		for socket in namespace.members(str(first.room)):
 			user = socket.session.user
 			if user not in may_read:
-				may_read[user] = self._permissions.cached_read(site, user, *document) is True
-			(readers if may_read[user] else others).append(socket)
-		self._fanout.send_events(namespace, readers, [event])
-		if others:
-			self.names_removed += len(others)
-			self._fanout.send_events(namespace, others, [_without_name(event)], repeated=True)
+				may_read[user] = tuple(
+					self._may_read(str(first.site), user, document) for document in documents
+				)
+			groups.setdefault(may_read[user], []).append(socket)
+		if not groups:
+			self._fanout.send_events(namespace, (), events)
+		repeated = False
+		for readable, sockets in sorted(groups.items(), key=itemgetter(0), reverse=True):
+			if not all(readable):
+				self.names_removed += len(sockets)
+			self._fanout.send_events(namespace, sockets, _readable(events, readable), repeated)
+			repeated = True
+
+	def _may_read(self, site: str, user: str, document: tuple[str, str] | None) -> bool:
+		return document is None or self._permissions.cached_read(site, user, *document) is True
 
 	def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 		task = asyncio.get_running_loop().create_task(work)
@@ -261,6 +297,21 @@ def _document(event: PublishedEvent) -> tuple[str, str] | None:
 	if subject is None or name is None:
 		return None
 	return str(event.message.get("doctype") or subject[0]), str(name)
+
+
+def _readable(events: Sequence[PublishedEvent], readable: Sequence[bool]) -> Sequence[PublishedEvent]:
+	"""Return the events as users may receive them who may read the documents for which `readable` is True.
+
+	Of those that lose their names, which makes them equal, only the last one is kept.
+	"""
+	if all(readable):
+		return events
+	last = max(index for index, may_read in enumerate(readable) if not may_read)
+	return [
+		event if readable[index] else _without_name(event)
+		for index, event in enumerate(events)
+		if readable[index] or index == last
+	]
 
 
 def _without_name(event: PublishedEvent) -> PublishedEvent:

@@ -144,6 +144,7 @@ def _connections(server: RealtimeServer) -> Iterator[Metric]:
 
 def _events(server: RealtimeServer) -> Iterator[Metric]:
 	recovery, filter = server.recovery.recovery.counters, server.access.list_updates
+	joiner = server.access.joiner
 	yield _gauge(
 		"subscribed", "1 while the sidecar is subscribed to Redis, else 0", server.subscriber.connected
 	)
@@ -162,6 +163,17 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 	yield _counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
 	yield _counter("replayed_bytes_total", "Bytes of these events", recovery.replayed_bytes)
 	yield _gauge("list_updates_waiting", "list_update events that wait for a permission", filter.pending)
+	yield _gauge("list_updates_held", "list_update events that wait for the end of a window", joiner.held)
+	yield _counter(
+		"list_updates_joined_total",
+		"list_update events that a later one of the same document has replaced",
+		joiner.joined,
+	)
+	yield _counter(
+		"list_updates_left_out_total",
+		"list_update events left out because more documents had changed than are named in one second",
+		joiner.left_out,
+	)
 	yield _counter(
 		"names_withheld_total", "list_update events sent without the document's name", filter.names_removed
 	)

@@ -387,12 +387,7 @@ class History:
 			raise HistoryGap(f"an event was published without an offset: {reason}")
 		if position < stream.valid_from:
 			raise HistoryGap("events after this offset are lost")
-		if position > stream.position:
-			_, last = await self._store.history(stream.site, "-", 0)
-			if position <= (parse_offset(last) or START):
-				# Another sidecar has delivered this event already.
-				raise StoreUnavailable("the client is ahead of this process")
-			raise HistoryGap("Redis does not know this offset (any more)")
+		await self.check_known(stream, position)
 		if position >= stream.window_start:
 			return OlderEvents(position)
 		async with stream.lock:
@@ -419,6 +414,20 @@ class History:
 			if position >= stream.window_start:
 				return OlderEvents(position, read_bytes=read_bytes)
 			return OlderEvents(reached, select(events, rooms), read_bytes)
+
+	async def check_known(self, stream: SiteStream, position: StreamPosition) -> None:
+		"""Raise unless `stream` has reached `position`.
+
+		Raises:
+			HistoryGap: Redis does not know the position.
+			StoreUnavailable: Redis does not answer, or this process is behind another one.
+		"""
+		if position > stream.position:
+			_, last = await self._store.history(stream.site, "-", 0)
+			if position <= (parse_offset(last) or START):
+				# Another sidecar has delivered this event already.
+				raise StoreUnavailable("the client is ahead of this process")
+			raise HistoryGap("Redis does not know this offset (any more)")
 
 	def _extend_window(
 		self, stream: SiteStream, position: StreamPosition, events: list[PublishedEvent]

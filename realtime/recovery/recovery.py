@@ -34,6 +34,7 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import Session
 from ..access.list_update_filter import ListUpdateFilter
+from ..access.list_update_joiner import ListUpdateJoiner, is_joinable
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
 from ..access.tasks import TaskAccess
@@ -49,7 +50,7 @@ from .access_log import CHECK_MILLISECONDS, ClientAccess, Subject, room_subjects
 from .capabilities import can_recover
 from .entries import HistoryGap
 from .history import History
-from .positions import START, offset_before, offset_of, parse_offset
+from .positions import START, ClientPosition, offset_before, offset_of, parse_client_offset, parse_offset
 from .replay_limit import ReplayLimit
 from .sessions import SessionStore
 from .site_stream import SiteStream
@@ -79,6 +80,7 @@ class Recovered(Admission):
 		stream: The stream of its site.
 		window_from: The position from which the window of `stream` has what it has missed.
 		older: What it has missed before that, in order.
+		received: What it has received.
 		access: Decides on the names of documents in what it has missed.
 		permission_changes: The value of `Permissions.changes` when the permissions for `rooms` were requested.
 	"""
@@ -87,6 +89,7 @@ class Recovered(Admission):
 	stream: SiteStream | None = None
 	window_from: StreamPosition = START
 	older: Sequence[PublishedEvent] = field(default_factory=list)
+	received: ClientPosition = field(default_factory=lambda: ClientPosition(START))
 	access: ClientAccess | None = None
 	permission_changes: int = 0
 
@@ -111,6 +114,7 @@ class Recovery:
 		sessions: The sessions of clients.
 		permissions: Decides which rooms a client may still be in.
 		list_updates: Removes document names from events that are replayed.
+		joiner: Joins list updates that are replayed.
 		tasks: Decides which background tasks a client may still follow.
 		revalidator: Knows which sockets wait for a check of their access.
 		on_limit: Called with the key of a limit that is reached.
@@ -124,6 +128,7 @@ class Recovery:
 		sessions: SessionStore,
 		permissions: Permissions,
 		list_updates: ListUpdateFilter,
+		joiner: ListUpdateJoiner,
 		tasks: TaskAccess,
 		revalidator: Revalidator,
 		on_limit: Callable[[str], None],
@@ -136,6 +141,7 @@ class Recovery:
 		self._sessions = sessions
 		self._permissions = permissions
 		self._list_updates = list_updates
+		self._joiner = joiner
 		self._tasks = tasks
 		self._revalidator = revalidator
 		self._away_milliseconds = round(1500 * config.realtime_recovery_seconds) + 5000 + CHECK_MILLISECONDS
@@ -212,8 +218,8 @@ class Recovery:
 		self, session: Session, auth: dict[str, Any], stream: SiteStream, address: str
 	) -> Recovered | None:
 		"""Return the admission of a client that recovers; None if it needs a new session."""
-		pid, position = auth.get("pid"), parse_offset(auth.get("offset"))
-		if not (isinstance(pid, str) and _PID.fullmatch(pid)) or position is None:
+		pid, received = auth.get("pid"), parse_client_offset(auth.get("offset"))
+		if not (isinstance(pid, str) and _PID.fullmatch(pid)) or received is None:
 			return None
 		if not self._limit.allows(session, address):
 			self._on_refused(session, "it has recovered too many bytes")
@@ -240,16 +246,19 @@ class Recovery:
 			room: saved.rooms.get(room, stream.position) for room in permitted
 		}
 		rooms[None] = began
-		position = max(position, began)
+		position = max(received.position, began)
+		first = max(min(received.of(room) for room in rooms), began)
 		try:
-			older = await self._history.read_before_window(stream, position, rooms)
+			if first < position:
+				await self._history.check_known(stream, position)
+			older = await self._history.read_before_window(stream, first, rooms)
 		except HistoryGap as gap:
 			self._on_refused(session, str(gap))
 			return None
 		self._limit.count(session, address, older.read_bytes)
 		window_from = older.window_from
 		await self._list_updates.query_permissions(
-			[*older.events, *stream.missed(window_from, rooms)], session
+			self._missed(received, [*older.events, *stream.missed(window_from, rooms)]), session
 		)
 		if self._history.stream(session.site) is not stream or window_from < stream.window_start:
 			raise StoreUnavailable("the stream or its window has changed meanwhile")
@@ -257,14 +266,18 @@ class Recovery:
 		if pending_from is not None and position >= pending_from:
 			# Another sidecar has sent it events that are still held back here: it would get them twice.
 			raise StoreUnavailable("the client is ahead of the events that are held back in this process")
+		if any(received.of(room) >= since for room, since in self._held(session.site, rooms).items()):
+			raise StoreUnavailable(
+				"the client is ahead of the list updates that are held back in this process"
+			)
 		if stream.access.held is not None:
 			raise StoreUnavailable("the changes of access are being read")
 		if session.user != GUEST and stream.access.has(session_subject(saved.sid_hash)):
 			self._on_refused(session, "its login session has ended")
 			return None
 		connected_at = max(stream.position, stream.access.last_id)[0] - self._away_milliseconds
-		access = ClientAccess(stream.access, session.user, rooms, position, connected_at, answered)
-		missed = [*older.events, *stream.missed(window_from, rooms)]
+		access = ClientAccess(stream.access, session.user, rooms, first, connected_at, answered)
+		missed = self._missed(received, [*older.events, *stream.missed(window_from, rooms)])
 		if access.has_doubts(missed):
 			self._on_refused(session, "access to a room has changed more than once while it was away")
 			return None
@@ -287,6 +300,7 @@ class Recovery:
 			stream,
 			window_from,
 			older.events,
+			received,
 			access,
 			permission_changes,
 		)
@@ -349,17 +363,47 @@ class Recovery:
 		for room, joined in admission.rooms.items():
 			if room is not None:
 				socket.join(room, offset_of(joined))
-		missed = [*admission.older, *admission.stream.missed(admission.window_from, admission.rooms)]
-		missed = [event for event in missed if end is None or event.position < end]
+		received = admission.received
+		held = self._held(site, admission.rooms)
+		missed = self._missed(
+			received,
+			[
+				event
+				for event in [
+					*admission.older,
+					*admission.stream.missed(admission.window_from, admission.rooms),
+				]
+				if (end is None or event.position < end)
+				and (event.room not in held or not is_joinable(event) or event.position < held[event.room])
+			],
+		)
 		self.counters.replayed += len(missed)
 		session: Session = socket.session
 		return [
 			encode_missed(
 				socket.namespace.name,
 				self._list_updates.filtered(event, session, partial(admission.access.may_name, event)),
+				received.after(event.position, held) if held or received.held else "",
 			)
 			for event in missed
 		]
+
+	def _missed(self, received: ClientPosition, events: Iterable[PublishedEvent]) -> list[PublishedEvent]:
+		"""Return those of `events` that a client has not received, list updates as it would have received them."""
+		return self._joiner.without_superseded(
+			event
+			for event in events
+			if event.position > (received.of(event.room) if is_joinable(event) else received.position)
+		)
+
+	def _held(self, site: str, rooms: Iterable[str | None]) -> dict[str | None, StreamPosition]:
+		"""Return those of `rooms` of which this process holds list updates back, with the position of the first one."""
+		namespace = self._namespaces.get(f"/{site}")
+		if namespace is None or not namespace.held:
+			return {}
+		return {
+			room: parse_offset(namespace.held[str(room)]) or START for room in rooms if room in namespace.held
+		}
 
 	def is_outdated(self, admission: Admission) -> bool:
 		"""Return True if access has changed since the permissions for the rooms of `admission` were requested."""

@@ -25,6 +25,7 @@ class Event:
 		offset: Its offset in the stream of the site; clients that can recover get it as the last argument.
 		encoded: The event with its offset; set when the first client that has missed it needs it.
 		size: Bytes of what was published; 0 if it is unknown.
+		held_text: The end of the offset that it is sent with; None for what is held back when it is sent.
 	"""
 
 	namespace: str | None
@@ -34,6 +35,7 @@ class Event:
 	offset: str | None = None
 	encoded: Encoded | None = None
 	size: int = 0
+	held_text: str | None = None
 
 	@property
 	def published_at(self) -> float:
@@ -262,7 +264,9 @@ class Fanout:
 		"""Send an event that has no offset of its own."""
 		count = 0
 		if members:
-			with_offset = packets.with_offset(event, namespace.offset) if namespace.recoverable else event
+			with_offset = (
+				packets.with_offset(event, namespace.client_offset) if namespace.recoverable else event
+			)
 			count = send_all(members, event, with_offset)
 			self.deliveries += count
 			namespace.deliveries += count
@@ -291,24 +295,27 @@ def _are_sockets(namespace: Namespace | None, rooms: Iterable[str] | None) -> bo
 
 def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, Encoded]:
 	"""Return the events as sent to clients without and with an offset; the same object where all clients take one."""
-	name, offset = namespace.name, namespace.offset
+	name, offset, held_text = namespace.name, namespace.offset, namespace.held_text
 	everybody = namespace.recoverable == len(namespace.sockets)
 	plain: list[Encoded] = []
 	with_offset: list[Encoded] = []
 	for event in run:
 		# An event without an offset (of a publisher without the app) is sent with the newest offset before it.
 		offset = event.offset or offset
+		sent = offset + (held_text if event.held_text is None else event.held_text)
 		if everybody:
-			with_offset.append(packets.encode_event(name, (event.event, event.message, offset)))
+			with_offset.append(packets.encode_event(name, (event.event, event.message, sent)))
 		else:
 			plain.append(packets.encode_event(name, (event.event, event.message)))
-			with_offset.append(packets.with_offset(plain[-1], offset))
+			with_offset.append(packets.with_offset(plain[-1], sent))
 	last = joined(with_offset)
 	return last if everybody else joined(plain), last
 
 
-def encode_missed(namespace: str, event: Event) -> Encoded:
-	"""Return `event` with its offset, for a client that recovers; encoded once for all of them."""
+def encode_missed(namespace: str, event: Event, offset: str = "") -> Encoded:
+	"""Return `event` with its own offset, encoded once for all clients that recover, or with `offset` if it is given."""
+	if offset:
+		return packets.encode_event(namespace, (event.event, event.message, offset))
 	if event.encoded is None:
 		encoded = packets.encode_event(namespace, (event.event, event.message))
 		event.encoded = packets.with_offset(encoded, str(event.offset))

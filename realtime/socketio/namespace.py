@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from frappe_realtime.contract import OFFSET_EVENT
 
@@ -94,6 +95,8 @@ class Namespace:
 		"client_events",
 		"deliveries",
 		"emitted",
+		"held",
+		"held_text",
 		"name",
 		"observers",
 		"offset",
@@ -110,7 +113,11 @@ class Namespace:
 		self.rooms: dict[str, dict[ServerSocket, None]] = {}
 		"""The members of each room in the order in which they joined, as in Node."""
 		self.offset: str = ""
-		"""The newest offset up to which all events have been written to these sockets."""
+		"""The newest offset up to which all events have been written to these sockets, except those of `held`."""
+		self.held: dict[str, str] = {}
+		"""Rooms of which events are held back, each with an offset: those from it on are not written yet."""
+		self.held_text = ""
+		"""`held` as the end of each offset that is sent."""
 		self.recoverable = 0
 		"""The number of sockets whose clients can recover, and so take an offset."""
 		# Counters since the first socket came.
@@ -125,12 +132,28 @@ class Namespace:
 		self._offset_event: tuple[str, Encoded] | None = None
 
 	@property
+	def client_offset(self) -> str:
+		"""The offset that an event without one is sent with: `offset`, and what is held back."""
+		return self.offset + self.held_text
+
+	@property
 	def offset_event(self) -> Encoded:
 		"""The event that carries nothing but the offset; encoded once for each offset."""
-		if self._offset_event is None or self._offset_event[0] != self.offset:
-			encoded = packets.encode_event(self.name, (OFFSET_EVENT, self.offset))
-			self._offset_event = (self.offset, encoded)
+		offset = self.client_offset
+		if self._offset_event is None or self._offset_event[0] != offset:
+			encoded = packets.encode_event(self.name, (OFFSET_EVENT, offset))
+			self._offset_event = (offset, encoded)
 		return self._offset_event[1]
+
+	def hold_back(self, room: str, since: str) -> None:
+		"""Note that the events of `room` from the offset `since` on are not written yet, while others are."""
+		self.held[room] = since
+		self.held_text = held_text(self.held)
+
+	def release(self, room: str) -> None:
+		"""Note that all events of `room` are written."""
+		if self.held.pop(room, None) is not None:
+			self.held_text = held_text(self.held)
 
 	def observe(self, observer: RoomObserver) -> None:
 		"""Call `observer` for every change of a room of this namespace from now on."""
@@ -265,7 +288,9 @@ class ServerSocket:
 	def send_event(self, encoded: Encoded) -> None:
 		"""Send an encoded event that does not ask for an acknowledgement."""
 		# A client that can recover takes any last argument that is a string for the offset: so there is always one.
-		self.connection.send(packets.with_offset(encoded, self.namespace.offset) if self.offsets else encoded)
+		self.connection.send(
+			packets.with_offset(encoded, self.namespace.client_offset) if self.offsets else encoded
+		)
 
 	def call(self, event: str, *arguments: Any) -> asyncio.Future[list[Any]]:
 		"""Send an event that asks for an acknowledgement.
@@ -304,6 +329,11 @@ class ServerSocket:
 		acks, self._acks = self._acks, None
 		for future in (acks or {}).values():
 			future.cancel()
+
+
+def held_text(held: Mapping[str, str]) -> str:
+	"""Return the end of an offset, `;<since>=<room>` for each room of which events are held back."""
+	return "".join(f";{since}={quote(room, safe='')}" for room, since in held.items())
 
 
 def joined(encoded: Sequence[Encoded]) -> Encoded:

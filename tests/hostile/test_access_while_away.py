@@ -31,7 +31,11 @@ class Attack:
 	"""A bench with one user, whose tab is in the room of a ToDo."""
 
 	def __init__(self, make_bench: MakeBench) -> None:
-		self.bench: Bench = make_bench(common={"realtime_cache_seconds": 600}, start=False)
+		self.bench: Bench = make_bench(
+			# Joined list updates would hide which of two was replayed.
+			common={"realtime_cache_seconds": 600, "realtime_list_updates_per_second": 0},
+			start=False,
+		)
 		write_handlers(self.bench, "alpha", HANDLERS)
 		install(self.bench, "alpha")
 		self.bench.start()

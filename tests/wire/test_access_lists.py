@@ -11,6 +11,8 @@ from tests.wire.conftest import Connect, MakeBench
 from tests.wire.test_access import tell
 
 READERS = "frappe.realtime.readers"
+SEPARATELY = {"realtime_list_updates_per_second": 0}
+"""Updates of one list are not joined."""
 
 
 def change(bench: Bench, doctype: str, name: str, site: str = APP_SITE) -> dict[str, str]:
@@ -46,7 +48,8 @@ def test_names_are_for_readers(every_bench: Bench, connect: Connect, site: str) 
 	assert heard(watching[1]) == [{"doctype": doctype}, messages[1]]
 
 
-def test_one_question_for_all(bench: Bench, connect: Connect) -> None:
+def test_one_question_for_all(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common=SEPARATELY)
 	doctype, name = f"DocType {bench.document()}", bench.document()
 	watching = [watch(bench, connect(bench, bench.user()), doctype) for _ in range(8)]
 	asked, one_by_one = bench.web.counts[READERS], bench.web.counts["frappe.realtime.has_permissions"]
@@ -119,7 +122,8 @@ def test_messages_without_a_name(bench: Bench, connect: Connect, message: object
 	assert [args[0] for args in client.all("list_update")] == [message]
 
 
-def test_a_user_of_the_stock_site_is_asked_about_once(bench: Bench, connect: Connect) -> None:
+def test_a_user_of_the_stock_site_is_asked_about_once(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench(common=SEPARATELY)
 	doctype, name = f"DocType {bench.document()}", bench.document()
 	user = bench.user(STOCK_SITE)
 	clients = [watch(bench, connect(bench, user, STOCK_SITE), doctype, STOCK_SITE) for _ in range(3)]

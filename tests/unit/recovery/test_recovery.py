@@ -15,6 +15,7 @@ import pytest
 
 from frappe_realtime.contract import session_key
 from frappe_realtime.errors import WebUnavailable
+from realtime.access.list_update_joiner import ListUpdateJoiner
 from realtime.bus.events import PublishedEvent, StreamPosition
 from realtime.bus.store import StoreDenied, StoreUnavailable
 from realtime.config import Config
@@ -108,6 +109,7 @@ class Setting:
 			self.sessions,
 			permissions,
 			list_updates,
+			ListUpdateJoiner(Config(bench=Path()), self.namespaces, list_updates),
 			tasks,
 			revalidator,
 			self.limits.append,
