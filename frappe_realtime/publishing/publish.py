@@ -25,6 +25,7 @@ from ..contract import (
 	task_room,
 	user_room,
 )
+from .broadcast_warning import warn_of_broadcast
 from .commit import held_for_commit
 from .document_changes import take_messages
 from .jobs import is_job_timeout
@@ -104,6 +105,7 @@ def publish_realtime(
 			rooms = [doc_room(doctype, str(docname))]
 		else:
 			rooms = [SITE_ROOM]
+			warn_of_broadcast(event)
 
 	if after_commit and getattr(frappe.local, "db", None):
 		# Frappe keeps such events in this list and in this form. A module that imported Frappe's publish_realtime before

@@ -21,6 +21,7 @@ IMPORT_FRAPPE = (
 	"publishing.installed",
 	"permissions.access_events",
 	"permissions.endpoints",
+	"publishing.broadcast_warning",
 	"publishing.commit",
 	"publishing.document_changes",
 	"publishing.jobs",
@@ -120,6 +121,7 @@ class Frappe(ModuleType):
 		self.cache = SimpleNamespace(hexists=lambda name, key: name == "session" and key in self.cached_sids)
 		self.qb = SimpleNamespace(DocType=lambda name: Table(name), from_=lambda table: Query(self.sids))
 		self.log_level: int | None = None
+		self.debug_log: list[str] = []
 		self.bench = ""
 		"""The folder of the bench."""
 		self.installed = {"one": ["frappe", "frappe_realtime"], "two": ["frappe"]}
@@ -134,11 +136,15 @@ class Frappe(ModuleType):
 	def get_installed_apps(self) -> list[str]:
 		return self.installed[self.local.site]
 
+	def log(self, line: str) -> None:
+		self.debug_log.append(line)
+
 	def logger(self, *args: Any, **kwargs: Any) -> Any:
 		return SimpleNamespace(
 			level=logging.INFO,
 			exception=lambda *a: self.logged.append(a),
 			error=lambda *a: self.logged.append(a),
+			warning=lambda *a: self.logged.append(a),
 		)
 
 
