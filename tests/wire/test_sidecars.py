@@ -394,7 +394,7 @@ def test_a_client_recovers_at_the_other_sidecar(pair: Pair, connect: Connect) ->
 
 
 def test_long_polling_requires_one_sidecar(pair: Pair) -> None:
-	"""As docs/operations.md says of load balancers."""
+	"""As docs/scaling.md says of load balancers."""
 	polling = PollingSession(pair.first, pair.first.headers())
 	refused = request(pair.second, "GET", polling.path, pair.second.headers())
 	assert (refused.status, json.loads(refused.text)["message"]) == (400, "Session ID unknown")
