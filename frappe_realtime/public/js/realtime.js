@@ -81,7 +81,12 @@ export async function connect({ site = default_site(), url = default_url(), io, 
 	return connection;
 }
 
-/** A Socket.IO socket that reconnects, with the subscriptions of Frappe's rooms. */
+/**
+ * A Socket.IO socket that reconnects, with the subscriptions of Frappe's rooms.
+ *
+ * @property {"connecting" | "connected" | "lost" | "closed"} status `closed` after a disconnect by this page
+ * @property {any} socket the socket of socket.io-client
+ */
 export class Connection {
 	/** @param {any} [socket] a socket of socket.io-client; without one, call `attach` before anything else */
 	constructor(socket) {

@@ -1,0 +1,1 @@
+"""The Python code of the scripts in this folder; tests import it."""
