@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.unit.docs.blocks import Block, blocks_in
+
 PROCFILE = b"web: bench serve\r\nsocketio: A=1 node apps/frappe/socketio.js\r\n"
 
 
@@ -63,3 +65,12 @@ def test_new_handlers_prints_a_test_command_with_a_site(bench: Path) -> None:
 	command = "bench --site SITE run-tests --module greeter.realtime.test_handlers"
 	assert command in run("new-handlers", "--app", "greeter").output
 	assert command in (package / "realtime" / "test_handlers.py").read_text()
+
+
+@pytest.mark.parametrize("block", blocks_in("sh"), ids=str)
+def test_documented_commands_have_these_names_and_options(frappe: Any, block: Block) -> None:
+	commands = importlib.import_module("frappe_realtime.commands")
+	for words in block.commands():
+		if words[:2] == ["bench", "realtime"]:
+			command = commands.realtime.commands[words[2]]
+			command.make_context(words[2], words[3:])

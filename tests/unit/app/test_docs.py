@@ -1,8 +1,9 @@
-"""The code blocks of docs/handlers.md and docs/publishing.md work, and the signatures there are those of the code."""
+"""The Python blocks of the documentation run, and the signatures there are those of the code."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import sys
@@ -12,19 +13,18 @@ from typing import Any
 import pytest
 
 from frappe_realtime.testing import Site
+from tests.unit.app.conftest import Frappe, Sent
+from tests.unit.docs.blocks import Block, blocks_in
 
-DOCS = Path(__file__).parents[3] / "docs"
-
-
-def python_blocks(page: str) -> list[str]:
-	blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
-	assert blocks
-	return blocks
+PYTHON = blocks_in("python")
+SENDS = re.compile(r"\b(publish_\w+)\(")
+HANDLERS = re.compile(r"^@realtime\.on|socket\.on\(", re.MULTILINE)
+TESTS = re.compile(r"^def (test_\w+)", re.MULTILINE)
 
 
 def block_with(page: str, text: str) -> str:
-	(block,) = [block for block in python_blocks(page) if text in block]
-	return block
+	(block,) = [block for block in PYTHON if block.page.name == page and text in block.text]
+	return block.text
 
 
 def write_app(folder: Path, handlers: str) -> None:
@@ -34,9 +34,21 @@ def write_app(folder: Path, handlers: str) -> None:
 	(package / "realtime" / "handlers.py").write_text(handlers)
 
 
-def test_the_blocks_are_python() -> None:
-	for block in python_blocks("handlers.md"):
-		compile(block, "handlers.md", "exec")
+@pytest.mark.parametrize("block", [block for block in PYTHON if not block.reason], ids=str)
+def test_blocks_run(
+	block: Block, frappe: Frappe, sent: Sent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	"""A block with tests is compiled, one with handlers is loaded as the file of an app, any other sends its events."""
+	code = compile(block.text, str(block), "exec")
+	if TESTS.search(block.text):
+		return
+	if HANDLERS.search(block.text):
+		write_app(tmp_path, block.text)
+		with Site(("chat", tmp_path / "chat" / "realtime" / "handlers.py")):
+			return
+	importlib.import_module("frappe_realtime.overrides").install_overrides()
+	exec(code, {"frappe": frappe})
+	assert len(sent.messages) == len(SENDS.findall(block.text)) > 0
 
 
 def test_the_documented_test_passes_with_the_documented_handlers(
@@ -59,7 +71,7 @@ def test_the_documented_set_up_function_runs(tmp_path: Path, capfd: pytest.Captu
 
 def test_the_documented_signatures_are_those_of_the_code(publish: Any) -> None:
 	documented = {}
-	for block in python_blocks("publishing.md"):
+	for block in [block.text for block in PYTHON if block.page.name == "publishing.md"]:
 		# A signature is written as a call: defaults are keyword arguments, `*` separates the keyword-only ones.
 		for line in re.findall(r"^(publish_\w+\(event=.*?\)|publish_\w+\([^)]*\))", block, re.M | re.S):
 			function = ast.parse(f"def {line}: ...").body[0]
