@@ -72,6 +72,7 @@ def test_setup_changes_one_line_of_each_file_and_undo_puts_it_back(
 	assert not list(bench.root.glob("*.before-*")) + list(bench.root.glob("config/**/*.before-*"))
 
 
+@pytest.mark.timeout(300)
 def test_bench_start_runs_the_sidecar_and_after_undo_node_again(
 	own_processes: Bench, written: dict[Path, str], tmp_path: Path, connect_node: ConnectNode
 ) -> None:
