@@ -9,7 +9,6 @@ sans-I/O protocol of `websockets` is created, and reads until a message is compl
 from __future__ import annotations
 
 import asyncio
-import logging
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
@@ -17,17 +16,13 @@ from hashlib import sha1
 
 from websockets.exceptions import PayloadTooBig, WebSocketException
 from websockets.frames import Close, CloseCode, Frame, Opcode, apply_mask
-from websockets.protocol import SERVER, Protocol
 
 from .connection import Connection, EngineContext
+from .frame_reader import FrameReader
 from .packets import MESSAGE, PING, PONG, UPGRADE, PayloadError, decode_packet, text_frame
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455, section 1.3."""
-
-# The protocol of `websockets` logs each closed connection at level INFO; the layers above log what matters of it.
-logger = logging.getLogger("realtime.engine.websocket")
-logger.setLevel(logging.WARNING)
 
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 """The first byte of an unfragmented message (RFC 6455, section 5.2)."""
@@ -131,7 +126,7 @@ class WebSocketProtocol(asyncio.Protocol):
 		self._probed = False
 		"""True after the ping packet of the probe."""
 		self._fragments: Fragments | None = None
-		self._frame_reader: Protocol | None = None
+		self._frame_reader: FrameReader | None = None
 		self._reader_idle = False
 		"""True while the frame reader waits for the begin of a frame that is not part of a message in fragments."""
 		transport.set_write_buffer_limits(high=min(WRITE_BUFFER, engine.settings.max_unsent))
@@ -190,10 +185,10 @@ class WebSocketProtocol(asyncio.Protocol):
 			connection.frame_credit = credit
 			data = data[start:]
 			if self._frame_reader is None:
-				self._frame_reader = Protocol(SERVER, max_size=self._max_payload, logger=logger)
+				self._frame_reader = FrameReader(self._max_payload)
 		self._read_frames(self._frame_reader, data, pong)
 
-	def _read_frames(self, reader: Protocol, data: bytes, pong: bytes) -> None:
+	def _read_frames(self, reader: FrameReader, data: bytes, pong: bytes) -> None:
 		"""Read with the protocol of `websockets`, count what it has read, and send `pong` or the one for a later ping."""
 		transport, connection = self.transport, self.connection
 		for start in range(0, len(data), READER_CHUNK):
@@ -219,7 +214,7 @@ class WebSocketProtocol(asyncio.Protocol):
 					pong = output
 				else:
 					transport.write(output)
-		self._reader_idle = self._fragments is None and not reader.reader.buffer
+		self._reader_idle = self._fragments is None and reader.between_frames
 		if pong and not transport.is_closing():
 			self._send_pong(pong)
 

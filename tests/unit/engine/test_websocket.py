@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import CLIENT, SERVER, Protocol
+from websockets.protocol import CLIENT, Protocol
 
 from realtime.engine import Encoded
+from realtime.engine.frame_reader import FrameReader
 from realtime.engine.websocket import WebSocketProtocol
 from tests.unit.engine.fakes import FakeClient, request, websocket_request
 from tests.unit.engine.test_http import cuts, open_packet
@@ -133,7 +134,7 @@ class WebsocketsOnly(FakeClient):
 		if isinstance(protocol, WebSocketProtocol):
 			protocol._reader_idle = False
 			if protocol._frame_reader is None:
-				protocol._frame_reader = Protocol(SERVER, max_size=protocol._max_payload)
+				protocol._frame_reader = FrameReader(protocol._max_payload)
 		super().send(data)
 
 
@@ -164,6 +165,23 @@ def test_frames_are_parsed_as_websockets_parses_them(
 			seen.append((client.listener.messages, client.listener.closed, output, closing))
 			client.engine.close()
 		assert seen[0] == seen[1]
+
+	asyncio.run(run())
+
+
+@pytest.mark.parametrize("head", [2, 6])
+def test_the_head_of_a_frame_in_a_segment_of_its_own(head: int) -> None:
+	"""The payload looks like a frame. Some clients write the head and the payload separately."""
+
+	async def run() -> None:
+		client = connected()
+		frame = masked(Opcode.BINARY, bytes(100))
+		payload = bytes((0x89, 0x82)) + bytes(98)
+		frame = frame[:2] + bytes(4) + payload
+		for data in (frame[:head], frame[head:], masked(Opcode.BINARY, b"next")):
+			client.send(data)
+		assert client.listener.messages == [payload, b"next"]
+		assert client.received() == b""
 
 	asyncio.run(run())
 
