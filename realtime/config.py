@@ -27,6 +27,8 @@ class ConfigError(Exception):
 		self.exit_code = exit_code
 
 
+COMMAND_LINE = "the command line"
+
 EXIT_BENCH, EXIT_CONFIG, EXIT_LISTEN = 3, 4, 5
 """Exit codes: no bench at the path; a configuration that cannot be read; an address that cannot be listened on."""
 
@@ -70,6 +72,9 @@ class Config:
 
 	bench: Path
 	"""The root of the bench."""
+
+	origins: Mapping[str, str] = field(default_factory=dict)
+	"""By key, the environment variable that its value comes from, or `COMMAND_LINE`; keys of files are missing."""
 
 	# Where to listen
 	socketio_port: int = key(9000, integer(0, 65535), "port to listen on", env="FRAPPE_SOCKETIO_PORT")
@@ -333,12 +338,16 @@ def load(
 	values: dict[str, Any] = {}
 	for name in ("config.json", "sites/common_site_config.json"):
 		values |= _read_file(bench / name)
+	origins: dict[str, str] = {}
 	for name, one in KEYS.items():
 		variable = one.metadata["key"].env
 		if variable and environment.get(variable):
 			values[name] = _parse(name, environment[variable], variable)
-	values |= {name: value for name, value in (overrides or {}).items() if value is not None}
-	return Config(bench=bench, **values)
+			origins[name] = variable
+	given = {name: value for name, value in (overrides or {}).items() if value is not None}
+	return Config(
+		bench=bench, origins={**origins, **dict.fromkeys(given, COMMAND_LINE)}, **{**values, **given}
+	)
 
 
 def _read_file(path: Path) -> dict[str, Any]:

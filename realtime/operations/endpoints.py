@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ from aiohttp.typedefs import Handler
 
 from frappe_realtime import __version__
 
+from ..bus.endpoint import safe_url
 from ..bus.store import Outage, StoreDenied, StoreUnavailable
 from ..server import RealtimeServer
 from ..web.cache import SingleFlightCache
@@ -30,6 +33,8 @@ class Dependencies(NamedTuple):
 	"""True if the web process answers."""
 	outages: list[Outage]
 	"""What publishing processes reported in the last 24 hours; empty if it cannot be read."""
+	descriptors: int
+	"""Open files and connections of this process; 0 where the system does not tell."""
 
 
 class Endpoints:
@@ -52,7 +57,9 @@ class Endpoints:
 		| --- | --- |
 		| `status` | `"ok"` or `"error"` |
 		| `version` | the version of this package, as in `frappe-realtime --version` |
-		| `redis` | `{ok, subscribed, url_key}`: `subscribed` is true while events arrive |
+		| `overrides` | by key, the environment variable, or the command line, that it comes from instead of a file |
+		| `descriptors` | `{open, limit}`: open files and connections of the process, and the limit of the system |
+		| `redis` | `{ok, subscribed, url, url_key}`: `subscribed` is true while events arrive; `url` has no password |
 		| `history` | `{ok, refused, sessions_refused}`: what Redis denies, by site, and why; clients cannot recover then |
 		| `publishers` | `{outages, held, dropped, since, until}`: sums of the outage reports of the last 24 hours |
 		| `web` | `{ok, url, url_key}`: the web process |
@@ -65,14 +72,17 @@ class Endpoints:
 		`publishers` and `handlers` do not change the status: the sidecar works without them.
 		"""
 		server = self._server
-		redis, web_process, outages = await self._check_dependencies()
+		redis, web_process, outages, descriptors = await self._check_dependencies()
 		healthy = redis and web_process and server.subscriber.connected
 		body: dict[str, Any] = {
 			"status": "ok" if healthy else "error",
 			"version": __version__,
+			"overrides": dict(server.config.origins),
+			"descriptors": {"open": descriptors, "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0]},
 			"redis": {
 				"ok": redis and server.subscriber.connected,
 				"subscribed": server.subscriber.connected,
+				"url": safe_url(server.config.redis_queue),
 				"url_key": "redis_queue",
 			},
 			"history": {
@@ -122,6 +132,7 @@ class Endpoints:
 				server.backends.store.ping(),
 				server.backends.web.ping(server.config.default_site),
 				self._outages(),
+				asyncio.to_thread(_open_descriptors),
 			)
 		)
 
@@ -129,6 +140,12 @@ class Endpoints:
 		with suppress(StoreUnavailable, StoreDenied):
 			return await self._server.backends.store.outages()
 		return []
+
+
+def _open_descriptors() -> int:
+	with suppress(OSError):
+		return len(os.listdir("/proc/self/fd"))
+	return 0
 
 
 def _import_render() -> Callable[[RealtimeServer, Sequence[Outage]], bytes]:
