@@ -200,6 +200,9 @@ LIMIT_REACHED = "limit_reached"
 OFFSET_EVENT = "frappe_realtime:offset"
 """Carries nothing but the offset that ends each event to a client that can recover."""
 
+DOCTOR_EVENT = "frappe_realtime:doctor"
+"""Published by `frappe-realtime doctor` to its own clients; the message is null."""
+
 HANDLERS_ERROR = "realtime_handlers_error"
 """A handlers file does not load: `{app, file, error, traceback}`, to developers; also in public/js/desk.js."""
 

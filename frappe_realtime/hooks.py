@@ -28,6 +28,7 @@ override_whitelisted_methods = {
 	"frappe.realtime.get_user_info": "frappe_realtime.permissions.endpoints.get_user_info",
 	"frappe.realtime.has_permission": "frappe_realtime.permissions.endpoints.has_permission",
 	"frappe.realtime.has_permissions": "frappe_realtime.permissions.endpoints.has_permissions",
+	"frappe.realtime.publish_probe": "frappe_realtime.permissions.endpoints.publish_probe",
 	"frappe.realtime.readers": "frappe_realtime.permissions.endpoints.readers",
 	"frappe.realtime.can_monitor": "frappe_realtime.permissions.endpoints.can_monitor",
 }

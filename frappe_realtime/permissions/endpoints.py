@@ -3,7 +3,7 @@
 All are reached under `/api/method/frappe.realtime.` (hooks.py). If another app overrides one of Frappe's endpoints there,
 its override is called, and this app only adds to its answer. The shared secret (header `X-Frappe-Socket-Secret`) is
 required wherever the installed version of Frappe requires it, and always by `readers`, which answers for other users
-than the caller.
+than the caller, and by `publish_probe`, which publishes.
 
 A permission check that raises means "no" for its one question. The other questions of the request are answered, and at most
 one failure in a minute is logged. Only if the database fails is there no answer at all: the request then fails, and the
@@ -13,13 +13,12 @@ sidecar keeps the access that it has granted.
 from __future__ import annotations
 
 import hmac
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
 from traceback import extract_tb
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import frappe
 import frappe.realtime
@@ -28,7 +27,7 @@ from frappe.utils import get_fullname
 from ..contract import (
 	ADMINISTRATOR,
 	ALLOWED_ADDRESSES,
-	MAX_QUESTIONS,
+	DOCTOR_EVENT,
 	SECRET_HEADER,
 	SECRET_KEY,
 	SYSTEM_MANAGER,
@@ -36,7 +35,9 @@ from ..contract import (
 from ..publishing.connection import queue_connector
 from ..publishing.jobs import is_job_timeout
 from ..publishing.log import logger
+from ..publishing.publish import publish_realtime
 from ..publishing.rate_limited_log import RateLimitedLog
+from .arguments import parse_list, parse_question, raise_malformed
 
 REDIS_TIMEOUT = 1.0
 """Seconds for which a request waits for the shared secret."""
@@ -92,7 +93,7 @@ def has_permission(doctype: Any = None, name: Any = "", ptype: Any = "read") -> 
 	"""
 	_do_not_extend_session()
 	_check_address()
-	if not _is_permitted(_permission_overrides(), *_parse_question([doctype, name, ptype])):
+	if not _is_permitted(_permission_overrides(), *parse_question([doctype, name, ptype])):
 		raise frappe.PermissionError
 	return True
 
@@ -117,7 +118,7 @@ def has_permissions(questions: Any = None) -> list[bool]:
 	"""
 	_do_not_extend_session()
 	_check_address()
-	parsed = [_parse_question(question) for question in _parse_list(questions, "questions")]
+	parsed = [parse_question(question) for question in parse_list(questions, "questions")]
 	overrides = _permission_overrides()
 	unique = dict.fromkeys(parsed)
 	repeated = Counter((doctype, name) for doctype, name, _ in unique if name and not overrides.document)
@@ -128,6 +129,38 @@ def has_permissions(questions: Any = None) -> list[bool]:
 		exists = document is not None or question[:2] not in documents
 		answers[question] = exists and _is_permitted(overrides, *question, document=document)
 	return [answers[question] for question in parsed]
+
+
+@frappe.whitelist(allow_guest=True, xss_safe=True)
+def publish_probe(room: Any = None, worker: Any = 0) -> bool:
+	"""Publish an event to one socket, for `frappe-realtime doctor`: from this process, or from a worker.
+
+	Args:
+		room: The id of the socket.
+		worker: 1 for a background job of the queue `short` that publishes.
+
+	Returns:
+		True when the event is published, or the job is enqueued.
+
+	Raises:
+		frappe.PermissionError: The shared secret is missing or wrong.
+		frappe.ValidationError: `room` is missing or no text.
+	"""
+	_do_not_extend_session()
+	if not _secret_matches():
+		raise frappe.PermissionError
+	if not isinstance(room, str) or not room:
+		raise_malformed("room: the id of a socket is expected")
+	if str(worker) == "1":
+		frappe.enqueue(f"{__name__}.publish_to_doctor", queue="short", room=room)
+	else:
+		publish_to_doctor(room)
+	return True
+
+
+def publish_to_doctor(room: str) -> None:
+	"""Publish the event that `frappe-realtime doctor` waits for; a background job."""
+	publish_realtime(DOCTOR_EVENT, room=room)
 
 
 @frappe.whitelist(allow_guest=True, xss_safe=True)
@@ -148,10 +181,10 @@ def readers(doctype: Any = None, name: Any = "", users: Any = None) -> list[str]
 	"""
 	if not _secret_matches():
 		raise frappe.PermissionError
-	doctype, name, _ = _parse_question([doctype, name])
-	users = _parse_list(users, "users")
+	doctype, name, _ = parse_question([doctype, name])
+	users = parse_list(users, "users")
 	if not all(isinstance(user, str) for user in users):
-		_raise_malformed("users: names of users are expected")
+		raise_malformed("users: names of users are expected")
 	enabled = set(frappe.get_all("User", filters={"name": ["in", users], "enabled": 1}, pluck="name"))
 	overrides = _permission_overrides()
 	document = None
@@ -334,41 +367,6 @@ def _acting_as(user: str) -> Iterator[None]:
 		frappe.set_user(before[0])
 		session.user, session.sid, session.data = before
 		frappe.local.form_dict = form_dict
-
-
-# -- arguments
-
-
-def _parse_question(question: Any) -> tuple[str, str, str]:
-	"""Return doctype, name and ptype of a question, with the defaults of what is left out."""
-	if not isinstance(question, list | tuple) or not 1 <= len(question) <= 3:
-		_raise_malformed("a question is [doctype, name, ptype]; name and ptype may be left out")
-	doctype, name, ptype = (*question, "", "read") if len(question) == 1 else (*question, "read")[:3]
-	if isinstance(name, int) and not isinstance(name, bool):
-		name = str(name)
-	if not (
-		isinstance(doctype, str) and doctype and isinstance(name, str) and isinstance(ptype, str) and ptype
-	):
-		_raise_malformed("doctype, name and ptype are strings, and only name may be empty")
-	return doctype, name, ptype
-
-
-def _parse_list(value: Any, argument: str) -> list[Any]:
-	if isinstance(value, str):
-		try:
-			value = json.loads(value)
-		except ValueError:
-			value = None
-	if not isinstance(value, list):
-		_raise_malformed(f"{argument}: a list is expected")
-	if len(value) > MAX_QUESTIONS:
-		_raise_malformed(f"{argument}: {len(value)} were given, {MAX_QUESTIONS} are allowed in one request")
-	return list(value)
-
-
-def _raise_malformed(reason: str) -> NoReturn:
-	frappe.throw(reason, frappe.ValidationError)
-	raise frappe.ValidationError(reason)
 
 
 # -- the shared secret

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from typing import Any
@@ -86,6 +86,10 @@ class Call:
 			raise FrappeError(403, "PermissionError")
 
 
+async def _publish_nothing(site: str, room: str, from_worker: bool) -> None:
+	"""Publish nothing: there is no Redis."""
+
+
 class SharedSecret:
 	"""The secret that Frappe shares with its realtime server in redis_queue.
 
@@ -123,11 +127,19 @@ class Endpoints:
 		version: 15, 16 or 17.
 		requires_secret: Whether `get_user_info` requires the shared secret: late v16 releases and v17.
 		secret: The shared secret.
+		publish_to_doctor: Publishes the event of `publish_probe` to a room of a site; with True as a worker does.
 	"""
 
-	def __init__(self, version: int, requires_secret: bool, secret: SharedSecret) -> None:
+	def __init__(
+		self,
+		version: int,
+		requires_secret: bool,
+		secret: SharedSecret,
+		publish_to_doctor: Callable[[str, str, bool], Awaitable[None]] = _publish_nothing,
+	) -> None:
 		self._version = version
 		self._requires_secret = requires_secret
+		self._publish_to_doctor = publish_to_doctor
 		self._secret = secret
 		self._methods: dict[str, Method] = {
 			"login": login,
@@ -146,6 +158,7 @@ class Endpoints:
 		self._app_methods: dict[str, Method] = {
 			"frappe.realtime.has_permission": self._app_has_permission,
 			"frappe.realtime.has_permissions": self._app_has_permissions,
+			"frappe.realtime.publish_probe": self._publish_probe,
 			"frappe.realtime.readers": self._readers,
 			"frappe.realtime.can_monitor": self._can_monitor,
 		}
@@ -208,6 +221,16 @@ class Endpoints:
 		"""The app's `frappe.realtime.can_monitor()`."""
 		await self._check_address(call)
 		return call.user.has_role(SYSTEM_MANAGER)
+
+	async def _publish_probe(self, call: Call) -> bool:
+		"""The app's `frappe.realtime.publish_probe(room, worker=0)`."""
+		if self._secret.available and not await self._has_secret(call):
+			raise FrappeError(403, "PermissionError")
+		room = call.args.get("room")
+		if not isinstance(room, str) or not room:
+			raise FrappeError(417, "ValidationError", "room: the id of a socket is expected")
+		await self._publish_to_doctor(call.site.name, room, str(call.args.get("worker", 0)) == "1")
+		return True
 
 	async def _readers(self, call: Call) -> list[str]:
 		"""The app's `frappe.realtime.readers(doctype, name, users)`; requires the shared secret on every version."""

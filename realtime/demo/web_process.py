@@ -15,6 +15,8 @@ import signal
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from time import time
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +25,7 @@ from aiohttp import web
 
 from frappe_realtime.contract import (
 	ACCESS_CHANNEL,
+	DOCTOR_EVENT,
 	EVENTS_CHANNEL,
 	GUEST,
 	METHOD_PREFIX,
@@ -31,6 +34,8 @@ from frappe_realtime.contract import (
 	SYSTEM_MANAGER,
 	TEST_EVENT,
 	WEBSITE_USER,
+	events_key,
+	last_key,
 	user_room,
 )
 
@@ -94,13 +99,19 @@ class FakeWebProcess:
 		self.version = version
 		self.sites: dict[str, Site] = {}
 		self.announces_dead_sessions = False
+		self.has_worker = True
+		"""False to leave background jobs in their queue."""
+		self.clock_offset = 0.0
+		"""Seconds by which the header Date of responses is ahead."""
 		self.requests: deque[RecordedRequest] = deque(maxlen=MAX_RECORDED_REQUESTS)
 		self.counts: Counter[str] = Counter()
 		"""The number of requests by method name."""
 		self._failures: list[Failure] = []
 		self._redis = redis.asyncio.Redis.from_url(redis_url, decode_responses=True) if redis_url else None
 		requires_secret = version >= 17 if secret is None else secret
-		self._endpoints = Endpoints(version, requires_secret, SharedSecret(self._redis))
+		self._endpoints = Endpoints(
+			version, requires_secret, SharedSecret(self._redis), self._publish_to_doctor
+		)
 		self._endpoints.add("frappe_realtime.monitor.send_test_event", self._send_test_event)
 		self._runner: web.AppRunner | None = None
 
@@ -126,7 +137,7 @@ class FakeWebProcess:
 			method: Only requests whose path contains this.
 			status: Respond with this status and an HTML page, as a proxy does for 502.
 			delay: Wait for this number of seconds first.
-			body: Respond with status 200 and this body.
+			body: Respond with this body, which is JSON, and with status 200 unless `status` is given.
 			hang: Do not respond before `heal()`.
 			reset: Close the connection without a response.
 			times: Only this number of requests.
@@ -179,6 +190,8 @@ class FakeWebProcess:
 		self.counts[method] += 1
 		response = await self._fail(request) or await self._respond(request, host, method, args, recorded)
 		recorded.status = response.status
+		if self.clock_offset:
+			response.headers["Date"] = formatdate(time() + self.clock_offset, usegmt=True)
 		return response
 
 	def site_of(self, request: web.Request) -> str:
@@ -199,7 +212,8 @@ class FakeWebProcess:
 		if failure.reset and request.transport:
 			request.transport.abort()
 		if failure.body is not None:
-			return web.Response(body=failure.body, content_type="application/json")
+			status = failure.status or 200
+			return web.Response(status=status, body=failure.body, content_type="application/json")
 		if failure.status:
 			return web.Response(
 				status=failure.status, text=f"<h1>{failure.status}</h1>", content_type="text/html"
@@ -253,6 +267,17 @@ class FakeWebProcess:
 		room = user_room(call.user.name)
 		event = {"event": TEST_EVENT, "message": message, "room": room, "namespace": call.site.name}
 		await self._redis.publish(EVENTS_CHANNEL, json.dumps(event))
+
+	async def _publish_to_doctor(self, site: str, room: str, from_worker: bool) -> None:
+		"""Append the event of the doctor to the history of the site and publish it, as the app's outbox does."""
+		if self._redis is None or (from_worker and not self.has_worker):
+			return
+		payload = json.dumps({"event": DOCTOR_EVENT, "message": None, "room": room, "namespace": site})
+		stream = events_key(site)
+		before = await self._redis.get(last_key(stream)) or "0-0"
+		id = str(await self._redis.xadd(stream, {"e": payload, "p": before}))
+		await self._redis.set(last_key(stream), id)
+		await self._redis.publish(EVENTS_CHANNEL, f'{{"offset":"{id}",{payload[1:]}')
 
 	async def _announce_end_of_session(self, site: Site, sid: str) -> None:
 		assert self._redis is not None, "announces_dead_sessions needs redis_url"

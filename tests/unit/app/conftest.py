@@ -20,6 +20,7 @@ IMPORT_FRAPPE = (
 	"monitor",
 	"publishing.installed",
 	"permissions.access_events",
+	"permissions.arguments",
 	"permissions.endpoints",
 	"publishing.broadcast_warning",
 	"publishing.commit",

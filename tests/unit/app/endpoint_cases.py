@@ -219,6 +219,24 @@ CASES = [
 	readers("readers without the secret", ANN, secret="", status=403),
 	readers("readers with a wrong secret", ANN, secret="guess", status=403),
 	readers("readers with a longer secret", ANN, secret=SECRET + "x", status=403),
+	Case("an event to the doctor", "publish_probe", {"room": "abc"}, user=GUEST, answer=True),
+	Case(
+		"an event from a worker to the doctor", "publish_probe", {"room": "abc", "worker": "1"}, answer=True
+	),
+	*(
+		Case(
+			f"no event to the doctor with the secret {secret!r}",
+			"publish_probe",
+			{"room": "abc"},
+			secret=secret,
+			status=403,
+		)
+		for secret in ("", "guess", SECRET + "x")
+	),
+	*(
+		Case(f"no event to the room {room!r}", "publish_probe", {"room": room}, status=417)
+		for room in ("", None, 1, ["abc"])
+	),
 	readers("no reader", answer=[]),
 	readers("too many readers", *[ANN] * 201, status=417),
 	readers("a reader who is no text", 1, status=417),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import SECRET_HEADER, SECRET_KEY
+from frappe_realtime.contract import DOCTOR_EVENT, SECRET_HEADER, SECRET_KEY
 from realtime.demo.endpoints import Call, Endpoints, FrappeError
 from realtime.demo.model import Site
 from tests.unit.app import endpoint_cases as table
@@ -135,6 +135,12 @@ def endpoints(frappe: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 	module = importlib.import_module("frappe_realtime.permissions.endpoints")
 	frappe.redis = Redis({SECRET_KEY: table.SECRET.encode()})
 	monkeypatch.setattr(module, "queue_connector", lambda conf: lambda timeout: frappe.redis)
+	frappe.published = []
+	monkeypatch.setattr(
+		module, "publish_realtime", lambda event, room: frappe.published.append((event, room))
+	)
+	frappe.enqueued = []
+	frappe.enqueue = lambda method, queue, **arguments: frappe.enqueued.append((method, queue, arguments))
 	return module
 
 
@@ -220,6 +226,25 @@ def test_the_fake_web_process_answers_as_the_app(case: Case, version: int) -> No
 
 
 # -- what the fake web process does not have
+
+
+def test_the_doctor_s_event_is_published_by_this_process_or_by_a_worker(frappe: Any, endpoints: Any) -> None:
+	frappe.headers[SECRET_HEADER] = table.SECRET
+	endpoints.publish_probe("one")
+	assert (frappe.published, frappe.enqueued) == ([(DOCTOR_EVENT, "one")], [])
+	endpoints.publish_probe("two", "1")
+	assert frappe.published == [(DOCTOR_EVENT, "one")]
+	job = "frappe_realtime.permissions.endpoints.publish_to_doctor"
+	assert frappe.enqueued == [(job, "short", {"room": "two"})]
+
+
+def test_without_the_secret_no_event_of_the_doctor_is_published(frappe: Any, endpoints: Any) -> None:
+	for secret in ("", "guess"):
+		frappe.headers[SECRET_HEADER] = secret
+		for worker in (0, 1):
+			with pytest.raises(frappe.PermissionError):
+				endpoints.publish_probe("one", worker)
+	assert (frappe.published, frappe.enqueued) == ([], [])
 
 
 def test_a_failing_check_is_logged_at_most_once_a_minute(frappe: Any, endpoints: Any) -> None:
