@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -72,6 +74,23 @@ def new_handlers(app: str) -> None:
 		f"To run the test: {scaffold.testing_command(app)}\n"
 		"The realtime server loads a new file when it starts; with developer_mode, within a second or two."
 	)
+
+
+@realtime.command()
+@click.option("--site", help="Check this site only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+	"--fix", is_flag=True, help="Correct keys whose right value is certain; the change can be undone."
+)
+def doctor(site: str | None, as_json: bool, fix: bool) -> None:
+	"""Find out why realtime does not work: the same as `frappe-realtime doctor`."""
+	arguments = ["doctor", "--bench", str(_bench_path())]
+	arguments += ["--site", site] if site else []
+	arguments += ["--json"] if as_json else []
+	arguments += ["--fix"] if fix else []
+	# In its own process, because the sidecar's modules run without Frappe.
+	command = [sys.executable, "-c", "from frappe_realtime.bench.launch import main; main()", *arguments]
+	sys.exit(subprocess.run(command, check=False).returncode)
 
 
 def _bench_path() -> Path:

@@ -112,6 +112,12 @@ def _parser() -> argparse.ArgumentParser:
 	doctor = commands.add_parser("doctor", help="find out why realtime does not work")
 	_add_bench(doctor)
 	doctor.add_argument("--site", help="check this site only")
+	doctor.add_argument("--json", action="store_true", help="print one JSON object")
+	doctor.add_argument(
+		"--fix",
+		action="store_true",
+		help="correct keys of common_site_config.json whose right value is certain; the file is kept, and the command to undo is printed",
+	)
 	doctor.set_defaults(run=_doctor)
 
 	demo = commands.add_parser("demo", help="show a demo in the browser; needs no bench")
@@ -207,7 +213,7 @@ def _top(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> None:
 	from .operations.doctor import doctor
 
-	doctor(_config(options), options.site)
+	doctor(_config(options), options.site, as_json=options.json, fix=options.fix)
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -1,24 +1,19 @@
-"""The doctor's checks of what all sites of a bench share: configuration, Redis and the sidecar."""
+"""The doctor's checks of the files of the bench: folders, configuration, environment and proxy."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from datetime import datetime
-from typing import Any
+import getpass
+import os
+import shlex
+from pathlib import Path
 
-import aiohttp
+from frappe_realtime.contract import APP_DEFAULTS
 
-from frappe_realtime import __version__
-from frappe_realtime.contract import APP_DEFAULTS, EVENTS_CHANNEL
-from frappe_realtime.errors import WebUnavailable
-
-from ..bus.endpoint import RedisEndpoint
-from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
-from ..config import KEYS, Config
-from ..web.secret import SharedSecret
-from .findings import NOTE, OK, TIMEOUT, CheckFailed, Finding
-from .socket_client import Address
+from ..access.sites import Sites, hostname
+from ..config import COMMAND_LINE, KEYS, Config
+from ..socketio.errors import ConnectRefused
+from .bench_files import SETUP_NGINX, BenchFiles, NginxServer
+from .findings import FAILED, NOTE, OK, CheckFailed, Finding
 
 
 def listening_address(config: Config) -> str:
@@ -28,136 +23,180 @@ def listening_address(config: Config) -> str:
 	return f"port {config.socketio_port} (socketio_port)"
 
 
-async def read_health(config: Config) -> dict[str, Any] | None:
-	"""Return the body of the sidecar's `/health`; None if another server answers.
-
-	Raises:
-		CheckFailed: Nothing answers.
-	"""
-	address = Address.of_sidecar(config, "localhost", {})
-	try:
-		async with (
-			aiohttp.ClientSession(
-				connector=address.connector(), timeout=aiohttp.ClientTimeout(total=TIMEOUT)
-			) as http,
-			http.get(f"{address.url}/health") as answer,
-		):
-			health = await answer.json(content_type=None)
-	except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-		raise CheckFailed(
-			f"nothing answers on {listening_address(config)}: {str(error) or f'no answer within {TIMEOUT:g} s'}",
-			"start it: frappe-realtime serve (the process manager's log has the reason if it does not run)",
-			blocks=True,
-		) from error
-	except ValueError:
-		return None
-	return health if isinstance(health, dict) and {"redis", "web", "history"} <= health.keys() else None
-
-
 class BenchChecks:
-	"""Checks that return a `Finding` or raise `CheckFailed`."""
+	"""Checks of files; each returns a `Finding` or a list of them, or raises `CheckFailed`.
 
-	def __init__(self, config: Config) -> None:
-		self.store = RedisStore(RedisEndpoint(config))
+	Args:
+		config: The configuration of the bench.
+		files: The files of the bench.
+	"""
+
+	def __init__(self, config: Config, files: BenchFiles) -> None:
 		self._config = config
+		self._files = files
+		self._sites = Sites(config)
 
-	async def configuration(self) -> Finding:
-		"""Read common_site_config.json, and report keys that are not known."""
-		file = self._config.sites / "common_site_config.json"
+	def sites_folder(self) -> list[Finding]:
+		"""Look for folders and files of sites that this user may not read: the sidecar does not see such a site."""
+		folder = self._config.sites
 		try:
-			given = json.loads(file.read_text())
-		except FileNotFoundError:
-			given = {}
+			entries = sorted(folder.iterdir())
+		except OSError as error:
+			return [
+				self._unreadable(
+					"sites.unreadable", folder, f"the folder {folder} cannot be read: {error.strerror}"
+				)
+			]
+		found = []
+		for entry in entries:
+			file = entry / "site_config.json"
+			try:
+				if entry.is_dir() and file.is_file():
+					file.read_bytes()
+			except PermissionError:
+				blocked = file if os.access(entry, os.R_OK | os.X_OK) else entry
+				found.append(
+					self._unreadable("folder.unreadable", blocked, f"{blocked} cannot be read", entry.name)
+				)
+			except OSError:
+				continue
+		return found
+
+	def _unreadable(self, code: str, path: Path, what: str, site: str = "") -> Finding:
+		user = getpass.getuser()
+		mode = "u+rwx" if path.is_dir() else "u+rw"
+		quoted = shlex.quote(str(path))
+		mend = f"chmod {mode} {quoted}"
+		if path.stat().st_uid != os.getuid():
+			mend = f"sudo chown -R {user} {quoted} && {mend}"
+		return Finding(
+			code,
+			FAILED,
+			f"{what} by the user {user!r}, so the sidecar of this user does not see what is in it",
+			f"the permissions of {path}",
+			mend,
+			site=site,
+		)
+
+	def configuration(self) -> Finding:
+		"""Read common_site_config.json, and report keys that are not known."""
+		file = self._files.common
 		known = {*KEYS, *APP_DEFAULTS}
+		given = self._files.read_json(file)
 		unknown = sorted(key for key in given if key.startswith("realtime_") and key not in known)
 		if unknown:
 			return Finding(
+				"config.unknown",
 				NOTE,
 				f"{file} has unknown keys: {', '.join(unknown)}",
+				f"{', '.join(unknown)} in {file}",
+				" && ".join(f"bench remove-common-config {key}" for key in unknown),
 				"docs/configuration.md lists the keys",
 			)
-		return Finding(OK, f"the configuration in {file} is valid")
+		return Finding("config.ok", OK, f"the configuration in {file} is valid")
 
-	async def redis(self) -> Finding:
-		"""Ask Redis for the shared secret and for the subscribers of the events."""
-		endpoint = self.store.endpoint
+	def environment(self) -> list[Finding]:
+		"""Report environment variables of this shell that give a key another value than the file does."""
+		given = self._files.read_json(self._files.common)
+		found = []
+		for key, origin in self._config.origins.items():
+			value = getattr(self._config, key)
+			if origin == COMMAND_LINE or not given.get(key) or str(given[key]) == str(value):
+				continue
+			found.append(
+				Finding(
+					"environment.overrides",
+					NOTE,
+					f"{key} comes from the environment variable {origin} and not from {self._files.common}: "
+					"processes without this variable use another value",
+					self._files.place(key),
+					f"unset {origin}",
+				)
+			)
+		return found
+
+	def nginx(self) -> list[Finding]:
+		"""Compare config/nginx.conf and the configuration of the sites with the port of the sidecar."""
+		found = []
+		config, files = self._config, self._files
+		port = files.nginx_socketio_port()
+		if port is not None and port != config.socketio_port and not config.socketio_uds:
+			found.append(
+				Finding(
+					"nginx.port",
+					FAILED,
+					f"nginx passes /socket.io to port {port}, and socketio_port is {config.socketio_port}",
+					f"the upstream of /socket.io in {config.bench / 'config' / 'nginx.conf'}; {files.place('socketio_port')}",
+					SETUP_NGINX,
+				)
+			)
+		for site in self._sites.names():
+			of_site = files.site_value(site, "socketio_port")
+			if of_site and str(of_site) != str(config.socketio_port):
+				found.append(
+					Finding(
+						"desk.port",
+						FAILED,
+						f"the Desk connects to port {of_site}, and the sidecar listens on {listening_address(config)}",
+						f"socketio_port in {config.sites / site / 'site_config.json'}",
+						f"bench --site {site} set-config socketio_port {config.socketio_port}",
+						site=site,
+					)
+				)
+		for server in files.nginx_servers():
+			found += self._unserved(server)
+		return found
+
+	def _unserved(self, server: NginxServer) -> list[Finding]:
+		"""Report the hosts of a server block of nginx for which the sidecar serves no site."""
+		found = []
+		sites = self._sites.names()
+		for name in server.names if not server.site else ():
+			if (
+				name == "_"
+				or "*" in name
+				or name.startswith("~")
+				or any(self._serves(site, name) for site in sites)
+			):
+				continue
+			candidates = [site for site in sites if not self._sites.address(site)] or sites
+			port = "" if server.port in (80, 443) else f":{server.port}"
+			scheme = "https" if server.port == 443 else "http"
+			if not candidates:
+				continue
+			others = f" (or of {', '.join(candidates[1:])})" if len(candidates) > 1 else ""
+			found.append(
+				Finding(
+					"host.unserved",
+					FAILED,
+					f"nginx serves the host {name} and names no site for it, and no site has this name: "
+					'clients get "Invalid namespace"',
+					f"host_name in {self._config.sites / candidates[0] / 'site_config.json'}{others}",
+					f"bench --site {candidates[0]} set-config host_name {scheme}://{name}{port}",
+					"or name the folder of the site like the host, or let the location /socket.io set X-Frappe-Site-Name",
+				)
+			)
+		return found
+
+	def _serves(self, site: str, host: str) -> bool:
+		headers = {"host": host, "origin": f"http://{hostname(host)}"}
 		try:
-			subscribers = await asyncio.wait_for(self._subscribers(), TIMEOUT)
-		except (StoreUnavailable, StoreDenied, WebUnavailable, asyncio.TimeoutError) as error:
-			raise CheckFailed(
-				f"{endpoint} does not answer: {str(error) or f'no answer within {TIMEOUT:g} s'}",
-				"start Redis (bench start, or supervisorctl), or correct redis_queue in common_site_config.json",
-				blocks=True,
-			) from error
-		if not subscribers:
-			raise CheckFailed(
-				f"no server is subscribed to the channel {EVENTS_CHANNEL!r} of {endpoint}",
-				"start the sidecar, or let it use the redis_queue of the web process and the workers",
+			self._sites.resolve(f"/{site}", headers, behind_proxy=True)
+		except ConnectRefused:
+			return False
+		return True
+
+	def has_sites(self) -> Finding:
+		"""Check that the bench has a site."""
+		names = self._sites.names()
+		if names:
+			return Finding("sites.ok", OK, f"sites of the bench: {len(names)}")
+		raise CheckFailed(
+			Finding(
+				"sites.none",
+				FAILED,
+				f"{self._config.sites} has no site",
+				str(self._config.sites),
+				"bench new-site NAME",
 			)
-		return Finding(OK, f"{endpoint} answers; servers that are subscribed to its events: {subscribers}")
-
-	async def _subscribers(self) -> int:
-		subscribers = await self.store.subscribers(EVENTS_CHANNEL)
-		# Writes, if there is no secret yet.
-		await SharedSecret(self.store).get()
-		return subscribers
-
-	async def publishers(self) -> Finding:
-		"""Read what processes of Frappe reported about times in which they could not publish."""
-		try:
-			outages = await asyncio.wait_for(self.store.outages(), TIMEOUT)
-		except (StoreUnavailable, StoreDenied, asyncio.TimeoutError) as error:
-			reason = str(error) or f"no answer within {TIMEOUT:g} s"
-			return Finding(NOTE, f"the outage reports of publishing processes cannot be read: {reason}")
-		if not outages:
-			return Finding(OK, "no process of Frappe reported in the last 24 hours that it could not publish")
-		last = outages[0]
-		dropped = sum(outage.dropped for outage in outages)
-		return Finding(
-			NOTE,
-			f"outages in the last 24 hours in which a process of Frappe could not publish: {len(outages)}; "
-			f"events dropped: {dropped}. The last: process {last.pid} on {last.host}, "
-			f"{_local_time(last.since)} to {_local_time(last.until)}, held at most {last.held}, dropped {last.dropped}: "
-			f"{last.reason or 'more than realtime_pending_count or 16 MB'}",
-			"keep Redis (redis_queue) running; realtime_pending_count and realtime_pending_seconds set how many events a process holds",
 		)
-
-	async def sidecar(self) -> Finding:
-		"""Ask the sidecar for its health."""
-		where = listening_address(self._config)
-		health = await read_health(self._config)
-		if health is None:
-			raise CheckFailed(
-				f"the server on {where} is not this sidecar",
-				"it is probably Frappe's Node server: replace it with bench realtime setup, and restart",
-			)
-		if not health["redis"]["ok"]:
-			raise CheckFailed(
-				"the sidecar is not subscribed to Redis", "see its log for the reason, and redis_queue"
-			)
-		if not health["web"]["ok"]:
-			raise CheckFailed(
-				f"the sidecar does not reach the web process at {health['web']['url']}",
-				"start the web process, or correct webserver_host and webserver_port",
-			)
-		running = health.get("version")
-		if running != __version__:
-			return Finding(
-				NOTE,
-				f"the sidecar on {where} has the version {running}, installed is {__version__}",
-				"restart it: bench restart",
-			)
-		history = health["history"]
-		if not history["ok"]:
-			return Finding(
-				NOTE,
-				f"the sidecar runs, but Redis keeps no history: {history['refused'] or history['sessions_refused']}",
-				"clients do not get missed events; let the user of redis_queue run scripts and write streams",
-			)
-		return Finding(
-			OK, f"the sidecar {running} runs on {where}; open connections: {health['connections']}"
-		)
-
-
-def _local_time(seconds: float) -> str:
-	return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")

@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
 	"frappe_realtime.overrides": {"frappe", "frappe_realtime.permissions", "frappe_realtime.publishing"},
 	"frappe_realtime.boot": SHARED | {"frappe"},
 	"frappe_realtime.monitor": SHARED | {"frappe", "frappe_realtime.publishing"},
-	"frappe_realtime.bench": SHARED | {"realtime.__main__"},
+	"frappe_realtime.bench": SHARED | {"frappe", "realtime.__main__"},
 	"frappe_realtime.commands": SHARED | {"frappe", "frappe_realtime.bench", "frappe_realtime.overrides"},
 	"frappe_realtime.testing": SHARED
 	| {"frappe_realtime.bench", "frappe_realtime.handlers", "realtime.access", "realtime.engine"},

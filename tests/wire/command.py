@@ -18,15 +18,27 @@ class Result(NamedTuple):
 	errors: str
 
 
-def run_command(*arguments: str, timeout: float = PATIENCE) -> Result:
-	"""Run `frappe-realtime` with `arguments`; fail if it writes a traceback or takes more than `timeout` seconds."""
+def run_command(
+	*arguments: str,
+	timeout: float = PATIENCE,
+	env: dict[str, str] | None = None,
+	prefix: tuple[str, ...] = (),
+) -> Result:
+	"""Run `frappe-realtime` with `arguments`; fail if it writes a traceback or takes more than `timeout` seconds.
+
+	Args:
+		arguments: The arguments of the command.
+		timeout: Seconds.
+		env: More environment variables.
+		prefix: A command that runs the command, such as `prlimit`.
+	"""
 	done = subprocess.run(
-		[sys.executable, "-m", "realtime", *arguments],
+		[*prefix, sys.executable, "-m", "realtime", *arguments],
 		capture_output=True,
 		text=True,
 		timeout=timeout,
 		cwd=ROOT,
-		env=environment(),
+		env=environment(**(env or {})),
 		check=False,
 	)
 	assert "Traceback" not in done.stderr, done.stderr

@@ -16,11 +16,18 @@ class Proxy:
 		target: The port of the sidecar.
 		drop: Names of headers that are removed, in lower case.
 		add: Complete header lines that are added, without line ends.
+		holds_polling: Pass on no response to a GET of the polling transport within an open session.
 	"""
 
 	def __init__(
-		self, background: Background, target: int, drop: tuple[str, ...], add: tuple[str, ...] = ()
+		self,
+		background: Background,
+		target: int,
+		drop: tuple[str, ...] = (),
+		add: tuple[str, ...] = (),
+		holds_polling: bool = False,
 	) -> None:
+		self._holds_polling = holds_polling
 		self._background = background
 		self._target = target
 		self._drop = drop
@@ -40,6 +47,13 @@ class Proxy:
 			head = await reader.readuntil(b"\r\n\r\n")
 			from_sidecar, to_sidecar = await asyncio.open_connection("127.0.0.1", self._target)
 			to_sidecar.write(self._edit(head))
+			if (
+				self._holds_polling
+				and head.startswith(b"GET ")
+				and b"transport=polling" in head
+				and b"sid=" in head
+			):
+				await asyncio.Event().wait()
 			await asyncio.gather(_pump(reader, to_sidecar), _pump(from_sidecar, writer))
 		except (OSError, asyncio.IncompleteReadError):
 			pass

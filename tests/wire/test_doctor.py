@@ -16,7 +16,7 @@ from threading import Thread
 import pytest
 
 from frappe_realtime import __version__
-from realtime.operations.site_checks import FORWARDED_FOR
+from realtime.operations.public_checks import FORWARDED_FOR
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.conditions import free_port, until
@@ -61,8 +61,7 @@ def test_no_sidecar(bench: Bench) -> None:
 	bench.sidecar.stop()
 	code, said = run_doctor(bench)
 	assert code == 1
-	assert "no server is subscribed to the channel 'events'" in said
-	assert f"nothing answers on port {bench.sidecar.port}" in said
+	assert f"FAILED  the sidecar does not run: nothing answers on port {bench.sidecar.port}" in said
 	assert "frappe-realtime serve" in said
 
 
@@ -78,7 +77,7 @@ def test_no_web_process(bench: Bench) -> None:
 	bench.stop_web()
 	code, said = run_doctor(bench)
 	assert code == 1
-	assert "does not reach the web process" in said
+	assert "FAILED  the web process does not answer at" in said
 	assert "webserver_port" in said
 
 
@@ -87,7 +86,7 @@ def test_another_redis_than_the_sidecar_s(bench: Bench, make_bench: MakeBench) -
 	bench.write_config(redis_queue=other.valkey.url)
 	code, said = run_doctor(bench, "--site", APP_SITE)
 	assert code == 1
-	assert "was published, and did not arrive" in said
+	assert f"the sidecar uses the Redis at {bench.valkey.url}, and this bench {other.valkey.url}" in said
 
 
 def test_a_site_that_is_not_there(bench: Bench) -> None:
@@ -136,7 +135,12 @@ def test_something_else_on_the_port(bench: Bench, page: str) -> None:
 	bench.write_config(socketio_port=int(page.rpartition(":")[2]))
 	code, said = run_doctor(bench, "--site", APP_SITE)
 	assert code == 1
-	assert "is not this sidecar" in said
+	assert f"the sidecar runs on port {bench.sidecar.port}" in said
+	assert "another server answers there" in said
+	bench.sidecar.stop()
+	code, said = run_doctor(bench, "--site", APP_SITE)
+	assert code == 1
+	assert "is not this sidecar, and no Socket.IO server" in said
 
 
 def test_a_proxy_that_does_not_pass_it_on(bench: Bench, page: str) -> None:
@@ -319,5 +323,33 @@ def test_it_ends_if_the_web_process_does_not_answer(bench: Bench) -> None:
 	finally:
 		bench.web.heal()
 	assert code == 1
-	assert f"{APP_SITE}: the web process does not answer" in said
+	assert "FAILED  the web process does not answer at" in said
+	assert "no answer within 5 s" in said
 	assert f"{APP_SITE}: no client was connected, because the web process does not answer" in said
+
+
+def environment_of(bench: Bench, script: str) -> None:
+	"""Put a script in the place of the Python of the bench's environment."""
+	python = bench.folder / "env" / "bin" / "python"
+	python.parent.mkdir(parents=True)
+	python.write_text(f"#!/bin/sh\n{script}\n")
+	python.chmod(0o755)
+
+
+def test_a_session_is_made_used_and_ended(bench: Bench) -> None:
+	sid = bench.site().login(bench.user().name)
+	asked, ended = bench.folder / "asked", bench.folder / "ended"
+	environment_of(bench, f'echo "$@" > {asked}; echo {sid}; cat > /dev/null; touch {ended}')
+	code, said = run_doctor(bench, "--site", APP_SITE)
+	assert code == 0, said
+	assert f"{APP_SITE}: an event arrives at a browser with a session of Administrator" in said
+	assert asked.read_text().split() == ["-m", "frappe_realtime.bench.session", APP_SITE]
+	assert ended.exists()
+	assert sid not in said
+
+
+def test_a_session_that_cannot_be_made_is_left_out(bench: Bench) -> None:
+	environment_of(bench, "echo Traceback >&2; echo 'OperationalError: no database' >&2; exit 1")
+	code, said = run_doctor(bench, "--site", APP_SITE)
+	assert code == 0, said
+	assert f"{APP_SITE}: no client with a session was connected: OperationalError: no database" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,19 @@ def test_documented_commands_have_these_names_and_options(frappe: Any, block: Bl
 		if words[:2] == ["bench", "realtime"]:
 			command = commands.realtime.commands[words[2]]
 			command.make_context(words[2], words[3:])
+
+
+def test_the_doctor_is_the_command_of_the_sidecar(bench: Path, capfd: pytest.CaptureFixture[str]) -> None:
+	site = bench / "sites" / "one.test"
+	site.mkdir(parents=True)
+	(site / "site_config.json").write_text("{}")
+	result = run("doctor", "--site", "nosuch", "--json")
+	printed = json.loads(capfd.readouterr().out)
+	assert result.exit_code == 1
+	assert printed["bench"] == str(bench)
+	assert [cause["code"] for cause in printed["causes"]] == ["folder.missing"]
+
+
+def test_the_doctor_passes_on_its_exit_code(bench: Path, capfd: pytest.CaptureFixture[str]) -> None:
+	assert run("doctor").exit_code == 3, "there is no folder of sites"
+	assert "is not a bench" in capfd.readouterr().err

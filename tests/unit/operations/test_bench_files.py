@@ -1,0 +1,230 @@
+"""What the doctor reads in the files of a bench, what it says about them, and what `--fix` writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realtime.config import Config, load
+from realtime.operations import fixes
+from realtime.operations.bench_checks import BenchChecks
+from realtime.operations.bench_files import BenchFiles, NginxServer, without_password
+from realtime.operations.findings import FAILED, OK, CheckFailed, KeyChange
+from realtime.operations.sidecar_checks import SidecarChecks
+
+NGINX = """
+upstream bench-frappe { server 127.0.0.1:8007 fail_timeout=0; }
+upstream bench-socketio-server {
+	server 127.0.0.1:9007 fail_timeout=0;
+}
+server {
+	listen 80;
+	server_name one.test erp.example.com;
+	location /socket.io { proxy_set_header X-Frappe-Site-Name one.test; }
+}
+server {
+	listen 443 ssl;
+	server_name two.test;
+	location /socket.io { proxy_set_header X-Frappe-Site-Name $host; }
+}
+server { listen 81; server_name assets.test; }
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+	for site in ("one.test", "two.test"):
+		write(tmp_path / "sites" / site / "site_config.json", {})
+	write(tmp_path / "sites" / "common_site_config.json", {"redis_queue": "redis://127.0.0.1:11001"})
+	return tmp_path
+
+
+def write(path: Path, content: Any) -> None:
+	path.parent.mkdir(parents=True, exist_ok=True)
+	path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def files(bench: Path, **environment: str) -> BenchFiles:
+	return BenchFiles(load(bench, environment))
+
+
+def test_the_place_of_a_key(bench: Path) -> None:
+	assert files(bench).place("redis_queue") == f"redis_queue in {bench}/sites/common_site_config.json"
+	shell = files(bench, FRAPPE_REDIS_QUEUE="redis://a")
+	assert shell.place("redis_queue") == "FRAPPE_REDIS_QUEUE (redis_queue) in the environment of this shell"
+	assert shell.set_key("redis_queue", "redis://b") == "unset FRAPPE_REDIS_QUEUE"
+	assert shell.change("redis_queue", "redis://b") is None
+	write(bench / "Procfile", "socketio: FRAPPE_REDIS_QUEUE=x env/bin/frappe-realtime serve\n")
+	assert shell.place("redis_queue", {"redis_queue": "FRAPPE_REDIS_QUEUE"}, "the sidecar").endswith(
+		"in the environment of the sidecar, set in Procfile"
+	)
+
+
+def test_a_password_is_not_in_a_command(bench: Path) -> None:
+	assert without_password("redis://:geheim@a:1") == "redis://USER:PASSWORD@a:1"
+	assert without_password("redis://a:1") == "redis://a:1"
+	assert without_password("text@place") == "text@place"
+	assert "geheim" not in files(bench).set_key("redis_queue", "redis://u:geheim@a:1")
+
+
+def test_the_other_ports_of_redis(bench: Path) -> None:
+	write(bench / "config" / "redis_queue.conf", "port 11005\nrequirepass x\n")
+	assert files(bench).redis_urls() == ["redis://127.0.0.1:11005", "redis://127.0.0.1:11000"]
+	assert files(bench).redis_has_password
+	shell = files(bench, FRAPPE_REDIS_QUEUE="redis://u:p@localhost:1")
+	assert shell.redis_urls() == [
+		"redis://127.0.0.1:11001",
+		"redis://u:p@127.0.0.1:11005",
+		"redis://u:p@127.0.0.1:11000",
+	]
+	assert files(bench, FRAPPE_REDIS_QUEUE="redis://elsewhere:1").redis_urls() == []
+
+
+def test_the_other_ports_of_the_web_process(bench: Path) -> None:
+	assert files(bench, FRAPPE_WEBSERVER_PORT="1").web_ports() == [8000]
+	write(bench / "Procfile", "redis: x --port 1\nweb: bench serve --port 8005\n")
+	write(bench / "config" / "supervisor.conf", "command=/b/env/bin/gunicorn -b 127.0.0.1:8006 -w 4\n")
+	write(bench / "config" / "nginx.conf", NGINX)
+	assert files(bench, FRAPPE_WEBSERVER_PORT="1").web_ports() == [8005, 8006, 8007, 8000]
+
+
+def test_the_servers_of_nginx(bench: Path) -> None:
+	assert files(bench).nginx_socketio_port() is None
+	write(bench / "config" / "nginx.conf", NGINX)
+	assert files(bench).nginx_socketio_port() == 9007
+	assert files(bench).nginx_servers() == [
+		NginxServer(("one.test", "erp.example.com"), 80, "one.test"),
+		NginxServer(("two.test",), 443, ""),
+	]
+
+
+def test_how_a_bench_is_restarted(bench: Path) -> None:
+	assert files(bench).restart == "bench restart"
+	write(bench / "Procfile", "socketio: node apps/frappe/socketio.js\n")
+	assert files(bench).restart == "bench start"
+	assert files(bench).starts_node
+	assert files(bench).has_no_proxy
+	write(bench / "config" / "nginx.conf", NGINX)
+	assert not files(bench).has_no_proxy
+	assert "ulimit" in files(bench).descriptor_limit[1]
+	write(bench / "config" / "supervisor.conf", "[program:x]\n")
+	assert files(bench).restart == "bench restart"
+	assert "minfds" in files(bench).descriptor_limit[0]
+
+
+# -- checks of these files
+
+
+def checks(bench: Path, **environment: str) -> BenchChecks:
+	config = load(bench, environment)
+	return BenchChecks(config, BenchFiles(config))
+
+
+def test_a_right_bench(bench: Path) -> None:
+	ones = checks(bench)
+	assert ones.configuration().state == ones.has_sites().state == OK
+	assert ones.sites_folder() == ones.environment() == ones.nginx() == []
+
+
+def test_nginx_and_the_desk_have_other_ports(bench: Path) -> None:
+	write(bench / "config" / "nginx.conf", NGINX.replace("erp.example.com", ""))
+	write(bench / "sites" / "two.test" / "site_config.json", {"socketio_port": 9100})
+	found = {finding.code: finding for finding in checks(bench).nginx()}
+	assert found.keys() == {"nginx.port", "desk.port"}
+	assert "9007" in found["nginx.port"].what
+	assert found["desk.port"].command == "bench --site two.test set-config socketio_port 9000"
+
+
+def test_a_host_that_no_site_has(bench: Path) -> None:
+	write(
+		bench / "config" / "nginx.conf", NGINX.replace("two.test", "shop.example.com").replace("9007", "9000")
+	)
+	(found,) = checks(bench).nginx()
+	assert found.code == "host.unserved"
+	assert found.command == "bench --site one.test set-config host_name https://shop.example.com"
+	write(bench / "sites" / "one.test" / "site_config.json", {"host_name": "https://shop.example.com"})
+	assert checks(bench).nginx() == []
+
+
+def test_a_variable_that_overrides_the_file(bench: Path) -> None:
+	(found,) = checks(bench, FRAPPE_REDIS_QUEUE="redis://a", FRAPPE_SOCKETIO_PORT="1").environment()
+	assert found.command == "unset FRAPPE_REDIS_QUEUE", "socketio_port is not in the file"
+	assert checks(bench, FRAPPE_REDIS_QUEUE="redis://127.0.0.1:11001").environment() == []
+
+
+def test_no_site(tmp_path: Path) -> None:
+	(tmp_path / "sites").mkdir()
+	with pytest.raises(CheckFailed) as raised:
+		checks(tmp_path).has_sites()
+	assert raised.value.finding.command == "bench new-site NAME"
+
+
+# -- the health of the sidecar
+
+
+HEALTH: dict[str, Any] = {
+	"redis": {"ok": True, "url": "redis://127.0.0.1:11001"},
+	"web": {"ok": True, "url": "http://127.0.0.1:8000"},
+	"overrides": {},
+}
+
+
+def sidecar(bench: Path, **environment: str) -> SidecarChecks:
+	config: Config = load(bench, environment)
+	return SidecarChecks(config, BenchFiles(config), None)  # type: ignore[arg-type]
+
+
+def test_the_same_address_in_other_words_is_no_difference(bench: Path) -> None:
+	for url in ("redis://127.0.0.1:11001", "redis://localhost:11001/0", "redis://localhost:11001"):
+		assert sidecar(bench).redis_difference({**HEALTH, "redis": {"ok": True, "url": url}}) is None
+	assert sidecar(bench).redis_difference({**HEALTH, "redis": {"ok": True}}) is None, "an older sidecar"
+	assert sidecar(bench).unreached_web(HEALTH) is None
+
+
+@pytest.mark.parametrize(
+	("overrides", "environment", "where", "command"),
+	[
+		(
+			{"redis_queue": "FRAPPE_REDIS_QUEUE"},
+			{},
+			"FRAPPE_REDIS_QUEUE",
+			"unset FRAPPE_REDIS_QUEUE && bench restart",
+		),
+		({}, {"FRAPPE_REDIS_QUEUE": "redis://a:1"}, "of this shell", "unset FRAPPE_REDIS_QUEUE"),
+		({}, {}, "which was changed after the start of the sidecar", "bench restart"),
+	],
+)
+def test_who_has_the_other_address(
+	bench: Path, overrides: dict[str, str], environment: dict[str, str], where: str, command: str
+) -> None:
+	health = {**HEALTH, "redis": {"ok": True, "url": "redis://b:2"}, "overrides": overrides}
+	found = sidecar(bench, **environment).redis_difference(health)
+	assert found is not None
+	assert (found.code, found.state, found.command) == ("subscription.redis", FAILED, command)
+	assert where in found.where
+
+
+# -- fixes
+
+
+def test_a_fix_keeps_the_file_and_can_be_undone(bench: Path) -> None:
+	file = bench / "sites" / "common_site_config.json"
+	file.chmod(0o640)
+	before = file.read_bytes()
+	undo = fixes.apply(KeyChange(file, "webserver_port", None, 8005))
+	assert json.loads(file.read_text()) == {"redis_queue": "redis://127.0.0.1:11001", "webserver_port": 8005}
+	assert file.stat().st_mode & 0o777 == 0o640
+	backup = fixes.backup_of(file)
+	assert undo == f"mv {backup} {file}"
+	assert backup.read_bytes() == before
+
+
+def test_a_fix_refuses_a_file_that_is_no_object(tmp_path: Path) -> None:
+	file = tmp_path / "common_site_config.json"
+	file.write_text("[]")
+	with pytest.raises(ValueError, match="does not hold a JSON object"):
+		fixes.apply(KeyChange(file, "a", None, 1))
+	assert file.read_text() == "[]"

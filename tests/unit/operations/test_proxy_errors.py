@@ -1,0 +1,181 @@
+"""What the doctor concludes from an error at the public address, and from an answer of the web process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realtime.bus.endpoint import RedisEndpoint
+from realtime.bus.store import RedisStore, StoreDenied
+from realtime.config import load
+from realtime.operations.bench_files import SETUP_NGINX, BenchFiles
+from realtime.operations.public_checks import PublicAddress, PublicChecks
+from realtime.operations.redis_checks import RedisChecks
+from realtime.operations.sidecar_checks import SidecarChecks
+from realtime.operations.socket_client import ConnectionFailed, ConnectionRejected
+from realtime.operations.web_checks import WebChecks
+
+SITE = "one.test"
+ADDRESS = PublicAddress("https://one.test", "https://one.test")
+LOCAL = PublicAddress("http://127.0.0.1:80", "http://127.0.0.1:80")
+FAILED = ConnectionFailed("no answer within 5 s")
+UNKNOWN_SESSION = ConnectionFailed("HTTP 400")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+	folder = tmp_path / "sites" / SITE
+	folder.mkdir(parents=True)
+	(folder / "site_config.json").write_text("{}")
+	write_common(tmp_path, default_site="main.test")
+	return tmp_path
+
+
+def write_common(bench: Path, **keys: Any) -> None:
+	(bench / "sites" / "common_site_config.json").write_text(json.dumps(keys))
+
+
+def public(bench: Path) -> PublicChecks:
+	config = load(bench, {})
+	transports: Any = None
+	http: Any = None
+	return PublicChecks(config, BenchFiles(config), http, transports)
+
+
+@pytest.mark.parametrize(
+	("errors", "code"),
+	[
+		({"upgrade": FAILED, "WebSocket": FAILED}, "public.upgrade"),
+		({"polling": FAILED, "upgrade": FAILED}, "public.buffered"),
+		({"polling": UNKNOWN_SESSION, "upgrade": UNKNOWN_SESSION}, "public.sticky"),
+		({"polling": FAILED, "upgrade": FAILED, "WebSocket": FAILED}, "public.failed"),
+	],
+)
+def test_which_transports_fail(bench: Path, errors: dict[str, ConnectionFailed], code: str) -> None:
+	found = public(bench)._failure(SITE, ADDRESS, errors)
+	assert (found.code, found.site) == (code, SITE)
+	assert found.where
+	assert found.command
+
+
+@pytest.mark.parametrize(
+	("address", "message", "reason", "code", "command"),
+	[
+		(ADDRESS, "Invalid origin", "the page is from 'wrong.test'; add it", "public.origin", SETUP_NGINX),
+		(ADDRESS, "Invalid namespace", "the request is for 'other.test'; this", "public.host", SETUP_NGINX),
+		(
+			ADDRESS,
+			"Invalid namespace",
+			"the request is for 'main.test'; this",
+			"public.default_site",
+			f"bench config dns_multitenant on && {SETUP_NGINX}",
+		),
+		(
+			LOCAL,
+			"Invalid namespace",
+			"the request is for 'main.test'; this",
+			"public.default_site",
+			"bench remove-common-config default_site && bench restart",
+		),
+		(ADDRESS, "Unauthorized", "", "public.rejected", "bench restart"),
+	],
+)
+def test_what_the_sidecar_refuses(
+	bench: Path, address: PublicAddress, message: str, reason: str, code: str, command: str
+) -> None:
+	found = public(bench)._failure(SITE, address, {"polling": ConnectionRejected(message, reason)})
+	assert (found.code, found.command) == (code, command)
+
+
+@pytest.mark.parametrize(
+	("status", "code"), [(502, "public.port"), (504, "public.port"), (404, "public.path")]
+)
+def test_no_realtime_server_at_the_address(bench: Path, status: int, code: str) -> None:
+	found = public(bench)._no_engine(SITE, ADDRESS, status)
+	assert (found.code, found.command) == (code, SETUP_NGINX)
+	assert f"HTTP {status}" in found.what
+
+
+def test_the_public_address(bench: Path) -> None:
+	assert public(bench)._address(SITE) is None
+	config = bench / "config" / "nginx.conf"
+	config.parent.mkdir()
+	config.write_text(f"server {{ listen 8080; server_name {SITE}; location /socket.io {{}} }}")
+	assert public(bench)._address(SITE) == PublicAddress("http://127.0.0.1:8080", f"http://{SITE}:8080")
+	(bench / "sites" / SITE / "site_config.json").write_text('{"host_name": "shop.example.com"}')
+	address = public(bench)._address(SITE)
+	assert address == PublicAddress("http://shop.example.com", "http://shop.example.com")
+	assert address.headers("https://elsewhere")["Origin"] == "https://elsewhere"
+	assert address.headers()["Host"] == "shop.example.com"
+
+
+def web(bench: Path) -> WebChecks:
+	config = load(bench, {})
+	nothing: Any = None
+	return WebChecks(config, BenchFiles(config), nothing, nothing)
+
+
+def test_where_maintenance_mode_is_set(bench: Path) -> None:
+	write_common(bench, maintenance_mode=1)
+	assert web(bench)._maintenance(SITE).command == "bench set-config -g maintenance_mode 0"
+	(bench / "sites" / SITE / "site_config.json").write_text('{"maintenance_mode": 1}')
+	assert web(bench)._maintenance(SITE).command == f"bench --site {SITE} set-maintenance-mode off"
+
+
+def test_where_another_redis_is_set(bench: Path) -> None:
+	assert web(bench)._other_secret(SITE).code == "secret.other"
+	(bench / "sites" / SITE / "site_config.json").write_text('{"redis_queue": "redis://u:geheim@a:1"}')
+	found = web(bench)._other_secret(SITE)
+	assert found.code == "secret.site"
+	assert "geheim" not in found.remedy
+
+
+@pytest.mark.parametrize("code", ["NOAUTH", "WRONGPASS"])
+def test_the_password_of_redis(bench: Path, code: str) -> None:
+	write_common(bench, redis_queue="redis://u:geheim@a:1")
+	(bench / "config").mkdir()
+	(bench / "config" / "redis_queue.conf").write_text("requirepass geheim\n")
+	config = load(bench, {})
+	found = RedisChecks(config, BenchFiles(config))._refused(StoreDenied(f"{code} no"))
+	assert found.code == "redis.password"
+	assert found.command == "bench set-config -g redis_queue redis://USER:PASSWORD@a:1 && bench restart"
+	assert "config/redis_queue.conf" in found.advice
+	assert "geheim" not in str(found)
+
+
+def health(**more: Any) -> dict[str, Any]:
+	return {
+		"redis": {"ok": True},
+		"web": {"ok": True},
+		"history": {"ok": True},
+		"version": "0.0.0",
+		**more,
+	}
+
+
+def test_the_health_of_the_sidecar(bench: Path) -> None:
+	config = load(bench, {})
+	checks = SidecarChecks(config, BenchFiles(config), RedisStore(RedisEndpoint(config)))
+	(old,) = checks._version(health())
+	assert old.command == "bench restart"
+	assert [*checks._descriptors(health())] == [], "an older sidecar"
+	for number, limit, states in (
+		(10, 65536, []),
+		(10, -1, []),
+		(10, 1024, ["note"]),
+		(900, 1024, ["FAILED"]),
+		(60000, 65536, ["FAILED"]),
+	):
+		given = health(descriptors={"open": number, "limit": limit})
+		assert [finding.state for finding in checks._descriptors(given)] == states
+	handlers = {
+		"python": {"errors": {"shop": {"file": "f", "error": "e"}}},
+		"javascript": {"left_out": {"a": "b"}},
+	}
+	broken, left_out = checks._handlers(health(handlers=handlers))
+	assert (broken.code, broken.where, left_out.state) == ("handlers.import", "f", "note")
+	(history,) = checks._history(health(history={"ok": False, "refused": {"one.test": "NOPERM"}}))
+	assert "NOPERM" in history.what

@@ -1,0 +1,106 @@
+"""A real nginx in front of the sidecar, with the configuration that `bench setup nginx` writes, or one that is broken."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.wire.conditions import accepts, free_port, until
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+UPGRADE = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
+ORIGIN = "proxy_set_header Origin $scheme://$http_host;"
+
+_CONFIGURATION = """
+daemon off; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 64; }}
+http {{
+	access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+	fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+	upstream bench-socketio-server {{ server 127.0.0.1:{target} fail_timeout=0; }}
+	server {{
+		listen 127.0.0.1:{port};
+		listen 127.0.0.2:{port};
+		server_name {names};
+		location / {{ return 404; }}
+		location {location} {{
+			proxy_http_version 1.1;
+			{upgrade}
+			{site}
+			{origin}
+			proxy_set_header Host $http_host;
+			{more}
+			proxy_pass http://bench-socketio-server;
+		}}
+	}}
+}}
+"""
+
+
+class Nginx:
+	"""An nginx with one server.
+
+	Args:
+		folder: An empty folder.
+		target: The port of the sidecar.
+		site: The site in X-Frappe-Site-Name; empty for no such header.
+	"""
+
+	def __init__(self, folder: Path, target: int, site: str) -> None:
+		self.port = free_port()
+		self.url = f"http://127.0.0.1:{self.port}"
+		self.configuration = folder / "nginx.conf"
+		self._folder = folder
+		self._target = target
+		self._site = site
+		self.write()
+		assert NGINX
+		self._process = subprocess.Popen(
+			[NGINX, "-p", str(folder), "-c", str(self.configuration)], stderr=subprocess.DEVNULL
+		)
+		until(lambda: accepts(self.port), "nginx listens")
+
+	def write(
+		self,
+		*,
+		target: int | None = None,
+		location: str = "/socket.io",
+		upgrade: str = UPGRADE,
+		origin: str = ORIGIN,
+		site: str | None = None,
+		names: str = "_",
+		more: str = "",
+	) -> None:
+		"""Write the configuration; without arguments it is a right one."""
+		named = self._site if site is None else site
+		self.configuration.write_text(
+			_CONFIGURATION.format(
+				folder=self._folder,
+				port=self.port,
+				target=target or self._target,
+				location=location,
+				upgrade=upgrade,
+				origin=origin,
+				site=f"proxy_set_header X-Frappe-Site-Name {named};" if named else "",
+				names=names,
+				more=more,
+			)
+		)
+
+	def reload(self) -> None:
+		"""Start workers with the present configuration, and wait until no older one accepts connections."""
+		before = self._workers()
+		self._process.send_signal(signal.SIGHUP)
+		until(lambda: (now := self._workers()) and not now & before, "nginx has new workers")
+
+	def _workers(self) -> set[int]:
+		children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+		return {int(pid) for pid in children.split()}
+
+	def close(self) -> None:
+		"""Stop."""
+		self._process.terminate()
+		self._process.wait(10)

@@ -1,0 +1,380 @@
+"""Benches whose sidecar or files are broken on purpose: the doctor ends with the cause, and its remedy mends the bench.
+
+Each test breaks one thing, checks the last line of the doctor, does what that line says, and runs the doctor again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from frappe_realtime.contract import SIDECARS_CHANNEL
+from realtime.cluster import messages
+from tests.wire import nodejs
+from tests.wire.apps import write_handlers
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.command import run_command
+from tests.wire.conditions import accepts, free_port, until
+from tests.wire.conftest import MakeBench
+from tests.wire.doctor import (
+	ON_APP_SITE,
+	common,
+	cure,
+	diagnose,
+	is_well,
+	remedies,
+	replace_sidecar,
+	run_doctor,
+	set_site_key,
+	with_addresses,
+)
+from tests.wire.sidecar import Sidecar
+
+
+@pytest.fixture
+def bench(make_bench: MakeBench) -> Bench:
+	"""A bench in which both sites have an address that is reached."""
+	return with_addresses(make_bench(version=17))
+
+
+# -- the sidecar
+
+
+def test_the_sidecar_does_not_run(bench: Bench) -> None:
+	bench.sidecar.stop()
+	cause = diagnose(bench, *ON_APP_SITE)
+	assert f"the sidecar does not run: nothing answers on port {bench.sidecar.port}" in cause.what
+	assert cause.command == "bench restart"
+	bench.sidecar.start()
+	bench.wait_until_subscribed()
+	is_well(bench, *ON_APP_SITE)
+
+
+NODE_SERVER = """
+const server = require("http").createServer();
+new (require("socket.io").Server)(server);
+server.listen(Number(process.argv[1]), "127.0.0.1");
+"""
+"""As Frappe's Node server: any request outside of /socket.io hangs."""
+
+SOCKET_IO = Path(__file__).parents[2] / ".cache" / "benchmark"
+
+
+@pytest.mark.skipif(
+	not nodejs.node() or not (SOCKET_IO / "node_modules" / "socket.io").exists(), reason="no socket.io"
+)
+def test_node_is_on_the_port(bench: Bench) -> None:
+	bench.sidecar.stop()
+	node = subprocess.Popen([nodejs.node(), "-e", NODE_SERVER, str(bench.sidecar.port)], cwd=SOCKET_IO)
+	try:
+		until(lambda: accepts(bench.sidecar.port), "Node listens")
+		cause = diagnose(bench, *ON_APP_SITE)
+		assert "is not this sidecar, but another Socket.IO server: Frappe's Node server" in cause.what
+		assert f"socketio_port in {common(bench)}" in cause.where
+		assert cause.command == "bench realtime setup && bench restart"
+	finally:
+		node.terminate()
+		node.wait()
+
+	def restart() -> None:
+		bench.sidecar.start()
+		bench.wait_until_subscribed()
+
+	cure(bench, cause.command, {"bench realtime setup": lambda: None, "bench restart": restart})
+	is_well(bench, *ON_APP_SITE)
+
+
+@pytest.mark.parametrize("by_environment", [True, False], ids=["environment", "command line"])
+def test_the_sidecar_runs_on_another_port(bench: Bench, by_environment: bool) -> None:
+	configured, other = bench.sidecar.port, free_port()
+	bench.sidecar.stop()
+	(bench.folder / "Procfile").write_text("socketio: env/bin/frappe-realtime serve --bench .\n")
+	log = bench.sidecar.log_path
+	bench.sidecar = (
+		Sidecar(bench.folder, log, env={"FRAPPE_SOCKETIO_PORT": str(other)}, port=other)
+		if by_environment
+		else Sidecar(bench.folder, log, ("--port", str(other)), port=other)
+	)
+	bench.sidecar.start()
+	bench.wait_until_subscribed()
+	cause = diagnose(bench, *ON_APP_SITE)
+	assert (
+		f"the sidecar runs on port {other}, and browsers, nginx and this command use port {configured}"
+		in cause.what
+	)
+	if by_environment:
+		assert cause.where == "FRAPPE_SOCKETIO_PORT (socketio_port) in the environment of the sidecar"
+		assert cause.command == "unset FRAPPE_SOCKETIO_PORT && bench start"
+	else:
+		assert cause.where == "socketio_port on the command line of the sidecar, set in Procfile"
+		assert cause.command == "bench realtime setup && bench start"
+	bench.sidecar.stop()
+	bench.sidecar = Sidecar(bench.folder, log, port=configured)
+	bench.sidecar.start()
+	bench.wait_until_subscribed()
+	is_well(bench, *ON_APP_SITE)
+
+
+def test_the_sidecar_runs_on_another_machine(bench: Bench) -> None:
+	bench.sidecar.stop()
+	beat = messages.heartbeat("A" * 16, "elsewhere:9000", 1)
+	stopped = threading.Event()
+
+	def publish() -> None:
+		while not stopped.wait(0.2):
+			bench.valkey.client.publish(SIDECARS_CHANNEL, beat)
+
+	thread = threading.Thread(target=publish)
+	thread.start()
+	try:
+		cause = diagnose(bench, *ON_APP_SITE)
+	finally:
+		stopped.set()
+		thread.join()
+	assert "a sidecar of this bench runs on elsewhere:9000, and not here" in cause.what
+	assert cause.command == "frappe-realtime doctor"
+
+
+def test_another_port_by_a_variable_of_the_shell(bench: Bench) -> None:
+	cause = diagnose(bench, *ON_APP_SITE, env={"FRAPPE_SOCKETIO_PORT": str(free_port())})
+	assert f"the sidecar runs on port {bench.sidecar.port}" in cause.what
+	assert cause.where == "FRAPPE_SOCKETIO_PORT (socketio_port) in the environment of this shell"
+	assert cause.command == "unset FRAPPE_SOCKETIO_PORT"
+	is_well(bench, *ON_APP_SITE)
+
+
+def test_an_older_sidecar_still_runs(bench: Bench, tmp_path: Path) -> None:
+	older = tmp_path / "older"
+	shutil.copytree(Path(__file__).parents[2] / "realtime", older / "realtime")
+	shutil.copytree(Path(__file__).parents[2] / "frappe_realtime", older / "frappe_realtime")
+	version = older / "frappe_realtime" / "__init__.py"
+	version.write_text(re.sub(r'__version__ = "[^"]*"', '__version__ = "0.0.1"', version.read_text()))
+	bench.sidecar.stop()
+	bench.sidecar.cwd = older
+	bench.sidecar.start()
+	bench.wait_until_subscribed()
+	note = diagnose(bench, *ON_APP_SITE, code=0)
+	assert "has the version 0.0.1, installed is" in note.what
+	assert note.where == "the process of the sidecar, which was started before the update"
+	assert note.command == "bench restart"
+	bench.sidecar.cwd = Path(__file__).parents[2]
+	cure(bench, note.command)
+	is_well(bench, *ON_APP_SITE)
+	assert not remedies(run_doctor(bench, *ON_APP_SITE)[1])
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="there is no prlimit")
+def test_too_few_descriptors(bench: Bench) -> None:
+	limited = ("prlimit", "--nofile=200:200", sys.executable, "-m", "realtime")
+	replace_sidecar(bench, command=limited)
+	bench.wait_until_subscribed()
+	note = diagnose(bench, *ON_APP_SITE, code=0)
+	assert "the sidecar may have 200 open files" in note.what
+	assert note.where == "the limit of the shell or service that starts the sidecar (ulimit -n, LimitNOFILE)"
+	assert note.command == "ulimit -n 65536 && bench restart"
+	connections = [socket.create_connection(("127.0.0.1", bench.sidecar.port)) for _ in range(165)]
+	try:
+		cause = diagnose(bench, *ON_APP_SITE)
+		assert "the sidecar may have 200 open files" in cause.what
+	finally:
+		for connection in connections:
+			connection.close()
+	cure(bench, cause.command, {"ulimit": lambda: replace_sidecar(bench)})
+	is_well(bench, *ON_APP_SITE)
+
+
+def test_a_handlers_file_that_does_not_import(bench: Bench) -> None:
+	file = write_handlers(bench, "shop", "import no_such_module\n")
+	bench.sidecar.restart()
+	bench.sidecar.expects_traceback = True
+	bench.wait_until_subscribed()
+	cause = diagnose(bench, *ON_APP_SITE)
+	assert (
+		"the handlers of the app shop are not loaded: ModuleNotFoundError: No module named 'no_such_module'"
+		in cause.what
+	)
+	assert cause.where == str(file)
+	assert cause.command == "bench restart"
+	file.write_text(
+		"from frappe_realtime import realtime\n\n\n@realtime.on('greet')\ndef greet(socket):\n\tpass\n"
+	)
+	cure(bench, cause.command)
+	is_well(bench, *ON_APP_SITE)
+
+
+# -- files of the bench
+
+
+WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+@pytest.fixture
+def unprivileged() -> tuple[str, ...]:
+	"""What precedes a command so that the permissions of files apply to it, also for root."""
+	if shutil.which("setpriv") is None:
+		pytest.skip("there is no setpriv")
+	return WITHOUT_PRIVILEGE
+
+
+def diagnose_unprivileged(bench: Bench, prefix: tuple[str, ...], *arguments: str) -> tuple[str, ...]:
+	result = run_command("doctor", "--bench", str(bench.folder), *arguments, prefix=prefix)
+	assert result.code == 1, result.output
+	(cause,) = remedies(result.output)
+	return cause
+
+
+@pytest.mark.parametrize("path", ["", "site_config.json"], ids=["folder", "file"])
+def test_a_site_that_is_not_readable(bench: Bench, unprivileged: tuple[str, ...], path: str) -> None:
+	site = bench.folder / "sites" / APP_SITE / path
+	site.chmod(0)
+	_, what, where, command = diagnose_unprivileged(bench, unprivileged, *ON_APP_SITE)
+	assert f"{APP_SITE}: {site} cannot be read by the user" in what
+	assert where == f"the permissions of {site}"
+	assert command == f"chmod {'u+rw' if path else 'u+rwx'} {site}"
+	cure(bench, command)
+	is_well(bench, *ON_APP_SITE)
+
+
+def test_the_folder_of_sites_is_not_readable(bench: Bench, unprivileged: tuple[str, ...]) -> None:
+	sites = bench.folder / "sites"
+	sites.chmod(0o100)
+	try:
+		_, what, where, command = diagnose_unprivileged(bench, unprivileged)
+	finally:
+		sites.chmod(0o755)
+	assert f"the folder {sites} cannot be read" in what
+	assert where == f"the permissions of {sites}"
+	assert command == f"chmod u+rwx {sites}"
+	is_well(bench, *ON_APP_SITE)
+
+
+def test_a_default_site_that_hides_another_site(bench: Bench) -> None:
+	cause = diagnose(bench, "--site", STOCK_SITE)
+	assert f"default_site is {APP_SITE}, so requests to 127.0.0.1 are never for {STOCK_SITE}" in cause.what
+	assert cause.where == f"default_site in {common(bench)}"
+	assert cause.command == "bench remove-common-config default_site && bench restart"
+	cure(bench, cause.command)
+	is_well(bench, "--site", STOCK_SITE)
+
+
+def test_the_desk_uses_another_port(bench: Bench) -> None:
+	set_site_key(bench, APP_SITE, "socketio_port", 9999)
+	cause = diagnose(bench, *ON_APP_SITE)
+	assert f"{APP_SITE}: the Desk connects to port 9999" in cause.what
+	assert cause.where == f"socketio_port in {bench.folder / 'sites' / APP_SITE / 'site_config.json'}"
+	cure(bench, cause.command)
+	is_well(bench, *ON_APP_SITE)
+
+
+def test_the_app_is_on_no_site(make_bench: MakeBench) -> None:
+	bench = make_bench(version=17)
+	shutil.rmtree(bench.folder / "sites" / APP_SITE)
+	bench.write_config(default_site=STOCK_SITE)
+	set_site_key(bench, STOCK_SITE, "host_name", bench.sidecar.url)
+	bench.sidecar.restart()
+	bench.wait_until_subscribed()
+	note = diagnose(bench, code=0)
+	assert "the app frappe_realtime is installed on no site" in note.what
+	assert note.command == f"bench --site {STOCK_SITE} install-app frappe_realtime"
+	cure(
+		bench,
+		note.command,
+		{note.command: lambda: bench.site(STOCK_SITE).installed_apps.append("frappe_realtime")},
+	)
+	is_well(bench)
+	assert not remedies(run_doctor(bench)[1])
+
+
+def test_an_unknown_key(bench: Bench) -> None:
+	bench.write_config(realtime_cache_second=1)
+	note = diagnose(bench, *ON_APP_SITE, code=0)
+	assert "unknown keys: realtime_cache_second" in note.what
+	cure(bench, note.command)
+	is_well(bench, *ON_APP_SITE)
+
+
+# -- the command itself
+
+
+def test_an_unknown_site_ends_the_doctor_at_once(bench: Bench) -> None:
+	bench.web.requests.clear()
+	code, said = run_doctor(bench, "--site", "nosuch")
+	assert code == 1
+	(cause,) = remedies(said)
+	assert "has no site 'nosuch'" in cause.what
+	assert cause.command == "frappe-realtime doctor"
+	assert f"it has: {APP_SITE}, {STOCK_SITE}" in said
+	assert said.count("\nFAILED") == 1
+	assert "\nok" not in said, "nothing else is checked"
+	assert not bench.web.requests
+
+
+def test_two_causes_have_a_line_each(bench: Bench) -> None:
+	bench.stop_web()
+	bench.sidecar.stop()
+	code, said = run_doctor(bench)
+	assert code == 1
+	assert [cause.what.partition(":")[0] for cause in remedies(said)] == [
+		"the web process does not answer at http",
+		"the sidecar does not run",
+	]
+	assert "2 of " in said
+
+
+def test_json(bench: Bench) -> None:
+	code, said = run_doctor(bench, *ON_APP_SITE, "--json")
+	well = json.loads(said)
+	assert (code, well["ok"], well["causes"], well["fixed"]) == (0, True, [], [])
+	assert {"redis.ok", "rights.ok", "web.ok", "sidecar.ok", "delivery.ok", "publish.ok", "public.ok"} <= {
+		finding["code"] for finding in well["findings"]
+	}
+	bench.valkey.stop()
+	code, said = run_doctor(bench, *ON_APP_SITE, "--json")
+	broken = json.loads(said)
+	assert (code, broken["ok"], len(broken["causes"])) == (1, False, 1)
+	(cause,) = broken["causes"]
+	assert (cause["code"], cause["state"], cause["follows_from"]) == ("redis.down", "FAILED", "")
+	consequences = [finding for finding in broken["findings"] if finding["follows_from"]]
+	assert {finding["follows_from"] for finding in consequences} == {"redis.down"}
+
+
+def test_fix_changes_a_key_and_names_the_command_to_undo_it(bench: Bench) -> None:
+	(bench.folder / "Procfile").write_text(f"web: bench serve --port {bench.web_port}\n")
+	wrong = free_port()
+	bench.write_config(webserver_port=wrong)
+	file = Path(common(bench))
+	before = file.read_text()
+	would = f"set webserver_port from {wrong} to {bench.web_port} in {file}"
+	assert f"With --fix this command would {would}" in run_doctor(bench, *ON_APP_SITE)[1]
+	assert file.read_text() == before, "without --fix nothing is changed"
+	code, said = run_doctor(bench, *ON_APP_SITE, "--fix")
+	assert code == 0, said
+	assert f"Fixed: {would}" in said
+	assert json.loads(file.read_text()) == {**json.loads(before), "webserver_port": bench.web_port}
+	undo = re.search(r"to undo it: (mv \S+ \S+)", said)
+	assert undo is not None
+	subprocess.run(undo[1].split(), check=True)
+	assert file.read_text() == before
+
+
+def test_fix_does_nothing_where_the_right_value_is_not_certain(bench: Bench) -> None:
+	bench.stop_web()
+	files = {path: path.read_bytes() for path in bench.folder.rglob("*") if path.is_file()}
+	code, said = run_doctor(bench, *ON_APP_SITE, "--fix")
+	assert code == 1
+	assert "There is nothing that --fix can mend." in said
+	assert {path: path.read_bytes() for path in bench.folder.rglob("*") if path.is_file()} == files
+
+
+def test_the_doctor_leaves_nothing_in_redis(bench: Bench) -> None:
+	before = set(bench.valkey.client.scan_iter("*doctor*"))
+	is_well(bench, *ON_APP_SITE)
+	assert set(bench.valkey.client.scan_iter("*doctor*")) == before == set()
