@@ -56,14 +56,18 @@ class SocketEcho:
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None: ...
 
 
-async def serve(port: int, engine_only: bool) -> None:
+async def serve(port: int, engine_only: bool, ping_interval: float) -> None:
 	"""Serve until the process ends."""
 	path = "/engine.io/" if engine_only else "/socket.io/"
-	settings = EngineSettings(ping_interval=0.3, ping_timeout=0.2, max_payload=1_000_000, path=path)
+	settings = EngineSettings(
+		ping_interval=ping_interval, ping_timeout=ping_interval * 2 / 3, max_payload=1_000_000, path=path
+	)
 	if engine_only:
 		engine = Engine(settings, EngineEcho())
 	else:
-		engine = Engine(settings, SocketIOServer(SocketEcho(), Namespaces(), connect_timeout=1.0))
+		engine = Engine(
+			settings, SocketIOServer(SocketEcho(), Namespaces(), connect_timeout=max(1.0, ping_interval))
+		)
 	server = await asyncio.get_running_loop().create_server(engine.protocol, None, port)
 	print(f"listening on {port}", flush=True)
 	await server.serve_forever()
@@ -75,6 +79,7 @@ if __name__ == "__main__":
 	)
 	parser.add_argument("--port", type=int, default=3000)
 	parser.add_argument("--engine-only", action="store_true")
+	parser.add_argument("--ping-interval", type=float, default=0.3, help="seconds; the suites expect 0.3")
 	options = parser.parse_args()
 	uvloop.install()
-	asyncio.run(serve(options.port, options.engine_only))
+	asyncio.run(serve(options.port, options.engine_only, options.ping_interval))

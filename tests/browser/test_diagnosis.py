@@ -130,6 +130,8 @@ def other_server() -> Iterator[int]:
 	"""The port of a Socket.IO server that knows no sites, and whose refusals have no code."""
 	port = free_port()
 	command = [sys.executable, str(ROOT / "tests" / "protocol_server.py"), "--port", str(port)]
+	# Not the short timeouts of the protocol's test suites, which end sessions on a slow machine.
+	command += ["--ping-interval", "25"]
 	process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
 	until(lambda: accepts(port), "the other server listens")
 	yield port

@@ -265,7 +265,7 @@ def test_only_the_own_site_is_shown(own_bench: Bench, connect: Connect) -> None:
 		connect(bench, site=other_site, headers={"Origin": "https://elsewhere.invalid"})
 	found = snapshot(other, lambda found: found["events"] and found["incidents"])
 	assert [one["event"] for one in found["events"]] == ["of_other"]
-	assert [one["code"] for one in found["incidents"]] == ["invalid_origin"]
+	assert [one["code"] for one in found["incidents"]] == ["origin_not_allowed"]
 	assert found["totals"]["sockets"] == 1
 	found = snapshot(client, lambda found: found["events"])
 	assert [one["event"] for one in found["events"]] == ["of_app"]
@@ -309,7 +309,7 @@ def test_incidents_have_a_code_and_a_sentence(own_bench: Bench, connect: Connect
 	found = snapshot(client, lambda found: by_kind(found).keys() >= {"refused", "handler_error", "limit"})
 	incidents = by_kind(found)
 	refused = incidents["refused"]
-	assert (refused["code"], refused["count"]) == ("invalid_origin", 2)
+	assert (refused["code"], refused["count"]) == ("origin_not_allowed", 2)
 	assert "elsewhere.invalid" in refused["message"]
 	error = incidents["handler_error"]
 	assert (error["code"], error["user"]) == ("ValueError", ann.name)

@@ -64,7 +64,7 @@ def test_all_sites_as_json(make_bench: MakeBench, connect: Connect) -> None:
 	(event,) = found["events"]
 	assert (event["site"], event["event"], event["count"]) == (APP_SITE, "news", 1)
 	(incident,) = found["incidents"]
-	assert (incident["site"], incident["code"]) == (APP_SITE, "invalid_origin")
+	assert (incident["site"], incident["code"]) == (APP_SITE, "origin_not_allowed")
 	assert not [sid for sid in bench.site().sessions if sid in json.dumps(found)]
 
 
