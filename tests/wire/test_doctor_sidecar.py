@@ -182,6 +182,8 @@ def test_too_few_descriptors(bench: Bench) -> None:
 	assert note.command == "ulimit -n 65536 && bench restart"
 	connections = [socket.create_connection(("127.0.0.1", bench.sidecar.port)) for _ in range(165)]
 	try:
+		# The sidecar counts them once a second at most.
+		until(lambda: bench.sidecar.health()[1]["descriptors"]["open"] > 165, "the connections are counted")
 		cause = diagnose(bench, *ON_APP_SITE)
 		assert "the sidecar may have 200 open files" in cause.what
 	finally:
