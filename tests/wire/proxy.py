@@ -43,9 +43,11 @@ class Proxy:
 		task = asyncio.current_task()
 		assert task is not None
 		self._tasks.add(task)
+		writers = [writer]
 		try:
 			head = await reader.readuntil(b"\r\n\r\n")
 			from_sidecar, to_sidecar = await asyncio.open_connection("127.0.0.1", self._target)
+			writers.append(to_sidecar)
 			to_sidecar.write(self._edit(head))
 			if (
 				self._holds_polling
@@ -58,7 +60,8 @@ class Proxy:
 		except (OSError, asyncio.IncompleteReadError):
 			pass
 		finally:
-			writer.close()
+			for each in writers:
+				each.close()
 			self._tasks.discard(task)
 
 	def _edit(self, head: bytes) -> bytes:
