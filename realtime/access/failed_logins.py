@@ -3,7 +3,7 @@
 Only the answer of the web process tells whether a credential is valid. So a question reserves a token of the client's address,
 and takes it only if the answer is a Guest or a refusal, or if the client leaves before the answer. Valid credentials use nothing
 up: behind a NAT or a proxy any number of users can log in, as fast as the web process answers. A credential that was valid
-before needs no token, so that its user can reconnect while somebody else at the same address invents session ids.
+before needs no token, so that its user can reconnect while another client at the same address invents session ids.
 """
 
 from __future__ import annotations

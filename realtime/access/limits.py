@@ -41,7 +41,7 @@ BURST_SECONDS = 10
 
 KNOWN_HANDSHAKES = (1.0, 20.0)
 """The rate and the burst of new connections with one valid session while its address has used up
-`realtime_handshakes_per_second`: the tabs of a user reconnect although somebody else at the address keeps connecting."""
+`realtime_handshakes_per_second`: the tabs of a user reconnect although another client at the address keeps connecting."""
 
 WARN_SECONDS = 60.0
 """Seconds between two warnings about one limit."""

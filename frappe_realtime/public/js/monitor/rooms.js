@@ -1,4 +1,4 @@
-// Says in words who is in a room, by Frappe's names of rooms.
+// Describes the members of a room in words, by the name that Frappe gives the room.
 
 /**
  * Describe a room.
