@@ -61,6 +61,10 @@ class TokenBuckets:
 		if len(self._buckets) > MAX_BUCKETS:
 			del self._buckets[next(iter(self._buckets))]
 
+	def forget(self, key: Hashable) -> None:
+		"""Forget a client that has gone. Its bucket is full if it comes back."""
+		self._buckets.pop(key, None)
+
 	def seconds_until(self, key: Hashable, tokens: float = 1) -> float:
 		"""Return the seconds until a bucket has this number of tokens."""
 		return max(0.0, (tokens - self.tokens(key)) / self._rate)

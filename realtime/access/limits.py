@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -45,35 +44,6 @@ KNOWN_HANDSHAKES = (1.0, 20.0)
 
 WARN_SECONDS = 60.0
 """Seconds between two warnings about one limit."""
-
-
-@dataclass(slots=True)
-class TokenBucket:
-	"""A rate with a burst of `BURST_SECONDS`.
-
-	Args:
-		rate: Tokens per second.
-		updated: When the bucket was full or was last updated (monotonic).
-	"""
-
-	rate: float
-	updated: float
-	tokens: float = field(init=False)
-	exceeded: bool = False
-	"""True from the first token that was refused until the next one that is granted."""
-
-	def __post_init__(self) -> None:
-		self.tokens = self.rate * BURST_SECONDS
-
-	def take(self, now: float) -> bool:
-		"""Take a token; return False if there is none."""
-		self.tokens = min(self.rate * BURST_SECONDS, self.tokens + (now - self.updated) * self.rate)
-		self.updated = now
-		if self.tokens < 1:
-			return False
-		self.tokens -= 1
-		self.exceeded = False
-		return True
 
 
 class Source(NamedTuple):
@@ -144,7 +114,10 @@ class ClientLimits(Limiter):
 		self._handshakes = TokenBuckets(rate, burst, monotonic)
 		self._known = known
 		self._known_handshakes = TokenBuckets(*KNOWN_HANDSHAKES, monotonic)
-		self._questions: dict[ServerSocket, TokenBucket] = {}
+		self._questions = _buckets(config.realtime_questions_per_second)
+		self._guest_questions = _buckets(config.realtime_guest_questions_per_second)
+		# Sockets that were told that they ask too much, until the next question that is granted.
+		self._told: set[ServerSocket] = set()
 		self._warned: dict[str, float] = {}
 		self._log_budget = LogBudget()
 
@@ -334,9 +307,12 @@ class ClientLimits(Limiter):
 		client: Client | None = socket.connection.data
 		if client is not None and not client.is_known:
 			self._unknown[client] = None
-		self._questions.pop(socket, None)
+		self._told.discard(socket)
 		if socket.session.user == GUEST:
+			self._guest_questions.forget(socket)
 			_decrement(self.guests, network_of(socket.connection.request.remote))
+		else:
+			self._questions.forget(socket)
 
 	def allows_room(self, socket: ServerSocket, room: str) -> bool:
 		"""Return True if a client may subscribe to one more room; sends `limit_reached` if there are too many."""
@@ -360,15 +336,13 @@ class ClientLimits(Limiter):
 		"""
 		guest = socket.session.user == GUEST
 		key = "realtime_guest_questions_per_second" if guest else "realtime_questions_per_second"
-		now = monotonic()
-		bucket = self._questions.get(socket)
-		if bucket is None:
-			bucket = self._questions[socket] = TokenBucket(getattr(self._config, key), now)
-		if bucket.take(now):
+		buckets = self._guest_questions if guest else self._questions
+		if buckets.take(socket):
+			self._told.discard(socket)
 			return True
 		self.record(key, f" by {socket.session.user}", Source.of_socket(socket))
-		if not bucket.exceeded:
-			bucket.exceeded = True
+		if socket not in self._told:
+			self._told.add(socket)
 			self._notify(socket, key, "further subscriptions are ignored for a while")
 		return False
 
@@ -409,6 +383,11 @@ class ClientLimits(Limiter):
 	def _notify(self, socket: ServerSocket, key: str, effect: str) -> None:
 		most: Any = getattr(self._config, key)
 		socket.emit(LIMIT_REACHED, {"limit": key, "most": most, "message": f"{key} is {most}: {effect}"})
+
+
+def _buckets(rate: float) -> TokenBuckets:
+	"""Return buckets that hold `BURST_SECONDS` of a rate."""
+	return TokenBuckets(rate, rate * BURST_SECONDS, monotonic)
 
 
 def _source(connection: Connection) -> str:

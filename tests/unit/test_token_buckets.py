@@ -59,3 +59,12 @@ def test_one_token_at_a_time() -> None:
 	clock.now += 1000
 	assert buckets.seconds_until("a") == 0
 	assert len(buckets) == 1
+
+
+def test_a_forgotten_client_begins_with_a_full_bucket() -> None:
+	buckets = TokenBuckets(2, 3, Clock())
+	buckets.withdraw("a", 3)
+	buckets.forget("a")
+	buckets.forget("never seen")
+	assert buckets.tokens("a") == 3
+	assert len(buckets) == 0
