@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from tests.wire.conditions import until
 from tests.wire.conftest import ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
+from tests.wire.relay import TLSRelay
 
 
 def certificate(folder: Path, name: str, names: str) -> tuple[Path, Path]:
@@ -33,62 +33,31 @@ def certificate(folder: Path, name: str, names: str) -> tuple[Path, Path]:
 
 
 class TLS:
-	"""What encrypts the way to a Valkey that cannot do so itself: the one in its Python package is built without TLS.
+	"""TLS in front of a Valkey.
 
-	With `client` it lets in only who has that certificate.
+	Args:
+		background: The loop of the relay.
+		folder: Where its certificate is written.
+		target: The port of Valkey.
+		names: The subjectAltName of the certificate.
+		client: The only certificate of clients that is let in; None for all clients.
 	"""
 
 	def __init__(
 		self, background: Background, folder: Path, target: int, names: str, client: Path | None
 	) -> None:
 		self.certificate, key = certificate(folder, "redis", names)
-		self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-		self._context.load_cert_chain(self.certificate, key)
+		context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+		context.load_cert_chain(self.certificate, key)
 		if client is not None:
-			self._context.verify_mode = ssl.CERT_REQUIRED
-			self._context.load_verify_locations(client)
-		self._target = target
-		self._background = background
-		self._server = background.run(self._listen())
-		self.port: int = self._server.sockets[0].getsockname()[1]
-		self._tasks: set[asyncio.Task[None]] = set()
-
-	async def _listen(self) -> asyncio.Server:
-		return await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
-
-	async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-		task = asyncio.current_task()
-		assert task is not None
-		self._tasks.add(task)
-		from_redis, to_redis = await asyncio.open_connection("127.0.0.1", self._target)
-		try:
-			await asyncio.gather(self._pump(reader, to_redis), self._pump(from_redis, writer))
-		finally:
-			self._tasks.discard(task)
-			# `close()` alone would wait for the other side's close_notify.
-			for end in (writer, to_redis):
-				end.transport.abort()
-
-	@staticmethod
-	async def _pump(source: asyncio.StreamReader, drain: asyncio.StreamWriter) -> None:
-		try:
-			while data := await source.read(65536):
-				drain.write(data)
-				await drain.drain()
-		except OSError:
-			pass
-		finally:
-			drain.close()
-
-	async def _close(self) -> None:
-		self._server.close()
-		for task in self._tasks:
-			task.cancel()
-		await asyncio.gather(*self._tasks, return_exceptions=True)
+			context.verify_mode = ssl.CERT_REQUIRED
+			context.load_verify_locations(client)
+		self._relay = TLSRelay(background, target, context)
+		self.port = self._relay.port
 
 	def close(self) -> None:
 		"""End all connections."""
-		self._background.run(self._close())
+		self._relay.close()
 
 
 @pytest.fixture
