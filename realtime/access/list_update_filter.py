@@ -316,4 +316,4 @@ def _readable(events: Sequence[PublishedEvent], readable: Sequence[bool]) -> Seq
 
 def _without_name(event: PublishedEvent) -> PublishedEvent:
 	"""Return the event with nothing but the DocType: a publisher may add further fields of the document."""
-	return replace(event, message={"doctype": event.message.get("doctype")})
+	return replace(event, message={"doctype": event.message.get("doctype")}, encoded=None)

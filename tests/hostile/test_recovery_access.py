@@ -199,3 +199,22 @@ def test_a_session_without_positions_is_not_recovered(shared: Bench) -> None:
 	shared.valkey.client.set(key.replace(tab.pid, pid), json.dumps(record))
 	again = Tab(shared, user, {"pid": pid, "offset": tab.offset})
 	assert not again.recovered
+
+
+def test_a_document_that_an_earlier_client_may_read_is_not_named_to_the_next_one(shared: Bench) -> None:
+	"""Both recover the same `list_update`, which is encoded once."""
+	publisher = Publisher(shared.valkey.url)
+	name = shared.document()
+	reader, other = shared.user(), shared.user()
+	shared.site().forbid(other.name, "ToDo", name)
+	tabs = [Tab(shared, user) for user in (reader, other)]
+	for tab in tabs:
+		tab.call("enter", "doctype:ToDo")
+		tab.raw.close()
+	publisher.publish("list_update", {"doctype": "ToDo", "name": name}, "doctype:ToDo")
+	named = []
+	for tab in tabs:
+		again = Tab(shared, tab.user, {"pid": tab.pid, "offset": tab.offset})
+		assert again.recovered
+		named += [event[1].get("name") for event in again.events if event[0] == "list_update"]
+	assert named == [name, None]

@@ -13,6 +13,7 @@ from realtime.access import list_update_filter as module
 from realtime.access.authentication import Session
 from realtime.access.list_update_filter import MAX_USER_QUERIES, READERS_TIMEOUT, ListUpdateFilter
 from realtime.bus.events import PublishedEvent
+from realtime.socketio.fanout import encode_missed
 from realtime.socketio.namespace import Namespaces, ServerSocket
 from tests.unit.access.fakes import SITE, connected, session
 from tests.unit.virtual_time import in_virtual_time, turns
@@ -315,6 +316,19 @@ async def test_permissions_for_events_that_a_client_has_missed() -> None:
 		{"name": "9"},
 	]
 	assert it.filter.names_removed == 1
+
+
+@in_virtual_time
+async def test_a_missed_event_that_a_reader_has_recovered_reaches_the_next_client_without_its_name() -> None:
+	"""A missed event is encoded once for all clients that recover."""
+	it = Setting()
+	it.permissions.cached = {("ann", "1"): True, ("bob", "1"): False}
+	missed = update("1", "1-0", subject="secret")
+	sent = [
+		str(encode_missed(f"/{SITE}", it.filter.filtered(missed, user, lambda *_: True)).messages[0])
+		for user in (ANN, BOB)
+	]
+	assert ["secret" in text for text in sent] == [True, False]
 
 
 @in_virtual_time
