@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -24,6 +24,7 @@ from frappe_realtime.contract import LIST_UPDATE, room_subject
 from frappe_realtime.errors import WebUnavailable
 
 from ..bus.events import PublishedEvent, StreamPosition
+from ..bus.kept_events import AnyEvent, KeptEvent
 from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..socketio.fanout import Fanout
@@ -129,7 +130,7 @@ class ListUpdateFilter:
 				return first.position
 		return None
 
-	async def query_permissions(self, events: Iterable[PublishedEvent], session: Session) -> None:
+	async def query_permissions(self, events: Iterable[KeptEvent], session: Session) -> None:
 		"""Ask which of the documents that `events` name the user of `session` may read, for `filtered`.
 
 		Returns after `READERS_TIMEOUT` at the latest.
@@ -149,9 +150,7 @@ class ListUpdateFilter:
 						logger.info, "list_update is sent without the document's name: %s", task.exception()
 					)
 
-	def filtered(
-		self, event: PublishedEvent, session: Session, may_name: Callable[[str, str], bool]
-	) -> PublishedEvent:
+	def filtered(self, event: KeptEvent, session: Session, may_name: Callable[[str, str], bool]) -> KeptEvent:
 		"""Return `event` as the user of `session` may receive it, from cached permissions.
 
 		Args:
@@ -288,7 +287,7 @@ class ListUpdateFilter:
 		return task
 
 
-def _document(event: PublishedEvent) -> tuple[str, str] | None:
+def _document(event: PublishedEvent | KeptEvent) -> tuple[str, str] | None:
 	"""Return DocType and name of the document that a `list_update` names; None for any other event."""
 	if event.event != LIST_UPDATE or not isinstance(event.message, dict) or event.room is None:
 		return None
@@ -314,6 +313,6 @@ def _readable(events: Sequence[PublishedEvent], readable: Sequence[bool]) -> Seq
 	]
 
 
-def _without_name(event: PublishedEvent) -> PublishedEvent:
+def _without_name(event: AnyEvent) -> AnyEvent:
 	"""Return the event with nothing but the DocType: a publisher may add further fields of the document."""
-	return replace(event, message={"doctype": event.message.get("doctype")}, encoded=None)
+	return event.with_message({"doctype": event.message.get("doctype")})

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from frappe_realtime.contract import DOCTYPE_ROOM, LIST_UPDATE
 
 from ..bus.events import PublishedEvent
+from ..bus.kept_events import AnyEvent, KeptEvent
 from ..config import Config
 from ..socketio.namespace import Namespaces
 from .joined_updates import JoinedUpdate, UnsentUpdates
@@ -106,11 +107,11 @@ class ListUpdateJoiner:
 		for window in self._windows.values():
 			self._send(window)
 
-	def without_superseded(self, events: Iterable[PublishedEvent]) -> list[PublishedEvent]:
+	def without_superseded(self, events: Iterable[KeptEvent]) -> list[KeptEvent]:
 		"""Return missed events, in order, with the newest updates of each list only, as a client would have received them."""
 		if not self._most:
 			return list(events)
-		kept: list[PublishedEvent] = []
+		kept: list[KeptEvent] = []
 		names: dict[str | None, set[str]] = {}
 		last: dict[str | None, int] = {}
 		for event in reversed(list(events)):
@@ -197,7 +198,7 @@ class ListUpdateJoiner:
 		self._filter.deliver_joined([JoinedUpdate.of(update, newest, window.unsent) for update in updates])
 
 
-def is_joinable(event: PublishedEvent) -> bool:
+def is_joinable(event: PublishedEvent | KeptEvent) -> bool:
 	"""Return True for an update that may be held back: a `list_update` for a DocType which names a document."""
 	return (
 		event.event == LIST_UPDATE
@@ -208,10 +209,6 @@ def is_joinable(event: PublishedEvent) -> bool:
 	)
 
 
-def _with_more(event: PublishedEvent) -> PublishedEvent:
+def _with_more(event: AnyEvent) -> AnyEvent:
 	"""Return an update which says that further documents have changed."""
-	return (
-		event
-		if event.message.get("more")
-		else replace(event, message={**event.message, "more": True}, encoded=None)
-	)
+	return event if event.message.get("more") else event.with_message({**event.message, "more": True})

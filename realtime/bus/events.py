@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..json_codec import dumps, loads
@@ -27,17 +27,23 @@ class PublishedEvent(Event):
 		unrecorded: Why the publisher could not append the event to the history; empty if it could, or does not try.
 		lost: The offset of the newest event that Redis has lost before this one; empty if it has lost none.
 		position: `offset` as numbers; (0, 0) without an offset.
+		payload: The event as it was read.
 	"""
 
 	site: str | None = None
 	unrecorded: str = ""
 	lost: str = ""
 	position: StreamPosition = (0, 0)
+	payload: bytes = b""
 
 	@property
 	def published_at(self) -> float:
 		"""When Redis appended the event to the stream, by the clock of Redis, which has milliseconds; 0 without an offset."""
 		return self.position[0] / 1000
+
+	def with_message(self, message: Any) -> PublishedEvent:
+		"""Return the event with another message."""
+		return replace(self, message=message)
 
 
 def read_event(payload: bytes) -> PublishedEvent:
@@ -72,6 +78,7 @@ def read_event(payload: bytes) -> PublishedEvent:
 		size=len(payload),
 		unrecorded=unrecorded,
 		lost=lost,
+		payload=payload,
 	)
 
 

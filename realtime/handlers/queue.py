@@ -13,9 +13,9 @@ from frappe_realtime.handlers.registry import Handler
 from frappe_realtime.handlers.socket import Socket
 from frappe_realtime.handlers.sync_socket import SyncSocket
 
+from ..memory import memory_of
 from ..socketio.server import Ack
 from .app import App
-from .memory import memory_of
 
 if TYPE_CHECKING:
 	from .executor import HandlerExecutor

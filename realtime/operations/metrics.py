@@ -162,6 +162,11 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 	yield _counter("recovery_refused_total", "Clients that reconnected too late to recover", recovery.refused)
 	yield _counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
 	yield _counter("replayed_bytes_total", "Bytes of these events", recovery.replayed_bytes)
+	yield _gauge(
+		"history_window_bytes",
+		"Memory of the recent events that are kept for clients that recover",
+		server.recovery.history.window_bytes,
+	)
 	yield _gauge("list_updates_waiting", "list_update events that wait for a permission", filter.pending)
 	yield _gauge("list_updates_held", "list_update events that wait for the end of a window", joiner.held)
 	yield _counter(

@@ -23,7 +23,8 @@ from frappe_realtime.contract import (
 	room_subject,
 )
 
-from ..bus.events import PublishedEvent, StreamPosition
+from ..bus.events import StreamPosition
+from ..bus.kept_events import KeptEvent
 from .positions import START
 
 MAX_CHANGES = 2000
@@ -231,7 +232,7 @@ class ClientAccess:
 		self._since_time = since_time
 		self._may_concern = log.may_concern(self._since)
 
-	def has_doubts(self, events: Iterable[PublishedEvent]) -> bool:
+	def has_doubts(self, events: Iterable[KeptEvent]) -> bool:
 		"""Return True if one of `events` may be from a time when the user was not allowed to be in its room."""
 		if not self._may_concern:
 			return False
@@ -244,7 +245,7 @@ class ClientAccess:
 				return True
 		return False
 
-	def may_name(self, event: PublishedEvent, doctype: str, name: str) -> bool:
+	def may_name(self, event: KeptEvent, doctype: str, name: str) -> bool:
 		"""Return False if `event` may be from a time when the user could not read the document that it names."""
 		if not self._may_concern:
 			return True

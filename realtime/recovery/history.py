@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..bus.events import PublishedEvent, StreamPosition
+from ..bus.kept_events import KeptEvent
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..log_format import log_fields
 from ..signals import Signal
@@ -34,7 +35,7 @@ PAGE = 500
 
 WINDOW_EVENTS = 5000
 WINDOW_BYTES = 2 * 1024 * 1024
-"""Bounds of the history window of one site."""
+"""Bounds of the history window of one site: events, and bytes of the memory that they take."""
 
 TOTAL_WINDOW_BYTES = 32 * 1024 * 1024
 """Bound of the history windows of all sites together."""
@@ -53,7 +54,7 @@ class OlderEvents(NamedTuple):
 	"""
 
 	window_from: StreamPosition
-	events: Sequence[PublishedEvent] = ()
+	events: Sequence[KeptEvent] = ()
 	read_bytes: int = 0
 
 
@@ -98,12 +99,13 @@ class History:
 		self.access_missed: Signal[[str, frozenset[Subject]]] = Signal()
 		"""Sent with a site and the changes of access during an interruption of the subscription, before its events."""
 		self.counters = HistoryCounters()
+		self.window_bytes = 0
+		"""The memory that the events of all history windows take."""
 		self._store = store
 		self._deliver = deliver
 		self._namespaces = namespaces
 		self._unrecorded_seconds = unrecorded_seconds
 		self._streams: dict[str, SiteStream] = {}
-		self._window_bytes = 0
 		self._denied: dict[str, tuple[float, str]] = {}
 		"""Sites whose history Redis denies: until when it is not asked again (loop time), and its answer."""
 
@@ -142,18 +144,19 @@ class History:
 			self.counters.repeated += 1
 			return False
 		event.position = stream.position = position
-		stream.window.append(event)
-		stream.window_bytes += event.size
-		self._window_bytes += event.size
+		kept = KeptEvent.of(event)
+		stream.window.append(kept)
+		stream.window_bytes += kept.memory
+		self.window_bytes += kept.memory
 		while stream.window and (
 			len(stream.window) > WINDOW_EVENTS
 			or stream.window_bytes > WINDOW_BYTES
-			or self._window_bytes > TOTAL_WINDOW_BYTES
+			or self.window_bytes > TOTAL_WINDOW_BYTES
 		):
 			oldest = stream.window.popleft()
 			stream.window_start = oldest.position
-			stream.window_bytes -= oldest.size
-			self._window_bytes -= oldest.size
+			stream.window_bytes -= oldest.memory
+			self.window_bytes -= oldest.memory
 		return True
 
 	# -- changes of access
@@ -211,7 +214,7 @@ class History:
 
 	def _forget(self, stream: SiteStream) -> None:
 		del self._streams[stream.site]
-		self._window_bytes -= stream.window_bytes
+		self.window_bytes -= stream.window_bytes
 		if stream.task is not None:
 			stream.task.cancel()
 
@@ -283,7 +286,7 @@ class History:
 	def _reset(self, stream: SiteStream, last: str | None) -> None:
 		"""Continue at the end of the stream in Redis, with an empty window."""
 		stream.position = stream.window_start = parse_offset(last) or START
-		self._window_bytes -= stream.window_bytes
+		self.window_bytes -= stream.window_bytes
 		if stream.window:
 			stream.delivered_before_reset = frozenset(event.position for event in stream.window)
 		stream.window.clear()
@@ -296,8 +299,8 @@ class History:
 		removed = set(stream.delivered_before_reset)
 		while stream.window and stream.window[-1].position > end:
 			event = stream.window.pop()
-			stream.window_bytes -= event.size
-			self._window_bytes -= event.size
+			stream.window_bytes -= event.memory
+			self.window_bytes -= event.memory
 			removed.add(event.position)
 		stream.delivered_before_reset = frozenset(sorted(removed)[-WINDOW_EVENTS:])
 		stream.position = stream.window[-1].position if stream.window else stream.window_start
@@ -391,7 +394,7 @@ class History:
 		if position >= stream.window_start:
 			return OlderEvents(position)
 		async with stream.lock:
-			events: list[PublishedEvent] = []
+			events: list[KeptEvent] = []
 			reached = position
 			while reached < stream.window_start:
 				entries, last = await self._store.history(stream.site, offset_after(reached), PAGE)
@@ -404,7 +407,7 @@ class History:
 					if reached > stream.window_start:
 						reached = stream.window_start
 						break
-					events.append(event)
+					events.append(KeptEvent.of(event))
 				else:
 					reached = parse_offset(entries[-1].id) or reached
 			if position < stream.window_start:
@@ -429,21 +432,19 @@ class History:
 				raise StoreUnavailable("the client is ahead of this process")
 			raise HistoryGap("Redis does not know this offset (any more)")
 
-	def _extend_window(
-		self, stream: SiteStream, position: StreamPosition, events: list[PublishedEvent]
-	) -> None:
+	def _extend_window(self, stream: SiteStream, position: StreamPosition, events: list[KeptEvent]) -> None:
 		"""Keep events that were read for one client for the next ones, if the window has room."""
 		# The stream may have been reset to an earlier position while the events were read.
 		before_window = [event for event in events if event.position <= stream.window_start]
-		size = sum(event.size for event in before_window)
+		size = sum(event.memory for event in before_window)
 		if (
 			len(before_window) + len(stream.window) <= WINDOW_EVENTS
 			and stream.window_bytes + size <= WINDOW_BYTES
-			and self._window_bytes + size <= TOTAL_WINDOW_BYTES
+			and self.window_bytes + size <= TOTAL_WINDOW_BYTES
 		):
 			stream.window.extendleft(reversed(before_window))
 			stream.window_bytes += size
-			self._window_bytes += size
+			self.window_bytes += size
 			stream.window_start = position
 
 	@property

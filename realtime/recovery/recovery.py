@@ -38,13 +38,13 @@ from ..access.list_update_joiner import ListUpdateJoiner, is_joinable
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
 from ..access.tasks import TaskAccess
-from ..bus.events import PublishedEvent, StreamPosition
+from ..bus.events import StreamPosition
+from ..bus.kept_events import KeptEvent
 from ..bus.store import StoreDenied, StoreUnavailable
 from ..config import Config
 from ..engine import Encoded, Request
 from ..log_format import log_fields
 from ..socketio.errors import ConnectPostponed
-from ..socketio.fanout import encode_missed
 from ..socketio.namespace import Admission, Namespaces, ServerSocket
 from .access_log import CHECK_MILLISECONDS, ClientAccess, Subject, room_subjects, session_subject
 from .capabilities import can_recover
@@ -88,7 +88,7 @@ class Recovered(Admission):
 	rooms: Mapping[str | None, StreamPosition] = field(default_factory=dict)
 	stream: SiteStream | None = None
 	window_from: StreamPosition = START
-	older: Sequence[PublishedEvent] = field(default_factory=list)
+	older: Sequence[KeptEvent] = field(default_factory=list)
 	received: ClientPosition = field(default_factory=lambda: ClientPosition(START))
 	access: ClientAccess | None = None
 	permission_changes: int = 0
@@ -380,15 +380,14 @@ class Recovery:
 		self.counters.replayed += len(missed)
 		session: Session = socket.session
 		return [
-			encode_missed(
+			self._list_updates.filtered(event, session, partial(admission.access.may_name, event)).encode(
 				socket.namespace.name,
-				self._list_updates.filtered(event, session, partial(admission.access.may_name, event)),
 				received.after(event.position, held) if held or received.held else "",
 			)
 			for event in missed
 		]
 
-	def _missed(self, received: ClientPosition, events: Iterable[PublishedEvent]) -> list[PublishedEvent]:
+	def _missed(self, received: ClientPosition, events: Iterable[KeptEvent]) -> list[KeptEvent]:
 		"""Return those of `events` that a client has not received, list updates as it would have received them."""
 		return self._joiner.without_superseded(
 			event

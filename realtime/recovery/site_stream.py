@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from time import time
 
 from ..bus.events import PublishedEvent, StreamPosition
+from ..bus.kept_events import KeptEvent
 from .access_log import AccessLog
 from .positions import START, offset_of
 
@@ -44,11 +45,12 @@ class SiteStream:
 		"""The recent changes of access."""
 		self.position: StreamPosition = START
 		"""The position of the last event that was delivered."""
-		self.window: deque[PublishedEvent] = deque()
+		self.window: deque[KeptEvent] = deque()
 		"""The history window: recent events in memory."""
 		self.window_start: StreamPosition = START
 		"""The window has every event after this position."""
 		self.window_bytes = 0
+		"""The memory that the events of the window take."""
 		self.delivered_before_reset: frozenset[StreamPosition] = frozenset()
 		"""The positions of the window before Redis was found to have lost its last events."""
 		self.pending: list[PublishedEvent] | None = []
@@ -95,9 +97,7 @@ class SiteStream:
 			self.pending_overflowed = True
 		return True
 
-	def missed(
-		self, position: StreamPosition, rooms: Mapping[str | None, StreamPosition]
-	) -> list[PublishedEvent]:
+	def missed(self, position: StreamPosition, rooms: Mapping[str | None, StreamPosition]) -> list[KeptEvent]:
 		"""Return the events after `position`, which must not lie before `window_start`, for `rooms` (see `select`)."""
 		recent = []
 		for event in reversed(self.window):
@@ -108,9 +108,7 @@ class SiteStream:
 		return select(recent, rooms)
 
 
-def select(
-	events: Iterable[PublishedEvent], rooms: Mapping[str | None, StreamPosition]
-) -> list[PublishedEvent]:
+def select(events: Iterable[KeptEvent], rooms: Mapping[str | None, StreamPosition]) -> list[KeptEvent]:
 	"""Return those of `events` that a socket may have received.
 
 	Args:

@@ -23,7 +23,6 @@ class Event:
 		event: The name of the event.
 		message: Its one argument, as JSON.
 		offset: Its offset in the stream of the site; clients that can recover get it as the last argument.
-		encoded: The event with its offset; set when the first client that has missed it needs it.
 		size: Bytes of what was published; 0 if it is unknown.
 		held_text: The end of the offset that it is sent with; None for what is held back when it is sent.
 	"""
@@ -33,7 +32,6 @@ class Event:
 	event: str
 	message: Any
 	offset: str | None = None
-	encoded: Encoded | None = None
 	size: int = 0
 	held_text: str | None = None
 
@@ -310,16 +308,6 @@ def _encode_run(namespace: Namespace, run: Sequence[Event]) -> tuple[Encoded, En
 			with_offset.append(packets.with_offset(plain[-1], sent))
 	last = joined(with_offset)
 	return last if everybody else joined(plain), last
-
-
-def encode_missed(namespace: str, event: Event, offset: str = "") -> Encoded:
-	"""Return `event` with its own offset, encoded once for all clients that recover, or with `offset` if it is given."""
-	if offset:
-		return packets.encode_event(namespace, (event.event, event.message, offset))
-	if event.encoded is None:
-		encoded = packets.encode_event(namespace, (event.event, event.message))
-		event.encoded = packets.with_offset(encoded, str(event.offset))
-	return event.encoded
 
 
 def send_all(members: Iterable[ServerSocket], plain: Encoded, with_offset: Encoded) -> int:

@@ -18,9 +18,9 @@ from realtime.handlers.app import App
 from realtime.handlers.executor import HandlerExecutor, HandlerLimits
 from realtime.handlers.files import HandlerFiles
 from realtime.handlers.loaded_apps import LoadedApps
-from realtime.handlers.memory import memory_of
 from realtime.handlers.queue import SETUP, HandlerQueue
 from realtime.handlers.runtime import HandlerRuntime
+from realtime.memory import memory_of
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Namespaces
 from tests.unit.handlers.fakes import add_socket, settle

@@ -16,8 +16,17 @@ def event(
 	number: int, offset: str | None, room: str | None = "website", size: int = 0, unrecorded: str = ""
 ) -> PublishedEvent:
 	"""Return a live event of the site."""
+	payload = json.dumps({"event": "step", "message": number, "room": room, "namespace": SITE}).encode()
 	return PublishedEvent(
-		f"/{SITE}", room, "step", number, offset, site=SITE, size=size, unrecorded=unrecorded
+		f"/{SITE}",
+		room,
+		"step",
+		number,
+		offset,
+		site=SITE,
+		size=size,
+		unrecorded=unrecorded,
+		payload=payload,
 	)
 
 

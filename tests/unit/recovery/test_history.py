@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from realtime.bus.events import PublishedEvent
+from realtime.bus.kept_events import KeptEvent
 from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
 from realtime.recovery import history, site_stream
 from realtime.recovery.entries import HistoryGap
@@ -52,6 +53,15 @@ class Setting:
 		"""Wait until the stream has been read."""
 		for _ in range(1000):
 			await asyncio.sleep(0)
+
+
+def memory(size: int, room: str = "website") -> int:
+	"""Return the bytes that an event of `size` bytes takes in the window."""
+	return KeptEvent("step", room, (1, 0), size).memory
+
+
+ONE = memory(50)
+"""Bytes that a live event of these tests takes."""
 
 
 def run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
@@ -239,7 +249,7 @@ def test_missed_events_come_from_the_window_and_from_redis(
 		async def missed(since: int) -> list[Any]:
 			older = await it.history.read_before_window(stream, (since, 0), {"a": (0, 0)})
 			window = stream.missed(older.window_from, {"a": (0, 0)})
-			return [event.message for event in [*older.events, *window]]
+			return [event.position[0] for event in [*older.events, *window]]
 
 		positions = [7, 3, 12, 25, 3, 0, 29, 30]
 		for since, found in zip(positions, await asyncio.gather(*map(missed, positions)), strict=True):
@@ -381,26 +391,26 @@ def test_repeated_events_are_counted() -> None:
 
 @pytest.mark.parametrize(
 	("bound", "value", "kept"),
-	[("WINDOW_EVENTS", 3, 3), ("WINDOW_BYTES", 150, 3), ("TOTAL_WINDOW_BYTES", 149, 2)],
+	[("WINDOW_EVENTS", 3, 3), ("WINDOW_BYTES", 3 * ONE, 3), ("TOTAL_WINDOW_BYTES", 3 * ONE - 1, 2)],
 )
 def test_the_window_is_bounded(monkeypatch: pytest.MonkeyPatch, bound: str, value: int, kept: int) -> None:
-	"""Each event has 50 bytes; the oldest ones leave the window."""
+	"""The oldest events leave it."""
 	monkeypatch.setattr(history, bound, value)
 
 	async def test(it: Setting) -> None:
 		stream = await it.history.follow(SITE)
 		for number in range(1, 11):
 			it.live(number)
-		assert [event.message for event in stream.window] == list(range(11 - kept, 11))
+		assert [event.position[0] for event in stream.window] == list(range(11 - kept, 11))
 		assert stream.window_start == (10 - kept, 0)
-		assert stream.window_bytes == 50 * kept
+		assert stream.window_bytes == kept * ONE
 
 	run(test)
 
 
 def test_the_windows_of_all_sites_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""The site that gets an event gives way; a site that is no longer followed leaves its room to others."""
-	monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", 150)
+	monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", 3 * ONE)
 
 	async def test(it: Setting) -> None:
 		first = await it.history.follow(SITE)
@@ -745,8 +755,8 @@ def test_a_window_that_is_extended_after_a_reset_counts_only_what_it_keeps(
 
 		it.store.after_reading = reset
 		await it.history.read_before_window(stream, (0, 0), {})
-		assert [event.message for event in stream.window] == [1, 2]
-		assert stream.window_bytes == sum(event.size for event in stream.window)
+		assert [event.position[0] for event in stream.window] == [1, 2]
+		assert stream.window_bytes == sum(event.memory for event in stream.window)
 
 	run(test)
 
@@ -804,7 +814,7 @@ def test_a_denied_history_is_not_read_again_for_held_events(monkeypatch: pytest.
 
 def test_a_reset_empties_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""Its bytes can be used by all sites."""
-	monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", 150)
+	monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", 3 * ONE)
 
 	async def test(it: Setting) -> None:
 		stream = await it.history.follow(SITE)
@@ -896,7 +906,7 @@ def test_the_window_is_kept_if_nothing_was_missed() -> None:
 		it.live(1)
 		it.history.on_subscribed()
 		await it.caught_up()
-		assert [event.message for event in stream.window] == [1]
+		assert [event.position[0] for event in stream.window] == [1]
 
 	run(test)
 
@@ -914,8 +924,8 @@ def test_only_events_before_the_window_count_as_read(monkeypatch: pytest.MonkeyP
 			it.live(number)
 		size = sum(len(entry.payload) for entry in it.store.entries[:3])
 		assert await it.history.read_before_window(stream, (0, 0), {}) == ((0, 0), (), size)
-		assert [event.message for event in stream.window] == [1, 2, 3, 4, 5, 6]
-		assert stream.window_bytes == size + 150
+		assert [event.position[0] for event in stream.window] == [1, 2, 3, 4, 5, 6]
+		assert stream.window_bytes == sum(event.memory for event in stream.window)
 		assert it.history.counters.read == it.store.entries_read > 0
 
 	run(test)
@@ -948,7 +958,7 @@ def test_clients_that_recover_at_once_share_one_reading() -> None:
 			it.history.read_before_window(stream, (0, 0), {}),
 			it.history.read_before_window(stream, (1, 0), {}),
 		)
-		assert first.read_bytes == stream.window_bytes
+		assert first.read_bytes == sum(event.size for event in stream.window)
 		assert second == ((1, 0), (), 0)
 		assert stream.window_start == (0, 0)
 		assert it.store.reads == reads + 1
@@ -966,22 +976,23 @@ def test_events_that_were_read_extend_the_window_if_it_has_room(
 	async def test(it: Setting) -> None:
 		for number in (1, 2):
 			it.store.append(number, "a")
-		sizes = sum(len(entry.payload) for entry in it.store.entries)
+		sizes = [len(entry.payload) for entry in it.store.entries]
+		read = sum(memory(size, "a") for size in sizes)
 		stream = await it.history.follow(SITE)
 		await it.history.follow("two.test")
 		it.live(3)
 		other = event(9, "9-0", size=50)
 		other.site = "two.test"
 		it.history.take([other])
-		fits = {"WINDOW_EVENTS": 3, "WINDOW_BYTES": sizes + 50, "TOTAL_WINDOW_BYTES": sizes + 100}[bound]
+		fits = {"WINDOW_EVENTS": 3, "WINDOW_BYTES": read + ONE, "TOTAL_WINDOW_BYTES": read + 2 * ONE}[bound]
 		monkeypatch.setattr(history, bound, fits if room else fits - 1)
 		older = await it.history.read_before_window(stream, (0, 0), {"a": (0, 0)})
-		assert older.read_bytes == sizes
-		assert [event.message for event in older.events] == ([] if room else [1, 2])
+		assert older.read_bytes == sum(sizes)
+		assert [event.position[0] for event in older.events] == ([] if room else [1, 2])
 		assert older.window_from == ((0, 0) if room else (2, 0))
 		assert len(stream.window) == (3 if room else 1)
-		assert stream.window_bytes == 50 + (sizes if room else 0)
-		assert it.history._window_bytes == stream.window_bytes + 50
+		assert stream.window_bytes == ONE + (read if room else 0)
+		assert it.history.window_bytes == stream.window_bytes + ONE
 
 	run(test)
 
@@ -1031,7 +1042,7 @@ def test_an_entry_that_is_no_event_is_skipped_for_a_client(monkeypatch: pytest.M
 			it.store.entries[index] = Entry(entry.id, b"[]", entry.before)
 		stream = await it.history.follow(SITE)
 		await it.history.read_before_window(stream, (0, 0), {})
-		assert [event.message for event in stream.window] == [1, 5]
+		assert [event.position[0] for event in stream.window] == [1, 5]
 		assert it.store.entries_read == 6
 
 	run(test)

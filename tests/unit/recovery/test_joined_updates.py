@@ -134,7 +134,9 @@ class Setting:
 		self.stream.entries.append(Entry(id, json.dumps(payload).encode(), self.stream.last or "0-0"))
 		self.stream.last = id
 		for process in self.processes:
-			process.receive(PublishedEvent(f"/{SITE}", room, event, message, id, site=SITE, size=50))
+			published = PublishedEvent(f"/{SITE}", room, event, message, id, site=SITE, size=50)
+			published.payload = json.dumps(payload).encode()
+			process.receive(published)
 
 	async def publish_randomly(self, count: int, names: int) -> None:
 		for _ in range(count):

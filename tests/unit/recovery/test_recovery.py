@@ -6,7 +6,6 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,8 @@ import pytest
 from frappe_realtime.contract import session_key
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.list_update_joiner import ListUpdateJoiner
-from realtime.bus.events import PublishedEvent, StreamPosition
+from realtime.bus.events import StreamPosition
+from realtime.bus.kept_events import KeptEvent
 from realtime.bus.store import StoreDenied, StoreUnavailable
 from realtime.config import Config
 from realtime.recovery import history, recovery
@@ -66,17 +66,15 @@ class FakeListUpdates:
 	def first_pending(self, site: str) -> StreamPosition | None:
 		return self.pending
 
-	async def query_permissions(self, events: Iterable[PublishedEvent], session: Any) -> None:
-		self.learned += [event.message for event in events]
+	async def query_permissions(self, events: Iterable[KeptEvent], session: Any) -> None:
+		self.learned += [event.position[0] for event in events]
 		await asyncio.sleep(0)
 		self.while_learning()
 
-	def filtered(
-		self, event: PublishedEvent, session: Any, may_name: Callable[[str, str], bool]
-	) -> PublishedEvent:
+	def filtered(self, event: KeptEvent, session: Any, may_name: Callable[[str, str], bool]) -> KeptEvent:
 		message = event.message
 		if isinstance(message, dict) and not may_name(message["doctype"], message["name"]):
-			return replace(event, message="unnamed")
+			return event.with_message("unnamed")
 		return event
 
 
@@ -488,8 +486,8 @@ def test_a_list_update_from_a_time_without_access_is_not_named() -> None:
 		it.publish(1)
 		for number in (2, 3):
 			it.change("changed", doctype="ToDo", name="1")
-			live = it.stream.append(number, "doctype:ToDo")
-			live.message = {"doctype": "ToDo", "name": "1", "number": number}
+			live = it.stream.append(number)
+			live.event, live.message = "list_update", {"doctype": "ToDo", "name": "1", "number": number}
 			it.history.take([live])
 		_, replayed = it.restore(await it.admit("1-0"))
 		assert replayed == ["unnamed", {"doctype": "ToDo", "name": "1", "number": 3}]

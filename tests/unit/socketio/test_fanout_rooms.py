@@ -10,7 +10,7 @@ import pytest
 
 from realtime.engine import Encoded
 from realtime.socketio import packets
-from realtime.socketio.fanout import Event, Fanout, encode_missed
+from realtime.socketio.fanout import Event, Fanout
 from realtime.socketio.namespace import Namespaces, ServerSocket
 from tests.unit.socketio.fakes import SITE, FakeConnection, add_socket
 
@@ -243,13 +243,6 @@ def test_a_local_emit() -> None:
 	assert received(it.plain_in) == [["said", {"a": 1}]]
 	assert received(it.offset_in) == [["said", {"a": 1}, "0-0"]]
 	assert it.remote.sent == []
-
-
-def test_a_missed_event_is_encoded_once() -> None:
-	missed = event(1, "5-0")
-	encoded = encode_missed(NAMESPACE, missed)
-	assert str(encoded.messages[0]) == f'2{NAMESPACE},["step",1,"5-0"]'
-	assert encode_missed(NAMESPACE, missed) is encoded
 
 
 def test_a_socket_that_leaves_while_it_is_written_to() -> None:

@@ -1,4 +1,4 @@
-"""The memory that the arguments of an event take."""
+"""The memory that decoded JSON takes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ def memory_of(arguments: list[Any], limit: int) -> int:
 		arguments: The values. Objects that occur several times are counted each time.
 		limit: Counting stops when the sum is above it, so that a large message does not take long.
 	"""
-	total = 0
-	values: list[Any] = [arguments]
-	while values:
-		value = values.pop()
-		total += getsizeof(value)
-		if total > limit:
-			break
-		if isinstance(value, list):
-			values.extend(value)
-		elif isinstance(value, dict):
-			values.extend(value)
-			values.extend(value.values())
+	total = getsizeof(arguments)
+	containers: list[Any] = [arguments]
+	while containers:
+		container = containers.pop()
+		if isinstance(container, dict):
+			total += sum(map(getsizeof, container))
+			container = container.values()
+		for value in container:
+			if total > limit:
+				return total
+			total += getsizeof(value)
+			if isinstance(value, list | dict):
+				containers.append(value)
 	return total
