@@ -21,6 +21,7 @@ from frappe_realtime.contract import GUEST, PERMISSION_ROOMS, room_subject, user
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
+from ..log_budget import LogBudget
 from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
@@ -109,6 +110,7 @@ class Revalidator:
 		self._work = asyncio.Event()
 		self._idle = asyncio.Event()
 		self._tasks: list[asyncio.Task[None]] = []
+		self._log_budget = LogBudget()
 		permissions.session_ended.connect(self.check_session)
 
 	@property
@@ -202,12 +204,11 @@ class Revalidator:
 					self._run_room_check(self._room_checks.pop(next(iter(self._room_checks))))
 				)
 
-	@staticmethod
-	async def _guarded(check: Coroutine[Any, Any, None]) -> None:
+	async def _guarded(self, check: Coroutine[Any, Any, None]) -> None:
 		try:
 			await check
 		except Exception:
-			logger.exception("a revalidation failed")
+			self._log_budget.write(logger.exception, "a revalidation failed")
 
 	async def _run_session_check(self, key: Key, check: SessionCheck) -> None:
 		"""End the sockets of a credential that belongs to another user now, else check their rooms."""

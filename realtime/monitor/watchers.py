@@ -15,6 +15,7 @@ from frappe_realtime.errors import WebUnavailable
 from ..access.authentication import Session
 from ..access.limits import ClientLimits
 from ..access.monitor_access import MonitorAccess
+from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..socketio import packets
 from ..socketio.namespace import ServerSocket
@@ -83,6 +84,7 @@ class Watchers:
 		self._requests: Counter[ServerSocket] = Counter()
 		self._tasks: set[asyncio.Task[None]] = set()
 		self._sending: asyncio.Task[None] | None = None
+		self._log_budget = LogBudget()
 		access.invalidated.connect(self._on_invalidated)
 		events.requested.connect(self._on_request)
 		events.disconnected.connect(self._on_disconnect)
@@ -128,7 +130,8 @@ class Watchers:
 			ack(error.answer)
 		except Exception:
 			session: Session = socket.session
-			logger.exception(
+			self._log_budget.write(
+				logger.exception,
 				"a request to monitor %s failed",
 				session.site,
 				extra=log_fields(session.site, session.user, socket.id),
@@ -168,7 +171,8 @@ class Watchers:
 		if kind == "disconnect":
 			user = _name(payload, "user")
 			session: Session = socket.session
-			logger.info(
+			self._log_budget.write(
+				logger.info,
 				"%s ends the sockets of %s on %s",
 				session.user,
 				user,
@@ -242,7 +246,7 @@ class Watchers:
 		try:
 			snapshot = await self._bench.snapshot(site)
 		except Exception:
-			logger.exception("a snapshot of %s failed", site, extra=log_fields(site))
+			self._log_budget.write(logger.exception, "a snapshot of %s failed", site, extra=log_fields(site))
 			return
 		encoded = packets.encode_event(f"/{site}", (MONITOR_SNAPSHOT, snapshot))
 		for socket in sockets:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from frappe_realtime import __version__
 
 from ..bus.endpoint import safe_url
 from ..bus.store import Outage, StoreDenied, StoreUnavailable
+from ..log_budget import LogBudget
 from ..server import RealtimeServer
 from ..web.cache import SingleFlightCache
+
+if TYPE_CHECKING:
+	LoggerAdapter = logging.LoggerAdapter[logging.Logger]
+else:
+	# Python 3.10 has no subscript for it.
+	LoggerAdapter = logging.LoggerAdapter
 
 CACHE_SECONDS = 1.0
 """Seconds for which the state of Redis and the web process is reused. `/health` is public, so it must not be a way to
@@ -155,13 +164,31 @@ def _import_render() -> Callable[[RealtimeServer, Sequence[Outage]], bytes]:
 	return render
 
 
+class HTTPLog(LoggerAdapter):
+	"""Bounds what aiohttp logs about requests: a line for each malformed one, with a traceback, which any client can cause."""
+
+	def __init__(self) -> None:
+		super().__init__(logging.getLogger("realtime.http"), {})
+		self._budget = LogBudget()
+
+	def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+		"""Write a line unless the rate does not allow it, and that of a malformed request without a traceback."""
+		if not self.isEnabledFor(level) or (note := self._budget.take()) is None:
+			return
+		error = kwargs.get("exc_info")
+		if isinstance(error, HttpProcessingError):
+			self.logger.info("a request is not valid HTTP: %.200r%s", error.message, note)
+		else:
+			self.logger.log(level, f"{msg}%s", *args, note, **kwargs)
+
+
 def pages(server: RealtimeServer) -> web.AppRunner:
 	"""Return the HTTP application for `server`, not yet set up."""
 	endpoints = Endpoints(server)
 	app = web.Application(middlewares=[_close_after_response])
 	app.router.add_get("/health", endpoints.health)
 	app.router.add_get("/metrics", endpoints.metrics)
-	return web.AppRunner(app, access_log=None, handle_signals=False)
+	return web.AppRunner(app, access_log=None, handle_signals=False, logger=HTTPLog())
 
 
 @web.middleware

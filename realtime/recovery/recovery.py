@@ -43,6 +43,7 @@ from ..bus.kept_events import KeptEvent
 from ..bus.store import StoreDenied, StoreUnavailable
 from ..config import Config
 from ..engine import Encoded, Request
+from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..socketio.errors import ConnectPostponed
 from ..socketio.namespace import Admission, Namespaces, ServerSocket
@@ -148,6 +149,7 @@ class Recovery:
 		"""Milliseconds for which a session is kept at most (sessions.py), and the time of a check before."""
 		self._limit = ReplayLimit(config, on_limit)
 		self._refusals_logged = -REFUSAL_LOG_SECONDS
+		self._postponed_log = LogBudget()
 		history.lost.connect(self.end_sessions)
 		history.access_missed.connect(self.end_concerned)
 
@@ -205,11 +207,7 @@ class Recovery:
 			except StoreDenied:
 				return Admission(session)
 			except asyncio.TimeoutError:
-				logger.warning(
-					"closed the connection of a client of %s, which will reconnect: Redis does not answer",
-					session.site,
-					extra=log_fields(session.site, session.user),
-				)
+				self._log_postponed(session, "Redis does not answer")
 				raise ConnectPostponed from None
 			except StoreUnavailable:
 				await asyncio.sleep(random.uniform(0.1, 0.3))
@@ -233,12 +231,7 @@ class Recovery:
 		try:
 			permitted = await self._permitted_rooms(session, saved.rooms)
 		except WebUnavailable as error:
-			logger.warning(
-				"closed the connection of a client of %s, which will reconnect: %s",
-				session.site,
-				error,
-				extra=log_fields(session.site, session.user),
-			)
+			self._log_postponed(session, error)
 			raise ConnectPostponed from error
 		began = min(saved.rooms.values())
 		# A room that was not in the session is joined now.
@@ -303,6 +296,15 @@ class Recovery:
 			received,
 			access,
 			permission_changes,
+		)
+
+	def _log_postponed(self, session: Session, reason: object) -> None:
+		self._postponed_log.write(
+			logger.warning,
+			"closed the connection of a client of %s, which will reconnect: %s",
+			session.site,
+			reason,
+			extra=log_fields(session.site, session.user),
 		)
 
 	def _on_refused(self, session: Session, reason: str = "") -> None:

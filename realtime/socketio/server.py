@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from ..engine import Connection
 from ..engine.packets import Message
 from ..histogram import Histogram
+from ..log_budget import LogBudget
 from . import packets
 from .client import Client, Limiter
 from .errors import ConnectPostponed, ConnectRefused
@@ -93,6 +94,7 @@ class SocketIOServer:
 		self.namespaces = namespaces
 		self.limiter = limiter or Limiter()
 		self.counters = SocketIOCounters()
+		self._log_budget = LogBudget()
 		self._connect_timeout = connect_timeout
 		self._max_namespaces = max_namespaces
 
@@ -251,7 +253,7 @@ class SocketIOServer:
 			connection.close("forced close")
 			return
 		except Exception:
-			logger.exception("connecting a client to %s failed", name)
+			self._log_budget.write(logger.exception, "connecting a client to %.100r failed", name)
 			connection.close("forced close")
 			return
 		finally:

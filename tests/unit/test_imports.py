@@ -69,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
 		"realtime.engine",
 		"realtime.histogram",
 		"realtime.json_codec",
+		"realtime.log_budget",
 	},
 	"realtime.listener": BASE,
 	"realtime.bus": BASE | {"realtime.engine", "realtime.socketio"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.clients import Refused
-from tests.wire.conditions import until
+from tests.wire.conditions import PATIENCE, until
 from tests.wire.conftest import Connect, MakeBench
 from tests.wire.sidecar import Sidecar
 
@@ -65,3 +66,16 @@ def test_the_option_of_serve(make_bench: MakeBench, tmp_path: Path) -> None:
 	bench.sidecar = Sidecar(bench.folder, tmp_path / "log", ("--log-format", "json"))
 	bench.start()
 	assert lines(bench)[0]["message"].startswith("frappe-realtime ")
+
+
+def test_malformed_requests_are_logged_at_a_bounded_rate(make_bench: MakeBench) -> None:
+	"""aiohttp parses the body of a request for `/health`."""
+	bench = make_bench()
+	head = b"POST /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for _ in range(100):
+		with socket.create_connection(("127.0.0.1", bench.sidecar.port), timeout=PATIENCE) as connection:
+			connection.sendall(head + b"not a chunk\r\n")
+			assert b" 400 " in connection.recv(1000)
+	lines = [line for line in bench.sidecar.log.splitlines() if "a request is not valid HTTP" in line]
+	assert 1 <= len(lines) < 30
+	assert len(bench.sidecar.log) < 10_000

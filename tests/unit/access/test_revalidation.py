@@ -246,6 +246,18 @@ async def test_a_failing_check_does_not_end_the_worker(caplog: pytest.LogCapture
 	assert "a revalidation failed" in caplog.text
 
 
+@in_virtual_time
+async def test_failing_checks_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
+	"""Clients cause some checks when they connect."""
+	it = Setting()
+	it.authenticator.answers["ann"] = RuntimeError("a defect")
+	it.socket(ANN)
+	for _ in range(100):
+		it.revalidator.check_sessions([ANN])
+		await it.done()
+	assert 1 <= len(caplog.messages) < 20
+
+
 # -- rooms
 
 

@@ -316,3 +316,14 @@ async def test_without_an_acknowledgement_there_is_no_answer() -> None:
 	await pass_intervals(2)
 	assert snapshots(socket) == 0
 	assert it.web.calls == []
+
+
+@in_virtual_time
+async def test_lines_that_watchers_cause_have_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
+	it = Setting()
+	caplog.set_level("INFO")
+	socket = connected(it.namespaces, ANN)
+	for _ in range(100):
+		await it.call(socket, MONITOR_QUERY, {"kind": "disconnect", "user": "bob"})
+	assert 1 <= len(caplog.messages) < 20
+	assert caplog.messages[0] == f"ann ends the sockets of bob on {SITE}"

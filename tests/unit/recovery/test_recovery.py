@@ -621,6 +621,24 @@ def test_the_web_process_is_unavailable() -> None:
 	run(test)
 
 
+def test_closed_connections_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
+	"""Each client that reconnects meanwhile is one."""
+
+	async def test(it: Setting) -> None:
+		it.save("doc:ToDo/1")
+		it.permissions.failure = WebUnavailable("away")
+		await it.history.follow(SITE)
+		it.publish(1)
+		for _ in range(100):
+			with pytest.raises(ConnectPostponed):
+				await it.admit()
+
+	run(test)
+	lines = [message for message in caplog.messages if "closed the connection of a client" in message]
+	assert 1 <= len(lines) < 20
+	assert lines[0] == f"closed the connection of a client of {SITE}, which will reconnect: away"
+
+
 def test_redis_is_unavailable_for_a_while() -> None:
 	async def test(it: Setting) -> None:
 		it.save()

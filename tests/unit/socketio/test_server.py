@@ -349,6 +349,22 @@ def test_a_connect_without_a_decision_closes_the_connection(error: Exception) ->
 	run(test)
 
 
+def test_defects_while_clients_connect_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
+	async def test(it: Setting) -> None:
+		async def fail() -> Admission:
+			raise RuntimeError("a bug")
+
+		it.decide = lambda namespace, auth: fail()
+		for _ in range(100):
+			it.client("/a")
+			await turns()
+
+	run(test)
+	assert 1 <= len(caplog.messages) < 20
+	assert "connecting a client to '/a' failed" in caplog.messages[0]
+	assert "a bug" in caplog.text
+
+
 def test_a_client_that_is_gone_is_not_admitted() -> None:
 	async def test(it: Setting) -> None:
 		decision: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
