@@ -38,8 +38,8 @@ SITES = ("one.test", "two.test")
 RATE = 10.0
 
 ATTACK_SECONDS = 20.0
-MAX_GROWTH = 1.05
-"""Memory at the end in relation to the memory at the start."""
+MAX_GROWTH = 1.1
+"""Memory at the end in relation to the memory at the start: objects that stay divide the free memory into small parts."""
 
 MAX_LOG = 1_000_000
 """Bytes."""
