@@ -6,8 +6,8 @@ back; at its end, the newest update of each document is delivered, with one writ
 more than `realtime_list_updates_per_second` documents, those that changed last are named, and the last event has `"more": true`.
 
 The Desk's list view (v15 to v17) collects the names of updates until none has arrived for two seconds, then fetches these
-rows in one request, at most as many as a page has: 100 on a large screen. An update without a name refreshes nothing there, so no
-name is left out before that number is reached. The report view sends a request for each update.
+rows in one request, at most as many as a page has: 100 on a large screen. Without the app, an update without a name refreshes
+nothing there, so no name is left out before that number is reached. The report view sends a request for each update.
 
 Other events of the site are not held back, except those of the same room, which keep their order: they end the window early.
 So clients receive offsets beyond updates that they have not received yet. While updates of a list are held back, each

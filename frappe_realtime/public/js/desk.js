@@ -3,6 +3,7 @@
 // Code of Frappe and of other apps that uses it works as before. In addition it reconnects for as long as the page
 // exists, subscribes again after a reconnect, and has `once`, `emitWithAck` and `status`.
 
+import { refresh_after_unnamed_updates } from "./desk_lists.js";
 import { add_page_header, show_progress } from "./desk_progress.js";
 import { StatusSign } from "./desk_status.js";
 import { close_previous_documents, make_close_filter } from "./desk_viewers.js";
@@ -104,6 +105,8 @@ function extend(realtime) {
 	Object.defineProperty(realtime, "status", { get: () => connection.status });
 
 	if (realtime.socket) attach();
+	// Website pages have no lists.
+	if (frappe.views?.ListView) refresh_after_unnamed_updates(frappe.views.ListView);
 	if (window.jQuery) {
 		add_page_header(window.jQuery);
 		close_previous_documents(window.jQuery, realtime);

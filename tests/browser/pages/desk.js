@@ -150,6 +150,68 @@ frappe.show_progress = (title, count, total) => {
 	return dialog;
 };
 
+// A list view of the Desk, as far as updates concern it. As in v15 to v17, it fetches the rows that updates name once none has
+// arrived for a while, and raises an error for an update without a name. A fetch of the same page within three seconds is left out.
+class ListView {
+	constructor(doctype) {
+		this.doctype = doctype;
+		this.last_args = null;
+		let timer;
+		const process = this.process_document_refreshes.bind(this);
+		this.debounced_refresh = () => {
+			clearTimeout(timer);
+			timer = setTimeout(process, 50);
+		};
+		this.setup_realtime_updates();
+	}
+
+	setup_realtime_updates() {
+		this.pending_document_refreshes = [];
+		if (this.realtime_events_setup) return;
+		frappe.realtime.doctype_subscribe(this.doctype);
+		frappe.realtime.off("list_update");
+		frappe.realtime.on("list_update", (update) => {
+			if (update?.doctype !== this.doctype) return;
+			this.pending_document_refreshes.push(update);
+			this.debounced_refresh();
+		});
+		this.realtime_events_setup = true;
+	}
+
+	disable_realtime_updates() {
+		frappe.realtime.doctype_unsubscribe(this.doctype);
+		this.realtime_events_setup = false;
+	}
+
+	process_document_refreshes() {
+		if (!this.pending_document_refreshes.length) return;
+		const [view, doctype] = frappe.get_route();
+		if (view !== "List" || window.cur_list?.doctype !== doctype) {
+			this.pending_document_refreshes = [];
+			this.disable_realtime_updates();
+			return;
+		}
+		const names = this.pending_document_refreshes.map(({ name }) => name);
+		this.pending_document_refreshes = [];
+		// Rows that the filters of the list do not let through are removed by their names.
+		seen.push(["rows", names.map((name) => name.replace(/'/g, "\\'"))]);
+	}
+
+	async refresh() {
+		if (this.last_args === this.doctype) return;
+		this.last_args = this.doctype;
+		setTimeout(() => (this.last_args = null), 3000);
+		seen.push(["all rows", this.doctype]);
+		this.setup_realtime_updates();
+	}
+}
+
+if (window.app) {
+	frappe.views = { ListView };
+	frappe.get_route = () => window.route;
+	window.cur_list = null;
+}
+
 document.addEventListener("DOMContentLoaded", () => {
 	frappe.realtime.init(undefined, !window.app);
 });
