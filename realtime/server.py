@@ -214,7 +214,7 @@ class MonitorLayer:
 		events: MonitorEvents,
 	) -> None:
 		executor = handlers.python.executor
-		collector = ActivityCollector(fanout, executor)
+		collector = ActivityCollector(fanout, executor, handlers.javascript.calls)
 		self.sampler = Sampler(namespaces, fanout, collector.expire)
 		process = ProcessMonitor(
 			cluster.publisher.id,

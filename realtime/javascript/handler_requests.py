@@ -38,6 +38,7 @@ class HandlerRequests:
 		background: Runs tasks.
 		on_app_loaded: Called with the app, the error or None, and all files that the process has loaded.
 		on_ready: Called when the process is ready for events.
+		on_calls: Called with the values of an operation `calls`.
 		on_latency: Called with an app, and the counts and the sum of a histogram of the latency of its listeners.
 	"""
 
@@ -50,6 +51,7 @@ class HandlerRequests:
 		background: BackgroundTasks,
 		on_app_loaded: Callable[[str, str | None, list[str]], None],
 		on_ready: Callable[[], None],
+		on_calls: Callable[[str, str, str, int, float, int, str], None],
 		on_latency: Callable[[str, list[int], float], None],
 	) -> None:
 		self._channel = channel
@@ -68,6 +70,7 @@ class HandlerRequests:
 			"has_permission": self._has_permission,
 			"app_loaded": on_app_loaded,
 			"ready": on_ready,
+			"calls": on_calls,
 			"latency": on_latency,
 		}
 

@@ -10,6 +10,7 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..access.client_questions import ClientQuestions
 from ..config import Config
+from ..handlers.calls import CallReports, HandlerCalls
 from ..handlers.files import HandlerFiles
 from ..histogram import Histogram
 from ..socketio.fanout import Fanout
@@ -54,6 +55,9 @@ class JavaScriptHandlers:
 		self._secret = secret
 		self.latencies: dict[str, Histogram] = {}
 		"""Seconds that a listener took, by app; a promise that it returned included."""
+		self.calls = CallReports()
+		"""The calls of listeners on watched sites."""
+		self.calls.sites_changed.connect(self._send_watched_sites)
 		self._background = BackgroundTasks()
 		self._channel = Channel()
 		self._log = ProcessLog()
@@ -76,6 +80,7 @@ class JavaScriptHandlers:
 			self._background,
 			self._on_app_loaded,
 			self._events.on_ready,
+			self._on_calls,
 			self._on_latency,
 		)
 		self._process = ProcessSupervisor(config, self._channel, self, self._log)
@@ -159,6 +164,7 @@ class JavaScriptHandlers:
 		"""Bring a new process up to date."""
 		self._apps.on_process_started()
 		self._background.start(self._send_secret())
+		self._send_watched_sites()
 		self._sockets.on_process_started()
 		self._channel.send("ready")
 
@@ -175,6 +181,15 @@ class JavaScriptHandlers:
 		self._apps.on_app_loaded(app, error)
 		if self._watcher is not None:
 			self._watcher.add(files)
+
+	def _send_watched_sites(self) -> None:
+		self._channel.send("watch", sorted(self.calls.sites))
+
+	def _on_calls(
+		self, site: str, app: str, event: str, calls: int, seconds: float, errors: int, last_error: str
+	) -> None:
+		if app in self._apps.apps():
+			self.calls.reported.send(HandlerCalls(site, app, event, calls, seconds, errors, last_error))
 
 	def _on_latency(self, app: str, counts: list[int], seconds: float) -> None:
 		if app in self._apps.apps():

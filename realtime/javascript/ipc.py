@@ -18,6 +18,7 @@ To the Node process:
     permission    token, allowed              response to `has_permission`
     secret        value                       the secret that Frappe shares with its realtime server
     ready                                     all that comes before has been sent
+    watch         sites                       report the calls of listeners on these sites, and on no others
     ping          number
 
 From the Node process:
@@ -32,6 +33,8 @@ From the Node process:
     has_permission token, id, doctype, name
     pong          number
     latency       app, counts, seconds        listeners called since the last report: by bucket, and the sum of their times
+    calls         site, app, event, calls, seconds, errors, last error
+                                              listeners called on a watched site since the last report
 """
 
 from __future__ import annotations

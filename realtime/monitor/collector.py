@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from frappe_realtime.contract import SITE_ROOM
 
 from ..engine import Encoded
+from ..handlers.calls import CallReports, HandlerCalls
 from ..handlers.executor import HandlerExecutor
 from ..handlers.queue import HandlerQueue
 from ..json_codec import loads
@@ -111,13 +112,16 @@ class ActivityCollector:
 	Args:
 		fanout: Sends the events.
 		executor: Runs the handlers in Python.
+		javascript: Reports the calls of handlers in JavaScript.
 	"""
 
-	def __init__(self, fanout: Fanout, executor: HandlerExecutor) -> None:
+	def __init__(self, fanout: Fanout, executor: HandlerExecutor, javascript: CallReports) -> None:
 		self._fanout = fanout
 		self._executor = executor
+		self._javascript = javascript
 		self._sites: dict[str, Activity] = {}
 		executor.handler_failed.connect(self._on_handler_failed)
+		javascript.reported.connect(self._on_reported)
 
 	def watch(self, site: str) -> Activity:
 		"""Collect what happens on `site` for the next `LEASE_SECONDS`, and return what has been collected."""
@@ -127,6 +131,7 @@ class ActivityCollector:
 			activity = self._sites[site] = Activity(until)
 			self._fanout.observe(self)
 			self._executor.observe(self)
+			self._javascript.watch(self._sites)
 		activity.watched_until = until
 		return activity
 
@@ -134,6 +139,7 @@ class ActivityCollector:
 		"""Forget the sites that are not watched any more. Called every few seconds."""
 		now = asyncio.get_running_loop().time()
 		self._sites = {site: one for site, one in self._sites.items() if one.watched_until > now}
+		self._javascript.watch(self._sites)
 		if not self._sites:
 			self._fanout.unobserve()
 			self._executor.unobserve()
@@ -184,6 +190,15 @@ class ActivityCollector:
 			count = activity.handler(queue.app.name, event)
 			count.errors += 1
 			count.last_error = f"{type(error).__name__}: {error!s:.{MAX_ERROR}}"
+
+	def _on_reported(self, report: HandlerCalls) -> None:
+		activity = self._sites.get(report.site)
+		if activity is not None:
+			count = activity.handler(report.app, report.event)
+			count.calls += report.calls
+			count.seconds += report.seconds
+			count.errors += report.errors
+			count.last_error = report.last_error[:MAX_ERROR] or count.last_error
 
 
 def _name_of(encoded: Encoded) -> str:

