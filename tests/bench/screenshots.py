@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from tests.bench.desk import open_desk, origin, set_theme
+from tests.bench.handlers_app import app_with_handlers
 from tests.bench.installation import INSIDE, Bench, NotSuitable, Person
 from tests.bench.processes import Process
 from tests.wire.background import Background
@@ -46,15 +48,38 @@ MANY_EVENTS = 5000
 PICTURES = {
 	# By name: theme, width and height of the window.
 	"light": ("light", 1280, 1900),
-	"dark": ("dark", 1280, 1000),
+	"dark": ("dark", 1280, 1900),
 	"phone": ("light", 390, 844),
+	"phone-dark": ("dark", 390, 844),
 }
+CHAT = "chat"
+CHAT_HANDLERS = """
+import asyncio
+
+from frappe_realtime import realtime
+
+
+@realtime.on("typing")
+def typing(socket, message):
+	pass
+
+
+@realtime.on("say")
+async def say(socket, message):
+	await asyncio.sleep(0.002)
+
+
+@realtime.on("search")
+async def search(socket, message):
+	if not message["text"]:
+		raise ValueError("the text is empty")
+"""
 
 
 def main() -> int:
 	"""Take the pictures; return the exit code."""
 	parser = argparse.ArgumentParser(description=__doc__)
-	parser.add_argument("--clients", type=int, default=300)
+	parser.add_argument("--clients", type=int, default=500)
 	parser.add_argument("--seconds", type=int, default=300, help="of load before the pictures are taken")
 	parser.add_argument("--folder", type=Path, default=Path("docs/images"))
 	options = parser.parse_args()
@@ -66,10 +91,12 @@ def main() -> int:
 	try:
 		with (
 			running_bench(Path(root)) as bench,
+			app_with_handlers(bench, CHAT, CHAT_HANDLERS),
 			chromium("--host-resolver-rules=MAP * 127.0.0.1") as browser,
 			team(bench) as people,
 			connected_clients(bench, people, options.clients),
 			load(bench, people),
+			calls(bench, people),
 		):
 			time.sleep(options.seconds)
 			take_pictures(bench, browser, options.folder)
@@ -89,6 +116,33 @@ def running_bench(root: Path) -> Iterator[Bench]:
 			yield bench
 		finally:
 			bench.close()
+
+
+@contextlib.contextmanager
+def calls(bench: Bench, people: list[Person]) -> Iterator[None]:
+	"""Clients that call the handlers of the app `chat` again and again."""
+	stopped = threading.Event()
+	background = Background()
+	clients = [connect(bench, background, person, index) for index, person in enumerate(people[:3])]
+
+	def call() -> None:
+		while not stopped.wait(0.3):
+			for number, client in enumerate(clients):
+				client.emit("typing", {"channel": "general"})
+				client.emit("say", {"channel": "general", "text": "Good morning"})
+				if number == 0:
+					client.emit("search", {"text": ""})
+
+	thread = threading.Thread(target=call)
+	thread.start()
+	try:
+		yield
+	finally:
+		stopped.set()
+		thread.join()
+		for client in clients:
+			client.close()
+		background.close()
 
 
 @contextlib.contextmanager
@@ -176,6 +230,7 @@ def take_pictures(bench: Bench, browser: Browser, folder: Path) -> None:
 		# The Desk decides when it is loaded whether the window is narrow.
 		page.reload(wait_until="domcontentloaded")
 		page.locator(".realtime-events tbody tr").nth(3).wait_for()
+		page.locator(".realtime-handlers tbody tr").nth(2).wait_for()
 		set_theme(page, theme)
 		# The page measures the round trip anew when it has been drawn.
 		page.wait_for_timeout(12_000)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bench.conftest import ConnectNode
+from tests.bench.handlers_app import app_with_handlers
 from tests.bench.installation import Bench
 
 APP = "realtime_bench_handlers"
@@ -35,12 +36,6 @@ def add(socket, description, fails):
 """
 """No line outside a function imports Frappe: nothing has loaded it when the first of these events arrives."""
 
-HOOKS = f"""
-app_name = "{APP}"
-app_title = "Realtime bench test"
-app_publisher = app_description = app_email = app_license = "-"
-"""
-
 
 @pytest.fixture(scope="module")
 def with_handlers(bench: Bench) -> Iterator[Bench]:
@@ -49,35 +44,8 @@ def with_handlers(bench: Bench) -> Iterator[Bench]:
 		pytest.skip(f"not started by the tests, which may not stop it therefore: {names}")
 	if not shutil.which("bench"):
 		pytest.skip("there is no bench command on PATH")
-	(site_packages,) = bench.root.glob("env/lib/python3*/site-packages")
-	link = site_packages.relative_to(bench.root) / f"{APP}.pth"
-	folder = bench.root / "apps" / APP
-	with bench.kept(f"apps/{APP}", str(link), "sites/apps.txt", "sites/apps.json"):
-		package = folder / APP
-		(package / "realtime").mkdir(parents=True)
-		(package / "__init__.py").write_text('__version__ = "1.0"\n')
-		(package / "hooks.py").write_text(HOOKS)
-		for name in ("modules.txt", "patches.txt"):
-			(package / name).touch()
-		(package / "realtime" / "handlers.py").write_text(HANDLERS)
-		# What `pip install --editable` writes, without a build.
-		(bench.root / link).write_text(f"{folder}\n")
-		apps = bench.sites / "apps.txt"
-		apps.write_text(f"{apps.read_text().rstrip()}\n{APP}\n")
-		try:
-			bench.bench("--site", bench.site, "install-app", APP)
-			restart(bench)
-			yield bench
-		finally:
-			bench.bench("--site", bench.site, "uninstall-app", "--yes", "--no-backup", "--force", APP)
-	restart(bench)
-
-
-def restart(bench: Bench) -> None:
-	"""Start the processes of the bench again that import apps."""
-	for process in (bench.sidecar, bench.worker, bench.web):
-		process.stop()
-	bench.start_processes()
+	with app_with_handlers(bench, APP, HANDLERS):
+		yield bench
 
 
 def test_frappe_is_connected_to_the_site_as_the_user(with_handlers: Bench, connect_node: ConnectNode) -> None:
