@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.broken_benches import ROWS, fits
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.command import run_command
 from tests.wire.conditions import PATIENCE
@@ -43,15 +44,32 @@ def remedies(said: str) -> list[Remedy]:
 	return [Remedy(*line) for line in lines]
 
 
-def diagnose(bench: Bench, *arguments: str, env: dict[str, str] | None = None, code: int = 1) -> Remedy:
-	"""Run the doctor; fail unless it ends with exactly one line that names a cause, or a note if `code` is 0."""
+def holds(row: str, remedy: Remedy) -> Remedy:
+	"""Fail unless a line of the doctor is the one in a row of docs/broken-benches.md; return the line."""
+	assert fits(ROWS[row].doctor, remedy.what), remedy
+	assert fits(ROWS[row].remedy, remedy.command), remedy
+	return remedy
+
+
+def diagnose(
+	bench: Bench, *arguments: str, env: dict[str, str] | None = None, code: int = 1, row: str = ""
+) -> Remedy:
+	"""Run the doctor; fail unless it ends with exactly one line that names a cause, or a note if `code` is 0.
+
+	Args:
+		bench: The bench.
+		arguments: Arguments of the doctor.
+		env: Further environment variables.
+		code: The exit code.
+		row: The row of docs/broken-benches.md that the line must fit; empty for none.
+	"""
 	exit_code, said = run_doctor(bench, *arguments, env=env)
 	assert exit_code == code, said
 	named = remedies(said)
 	assert len(named) == 1, said
 	assert said.rstrip().splitlines()[-1].startswith("Cause: " if code else "Note: "), said
 	assert said.count("\nFAILED") == (1 if code else 0), said
-	return named[0]
+	return holds(row, named[0]) if row else named[0]
 
 
 def cure(bench: Bench, command: str, actions: dict[str, Action] | None = None) -> None:

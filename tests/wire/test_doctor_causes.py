@@ -24,6 +24,7 @@ from tests.wire.doctor import (
 	common,
 	cure,
 	diagnose,
+	holds,
 	is_well,
 	remedies,
 	replace_sidecar,
@@ -48,7 +49,7 @@ def test_a_wrong_port_of_redis(bench: Bench) -> None:
 	(bench.folder / "config" / "redis_queue.conf").write_text(f"bind 127.0.0.1\nport {bench.valkey.port}\n")
 	wrong = f"redis://127.0.0.1:{free_port()}"
 	bench.write_config(redis_queue=wrong)
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="`redis_queue` has a wrong port")
 	assert f"Redis at {wrong} (redis_queue) does not answer" in cause.what
 	assert f"a Redis answers at {bench.valkey.url}" in cause.what
 	assert cause.where == f"redis_queue in {common(bench)}"
@@ -59,7 +60,7 @@ def test_a_wrong_port_of_redis(bench: Bench) -> None:
 
 def test_redis_is_down(bench: Bench) -> None:
 	bench.valkey.stop()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="Redis is down")
 	assert "does not answer" in cause.what
 	assert cause.where == f"redis_queue in {common(bench)}"
 	cure(bench, cause.command, {"sudo supervisorctl start all": bench.valkey.start})
@@ -70,7 +71,7 @@ def test_redis_is_down(bench: Bench) -> None:
 def test_the_password_of_redis_is_missing(make_bench: MakeBench) -> None:
 	bench = with_addresses(make_bench(version=16))
 	bench.valkey.client.config_set("requirepass", "geheim")
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the password of Redis is missing")
 	assert "requires a password" in cause.what
 	assert cause.where == f"redis_queue in {common(bench)}"
 	host = f"127.0.0.1:{bench.valkey.port}"
@@ -84,7 +85,7 @@ def test_a_wrong_password_of_redis(make_bench: MakeBench) -> None:
 	bench.valkey.client.execute_command("ACL", "SETUSER", "queue", "on", ">pw", "~*", "&*", "+@all")
 	host = f"127.0.0.1:{bench.valkey.port}"
 	bench.write_config(redis_queue=f"redis://queue:wrong@{host}")
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the password of Redis is wrong")
 	assert "does not accept the user and password" in cause.what
 	assert "wrong@" not in "".join(cause)
 	cure(bench, cause.command.replace("USER:PASSWORD", "queue:pw"))
@@ -92,13 +93,19 @@ def test_a_wrong_password_of_redis(make_bench: MakeBench) -> None:
 
 
 @pytest.mark.parametrize(
-	("rules", "missing", "command"),
+	("row", "rules", "missing", "command"),
 	[
-		(["~*", "&*", "+@all", "-@scripting"], "EVAL, EVALSHA", "+eval +evalsha"),
-		(["~*", "&*", "+@all", "-@stream"], "XADD, XRANGE, XTRIM", "+xadd +xrange +xtrim"),
-		(["~*", "&*", "+@all", "-multi"], "MULTI, EXEC", "+multi +exec"),
-		(["~*", "&frappe_realtime:*", "+@all"], "the channels events and", "'&events' '&frappe_realtime:*'"),
+		("run scripts", ["~*", "&*", "+@all", "-@scripting"], "EVAL, EVALSHA", "+eval +evalsha"),
+		("use streams", ["~*", "&*", "+@all", "-@stream"], "XADD, XRANGE, XTRIM", "+xadd +xrange +xtrim"),
+		("use transactions", ["~*", "&*", "+@all", "-multi"], "MULTI, EXEC", "+multi +exec"),
 		(
+			"use the channel",
+			["~*", "&frappe_realtime:*", "+@all"],
+			"the channels events and",
+			"'&events' '&frappe_realtime:*'",
+		),
+		(
+			"use the keys",
 			["~rq:*", "&*", "+@all"],
 			"the keys frappe_realtime:* and",
 			"'~frappe_realtime:*' '~socketio_auth_secret'",
@@ -107,13 +114,13 @@ def test_a_wrong_password_of_redis(make_bench: MakeBench) -> None:
 	ids=["scripts", "streams", "transactions", "channel", "keys"],
 )
 def test_a_user_of_redis_without_rights(
-	make_bench: MakeBench, rules: list[str], missing: str, command: str
+	make_bench: MakeBench, row: str, rules: list[str], missing: str, command: str
 ) -> None:
 	bench = with_addresses(make_bench(version=16))
 	bench.valkey.client.execute_command("ACL", "SETUSER", "queue", "on", ">pw", *rules)
 	bench.write_config(redis_queue=f"redis://queue:pw@127.0.0.1:{bench.valkey.port}")
 	bench.sidecar.restart()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row=f"the user of Redis may not {row}")
 	assert f"the user 'queue' of redis_queue lacks rights in Redis: {missing}" in cause.what
 	assert cause.where.startswith(f"the ACL of the user 'queue' at {bench.valkey.url}")
 	assert cause.command.startswith(f"redis-cli -u {bench.valkey.url} ACL SETUSER queue {command}")
@@ -128,7 +135,7 @@ def test_the_sidecar_is_on_another_redis_by_its_environment(make_bench: MakeBenc
 	bench.start_web()
 	bench.sidecar.start()
 	other.valkey.wait_for_subscriber(count=2)
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="`FRAPPE_REDIS_QUEUE` gives the sidecar another Redis")
 	assert (
 		f"the sidecar uses the Redis at {other.valkey.url}, and this bench {bench.valkey.url}" in cause.what
 	)
@@ -143,7 +150,7 @@ def test_the_sidecar_was_started_before_redis_queue_was_changed(bench: Bench, ma
 	old, new = bench.valkey, other.valkey
 	bench.write_config(redis_queue=new.url)
 	other.sidecar.stop()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="`redis_queue` was changed after the start of the sidecar")
 	assert f"the sidecar uses the Redis at {old.url}, and this bench {new.url}" in cause.what
 	assert cause.where == f"redis_queue in {common(bench)}, which was changed after the start of the sidecar"
 	assert cause.command == "bench restart"
@@ -157,6 +164,7 @@ def test_another_redis_by_a_variable_of_the_shell(bench: Bench, make_bench: Make
 	code, said = run_doctor(bench, *ON_APP_SITE, env=env)
 	assert code == 1, said
 	(cause,) = remedies(said)
+	holds("`FRAPPE_REDIS_QUEUE` is set in a shell", cause)
 	assert "FRAPPE_REDIS_QUEUE (redis_queue) in the environment of this shell" in cause.where
 	assert cause.command == "unset FRAPPE_REDIS_QUEUE"
 	is_well(bench, *ON_APP_SITE)
@@ -166,7 +174,7 @@ def test_events_were_dropped_in_an_outage_of_redis(bench: Bench) -> None:
 	now = time.time()
 	outage = Outage(since=now - 200, held=10_000, dropped=7, reason="Connection refused")
 	append_report(bench.valkey.client, outage)
-	note = diagnose(bench, *ON_APP_SITE, code=0)
+	note = diagnose(bench, *ON_APP_SITE, row="events were dropped in an outage of Redis", code=0)
 	assert "events dropped: 7" in note.what
 	assert "Connection refused" in note.what
 	assert note.where == f"realtime_pending_seconds in {common(bench)}"
@@ -184,7 +192,7 @@ def test_the_clock_of_redis_is_wrong(bench: Bench, background: Background, offse
 	try:
 		bench.write_config(redis_queue=relay.url)
 		bench.sidecar.restart()
-		cause = diagnose(bench, *ON_APP_SITE)
+		cause = diagnose(bench, *ON_APP_SITE, row="the clock of Redis is wrong")
 		assert (
 			f"(redis_queue) is {abs(offset)} s {'ahead of' if offset > 0 else 'behind'} this machine's"
 			in cause.what
@@ -203,7 +211,7 @@ def test_the_clock_of_redis_is_wrong(bench: Bench, background: Background, offse
 
 def test_the_web_process_is_down(bench: Bench) -> None:
 	bench.stop_web()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the web process is down")
 	assert f"the web process does not answer at http://127.0.0.1:{bench.web_port}" in cause.what
 	assert cause.where == f"webserver_port in {common(bench)}"
 	cure(bench, cause.command, {"sudo supervisorctl start all": bench.start_web})
@@ -212,7 +220,7 @@ def test_the_web_process_is_down(bench: Bench) -> None:
 
 def test_the_web_process_hangs(bench: Bench) -> None:
 	bench.web.fail(hang=True)
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the web process hangs")
 	assert "the web process does not answer at" in cause.what
 	assert "no answer within 5 s" in cause.what
 	assert cause.command == "bench restart"
@@ -227,7 +235,7 @@ def test_a_wrong_webserver_port(bench: Bench) -> None:
 	bench.write_config(webserver_port=wrong)
 	bench.sidecar.restart()
 	bench.wait_until_subscribed()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="`webserver_port` is wrong")
 	assert f"the web process does not answer at http://127.0.0.1:{wrong}" in cause.what
 	assert f"it answers at http://127.0.0.1:{bench.web_port}" in cause.what
 	assert cause.where == f"webserver_port in {common(bench)}"
@@ -251,7 +259,7 @@ def test_another_http_server_on_the_webserver_port(bench: Bench, is_known: bool,
 		bench.write_config(webserver_port=port)
 		bench.sidecar.restart()
 		bench.wait_until_subscribed()
-		cause = diagnose(bench, *ON_APP_SITE)
+		cause = diagnose(bench, *ON_APP_SITE, row="another HTTP server is on `webserver_port`")
 		assert f"the server at http://127.0.0.1:{port} is not the web process of this bench" in cause.what
 		assert "SimpleHTTP" in cause.what
 		assert cause.where == f"webserver_port in {common(bench)}"
@@ -266,7 +274,7 @@ def test_another_http_server_on_the_webserver_port(bench: Bench, is_known: bool,
 def test_the_sidecar_calls_another_web_process_by_its_environment(make_bench: MakeBench) -> None:
 	wrong = free_port()
 	bench = with_addresses(make_bench(version=17, env={"FRAPPE_WEBSERVER_PORT": str(wrong)}))
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="`FRAPPE_WEBSERVER_PORT` gives the sidecar another web process")
 	assert f"the sidecar uses the web process at http://127.0.0.1:{wrong}, and this bench" in cause.what
 	assert cause.where == "FRAPPE_WEBSERVER_PORT (webserver_port) in the environment of the sidecar"
 	assert cause.command == "unset FRAPPE_WEBSERVER_PORT && bench restart"
@@ -275,7 +283,12 @@ def test_the_sidecar_calls_another_web_process_by_its_environment(make_bench: Ma
 
 
 def test_a_wrong_webserver_port_by_a_variable_of_the_shell(bench: Bench) -> None:
-	cause = diagnose(bench, *ON_APP_SITE, env={"FRAPPE_WEBSERVER_PORT": str(free_port())})
+	cause = diagnose(
+		bench,
+		*ON_APP_SITE,
+		row="`FRAPPE_WEBSERVER_PORT` is set in a shell",
+		env={"FRAPPE_WEBSERVER_PORT": str(free_port())},
+	)
 	assert f"it answers at http://127.0.0.1:{bench.web_port}" in cause.what
 	assert cause.where == "FRAPPE_WEBSERVER_PORT (webserver_port) in the environment of this shell"
 	assert cause.command == "unset FRAPPE_WEBSERVER_PORT"
@@ -289,7 +302,7 @@ def test_maintenance_mode(bench: Bench, in_common: bool) -> None:
 		bench.write_config(maintenance_mode=1)
 	else:
 		set_site_key(bench, APP_SITE, "maintenance_mode", 1)
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="" if in_common else "maintenance mode")
 	assert f"{APP_SITE}: the site is in maintenance mode" in cause.what
 	file = common(bench) if in_common else str(bench.folder / "sites" / APP_SITE / "site_config.json")
 	assert cause.where == f"maintenance_mode in {file}"
@@ -317,7 +330,7 @@ def test_the_web_process_has_another_secret(bench: Bench, make_bench: MakeBench)
 	wrong.sites = right.sites
 	use(wrong)
 	set_site_key(bench, APP_SITE, "redis_queue", other.valkey.url)
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the web process has another secret")
 	assert "the web process does not accept the shared secret" in cause.what
 	assert other.valkey.url in cause.what
 	assert cause.where == f"redis_queue in {bench.folder / 'sites' / APP_SITE / 'site_config.json'}"
@@ -331,7 +344,7 @@ def test_the_web_process_has_another_secret(bench: Bench, make_bench: MakeBench)
 
 def test_the_clock_of_the_web_process_is_wrong(bench: Bench) -> None:
 	bench.web.clock_offset = 120.0
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the clock of the web process is wrong")
 	assert re.search(
 		r"the clock of the web process at \S+ is (119|120|121) s ahead of this machine's", cause.what
 	)
@@ -342,7 +355,7 @@ def test_the_clock_of_the_web_process_is_wrong(bench: Bench) -> None:
 
 def test_no_worker_runs(bench: Bench) -> None:
 	bench.web.has_worker = False
-	note = diagnose(bench, *ON_APP_SITE, code=0)
+	note = diagnose(bench, *ON_APP_SITE, row="no worker runs", code=0)
 	assert "no worker published an event within 5 s" in note.what
 	assert note.where == "the workers of the bench"
 	bench.web.has_worker = True

@@ -61,24 +61,28 @@ def test_nginx_may_buffer(bench: Bench, nginx: Nginx) -> None:
 
 @needs_nginx
 @pytest.mark.parametrize(
-	("broken", "what", "where"),
+	("row", "broken", "what", "where"),
 	[
 		(
+			"without Upgrade",
 			{"upgrade": ""},
 			"does not pass on upgrade and WebSocket",
 			f"proxy_set_header Upgrade and Connection in {LOCATION}",
 		),
 		(
+			"with another Origin",
 			{"origin": "proxy_set_header Origin https://wrong.test;"},
 			"the proxy replaces the page's Origin by that of wrong.test",
 			f"proxy_set_header Origin in {LOCATION}",
 		),
 		(
+			"without /socket.io",
 			{"location": "/elsewhere"},
 			"answers HTTP 404 to /socket.io/",
 			f"{LOCATION}, which is missing or leads elsewhere",
 		),
 		(
+			"with another site",
 			{"site": "other.test"},
 			"the proxy names 'other.test' instead of the site",
 			f"X-Frappe-Site-Name in {LOCATION}",
@@ -86,10 +90,12 @@ def test_nginx_may_buffer(bench: Bench, nginx: Nginx) -> None:
 	],
 	ids=["without Upgrade", "another Origin", "without /socket.io", "another site"],
 )
-def test_a_broken_nginx(bench: Bench, nginx: Nginx, broken: dict[str, str], what: str, where: str) -> None:
+def test_a_broken_nginx(
+	bench: Bench, nginx: Nginx, row: str, broken: dict[str, str], what: str, where: str
+) -> None:
 	nginx.write(**broken)  # type: ignore[arg-type]
 	nginx.reload()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row=f"nginx {row}")
 	assert f"{APP_SITE}: " in cause.what
 	assert nginx.url in cause.what
 	assert what in cause.what
@@ -102,7 +108,7 @@ def test_a_broken_nginx(bench: Bench, nginx: Nginx, broken: dict[str, str], what
 def test_nginx_passes_to_an_old_port(bench: Bench, nginx: Nginx) -> None:
 	nginx.write(target=free_port())
 	nginx.reload()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="nginx passes to an old port")
 	assert f"{nginx.url} answers HTTP 502 to /socket.io/" in cause.what
 	assert f"the sidecar listens on port {bench.sidecar.port}" in cause.what
 	assert (cause.where, cause.command) == (f"proxy_pass in {LOCATION}", SETUP_NGINX)
@@ -114,7 +120,7 @@ def test_nginx_passes_to_an_old_port(bench: Bench, nginx: Nginx) -> None:
 def test_nginx_passes_to_a_web_process(bench: Bench, nginx: Nginx) -> None:
 	nginx.write(target=bench.web_port)
 	nginx.reload()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="nginx passes to the web process")
 	assert "and not as a realtime server does" in cause.what
 	assert cause.command == SETUP_NGINX
 	cure(bench, cause.command, setup_nginx(nginx))
@@ -130,7 +136,7 @@ def test_the_configuration_of_nginx_has_another_port(bench: Bench, nginx: Nginx)
 	old = free_port()
 	nginx.write(target=old)
 	nginx.reload()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="nginx has another port in its file")
 	assert cause.what == f"nginx passes /socket.io to port {old}, and socketio_port is {bench.sidecar.port}"
 	assert f"the upstream of /socket.io in {configuration}; socketio_port in " in cause.where
 	assert cause.command == SETUP_NGINX
@@ -141,7 +147,7 @@ def test_the_configuration_of_nginx_has_another_port(bench: Bench, nginx: Nginx)
 @needs_nginx
 def test_the_proxy_names_the_default_site_for_all_hosts(bench: Bench, nginx: Nginx) -> None:
 	set_site_key(bench, STOCK_SITE, "host_name", f"http://127.0.0.2:{nginx.port}")
-	cause = diagnose(bench, "--site", STOCK_SITE)
+	cause = diagnose(bench, "--site", STOCK_SITE, row="nginx names `default_site` for all hosts")
 	assert f"the proxy names default_site {APP_SITE} for all hosts" in cause.what
 	assert cause.where.startswith(f"X-Frappe-Site-Name in {LOCATION}; default_site in ")
 	assert cause.command == f"bench config dns_multitenant on && {SETUP_NGINX}"
@@ -166,7 +172,7 @@ def test_a_site_folder_is_not_named_as_the_host(bench: Bench, nginx: Nginx) -> N
 	bench.wait_until_subscribed()
 	nginx.write(site="$host", names="erp.example.com")
 	nginx.reload()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the folder of the site has another name than the host")
 	assert "nginx serves the host erp.example.com and names no site for it" in cause.what
 	assert cause.where == f"host_name in {bench.folder / 'sites' / APP_SITE / 'site_config.json'}"
 	assert (
@@ -196,7 +202,7 @@ def proxies(background: Background) -> Iterator[Callable[..., Proxy]]:
 def test_a_proxy_that_holds_back_answers_to_polling(bench: Bench, proxies: Callable[..., Proxy]) -> None:
 	proxy = proxies(bench.sidecar.port, holds_polling=True)
 	set_site_key(bench, APP_SITE, "host_name", proxy.url)
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="a proxy holds back answers to polling")
 	assert f"{proxy.url} does not pass on polling" in cause.what
 	assert "the proxy holds back the answers to polling requests" in cause.what
 	assert cause.where == f"proxy_buffering in {LOCATION}"

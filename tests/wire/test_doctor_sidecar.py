@@ -29,6 +29,7 @@ from tests.wire.doctor import (
 	common,
 	cure,
 	diagnose,
+	holds,
 	is_well,
 	remedies,
 	replace_sidecar,
@@ -50,7 +51,7 @@ def bench(make_bench: MakeBench) -> Bench:
 
 def test_the_sidecar_does_not_run(bench: Bench) -> None:
 	bench.sidecar.stop()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the sidecar does not run")
 	assert f"the sidecar does not run: nothing answers on port {bench.sidecar.port}" in cause.what
 	assert cause.command == "bench restart"
 	bench.sidecar.start()
@@ -76,7 +77,7 @@ def test_node_is_on_the_port(bench: Bench) -> None:
 	node = subprocess.Popen([nodejs.node(), "-e", NODE_SERVER, str(bench.sidecar.port)], cwd=SOCKET_IO)
 	try:
 		until(lambda: accepts(bench.sidecar.port), "Node listens")
-		cause = diagnose(bench, *ON_APP_SITE)
+		cause = diagnose(bench, *ON_APP_SITE, row="Node is on the port")
 		assert "is not this sidecar, but another Socket.IO server: Frappe's Node server" in cause.what
 		assert f"socketio_port in {common(bench)}" in cause.where
 		assert cause.command == "bench realtime setup && bench restart"
@@ -105,7 +106,7 @@ def test_the_sidecar_runs_on_another_port(bench: Bench, by_environment: bool) ->
 	)
 	bench.sidecar.start()
 	bench.wait_until_subscribed()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the sidecar runs on another port")
 	assert (
 		f"the sidecar runs on port {other}, and browsers, nginx and this command use port {configured}"
 		in cause.what
@@ -135,7 +136,7 @@ def test_the_sidecar_runs_on_another_machine(bench: Bench) -> None:
 	thread = threading.Thread(target=publish)
 	thread.start()
 	try:
-		cause = diagnose(bench, *ON_APP_SITE)
+		cause = diagnose(bench, *ON_APP_SITE, row="the sidecar runs on another machine")
 	finally:
 		stopped.set()
 		thread.join()
@@ -144,7 +145,12 @@ def test_the_sidecar_runs_on_another_machine(bench: Bench) -> None:
 
 
 def test_another_port_by_a_variable_of_the_shell(bench: Bench) -> None:
-	cause = diagnose(bench, *ON_APP_SITE, env={"FRAPPE_SOCKETIO_PORT": str(free_port())})
+	cause = diagnose(
+		bench,
+		*ON_APP_SITE,
+		row="`FRAPPE_SOCKETIO_PORT` is set in a shell",
+		env={"FRAPPE_SOCKETIO_PORT": str(free_port())},
+	)
 	assert f"the sidecar runs on port {bench.sidecar.port}" in cause.what
 	assert cause.where == "FRAPPE_SOCKETIO_PORT (socketio_port) in the environment of this shell"
 	assert cause.command == "unset FRAPPE_SOCKETIO_PORT"
@@ -161,7 +167,7 @@ def test_an_older_sidecar_still_runs(bench: Bench, tmp_path: Path) -> None:
 	bench.sidecar.cwd = older
 	bench.sidecar.start()
 	bench.wait_until_subscribed()
-	note = diagnose(bench, *ON_APP_SITE, code=0)
+	note = diagnose(bench, *ON_APP_SITE, row="an older sidecar still runs", code=0)
 	assert "has the version 0.0.1, installed is" in note.what
 	assert note.where == "the process of the sidecar, which was started before the update"
 	assert note.command == "bench restart"
@@ -176,7 +182,7 @@ def test_too_few_descriptors(bench: Bench) -> None:
 	limited = ("prlimit", "--nofile=200:200", sys.executable, "-m", "realtime")
 	replace_sidecar(bench, command=limited)
 	bench.wait_until_subscribed()
-	note = diagnose(bench, *ON_APP_SITE, code=0)
+	note = diagnose(bench, *ON_APP_SITE, row="the sidecar may have too few open files", code=0)
 	assert "the sidecar may have 200 open files" in note.what
 	assert note.where == "the limit of the shell or service that starts the sidecar (ulimit -n, LimitNOFILE)"
 	assert note.command == "ulimit -n 65536 && bench restart"
@@ -198,7 +204,7 @@ def test_a_handlers_file_that_does_not_import(bench: Bench) -> None:
 	bench.sidecar.restart()
 	bench.sidecar.expects_traceback = True
 	bench.wait_until_subscribed()
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="a handlers file does not import")
 	assert (
 		"the handlers of the app shop are not loaded: ModuleNotFoundError: No module named 'no_such_module'"
 		in cause.what
@@ -226,18 +232,22 @@ def unprivileged() -> tuple[str, ...]:
 	return WITHOUT_PRIVILEGE
 
 
-def diagnose_unprivileged(bench: Bench, prefix: tuple[str, ...], *arguments: str) -> tuple[str, ...]:
+def diagnose_unprivileged(
+	bench: Bench, row: str, prefix: tuple[str, ...], *arguments: str
+) -> tuple[str, ...]:
 	result = run_command("doctor", "--bench", str(bench.folder), *arguments, prefix=prefix)
 	assert result.code == 1, result.output
 	(cause,) = remedies(result.output)
-	return cause
+	return holds(row, cause)
 
 
 @pytest.mark.parametrize("path", ["", "site_config.json"], ids=["folder", "file"])
 def test_a_site_that_is_not_readable(bench: Bench, unprivileged: tuple[str, ...], path: str) -> None:
 	site = bench.folder / "sites" / APP_SITE / path
 	site.chmod(0)
-	_, what, where, command = diagnose_unprivileged(bench, unprivileged, *ON_APP_SITE)
+	_, what, where, command = diagnose_unprivileged(
+		bench, "the folder of a site is not readable", unprivileged, *ON_APP_SITE
+	)
 	assert f"{APP_SITE}: {site} cannot be read by the user" in what
 	assert where == f"the permissions of {site}"
 	assert command == f"chmod {'u+rw' if path else 'u+rwx'} {site}"
@@ -249,7 +259,9 @@ def test_the_folder_of_sites_is_not_readable(bench: Bench, unprivileged: tuple[s
 	sites = bench.folder / "sites"
 	sites.chmod(0o100)
 	try:
-		_, what, where, command = diagnose_unprivileged(bench, unprivileged)
+		_, what, where, command = diagnose_unprivileged(
+			bench, "the folder of all sites is not readable", unprivileged
+		)
 	finally:
 		sites.chmod(0o755)
 	assert f"the folder {sites} cannot be read" in what
@@ -258,8 +270,15 @@ def test_the_folder_of_sites_is_not_readable(bench: Bench, unprivileged: tuple[s
 	is_well(bench, *ON_APP_SITE)
 
 
+def test_a_configuration_that_is_no_json(bench: Bench) -> None:
+	Path(common(bench)).write_text("{")
+	code, said = run_doctor(bench)
+	assert code == 4, said
+	assert common(bench) in said
+
+
 def test_a_default_site_that_hides_another_site(bench: Bench) -> None:
-	cause = diagnose(bench, "--site", STOCK_SITE)
+	cause = diagnose(bench, "--site", STOCK_SITE, row="`default_site` hides another site")
 	assert f"default_site is {APP_SITE}, so requests to 127.0.0.1 are never for {STOCK_SITE}" in cause.what
 	assert cause.where == f"default_site in {common(bench)}"
 	assert cause.command == "bench remove-common-config default_site && bench restart"
@@ -269,7 +288,7 @@ def test_a_default_site_that_hides_another_site(bench: Bench) -> None:
 
 def test_the_desk_uses_another_port(bench: Bench) -> None:
 	set_site_key(bench, APP_SITE, "socketio_port", 9999)
-	cause = diagnose(bench, *ON_APP_SITE)
+	cause = diagnose(bench, *ON_APP_SITE, row="the Desk has another port")
 	assert f"{APP_SITE}: the Desk connects to port 9999" in cause.what
 	assert cause.where == f"socketio_port in {bench.folder / 'sites' / APP_SITE / 'site_config.json'}"
 	cure(bench, cause.command)
@@ -283,7 +302,7 @@ def test_the_app_is_on_no_site(make_bench: MakeBench) -> None:
 	set_site_key(bench, STOCK_SITE, "host_name", bench.sidecar.url)
 	bench.sidecar.restart()
 	bench.wait_until_subscribed()
-	note = diagnose(bench, code=0)
+	note = diagnose(bench, row="the app is on no site", code=0)
 	assert "the app frappe_realtime is installed on no site" in note.what
 	assert note.command == f"bench --site {STOCK_SITE} install-app frappe_realtime"
 	cure(
@@ -297,7 +316,7 @@ def test_the_app_is_on_no_site(make_bench: MakeBench) -> None:
 
 def test_an_unknown_key(bench: Bench) -> None:
 	bench.write_config(realtime_cache_second=1)
-	note = diagnose(bench, *ON_APP_SITE, code=0)
+	note = diagnose(bench, *ON_APP_SITE, row="an unknown key", code=0)
 	assert "unknown keys: realtime_cache_second" in note.what
 	cure(bench, note.command)
 	is_well(bench, *ON_APP_SITE)
