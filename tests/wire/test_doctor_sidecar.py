@@ -272,9 +272,9 @@ def test_the_folder_of_sites_is_not_readable(bench: Bench, unprivileged: tuple[s
 
 def test_a_configuration_that_is_no_json(bench: Bench) -> None:
 	Path(common(bench)).write_text("{")
-	code, said = run_doctor(bench)
-	assert code == 4, said
-	assert common(bench) in said
+	result = run_command("doctor", "--bench", str(bench.folder))
+	assert (result.code, result.output) == (4, "")
+	assert common(bench) in result.errors
 
 
 def test_a_default_site_that_hides_another_site(bench: Bench) -> None:
