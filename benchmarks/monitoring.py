@@ -24,9 +24,10 @@ import socketio
 
 from benchmarks.cases.common import settle
 from benchmarks.client import SITE
+from benchmarks.columns import OURS
 from benchmarks.load import Load
 from benchmarks.publishers import Publisher
-from benchmarks.servers import OURS, Server, backends, make_bench, running
+from benchmarks.servers import Server, backends, make_bench, running
 from frappe_realtime.contract import MONITOR, MONITOR_SNAPSHOT, SITE_ROOM
 from realtime.monitor.bench import INTERVAL
 from realtime.monitor.collector import LEASE_SECONDS
