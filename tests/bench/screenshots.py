@@ -43,8 +43,8 @@ FIRST_NAMES = (
 LAST_NAMES = ("berg", "costa", "singh", "wood")
 DOCTYPES = ("ToDo", "Note", "User", "File", "Event", "Communication")
 EVENTS_PER_SECOND = 10
-MANY_EVENTS = 5000
-"""More than a client may send at once."""
+MANY_EVENTS = 3000
+"""More than a client may send at once (`realtime_events_per_second`), and fewer than would close its connection."""
 PICTURES = {
 	# By name: theme, width and height of the window.
 	"light": ("light", 1280, 1900),
@@ -52,6 +52,8 @@ PICTURES = {
 	"phone": ("light", 390, 844),
 	"phone-dark": ("dark", 390, 844),
 }
+MANY_ROWS = 1000
+"""Pixels of a window in which the handlers are not seen without scrolling."""
 CHAT = "chat"
 CHAT_HANDLERS = """
 import asyncio
@@ -195,7 +197,7 @@ def cause_incidents(bench: Bench, background: Background, people: list[Person], 
 		with contextlib.suppress(Refused):
 			connect(bench, background, people[7], index, Origin="https://shop.example.net")
 	for _ in range(MANY_EVENTS):
-		client.emit("typing", {})
+		client.emit("scroll", {})
 
 
 def user_agent(index: int) -> str:
@@ -237,6 +239,8 @@ def take_pictures(bench: Bench, browser: Browser, folder: Path) -> None:
 		page.get_by_role("button", name="Send Test Event").click()
 		page.get_by_text("Test event:").wait_for()
 		page.locator(".desk-alert").wait_for(state="detached")
+		if height < MANY_ROWS:
+			page.locator(".realtime-handlers").scroll_into_view_if_needed()
 		save(page, folder, bench, name)
 	set_theme(page, "light")
 	page.set_viewport_size({"width": 1280, "height": 900})
