@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -66,6 +67,31 @@ def test_the_list_follows_an_insert(bench: Bench, site: str, open_window: OpenWi
 		"list_update in the Desk",
 	)
 	expect(page.get_by_text(title).first).to_be_visible(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("message", [{}, {"more": True}], ids=["without a name", "more than are named"])
+def test_the_list_follows_an_update_that_does_not_name_all(
+	bench: Bench, message: dict[str, Any], open_window: OpenWindow
+) -> None:
+	"""Frappe's list raises a TypeError for an update without a name, and fetches nothing more for one with `more`."""
+	person = bench.person()
+	name = bench.insert(person, "Note", title=f"As it was {bench.event()}", public=1)
+	named = bench.insert(person, "Note", title=f"Named {bench.event()}", public=1)
+	page = open_desk(bench, open_window(person), origin(bench, bench.site), "note")
+	errors: list[str] = []
+	page.on("pageerror", lambda error: errors.append(str(error)))
+	expect(page.get_by_text("As it was").first).to_be_visible(timeout=PATIENCE)
+	wait_until(page, "cur_list?.doctype === 'Note' && cur_list.realtime_events_setup")
+	title = f"Seen at last {bench.event()}"
+	bench.inside("set_values", doctype="Note", name=name, fields={"title": title})
+	update = {"doctype": "Note", **message, **({"name": named} if message else {})}
+	listen(page, "list_update")
+	until(
+		lambda: bench.publish("list_update", update, "doctype:Note", bench.site) or seen(page, "list_update"),
+		"list_update in the Desk",
+	)
+	expect(page.get_by_text(title).first).to_be_visible(timeout=PATIENCE)
+	assert errors == []
 
 
 def test_two_who_view_a_document_see_each_other(bench: Bench, site: str, open_window: OpenWindow) -> None:
