@@ -7,6 +7,7 @@ An `Encoded` message is encoded once, however many connections it is sent to.
 from .connection import Connection, Listener
 from .engine import Engine
 from .errors import RequestRefused
+from .owners import Handover, IncomingRequest
 from .packets import Encoded, PayloadError
 from .request import Request
 from .settings import EngineSettings
@@ -16,6 +17,8 @@ __all__ = [
 	"Encoded",
 	"Engine",
 	"EngineSettings",
+	"Handover",
+	"IncomingRequest",
 	"Listener",
 	"PayloadError",
 	"Request",

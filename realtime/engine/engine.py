@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from .errors import (
 	RequestRefused,
 )
 from .http import HTTPProtocol
+from .owners import Handover, new_sid
 from .packets import OPEN, text_frame
 from .request import Request
 from .settings import EngineCounters, EngineSettings
@@ -38,6 +38,7 @@ class Engine:
 		on_limit: Called with the name of a setting that a client has reached, and the client's connection if it is known.
 		fallback_paths: The other paths; requests for any path but these and the engine's are answered with 404.
 		allow_fallback: Called with each request for one of them; raises `RequestRefused` to reject it.
+		handover: Passes requests for the sessions of other processes on; None if no other process listens on the port.
 	"""
 
 	settings: EngineSettings
@@ -47,6 +48,7 @@ class Engine:
 	on_limit: Callable[[str, Connection | None], None] = lambda setting, connection: None
 	fallback_paths: frozenset[bytes] = frozenset()
 	allow_fallback: Callable[[Request], None] = lambda request: None
+	handover: Handover | None = None
 	connections: dict[str, Connection] = field(default_factory=dict)
 	"""All open connections by their session id."""
 	http_transports: set[asyncio.Transport] = field(default_factory=set)
@@ -72,7 +74,11 @@ class Engine:
 		self.connections.pop(connection.id, None)
 
 	def close(self) -> None:
-		"""Reject new connections and close all others, for a reason after which clients reconnect."""
+		"""Reject new connections and close all others, for a reason after which clients reconnect.
+
+		A TCP connection between two requests, or on which the first one has not arrived, belongs to no client yet: if another
+		process listens on the port, it takes it over.
+		"""
 		self.accepting = False
 		for connection in list(self.connections.values()):
 			transport = connection.transport
@@ -80,6 +86,10 @@ class Engine:
 				self._closing_transports.append(transport)
 			connection.close("server shutting down")
 		for transport in list(self.http_transports):
+			if self.handover is not None:
+				protocol = transport.get_protocol()
+				if isinstance(protocol, HTTPProtocol) and protocol.leave_to_any(self.handover):
+					continue
 			self._closing_transports.append(transport)
 			transport.close()
 		self.timers.stop()
@@ -179,7 +189,7 @@ class Engine:
 
 	def _open(self, request: Request) -> Connection:
 		self.allow_request(request)
-		connection = Connection(self, secrets.token_urlsafe(15), request)
+		connection = Connection(self, new_sid("" if self.handover is None else self.handover.name), request)
 		self.connections[connection.id] = connection
 		self.counters.handshakes += 1
 		return connection

@@ -10,6 +10,7 @@ import httptools
 
 from .connection import Connection, EngineContext
 from .errors import BAD_REQUEST, RequestRefused
+from .owners import Handover, owner_of
 from .packets import PayloadError, TooManyPackets, decode_payload
 from .request import Request, add_header, parse_query
 
@@ -44,6 +45,7 @@ class HTTPEngineContext(EngineContext, Protocol):
 	fallback_paths: frozenset[bytes]
 	connections: dict[str, Connection]
 	http_transports: set[asyncio.Transport]
+	handover: Handover | None
 
 	@property
 	def fallback_protocol(self) -> Callable[[], asyncio.Protocol | None]: ...
@@ -144,6 +146,8 @@ class HTTPProtocol(asyncio.Protocol):
 				return
 		if self._head_size > MAX_HEAD:
 			self._respond_and_close(431)
+		elif self._route == "elsewhere" and self._hand_over():
+			return
 		elif self._route == "unknown":
 			self._respond_and_close(404)
 		elif self._route == "application":
@@ -209,8 +213,19 @@ class HTTPProtocol(asyncio.Protocol):
 		else:
 			self._route = "engine"
 			self._query = parse_query(self._target)
-			if self._parser.get_method() == b"POST" and self._query.get("transport") == "polling":
+			method = self._parser.get_method()
+			if self._is_elsewhere() and method in (b"GET", b"POST"):
+				self._route = "elsewhere"
+			elif method == b"POST" and self._query.get("transport") == "polling":
 				self._begin_post()
+
+	def _is_elsewhere(self) -> bool:
+		"""Return True if the session of the request belongs to another process, if that exists."""
+		handover = self.engine.handover
+		if handover is None:
+			return False
+		owner = owner_of(self._query.get("sid", ""))
+		return owner not in ("", handover.name)
 
 	def _begin_post(self) -> None:
 		"""Reserve the connection for this POST. Protocol v4 allows one at a time; without a connection no body is kept."""
@@ -260,6 +275,58 @@ class HTTPProtocol(asyncio.Protocol):
 		self.engine.http_transports.discard(self.transport)
 		self._parser = self._payload_for = None
 		self._reset()
+
+	def _hand_over(self) -> bool:
+		"""Pass the TCP connection, with all bytes of this request, to the owner of its session.
+
+		Returns:
+			False if the owner does not exist. The request is then read to its end, and refused as any unknown session.
+		"""
+		assert self.engine.handover is not None
+		if self.transport.get_write_buffer_size():
+			# A client that has not read its last response: the owner would write into the middle of it.
+			self._respond_and_close(400)
+			return True
+		self.transport.pause_reading()
+		self.engine.timers.schedule(self, self.engine.settings.head_timeout)
+		self._responding = True
+		try:
+			sent = self.engine.handover.send(owner_of(self._query["sid"]), self)
+		except RequestRefused as refused:
+			self._respond_with_error(refused)
+			return True
+		if not sent:
+			self._responding = False
+			self._route = "engine"
+			self.transport.resume_reading()
+		return sent
+
+	def leave_to_any(self, handover: Handover) -> bool:
+		"""Pass the TCP connection to any other process, if no request on it is being handled here.
+
+		Returns:
+			False if it stays here.
+		"""
+		if self._responding or self._route or self.transport.get_write_buffer_size():
+			return False
+		self.transport.pause_reading()
+		if handover.send_to_any(self):
+			self._responding = True
+			return True
+		return False
+
+	@property
+	def received(self) -> bytes:
+		"""All bytes of the current request; complete until its head is parsed."""
+		return bytes(self._received)
+
+	def handed_over(self) -> None:
+		"""Release the TCP connection, of which another process has a descriptor: it stays open."""
+		self.transport.abort()
+
+	def refuse(self, refused: RequestRefused) -> None:
+		"""Respond with an error, and close the TCP connection."""
+		self._respond_with_error(refused)
 
 	def handshake_request(self) -> Request:
 		"""Return the current request, for the connection that it opens."""

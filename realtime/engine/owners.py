@@ -1,0 +1,70 @@
+"""Session ids that name their owner, for several processes that listen on one port.
+
+A request that another process has accepted travels to the owner with its TCP connection. See `workers/handover.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Protocol
+
+from .errors import RequestRefused
+
+RANDOM_BYTES = 15
+"""Bytes of the random part of a session id, as in Engine.IO; the name of the owner does not count."""
+
+SEPARATOR = "."
+"""Ends the name of the owner. It is no character of the random part, and needs no encoding in a query."""
+
+
+def new_sid(owner: str) -> str:
+	"""Return a new session id.
+
+	Args:
+		owner: The name of this process; empty if it is the only one.
+	"""
+	random = secrets.token_urlsafe(RANDOM_BYTES)
+	return f"{owner}{SEPARATOR}{random}" if owner else random
+
+
+def owner_of(sid: str) -> str:
+	"""Return the name of the process that has made a session id; empty if it names none."""
+	return sid.rpartition(SEPARATOR)[0]
+
+
+class IncomingRequest(Protocol):
+	"""A request whose session belongs to another process, and its TCP connection."""
+
+	transport: asyncio.Transport
+
+	@property
+	def received(self) -> bytes:
+		"""All bytes of the request that have been read."""
+
+	def handed_over(self) -> None:
+		"""Release the TCP connection, which another process has received."""
+
+	def refuse(self, refused: RequestRefused) -> None:
+		"""Respond with an error, and close the TCP connection."""
+
+
+class Handover(Protocol):
+	"""Passes TCP connections to the owners of sessions."""
+
+	name: str
+	"""The name of this process."""
+
+	def send(self, owner: str, request: IncomingRequest) -> bool:
+		"""Pass the TCP connection of `request` to the process `owner`, now or as soon as it can receive it.
+
+		Returns:
+			False if there is no such process; the request is then answered here.
+		"""
+
+	def send_to_any(self, request: IncomingRequest) -> bool:
+		"""Pass the TCP connection of `request`, which belongs to no session, to any other process.
+
+		Returns:
+			False if there is none.
+		"""
