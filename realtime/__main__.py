@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 
 from frappe_realtime import __version__
 
-from .config import Config, ConfigError, find_bench, load
+from .config import EXIT_CONFIG, Config, ConfigError, find_bench, load
+from .config_parsers import worker_count
 from .log_format import set_up_log
 
 if TYPE_CHECKING:
 	from aiohttp.web import AppRunner
+
+	from .server import RealtimeServer
+	from .workers.worker import Reporter, Worker
 
 logger = logging.getLogger("realtime.main")
 
@@ -61,6 +65,17 @@ def _parser() -> argparse.ArgumentParser:
 	serve.add_argument(
 		"--log-format", choices=("text", "json"), help="format of the log (key realtime_log_format)"
 	)
+	serve.add_argument(
+		"--workers",
+		type=_worker_count,
+		metavar="N",
+		help="worker processes that share the port, or auto: one for each core (key socketio_workers)",
+	)
+	serve.add_argument(
+		"--check", action="store_true", help="import everything, check the configuration, and exit"
+	)
+	# What a supervisor tells the check before it lets this program replace it.
+	serve.add_argument("--replaces", help=argparse.SUPPRESS)
 	serve.set_defaults(run=_serve)
 
 	publish = commands.add_parser("publish", help="publish an event")
@@ -136,6 +151,13 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 	)
 
 
+def _worker_count(text: str) -> int:
+	try:
+		return worker_count(text)
+	except ValueError as error:
+		raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _api_key(text: str) -> str:
 	key, _, secret = text.partition(":")
 	if not (key and secret and text.isascii() and text.isprintable()):
@@ -155,23 +177,47 @@ def _serve(options: argparse.Namespace) -> None:
 		realtime_host=options.host,
 		socketio_port=options.port,
 		socketio_uds="" if options.port and not options.uds else options.uds,
+		socketio_workers=options.workers,
 		realtime_log_format=options.log_format,
 	)
+	if options.check:
+		_check(config, options.replaces)
+		return
 	logger.info("frappe-realtime %s on Python %d.%d.%d", __version__, *sys.version_info[:3])
+	_raise_descriptor_limit()
+	from .workers.notify import Notifier
+	from .workers.slots import inherited
+
+	state = inherited()
+	if config.socketio_workers == 1 and state is None:
+		_run(config, Notifier())
+		return
+	_import_everything(config)
+	from .workers.supervisor import Supervisor
+
+	def serve(worker: Worker) -> int:
+		set_up_log(config.realtime_log_level, config.realtime_log_format, worker.slot)
+		try:
+			_run(config.for_one_of(worker.count), worker, worker)
+		except ConfigError as error:
+			logger.error("%s", error)
+			return error.exit_code
+		finally:
+			worker.remove_folder()
+		return 0
+
+	sys.exit(Supervisor(config, serve, Notifier(), state).run())
+
+
+def _run(config: Config, reporter: Reporter, worker: Worker | None = None) -> None:
+	"""Serve in this process until it is told to end."""
 	import uvloop
 
 	from .server import RealtimeServer
 
-	def make_pages(server: RealtimeServer) -> AppRunner:
-		# Called when the server listens already: importing aiohttp takes longer than everything else.
-		from .operations.endpoints import pages
-
-		return pages(server)
-
 	async def serve() -> None:
-		await RealtimeServer(config, make_pages).run()
+		await RealtimeServer(config, _make_pages, worker).run(reporter)
 
-	_raise_descriptor_limit()
 	# Clients and events create no reference cycles, so frequent full collections would only cost time.
 	gc.freeze()
 	gc.set_threshold(10_000, 20, 50)
@@ -182,6 +228,34 @@ def _serve(options: argparse.Namespace) -> None:
 	else:
 		uvloop.install()
 		asyncio.run(serve())
+
+
+def _make_pages(server: RealtimeServer) -> AppRunner:
+	# Called when the server listens already: importing aiohttp takes longer than everything else.
+	from .operations.endpoints import pages
+
+	return pages(server)
+
+
+def _import_everything(config: Config) -> None:
+	"""Import what a worker needs, so that the workers share its memory, and check what is not checked before."""
+	import uvloop  # noqa: F401
+
+	from .operations import endpoints, metrics  # noqa: F401
+	from .server import trusted_proxies
+
+	trusted_proxies(config)
+
+
+def _check(config: Config, replaces: str | None) -> None:
+	"""Exit with an error if `serve` could not start, or if it cannot take over from the supervisor that has asked."""
+	_import_everything(config)
+	from .listener import address_of
+	from .workers.slots import check_replaces
+
+	if replaces and (reason := check_replaces(replaces, address_of(config))):
+		raise ConfigError(f"{reason}; restart it instead", EXIT_CONFIG)
+	print("the program and the configuration are valid")
 
 
 def _raise_descriptor_limit() -> None:

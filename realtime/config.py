@@ -5,13 +5,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from frappe_realtime.contract import SYSTEM_USER
 
-from .config_parsers import choice, flag, integer, log_level, number, redis_url, string_list, text, transports
+from .config_parsers import (
+	choice,
+	flag,
+	integer,
+	log_level,
+	number,
+	redis_url,
+	string_list,
+	text,
+	transports,
+	worker_count,
+)
 
 
 class ConfigError(Exception):
@@ -54,16 +66,18 @@ class Key:
 		parse: Returns the value of the key from what a file or a variable holds; raises `ValueError`.
 		help: One line for docs/configuration.md.
 		env: The environment variable that overrides the files; empty if there is none.
+		divided: True if each of several workers of a host gets an equal part of the value.
 	"""
 
 	parse: Callable[[Any], Any]
 	help: str
 	env: str
+	divided: bool
 
 
-def key(default: Any, parse: Callable[[Any], Any], help: str, env: str = "") -> Any:
+def key(default: Any, parse: Callable[[Any], Any], help: str, env: str = "", divided: bool = False) -> Any:
 	"""Declare a key as a field of `Config`."""
-	return field(default=default, metadata={"key": Key(parse, help, env)})
+	return field(default=default, metadata={"key": Key(parse, help, env, divided)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +94,12 @@ class Config:
 	socketio_port: int = key(9000, integer(0, 65535), "port to listen on", env="FRAPPE_SOCKETIO_PORT")
 	socketio_uds: str = key(
 		"", text, "Unix socket to listen on instead of the port", env="FRAPPE_SOCKETIO_UDS"
+	)
+	socketio_workers: int = key(
+		1,
+		worker_count,
+		"worker processes that share the port or Unix socket; auto: one for each core",
+		env="FRAPPE_SOCKETIO_WORKERS",
 	)
 	realtime_host: str = key(
 		"", text, "address to listen on; empty: all, IPv4 and IPv6", env="FRAPPE_REALTIME_HOST"
@@ -112,7 +132,9 @@ class Config:
 	realtime_web_patience: float = key(
 		120.0, number(0, 3600), "seconds that a client waits while the web process does not answer"
 	)
-	realtime_web_connections: int = key(16, integer(1, 1000), "concurrent requests to the web process")
+	realtime_web_connections: int = key(
+		16, integer(1, 1000), "concurrent requests to the web process", divided=True
+	)
 	# Engine.IO and Socket.IO
 	realtime_ping_interval: float = key(25.0, number(1, 3600), "seconds between two pings of a client")
 	realtime_ping_timeout: float = key(20.0, number(1, 3600), "seconds that a client has to answer a ping")
@@ -125,6 +147,11 @@ class Config:
 		4 * 1024 * 1024,
 		integer(1000, 1 << 30),
 		"bytes that may wait for a client; beyond them it is closed and recovers",
+	)
+	realtime_handovers_waiting: int = key(
+		1000,
+		integer(1, 1_000_000),
+		"connections that may wait until another worker of the host can receive them; further ones are refused",
 	)
 	realtime_namespaces_per_connection: int = key(16, integer(1, 1000), "namespaces of one connection")
 	# Limits of clients
@@ -150,9 +177,13 @@ class Config:
 		4.0,
 		number(0.1, 1_000_000),
 		"credentials from one address that the web process may find invalid; bursts of 30 seconds' worth",
+		divided=True,
 	)
 	realtime_unknown_failed_logins_per_second: float = key(
-		50.0, number(0.1, 1_000_000), "the same for all clients whose address is not known"
+		50.0,
+		number(0.1, 1_000_000),
+		"the same for all clients whose address is not known",
+		divided=True,
 	)
 	realtime_attachment_bytes: int = key(
 		10_000_000, integer(1000, 1 << 30), "bytes of the binary attachments of one event"
@@ -184,11 +215,13 @@ class Config:
 		50.0,
 		number(0.1, 1_000_000),
 		"new connections from one address, where it is known; bursts of realtime_connections_per_address, or of ten seconds' worth if that is more",
+		divided=True,
 	)
 	realtime_unknown_connections: int = key(
 		20_000,
 		integer(1, 10_000_000),
 		"connections without a login to a site; beyond them the oldest is closed",
+		divided=True,
 	)
 	# Proxies and origins
 	realtime_trusted_proxies: tuple[str, ...] = key(
@@ -281,6 +314,15 @@ class Config:
 		"text", choice("text", "json"), "format of the log: text or json", env="FRAPPE_REALTIME_LOG_FORMAT"
 	)
 
+	def for_one_of(self, workers: int) -> Config:
+		"""Return the configuration of one of several workers of a host, among which the kernel spreads the clients evenly."""
+		parts: dict[str, Any] = {
+			name: part_of(getattr(self, name), workers)
+			for name, one in KEYS.items()
+			if one.metadata["key"].divided
+		}
+		return replace(self, **parts)
+
 	@property
 	def sites(self) -> Path:
 		"""The folder with one folder for each site."""
@@ -295,6 +337,11 @@ class Config:
 		if ":" in host:
 			host = f"[{host.strip('[]')}]"
 		return f"http://{host}:{self.webserver_port}"
+
+
+def part_of(value: float, parts: int) -> float:
+	"""Return an equal part of a limit; of a whole number, the whole number above it."""
+	return ceil(value / parts) if isinstance(value, int) else value / parts
 
 
 KEYS: dict[str, Field[Any]] = {one.name: one for one in fields(Config) if "key" in one.metadata}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from math import ceil
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,6 +58,26 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
 		return int(result)
 
 	return read
+
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""The CPU time that a container may use: microseconds, or `max`, and the period in microseconds (cgroup v2)."""
+
+MAX_WORKERS = 1024
+
+
+def worker_count(value: Any) -> int:
+	"""Return a number of worker processes; `auto` is one for each core that this process may use."""
+	return usable_cores() if value == "auto" else integer(1, MAX_WORKERS)(value)
+
+
+def usable_cores() -> int:
+	"""Return the number of cores that this process may use: of the machine, its CPU affinity or its container."""
+	cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+	with suppress(OSError, ValueError):
+		quota, period = map(int, CPU_QUOTA.read_text().split())
+		cores = min(cores, ceil(quota / period))
+	return max(1, cores)
 
 
 def flag(value: Any) -> bool:

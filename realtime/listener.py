@@ -7,7 +7,8 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .config import EXIT_LISTEN, Config, ConfigError
 
@@ -17,40 +18,105 @@ BACKLOG = 4096
 """Connections that may wait to be accepted when all clients reconnect at once; the kernel bounds it by `somaxconn`."""
 
 
+def address_of(config: Config) -> str:
+	"""Return where the sidecar listens, as a text that is different for every address."""
+	if config.socketio_uds:
+		return os.path.abspath(config.socketio_uds)
+	return f"{config.realtime_host}:{config.socketio_port}"
+
+
+def bind(config: Config) -> socket.socket:
+	"""Return a bound socket for a process that is the only one on its address.
+
+	Raises:
+		ConfigError: The address cannot be listened on; the message names the configuration key.
+	"""
+	try:
+		if config.socketio_uds:
+			return _unix_socket(config.socketio_uds)
+		return _tcp_socket(config.realtime_host, config.socketio_port, share=False)
+	except OSError as error:
+		raise ConfigError(_cannot_listen(config, error), EXIT_LISTEN) from error
+
+
+def bind_shared(config: Config, count: int) -> list[socket.socket]:
+	"""Return the listening sockets of `count` workers, which accept connections by themselves.
+
+	On a TCP port each has a queue of its own, to which the kernel assigns a connection by its addresses (SO_REUSEPORT). On
+	a Unix socket it is one queue for all.
+
+	Raises:
+		ConfigError: The address cannot be listened on; the message names the configuration key.
+	"""
+	if config.socketio_uds:
+		listening = bind(config)
+		listening.listen(BACKLOG)
+		return [listening] * count
+	# Without SO_REUSEPORT, to which the kernel would admit any further process of this user.
+	with bind(config) as first:
+		port = first.getsockname()[1]
+	try:
+		return [_shared_tcp_socket(config.realtime_host, port) for _ in range(count)]
+	except OSError as error:
+		raise ConfigError(_cannot_listen(config, error), EXIT_LISTEN) from error
+
+
+def bind_again(config: Config, others: Sequence[socket.socket]) -> socket.socket:
+	"""Return one more listening socket on the TCP port of `others`, or on the configured one if there are none.
+
+	Raises:
+		OSError: The port cannot be listened on.
+	"""
+	port = others[0].getsockname()[1] if others else config.socketio_port
+	return _shared_tcp_socket(config.realtime_host, port)
+
+
+def remove_socket(path: str) -> None:
+	"""Remove the file of a Unix socket, which a killed process leaves behind; a regular file is not touched."""
+	try:
+		if os.path.exists(path) and not os.path.isfile(path):
+			os.unlink(path)
+	except OSError:
+		pass
+
+
 class Listener:
 	"""Accepts connections.
 
 	Args:
 		config: `socketio_port`, `socketio_uds` and `realtime_host`.
 		protocol: Creates the protocol of a new connection.
+		listening: The listening socket that this process has got from its supervisor; None to make one.
 	"""
 
-	def __init__(self, config: Config, protocol: Callable[[], asyncio.Protocol]) -> None:
+	def __init__(
+		self,
+		config: Config,
+		protocol: Callable[[], asyncio.Protocol],
+		listening: socket.socket | None = None,
+	) -> None:
 		self._config = config
 		self._protocol = protocol
-		# The working directory may change before the socket is removed.
-		self._socket_path = os.path.abspath(config.socketio_uds) if config.socketio_uds else ""
+		self._listening = listening
+		# The supervisor removes the file of a socket that it has made. The working directory may change before.
+		own = config.socketio_uds if listening is None else ""
+		self._socket_path = os.path.abspath(own) if own else ""
 		self._server: asyncio.AbstractServer | None = None
 
 	async def start(self) -> None:
-		"""Begin to listen.
+		"""Begin to accept.
 
 		Raises:
 			ConfigError: The address cannot be listened on; the message names the configuration key.
 		"""
 		loop = asyncio.get_running_loop()
-		path = self._config.socketio_uds
-		try:
-			if path:
-				_remove_socket(path)
-				self._server = await loop.create_unix_server(self._protocol, path, backlog=BACKLOG)
-				where = path
-			else:
-				listening = _listening_socket(self._config.realtime_host, self._config.socketio_port)
-				self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
-				where = "{}:{}".format(*listening.getsockname()[:2])
-		except OSError as error:
-			raise ConfigError(self._cannot_listen(error), EXIT_LISTEN) from error
+		listening = self._listening or bind(self._config)
+		if listening.family == socket.AF_UNIX:
+			self._server = await loop.create_unix_server(self._protocol, sock=listening, backlog=BACKLOG)
+			where = self._config.socketio_uds
+		else:
+			self._server = await loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
+			where = "{}:{}".format(*listening.getsockname()[:2])
 		logger.info("listening on %s for the bench %s", where, self._config.bench)
 
 	def close(self) -> None:
@@ -59,25 +125,31 @@ class Listener:
 			self._server.close()
 
 	def remove_socket(self) -> None:
-		"""Remove the file of the Unix socket."""
+		"""Remove the file of the Unix socket, if this process has made it."""
 		if self._socket_path:
-			_remove_socket(self._socket_path)
-
-	def _cannot_listen(self, error: OSError) -> str:
-		config = self._config
-		where = (
-			f"socket {config.socketio_uds} (socketio_uds)"
-			if config.socketio_uds
-			else f"port {config.socketio_port} (socketio_port)"
-		)
-		reason = f"cannot listen on {where}: {error.strerror or error}"
-		if error.errno == errno.EADDRINUSE:
-			reason += ". Is the Node server, or another sidecar, still running?"
-		return reason
+			remove_socket(self._socket_path)
 
 
-def _listening_socket(host: str, port: int) -> socket.socket:
-	"""Return a bound TCP socket, for IPv4 and IPv6 where the machine has both.
+def _cannot_listen(config: Config, error: OSError) -> str:
+	where = (
+		f"socket {config.socketio_uds} (socketio_uds)"
+		if config.socketio_uds
+		else f"port {config.socketio_port} (socketio_port)"
+	)
+	reason = f"cannot listen on {where}: {error.strerror or error}"
+	if error.errno == errno.EADDRINUSE:
+		reason += ". Is the Node server, or another sidecar, still running?"
+	return reason
+
+
+def _unix_socket(path: str) -> socket.socket:
+	remove_socket(path)
+	listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+	return _bind(listening, path)
+
+
+def _tcp_socket(host: str, port: int, share: bool) -> socket.socket:
+	"""Return a bound TCP socket, for IPv4 and IPv6 where the machine has both; with `share`, further ones may follow.
 
 	It is created with an explicit protocol, because asyncio sets TCP_NODELAY only on connections of such a socket.
 	"""
@@ -94,20 +166,24 @@ def _listening_socket(host: str, port: int) -> socket.socket:
 		except OSError:
 			listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 			address = ("0.0.0.0", port)
+	listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+	if share:
+		listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+	return _bind(listening, address)
+
+
+def _shared_tcp_socket(host: str, port: int) -> socket.socket:
+	"""Return a listening socket: connections wait in it until its worker accepts."""
+	listening = _tcp_socket(host, port, share=True)
+	listening.listen(BACKLOG)
+	return listening
+
+
+def _bind(listening: socket.socket, address: Any) -> socket.socket:
 	try:
-		listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 		listening.setblocking(False)
 		listening.bind(address)
 	except OSError:
 		listening.close()
 		raise
 	return listening
-
-
-def _remove_socket(path: str) -> None:
-	"""Remove the socket that a killed process has left behind; a regular file is not touched."""
-	try:
-		if os.path.exists(path) and not os.path.isfile(path):
-			os.unlink(path)
-	except OSError:
-		pass

@@ -28,16 +28,25 @@ class JSONFormatter(logging.Formatter):
 
 	The object is `{"time", "level", "logger", "message"}`, with `FIELDS` where they are known, and `traceback` for an
 	exception. `time` is in ISO 8601, UTC.
+
+	Args:
+		worker: The number of this process among the workers of the host, which is added as `worker`; 0 for none.
 	"""
+
+	def __init__(self, worker: int = 0) -> None:
+		super().__init__()
+		self._worker = worker
 
 	def format(self, record: logging.LogRecord) -> str:
 		"""Return the line, without a line feed."""
-		values = {
+		values: dict[str, object] = {
 			"time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
 			"level": record.levelname,
 			"logger": record.name,
 			"message": record.getMessage(),
 		}
+		if self._worker:
+			values["worker"] = self._worker
 		for name in FIELDS:
 			if value := getattr(record, name, ""):
 				values[name] = str(value)
@@ -48,13 +57,15 @@ class JSONFormatter(logging.Formatter):
 		return json.dumps(values, ensure_ascii=False, default=str)
 
 
-def set_up_log(level: str, format: str) -> None:
-	"""Write the log to the standard error.
+def set_up_log(level: str, format: str, worker: int = 0) -> None:
+	"""Write the log to the standard error; replaces an earlier set-up.
 
 	Args:
 		level: The least level that is written, as `logging` names it.
 		format: `text` or `json`.
+		worker: The number of this process among the workers of the host, which each line names; 0 for none.
 	"""
 	handler = logging.StreamHandler()
-	handler.setFormatter(JSONFormatter() if format == "json" else logging.Formatter(TEXT_FORMAT))
-	logging.basicConfig(level=level, handlers=[handler])
+	text = TEXT_FORMAT.replace("%(message)s", f"worker {worker}: %(message)s") if worker else TEXT_FORMAT
+	handler.setFormatter(JSONFormatter(worker) if format == "json" else logging.Formatter(text))
+	logging.basicConfig(level=level, handlers=[handler], force=True)

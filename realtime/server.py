@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from frappe_realtime.contract import ACCESS_CHANNEL, SIDECARS_CHANNEL
@@ -62,11 +63,16 @@ from .socketio.namespace import Namespaces
 from .socketio.server import SocketIOServer
 from .web.frappe_client import FrappeClient
 from .web.secret import SharedSecret
+from .workers.handover import WorkerHandover
+from .workers.worker import Reporter, Worker
 
 if TYPE_CHECKING:
 	from aiohttp.web import AppRunner
 
 logger = logging.getLogger("realtime.server")
+
+READY_SECONDS = 5.0
+"""Seconds that `run` waits for the subscription before it reports that it serves: without Redis it serves too."""
 
 FLUSH_SECONDS = 3.0
 """Seconds that `stop` waits until pending writes to clients and to Redis are done."""
@@ -254,26 +260,37 @@ class RealtimeServer:
 	Args:
 		config: The configuration.
 		make_pages: Creates the aiohttp application that answers `PAGE_PATHS`.
+		worker: The place of this process among the workers of the host; None if it is the only one.
 
 	Raises:
 		ConfigError: `realtime_trusted_proxies` is invalid.
 	"""
 
-	def __init__(self, config: Config, make_pages: Callable[[RealtimeServer], AppRunner]) -> None:
+	def __init__(
+		self,
+		config: Config,
+		make_pages: Callable[[RealtimeServer], AppRunner],
+		worker: Worker | None = None,
+	) -> None:
 		self.config = config
+		self.worker = worker
 		self.backends = Backends(config)
 		store = self.backends.store
-		try:
-			proxies = TrustedProxies(config.realtime_trusted_proxies)
-		except ValueError as error:
-			raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error
+		proxies = trusted_proxies(config)
 		known_credentials = KnownCredentials(config.realtime_cache_size)
 		self.limits = ClientLimits(config, proxies, known_credentials)
 		on_limit = self.limits.record
 
 		# Sockets and rooms, in this process and in other sidecars
 		self.namespaces = Namespaces()
-		publisher = ClusterPublisher(config, self.namespaces, store, on_limit)
+		publisher = ClusterPublisher(
+			config,
+			self.namespaces,
+			store,
+			on_limit,
+			worker.name if worker else "",
+			worker.predecessor if worker else "",
+		)
 		members = RemoteMembers(config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members"))
 		self.fanout = Fanout(self.namespaces, publisher)
 
@@ -312,6 +329,11 @@ class RealtimeServer:
 			config.realtime_connect_timeout,
 			config.realtime_namespaces_per_connection,
 		)
+		self.handover = (
+			WorkerHandover(worker.folder, worker.name, config.realtime_handovers_waiting, on_limit)
+			if worker
+			else None
+		)
 		self.engine = Engine(
 			EngineSettings(
 				ping_interval=config.realtime_ping_interval,
@@ -330,9 +352,11 @@ class RealtimeServer:
 			self.limits.on_engine_limit,
 			PAGE_PATHS,
 			self.limits.check_page,
+			self.handover,
 		)
 
 		# From Redis to the sockets
+		self._subscribed = asyncio.Event()
 		self.cluster = ClusterAdapter(
 			config,
 			self.socketio,
@@ -354,6 +378,7 @@ class RealtimeServer:
 				self.recovery.history.on_subscribed,
 				self.recovery.sessions.on_subscribed,
 				self.cluster.on_subscribed,
+				self._subscribed.set,
 			],
 		)
 		self.monitor = MonitorLayer(
@@ -369,7 +394,7 @@ class RealtimeServer:
 			self.subscriber,
 			monitor_events,
 		)
-		self._listener = Listener(config, self.engine.protocol)
+		self._listener = Listener(config, self.engine.protocol, worker.listening if worker else None)
 		self._make_pages = make_pages
 		self._pages: AppRunner | None = None
 
@@ -379,6 +404,8 @@ class RealtimeServer:
 		Raises:
 			ConfigError: The address cannot be listened on.
 		"""
+		if self.handover is not None:
+			self.handover.start(self.engine.protocol)
 		await self._listener.start()
 		# In the same turn of the event loop, so that no client connects before the handlers are loaded.
 		self.handlers.python.start()
@@ -397,6 +424,8 @@ class RealtimeServer:
 		self._listener.close()
 		self.access.joiner.flush()
 		self.engine.close()
+		if self.handover is not None:
+			self.handover.stop()
 		await asyncio.gather(
 			self.engine.flush(FLUSH_SECONDS),
 			self.recovery.sessions.stop(FLUSH_SECONDS),
@@ -414,20 +443,50 @@ class RealtimeServer:
 		await self.backends.web.close()
 		await self.backends.store.close()
 
-	async def run(self) -> None:
-		"""Serve until SIGTERM or SIGINT."""
+	async def run(self, reporter: Reporter) -> None:
+		"""Serve until SIGTERM or SIGINT, as a worker also until the supervisor has ended.
+
+		Args:
+			reporter: Is told when this process serves and when it ends, and that its event loop runs.
+		"""
 		loop = asyncio.get_running_loop()
 		stopped = asyncio.Event()
-		for number in (signal.SIGTERM, signal.SIGINT):
-			loop.add_signal_handler(number, stopped.set)
+		loop.add_signal_handler(signal.SIGTERM, stopped.set)
+		if self.worker is None:
+			loop.add_signal_handler(signal.SIGINT, stopped.set)
+		else:
+			self.worker.on_supervisor_gone(stopped.set)
 		# If the address cannot be listened on, nothing was started that must be stopped.
 		await self.start()
+		reports = loop.create_task(self._report(reporter))
 		try:
 			await stopped.wait()
+			reporter.stopping()
 			logger.info("stopping; %d clients will reconnect", len(self.engine.connections))
 		finally:
+			reports.cancel()
 			await self.stop()
+
+	async def _report(self, reporter: Reporter) -> None:
+		with suppress(asyncio.TimeoutError):
+			await asyncio.wait_for(self._subscribed.wait(), READY_SECONDS)
+		reporter.ready()
+		while reporter.watchdog_seconds:
+			reporter.alive()
+			await asyncio.sleep(reporter.watchdog_seconds / 3)
 
 	def _page_protocol(self) -> asyncio.Protocol | None:
 		server = None if self._pages is None else self._pages.server
 		return None if server is None else server()
+
+
+def trusted_proxies(config: Config) -> TrustedProxies:
+	"""Return the proxies that are trusted.
+
+	Raises:
+		ConfigError: `realtime_trusted_proxies` is invalid.
+	"""
+	try:
+		return TrustedProxies(config.realtime_trusted_proxies)
+	except ValueError as error:
+		raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error

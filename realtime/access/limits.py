@@ -20,7 +20,7 @@ from frappe_realtime.contract import (
 	user_room,
 )
 
-from ..config import Config
+from ..config import Config, part_of
 from ..engine import Connection, Request, RequestRefused
 from ..log_budget import LogBudget
 from ..log_format import log_fields
@@ -110,7 +110,9 @@ class ClientLimits(Limiter):
 		self._unknown: OrderedDict[Client, None] = OrderedDict()
 		# A burst of all connections that an address may have: behind a NAT all clients may reconnect at once.
 		rate: float = config.realtime_handshakes_per_second
-		burst = max(config.realtime_connections_per_address, rate * BURST_SECONDS)
+		burst = max(
+			part_of(config.realtime_connections_per_address, config.socketio_workers), rate * BURST_SECONDS
+		)
 		self._handshakes = TokenBuckets(rate, burst, monotonic)
 		self._known = known
 		self._known_handshakes = TokenBuckets(*KNOWN_HANDSHAKES, monotonic)

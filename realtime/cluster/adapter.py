@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,12 +135,17 @@ class ClusterAdapter:
 			self._heartbeats.cancel()
 		await self.publisher.stop(timeout)
 
-	def health(self) -> list[str]:
-		"""Return the addresses of the peers, for `/health`."""
-		return sorted(peer.address for peer in self.peers.values())
+	def health(self, without: Collection[str] = ()) -> list[str]:
+		"""Return the addresses of the peers, for `/health`.
+
+		Args:
+			without: The ids of peers that are left out: the workers of this host.
+		"""
+		return sorted(peer.address for id, peer in self.peers.items() if id not in without)
 
 	def on_subscribed(self) -> None:
 		"""Publish a heartbeat: messages of peers are received from now on."""
+		self.publisher.bury_predecessor()
 		self.publisher.heartbeat()
 
 	async def _publish_heartbeats(self) -> None:

@@ -30,12 +30,20 @@ class ClusterPublisher:
 		namespaces: The sockets of this process.
 		store: redis_queue.
 		on_limit: Called with the key of a limit that is reached.
+		id: The id of this sidecar among the others; empty to choose one.
+		predecessor: The id of a sidecar in whose place this one is, and which has ended without a goodbye; empty for none.
 	"""
 
 	def __init__(
-		self, config: Config, namespaces: Namespaces, store: RedisStore, on_limit: Callable[[str], None]
+		self,
+		config: Config,
+		namespaces: Namespaces,
+		store: RedisStore,
+		on_limit: Callable[[str], None],
+		id: str = "",
+		predecessor: str = "",
 	) -> None:
-		self.id = secrets.token_urlsafe(12)
+		self.id = id or secrets.token_urlsafe(12)
 		self.address = f"{gethostname()}:{config.socketio_uds or config.socketio_port}"
 		self.present = False
 		"""True if there is a peer."""
@@ -51,6 +59,7 @@ class ClusterPublisher:
 		self._on_limit = on_limit
 		self._seq = 0
 		self._changes: dict[Membership, str | None] = {}
+		self._predecessor = predecessor
 		self._heartbeat_due = False
 		self._snapshot_due = False
 		self._sync_requests: set[str] = set()
@@ -62,6 +71,12 @@ class ClusterPublisher:
 		if not self.stopped:
 			self._heartbeat_due = True
 			self.queue.wake()
+
+	def bury_predecessor(self) -> None:
+		"""Publish the goodbye that a killed predecessor has not published, so that its clients do not stay for some heartbeats."""
+		if self._predecessor:
+			self.queue.put_all([messages.goodbye(self._predecessor)])
+			self._predecessor = ""
 
 	def begin_replication(self) -> None:
 		"""Publish changes of rooms from now on: the first peer has appeared."""

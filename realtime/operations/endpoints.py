@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import web
@@ -21,6 +22,9 @@ from ..bus.store import Outage, StoreDenied, StoreUnavailable
 from ..log_budget import LogBudget
 from ..server import RealtimeServer
 from ..web.cache import SingleFlightCache
+from ..workers.siblings import Siblings
+from . import host as merge
+from .host import Family
 
 if TYPE_CHECKING:
 	LoggerAdapter = logging.LoggerAdapter[logging.Logger]
@@ -42,8 +46,6 @@ class Dependencies(NamedTuple):
 	"""True if the web process answers."""
 	outages: list[Outage]
 	"""What publishing processes reported in the last 24 hours; empty if it cannot be read."""
-	descriptors: int
-	"""Open files and connections of this process; 0 where the system does not tell."""
 
 
 class Endpoints:
@@ -55,10 +57,20 @@ class Endpoints:
 
 	def __init__(self, server: RealtimeServer) -> None:
 		self._server = server
+		worker = server.worker
+		self.siblings = (
+			Siblings(worker.folder, worker.name, {"health": self._own_health, "metrics": self._own_metrics})
+			if worker
+			else None
+		)
+		"""The other workers of the host; None if this process is the only one."""
 		self._dependencies: SingleFlightCache[str, Dependencies] = SingleFlightCache(CACHE_SECONDS, 1)
 
 	async def health(self, request: web.Request) -> web.Response:
 		"""Answer 200 if Redis and the web process answer and the sidecar is subscribed, else 503.
+
+		With several workers, any of them answers for all: counts are sums, and 503 if one is not subscribed or does not answer
+		within a second. One that has ended, and is being started again, is only missing in `workers`.
 
 		The body is a JSON object:
 
@@ -67,7 +79,7 @@ class Endpoints:
 		| `status` | `"ok"` or `"error"` |
 		| `version` | the version of this package, as in `frappe-realtime --version` |
 		| `overrides` | by key, the environment variable, or the command line, that it comes from instead of a file |
-		| `descriptors` | `{open, limit}`: open files and connections of the process, and the limit of the system |
+		| `descriptors` | `{open, limit}`: open files and connections, and the limit of the system, of the worker with least left |
 		| `redis` | `{ok, subscribed, url, url_key}`: `subscribed` is true while events arrive; `url` has no password |
 		| `history` | `{ok, refused, sessions_refused}`: what Redis denies, by site, and why; clients cannot recover then |
 		| `publishers` | `{outages, held, dropped, since, until}`: sums of the outage reports of the last 24 hours |
@@ -75,30 +87,33 @@ class Endpoints:
 		| `connections` | Engine.IO connections |
 		| `clients_without_address` | connections so far for which no proxy names the client's address |
 		| `sidecars` | the other sidecars of the bench, as `host:port`, or `host:path` for a Unix socket |
+		| `workers` | `[{worker, name, pid, subscribed, connections}]`; session ids begin with the name; empty for a single process |
 		| `handlers` | `{python, javascript}`: apps, load errors, and counts of events, failures and drops |
 
 		`url_key` names the configuration keys to check. `since` and `until` are seconds since 1970, or null. `history`,
 		`publishers` and `handlers` do not change the status: the sidecar works without them.
 		"""
 		server = self._server
-		redis, web_process, outages, descriptors = await self._check_dependencies()
-		healthy = redis and web_process and server.subscriber.connected
+		(redis, web_process, outages), own, answers = await asyncio.gather(
+			self._check_dependencies(), self._own_health(), self._ask("health")
+		)
+		# One that is stopping serves no client any more.
+		parts = [own, *(answer for answer in answers.values() if answer is not None and answer["accepting"])]
+		host = merge.health(parts, silent=list(answers.values()).count(None))
+		subscribed = host["subscribed"]
+		healthy = redis and web_process and subscribed
 		body: dict[str, Any] = {
 			"status": "ok" if healthy else "error",
 			"version": __version__,
 			"overrides": dict(server.config.origins),
-			"descriptors": {"open": descriptors, "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0]},
+			"descriptors": host["descriptors"],
 			"redis": {
-				"ok": redis and server.subscriber.connected,
-				"subscribed": server.subscriber.connected,
+				"ok": redis and subscribed,
+				"subscribed": subscribed,
 				"url": safe_url(server.config.redis_queue),
 				"url_key": "redis_queue",
 			},
-			"history": {
-				"ok": not server.recovery.history.unavailable and not server.recovery.sessions.denied,
-				"refused": server.recovery.history.unavailable,
-				"sessions_refused": server.recovery.sessions.denied,
-			},
+			"history": host["history"],
 			"publishers": {
 				"outages": len(outages),
 				"held": max((outage.held for outage in outages), default=0),
@@ -111,24 +126,59 @@ class Endpoints:
 				"url": server.config.web_url,
 				"url_key": "webserver_host, webserver_port",
 			},
-			"connections": len(server.engine.connections),
-			"clients_without_address": server.limits.without_address,
-			"sidecars": server.cluster.health(),
-			"handlers": server.handlers.health(),
+			"connections": host["connections"],
+			"clients_without_address": host["clients_without_address"],
+			"sidecars": server.cluster.health(without=answers),
+			"workers": host["workers"],
+			"handlers": host["handlers"],
 		}
 		return web.json_response(body, status=200 if healthy else 503)
+
+	async def _own_health(self) -> dict[str, Any]:
+		"""Return what `/health` says of this process alone, see `host.health`."""
+		server = self._server
+		return {
+			"worker": server.worker.slot if server.worker else 0,
+			"name": server.worker.name if server.worker else "",
+			"pid": os.getpid(),
+			"accepting": server.engine.accepting,
+			"subscribed": server.subscriber.connected,
+			"descriptors": {
+				"open": await asyncio.to_thread(_open_descriptors),
+				"limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+			},
+			"history": {
+				"refused": server.recovery.history.unavailable,
+				"sessions_refused": server.recovery.sessions.denied,
+			},
+			"connections": len(server.engine.connections),
+			"clients_without_address": server.limits.without_address,
+			"handlers": server.handlers.health(),
+		}
 
 	async def metrics(self, request: web.Request) -> web.Response:
 		"""Answer with all metrics in the text format of Prometheus; 403 for addresses outside `realtime_trusted_proxies`."""
 		if not self._server.limits.proxies.trusts(request.remote or ""):
 			raise web.HTTPForbidden(text="add this address or network to realtime_trusted_proxies\n")
-		dependencies = await self._check_dependencies()
-		# In a thread, because the first import takes 20 ms.
-		render = await asyncio.to_thread(_import_render)
+		own, answers = await asyncio.gather(self._own_metrics(), self._ask("metrics"))
+		parts = [own, *(answer for answer in answers.values() if answer is not None)]
+		metrics = await asyncio.to_thread(_import_metrics)
 		return web.Response(
-			body=render(self._server, dependencies.outages),
+			body=metrics.render(merge.metrics(parts)),
 			headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
 		)
+
+	async def _own_metrics(self) -> list[Family]:
+		"""Return the metrics of this process alone."""
+		dependencies = await self._check_dependencies()
+		# In a thread, because the first import takes 20 ms.
+		metrics = await asyncio.to_thread(_import_metrics)
+		names = self.siblings.names() if self.siblings else ()
+		families: list[Family] = metrics.families(self._server, dependencies.outages, names)
+		return families
+
+	async def _ask(self, question: str) -> dict[str, Any]:
+		return await self.siblings.ask(question) if self.siblings else {}
 
 	async def _check_dependencies(self) -> Dependencies:
 		"""Return the state of Redis and the web process; requests at the same time share one check."""
@@ -141,7 +191,6 @@ class Endpoints:
 				server.backends.store.ping(),
 				server.backends.web.ping(server.config.default_site),
 				self._outages(),
-				asyncio.to_thread(_open_descriptors),
 			)
 		)
 
@@ -152,16 +201,17 @@ class Endpoints:
 
 
 def _open_descriptors() -> int:
+	"""Return the number of open files and connections of this process; 0 where the system does not tell."""
 	with suppress(OSError):
 		return len(os.listdir("/proc/self/fd"))
 	return 0
 
 
-def _import_render() -> Callable[[RealtimeServer, Sequence[Outage]], bytes]:
+def _import_metrics() -> ModuleType:
 	"""Import prometheus_client with the first request for metrics: it takes 2 MB of memory."""
-	from .metrics import render
+	from . import metrics
 
-	return render
+	return metrics
 
 
 class HTTPLog(LoggerAdapter):
@@ -188,6 +238,14 @@ def pages(server: RealtimeServer) -> web.AppRunner:
 	app = web.Application(middlewares=[_close_after_response])
 	app.router.add_get("/health", endpoints.health)
 	app.router.add_get("/metrics", endpoints.metrics)
+	if siblings := endpoints.siblings:
+
+		async def answer_siblings(app: web.Application) -> AsyncIterator[None]:
+			await siblings.start()
+			yield
+			await siblings.stop()
+
+		app.cleanup_ctx.append(answer_siblings)
 	return web.AppRunner(app, access_log=None, handle_signals=False, logger=HTTPLog())
 
 

@@ -7,7 +7,7 @@ prometheus_client: the parts of the server keep plain numbers, which are read he
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -25,29 +25,62 @@ from frappe_realtime.contract import METHOD_PREFIX
 from ..bus.store import Outage
 from ..histogram import Histogram
 from ..server import RealtimeServer
+from .host import Family
 
 PREFIX = "frappe_realtime_"
 
 
-def render(server: RealtimeServer, outages: Sequence[Outage]) -> bytes:
-	"""Return all metrics in the text format of Prometheus, version 0.0.4; docs/operations.md lists them.
+def families(server: RealtimeServer, outages: Sequence[Outage], workers: Collection[str]) -> list[Family]:
+	"""Return the metrics of this process.
 
 	Args:
 		server: The running server.
 		outages: What publishing processes reported in the last 24 hours.
+		workers: The names of the other workers of the host.
 	"""
 	registry = CollectorRegistry()
 	ProcessCollector(registry=registry)
-	registry.register(ServerCollector(server, outages))
+	registry.register(ServerCollector(server, outages, workers))
+	return [
+		(
+			family.name,
+			family.documentation,
+			family.type,
+			[(sample.name, dict(sample.labels), sample.value) for sample in family.samples],
+		)
+		for family in registry.collect()
+	]
+
+
+def render(merged: Iterable[Family]) -> bytes:
+	"""Return metrics in the text format of Prometheus, version 0.0.4; docs/operations.md lists them."""
+	registry = CollectorRegistry()
+	registry.register(_Families(merged))
 	return generate_latest(registry)
+
+
+class _Families(Collector):
+	"""Metrics that are known already."""
+
+	def __init__(self, merged: Iterable[Family]) -> None:
+		self._merged = list(merged)
+
+	def collect(self) -> Iterator[Metric]:
+		"""Return the metrics."""
+		for name, description, kind, samples in self._merged:
+			metric = Metric(name, description, kind)
+			for sample, labels, value in samples:
+				metric.add_sample(sample, labels, value)
+			yield metric
 
 
 class ServerCollector(Collector):
 	"""Reads the numbers of the server and of the outage reports."""
 
-	def __init__(self, server: RealtimeServer, outages: Sequence[Outage]) -> None:
+	def __init__(self, server: RealtimeServer, outages: Sequence[Outage], workers: Collection[str]) -> None:
 		self._server = server
 		self._outages = outages
+		self._workers = workers
 
 	def collect(self) -> Iterator[Metric]:
 		"""Return the metrics."""
@@ -58,7 +91,8 @@ class ServerCollector(Collector):
 		yield from _web_process(server)
 		yield from _handlers(server)
 		yield from _access(server)
-		yield from _sidecars(server)
+		yield from _sidecars(server, self._workers)
+		yield from _workers(server)
 		yield from _publishers(self._outages)
 
 
@@ -257,9 +291,10 @@ def _access(server: RealtimeServer) -> Iterator[Metric]:
 	yield _counters("limit_reached_total", "Times that a limit was reached, by its key", "limit", limits)
 
 
-def _sidecars(server: RealtimeServer) -> Iterator[Metric]:
+def _sidecars(server: RealtimeServer, workers: Collection[str]) -> Iterator[Metric]:
 	cluster = server.cluster
-	yield _gauge("sidecars", "Other sidecars of the bench that are alive", len(cluster.peers))
+	others = sum(id not in workers for id in cluster.peers)
+	yield _gauge("sidecars", "Other sidecars of the bench that are alive", others)
 	yield _gauge("sidecar_members", "Sockets in rooms on other sidecars", cluster.members.count)
 	yield _counter(
 		"sidecar_lost_total",
@@ -267,6 +302,31 @@ def _sidecars(server: RealtimeServer) -> Iterator[Metric]:
 		cluster.publisher.queue.lost,
 	)
 	yield _counters("sidecar_messages_total", "Messages of other sidecars, by kind", "kind", cluster.received)
+
+
+def _workers(server: RealtimeServer) -> Iterator[Metric]:
+	worker, handover = server.worker, server.handover
+	yield _gauge("workers", "Processes of this sidecar that answer", 1)
+	yield _counter(
+		"worker_restarts_total",
+		"Workers that have ended by themselves and were started again",
+		worker.restarts if worker else 0,
+	)
+	yield _counter(
+		"handed_over_total",
+		"TCP connections handed over to the worker that owns the session",
+		handover.sent if handover else 0,
+	)
+	yield _counter(
+		"handovers_lost_total",
+		"Connections of other workers that could not be received",
+		handover.lost if handover else 0,
+	)
+	yield _gauge(
+		"handovers_waiting",
+		"Connections that wait until another worker can receive them",
+		handover.waiting if handover else 0,
+	)
 
 
 def _publishers(outages: Sequence[Outage]) -> Iterator[Metric]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from realtime import config_parsers
 from realtime.config import EXIT_BENCH, EXIT_CONFIG, KEYS, ConfigError, find_bench, load
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -119,3 +120,32 @@ def as_documented(name: str) -> str:
 def test_the_documentation_has_every_key() -> None:
 	rows = [line for line in DOCUMENTATION.read_text().splitlines() if line.count(" | ") == 3]
 	assert rows[2:] == [as_documented(name) for name in KEYS]
+
+
+@pytest.mark.parametrize(("value", "count"), [(3, 3), ("2", 2), (1024, 1024)])
+def test_a_number_of_workers(bench: Path, value: Any, count: int) -> None:
+	write(bench, "sites/common_site_config.json", socketio_workers=value)
+	assert load(bench, {}).socketio_workers == count
+
+
+def test_one_worker_for_each_core(bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Of the cores that the process may run on, and of the time that its container has."""
+	quota = tmp_path / "cpu.max"
+	monkeypatch.setattr(config_parsers, "CPU_QUOTA", quota)
+	monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+	write(bench, "sites/common_site_config.json", socketio_workers="auto")
+	found = {}
+	for text in ("", "max 100000\n", "150000 100000\n", "1000 100000\n"):
+		quota.write_text(text)
+		found[text] = load(bench, {}).socketio_workers
+	assert list(found.values()) == [4, 4, 2, 1]
+
+
+def test_a_worker_has_its_part_of_the_limits_of_the_host(bench: Path) -> None:
+	config = load(bench, {})
+	part = config.for_one_of(4)
+	assert part.realtime_handshakes_per_second == config.realtime_handshakes_per_second / 4
+	assert part.realtime_web_connections == 4
+	assert config.for_one_of(3).realtime_web_connections == 6, "no worker has none"
+	assert part.realtime_sockets_per_user == config.realtime_sockets_per_user, "counted over all workers"
+	assert config.for_one_of(1) == config

@@ -36,6 +36,7 @@ SIDECAR = {
 	"realtime.listener",
 	"realtime.monitor",
 	"realtime.recovery",
+	"realtime.workers",
 }
 ALLOWED: dict[str, set[str]] = {
 	"frappe_realtime": {"frappe_realtime.errors", "frappe_realtime.handlers", "frappe_realtime.publishing"},
@@ -64,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.token_buckets": set(),
 	"realtime.config": SHARED | {"realtime.config_parsers"},
 	"realtime.engine": {"frappe_realtime.contract"},
+	"realtime.workers": {*BASE, "realtime.engine", "realtime.listener"},
 	"realtime.socketio": {
 		"frappe_realtime.contract",
 		"realtime.engine",
@@ -86,7 +88,15 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.operations": SIDECAR | {"frappe_realtime", "realtime.server"},
 	"realtime.demo": {*BASE, "frappe_realtime.publishing"},
 	"realtime.__main__": BASE
-	| {"frappe_realtime", "realtime.demo", "realtime.operations", "realtime.server"},
+	| {
+		"frappe_realtime",
+		"realtime.config_parsers",
+		"realtime.demo",
+		"realtime.listener",
+		"realtime.operations",
+		"realtime.server",
+		"realtime.workers",
+	},
 }
 """The packages that each package may import; modules directly below `frappe_realtime` and `realtime` count as packages."""
 

@@ -7,7 +7,9 @@ import logging
 import sys
 from typing import Any
 
-from realtime.log_format import JSONFormatter, log_fields
+import pytest
+
+from realtime.log_format import JSONFormatter, log_fields, set_up_log
 
 
 def line(message: str, *arguments: Any, exc_info: Any = None, **extra: Any) -> dict[str, Any]:
@@ -41,3 +43,20 @@ def test_a_traceback_is_one_field() -> None:
 	except ValueError:
 		found = line("failed", exc_info=sys.exc_info())
 	assert found["traceback"].endswith("ValueError: on purpose")
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_line_of_a_worker_names_it(format: str, capsys: pytest.CaptureFixture[str]) -> None:
+	root = logging.getLogger()
+	handlers, level = root.handlers[:], root.level
+	try:
+		set_up_log("INFO", format, worker=2)
+		logging.getLogger("realtime.test").info("hello")
+	finally:
+		root.handlers[:] = handlers
+		root.setLevel(level)
+	text = capsys.readouterr().err
+	if format == "json":
+		assert json.loads(text)["worker"] == 2
+	else:
+		assert text.endswith("INFO realtime.test: worker 2: hello\n")

@@ -1,0 +1,287 @@
+"""Hands TCP connections over between the workers of a host.
+
+A worker that accepts a request for a session of another worker sends the connection's file descriptor, with the bytes that it
+has read, to a datagram socket of that worker (SCM_RIGHTS, unix(7)). A datagram is received whole or not at all: if the
+owner dies before, the kernel closes the descriptor, and the client connects anew. The sockets are in a folder that only the
+user of the sidecar may enter. Whether an owner exists is seen from its socket, and nobody is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from ..engine import IncomingRequest, RequestRefused
+from ..engine.errors import BAD_REQUEST, UNKNOWN_SID
+
+logger = logging.getLogger("realtime.workers")
+
+SUFFIX = ".handover"
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""The names of workers, so that no session id leads to a file outside the folder."""
+
+INLINE = 64 * 1024
+"""Bytes of a request that are sent in the datagram itself; more are sent as a second descriptor, of a file in memory."""
+
+BATCH = 64
+"""Connections that are received in one turn of the event loop."""
+
+CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+KEY = "realtime_handovers_waiting"
+
+
+class _Owner:
+	"""The way to one other worker: a connected datagram socket, and the requests that wait until it can receive more."""
+
+	def __init__(self, path: Path) -> None:
+		self.path = path
+		self.waiting: deque[IncomingRequest] = deque()
+		self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+		self.socket.setblocking(False)
+		try:
+			self.socket.connect(str(path))
+		except OSError:
+			self.socket.close()
+			raise
+
+	def transmit(self, request: IncomingRequest) -> None:
+		"""Send a connection, and release it.
+
+		Raises:
+			BlockingIOError: The worker has not received earlier ones yet.
+			OSError: The worker is gone, or the connection cannot be sent.
+		"""
+		descriptor = request.transport.get_extra_info("socket").fileno()
+		data = request.received
+		if len(data) <= INLINE:
+			socket.send_fds(self.socket, [data], [descriptor])
+		else:
+			with _file_with(data) as rest:
+				socket.send_fds(self.socket, [b"\0"], [descriptor, rest.fileno()])
+		request.handed_over()
+
+
+def _file_with(data: bytes) -> IO[bytes]:
+	"""Return a file without a name that has this content, in memory where the system can do that."""
+	if hasattr(os, "memfd_create"):
+		file: IO[bytes] = os.fdopen(os.memfd_create("request"), "w+b")
+	else:
+		file = TemporaryFile()  # noqa: SIM115
+	file.write(data)
+	file.flush()
+	return file
+
+
+class _Adopted(asyncio.Protocol):
+	"""Passes to the protocol of a connection, before anything else, what another worker has read from it."""
+
+	def __init__(self, protocol: asyncio.Protocol, received: bytes) -> None:
+		self._protocol = protocol
+		self._received = received
+
+	def connection_made(self, transport: asyncio.BaseTransport) -> None:
+		assert hasattr(transport, "set_protocol")
+		transport.set_protocol(self._protocol)
+		self._protocol.connection_made(transport)
+		if self._received:
+			self._protocol.data_received(self._received)
+
+
+class WorkerHandover:
+	"""The `Handover` of the engine, and the receiver of what other workers hand over.
+
+	Args:
+		folder: The folder with the sockets of the workers.
+		name: The name of this worker.
+		max_waiting: Most connections that wait for other workers; further ones are refused.
+		on_limit: Called with the key of the limit when it is reached.
+	"""
+
+	def __init__(self, folder: Path, name: str, max_waiting: int, on_limit: Callable[[str], None]) -> None:
+		self.name = name
+		self.sent = 0
+		"""Connections that other workers have received."""
+		self.received = 0
+		"""Connections of other workers."""
+		self.lost = 0
+		"""Connections that could not be received or attached; their clients connect anew."""
+		self.waiting = 0
+		"""Connections that wait until another worker can receive them."""
+		self._folder = folder
+		self._max_waiting = max_waiting
+		self._on_limit = on_limit
+		self._owners: dict[str, _Owner] = {}
+		self._protocol: Callable[[], asyncio.Protocol] | None = None
+		self._socket: socket.socket | None = None
+		self._attaching: set[asyncio.Task[None]] = set()
+
+	# -- to other workers
+
+	def send(self, owner: str, request: IncomingRequest) -> bool:
+		"""Hand the TCP connection of `request` over to the worker `owner`.
+
+		Returns:
+			False if there is no such worker.
+
+		Raises:
+			RequestRefused: Too many connections wait for the worker.
+		"""
+		way = self._way(owner)
+		if way is None:
+			return False
+		if not way.waiting:
+			try:
+				way.transmit(request)
+			except BlockingIOError:
+				pass
+			except OSError as error:
+				self._forget(owner, error)
+				return False
+			else:
+				self.sent += 1
+				return True
+		if self.waiting >= self._max_waiting:
+			self._on_limit(KEY)
+			raise RequestRefused(BAD_REQUEST, f"Too many requests ({KEY})", 503)
+		way.waiting.append(request)
+		self.waiting += 1
+		if len(way.waiting) == 1:
+			asyncio.get_running_loop().add_writer(way.socket, self._on_writable, owner, way)
+		return True
+
+	def send_to_any(self, request: IncomingRequest) -> bool:
+		"""Hand the TCP connection of `request` over to any other worker.
+
+		Returns:
+			False if there is none that can receive it.
+		"""
+		for path in self._folder.glob("*" + SUFFIX):
+			name = path.name.removesuffix(SUFFIX)
+			with suppress(RequestRefused):
+				if name != self.name and self.send(name, request):
+					return True
+		return False
+
+	def _way(self, owner: str) -> _Owner | None:
+		way = self._owners.get(owner)
+		if way is None and NAME.fullmatch(owner):
+			with suppress(OSError):
+				way = _Owner(self._folder / (owner + SUFFIX))
+				# Of workers that have ended, and of which nobody has asked for a session since.
+				for name in [name for name, other in self._owners.items() if not other.path.exists()]:
+					self._forget(name)
+				self._owners[owner] = way
+		return way
+
+	def _on_writable(self, owner: str, way: _Owner) -> None:
+		while way.waiting:
+			request = way.waiting[0]
+			if not request.transport.is_closing():
+				try:
+					way.transmit(request)
+				except BlockingIOError:
+					return
+				except OSError as error:
+					self._forget(owner, error)
+					return
+				self.sent += 1
+			way.waiting.popleft()
+			self.waiting -= 1
+		asyncio.get_running_loop().remove_writer(way.socket)
+
+	def _forget(self, owner: str, error: OSError | None = None) -> None:
+		"""Close the way to a worker, and refuse what waits for it."""
+		if error is not None and not isinstance(error, ConnectionError | FileNotFoundError):
+			logger.warning("a connection cannot be handed over to another worker: %s", error)
+		way = self._owners.pop(owner)
+		if way.waiting:
+			asyncio.get_running_loop().remove_writer(way.socket)
+		way.socket.close()
+		self.waiting -= len(way.waiting)
+		for request in way.waiting:
+			if not request.transport.is_closing():
+				request.refuse(RequestRefused(UNKNOWN_SID))
+
+	# -- from other workers
+
+	def start(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+		"""Receive connections from now on.
+
+		Args:
+			protocol: Creates the protocol of a connection.
+
+		Raises:
+			OSError: The socket cannot be made.
+		"""
+		self._protocol = protocol
+		path = self._folder / (self.name + SUFFIX)
+		self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+		self._socket.setblocking(False)
+		self._socket.bind(str(path))
+		asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
+
+	def stop(self) -> None:
+		"""Receive no more connections, and send none; those that wait are refused."""
+		if self._socket is not None:
+			(self._folder / (self.name + SUFFIX)).unlink(missing_ok=True)
+			asyncio.get_running_loop().remove_reader(self._socket)
+			# What has arrived already is closed by the kernel.
+			self._socket.close()
+			self._socket = None
+		for owner in list(self._owners):
+			self._forget(owner)
+
+	def _on_readable(self) -> None:
+		assert self._socket is not None
+		for _ in range(BATCH):
+			try:
+				data, descriptors, _, _ = socket.recv_fds(self._socket, INLINE, 2, CLOSE_ON_EXEC)
+			except BlockingIOError:
+				return
+			except OSError as error:
+				logger.warning("cannot receive a connection of another worker: %s", error)
+				return
+			if not descriptors:
+				# This process has no descriptor left; the kernel has closed the connection.
+				self.lost += 1
+				continue
+			if len(descriptors) > 1:
+				with open(descriptors[1], "rb") as rest:
+					rest.seek(0)
+					data = rest.read()
+			self.received += 1
+			connection = socket.socket(fileno=descriptors[0])
+			task = asyncio.get_running_loop().create_task(self._attach(connection, data))
+			self._attaching.add(task)
+			task.add_done_callback(self._attaching.discard)
+
+	async def _attach(self, connection: socket.socket, received: bytes) -> None:
+		protocol = self._protocol
+		assert protocol is not None
+		try:
+			connection.setblocking(False)
+			await asyncio.get_running_loop().connect_accepted_socket(
+				lambda: _Adopted(protocol(), received), connection
+			)
+		except OSError:
+			# The client has closed the connection on its way.
+			connection.close()
+			self.lost += 1
+
+
+def remove_sockets(folder: Path, name: str) -> None:
+	"""Remove the sockets that a worker has left in the folder."""
+	for path in folder.glob(f"{name}.*"):
+		with suppress(OSError):
+			os.unlink(path)

@@ -1,0 +1,59 @@
+"""A bench whose sidecar has several workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from realtime.engine.owners import SEPARATOR, owner_of
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import until
+from tests.wire.raw import PollingSession
+
+COUNT = 3
+SEVERAL: dict[str, Any] = {"socketio_workers": COUNT}
+"""The configuration."""
+
+
+def workers(bench: Bench, count: int = COUNT) -> dict[int, int]:
+	"""Wait until `count` workers serve, and return their process ids by number."""
+
+	def found() -> dict[int, int]:
+		pids = {
+			one["worker"]: one["pid"] for one in bench.sidecar.health()[1]["workers"] if one["subscribed"]
+		}
+		return pids if len(pids) == count else {}
+
+	return until(found, f"{count} workers")
+
+
+PING = f'42/{APP_SITE},["ping"]'
+"""A packet that is answered by an event."""
+
+
+def guest(bench: Bench) -> PollingSession:
+	"""Return a polling session of a Guest that has joined its namespace."""
+	session = PollingSession(bench, bench.headers())
+	assert session.post(f"40/{APP_SITE},").status == 200
+	while not any(packet.startswith(f"40/{APP_SITE},") for packet in session.poll()):
+		pass
+	return session
+
+
+def sessions_of_several(bench: Bench, count: int = 2) -> list[PollingSession]:
+	"""Return polling sessions of Guests at `count` different workers."""
+	found: dict[str, PollingSession] = {}
+
+	def enough() -> bool:
+		session = guest(bench)
+		found.setdefault(owner(session), session)
+		return len(found) >= count
+
+	until(enough, f"sessions of {count} workers")
+	return list(found.values())[:count]
+
+
+def owner(session: PollingSession) -> str:
+	"""Return the name of the worker that owns a session."""
+	name = owner_of(session.handshake["sid"])
+	assert name, f"{session.handshake['sid']} has no {SEPARATOR}"
+	return name
