@@ -19,7 +19,7 @@ from .engine import Connection
 from .recovery.recovery import Recovery
 from .socketio.client import Client
 from .socketio.errors import ConnectRefused
-from .socketio.namespace import Admission, Namespaces, ServerSocket
+from .socketio.namespace import Admission, ServerSocket
 from .socketio.server import Ack
 from .web.frappe_client import Credential
 
@@ -51,7 +51,6 @@ class FrappeApplication:
 	"""Admits clients to the namespaces of sites. The namespace `/` is open and has no handlers, as in Node.
 
 	Args:
-		namespaces: The sockets of this process.
 		cluster: Publishes that a client has reconnected here.
 		sites: Decides which site a namespace is.
 		authenticator: Knows the user of a credential.
@@ -63,7 +62,6 @@ class FrappeApplication:
 
 	def __init__(
 		self,
-		namespaces: Namespaces,
 		cluster: ClusterPublisher,
 		sites: Sites,
 		authenticator: Authenticator,
@@ -72,7 +70,6 @@ class FrappeApplication:
 		limits: ClientLimits,
 		handlers: Sequence[EventHandler],
 	) -> None:
-		self._namespaces = namespaces
 		self._cluster = cluster
 		self._sites = sites
 		self._limits = limits
@@ -137,7 +134,7 @@ class FrappeApplication:
 			raise ConnectRefused(
 				"Unauthorized: access is not allowed from this IP address", ADDRESS_NOT_ALLOWED, reason
 			)
-		self._limits.check_socket(session, self._namespaces.get("/" + session.site), connection)
+		self._limits.check_socket(session, connection)
 
 	def on_connect(self, socket: ServerSocket, auth: dict[str, Any], admission: Admission) -> None:
 		session: Session | None = socket.session

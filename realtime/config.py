@@ -300,6 +300,11 @@ class Config:
 	realtime_sidecar_members: int = key(
 		100_000, integer(1, 10_000_000), "sockets in rooms of other sidecars that are tracked"
 	)
+	realtime_sidecar_counts: int = key(
+		100_000,
+		integer(1, 10_000_000),
+		"users and addresses with many sockets on other sidecars that are tracked, for the limits over all",
+	)
 	realtime_sidecar_unsent: int = key(
 		8 * 1024 * 1024, integer(10_000, 1 << 30), "bytes for other sidecars that may wait for Redis"
 	)

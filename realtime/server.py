@@ -61,6 +61,7 @@ from .recovery.sessions import SessionStore
 from .socketio.fanout import Fanout
 from .socketio.namespace import Namespaces
 from .socketio.server import SocketIOServer
+from .usage import Usage
 from .web.frappe_client import FrappeClient
 from .web.secret import SharedSecret
 from .workers.handover import WorkerHandover
@@ -278,16 +279,18 @@ class RealtimeServer:
 		store = self.backends.store
 		proxies = trusted_proxies(config)
 		known_credentials = KnownCredentials(config.realtime_cache_size)
-		self.limits = ClientLimits(config, proxies, known_credentials)
+		self.namespaces = Namespaces()
+		usage = Usage(config.realtime_sidecar_counts)
+		self.limits = ClientLimits(config, proxies, known_credentials, self.namespaces, usage)
 		on_limit = self.limits.record
 
 		# Sockets and rooms, in this process and in other sidecars
-		self.namespaces = Namespaces()
 		publisher = ClusterPublisher(
 			config,
 			self.namespaces,
 			store,
 			on_limit,
+			usage,
 			worker.name if worker else "",
 			worker.predecessor if worker else "",
 		)
@@ -313,7 +316,6 @@ class RealtimeServer:
 		# From the bytes of a client to its handler
 		monitor_events = MonitorEvents()
 		application = FrappeApplication(
-			self.namespaces,
 			publisher,
 			self.access.sites,
 			self.access.authenticator,
@@ -363,6 +365,7 @@ class RealtimeServer:
 			self.fanout,
 			publisher,
 			members,
+			usage,
 			self.handlers.core.on_viewers_changed,
 			on_limit,
 		)

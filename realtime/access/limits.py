@@ -17,7 +17,6 @@ from frappe_realtime.contract import (
 	TASK_ROOM,
 	TOO_MANY_CONNECTIONS,
 	TOO_MANY_NAMESPACES,
-	user_room,
 )
 
 from ..config import Config, part_of
@@ -27,9 +26,11 @@ from ..log_format import log_fields
 from ..signals import Signal
 from ..socketio.client import Client, Limiter
 from ..socketio.errors import ConnectRefused
-from ..socketio.namespace import Namespace, ServerSocket
+from ..socketio.namespace import Namespaces, ServerSocket
 from ..token_buckets import TokenBuckets
+from ..usage import Usage
 from .authentication import Session, cookie, header_credential
+from .client_counts import ClientCounts
 from .failed_logins import KnownCredentials
 from .proxies import TrustedProxies, names_address, network_of
 
@@ -87,15 +88,21 @@ class ClientLimits(Limiter):
 		config: The limits.
 		proxies: Tells the client's address from a proxy's.
 		known: The credentials that were valid lately.
+		namespaces: The sockets of this process.
+		usage: What users and addresses use on the other sidecars.
 	"""
 
-	def __init__(self, config: Config, proxies: TrustedProxies, known: KnownCredentials) -> None:
+	def __init__(
+		self,
+		config: Config,
+		proxies: TrustedProxies,
+		known: KnownCredentials,
+		namespaces: Namespaces,
+		usage: Usage,
+	) -> None:
 		self.reached: Counter[str] = Counter()
 		"""How often each limit was reached, by its key."""
-		self.addresses: Counter[str] = Counter()
-		"""Connections by the client's address, where it is known."""
-		self.guests: Counter[str] = Counter()
-		"""Sockets of Guests by the client's address, where it is known."""
+		self.counts = ClientCounts(config, namespaces, usage)
 		self.without_address = 0
 		"""Connections of which neither the peer nor a proxy tells the client's address, so that no limit by address applies."""
 		self.limit_reached: Signal[[str, Source]] = Signal()
@@ -122,6 +129,7 @@ class ClientLimits(Limiter):
 		self._told: set[ServerSocket] = set()
 		self._warned: dict[str, float] = {}
 		self._log_budget = LogBudget()
+		usage.full.connect(lambda: self.record("realtime_sidecar_counts"))
 
 	# -- connections
 
@@ -137,7 +145,7 @@ class ClientLimits(Limiter):
 		request.remote = self.proxies.client_address(request.remote, request.headers)
 		address = network_of(request.remote)
 		key = "realtime_connections_per_address"
-		if address and self.addresses[address] >= self._config.realtime_connections_per_address:
+		if address and self.counts.connections_of(address) >= self._config.realtime_connections_per_address:
 			self.record(key, f" from {address}", Source(address=request.remote))
 			raise RequestRefused(3, f"Too many connections ({key})", 429)
 		self._check_rate(address, request)
@@ -176,14 +184,14 @@ class ClientLimits(Limiter):
 		client.seen = monotonic()
 		self._unknown[client] = None
 		request = client.connection.request
-		if address := network_of(request.remote):
-			self.addresses[address] += 1
-		elif not names_address(request.headers):
+		address = network_of(request.remote)
+		self.counts.count_connection(address, 1)
+		if not address and not names_address(request.headers):
 			self.without_address += 1
 
 	def on_close(self, client: Client) -> None:
 		self._unknown.pop(client, None)
-		_decrement(self.addresses, network_of(client.connection.request.remote))
+		self.counts.count_connection(network_of(client.connection.request.remote), -1)
 
 	def on_refused(self, client: Client, namespace: str, refused: ConnectRefused) -> None:
 		source = Source.of_connection(client.connection)
@@ -261,7 +269,7 @@ class ClientLimits(Limiter):
 
 	# -- sockets and rooms
 
-	def check_socket(self, session: Session, namespace: Namespace | None, connection: Connection) -> None:
+	def check_socket(self, session: Session, connection: Connection) -> None:
 		"""Check the limits of sockets before one more for `session`.
 
 		Raises:
@@ -270,13 +278,12 @@ class ClientLimits(Limiter):
 		if session.user == GUEST:
 			address = network_of(connection.request.remote)
 			key = "realtime_guests_per_address"
-			if address and self.guests[address] >= getattr(self._config, key):
+			if address and self.counts.guests_at(address) >= getattr(self._config, key):
 				source = Source(session.site, GUEST, address)
 				raise self._socket_refusal(key, f" from {address}", source)
-		elif namespace is not None:
+		else:
 			key = "realtime_sockets_per_user"
-			sockets = namespace.rooms.get(user_room(session.user), ())
-			if len(sockets) >= getattr(self._config, key):
+			if self.counts.sockets_of(session.site, session.user) >= getattr(self._config, key):
 				source = Source(session.site, session.user, connection.request.remote)
 				raise self._socket_refusal(key, f" of {session.user}", source)
 
@@ -298,9 +305,10 @@ class ClientLimits(Limiter):
 		self._unknown.pop(client, None)
 		client.connection.trust()
 		if socket.session.user == GUEST:
-			if address := network_of(socket.connection.request.remote):
-				self.guests[address] += 1
-		elif client.rate != self._rate:
+			self.counts.count_guest(network_of(socket.connection.request.remote), 1)
+			return
+		self.counts.count_user(socket.namespace, socket.session.user)
+		if client.rate != self._rate:
 			client.rate = self._rate
 			client.credit = self._rate * BURST_SECONDS
 
@@ -310,11 +318,12 @@ class ClientLimits(Limiter):
 		if client is not None and not client.is_known:
 			self._unknown[client] = None
 		self._told.discard(socket)
-		if socket.session.user == GUEST:
-			self._guest_questions.forget(socket)
-			_decrement(self.guests, network_of(socket.connection.request.remote))
-		else:
+		if socket.session.user != GUEST:
 			self._questions.forget(socket)
+			self.counts.count_user(socket.namespace, socket.session.user)
+			return
+		self._guest_questions.forget(socket)
+		self.counts.count_guest(network_of(socket.connection.request.remote), -1)
 
 	def allows_room(self, socket: ServerSocket, room: str) -> bool:
 		"""Return True if a client may subscribe to one more room; sends `limit_reached` if there are too many."""
@@ -395,10 +404,3 @@ def _buckets(rate: float) -> TokenBuckets:
 def _source(connection: Connection) -> str:
 	"""Return the client's address, for the log."""
 	return connection.request.remote or "an unknown address"
-
-
-def _decrement(counter: Counter[str], key: str) -> None:
-	if key:
-		counter[key] -= 1
-		if counter[key] <= 0:
-			del counter[key]

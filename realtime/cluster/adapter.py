@@ -21,6 +21,7 @@ from ..signals import Signal
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace
 from ..socketio.server import SocketIOServer
+from ..usage import Usage
 from . import messages
 from .members import Changed, RemoteMembers
 from .messages import (
@@ -34,6 +35,7 @@ from .messages import (
 	Snapshot,
 	SocketMoved,
 	SyncRequest,
+	UsageCounts,
 )
 from .publisher import ClusterPublisher
 
@@ -79,6 +81,7 @@ class ClusterAdapter:
 		fanout: Delivers the events of peers to the sockets of this process.
 		publisher: The outbound half.
 		members: The replicated members of rooms.
+		usage: What users and addresses use on the peers.
 		on_change: Called with a namespace, a room whose remote members have changed, and the users of these members.
 		on_limit: Called with the key of a limit that is reached.
 	"""
@@ -90,6 +93,7 @@ class ClusterAdapter:
 		fanout: Fanout,
 		publisher: ClusterPublisher,
 		members: RemoteMembers,
+		usage: Usage,
 		on_change: Callable[[Namespace, str, set[str]], None],
 		on_limit: Callable[[str], None],
 	) -> None:
@@ -105,6 +109,7 @@ class ClusterAdapter:
 		"""Sent with the id of a peer that has stopped or no longer sends heartbeats."""
 		self.publisher = publisher
 		self.members = members
+		self.usage = usage
 		self._max_peers = config.realtime_sidecars
 		self._max_members = config.realtime_sidecar_members
 		self._server = server
@@ -119,6 +124,7 @@ class ClusterAdapter:
 			SyncRequest: self._on_sync_request,
 			Snapshot: self._on_snapshot,
 			MembershipChanges: self._on_membership_changes,
+			UsageCounts: self._on_usage_counts,
 			Emit: self._on_emit,
 			SocketMoved: self._on_socket_moved,
 			Request: self.requested.send,
@@ -239,6 +245,10 @@ class ClusterAdapter:
 			peer.seq = message.seq
 			self._report(self.members.apply(sender, message.changes))
 
+	def _on_usage_counts(self, sender: str, message: UsageCounts) -> None:
+		if sender in self.peers:
+			self.usage.take(sender, message.counts, message.more)
+
 	def _on_emit(self, sender: str, message: Emit) -> None:
 		self._fanout.send_local(
 			message.namespace, message.rooms, message.encoded, message.excluded, relayed=True
@@ -258,6 +268,7 @@ class ClusterAdapter:
 		if not self.peers:
 			self.publisher.begin_replication()
 		peer = self.peers[id] = Peer(address)
+		self.usage.set_sidecars(len(self.peers) + 1)
 		self.publisher.heartbeat()
 		return peer
 
@@ -268,6 +279,8 @@ class ClusterAdapter:
 		logger.info("a peer %s: %s", reason, peer.address)
 		if not self.peers:
 			self.publisher.end_replication()
+		self.usage.forget(id)
+		self.usage.set_sidecars(len(self.peers) + 1)
 		self._report(self.members.forget(id))
 		self.peer_removed.send(id)
 

@@ -73,6 +73,14 @@ class MembershipChanges:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageCounts:
+	"""What users and addresses use on the sender, see `Usage`: all that matters, or with `more` the rest of it."""
+
+	more: bool
+	counts: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
 	"""An event for the sockets of `rooms` (None: of the namespace) that are in no room of `excluded`."""
 
@@ -109,7 +117,16 @@ class Reply:
 
 
 Message = (
-	Heartbeat | Goodbye | SyncRequest | Snapshot | MembershipChanges | Emit | SocketMoved | Request | Reply
+	Heartbeat
+	| Goodbye
+	| SyncRequest
+	| Snapshot
+	| MembershipChanges
+	| UsageCounts
+	| Emit
+	| SocketMoved
+	| Request
+	| Reply
 )
 
 
@@ -139,6 +156,15 @@ def snapshot(sender: str, seq: int, members: Sequence[Change]) -> list[bytes]:
 
 def membership_changes(sender: str, seq: int, members: Sequence[Change]) -> bytes:
 	return _head(sender, "changes", [seq]) + b"\n" + dumps(members).encode()
+
+
+def usage_counts(sender: str, counts: dict[str, int]) -> list[bytes]:
+	"""Return the messages with all counts."""
+	items = list(counts.items())
+	return [
+		_head(sender, "usage", [start > 0]) + b"\n" + dumps(items[start : start + PART]).encode()
+		for start in range(0, max(1, len(items)), PART)
+	]
 
 
 def emit(sender: str, rooms: Iterable[str] | None, encoded: Encoded, excluded: Iterable[str]) -> bytes:
@@ -209,6 +235,13 @@ def _read_membership_changes(body: bytes, seq: Any) -> MembershipChanges:
 	return MembershipChanges(_count(seq), _changes(loads(body), leaving=True))
 
 
+def _read_usage_counts(body: bytes, more: Any) -> UsageCounts:
+	counts = loads(body)
+	if not isinstance(counts, list) or len(counts) > PART:
+		raise MessageError("not a list of at most PART counts")
+	return UsageCounts(more is True, [(_name(key), _count(count)) for key, count in counts])
+
+
 def _read_emit(body: bytes, rooms: Any, excluded: Any, lengths: Any) -> Emit:
 	if not isinstance(lengths, list) or sum(map(_count, lengths)) != len(body):
 		raise MessageError("the lengths do not add up to the body")
@@ -253,6 +286,7 @@ _READERS: dict[bytes, Callable[..., Message]] = {
 	b"ask": _read_sync_request,
 	b"state": _read_snapshot,
 	b"changes": _read_membership_changes,
+	b"usage": _read_usage_counts,
 	b"emit": _read_emit,
 	b"returned": _read_socket_moved,
 	b"request": _read_request,

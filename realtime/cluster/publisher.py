@@ -11,6 +11,7 @@ from ..bus.store import RedisStore
 from ..config import Config
 from ..engine import Encoded
 from ..socketio.namespace import Namespaces, ServerSocket
+from ..usage import Usage
 from . import messages
 from .members import is_replicated
 from .messages import Change, Membership
@@ -30,6 +31,7 @@ class ClusterPublisher:
 		namespaces: The sockets of this process.
 		store: redis_queue.
 		on_limit: Called with the key of a limit that is reached.
+		usage: The counts that are published.
 		id: The id of this sidecar among the others; empty to choose one.
 		predecessor: The id of a sidecar in whose place this one is, and which has ended without a goodbye; empty for none.
 	"""
@@ -40,6 +42,7 @@ class ClusterPublisher:
 		namespaces: Namespaces,
 		store: RedisStore,
 		on_limit: Callable[[str], None],
+		usage: Usage,
 		id: str = "",
 		predecessor: str = "",
 	) -> None:
@@ -56,6 +59,7 @@ class ClusterPublisher:
 		)
 		self._max_members = config.realtime_sidecar_members
 		self._namespaces = namespaces
+		self._usage = usage
 		self._on_limit = on_limit
 		self._seq = 0
 		self._changes: dict[Membership, str | None] = {}
@@ -162,6 +166,8 @@ class ClusterPublisher:
 		if self._heartbeat_due:
 			self._heartbeat_due = False
 			self.queue.put_all([messages.heartbeat(self.id, self.address, self._seq)])
+			if self.present and (counts := self._usage.to_publish()) is not None:
+				self.queue.put_all(messages.usage_counts(self.id, counts))
 		if self._snapshot_due:
 			self._snapshot_due = False
 			self.queue.put_all(messages.snapshot(self.id, self._seq, self._members()))

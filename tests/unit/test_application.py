@@ -50,7 +50,6 @@ class Setting:
 		self.recovery.restore.return_value = []
 		self.recovery.is_outdated.return_value = False
 		self.application = FrappeApplication(
-			self.namespaces,
 			self.cluster,
 			self.sites,
 			self.authenticator,
@@ -92,7 +91,7 @@ def test_a_cached_user_is_admitted_at_once() -> None:
 	admission = Admission(it.session)
 	it.recovery.admit.return_value = admission
 	assert it.authorize() is admission
-	it.limits.check_socket.assert_called_once_with(it.session, None, it.connection)
+	it.limits.check_socket.assert_called_once_with(it.session, it.connection)
 	it.sites.check_fetch_site.assert_called_once()
 
 

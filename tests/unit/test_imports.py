@@ -24,6 +24,7 @@ BASE = {
 	"realtime.memory",
 	"realtime.signals",
 	"realtime.token_buckets",
+	"realtime.usage",
 }
 CORE = {*BASE, "realtime.engine", "realtime.socketio", "realtime.web", "realtime.bus"}
 SIDECAR = {
@@ -63,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.memory": set(),
 	"realtime.signals": set(),
 	"realtime.token_buckets": set(),
+	"realtime.usage": {"realtime.signals"},
 	"realtime.config": SHARED | {"realtime.config_parsers"},
 	"realtime.engine": {"frappe_realtime.contract"},
 	"realtime.workers": {*BASE, "realtime.engine", "realtime.listener"},

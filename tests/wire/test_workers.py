@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from realtime.demo.model import User
 from realtime.engine.owners import owner_of
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
-from tests.wire.clients import BOTH, POLLING, WEBSOCKET
+from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
 from tests.wire.conditions import PATIENCE, accepts, free_port, until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NodeClient
@@ -508,3 +509,30 @@ def test_the_watchdog_kills_a_worker_that_is_blocked(make_bench: MakeBench, syst
 	os.kill(pid, signal.SIGSTOP)
 	until(lambda: f"worker 1 (pid {pid}) has not reported" in bench.sidecar.log, "the watchdog")
 	until(lambda: pid not in workers(bench, 2).values(), "a successor")
+
+
+def test_the_limits_of_a_user_and_of_guests_hold_over_all_workers(
+	make_bench: MakeBench, connect: Connect
+) -> None:
+	bench = make_bench(common={**SEVERAL, "realtime_sockets_per_user": 6, "realtime_guests_per_address": 6})
+	workers(bench)
+	until(lambda: metric(bench, "workers") == COUNT, "all workers")
+	forwarded: dict[str, str | None] = {"X-Forwarded-For": "198.51.100.7"}
+	for user in (bench.user(), "Guest"):
+		tabs = [connect(bench, user, headers=forwarded) for _ in range(6)]
+
+		def refused(user: User | str = user) -> bool:
+			client = bench.client(user, headers=forwarded)
+			try:
+				client.connect()
+			except Refused as error:
+				return "Too many connections" in str(error)
+			finally:
+				client.close()
+			return False
+
+		# Within a heartbeat each worker knows what the others have.
+		until(lambda: all(refused() for _ in range(3 * COUNT)), "a refusal of every worker")
+		for tab in tabs[:3]:
+			tab.close()
+		until(lambda: not refused(), "a place after others have left")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from frappe_realtime.contract import user_room
 from realtime.access import limits as module
 from realtime.access.failed_logins import KnownCredentials
 from realtime.access.limits import BURST_SECONDS, KNOWN_HANDSHAKES, ClientLimits, Source
@@ -17,6 +18,7 @@ from realtime.engine import RequestRefused
 from realtime.socketio.client import Client
 from realtime.socketio.errors import ConnectRefused
 from realtime.socketio.namespace import Namespaces
+from realtime.usage import Usage, connections_key, guests_key, user_key
 from realtime.web.frappe_client import Credential
 from tests.unit.access.fakes import FakeConnection, FakeRequest, config, connected, session
 
@@ -33,7 +35,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def limits(**keys: Any) -> ClientLimits:
-	return ClientLimits(config(**keys), TrustedProxies(PRIVATE_NETWORKS), KnownCredentials(10))
+	return limits_over(Usage(100), Namespaces(), **keys)
+
+
+def limits_over(usage: Usage, namespaces: Namespaces, **keys: Any) -> ClientLimits:
+	return ClientLimits(
+		config(**keys), TrustedProxies(PRIVATE_NETWORKS), KnownCredentials(10), namespaces, usage
+	)
 
 
 def opened(subject: ClientLimits, remote: str = ADDRESS) -> Client:
@@ -135,7 +143,7 @@ def test_the_other_connections_of_an_address_go_on_counting(clock: list[float]) 
 	subject = limits(realtime_connections_per_address=2)
 	first, _ = opened(subject), opened(subject)
 	subject.on_close(first)
-	assert subject.addresses == {ADDRESS: 1}
+	assert subject.counts.addresses == {ADDRESS: 1}
 	opened(subject)
 	with pytest.raises(RequestRefused):
 		opened(subject)
@@ -169,6 +177,8 @@ def test_a_valid_session_connects_although_its_address_has_used_up_the_rate(cloc
 		config(realtime_handshakes_per_second=0.1, realtime_connections_per_address=1),
 		TrustedProxies(PRIVATE_NETWORKS),
 		known,
+		Namespaces(),
+		Usage(100),
 	)
 	page: Any = FakeRequest(ADDRESS)
 	subject.check_page(page)
@@ -204,15 +214,15 @@ def test_counters_return_to_zero(clock: list[float]) -> None:
 		client = opened(subject)
 		socket = socket_of(subject, client, user, namespaces)
 		assert not subject._unknown
-		assert subject.addresses == {ADDRESS: 1}
-		assert subject.guests == ({ADDRESS: 1} if user is GUEST else {})
+		assert subject.counts.addresses == {ADDRESS: 1}
+		assert subject.counts.guests == ({ADDRESS: 1} if user is GUEST else {})
 		leave(client, socket)
 		subject.on_disconnect(socket)
 		assert list(subject._unknown) == [client]
 		subject.on_close(client)
 		assert not subject._unknown
-		assert not subject.addresses
-		assert not subject.guests
+		assert not subject.counts.addresses
+		assert not subject.counts.guests
 
 
 def test_a_trusted_proxy_names_the_address(clock: list[float]) -> None:
@@ -281,22 +291,22 @@ def test_the_rate_of_a_login_replaces_that_of_a_guest(clock: list[float]) -> Non
 
 
 def test_sockets_of_a_user(clock: list[float]) -> None:
-	subject = limits(realtime_sockets_per_user=2)
 	namespaces = Namespaces()
+	subject = limits_over(Usage(100), namespaces, realtime_sockets_per_user=2)
 	connection: Any = FakeConnection(ADDRESS)
-	subject.check_socket(ANN, None, connection)
+	subject.check_socket(ANN, connection)
 	for _ in range(2):
-		subject.check_socket(ANN, namespaces.get("/one.test"), connection)
-		connected(namespaces, ANN)
+		subject.check_socket(ANN, connection)
+		connected(namespaces, ANN).join(user_room(ANN.user))
 	with pytest.raises(ConnectRefused, match=r"Too many connections of ann@example\.com") as refused:
-		subject.check_socket(ANN, namespaces["/one.test"], connection)
+		subject.check_socket(ANN, connection)
 	assert refused.value.data == {
 		"code": "too_many_connections",
 		"reason": "realtime_sockets_per_user is 2",
 		"limit": "realtime_sockets_per_user",
 		"most": 2,
 	}
-	subject.check_socket(session("bob"), namespaces["/one.test"], connection)
+	subject.check_socket(session("bob"), connection)
 	assert subject.reached == {"realtime_sockets_per_user": 1}
 
 
@@ -304,13 +314,13 @@ def test_guests_of_an_address(clock: list[float]) -> None:
 	subject = limits(realtime_guests_per_address=1)
 	namespaces = Namespaces()
 	client = opened(subject)
-	subject.check_socket(GUEST, None, client.connection)
+	subject.check_socket(GUEST, client.connection)
 	socket_of(subject, client, GUEST, namespaces)
 	with pytest.raises(ConnectRefused, match=f"Too many connections from {ADDRESS}"):
-		subject.check_socket(GUEST, namespaces["/one.test"], client.connection)
-	subject.check_socket(ANN, namespaces["/one.test"], client.connection)
+		subject.check_socket(GUEST, client.connection)
+	subject.check_socket(ANN, client.connection)
 	unknown: Any = FakeConnection("")
-	subject.check_socket(GUEST, namespaces["/one.test"], unknown)
+	subject.check_socket(GUEST, unknown)
 
 
 # -- rooms
@@ -441,3 +451,61 @@ def test_refusals_are_reported_beyond_the_log_budget(clock: list[float]) -> None
 	for _ in range(20):
 		subject.on_refused(opened(subject), "/one.test", ConnectRefused("no"))
 	assert reported == [("/one.test", Source(address=ADDRESS))] * 20
+
+
+def admitted(subject: ClientLimits, client: Client, user: Any, namespaces: Namespaces) -> Any:
+	"""Admit a socket that has joined the room of its user."""
+	socket = connected(namespaces, user)
+	socket.join(user_room(user.user))
+	socket.connection = client.connection
+	client.sockets[socket.namespace.name] = socket
+	subject.on_connect(socket)
+	return socket
+
+
+def test_the_limits_of_users_and_addresses_hold_over_all_sidecars() -> None:
+	usage, namespaces = Usage(100), Namespaces()
+	subject = limits_over(
+		usage,
+		namespaces,
+		realtime_connections_per_address=4,
+		realtime_guests_per_address=3,
+		realtime_sockets_per_user=3,
+	)
+	usage.set_sidecars(2)
+	usage.take(
+		"other",
+		[(connections_key(ADDRESS), 2), (guests_key(ADDRESS), 2), (user_key(ANN.site, ANN.user), 2)],
+		more=False,
+	)
+	client = opened(subject)
+	subject.check_socket(GUEST, client.connection)
+	subject.check_socket(ANN, client.connection)
+	guest, socket = (admitted(subject, client, user, namespaces) for user in (GUEST, ANN))
+	for user in (GUEST, ANN):
+		with pytest.raises(ConnectRefused):
+			subject.check_socket(user, client.connection)
+	opened(subject)
+	with pytest.raises(RequestRefused):
+		opened(subject)
+	assert usage.to_publish() == {
+		connections_key(ADDRESS): 2,
+		guests_key(ADDRESS): 1,
+		user_key(ANN.site, ANN.user): 1,
+	}
+	for one in (guest, socket):
+		one.leave(user_room(one.session.user))
+		subject.on_disconnect(one)
+	assert usage.to_publish() == {connections_key(ADDRESS): 2}
+	usage.forget("other")
+	subject.check_socket(ANN, client.connection)
+
+
+def test_the_counts_are_complete_for_a_sidecar_that_appears_later() -> None:
+	usage, namespaces = Usage(100), Namespaces()
+	subject = limits_over(usage, namespaces, realtime_sockets_per_user=3)
+	client = opened(subject)
+	admitted(subject, client, ANN, namespaces)
+	assert usage.to_publish() is None, "there is no other sidecar"
+	usage.set_sidecars(2)
+	assert usage.to_publish() == {user_key(ANN.site, ANN.user): 1}

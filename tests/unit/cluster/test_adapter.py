@@ -21,6 +21,7 @@ from realtime.config import Config
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import SocketIOServer
+from realtime.usage import Usage
 
 SITE = "/site.test"
 
@@ -67,7 +68,8 @@ class Process:
 		store: Any = channel
 		application: Any = None
 		self.namespaces = Namespaces()
-		self.publisher = ClusterPublisher(config, self.namespaces, store, self.limits.append)
+		self.usage = Usage(config.realtime_sidecar_counts)
+		self.publisher = ClusterPublisher(config, self.namespaces, store, self.limits.append, self.usage)
 		self.members = RemoteMembers(
 			config.realtime_sidecar_members, lambda: self.limits.append("realtime_sidecar_members")
 		)
@@ -79,6 +81,7 @@ class Process:
 			self.fanout,
 			self.publisher,
 			self.members,
+			self.usage,
 			lambda namespace, room, users: self.changes.append((namespace.name, room, users)),
 			self.limits.append,
 		)

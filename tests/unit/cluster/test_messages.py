@@ -18,6 +18,7 @@ from realtime.cluster.messages import (
 	Snapshot,
 	SocketMoved,
 	SyncRequest,
+	UsageCounts,
 )
 from realtime.engine import Encoded
 from realtime.socketio import packets
@@ -36,6 +37,10 @@ def read(payload: bytes) -> messages.Message:
 		(messages.heartbeat(SENDER, "host:9000", 7), Heartbeat("host:9000", 7)),
 		(messages.goodbye(SENDER), Goodbye()),
 		(messages.sync_request(SENDER, "other"), SyncRequest("other")),
+		(
+			messages.usage_counts(SENDER, {"user a b": 5})[0],
+			UsageCounts(False, [("user a b", 5)]),
+		),
 		(messages.socket_moved(SENDER, "/site", "id"), SocketMoved("/site", "id")),
 		(
 			messages.membership_changes(
@@ -47,6 +52,14 @@ def read(payload: bytes) -> messages.Message:
 )
 def test_a_message_is_decoded_as_it_was_encoded(written: bytes, message: messages.Message) -> None:
 	assert read(written) == message
+
+
+@pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2)])
+def test_counts_in_parts(count: int, parts: int) -> None:
+	counts = {str(number): number for number in range(count)}
+	found = [read(written) for written in messages.usage_counts(SENDER, counts)]
+	assert [one.more for one in found if isinstance(one, UsageCounts)] == [False, True][:parts]
+	assert dict(item for one in found if isinstance(one, UsageCounts) for item in one.counts) == counts
 
 
 @pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2)])
