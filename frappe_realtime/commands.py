@@ -16,9 +16,16 @@ import click
 from frappe.utils import get_bench_path
 
 from .bench import process_config, scaffold
+from .contract import AUTO_WORKERS, MAX_WORKERS
 from .overrides import install_overrides
 
 install_overrides()
+
+
+def _check_workers(context: click.Context, parameter: click.Parameter, value: str) -> str:
+	if value in ("", AUTO_WORKERS) or (value.isdecimal() and 1 <= int(value) <= MAX_WORKERS):
+		return value
+	raise click.BadParameter(f"it must be from 1 to {MAX_WORKERS}, or {AUTO_WORKERS}")
 
 
 @click.group()
@@ -29,13 +36,20 @@ def realtime() -> None:
 @realtime.command()
 @click.option("--undo", is_flag=True, help="Restore the Node server.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
-def setup(undo: bool, yes: bool) -> None:
+@click.option(
+	"--workers",
+	default="",
+	metavar="N",
+	callback=_check_workers,
+	help="Worker processes behind the port: a number, or auto for one each core. Without it, this stays as it is.",
+)
+def setup(undo: bool, yes: bool, workers: str) -> None:
 	"""Replace the Node server in Procfile, supervisor and systemd configuration.
 
 	Shows the changes and asks before it makes them, and keeps a backup beside each file. It can be repeated.
 	"""
 	try:
-		changes = process_config.changes(_bench_path(), undo=undo)
+		changes = process_config.changes(_bench_path(), undo=undo, workers=workers)
 	except process_config.SetupError as error:
 		raise click.ClickException(str(error)) from error
 	if not changes:

@@ -313,3 +313,9 @@ REDIS_QUEUE_KEYS = (
 	"redis_queue_master_service",
 )
 """Keys that both the app and the sidecar read to find redis_queue (Frappe's names)."""
+
+MAX_WORKERS = 1024
+"""Most worker processes of one sidecar (`socketio_workers`)."""
+
+AUTO_WORKERS = "auto"
+"""The value of `socketio_workers` for one worker for each core."""

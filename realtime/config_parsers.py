@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from frappe_realtime.contract import AUTO_WORKERS, MAX_WORKERS
+
 
 def text(value: Any) -> str:
 	"""Return a string."""
@@ -63,12 +65,10 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """The CPU time that a container may use: microseconds, or `max`, and the period in microseconds (cgroup v2)."""
 
-MAX_WORKERS = 1024
-
 
 def worker_count(value: Any) -> int:
 	"""Return a number of worker processes; `auto` is one for each core that this process may use."""
-	return usable_cores() if value == "auto" else integer(1, MAX_WORKERS)(value)
+	return usable_cores() if value == AUTO_WORKERS else integer(1, MAX_WORKERS)(value)
 
 
 def usable_cores() -> int:

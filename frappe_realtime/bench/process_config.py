@@ -30,6 +30,7 @@ _NODE_COMMAND = re.compile(
 	r"(?<!\S)[^\s;&|]*?(?:\bnode(?:js)?[ \t]+[^\s;&|]*apps/frappe/socketio\.js|\bbench[ \t]+socketio)(?!\S)"
 )
 _OWN_COMMAND = re.compile(r"(?<!\S)[^\s;&|]*?\bfrappe-realtime[ \t]+serve(?!\S)")
+_WORKERS_OPTION = re.compile(r"[ \t]+--workers(?:=|[ \t]+)\S+")
 _BENCH_OPTION = re.compile(r"[ \t]+--bench(?:=|[ \t]+)\S+")
 
 # After the command: nothing, or something that the shell does not pass to it.
@@ -77,6 +78,7 @@ class _ConfigFile:
 		add_entry: Adds an entry with a command to the content of a file that has none.
 		rewrite: The command that lets bench write the file anew.
 		restart: As in `Change`.
+		workers: The value of `--workers` in the command; empty to keep the option that is there, or none.
 	"""
 
 	path: Path
@@ -86,6 +88,11 @@ class _ConfigFile:
 	add_entry: Callable[[str, str], str]
 	rewrite: str
 	restart: str
+	workers: str
+
+	@property
+	def _own_command(self) -> str:
+		return f"{self.own_command} --workers {self.workers}" if self.workers else self.own_command
 
 	def runs_frappe_realtime(self, content: str) -> bool:
 		match = self.entry.search(content)
@@ -98,14 +105,16 @@ class _ConfigFile:
 			SetupError: The present command has parts that would be lost.
 		"""
 		if not self.entry.search(content):
-			return self.add_entry(content, self.own_command)
+			return self.add_entry(content, self._own_command)
 		return self.entry.sub(lambda match: match[1] + self._own_command_in(match[2]), content)
 
 	def _own_command_in(self, command: str) -> str:
 		"""Return the command of frappe_realtime, with what the operator has put around `command`."""
 		if own := _OWN_COMMAND.search(command):
 			options = _BENCH_OPTION.sub("", command[own.end() :])
-			return command[: own.start()] + self.own_command + options
+			if self.workers:
+				options = _WORKERS_OPTION.sub("", options)
+			return command[: own.start()] + self._own_command + options
 		node = _NODE_COMMAND.search(command)
 		if (
 			node is None
@@ -115,10 +124,10 @@ class _ConfigFile:
 			raise SetupError(
 				f"{self.path} starts the realtime server by `{command}`. Setup replaces `node apps/frappe/socketio.js` and "
 				"`bench socketio`, keeps what precedes and follows them, and does not know options of Node and other "
-				f"commands. Nothing was changed. Write `{self.own_command}` into the file yourself, or simplify the "
+				f"commands. Nothing was changed. Write `{self._own_command}` into the file yourself, or simplify the "
 				"command, and run setup again."
 			)
-		return command[: node.start()] + self.own_command + command[node.end() :]
+		return command[: node.start()] + self._own_command + command[node.end() :]
 
 	def has_backup(self) -> bool:
 		"""Return whether there is a backup, and it does not run frappe_realtime itself."""
@@ -138,12 +147,13 @@ class _ConfigFile:
 		return self.entry.sub(lambda match: match[1] + command, content)
 
 
-def changes(bench: Path, *, undo: bool = False) -> list[Change]:
+def changes(bench: Path, *, undo: bool = False, workers: str = "") -> list[Change]:
 	"""Return the changes that make the bench run frappe_realtime, or with `undo` the Node server.
 
 	Args:
 		bench: The folder of the bench.
 		undo: Restore the commands of the backups.
+		workers: How many worker processes the server has, a number or `auto`; empty to leave that as it is.
 
 	Returns:
 		One change for each file; none if the bench runs that server already.
@@ -158,7 +168,7 @@ def changes(bench: Path, *, undo: bool = False) -> list[Change]:
 			f"{executable} does not exist, so the app is not in the bench's Python environment. "
 			"Run `bench setup requirements` and try again."
 		)
-	files = [file for file in _config_files(bench) if file.path.is_file()]
+	files = [file for file in _config_files(bench, workers) if file.path.is_file()]
 	if not files:
 		raise SetupError(
 			f"{bench} has no Procfile, config/supervisor.conf or config/systemd/*-node-socketio.service. "
@@ -191,7 +201,7 @@ def _check_backups(contents: dict[_ConfigFile, str]) -> None:
 		)
 
 
-def _config_files(bench: Path) -> Iterator[_ConfigFile]:
+def _config_files(bench: Path, workers: str) -> Iterator[_ConfigFile]:
 	node_command = (
 		f"{shutil.which('node') or shutil.which('nodejs') or 'node'} {bench}/apps/frappe/socketio.js"
 	)
@@ -204,6 +214,7 @@ def _config_files(bench: Path) -> Iterator[_ConfigFile]:
 		_add_to_procfile,
 		"bench setup procfile",
 		"end `bench start` and start it again",
+		workers,
 	)
 	yield _ConfigFile(
 		bench / "config" / "supervisor.conf",
@@ -213,6 +224,7 @@ def _config_files(bench: Path) -> Iterator[_ConfigFile]:
 		_add_to_supervisor,
 		"bench setup supervisor",
 		"sudo supervisorctl reread && sudo supervisorctl update",
+		workers,
 	)
 	for unit in sorted((bench / "config" / "systemd").glob("*-node-socketio.service")):
 		yield _ConfigFile(
@@ -223,6 +235,7 @@ def _config_files(bench: Path) -> Iterator[_ConfigFile]:
 			_add_nothing,
 			"bench setup systemd",
 			f"sudo systemctl daemon-reload && sudo systemctl restart {unit.name}",
+			workers,
 		)
 
 

@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
 	"frappe_realtime.testing": SHARED
 	| {"frappe_realtime.bench", "frappe_realtime.handlers", "realtime.access", "realtime.engine"},
 	"realtime": set(),
-	"realtime.config_parsers": set(),
+	"realtime.config_parsers": {"frappe_realtime.contract"},
 	"realtime.histogram": set(),
 	"realtime.json_codec": set(),
 	"realtime.log_budget": set(),

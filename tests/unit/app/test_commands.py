@@ -42,6 +42,24 @@ def test_setup_and_undo_restore_every_byte(bench: Path) -> None:
 	assert [path.name for path in bench.iterdir() if path.is_file()] == ["Procfile"]
 
 
+def test_setup_with_workers_and_undo_restore_every_byte(bench: Path) -> None:
+	run("setup", "--workers", "auto", "--yes")
+	procfile = bench / "Procfile"
+	assert procfile.read_bytes() == PROCFILE.replace(
+		b"node apps/frappe/socketio.js", b"env/bin/frappe-realtime serve --bench . --workers auto"
+	)
+	assert run("setup", "--undo", "--yes").exit_code == 0
+	assert procfile.read_bytes() == PROCFILE
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "2.5", "100000", "2; rm -r /"])
+def test_setup_refuses_another_number_of_workers(bench: Path, value: str) -> None:
+	result = run("setup", "--workers", value, "--yes")
+	assert result.exit_code == 2
+	assert "from 1 to 1024, or auto" in result.output
+	assert (bench / "Procfile").read_bytes() == PROCFILE
+
+
 def test_undo_without_a_backup_fails_with_a_message(bench: Path) -> None:
 	run("setup", "--yes")
 	(bench / "Procfile.before-frappe-realtime").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ def write(bench: Path, command: str = "/usr/bin/node {bench}/apps/frappe/socketi
 	unit.write_text(UNIT.format(bench=bench, command=command))
 
 
-def make(bench: Path, **kwargs: bool) -> dict[str, str]:
+def make(bench: Path, **kwargs: Any) -> dict[str, str]:
 	"""Write the changes as the command does: first the backup, then the file."""
 	made = {}
 	for change in changes(bench, **kwargs):
@@ -104,6 +105,40 @@ def test_one_line_of_each_file_changes_and_comes_back(bench, command):
 	make(bench, undo=True)
 	assert {path: path.read_text() for path in before} == before
 	assert changes(bench, undo=True) == []
+
+
+@pytest.mark.parametrize("workers", ["4", "auto"])
+def test_a_number_of_workers(bench, workers):
+	write(bench)
+	before = {path: path.read_text() for path in bench.rglob("*") if path.is_file()}
+	made = make(bench, workers=workers)
+	assert f"\nsocketio: env/bin/frappe-realtime serve --bench . --workers {workers}\n" in made["Procfile"]
+	ours = f"{bench}/env/bin/frappe-realtime serve --bench {bench} --workers {workers}\n"
+	assert f"[program:b-node-socketio]\ncommand={ours}" in made["supervisor.conf"]
+	assert f"\nExecStart={ours}" in made["b-node-socketio.service"]
+	assert changes(bench, workers=workers) == []
+	assert changes(bench) == [], "a set-up without a number keeps it"
+	assert "--workers 2\n" in make(bench, workers="2")["Procfile"]
+	make(bench, undo=True)
+	assert {path: path.read_text() for path in before} == before
+
+
+def test_an_entry_with_workers_that_was_added_is_removed_again(bench):
+	procfile = bench / "Procfile"
+	procfile.write_text("web: bench serve\n")
+	assert make(bench, workers="2")["Procfile"].endswith(
+		"socketio: env/bin/frappe-realtime serve --bench . --workers 2\n"
+	)
+	make(bench, undo=True)
+	assert procfile.read_text() == "web: bench serve\n"
+
+
+@pytest.mark.parametrize("option", ["--workers 3", "--workers=3"])
+def test_the_number_of_workers_is_replaced_among_other_options(bench, option):
+	command = f"A=1 env/bin/frappe-realtime serve --bench . --host ::1 {option} --uds /a >> log"
+	(bench / "Procfile").write_text(PROCFILE.format(command=command))
+	expected = "A=1 env/bin/frappe-realtime serve --bench . --workers 2 --host ::1 --uds /a >> log"
+	assert f"\nsocketio: {expected}\n" in make(bench, workers="2")["Procfile"]
 
 
 def test_undo_keeps_other_changes(bench):
