@@ -1,0 +1,241 @@
+"""python -m benchmarks.workers [--quick]
+
+Compares several workers of one sidecar with single processes: memory, deliveries to the clients of one room, events that concern
+a client of another worker, and polling handshakes, of which every other request reaches the wrong worker.
+
+All server processes are pinned to one core and the load generator to the other, and only the CPU time of the server processes
+counts. So a figure for two workers is what they carry with a core for each: the busiest of them limits it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Load
+from benchmarks.publishers import AppPublisher
+from benchmarks.servers import (
+	ROOT,
+	SERVER_CORE,
+	backends,
+	cpu_of,
+	environment,
+	free_port,
+	make_bench,
+	wait_for_port,
+)
+from frappe_realtime.contract import SITE_ROOM, user_room
+
+SETTINGS = {
+	"realtime_connections_per_address": 1_000_000,
+	"realtime_sockets_per_user": 1_000_000,
+	"realtime_handshakes_per_second": 1_000_000,
+}
+"""All clients have one address and one user."""
+
+MEMORY_PROCESSES = 4
+BATCH = 100
+"""Events for one user that are published at once."""
+
+
+class Sidecar:
+	"""A sidecar with one or several workers.
+
+	Args:
+		port: Its port.
+		process: The process that was started.
+		workers: How many workers it has.
+	"""
+
+	def __init__(self, port: int, process: subprocess.Popen[bytes], workers: int) -> None:
+		self.port = port
+		self._process = process
+		self._pids = self._wait(workers)
+
+	def _wait(self, workers: int) -> list[int]:
+		"""Wait until all workers serve, and return the processes that serve clients."""
+		wait_for_port(self.port, self._process)
+		while True:
+			with suppress(urllib.error.HTTPError):
+				with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health") as answer:
+					body: dict[str, Any] = json.load(answer)
+				pids = [one["pid"] for one in body["workers"]] or [self._process.pid]
+				if len(pids) == workers:
+					return pids
+			time.sleep(0.1)
+
+	def memory(self) -> float:
+		"""Return the proportional set size of all processes in bytes: memory that processes share counts once."""
+		return sum(map(_pss, {self._process.pid, *self._pids}))
+
+	def cpu(self) -> list[float]:
+		"""Return the seconds of CPU of each process that serves clients."""
+		return [cpu_of(pid) for pid in self._pids]
+
+	def wait_until_idle(self) -> None:
+		"""Wait until the processes take hardly any CPU time."""
+		last = self.cpu()
+		while True:
+			time.sleep(0.5)
+			now = self.cpu()
+			if len(now) == len(last) and max(map(float.__sub__, now, last)) < 0.03:
+				return
+			last = now
+
+
+class Measurement:
+	"""The processes around the sidecars.
+
+	Args:
+		bench: The bench.
+		redis_port: The port of Redis.
+		web_port: The port of the stand-in for the web process.
+		scale: 1, or less for less work.
+	"""
+
+	def __init__(self, bench: Path, redis_port: int, web_port: int, scale: float) -> None:
+		self._bench = bench
+		self._redis_port = redis_port
+		self._web_port = web_port
+		self._scale = scale
+
+	@contextmanager
+	def sidecar(self, workers: int) -> Iterator[Sidecar]:
+		"""Run a sidecar for the time of the block."""
+		port = free_port()
+		process = subprocess.Popen(
+			[
+				sys.executable,
+				"-m",
+				"realtime",
+				"serve",
+				"--bench",
+				str(self._bench),
+				"--port",
+				str(port),
+				"--workers",
+				str(workers),
+			],
+			env=environment(port, f"redis://127.0.0.1:{self._redis_port}", self._web_port),
+			cwd=ROOT,
+			preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+		)
+		try:
+			one = Sidecar(port, process, workers)
+			one.wait_until_idle()
+			yield one
+		finally:
+			process.terminate()
+			process.wait()
+
+	def memory(self, workers: int, sidecars: int) -> float:
+		"""Return the memory of `sidecars` idle sidecars, each with so many workers, in bytes."""
+		with ExitStack() as stack:
+			running = [stack.enter_context(self.sidecar(workers)) for _ in range(sidecars)]
+			return sum(one.memory() for one in running)
+
+	def deliveries(self, workers: int) -> float:
+		"""Return the deliveries per second that the busiest process of a sidecar can make."""
+		room, events = 1000, max(10, int(200 * self._scale))
+		publisher = AppPublisher(self._redis_port)
+		with self.sidecar(workers) as one:
+			load = Load(one.port, offset_event=True)
+			load.connect(room)
+			one.wait_until_idle()
+			event = publisher.event(SITE_ROOM, 100)
+			for count in (10, events):
+				load.reset()
+				before = one.cpu()
+				for number in range(1, count + 1):
+					publisher.publish(event)
+					load.wait_for(number * room)
+			busiest = max(map(float.__sub__, one.cpu(), before))
+			load.check_count(events * room)
+			load.drop(keep=False)
+		return events * room / busiest
+
+	def foreign_events(self) -> float:
+		"""Return the µs of CPU of one event for a user of another worker."""
+		events = int(50_000 * self._scale)
+		publisher = AppPublisher(self._redis_port)
+		with self.sidecar(2) as one:
+			load = Load(one.port, offset_event=True)
+			load.connect(1)
+			one.wait_until_idle()
+			event = publisher.event(user_room("nobody@example.com"), 100)
+			for count in (events // 10, events):
+				before = one.cpu()
+				for _ in range(count // BATCH):
+					publisher.publish(event, BATCH)
+				one.wait_until_idle()
+				used = map(float.__sub__, one.cpu(), before)
+			load.drop(keep=False)
+			return min(used) / events * 1e6
+
+	def polling(self, workers: int) -> float:
+		"""Return the µs of CPU of all processes for a handshake by polling, with the upgrade."""
+		count = int(2000 * self._scale)
+		with self.sidecar(workers) as one:
+			load = Load(one.port, offset_event=True)
+			load.connect_polling(count // 10)
+			load.drop(keep=False)
+			one.wait_until_idle()
+			before = sum(one.cpu())
+			load.connect_polling(count)
+			used = sum(one.cpu()) - before
+			load.drop(keep=False)
+		return used / count * 1e6
+
+
+def _pss(pid: int) -> float:
+	for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+		if line.startswith("Pss:"):
+			return int(line.split()[1]) * 1024
+	raise RuntimeError("no Pss")
+
+
+def main() -> None:
+	"""Measure, and print the figures."""
+	parser = argparse.ArgumentParser(
+		prog="python -m benchmarks.workers",
+		description=__doc__,
+		formatter_class=argparse.RawDescriptionHelpFormatter,
+	)
+	parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+	parser.add_argument("--rounds", type=int, default=3, help="the median of so many is printed")
+	options = parser.parse_args()
+	with backends("frappe_realtime") as (redis_port, web_port), tempfile.TemporaryDirectory() as folder:
+		bench = make_bench(Path(folder), f"redis://127.0.0.1:{redis_port}", web_port, **SETTINGS)
+		measurement = Measurement(bench, redis_port, web_port, 0.1 if options.quick else 1.0)
+
+		def median(function: Callable[..., float], *arguments: int) -> float:
+			return statistics.median(function(*arguments) for _ in range(options.rounds))
+
+		count = MEMORY_PROCESSES
+		single = median(measurement.memory, 1, count)
+		several = median(measurement.memory, count, 1)
+		print(f"memory: {count} single processes {single / 1e6:.1f} MB, ", end="")
+		print(f"{count} workers and their supervisor {several / 1e6:.1f} MB: {several / single:.2f}")
+		one = median(measurement.deliveries, 1)
+		two = median(measurement.deliveries, 2)
+		print(f"deliveries per second: one process {one:,.0f}, two workers {two:,.0f}: {two / one:.2f}")
+		print(f"an event for a user of another worker: {median(measurement.foreign_events):.1f} µs")
+		one = median(measurement.polling, 1)
+		two = median(measurement.polling, 2)
+		print(f"handshake by polling, with the upgrade: one process {one:.0f} µs, two workers {two:.0f} µs")
+
+
+if __name__ == "__main__":
+	main()
