@@ -264,7 +264,7 @@ class ClusterAdapter:
 	# -- peers
 
 	def _add_peer(self, id: str, address: str) -> Peer:
-		logger.info("a peer has appeared: %s", address)
+		logger.log(self._level(address), "a peer has appeared: %s", address)
 		if not self.peers:
 			self.publisher.begin_replication()
 		peer = self.peers[id] = Peer(address)
@@ -276,13 +276,17 @@ class ClusterAdapter:
 		peer = self.peers.pop(id, None)
 		if peer is None:
 			return
-		logger.info("a peer %s: %s", reason, peer.address)
+		logger.log(self._level(peer.address), "a peer %s: %s", reason, peer.address)
 		if not self.peers:
 			self.publisher.end_replication()
 		self.usage.forget(id)
 		self.usage.set_sidecars(len(self.peers) + 1)
 		self._report(self.members.forget(id))
 		self.peer_removed.send(id)
+
+	def _level(self, address: str) -> int:
+		"""Return the log level for a peer; the supervisor itself logs what happens to the workers of this host."""
+		return logging.DEBUG if address == self.publisher.address else logging.INFO
 
 	def _report(self, changed: Changed) -> None:
 		for (name, room), users in changed.items():

@@ -53,7 +53,7 @@ class Notifier:
 		if not self._address:
 			return
 		try:
-			with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+			with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
 				notify.setblocking(False)
 				notify.sendto(state.encode(), self._address)
 		except OSError as error:

@@ -18,6 +18,7 @@ from realtime.engine.owners import owner_of
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
+from tests.wire.command import run_command
 from tests.wire.conditions import PATIENCE, accepts, free_port, until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NodeClient
@@ -208,6 +209,23 @@ def test_health_and_metrics_answer_for_all_workers(bench: Bench, connect: Connec
 	]
 	assert buckets == sorted(buckets)
 	assert buckets[-1] == metric(bench, "publish_to_write_seconds_count")
+
+
+def test_the_doctor_and_top_know_the_workers(bench: Bench) -> None:
+	pids = workers(bench)
+	folder = ("--bench", str(bench.folder))
+	env = {"FRAPPE_SOCKETIO_PORT": str(bench.sidecar.port)}
+	found = json.loads(run_command("doctor", "--json", *folder, env=env).output)
+	assert [one["what"] for one in found["causes"] if one["code"].startswith(("sidecar", "client"))] == []
+	assert any(one["code"].startswith("sidecar") for one in found["findings"])
+	snapshot = json.loads(run_command("top", "--once", "--json", *folder, env=env).output)
+	assert {one["pid"] for one in snapshot["processes"]} == set(pids.values())
+
+
+def test_the_supervisor_has_one_thread(bench: Bench) -> None:
+	"""A fork copies only the thread that calls it."""
+	assert bench.sidecar.process
+	assert len(os.listdir(f"/proc/{bench.sidecar.process.pid}/task")) == 1
 
 
 # -- the life of workers
