@@ -22,9 +22,10 @@ from ..bus.store import Outage, StoreDenied, StoreUnavailable
 from ..log_budget import LogBudget
 from ..server import RealtimeServer
 from ..web.cache import SingleFlightCache
+from ..workers import counters
+from ..workers.counters import Family
 from ..workers.siblings import Siblings
 from . import host as merge
-from .host import Family
 
 if TYPE_CHECKING:
 	LoggerAdapter = logging.LoggerAdapter[logging.Logger]
@@ -161,7 +162,10 @@ class Endpoints:
 		if not self._server.limits.proxies.trusts(request.remote or ""):
 			raise web.HTTPForbidden(text="add this address or network to realtime_trusted_proxies\n")
 		own, answers = await asyncio.gather(self._own_metrics(), self._ask("metrics"))
-		parts = [own, *(answer for answer in answers.values() if answer is not None)]
+		known = {name: answer for name, answer in answers.items() if answer is not None}
+		parts = [own, *known.values()]
+		if worker := self._server.worker:
+			parts += counters.of_ended(worker.folder, (worker.name, *known))
 		metrics = await asyncio.to_thread(_import_metrics)
 		return web.Response(
 			body=metrics.render(merge.metrics(parts)),
@@ -175,7 +179,21 @@ class Endpoints:
 		metrics = await asyncio.to_thread(_import_metrics)
 		names = self.siblings.names() if self.siblings else ()
 		families: list[Family] = metrics.families(self._server, dependencies.outages, names)
+		if worker := self._server.worker:
+			counters.keep(worker.folder, worker.name, families)
 		return families
+
+	async def answer_siblings(self, app: web.Application) -> AsyncIterator[None]:
+		"""Answer the other workers while the application runs, and leave them the counters at its end."""
+		worker = self._server.worker
+		if self.siblings is not None and worker is not None:
+			await self.siblings.start()
+			yield
+			await self.siblings.stop()
+			if counters.is_kept(worker.folder, worker.name):
+				counters.keep(worker.folder, worker.name, _import_metrics().families(self._server, (), ()))
+		else:
+			yield
 
 	async def _ask(self, question: str) -> dict[str, Any]:
 		return await self.siblings.ask(question) if self.siblings else {}
@@ -238,14 +256,7 @@ def pages(server: RealtimeServer) -> web.AppRunner:
 	app = web.Application(middlewares=[_close_after_response])
 	app.router.add_get("/health", endpoints.health)
 	app.router.add_get("/metrics", endpoints.metrics)
-	if siblings := endpoints.siblings:
-
-		async def answer_siblings(app: web.Application) -> AsyncIterator[None]:
-			await siblings.start()
-			yield
-			await siblings.stop()
-
-		app.cleanup_ctx.append(answer_siblings)
+	app.cleanup_ctx.append(endpoints.answer_siblings)
 	return web.AppRunner(app, access_log=None, handle_signals=False, logger=HTTPLog())
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from ..workers.counters import Family, add
 
 FIXED = ("apps", "process")
 """Parts of `handlers` in `/health` that are not added up: what is loaded is the same in all workers, each has its own process."""
@@ -25,12 +27,6 @@ MOST = frozenset(
 	)
 )
 """Metrics of which the host has the most of its workers: each of them sees the same thing. All others are added up."""
-
-Sample = tuple[str, dict[str, str], float]
-"""The name of a sample, its labels, and its value."""
-
-Family = tuple[str, str, str, list[Sample]]
-"""The name of a metric, its description, its type, and its samples."""
 
 
 def health(parts: Sequence[Mapping[str, Any]], silent: int) -> dict[str, Any]:
@@ -75,31 +71,9 @@ def health(parts: Sequence[Mapping[str, Any]], silent: int) -> dict[str, Any]:
 	}
 
 
-def metrics(parts: Sequence[Sequence[Family]]) -> list[Family]:
+def metrics(parts: Iterable[Iterable[Family]]) -> list[Family]:
 	"""Return the metrics of the host, from those of its workers."""
-	merged: dict[str, tuple[str, str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]] = {}
-	for families in parts:
-		for name, description, kind, samples in families:
-			values = merged.setdefault(name, (description, kind, {}))[2]
-			for sample, labels, value in samples:
-				key = (sample, tuple(labels.items()))
-				if key not in values:
-					values[key] = value
-				elif sample in LEAST:
-					values[key] = min(values[key], value)
-				elif sample in MOST:
-					values[key] = max(values[key], value)
-				else:
-					values[key] += value
-	return [
-		(
-			name,
-			description,
-			kind,
-			[(sample, dict(labels), value) for (sample, labels), value in values.items()],
-		)
-		for name, (description, kind, values) in merged.items()
-	]
+	return add(parts, LEAST, MOST)
 
 
 def _sum(one: Any, other: Any, key: str = "") -> Any:

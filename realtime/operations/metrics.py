@@ -25,7 +25,7 @@ from frappe_realtime.contract import METHOD_PREFIX
 from ..bus.store import Outage
 from ..histogram import Histogram
 from ..server import RealtimeServer
-from .host import Family
+from ..workers.counters import Family
 
 PREFIX = "frappe_realtime_"
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NoReturn
 
+from .counters import add_ended
 from .handover import remove_sockets
 from .slots import Process, Slot, State
 from .worker import READY, Worker
@@ -103,6 +104,7 @@ class WorkerProcesses:
 		with suppress(KeyError):
 			self._selector.unregister(process.control)
 		process.control.close()
+		add_ended(self._state.folder, process.name)
 		remove_sockets(self._state.folder, process.name)
 
 	def terminate(self, process: Process) -> None:

@@ -82,7 +82,9 @@ class Worker:
 	def remove_folder(self) -> None:
 		"""Remove the folder with the sockets, if the supervisor has ended without doing it and no other worker is left."""
 		with suppress(OSError):
-			if not self.control.recv(1, socket.MSG_DONTWAIT):
+			if not self.control.recv(1, socket.MSG_DONTWAIT) and not any(self.folder.glob("*.handover")):
+				for path in self.folder.iterdir():
+					path.unlink(missing_ok=True)
 				self.folder.rmdir()
 
 	def _write(self, message: bytes) -> None:

@@ -16,11 +16,12 @@ import pytest
 from realtime.demo.model import User
 from realtime.engine.owners import owner_of
 from tests.wire.background import Background
-from tests.wire.bench import APP_SITE, Bench
+from tests.wire.bench import APP_SITE, AnyClient, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
 from tests.wire.command import run_command
 from tests.wire.conditions import PATIENCE, accepts, free_port, until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
+from tests.wire.nginx import NGINX, Nginx
 from tests.wire.nodejs import NodeClient
 from tests.wire.publisher import Publisher
 from tests.wire.raw import HANDSHAKE, PollingSession, request
@@ -209,6 +210,37 @@ def test_health_and_metrics_answer_for_all_workers(bench: Bench, connect: Connec
 	]
 	assert buckets == sorted(buckets)
 	assert buckets[-1] == metric(bench, "publish_to_write_seconds_count")
+
+
+def test_counters_never_go_down(make_bench: MakeBench, connect: Connect) -> None:
+	"""Prometheus would take a counter that goes down for one that has begun anew."""
+	bench = make_bench(common=SEVERAL)
+	clients = [connect(bench, bench.user()) for _ in range(9)]
+	for _ in range(5):
+		bench.publish("news", 1, "website")
+	bench.settle(*clients)
+	names = ("deliveries_total", "handshakes_total", "publish_to_write_seconds_count")
+	last = [metric(bench, name) for name in names]
+	assert last[:2] == [9 * 6, 9]
+
+	def higher() -> None:
+		now = [metric(bench, name) for name in names]
+		assert all(new >= old for new, old in zip(now, last, strict=True)), (last, now)
+		last[:] = now
+
+	pid = workers(bench)[1]
+	os.kill(pid, signal.SIGKILL)
+
+	def replaced(pid: int) -> bool:
+		higher()
+		return pid not in workers(bench).values()
+
+	until(lambda: replaced(pid), "a successor")
+	last_worker = workers(bench)[COUNT]
+	bench.sidecar.signal(signal.SIGHUP)
+	until(lambda: replaced(last_worker), "the reload")
+	higher()
+	assert last[0] >= 9 * 6
 
 
 def test_the_doctor_and_top_know_the_workers(bench: Bench) -> None:
@@ -554,3 +586,48 @@ def test_the_limits_of_a_user_and_of_guests_hold_over_all_workers(
 		for tab in tabs[:3]:
 			tab.close()
 		until(lambda: not refused(), "a place after others have left")
+
+
+@pytest.mark.skipif(not NGINX, reason="nginx is not installed")
+def test_no_event_is_lost_behind_nginx_while_workers_are_killed_and_replaced(
+	make_bench: MakeBench, clients: list[AnyClient], tmp_path: Path, node_version: str
+) -> None:
+	"""nginx knows one port, and nothing of sessions."""
+	bench = make_bench(common=SEVERAL)
+	workers(bench)
+	nginx = Nginx(tmp_path, bench.sidecar.port, APP_SITE)
+	try:
+		user = bench.user()
+		nodes = [
+			NodeClient(node_version, f"{nginx.url}/{APP_SITE}", bench.headers(user), transports, {})
+			for transports in (POLLING, WEBSOCKET, BOTH) * 2
+		]
+		clients += nodes
+		for client in nodes:
+			client.connect()
+		publisher = Publisher(bench.valkey.url)
+		published: list[int] = []
+
+		def publish() -> None:
+			published.append(len(published))
+			publisher.publish("count", published[-1], f"user:{user.name}")
+
+		def replaced(pid: int) -> bool:
+			publish()
+			return pid not in workers(bench).values()
+
+		for number in range(1, COUNT + 1):
+			pid = workers(bench)[number]
+			os.kill(pid, signal.SIGKILL)
+			until(lambda pid=pid: replaced(pid), "a successor")  # type: ignore[misc]
+		last = workers(bench)[COUNT]
+		bench.sidecar.signal(signal.SIGHUP)
+		until(lambda: replaced(last), "the reload")
+		for _ in range(20):
+			publish()
+		publisher.flush()
+		for client in nodes:
+			wait_for_count(client, len(published))
+			assert [args[0] for args in client.all("count")] == published
+	finally:
+		nginx.close()

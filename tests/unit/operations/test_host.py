@@ -6,6 +6,7 @@ from typing import Any
 
 from realtime.operations import host
 from realtime.operations.metrics import render
+from realtime.workers.counters import Family
 
 
 def part(worker: int, **more: Any) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def test_a_single_process_is_no_worker() -> None:
 
 
 def test_metrics_are_sums_without_a_label_for_the_worker() -> None:
-	def families(connections: float, subscribed: float, away: float) -> list[host.Family]:
+	def families(connections: float, subscribed: float, away: float) -> list[Family]:
 		return [
 			(
 				"frappe_realtime_connections",
@@ -107,8 +108,8 @@ def test_metrics_are_sums_without_a_label_for_the_worker() -> None:
 
 
 def test_samples_that_only_one_worker_has_are_kept() -> None:
-	one: list[host.Family] = [("a", "A", "gauge", [("a", {"site": "one"}, 1)])]
-	other: list[host.Family] = [
+	one: list[Family] = [("a", "A", "gauge", [("a", {"site": "one"}, 1)])]
+	other: list[Family] = [
 		("a", "A", "gauge", [("a", {"site": "two"}, 1)]),
 		("b", "B", "gauge", [("b", {}, 5)]),
 	]

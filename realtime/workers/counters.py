@@ -1,0 +1,117 @@
+"""The counters of workers that have ended, so that the sums of a host never go down.
+
+A counter that goes down looks like a restart to Prometheus, which then takes its whole value for an increase. So each worker
+keeps its counters in the folder of the workers whenever it tells them, and the supervisor adds those of a worker that has
+ended to the others'. What a killed worker has counted since it last told is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..json_codec import dumps, loads
+
+logger = logging.getLogger("realtime.workers")
+
+SUFFIX = ".counters"
+
+KINDS = ("counter", "histogram")
+"""The types of metrics that only increase."""
+
+Sample = tuple[str, dict[str, str], float]
+"""The name of a sample, its labels, and its value."""
+
+Family = tuple[str, str, str, list[Sample]]
+"""The name of a metric, its description, its type, and its samples."""
+
+
+def keep(folder: Path, name: str, families: Iterable[Family]) -> None:
+	"""Keep the counters of the worker `name`; replaces what it has kept before."""
+	_write(folder / (name + SUFFIX), {"families": [one for one in families if one[2] in KINDS]})
+
+
+def is_kept(folder: Path, name: str) -> bool:
+	"""Return True if the worker `name` has kept counters."""
+	return (folder / (name + SUFFIX)).exists()
+
+
+def of_ended(folder: Path, alive: Iterable[str]) -> list[list[Family]]:
+	"""Return the counters of the workers that have ended.
+
+	Args:
+		folder: The folder of the workers.
+		alive: The names of the workers whose counters are known from themselves.
+	"""
+	sums = _read(folder / SUFFIX)
+	# One that is added already, and whose file is about to be removed, does not count twice.
+	known = {*alive, "", sums.get("last", "")}
+	parts = [_read(path) for path in folder.glob("*" + SUFFIX) if path.name.removesuffix(SUFFIX) not in known]
+	return [part["families"] for part in (sums, *parts) if part]
+
+
+def add_ended(folder: Path, name: str) -> None:
+	"""Add the counters of the worker `name`, which has ended, to those of the others that have; for the supervisor."""
+	path = folder / (name + SUFFIX)
+	part = _read(path)
+	if part:
+		sums = _read(folder / SUFFIX).get("families", [])
+		_write(folder / SUFFIX, {"families": add([sums, part["families"]]), "last": name})
+		path.unlink(missing_ok=True)
+
+
+def add(
+	parts: Iterable[Iterable[Family]],
+	least: frozenset[str] = frozenset(),
+	most: frozenset[str] = frozenset(),
+) -> list[Family]:
+	"""Return metrics with the sums of their samples.
+
+	Args:
+		parts: The metrics of each worker.
+		least: The names of samples of which the least counts in place of the sum.
+		most: The names of samples of which the most counts.
+	"""
+	merged: dict[str, tuple[str, str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]] = {}
+	for families in parts:
+		for name, description, kind, samples in families:
+			values = merged.setdefault(name, (description, kind, {}))[2]
+			for sample, labels, value in samples:
+				key = (sample, tuple(labels.items()))
+				if key not in values:
+					values[key] = value
+				elif sample in least:
+					values[key] = min(values[key], value)
+				elif sample in most:
+					values[key] = max(values[key], value)
+				else:
+					values[key] += value
+	return [
+		(
+			name,
+			description,
+			kind,
+			[(sample, dict(labels), value) for (sample, labels), value in values.items()],
+		)
+		for name, (description, kind, values) in merged.items()
+	]
+
+
+def _read(path: Path) -> dict[str, Any]:
+	with suppress(OSError, ValueError):
+		content = loads(path.read_text())
+		if isinstance(content, dict):
+			return content
+	return {}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+	new = path.with_name(path.name + ".new")
+	try:
+		new.write_text(dumps(content))
+		new.replace(path)
+	except OSError as error:
+		logger.warning("the counters of a worker cannot be kept in %s: %s", path, error)
