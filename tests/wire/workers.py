@@ -57,3 +57,10 @@ def owner(session: PollingSession) -> str:
 	name = owner_of(session.handshake["sid"])
 	assert name, f"{session.handshake['sid']} has no {SEPARATOR}"
 	return name
+
+
+def metric(bench: Bench, name: str) -> float:
+	"""Return the value of a metric without labels."""
+	lines = bench.sidecar.get("/metrics")[1].splitlines()
+	(value,) = (line.split()[1] for line in lines if line.startswith(f"frappe_realtime_{name} "))
+	return float(value)
