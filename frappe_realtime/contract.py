@@ -84,7 +84,18 @@ OPEN_DOC_ROOM = "open_doc:"
 TASK_ROOM = "task_progress:"
 """Prefixes of the other rooms."""
 
-PERMISSION_ROOMS = (DOC_ROOM, OPEN_DOC_ROOM, DOCTYPE_ROOM)
+PRESENCE_ROOM = "presence:"
+"""Prefix of the rooms of the members of a place (this project's): followed by the name of the place."""
+
+ROOM_PLACE = "room:"
+"""Prefix of the name of the place of a room that a handler has made."""
+
+SITE_PLACE = "site"
+"""The name of the place of all System Users. A document or a DocType has the name of its room, `doc_room` or `doctype_room`."""
+
+_PERMISSION_PLACES = (PRESENCE_ROOM + DOC_ROOM, PRESENCE_ROOM + DOCTYPE_ROOM)
+
+PERMISSION_ROOMS = (DOC_ROOM, OPEN_DOC_ROOM, DOCTYPE_ROOM, *_PERMISSION_PLACES)
 """Prefixes of the rooms that are joined with the permission to read a document or a DocType."""
 
 
@@ -113,12 +124,25 @@ def task_room(task_id: str) -> str:
 	return f"{TASK_ROOM}{task_id}"
 
 
+def presence_room(place: str) -> str:
+	"""Return the room of the sockets that are members of a place."""
+	return f"{PRESENCE_ROOM}{place}"
+
+
+def document_rooms(doctype: str, docname: str) -> tuple[str, ...]:
+	"""Return all rooms that are joined with the permission to read one document."""
+	room = doc_room(doctype, docname)
+	return room, open_doc_room(doctype, docname), presence_room(room)
+
+
 def room_subject(room: str) -> tuple[str, str] | None:
 	"""Return what a room is about: DocType and document name, which is empty for the DocType as a whole.
 
 	Returns:
 		None for a room that is joined without a permission.
 	"""
+	if room.startswith(_PERMISSION_PLACES):
+		room = room.removeprefix(PRESENCE_ROOM)
 	if room.startswith((DOC_ROOM, OPEN_DOC_ROOM)):
 		doctype, _, name = room.partition(":")[2].partition("/")
 		return (doctype, name) if doctype and name else None
@@ -205,6 +229,45 @@ DOCTOR_EVENT = "frappe_realtime:doctor"
 
 HANDLERS_ERROR = "realtime_handlers_error"
 """A handlers file does not load: `{app, file, error, traceback}`, to developers; also in public/js/desk.js."""
+
+# -- Presence (realtime/presence); also in public/js/presence.js. A place is named as above. A member is `{id, user, full_name,
+# joined_at, version, state}`: `joined_at` is in seconds since 1970, `version` grows with each change of the state. An
+# acknowledgement that is an error is `{"error": {"code", "message"}}`; the codes are `PRESENCE_REFUSALS`.
+
+PRESENCE_JOIN = "frappe_realtime:presence_join"
+"""From the client: join a place, `(place, state or null, seconds or null)`. Acknowledged with `{me, members, count}`."""
+
+PRESENCE_SET = "frappe_realtime:presence_set"
+"""From the client: change the own state, `(place, changes, seconds or null)`. Acknowledged with `{"version"}`."""
+
+PRESENCE_LEAVE = "frappe_realtime:presence_leave"
+"""From the client: leave a place, `(place)`. Acknowledged with `{}`."""
+
+PRESENCE = "frappe_realtime:presence"
+"""To the members of a place, at most every `realtime_presence_interval` seconds: what has changed, `{place, count, joins?,
+updates?, leaves?}`. `joins` are members, `updates` are `{id, version, state}` with the keys of the state that have changed (null:
+removed), `leaves` are ids."""
+
+PRESENCE_SYNC = "frappe_realtime:presence_sync"
+"""To a member that has recovered its session: `{place, me, members, count}`, which replaces what it knew."""
+
+PRESENCE_END = "frappe_realtime:presence_end"
+"""To a socket that was made to leave a place: `{place, code}`; the code is one of `PRESENCE_REFUSALS`."""
+
+PRESENCE_NOT_PERMITTED = "not_permitted"
+PRESENCE_NOT_MEMBER = "not_member"
+PRESENCE_BAD_REQUEST = "bad_request"
+PRESENCE_LIMIT = "limit"
+PRESENCE_UNAVAILABLE = "unavailable"
+PRESENCE_REFUSALS = frozenset(
+	{
+		PRESENCE_NOT_PERMITTED,
+		PRESENCE_NOT_MEMBER,
+		PRESENCE_BAD_REQUEST,
+		PRESENCE_LIMIT,
+		PRESENCE_UNAVAILABLE,
+	}
+)
 
 # -- Monitoring (realtime/monitor), for users with the role SYSTEM_MANAGER; each acknowledgement is an object, an error
 # is `{"error": {"code": "not_permitted" | "bad_request" | "unavailable", "message"}}`

@@ -17,6 +17,21 @@ class WebUnavailable(RealtimeError):
 	"""
 
 
+class PresenceRefused(RealtimeError):
+	"""A place was not joined, or a state was not changed. Raised by `join` and `set` of `socket.presence(…)`.
+
+	Args:
+		code: One of `PRESENCE_REFUSALS` of the contract: `bad_request`, `limit`, `not_member`, ….
+		message: What was tried and why it is refused; names the key of a limit.
+		limit: The key of the limit of presence that is reached; empty for other refusals.
+	"""
+
+	def __init__(self, code: str, message: str, limit: str = "") -> None:
+		super().__init__(message)
+		self.code = code
+		self.limit = limit
+
+
 class NoAnswer(RealtimeError, AssertionError):
 	"""No handler acknowledged the event. Raised by `call` of a client of `frappe_realtime.testing`.
 

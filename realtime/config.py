@@ -196,7 +196,7 @@ class Config:
 	realtime_guest_rooms: tuple[str, ...] = key(
 		("doc", "doctype"),
 		string_list,
-		"kinds of rooms that Guests may subscribe to: doc, doctype, open_doc",
+		"kinds of rooms that Guests may subscribe to: doc, doctype, open_doc, presence",
 		env="FRAPPE_REALTIME_GUEST_ROOMS",
 	)
 	realtime_task_subscribers: str = key(
@@ -250,6 +250,36 @@ class Config:
 		100,
 		integer(0, 100_000),
 		"documents that the list_update events of one list name in one second; events in between are joined; 0: all are sent",
+	)
+	# Presence
+	realtime_presence_places: int = key(8, integer(1, 10_000), "places in which one socket is present")
+	realtime_presence_state_bytes: int = key(
+		2048, integer(2, 1 << 20), "bytes of the state of one member, as JSON"
+	)
+	realtime_presence_changes_per_second: float = key(
+		50.0,
+		number(0.1, 1_000_000),
+		"joins and changes of state of one socket; bursts of ten seconds' worth",
+	)
+	realtime_presence_roster: int = key(
+		50, integer(1, 100_000), "members of a place that are listed, those who came first; all are counted"
+	)
+	realtime_presence_states: int = key(
+		50, integer(1, 100_000), "listed members of a place whose states are shown"
+	)
+	realtime_presence_guest_states: int = key(10, integer(0, 100_000), "Guests among them")
+	realtime_presence_interval: float = key(
+		0.1, number(0.01, 10), "seconds between two messages about the members of one place"
+	)
+	realtime_presence_writes_per_second: int = key(
+		20_000,
+		integer(1, 100_000_000),
+		"messages about members that are written to sockets; places beyond wait for their turn",
+	)
+	realtime_presence_grace_seconds: float = key(
+		5.0,
+		number(0, 600),
+		"seconds for which a member whose connection is lost stays, so that nobody sees it leave when it reconnects",
 	)
 	# Recovery
 	realtime_recovery_seconds: float = key(

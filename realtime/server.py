@@ -55,6 +55,10 @@ from .monitor.lookups import Lookups
 from .monitor.process import ProcessMonitor
 from .monitor.sampler import Sampler
 from .monitor.watchers import Watchers
+from .presence.events import PresenceEvents
+from .presence.feed import PresenceFeed
+from .presence.members import PresenceTable
+from .presence.presence import Presence
 from .recovery.history import History
 from .recovery.recovery import Recovery
 from .recovery.sessions import SessionStore
@@ -150,6 +154,32 @@ class RecoveryLayer:
 			access.revalidator,
 			on_limit,
 		)
+
+
+class PresenceLayer:
+	"""Who is in a place, with what state."""
+
+	def __init__(
+		self,
+		config: Config,
+		table: PresenceTable,
+		namespaces: Namespaces,
+		fanout: Fanout,
+		limits: ClientLimits,
+		access: AccessLayer,
+	) -> None:
+		self.table = table
+		self.feed = PresenceFeed(config, table, namespaces, fanout)
+		self.members = Presence(config, table)
+		namespaces.observe(self.members)
+		self.events = PresenceEvents(
+			config, self.members, self.feed, access.permissions, limits, access.revalidator
+		)
+
+	def stop(self) -> None:
+		"""Cancel all timers."""
+		self.feed.stop()
+		self.members.stop()
 
 
 class HandlerLayer:
@@ -285,10 +315,12 @@ class RealtimeServer:
 		on_limit = self.limits.record
 
 		# Sockets and rooms, in this process and in other sidecars
+		table = PresenceTable(config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members"))
 		publisher = ClusterPublisher(
 			config,
 			self.namespaces,
 			store,
+			table,
 			on_limit,
 			usage,
 			worker.name if worker else "",
@@ -302,6 +334,7 @@ class RealtimeServer:
 		failed_logins = FailedLoginLimit(config, known_credentials, on_limit)
 		self.access = AccessLayer(config, self.backends, self.namespaces, self.fanout, apps, failed_logins)
 		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access, on_limit)
+		self.presence = PresenceLayer(config, table, self.namespaces, self.fanout, self.limits, self.access)
 		self.handlers = HandlerLayer(
 			config,
 			self.backends,
@@ -322,7 +355,7 @@ class RealtimeServer:
 			self.recovery.recovery,
 			self.access.revalidator,
 			self.limits,
-			[*self.handlers.all, monitor_events],
+			[self.presence.events, *self.handlers.all, monitor_events],
 		)
 		self.socketio = SocketIOServer(
 			application,
@@ -366,6 +399,7 @@ class RealtimeServer:
 			publisher,
 			members,
 			usage,
+			table,
 			self.handlers.core.on_viewers_changed,
 			on_limit,
 		)
@@ -436,6 +470,7 @@ class RealtimeServer:
 		)
 		self._listener.remove_socket()
 		self.monitor.stop()
+		self.presence.stop()
 		await self.handlers.python.stop()
 		await self.subscriber.stop()
 		self.recovery.history.stop()

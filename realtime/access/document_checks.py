@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from frappe_realtime.contract import doc_room, open_doc_room
+from frappe_realtime.contract import document_rooms
 from frappe_realtime.errors import WebUnavailable
 
 from ..socketio.namespace import Namespace
@@ -40,9 +40,7 @@ class DocumentRevalidator:
 
 	def check(self, namespace: Namespace, doctype: str, name: str) -> None:
 		"""Schedule a check of a document, if a socket is in one of its rooms."""
-		if not any(
-			namespace.members(room) for room in (doc_room(doctype, name), open_doc_room(doctype, name))
-		):
+		if not any(namespace.members(room) for room in document_rooms(doctype, name)):
 			return
 		self._pending[namespace, doctype, name] = None
 		if len(self._workers) < WORKERS:
@@ -57,7 +55,7 @@ class DocumentRevalidator:
 			await self._check(*document)
 
 	async def _check(self, namespace: Namespace, doctype: str, name: str) -> None:
-		rooms = {doc_room(doctype, name), open_doc_room(doctype, name)}
+		rooms = set(document_rooms(doctype, name))
 		site = namespace.name.removeprefix("/")
 		sessions: dict[str, Session] = {
 			socket.session.user: socket.session for room in rooms for socket in namespace.members(room)

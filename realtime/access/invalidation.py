@@ -25,8 +25,7 @@ from frappe_realtime.contract import (
 	SITE_CHANGED,
 	TASK_STARTED,
 	USER_CHANGED,
-	doc_room,
-	open_doc_room,
+	document_rooms,
 	room_subject,
 	user_room,
 )
@@ -162,8 +161,8 @@ class AccessInvalidator:
 			elif kind == DOC_CHANGED:
 				self._documents.check(namespace, *_document(message))
 			else:
-				self._revalidator.empty_room(namespace, doc_room(*_document(message)))
-				self._revalidator.empty_room(namespace, open_doc_room(*_document(message)))
+				for room in document_rooms(*_document(message)):
+					self._revalidator.empty_room(namespace, room)
 		for name, hashes in ended.items():
 			self._end_sessions(self._namespaces[name], hashes)
 

@@ -357,6 +357,17 @@ class ClientLimits(Limiter):
 			self._notify(socket, key, "further subscriptions are ignored for a while")
 		return False
 
+	def on_presence_limit(self, socket: ServerSocket, key: str, effect: str) -> None:
+		"""Report that a client met a limit of presence, and send `limit_reached`.
+
+		Args:
+			socket: The client.
+			key: The key of the limit.
+			effect: What is refused, and why.
+		"""
+		self.record(key, f" by {socket.session.user}", Source.of_socket(socket))
+		socket.emit(LIMIT_REACHED, {"limit": key, "most": getattr(self._config, key), "message": effect})
+
 	# -- reporting
 
 	def record(self, key: str, who: str = "", source: Source = UNKNOWN_SOURCE) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 from frappe_realtime.contract import SIDECARS_CHANNEL
 
 from ..config import Config
+from ..presence.members import Change as PresenceChange
+from ..presence.members import PresenceTable
 from ..signals import Signal
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace
@@ -30,6 +32,7 @@ from .messages import (
 	Goodbye,
 	Heartbeat,
 	MembershipChanges,
+	PresenceChanges,
 	Reply,
 	Request,
 	Snapshot,
@@ -61,6 +64,7 @@ class Peer:
 		missed: Heartbeats of this process since the last heartbeat of the peer.
 		sync_retry: Heartbeats until a snapshot may be requested again.
 		parts: The members in the parts of a snapshot that is not complete yet.
+		presence_parts: The members of places in them.
 		next_part: The number of the part that is expected next.
 	"""
 
@@ -69,6 +73,7 @@ class Peer:
 	missed: int = 0
 	sync_retry: int = 0
 	parts: list[Change] = field(default_factory=list)
+	presence_parts: list[PresenceChange] = field(default_factory=list)
 	next_part: int = 0
 
 
@@ -82,6 +87,7 @@ class ClusterAdapter:
 		publisher: The outbound half.
 		members: The replicated members of rooms.
 		usage: What users and addresses use on the peers.
+		presence: The members of places.
 		on_change: Called with a namespace, a room whose remote members have changed, and the users of these members.
 		on_limit: Called with the key of a limit that is reached.
 	"""
@@ -94,6 +100,7 @@ class ClusterAdapter:
 		publisher: ClusterPublisher,
 		members: RemoteMembers,
 		usage: Usage,
+		presence: PresenceTable,
 		on_change: Callable[[Namespace, str, set[str]], None],
 		on_limit: Callable[[str], None],
 	) -> None:
@@ -110,8 +117,10 @@ class ClusterAdapter:
 		self.publisher = publisher
 		self.members = members
 		self.usage = usage
+		self._presence = presence
 		self._max_peers = config.realtime_sidecars
 		self._max_members = config.realtime_sidecar_members
+		self._grace: float = config.realtime_presence_grace_seconds
 		self._server = server
 		self._fanout = fanout
 		self._on_change = on_change
@@ -125,6 +134,7 @@ class ClusterAdapter:
 			Snapshot: self._on_snapshot,
 			MembershipChanges: self._on_membership_changes,
 			UsageCounts: self._on_usage_counts,
+			PresenceChanges: self._on_presence_changes,
 			Emit: self._on_emit,
 			SocketMoved: self._on_socket_moved,
 			Request: self.requested.send,
@@ -216,7 +226,7 @@ class ClusterAdapter:
 				self.publisher.request_snapshot(sender)
 
 	def _on_goodbye(self, sender: str, message: Goodbye) -> None:
-		self._remove_peer(sender, "has stopped")
+		self._remove_peer(sender, "has stopped", self._grace)
 
 	def _on_sync_request(self, sender: str, message: SyncRequest) -> None:
 		if message.of == self.publisher.id and sender in self.peers:
@@ -227,16 +237,20 @@ class ClusterAdapter:
 		if peer is None or peer.seq == message.seq:
 			return
 		if message.part == 0:
-			peer.parts, peer.next_part = [], 0
+			peer.parts, peer.presence_parts, peer.next_part = [], [], 0
 		if message.part != peer.next_part:
 			return
 		if len(peer.parts) < self._max_members:
 			peer.parts += message.members
+		if len(peer.presence_parts) < self._max_members:
+			peer.presence_parts += message.presence
 		peer.next_part += 1
 		if peer.next_part == message.parts:
 			peer.seq, peer.sync_retry = message.seq, 0
 			members, peer.parts = peer.parts, []
+			presence, peer.presence_parts = peer.presence_parts, []
 			self._report(self.members.replace(sender, members))
+			self._presence.replace(sender, presence)
 
 	def _on_membership_changes(self, sender: str, message: MembershipChanges) -> None:
 		peer = self.peers.get(sender)
@@ -248,6 +262,12 @@ class ClusterAdapter:
 	def _on_usage_counts(self, sender: str, message: UsageCounts) -> None:
 		if sender in self.peers:
 			self.usage.take(sender, message.counts, message.more)
+
+	def _on_presence_changes(self, sender: str, message: PresenceChanges) -> None:
+		peer = self.peers.get(sender)
+		if peer is not None and peer.seq is not None and message.seq == peer.seq + 1:
+			peer.seq = message.seq
+			self._presence.apply(sender, message.changes)
 
 	def _on_emit(self, sender: str, message: Emit) -> None:
 		self._fanout.send_local(
@@ -272,7 +292,8 @@ class ClusterAdapter:
 		self.publisher.heartbeat()
 		return peer
 
-	def _remove_peer(self, id: str, reason: str) -> None:
+	def _remove_peer(self, id: str, reason: str, grace: float = 0.0) -> None:
+		"""Remove a peer; the members of its places stay for `grace` seconds, in which their clients connect to another sidecar."""
 		peer = self.peers.pop(id, None)
 		if peer is None:
 			return
@@ -282,6 +303,10 @@ class ClusterAdapter:
 		self.usage.forget(id)
 		self.usage.set_sidecars(len(self.peers) + 1)
 		self._report(self.members.forget(id))
+		if grace:
+			asyncio.get_running_loop().call_later(grace, self._presence.forget, id)
+		else:
+			self._presence.forget(id)
 		self.peer_removed.send(id)
 
 	def _level(self, address: str) -> int:

@@ -2,18 +2,26 @@
 
 Rooms that handlers create and rooms of open documents are replicated. The other rooms of the core (`all`, `website`,
 `user:`, `doctype:`, `doc:`, `task_progress:`) are not: nearly every socket is in some of them, and their members are
-never listed.
+never listed. The members of places are replicated with their states (realtime/presence).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from frappe_realtime.contract import DOC_ROOM, DOCTYPE_ROOM, SITE_ROOM, TASK_ROOM, USER_ROOM, WEBSITE_ROOM
+from frappe_realtime.contract import (
+	DOC_ROOM,
+	DOCTYPE_ROOM,
+	PRESENCE_ROOM,
+	SITE_ROOM,
+	TASK_ROOM,
+	USER_ROOM,
+	WEBSITE_ROOM,
+)
 
 from .messages import MAX_NAME, Change
 
-NOT_REPLICATED = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, TASK_ROOM)
+NOT_REPLICATED = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, TASK_ROOM, PRESENCE_ROOM)
 
 Room = tuple[str, str]
 """A namespace and a room in it."""

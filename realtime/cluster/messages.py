@@ -1,25 +1,32 @@
 """Messages between sidecars, as bytes and back.
 
 Each message is `sender kind json`: the sender's id, a word for the kind, and a JSON list. The packet of an `Emit`, the
-members of a `Snapshot` or of `MembershipChanges`, and the answer in a `Reply` follow after a line feed.
+members of a `Snapshot`, of `MembershipChanges` or of `PresenceChanges`, and the answer in a `Reply` follow after a line feed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from ..engine import Encoded
 from ..json_codec import dumps, loads
+from ..presence.members import Change as PresenceChange
+from ..presence.members import Member
 from ..socketio import packets
+
+T = TypeVar("T")
 
 MAX_NAME = 2000
 """Characters of a room, a namespace, a user or an id in a message."""
 
 PART = 1000
 """Memberships in one message; a larger snapshot is sent in parts."""
+
+PRESENCE_PART = 100
+"""Members of places in one message: each may have a state of some kilobytes."""
 
 Membership = tuple[str, str, str]
 """Namespace, room, and the id of a socket in it."""
@@ -56,12 +63,21 @@ class SyncRequest:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-	"""Part number `part` of `parts` of all memberships of the sender, as of its sequence number `seq`."""
+	"""Part number `part` of `parts` of all memberships of the sender, as of its sequence number `seq`.
+
+	Args:
+		seq: The sequence number.
+		part: The number of this part.
+		parts: The number of all parts.
+		members: Members of rooms.
+		presence: Members of places.
+	"""
 
 	seq: int
 	part: int
 	parts: int
 	members: list[Change]
+	presence: list[PresenceChange] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,14 @@ class UsageCounts:
 
 	more: bool
 	counts: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceChanges:
+	"""Members of places that have come, changed or gone; numbered together with `MembershipChanges`."""
+
+	seq: int
+	changes: list[PresenceChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +147,7 @@ Message = (
 	| Snapshot
 	| MembershipChanges
 	| UsageCounts
+	| PresenceChanges
 	| Emit
 	| SocketMoved
 	| Request
@@ -145,13 +170,21 @@ def sync_request(sender: str, of: str) -> bytes:
 	return _head(sender, "ask", [of])
 
 
-def snapshot(sender: str, seq: int, members: Sequence[Change]) -> list[bytes]:
+def snapshot(
+	sender: str, seq: int, members: Sequence[Change], presence: Sequence[PresenceChange] = ()
+) -> list[bytes]:
 	"""Return the messages of a snapshot; at least one, also without members."""
-	parts = [members[start : start + PART] for start in range(0, len(members), PART)] or [()]
+	parts: list[list[Any]] = [[part, []] for part in _parts(members, PART)]
+	parts += [[[], _presence_values(part)] for part in _parts(presence, PRESENCE_PART)]
+	parts = parts or [[[], []]]
 	return [
 		_head(sender, "state", [seq, number, len(parts)]) + b"\n" + dumps(part).encode()
 		for number, part in enumerate(parts)
 	]
+
+
+def _parts(values: Sequence[T], size: int) -> list[Sequence[T]]:
+	return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def membership_changes(sender: str, seq: int, members: Sequence[Change]) -> bytes:
@@ -164,6 +197,32 @@ def usage_counts(sender: str, counts: dict[str, int]) -> list[bytes]:
 	return [
 		_head(sender, "usage", [start > 0]) + b"\n" + dumps(items[start : start + PART]).encode()
 		for start in range(0, max(1, len(items)), PART)
+	]
+
+
+def presence_changes(sender: str, seq: int, changes: Sequence[PresenceChange]) -> bytes:
+	return _head(sender, "presence", [seq]) + b"\n" + dumps(_presence_values(changes)).encode()
+
+
+def _presence_values(changes: Iterable[PresenceChange]) -> list[list[Any]]:
+	return [
+		[
+			namespace,
+			place,
+			id,
+			None
+			if member is None
+			else [
+				member.user,
+				member.full_name,
+				member.joined_at,
+				member.version,
+				member.state,
+				member.expires,
+				member.away,
+			],
+		]
+		for namespace, place, id, member in changes
 	]
 
 
@@ -228,7 +287,10 @@ def _read_sync_request(body: bytes, of: Any) -> SyncRequest:
 def _read_snapshot(body: bytes, seq: Any, part: Any, parts: Any) -> Snapshot:
 	if _count(part) >= _count(parts):
 		raise MessageError("the part number is too large")
-	return Snapshot(_count(seq), part, parts, _changes(loads(body), leaving=False))
+	members, presence = loads(body)
+	return Snapshot(
+		_count(seq), part, parts, _changes(members, leaving=False), _presence(presence, leaving=False)
+	)
 
 
 def _read_membership_changes(body: bytes, seq: Any) -> MembershipChanges:
@@ -240,6 +302,10 @@ def _read_usage_counts(body: bytes, more: Any) -> UsageCounts:
 	if not isinstance(counts, list) or len(counts) > PART:
 		raise MessageError("not a list of at most PART counts")
 	return UsageCounts(more is True, [(_name(key), _count(count)) for key, count in counts])
+
+
+def _read_presence_changes(body: bytes, seq: Any) -> PresenceChanges:
+	return PresenceChanges(_count(seq), _presence(loads(body), leaving=True))
 
 
 def _read_emit(body: bytes, rooms: Any, excluded: Any, lengths: Any) -> Emit:
@@ -287,6 +353,7 @@ _READERS: dict[bytes, Callable[..., Message]] = {
 	b"state": _read_snapshot,
 	b"changes": _read_membership_changes,
 	b"usage": _read_usage_counts,
+	b"presence": _read_presence_changes,
 	b"emit": _read_emit,
 	b"returned": _read_socket_moved,
 	b"request": _read_request,
@@ -301,6 +368,44 @@ def _changes(values: Any, leaving: bool) -> list[Change]:
 		(_name(namespace), _name(room), _name(id), None if leaving and user is None else _name(user))
 		for namespace, room, id, user in values
 	]
+
+
+def _presence(values: Any, leaving: bool) -> list[PresenceChange]:
+	if not isinstance(values, list) or len(values) > PRESENCE_PART:
+		raise MessageError("not a list of at most PRESENCE_PART members of places")
+	return [
+		(
+			_name(namespace),
+			_name(place),
+			_name(id),
+			None if leaving and member is None else _member(id, *member),
+		)
+		for namespace, place, id, member in values
+	]
+
+
+def _member(
+	id: str,
+	user: Any,
+	full_name: Any,
+	joined_at: Any,
+	version: Any,
+	state: Any,
+	expires: Any,
+	away: Any,
+) -> Member:
+	if not isinstance(full_name, str) or not isinstance(state, dict) or not isinstance(expires, dict):
+		raise MessageError("invalid member of a place")
+	return Member(
+		id,
+		_name(user),
+		full_name,
+		_count(joined_at),
+		_count(version),
+		state,
+		{key: _count(at) for key, at in expires.items()},
+		away is True,
+	)
 
 
 def _name(value: Any) -> str:

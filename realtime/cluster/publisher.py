@@ -1,4 +1,4 @@
-"""What this sidecar publishes to the others: heartbeats, events of handlers, and the members of its rooms."""
+"""What this sidecar publishes to the others: heartbeats, events of handlers, and the members of its rooms and places."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from ..bus.store import RedisStore
 from ..config import Config
 from ..engine import Encoded
+from ..presence.members import PresenceTable
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..usage import Usage
 from . import messages
@@ -30,6 +31,7 @@ class ClusterPublisher:
 		config: The configuration.
 		namespaces: The sockets of this process.
 		store: redis_queue.
+		presence: The members of places.
 		on_limit: Called with the key of a limit that is reached.
 		usage: The counts that are published.
 		id: The id of this sidecar among the others; empty to choose one.
@@ -41,6 +43,7 @@ class ClusterPublisher:
 		config: Config,
 		namespaces: Namespaces,
 		store: RedisStore,
+		presence: PresenceTable,
 		on_limit: Callable[[str], None],
 		usage: Usage,
 		id: str = "",
@@ -60,6 +63,7 @@ class ClusterPublisher:
 		self._max_members = config.realtime_sidecar_members
 		self._namespaces = namespaces
 		self._usage = usage
+		self._presence = presence
 		self._on_limit = on_limit
 		self._seq = 0
 		self._changes: dict[Membership, str | None] = {}
@@ -67,6 +71,7 @@ class ClusterPublisher:
 		self._heartbeat_due = False
 		self._snapshot_due = False
 		self._sync_requests: set[str] = set()
+		presence.publish.connect(self._on_presence_due)
 
 	# -- the life of this sidecar
 
@@ -94,6 +99,7 @@ class ClusterPublisher:
 		self.present = False
 		self._namespaces.unobserve(self)
 		self._changes.clear()
+		self._presence.take_unpublished()
 
 	async def stop(self, timeout: float) -> None:
 		"""Publish a goodbye after all sockets have been closed, within `timeout` seconds."""
@@ -101,6 +107,7 @@ class ClusterPublisher:
 		self._heartbeat_due = False
 		if self.present:
 			self._publish_changes()
+			self._publish_presence()
 			self.queue.put_all([messages.goodbye(self.id)])
 		await self.queue.stop(timeout)
 
@@ -163,6 +170,7 @@ class ClusterPublisher:
 	def _add_latest(self) -> None:
 		"""Add to the queue what describes the present, as late as possible: just before a round trip."""
 		self._publish_changes()
+		self._publish_presence()
 		if self._heartbeat_due:
 			self._heartbeat_due = False
 			self.queue.put_all([messages.heartbeat(self.id, self.address, self._seq)])
@@ -170,7 +178,8 @@ class ClusterPublisher:
 				self.queue.put_all(messages.usage_counts(self.id, counts))
 		if self._snapshot_due:
 			self._snapshot_due = False
-			self.queue.put_all(messages.snapshot(self.id, self._seq, self._members()))
+			members = list(self._presence.local_members())
+			self.queue.put_all(messages.snapshot(self.id, self._seq, self._members(), members))
 		# After the heartbeat, on which the peer begins to replicate if this is the first sidecar that it sees.
 		self.queue.put_all([messages.sync_request(self.id, peer) for peer in self._sync_requests])
 		self._sync_requests.clear()
@@ -185,6 +194,22 @@ class ClusterPublisher:
 			self._seq += 1
 			part = changes[start : start + messages.PART]
 			self.queue.put(messages.membership_changes(self.id, self._seq, part))
+
+	def _on_presence_due(self) -> None:
+		"""Publish what has changed in places, or forget it while there is no peer: a new one requests a snapshot."""
+		if self.present:
+			self.queue.wake()
+		else:
+			self._presence.take_unpublished()
+
+	def _publish_presence(self) -> None:
+		if not self.present:
+			return
+		changes = self._presence.take_unpublished()
+		for start in range(0, len(changes), messages.PRESENCE_PART):
+			self._seq += 1
+			part = changes[start : start + messages.PRESENCE_PART]
+			self.queue.put(messages.presence_changes(self.id, self._seq, part))
 
 	def _members(self) -> list[Change]:
 		members: list[Change] = [

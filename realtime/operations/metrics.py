@@ -90,6 +90,7 @@ class ServerCollector(Collector):
 		yield from _events(server)
 		yield from _web_process(server)
 		yield from _handlers(server)
+		yield from _presence(server)
 		yield from _access(server)
 		yield from _sidecars(server, self._workers)
 		yield from _workers(server)
@@ -260,6 +261,29 @@ def _handlers(server: RealtimeServer) -> Iterator[Metric]:
 			for language, latencies in by_language.items()
 			for app, latency in latencies.items()
 		],
+	)
+
+
+def _presence(server: RealtimeServer) -> Iterator[Metric]:
+	table, feed = server.presence.table, server.presence.feed
+	yield _gauge("presence_places", "Places with members, on all sidecars", table.places())
+	yield _gauge("presence_members", "Members of places, of this sidecar", table.local_count)
+	yield _gauge("presence_remote_members", "Members of places, of other sidecars", table.remote_count)
+	yield _counter(
+		"presence_changes_total",
+		"Joins and changes of members of this sidecar",
+		server.presence.members.changes,
+	)
+	yield _counter(
+		"presence_messages_total",
+		"Messages about members, at most one for each place and interval",
+		feed.messages,
+	)
+	yield _counter("presence_writes_total", "Sockets to which these messages were written", feed.writes)
+	yield _counter(
+		"presence_delayed_total",
+		"Times that a place had to wait for realtime_presence_writes_per_second",
+		feed.delayed,
 	)
 
 

@@ -22,11 +22,13 @@ from typing import Any
 
 from frappe_realtime.contract import (
 	GUEST,
+	SITE_PLACE,
 	SITE_ROOM,
 	SYSTEM_USER,
 	TASK_ROOM,
 	USER_ROOM,
 	WEBSITE_ROOM,
+	presence_room,
 	room_subject,
 	user_room,
 )
@@ -46,7 +48,7 @@ from ..engine import Encoded, Request
 from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..socketio.errors import ConnectPostponed
-from ..socketio.namespace import Admission, Namespaces, ServerSocket
+from ..socketio.namespace import RECOVERABLE_REASONS, Admission, Namespaces, ServerSocket
 from .access_log import CHECK_MILLISECONDS, ClientAccess, Subject, room_subjects, session_subject
 from .capabilities import can_recover
 from .entries import HistoryGap
@@ -64,10 +66,8 @@ REDIS_TIMEOUT = 20.0
 REFUSAL_LOG_SECONDS = 10.0
 """Seconds between two log lines about clients that get new sessions."""
 
-RECOVERABLE_REASONS = frozenset(
-	{"transport error", "transport close", "forced close", "ping timeout", "server shutting down"}
-)
-"""Reasons of a disconnect after which the session is kept, as in Node (socket.io's RECOVERABLE_DISCONNECT_REASONS)."""
+SITE_PRESENCE = presence_room(SITE_PLACE)
+"""The room of the members of the site's place, who are System Users."""
 
 _PID = re.compile(r"[A-Za-z0-9_-]{20,64}")
 
@@ -333,6 +333,9 @@ class Recovery:
 				# A task, or a room of a handler, which has decided already. The rooms of the user and the site are those above.
 				if room.startswith(TASK_ROOM):
 					if self._tasks.is_allowed(session, room):
+						permitted.add(room)
+				elif room == SITE_PRESENCE:
+					if SITE_ROOM in permitted:
 						permitted.add(room)
 				elif room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith(USER_ROOM):
 					permitted.add(room)

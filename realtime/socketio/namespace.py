@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 	from .client import Client
 
 
+RECOVERABLE_REASONS = frozenset(
+	{"transport error", "transport close", "forced close", "ping timeout", "server shutting down"}
+)
+"""Reasons of a disconnect after which the session is kept, as in Node (socket.io's RECOVERABLE_DISCONNECT_REASONS)."""
+
+
 @dataclass(slots=True)
 class Admission:
 	"""The decision to admit a client to a namespace.

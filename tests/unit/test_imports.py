@@ -36,6 +36,7 @@ SIDECAR = {
 	"realtime.javascript",
 	"realtime.listener",
 	"realtime.monitor",
+	"realtime.presence",
 	"realtime.recovery",
 	"realtime.workers",
 }
@@ -79,10 +80,12 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.bus": BASE | {"realtime.engine", "realtime.socketio"},
 	"realtime.web": BASE | {"realtime.bus"},
 	"realtime.access": CORE,
-	"realtime.cluster": CORE - {"realtime.web"},
+	"realtime.presence": CORE - {"realtime.web"} | {"realtime.access"},
+	"realtime.cluster": CORE - {"realtime.web"} | {"realtime.presence"},
 	"realtime.recovery": CORE | {"realtime.access"},
-	"realtime.handlers": CORE | {"frappe_realtime.handlers", "realtime.access", "realtime.cluster"},
-	"realtime.javascript": CORE | {"realtime.access", "realtime.handlers"},
+	"realtime.handlers": CORE
+	| {"frappe_realtime.handlers", "realtime.access", "realtime.cluster", "realtime.presence"},
+	"realtime.javascript": CORE | {"realtime.access", "realtime.handlers", "realtime.presence"},
 	"realtime.application": CORE | {"realtime.access", "realtime.cluster", "realtime.recovery"},
 	"realtime.monitor": CORE
 	| {"frappe_realtime", "realtime.access", "realtime.cluster", "realtime.handlers"},

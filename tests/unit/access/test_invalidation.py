@@ -207,7 +207,9 @@ def test_a_document_that_is_gone(kind: str, fields: dict[str, str]) -> None:
 		it.send(kind, doctype="ToDo", **fields)
 		assert it.dropped() == [(SITE, "ann", "ToDo", "1"), (SITE, "bob", "ToDo", "1")]
 		await collected()
-		assert it.revalidator.emptied == [(f"/{SITE}", "doc:ToDo/1"), (f"/{SITE}", "open_doc:ToDo/1")]
+		assert it.revalidator.emptied == [
+			(f"/{SITE}", room) for room in ("doc:ToDo/1", "open_doc:ToDo/1", "presence:doc:ToDo/1")
+		]
 
 	test()
 

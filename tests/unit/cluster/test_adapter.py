@@ -18,6 +18,7 @@ from realtime.cluster.adapter import MISSED_HEARTBEATS, ClusterAdapter
 from realtime.cluster.members import RemoteMembers
 from realtime.cluster.publisher import MAX_CHANGES, ClusterPublisher
 from realtime.config import Config
+from realtime.presence.members import PresenceTable
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import SocketIOServer
@@ -69,7 +70,10 @@ class Process:
 		application: Any = None
 		self.namespaces = Namespaces()
 		self.usage = Usage(config.realtime_sidecar_counts)
-		self.publisher = ClusterPublisher(config, self.namespaces, store, self.limits.append, self.usage)
+		self.presence = PresenceTable(1000)
+		self.publisher = ClusterPublisher(
+			config, self.namespaces, store, self.presence, self.limits.append, self.usage
+		)
 		self.members = RemoteMembers(
 			config.realtime_sidecar_members, lambda: self.limits.append("realtime_sidecar_members")
 		)
@@ -82,6 +86,7 @@ class Process:
 			self.publisher,
 			self.members,
 			self.usage,
+			self.presence,
 			lambda namespace, room, users: self.changes.append((namespace.name, room, users)),
 			self.limits.append,
 		)

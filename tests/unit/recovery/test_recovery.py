@@ -24,7 +24,7 @@ from realtime.recovery.history import History
 from realtime.recovery.recovery import Recovered, Recovery
 from realtime.recovery.sessions import SessionStore
 from realtime.socketio.errors import ConnectPostponed
-from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
+from realtime.socketio.namespace import RECOVERABLE_REASONS, Admission, Namespaces, ServerSocket
 from tests.unit.recovery.fakes import FakeStore
 from tests.unit.recovery.test_sessions import FakeRedis
 from tests.unit.socketio.fakes import SITE, FakeConnection, add_socket, remove_socket
@@ -723,7 +723,7 @@ def test_the_session_of_a_new_client_is_written() -> None:
 	run(test)
 
 
-@pytest.mark.parametrize("reason", sorted(recovery.RECOVERABLE_REASONS))
+@pytest.mark.parametrize("reason", sorted(RECOVERABLE_REASONS))
 def test_a_lost_connection_keeps_the_session(reason: str) -> None:
 	async def test(it: Setting) -> None:
 		socket = add_socket(it.namespaces, USER, PID)

@@ -1,0 +1,235 @@
+"""The members of places: those of this process, and those that the other sidecars have published.
+
+A member has one record in each process that knows its socket. Normally this is one; after a reconnect to another sidecar there are
+two for a moment, and the process that lost the socket drops its record when it sees the other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from frappe_realtime.contract import GUEST
+
+from ..signals import Signal
+
+LOCAL = ""
+"""The origin of the members of this process; that of others is the id of their sidecar."""
+
+
+class Place(NamedTuple):
+	"""Where members are.
+
+	Args:
+		namespace: The namespace of the site.
+		name: The name of the place (`contract.py`).
+	"""
+
+	namespace: str
+	name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+	"""One socket in one place, at one time.
+
+	Args:
+		id: The id of the socket; it stays the same when the client recovers its session.
+		user: The user of the socket.
+		full_name: The full name of the user.
+		joined_at: When the socket joined the place, in milliseconds since 1970.
+		version: Grows with each change of the state.
+		state: What the client, or a handler, says about itself.
+		expires: When a key of the state is removed, in milliseconds since 1970; only keys with a time to live.
+		away: True while the connection is lost and the member may come back.
+	"""
+
+	id: str
+	user: str
+	full_name: str
+	joined_at: int
+	version: int
+	state: Mapping[str, Any] = field(default_factory=dict)
+	expires: Mapping[str, int] = field(default_factory=dict)
+	away: bool = False
+
+	def public(self) -> dict[str, Any]:
+		"""Return what clients see of this member."""
+		return {
+			"id": self.id,
+			"user": self.user,
+			"full_name": self.full_name,
+			"joined_at": self.joined_at / 1000,
+			"version": self.version,
+			"state": self.state,
+		}
+
+
+Change = tuple[str, str, str, Member | None]
+"""Namespace, place, the id of a member, and the member; None if it has left."""
+
+
+class _Members:
+	"""The members of one place: by id, their records by origin; and how many of them are Guests."""
+
+	__slots__ = ("guests", "records")
+
+	def __init__(self) -> None:
+		self.records: dict[str, dict[str, Member]] = {}
+		self.guests = 0
+
+
+class PresenceTable:
+	"""The members of all places on all sidecars.
+
+	Args:
+		max_remote: Members of other sidecars that are kept (`realtime_sidecar_members`); further ones are ignored.
+		on_full: Called for each member that is ignored.
+	"""
+
+	def __init__(self, max_remote: int, on_full: Any = lambda: None) -> None:
+		self.changed: Signal[[Place, str]] = Signal()
+		"""Sent with the place and the id of a member that has come, changed or gone."""
+		self.moved: Signal[[Place, str]] = Signal()
+		"""Sent with the place and the id of a member of this process whose client has reconnected to another sidecar."""
+		self.publish: Signal[[]] = Signal()
+		"""Sent when the changes of this process are to be published to the other sidecars."""
+		self.remote_count = 0
+		"""Members of other sidecars."""
+		self.local_count = 0
+		"""Members of this process."""
+		self._max_remote = max_remote
+		self._on_full = on_full
+		self._places: dict[Place, _Members] = {}
+		self._unpublished: dict[tuple[Place, str], Member | None] = {}
+
+	# -- reading
+
+	def get(self, place: Place, id: str) -> Member | None:
+		"""Return the newest record of a member."""
+		members = self._places.get(place)
+		records = None if members is None else members.records.get(id)
+		return None if records is None else _newest(records)
+
+	def members(self, place: Place) -> Iterator[Member]:
+		"""Return the members of a place."""
+		members = self._places.get(place)
+		return iter(()) if members is None else map(_newest, members.records.values())
+
+	def count(self, place: Place) -> int:
+		"""Return the number of members of a place."""
+		members = self._places.get(place)
+		return 0 if members is None else len(members.records)
+
+	def guests(self, place: Place) -> int:
+		"""Return how many of them are Guests."""
+		members = self._places.get(place)
+		return 0 if members is None else members.guests
+
+	def places(self) -> int:
+		"""Return the number of places with members."""
+		return len(self._places)
+
+	# -- members of this process
+
+	def put(self, place: Place, member: Member) -> None:
+		"""Add or replace a member of this process."""
+		self._put(LOCAL, place, member)
+		self._unpublished[place, member.id] = member
+
+	def remove(self, place: Place, id: str) -> None:
+		"""Remove a member of this process."""
+		if self._remove(LOCAL, place, id):
+			self._unpublished[place, id] = None
+
+	def take_unpublished(self) -> list[Change]:
+		"""Return the changes of this process since the last call."""
+		changes: list[Change] = [(*place, id, member) for (place, id), member in self._unpublished.items()]
+		self._unpublished.clear()
+		return changes
+
+	def local_members(self) -> Iterator[Change]:
+		"""Return all members of this process."""
+		for place, members in self._places.items():
+			for id, records in members.records.items():
+				if LOCAL in records:
+					yield (*place, id, records[LOCAL])
+
+	# -- members of other sidecars
+
+	def apply(self, sidecar: str, changes: Iterable[Change]) -> None:
+		"""Apply changes that `sidecar` has published."""
+		for namespace, name, id, member in changes:
+			place = Place(namespace, name)
+			if member is None:
+				self._remove(sidecar, place, id)
+				continue
+			members = self._places.get(place)
+			known = members is not None and sidecar in members.records.get(id, ())
+			if not known and self.remote_count >= self._max_remote:
+				self._on_full()
+				continue
+			self._put(sidecar, place, member)
+			if not member.away and members is not None:
+				own = members.records.get(id, {}).get(LOCAL)
+				if own is not None and own.away:
+					self.moved.send(place, id)
+
+	def replace(self, sidecar: str, changes: Iterable[Change]) -> None:
+		"""Replace all members of `sidecar`."""
+		changes = list(changes)
+		stay = {(namespace, name, id) for namespace, name, id, _ in changes}
+		gone = [
+			(place, id)
+			for place, members in self._places.items()
+			for id, records in members.records.items()
+			if sidecar in records and (*place, id) not in stay
+		]
+		for place, id in gone:
+			self._remove(sidecar, place, id)
+		self.apply(sidecar, changes)
+
+	def forget(self, sidecar: str) -> None:
+		"""Remove all members of `sidecar`."""
+		self.replace(sidecar, ())
+
+	# -- all members
+
+	def _put(self, origin: str, place: Place, member: Member) -> None:
+		members = self._places.setdefault(place, _Members())
+		records = members.records.setdefault(member.id, {})
+		if not records:
+			members.guests += member.user == GUEST
+		if origin not in records:
+			self._count(origin, 1)
+		records[origin] = member
+		self.changed.send(place, member.id)
+
+	def _remove(self, origin: str, place: Place, id: str) -> bool:
+		members = self._places.get(place)
+		records = {} if members is None else members.records.get(id, {})
+		member = records.pop(origin, None)
+		if members is None or member is None:
+			return False
+		self._count(origin, -1)
+		if not records:
+			del members.records[id]
+			members.guests -= member.user == GUEST
+			if not members.records:
+				del self._places[place]
+		self.changed.send(place, id)
+		return True
+
+	def _count(self, origin: str, change: int) -> None:
+		if origin == LOCAL:
+			self.local_count += change
+		else:
+			self.remote_count += change
+
+
+def _newest(records: Mapping[str, Member]) -> Member:
+	"""Return the record of a socket that is connected, rather than of one that was lost; then the latest version."""
+	if len(records) == 1:
+		return next(iter(records.values()))
+	return max(records.values(), key=lambda member: (not member.away, member.version))
