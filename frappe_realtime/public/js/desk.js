@@ -83,6 +83,12 @@ function extend(realtime) {
 			return connection.diagnose();
 		},
 
+		presence(doctype, name) {
+			if (!this.socket) throw new Error("there is no presence: realtime is disabled");
+			this.connect();
+			return connection.presence(doctype, name);
+		},
+
 		doc_subscribe(doctype, docname) {
 			const key = `${doctype}:${docname}`;
 			if (this.open_docs.has(key)) return;

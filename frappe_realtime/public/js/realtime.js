@@ -6,6 +6,7 @@
 // imported file instead.
 
 import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
+import { Presences, place_of } from "./presence.js?v=87c6149437e3";
 
 /** Emitted when `status` changes, with the new status. */
 export const STATUS_EVENT = "realtime_status";
@@ -95,6 +96,7 @@ export class Connection {
 		this.socket = null;
 		this._local_events = new LocalEvents();
 		this._subscriptions = new Subscriptions((packet) => this.socket.emit(...packet));
+		this._presences = new Presences(this);
 		this._has_offsets = false;
 		this._refusals = 0;
 		this._reported = new Set();
@@ -128,8 +130,10 @@ export class Connection {
 			this._refusals = 0;
 			clearTimeout(this._retry);
 			this._set_status("connected");
+			this._presences.on_connect();
 			if (missed) this._local_events.emit(MISSED_EVENT);
 		};
+		this._presences.attach();
 		socket.on("connect", on_connect);
 		socket.on("disconnect", (reason) => {
 			lost_at = performance.now();
@@ -269,6 +273,18 @@ export class Connection {
 		});
 		listener.fn = callback;
 		this.socket.on("progress", listener);
+	}
+
+	/**
+	 * The presence of a place: who is there, with what state. The same place is always the same object.
+	 *
+	 * @param {string | { room: string }} [doctype] a DocType; `{ room }` for a room that a handler has let this page into;
+	 *     without it the site
+	 * @param {string | number} [name] a document; without it the DocType as a whole
+	 * @returns {import("./presence.js").Presence}
+	 */
+	presence(doctype, name) {
+		return this._presences.get(place_of(doctype, name));
 	}
 
 	/**

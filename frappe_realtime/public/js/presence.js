@@ -1,0 +1,388 @@
+// Presence: who is in a document, a DocType, the site or a room of a handler, with what state.
+//
+// `Connection.presence` makes the objects. Names of events and places are those of frappe_realtime/contract.py.
+
+const JOIN = "frappe_realtime:presence_join";
+const SET = "frappe_realtime:presence_set";
+const LEAVE = "frappe_realtime:presence_leave";
+const CHANGES = "frappe_realtime:presence";
+const SYNC = "frappe_realtime:presence_sync";
+const END = "frappe_realtime:presence_end";
+
+// Milliseconds between two changes of the own state that are sent; the server tells the others as often.
+const SEND_INTERVAL = 100;
+// Milliseconds after which a join that was not answered is sent again.
+const RETRY_DELAY = 2000;
+
+/** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request` or `unavailable`). */
+export class PresenceError extends Error {
+	/**
+	 * @param {string} code
+	 * @param {string} message
+	 */
+	constructor(code, message) {
+		super(message);
+		this.name = "PresenceError";
+		this.code = code;
+	}
+}
+
+/**
+ * @typedef {object} Member
+ * @property {string} id one for each connection: a user with two tabs is two members
+ * @property {string} user
+ * @property {string} full_name
+ * @property {number} joined_at seconds since 1970
+ * @property {number} version grows with each change of the state
+ * @property {object} state
+ */
+
+/** The members of one place, and this page as one of them after `join`. */
+export class Presence {
+	/**
+	 * @param {import("./realtime.js").Connection} connection
+	 * @param {string} place
+	 */
+	constructor(connection, place) {
+		this.place = place;
+		/** How many members there are; `members` has the first ones only if there are many. @type {number} */
+		this.count = 0;
+		/** This page; null before `join` and after `leave`. @type {Member | null} */
+		this.me = null;
+		this._connection = connection;
+		this._members = new Map();
+		this._listeners = {};
+		this._wanted = false;
+		this._joining = null;
+		// The own state: by key, the value and when it ends (performance.now).
+		this._own = new Map();
+		this._unsent = new Set();
+		// Keys that were sent and are not acknowledged yet, with how often.
+		this._unconfirmed = new Map();
+		this._send_timer = null;
+		this._last_sent = -Infinity;
+	}
+
+	/** The members, those who came first at the beginning. @returns {Member[]} */
+	get members() {
+		const all = [...this._members.values()];
+		return all.sort((a, b) => a.joined_at - b.joined_at || (a.id < b.id ? -1 : 1));
+	}
+
+	/**
+	 * The members by user, each with `user`, `full_name` and `members`.
+	 *
+	 * @returns {{ user: string, full_name: string, members: Member[] }[]}
+	 */
+	get users() {
+		const users = new Map();
+		for (const member of this.members) {
+			const { user, full_name } = member;
+			if (!users.has(user)) users.set(user, { user, full_name, members: [] });
+			users.get(user).members.push(member);
+		}
+		return [...users.values()];
+	}
+
+	/**
+	 * Be a member from now on, also after each reconnect.
+	 *
+	 * @param {object} [state] what the others see of this page
+	 * @returns {Promise<Presence>} this object, when the server has confirmed it
+	 * @throws {PresenceError} the server refuses it
+	 */
+	join(state = {}) {
+		this._change(state, null);
+		this._wanted = true;
+		if (!this._joining) {
+			this._joining = {};
+			this._joining.promise = new Promise((resolve, reject) => Object.assign(this._joining, { resolve, reject }));
+			this._send_join();
+		} else if (this.me) this._schedule_send();
+		return this._joining.promise;
+	}
+
+	/**
+	 * Change the own state.
+	 *
+	 * Several changes within a tenth of a second are sent together.
+	 *
+	 * @param {object} state the keys to change; null removes a key
+	 * @param {{ ttl?: number }} [options] `ttl`: seconds after which these keys are removed, unless they are set again
+	 */
+	set(state, { ttl = null } = {}) {
+		if (!this._wanted) throw new Error(`join ${this.place} before you set a state`);
+		this._change(state, ttl);
+		this._schedule_send();
+	}
+
+	/** Be no member any more. */
+	leave() {
+		if (!this._wanted) return;
+		const { socket } = this._connection;
+		if (socket?.connected) socket.emit(LEAVE, this.place);
+		this._end();
+	}
+
+	/**
+	 * Listen to an event.
+	 *
+	 * @param {"join" | "leave" | "update" | "sync" | "end"} event `join` and `leave` of others, with the member; `update` with the
+	 *     member and the keys that have changed; `sync` with all members, after this page has joined, also again; `end` with
+	 *     `{code}`, when this page was made to leave
+	 * @param {Function} callback
+	 * @returns {Presence} this object
+	 */
+	on(event, callback) {
+		(this._listeners[event] ??= []).push(callback);
+		return this;
+	}
+
+	/**
+	 * Stop listening.
+	 *
+	 * @param {string} event
+	 * @param {Function} [callback] the listener to remove; without it all listeners of the event
+	 * @returns {Presence} this object
+	 */
+	off(event, callback) {
+		this._listeners[event] = (this._listeners[event] ?? []).filter((one) => callback && one !== callback);
+		return this;
+	}
+
+	_emit(event, ...args) {
+		for (const callback of [...(this._listeners[event] ?? [])]) callback(...args);
+	}
+
+	// -- the own state
+
+	_change(state, ttl) {
+		if (state === null || typeof state !== "object" || Array.isArray(state)) {
+			throw new TypeError("a state is an object");
+		}
+		if (ttl !== null && !(ttl > 0)) throw new TypeError("ttl is a number of seconds above 0");
+		const ends = ttl === null ? Infinity : performance.now() + 1000 * ttl;
+		for (const [key, value] of Object.entries(state)) {
+			this._own.set(key, { value: value ?? null, ends, ttl });
+			this._unsent.add(key);
+		}
+		if (this.me) this._apply(this.me, state);
+	}
+
+	_schedule_send() {
+		if (this._send_timer !== null || !this.me) return;
+		const delay = Math.max(0, this._last_sent + SEND_INTERVAL - performance.now());
+		this._send_timer = setTimeout(() => this._send(), delay);
+	}
+
+	_send() {
+		this._send_timer = null;
+		if (!this.me || !this._unsent.size || !this._connection.socket.connected) return;
+		this._last_sent = performance.now();
+		for (const [ttl, state] of this._take_unsent()) {
+			this._count_unconfirmed(state, 1);
+			this._connection
+				.emitWithAck(SET, this.place, state, ttl)
+				.then(
+					({ error }) => error && console.warn(`Realtime: ${error.message}`),
+					// The connection is lost: the state is sent with the next join.
+					() => {},
+				)
+				.then(() => this._count_unconfirmed(state, -1));
+		}
+	}
+
+	_count_unconfirmed(state, change) {
+		for (const key of Object.keys(state)) {
+			const count = (this._unconfirmed.get(key) ?? 0) + change;
+			if (count > 0) this._unconfirmed.set(key, count);
+			else this._unconfirmed.delete(key);
+		}
+	}
+
+	// Whether this page has set a key and the server may not know it yet.
+	_is_newer(key) {
+		return this._unsent.has(key) || this._unconfirmed.has(key);
+	}
+
+	// What is to be sent, as [ttl, changes]; keys with the same time to live together.
+	_take_unsent() {
+		const groups = new Map();
+		for (const key of this._unsent) {
+			const { value, ttl } = this._own.get(key);
+			if (!groups.has(ttl)) groups.set(ttl, {});
+			groups.get(ttl)[key] = value;
+			if (value === null) this._own.delete(key);
+		}
+		this._unsent.clear();
+		return groups;
+	}
+
+	// -- joining
+
+	_send_join() {
+		const { socket } = this._connection;
+		// Otherwise the next connect sends it.
+		if (!this._wanted || !socket?.connected) return;
+		const now = performance.now();
+		const state = {};
+		for (const [key, { value, ends, ttl }] of this._own) {
+			if (ends <= now) this._own.delete(key);
+			else if (ttl === null) state[key] = value;
+			else this._unsent.add(key);
+		}
+		for (const key of Object.keys(state)) this._unsent.delete(key);
+		this._connection.emitWithAck(JOIN, this.place, state, null).then(
+			(answer) => this._on_answer(answer),
+			() => setTimeout(() => this._joining && !this.me && this._send_join(), RETRY_DELAY),
+		);
+	}
+
+	_on_answer({ error, ...roster }) {
+		if (!this._wanted) return;
+		if (!error) {
+			this._sync(roster);
+			this._joining?.resolve(this);
+			this._schedule_send();
+			return;
+		}
+		if (error.code === "unavailable" && this.me) {
+			// A member already: it stays one, and asks again.
+			setTimeout(() => this._send_join(), RETRY_DELAY);
+			return;
+		}
+		const was_member = this.me !== null;
+		this._joining?.reject(new PresenceError(error.code, error.message));
+		this._end();
+		if (was_member) this._emit("end", { code: error.code });
+	}
+
+	_end() {
+		this._wanted = false;
+		this._joining = null;
+		this.me = null;
+		this.count = 0;
+		this._members.clear();
+		this._own.clear();
+		this._unsent.clear();
+		this._unconfirmed.clear();
+		clearTimeout(this._send_timer);
+		this._send_timer = null;
+	}
+
+	// -- from the server
+
+	_sync({ me, members, count }) {
+		const before = this._members;
+		const is_first = this.me === null;
+		this._members = new Map();
+		for (const member of [...members, me]) {
+			const known = before.get(member.id);
+			// A state never goes back to an earlier version.
+			this._members.set(member.id, known && known.version > member.version ? known : member);
+		}
+		this.me = this._members.get(me.id);
+		this.count = count;
+		const own = [...this._own].filter(([key]) => this._is_newer(key));
+		this._apply(this.me, Object.fromEntries(own.map(([key, { value }]) => [key, value])));
+		if (!is_first) {
+			for (const [id, member] of before) if (!this._members.has(id)) this._emit("leave", member);
+			for (const [id, member] of this._members) {
+				if (id === me.id) continue;
+				if (!before.has(id)) this._emit("join", member);
+				else if (member.version > before.get(id).version) this._emit("update", member, member.state);
+			}
+		}
+		this._emit("sync", this.members);
+	}
+
+	_on_changes({ count, joins = [], updates = [], leaves = [] }) {
+		if (!this.me) return;
+		this.count = count;
+		for (const id of leaves) {
+			const member = this._members.get(id);
+			if (!member || id === this.me.id) continue;
+			this._members.delete(id);
+			this._emit("leave", member);
+		}
+		for (const member of joins) {
+			if (this._members.has(member.id)) continue;
+			this._members.set(member.id, member);
+			this._emit("join", member);
+		}
+		for (const { id, version, state } of updates) {
+			const member = this._members.get(id);
+			if (!member || version <= member.version) continue;
+			member.version = version;
+			const is_own = id === this.me.id;
+			const changes = Object.entries(state).filter(([key]) => !is_own || !this._is_newer(key));
+			if (is_own) for (const [key, value] of changes) if (value === null) this._own.delete(key);
+			if (!changes.length) continue;
+			this._apply(member, Object.fromEntries(changes));
+			this._emit("update", member, Object.fromEntries(changes));
+		}
+	}
+
+	_apply(member, changes) {
+		member.state = { ...member.state };
+		for (const [key, value] of Object.entries(changes)) {
+			if (value === null || value === undefined) delete member.state[key];
+			else member.state[key] = value;
+		}
+	}
+
+	_on_end({ code }) {
+		if (!this._wanted) return;
+		this._end();
+		this._emit("end", { code });
+	}
+}
+
+/** The places of one connection. */
+export class Presences {
+	/** @param {import("./realtime.js").Connection} connection */
+	constructor(connection) {
+		this._connection = connection;
+		this._places = new Map();
+		window.addEventListener("pagehide", () => {
+			// The server would keep the members of a lost connection for some seconds.
+			for (const one of this._places.values()) if (one.me) connection.socket.emit(LEAVE, one.place);
+		});
+		window.addEventListener("pageshow", ({ persisted }) => persisted && this.on_connect());
+	}
+
+	/** Return the object of a place, always the same one. */
+	get(place) {
+		let presence = this._places.get(place);
+		if (!presence) this._places.set(place, (presence = new Presence(this._connection, place)));
+		return presence;
+	}
+
+	/** Listen to the events of the server; called when the connection has a socket. */
+	attach() {
+		this._connection.on(CHANGES, (message) => this._places.get(message.place)?._on_changes(message));
+		this._connection.on(SYNC, (message) => {
+			const presence = this._places.get(message.place);
+			if (presence?.me) presence._sync(message);
+		});
+		this._connection.on(END, (message) => this._places.get(message.place)?._on_end(message));
+	}
+
+	/** Join all places again: the server may have a new session, or may have lost what was sent before. */
+	on_connect() {
+		for (const presence of this._places.values()) presence._send_join();
+	}
+}
+
+/**
+ * Return the name of a place.
+ *
+ * @param {string | { room: string }} [doctype] a DocType, or a room that a handler has let this page into; without it, the site
+ * @param {string | number} [name] a document; without it, the DocType
+ * @returns {string}
+ */
+export function place_of(doctype, name) {
+	if (doctype === undefined) return "site";
+	if (typeof doctype === "object") return `room:${doctype.room}`;
+	return name === undefined ? `doctype:${doctype}` : `doc:${doctype}/${name}`;
+}
