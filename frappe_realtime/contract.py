@@ -249,7 +249,8 @@ updates?, leaves?}`. `joins` are members, `updates` are `{id, version, state}` w
 removed), `leaves` are ids."""
 
 PRESENCE_SYNC = "frappe_realtime:presence_sync"
-"""To a member that has recovered its session: `{place, me, members, count}`, which replaces what it knew."""
+"""To a member that has recovered its session, or that a handler has let join: `{place, me, members, count}`, which replaces what it
+knew."""
 
 PRESENCE_END = "frappe_realtime:presence_end"
 """To a socket that was made to leave a place: `{place, code}`; the code is one of `PRESENCE_REFUSALS`."""

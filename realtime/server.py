@@ -55,6 +55,7 @@ from .monitor.lookups import Lookups
 from .monitor.process import ProcessMonitor
 from .monitor.sampler import Sampler
 from .monitor.watchers import Watchers
+from .presence.app_presence import AppPresence
 from .presence.events import PresenceEvents
 from .presence.feed import PresenceFeed
 from .presence.members import PresenceTable
@@ -172,6 +173,7 @@ class PresenceLayer:
 		self.feed = PresenceFeed(config, table, namespaces, fanout)
 		self.members = Presence(config, table)
 		namespaces.observe(self.members)
+		self.apps = AppPresence(self.members, self.feed)
 		self.events = PresenceEvents(
 			config, self.members, self.feed, access.permissions, limits, access.revalidator
 		)
@@ -194,6 +196,7 @@ class HandlerLayer:
 		members: RemoteMembers,
 		limits: ClientLimits,
 		access: AccessLayer,
+		presence: AppPresence,
 		files: HandlerFiles,
 	) -> None:
 		self.core = CoreHandlers(
@@ -213,6 +216,7 @@ class HandlerLayer:
 			fanout,
 			questions.has_permission,
 			FrappeRequests(backends.web, backends.secret.get).send,
+			presence,
 			HandlerLimits(
 				queue=config.realtime_handler_queue,
 				queue_bytes=config.realtime_handler_queue_bytes,
@@ -224,7 +228,7 @@ class HandlerLayer:
 			members,
 		)
 		self.javascript = JavaScriptHandlers(
-			config, files, namespaces, fanout, questions, backends.secret.get
+			config, files, namespaces, fanout, questions, presence, backends.secret.get
 		)
 		self.all: list[EventHandler] = [self.core, self.python, self.javascript]
 
@@ -343,6 +347,7 @@ class RealtimeServer:
 			members,
 			self.limits,
 			self.access,
+			self.presence.apps,
 			files,
 		)
 

@@ -31,6 +31,15 @@ class Runtime(Protocol):
 	def remote_user(self, namespace: Any, sid: str) -> str | None:
 		"""Return the user of a socket on another sidecar; None if it is unknown."""
 
+	def presence_join(self, server_socket: Any, place: str, state: Any, seconds: float | None) -> None:
+		"""Let a socket join a place, or change its state there; raises `PresenceRefused`."""
+
+	def presence_set(self, server_socket: Any, place: str, state: Any, seconds: float | None) -> None:
+		"""Change the state of a socket in a place; raises `PresenceRefused`."""
+
+	def presence_members(self, namespace: Any, place: str) -> tuple[list[dict[str, Any]], int]:
+		"""Return the members of a place that are listed, and the number of all."""
+
 	def disconnect(self, server_socket: Any, close: bool) -> None:
 		"""Disconnect a socket from its namespace; with `close`, close the connection."""
 

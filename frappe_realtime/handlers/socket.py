@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from .awaitable import must_be_awaited
 from .broadcast import COMPLETED, BroadcastOperator, Rooms, arguments_of, rooms_of
 from .namespace import Namespace
+from .presence import Presence, place_of
 from .response import Response
 from .runtime import Runtime
 
@@ -146,6 +147,18 @@ class Socket:
 		namespace = self._server_socket.namespace
 		other = namespace.sockets.get(sid)
 		return self._runtime.remote_user(namespace, sid) if other is None else other.session.user
+
+	def presence(
+		self, doctype: str | None = None, name: str | int | None = None, *, room: str | None = None
+	) -> Presence:
+		"""Return the presence of a place: who is there, with what state.
+
+		Args:
+			doctype: A DocType. Without it and `room`, the place is the site.
+			name: A document; None for the DocType as a whole.
+			room: A room that a handler has made, instead of a DocType.
+		"""
+		return Presence(self._runtime, self._server_socket, place_of(doctype, name, room))
 
 	# -- emitting
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .broadcast import BroadcastOperator, Rooms
+from .presence import SyncPresence
 from .response import Response
 from .runtime import Runtime
 from .socket import Handshake, Socket
@@ -169,6 +170,12 @@ class SyncSocket:
 	def user_of(self, sid: str) -> str | None:
 		"""Return the user of another socket of this site; see `Socket.user_of`."""
 		return self._socket.user_of(sid)
+
+	def presence(
+		self, doctype: str | None = None, name: str | int | None = None, *, room: str | None = None
+	) -> SyncPresence:
+		"""Return the presence of a place; see `Socket.presence`."""
+		return SyncPresence(self._runtime, self._socket.presence(doctype, name, room=room))
 
 	# -- emitting
 

@@ -50,9 +50,18 @@ class Site:
 		self._errors: list[BaseException] = []
 		self._loop = asyncio.new_event_loop()
 		namespaces = sidecar_module("socketio.namespace").Namespaces()
-		self.handlers = self._make_handlers(namespaces)
+		fanout = sidecar_module("socketio.fanout").Fanout(namespaces)
+		# Without an interval, members get each change at once.
+		config = sidecar_module("config").Config(bench=Path(), realtime_presence_interval=0.0)
+		table = sidecar_module("presence.members").PresenceTable(0)
+		presence = sidecar_module("presence.presence").Presence(config, table)
+		feed = sidecar_module("presence.feed").PresenceFeed(config, table, namespaces, fanout)
+		namespaces.observe(presence)
+		self.handlers = self._make_handlers(
+			namespaces, fanout, sidecar_module("presence.app_presence").AppPresence(presence, feed)
+		)
 		self._server = sidecar_module("socketio.server").SocketIOServer(
-			_Application(self.handlers), namespaces
+			_Application(self.handlers, presence), namespaces
 		)
 
 	def __enter__(self) -> Site:
@@ -150,14 +159,15 @@ class Site:
 
 	# -- the handlers
 
-	def _make_handlers(self, namespaces: Any) -> Any:
+	def _make_handlers(self, namespaces: Any, fanout: Any, presence: Any) -> Any:
 		handlers = sidecar_module("handlers.python").PythonHandlers(
 			_HandlerFiles(self._files),
 			Path(),
 			namespaces,
-			sidecar_module("socketio.fanout").Fanout(namespaces),
+			fanout,
 			self._has_permission,
 			self._frappe_request,
+			presence,
 			loop=self._loop,
 		)
 		handlers.executor.handler_failed.connect(lambda queue, event, error: self._errors.append(error))
@@ -184,7 +194,9 @@ class Site:
 			if self._loop.time() > deadline:
 				raise TimeoutError(f"handlers still run after {HANDLER_TIMEOUT} s: {tasks}")
 			await asyncio.wait(tasks, timeout=0.05)
-		await asyncio.sleep(0)
+		# Changes of presence are sent in the turn after the next one.
+		for _ in range(3):
+			await asyncio.sleep(0)
 		return result
 
 	def _has_permission(self, server_socket: Any, doctype: str, name: str, ptype: str) -> bool:
@@ -209,8 +221,9 @@ class Site:
 class _Application:
 	"""Joins the rooms that every socket is in, and passes all events to the handlers."""
 
-	def __init__(self, handlers: Any) -> None:
+	def __init__(self, handlers: Any, presence: Any) -> None:
 		self._handlers = handlers
+		self._presence = presence
 
 	def on_connect(self, socket: Any, auth: dict[str, Any]) -> None:
 		socket.join(user_room(socket.session.user))
@@ -223,6 +236,7 @@ class _Application:
 		self._handlers.on_event(socket, event, arguments, ack)
 
 	def on_disconnect(self, socket: Any, reason: str, rooms: set[str]) -> None:
+		self._presence.on_disconnect(socket, may_return=False)
 		self._handlers.on_disconnect(socket, reason, rooms)
 
 

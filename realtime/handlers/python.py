@@ -10,6 +10,7 @@ from typing import Any
 from frappe_realtime.contract import HANDLERS_ERROR, SYSTEM_USER
 
 from ..cluster.members import RemoteMembers
+from ..presence.app_presence import AppPresence
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..socketio.server import Ack
@@ -35,6 +36,7 @@ class PythonHandlers:
 		fanout: Sends events to rooms.
 		has_permission: Answers `socket.has_permission`.
 		frappe_request: Answers `socket.frappe_request`.
+		presence: Answers `socket.presence`.
 		limits: The limits of handlers.
 		developer_mode: True to load changed files again, and to send errors of files to System Users.
 		remote: The members of rooms on other sidecars.
@@ -49,6 +51,7 @@ class PythonHandlers:
 		fanout: Fanout,
 		has_permission: HasPermission,
 		frappe_request: FrappeRequest,
+		presence: AppPresence,
 		limits: HandlerLimits | None = None,
 		developer_mode: bool = False,
 		remote: RemoteMembers | None = None,
@@ -57,7 +60,13 @@ class PythonHandlers:
 		self.apps = LoadedApps(files, sites)
 		self.executor = HandlerExecutor(sites, limits or HandlerLimits(), loop or asyncio.get_running_loop())
 		self.runtime = HandlerRuntime(
-			fanout, has_permission, frappe_request, remote or RemoteMembers(), self.apps, self.executor
+			fanout,
+			has_permission,
+			frappe_request,
+			remote or RemoteMembers(),
+			presence,
+			self.apps,
+			self.executor,
 		)
 		self._namespaces = namespaces
 		self._developer_mode = developer_mode

@@ -12,6 +12,7 @@ from frappe_realtime.handlers.sync_socket import SyncSocket
 
 from ..access.authentication import Session
 from ..cluster.members import RemoteMembers
+from ..presence.app_presence import AppPresence
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, ServerSocket
 from .app import App
@@ -50,6 +51,7 @@ class HandlerRuntime:
 		has_permission: Answers `socket.has_permission`.
 		frappe_request: Answers `socket.frappe_request`.
 		remote: The members of rooms on other sidecars.
+		presence: The members of places.
 		apps: The apps with handlers.
 		executor: Runs the handlers.
 	"""
@@ -60,6 +62,7 @@ class HandlerRuntime:
 		has_permission: HasPermission,
 		frappe_request: FrappeRequest,
 		remote: RemoteMembers,
+		presence: AppPresence,
 		apps: LoadedApps,
 		executor: HandlerExecutor,
 	) -> None:
@@ -67,6 +70,7 @@ class HandlerRuntime:
 		self._has_permission = has_permission
 		self._frappe_request = frappe_request
 		self._remote = remote
+		self._presence = presence
 		self._apps = apps
 		self._executor = executor
 
@@ -104,6 +108,19 @@ class HandlerRuntime:
 
 	def remote_user(self, namespace: Namespace, sid: str) -> str | None:
 		return self._remote.user_of(namespace.name, sid)
+
+	def presence_join(
+		self, server_socket: ServerSocket, place: str, state: Any, seconds: float | None
+	) -> None:
+		self._presence.join(server_socket, place, state, seconds)
+
+	def presence_set(
+		self, server_socket: ServerSocket, place: str, state: Any, seconds: float | None
+	) -> None:
+		self._presence.set(server_socket, place, state, seconds)
+
+	def presence_members(self, namespace: Namespace, place: str) -> tuple[list[dict[str, Any]], int]:
+		return self._presence.members(namespace.name, place)
 
 	def disconnect(self, server_socket: ServerSocket, close: bool) -> None:
 		server_socket.disconnect(close)

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from frappe_realtime.errors import WebUnavailable
+from frappe_realtime.errors import PresenceRefused, WebUnavailable
 
 from ..access.client_questions import ClientQuestions
 from ..engine import Encoded
 from ..handlers.core import MAX_NAME
 from ..json_codec import loads
 from ..log_budget import LogBudget
+from ..presence.app_presence import AppPresence
 from ..socketio import packets
 from ..socketio.fanout import Fanout
 from .background import BackgroundTasks
@@ -35,6 +36,7 @@ class HandlerRequests:
 		sockets: The replicated sockets.
 		fanout: Sends broadcasts.
 		questions: Answers `has_permission`.
+		presence: Answers `presence`.
 		background: Runs tasks.
 		on_app_loaded: Called with the app, the error or None, and all files that the process has loaded.
 		on_ready: Called when the process is ready for events.
@@ -48,6 +50,7 @@ class HandlerRequests:
 		sockets: SocketReplicator,
 		fanout: Fanout,
 		questions: ClientQuestions,
+		presence: AppPresence,
 		background: BackgroundTasks,
 		on_app_loaded: Callable[[str, str | None, list[str]], None],
 		on_ready: Callable[[], None],
@@ -58,6 +61,7 @@ class HandlerRequests:
 		self._sockets = sockets
 		self._fanout = fanout
 		self._questions = questions
+		self._presence = presence
 		self._background = background
 		self._log_budget = LogBudget()
 		self._operations: dict[str, Callable[..., None]] = {
@@ -68,6 +72,7 @@ class HandlerRequests:
 			"ack": self._ack,
 			"disconnect": self._disconnect,
 			"has_permission": self._has_permission,
+			"presence": self._answer_presence,
 			"app_loaded": on_app_loaded,
 			"ready": on_ready,
 			"calls": on_calls,
@@ -132,6 +137,31 @@ class HandlerRequests:
 		replica = self._sockets.get(id)
 		if replica is not None:
 			replica.socket.disconnect(close)
+
+	def _answer_presence(
+		self, token: int, id: str, action: str, place: str, state: Any, seconds: Any
+	) -> None:
+		"""Do what a handler asks about presence, and send the answer: an error as code and message, or a value."""
+		replica = self._sockets.get(id)
+		if replica is None:
+			# The socket has left its namespace.
+			self._channel.send("presence", token, None, [[], 0])
+			return
+		socket = replica.socket
+		try:
+			answer: Any = None
+			if action == "join":
+				self._presence.join(socket, place, state, seconds)
+			elif action == "set":
+				self._presence.set(socket, place, state, seconds)
+			elif action == "leave":
+				self._presence.leave(socket, place)
+			else:
+				answer = self._presence.members(socket.namespace.name, place)
+		except PresenceRefused as refused:
+			self._channel.send("presence", token, [refused.code, str(refused)], None)
+		else:
+			self._channel.send("presence", token, None, answer)
 
 	def _has_permission(self, token: int, id: str, doctype: str, name: str) -> None:
 		replica = self._sockets.get(id)

@@ -13,6 +13,7 @@ from ..config import Config
 from ..handlers.calls import CallReports, HandlerCalls
 from ..handlers.files import HandlerFiles
 from ..histogram import Histogram
+from ..presence.app_presence import AppPresence
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..socketio.server import Ack
@@ -38,6 +39,7 @@ class JavaScriptHandlers:
 		namespaces: The sockets of this process.
 		fanout: Sends broadcasts of handlers.
 		questions: Answers `has_permission` of handlers.
+		presence: Answers `presence` of handlers.
 		secret: Returns the secret that Frappe shares with its realtime server; may raise `WebUnavailable`.
 	"""
 
@@ -48,6 +50,7 @@ class JavaScriptHandlers:
 		namespaces: Namespaces,
 		fanout: Fanout,
 		questions: ClientQuestions,
+		presence: AppPresence,
 		secret: Callable[[], Awaitable[str]],
 	) -> None:
 		self._config = config
@@ -77,6 +80,7 @@ class JavaScriptHandlers:
 			self._sockets,
 			fanout,
 			questions,
+			presence,
 			self._background,
 			self._on_app_loaded,
 			self._events.on_ready,

@@ -16,6 +16,7 @@ To the Node process:
     event         id, token or null, count, arguments
     ack           id, token, count, arguments the client has acknowledged an `emit`
     permission    token, allowed              response to `has_permission`
+    presence      token, [code, message] or null, [members, count] or null  response to `presence`
     secret        value                       the secret that Frappe shares with its realtime server
     ready                                     all that comes before has been sent
     watch         sites                       report the calls of listeners on these sites, and on no others
@@ -31,6 +32,7 @@ From the Node process:
     ack           id, token, json, count      a handler has acknowledged an `event`
     disconnect    id, close
     has_permission token, id, doctype, name
+    presence      token, id, join, set, leave or members, place, state or null, seconds or null
     pong          number
     latency       app, counts, seconds        listeners called since the last report: by bucket, and the sum of their times
     calls         site, app, event, calls, seconds, errors, last error

@@ -64,7 +64,8 @@ class PresenceFeed:
 		self._states: int = config.realtime_presence_states
 		self._guest_states: int = config.realtime_presence_guest_states
 		self._rate: float = config.realtime_presence_writes_per_second
-		self._budget = self._rate * self._interval
+		self._most = max(1.0, self._rate * self._interval)
+		self._budget = self._most
 		self._views: dict[Place, View] = {}
 		self._changed: dict[Place, set[str]] = {}
 		"""Places with changes that were not sent, the oldest first, and the ids of the members."""
@@ -104,8 +105,7 @@ class PresenceFeed:
 	def _send_changes(self) -> None:
 		loop = asyncio.get_running_loop()
 		now = loop.time()
-		most = self._rate * self._interval
-		self._budget = min(most, self._budget + self._rate * (now - self._last))
+		self._budget = min(self._most, self._budget + self._rate * (now - self._last))
 		self._last = now
 		self._timer = None
 		self._table.publish.send()

@@ -14,6 +14,7 @@ from realtime.demo.model import User
 from tests.browser.conftest import EVERYTHING_ELSE, OpenPage, address, hand_out, sign_in
 from tests.browser.driving import connect as connect_page
 from tests.browser.driving import lose_connection, wait_for_status, wait_until
+from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
@@ -209,3 +210,40 @@ def test_the_desk(make_bench: MakeBench, connect: Connect, open_desk: OpenPage) 
 	watcher.sees_state(page.evaluate("place.me.id"), {"field": "due"})
 	page.evaluate("location.assign('about:blank')")
 	until(lambda: len(watcher.roster.members) == 1, "a page that is closed leaves at once")
+
+
+HANDLERS = """
+from frappe.realtime import realtime
+
+@realtime.on("let_me_in")
+async def let_me_in(socket):
+	await socket.join("lobby")
+	socket.presence(room="lobby").join({"seat": 1})
+	return True
+
+@realtime.on("send_me_out")
+async def send_me_out(socket):
+	await socket.leave("lobby")
+"""
+
+
+def test_a_handler_lets_the_page_join(make_bench: MakeBench, open_portal: OpenPage) -> None:
+	bench = make_bench(start=False)
+	write_handlers(bench, "lobby", HANDLERS)
+	install(bench, "lobby")
+	bench.start()
+	page = open_portal(bench, bench.user())
+	connect_page(page)
+	page.evaluate(
+		f"""() => {{
+			window.place = {CLIENT}.presence({{ room: "lobby" }});
+			place.on("end", ({{ code }}) => (window.ended = code));
+			return {CLIENT}.emitWithAck("let_me_in");
+		}}"""
+	)
+	wait_until(page, "place.me?.state.seat === 1")
+	page.evaluate("place.set({ seat: 2 })")
+	wait_until(page, "place.members.length === 1 && place.members[0].state.seat === 2")
+	page.evaluate(f"{CLIENT}.emit('send_me_out')")
+	wait_until(page, "window.ended === 'not_permitted'")
+	assert page.evaluate("place.members") == []

@@ -20,6 +20,7 @@ from tests.wire.clients import POLLING, Client
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode
 from tests.wire.javascript import in_log, install, processes, write_app
+from tests.wire.presence import Watcher
 
 CHAT = """
 const greeting = require("./greeting");
@@ -170,6 +171,26 @@ def test_apps_run_in_order_of_installation(one: Client) -> None:
 		one.emit("hello_chat", "first")
 	until(lambda: len(one.all("hello")) == 6, "three events from each app")
 	assert one.all("hello") == [("first",), ("second",)] * 3
+
+
+def test_presence(chat_bench: Bench, one: Client, two: Client) -> None:
+	place = f"doc:ToDo/{chat_bench.document()}"
+	name = place.rpartition("/")[2]
+	joins = f"const place = socket.presence('ToDo', '{name}'); await place.join({{ a: 1 }}, {{ ttl: 60 }});"
+	assert run(one, f"{joins} await place.set({{ b: 2 }}); return place.place") == place
+	watcher = Watcher(two, place)
+	watcher.sees_state(one.id, {"a": 1, "b": 2})
+	members, count = run(one, f"{joins} return [await place.members(), await place.count()]")
+	assert ([member["user"] for member in members], count) == ([user_of(one), user_of(two)], 2)
+	run(one, f"await socket.presence('ToDo', '{name}').leave()")
+	watcher.sees(user_of(two))
+	refused = f"{joins} return place.set({{ a: 'x'.repeat(3000) }}).catch(({{ code }}) => code)"
+	assert run(one, refused) == "limit"
+	assert run(one, "return [socket.presence().place, socket.presence({ room: 'a' }).place]") == [
+		"site",
+		"room:a",
+	]
+	assert run(one, "return socket.presence('ToDo').place") == "doctype:ToDo"
 
 
 def test_once_off_and_remove_all_listeners(one: Client) -> None:

@@ -111,14 +111,14 @@ export class Presence {
 	 * @param {{ ttl?: number }} [options] `ttl`: seconds after which these keys are removed, unless they are set again
 	 */
 	set(state, { ttl = null } = {}) {
-		if (!this._wanted) throw new Error(`join ${this.place} before you set a state`);
+		if (!this._wanted && !this.me) throw new Error(`join ${this.place} before you set a state`);
 		this._change(state, ttl);
 		this._schedule_send();
 	}
 
 	/** Be no member any more. */
 	leave() {
-		if (!this._wanted) return;
+		if (!this._wanted && !this.me) return;
 		const { socket } = this._connection;
 		if (socket?.connected) socket.emit(LEAVE, this.place);
 		this._end();
@@ -331,8 +331,14 @@ export class Presence {
 		}
 	}
 
+	// A handler has let this page join. After a reconnect with a new session, the handler has to do it again.
+	_on_connect(recovered) {
+		if (this.me && !this._wanted && !recovered) this._on_end({ code: "not_member" });
+		else this._send_join();
+	}
+
 	_on_end({ code }) {
-		if (!this._wanted) return;
+		if (!this._wanted && !this.me) return;
 		this._end();
 		this._emit("end", { code });
 	}
@@ -348,7 +354,7 @@ export class Presences {
 			// The server would keep the members of a lost connection for some seconds.
 			for (const one of this._places.values()) if (one.me) connection.socket.emit(LEAVE, one.place);
 		});
-		window.addEventListener("pageshow", ({ persisted }) => persisted && this.on_connect());
+		window.addEventListener("pageshow", ({ persisted }) => persisted && this.on_connect(false));
 	}
 
 	/** Return the object of a place, always the same one. */
@@ -362,15 +368,16 @@ export class Presences {
 	attach() {
 		this._connection.on(CHANGES, (message) => this._places.get(message.place)?._on_changes(message));
 		this._connection.on(SYNC, (message) => {
-			const presence = this._places.get(message.place);
-			if (presence?.me) presence._sync(message);
+			// Of a place that is being joined, the answer says the same.
+			const presence = this.get(message.place);
+			if (presence.me || !presence._wanted) presence._sync(message);
 		});
 		this._connection.on(END, (message) => this._places.get(message.place)?._on_end(message));
 	}
 
 	/** Join all places again: the server may have a new session, or may have lost what was sent before. */
-	on_connect() {
-		for (const presence of this._places.values()) presence._send_join();
+	on_connect(recovered) {
+		for (const presence of this._places.values()) presence._on_connect(recovered);
 	}
 }
 

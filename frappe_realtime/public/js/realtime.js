@@ -6,7 +6,7 @@
 // imported file instead.
 
 import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
-import { Presences, place_of } from "./presence.js?v=87c6149437e3";
+import { Presences, place_of } from "./presence.js?v=a2316b4d3f08";
 
 /** Emitted when `status` changes, with the new status. */
 export const STATUS_EVENT = "realtime_status";
@@ -130,7 +130,7 @@ export class Connection {
 			this._refusals = 0;
 			clearTimeout(this._retry);
 			this._set_status("connected");
-			this._presences.on_connect();
+			this._presences.on_connect(socket.recovered);
 			if (missed) this._local_events.emit(MISSED_EVENT);
 		};
 		this._presences.attach();

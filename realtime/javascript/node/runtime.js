@@ -34,6 +34,7 @@ class Runtime {
 		this._namespaces = new Map();
 		this._sockets = new Map();
 		this._permission_queries = new Map();
+		this._presence_queries = new Map();
 		this._last_token = 0;
 		this._queue = [];
 		this._executed = 0;
@@ -51,6 +52,15 @@ class Runtime {
 			const token = this.next_token();
 			this._permission_queries.set(token, resolve);
 			this.channel.send(["has_permission", token, socket.id, String(doctype), String(name || "")]);
+		});
+	}
+
+	/** Ask the sidecar for something about presence; resolves to what it answers. */
+	ask_presence(socket, action, place, state, ttl) {
+		return new Promise((resolve, reject) => {
+			const token = this.next_token();
+			this._presence_queries.set(token, { resolve, reject });
+			this.channel.send(["presence", token, socket.id, action, place, state, ttl]);
 		});
 	}
 
@@ -151,6 +161,13 @@ class Runtime {
 		const resolve = this._permission_queries.get(token);
 		this._permission_queries.delete(token);
 		if (allowed && resolve) resolve();
+	}
+
+	on_presence(token, error, answer) {
+		const query = this._presence_queries.get(token);
+		this._presence_queries.delete(token);
+		if (error) query?.reject(Object.assign(new Error(error[1]), { code: error[0] }));
+		else query?.resolve(answer);
 	}
 
 	on_ready() {

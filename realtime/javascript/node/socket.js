@@ -7,6 +7,7 @@ const { get_app_of, run_in_app, set_app_of } = require("./app_context");
 const { encode_arguments } = require("./binary");
 const log = require("./log");
 const { BroadcastOperator, check_name } = require("./namespace");
+const { Presence, place_of } = require("./presence");
 
 class Socket extends EventEmitter {
 	/**
@@ -47,6 +48,7 @@ class Socket extends EventEmitter {
 		// Own properties, as in Frappe's server, so that a handler can replace them.
 		this.frappe_request = (path, args, options) => runtime.frappe.request(this, path, args, options);
 		this.has_permission = (doctype, name) => runtime.has_permission(this, doctype, name);
+		this.presence = (doctype, name) => new Presence(this, place_of(doctype, name), runtime);
 		hide(this, "_runtime", runtime);
 		hide(this, "_site", description.site);
 		hide(this, "_credential", description.credential);

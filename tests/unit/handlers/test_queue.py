@@ -51,6 +51,7 @@ class AppOfOneSocket:
 			unused,
 			unused,
 			RemoteMembers(),
+			unused,
 			LoadedApps(HandlerFiles(Path("no such bench")), Path()),
 			self.executor,
 		)

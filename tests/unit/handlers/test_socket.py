@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from frappe_realtime.contract import PRESENCE, PRESENCE_SYNC
+from frappe_realtime.errors import PresenceRefused
 from frappe_realtime.testing import Client, NoAnswer, Site
 from tests.unit.handlers.conftest import MakeSite
 
@@ -245,6 +247,77 @@ def test_has_permission(make_site: MakeSite, text: str) -> None:
 	client = site.connect("ann@example.com")
 	assert client.call("go", 1) == [True, True]
 	assert client.call("go", 1, "write") == [False, True]
+
+
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\tplace = socket.presence('Task', 1)\n"
+		"\tAWAIT place.join({'a': 1}, ttl=60)\n"
+		"\tAWAIT place.set(state)\n"
+		"\treturn [place.place, [[one.user, one.state] for one in place.members()], place.count()]",
+		arguments="state",
+	),
+)
+def test_presence(make_site: MakeSite, text: str) -> None:
+	ann, bob = pair(make_site(text))
+	assert ann.call("go", {"b": 2}) == ["doc:Task/1", [["ann@example.com", {"a": 1, "b": 2}]], 1]
+	assert "presence:doc:Task/1" in ann.rooms
+	members = bob.call("go", {"a": None})[1]
+	assert sorted(members) == [["ann@example.com", {"a": 1, "b": 2}], ["bob@example.com", {}]]
+	[(sync,)] = bob.received(PRESENCE_SYNC)
+	assert sync["me"]["user"] == "bob@example.com"
+	joins = [member for args in ann.received(PRESENCE) for member in args[0].get("joins", ())]
+	assert joins[-1]["id"] == sync["me"]["id"]
+	bob.disconnect()
+	assert ann.call("go", {})[2] == 1
+	assert ann.received(PRESENCE)[-1][0]["leaves"] == [sync["me"]["id"]]
+
+
+@pytest.mark.parametrize(
+	"text", both("\tAWAIT socket.presence(room='chat').join()\n\tAWAIT socket.presence(room='chat').leave()")
+)
+def test_presence_ends(make_site: MakeSite, text: str) -> None:
+	ann = make_site(text).connect("ann@example.com")
+	ann.emit("go")
+	assert "presence:room:chat" not in ann.rooms
+
+
+@pytest.mark.parametrize(
+	("state", "place", "code"),
+	[
+		("{'a': 'x' * 3000}", "'Task', '1'", "limit"),
+		("{'a': object()}", "'Task', '1'", "bad_request"),
+		("['a']", "'Task', '1'", "bad_request"),
+		("{}", "room='all'", "bad_request"),
+	],
+)
+@pytest.mark.parametrize("method", ["join", "set"])
+def test_presence_is_refused(make_site: MakeSite, method: str, state: str, place: str, code: str) -> None:
+	site = make_site(
+		f"{HEAD}@realtime.on('go')\nasync def go(socket):\n"
+		f"\tif {place!r}.startswith(\"'T\"): socket.presence('Task', '1').join()\n"
+		f"\tawait socket.presence({place}).{method}({state})"
+	)
+	with pytest.raises(PresenceRefused) as refused:
+		site.connect("ann@example.com").emit("go")
+	assert refused.value.code == code
+
+
+@pytest.mark.parametrize("arguments", ["'Task', room='x'", "name='1'"])
+def test_presence_of_no_place(make_site: MakeSite, arguments: str) -> None:
+	site = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\tsocket.presence({arguments})")
+	with pytest.raises(TypeError):
+		site.connect("ann@example.com").emit("go")
+
+
+def test_presence_of_a_state_that_the_handler_changes_later(make_site: MakeSite) -> None:
+	site = make_site(
+		f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\tstate = {{'list': [1]}}\n"
+		"\tplace = socket.presence()\n\tplace.join(state)\n\tstate['list'].append(2)\n"
+		"\treturn [one.state for one in place.members()]"
+	)
+	assert site.connect("ann@example.com").call("go") == [{"list": [1]}]
 
 
 @pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error"])

@@ -1,0 +1,49 @@
+"use strict";
+// Presence for handlers: who is in a place, and the handler's socket as one of them.
+
+/** Return the name of a place: a document, a DocType, `{ room }`, or without arguments the site. */
+function place_of(doctype, name) {
+	if (doctype === undefined) return "site";
+	if (typeof doctype === "object") return `room:${doctype.room}`;
+	return name === undefined ? `doctype:${doctype}` : `doc:${doctype}/${name}`;
+}
+
+/** A place, for one socket. The promises are rejected with an Error that has a `code`. */
+class Presence {
+	constructor(socket, place, runtime) {
+		this.place = place;
+		this._socket = socket;
+		this._runtime = runtime;
+	}
+
+	/** Let the socket be a member, with this state; `ttl` is the number of seconds after which its keys are removed. */
+	async join(state = {}, { ttl = null } = {}) {
+		await this._ask("join", state, ttl);
+	}
+
+	/** Change keys of the state of the socket; null removes a key. */
+	async set(state, { ttl = null } = {}) {
+		await this._ask("set", state, ttl);
+	}
+
+	/** Let the socket be no member any more. */
+	async leave() {
+		await this._ask("leave");
+	}
+
+	/** The members on all sidecars, those who came first at the beginning. */
+	async members() {
+		return (await this._ask("members"))[0];
+	}
+
+	/** The number of all members. */
+	async count() {
+		return (await this._ask("members"))[1];
+	}
+
+	_ask(action, state = null, ttl = null) {
+		return this._runtime.ask_presence(this._socket, action, this.place, state, ttl);
+	}
+}
+
+module.exports = { Presence, place_of };
