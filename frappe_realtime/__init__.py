@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 	from .handlers.registry import realtime as realtime
 	from .handlers.socket import Socket as Socket
 	from .handlers.sync_socket import SyncSocket as SyncSocket
+	from .members import is_online as is_online
+	from .members import online_users as online_users
+	from .members import presence as presence
 	from .publishing.publish import publish_progress as publish_progress
 	from .publishing.publish import publish_realtime as publish_realtime
 	from .publishing.publish import publish_task_progress as publish_task_progress
@@ -30,6 +33,9 @@ _MODULES = {
 	"Socket": "handlers.socket",
 	"SyncSocket": "handlers.sync_socket",
 	"WebUnavailable": "errors",
+	"is_online": "members",
+	"online_users": "members",
+	"presence": "members",
 	"publish_progress": "publishing.publish",
 	"publish_realtime": "publishing.publish",
 	"publish_task_progress": "publishing.publish",

@@ -19,6 +19,13 @@ message in the stream `access_key`.
 SIDECARS_CHANNEL = "frappe_realtime:sidecars"
 """Messages between the sidecars of a bench (realtime/cluster/messages.py)."""
 
+QUESTIONS_CHANNEL = "frappe_realtime:questions"
+"""Questions of Frappe's processes to the sidecars: `{"site", "id", "kind", …}` as JSON; the kinds are `QUESTION_KINDS`.
+
+Each sidecar appends its answer to the list `answer_key(id)`, `{"ready", "answer"}` as JSON, which Redis keeps for `ANSWER_SECONDS`.
+`ready` is false while the sidecar has started not long ago, and may not know all clients yet.
+"""
+
 OPEN_IN_EDITOR_CHANNEL = "open_in_editor"
 """Requests of a developer's browser to open a file, read by `bench watch` (Frappe's name)."""
 
@@ -58,6 +65,15 @@ def access_key(site: str) -> str:
 def session_key(site: str, pid: str) -> str:
 	"""Return the key of the recoverable session `pid` of `site`."""
 	return f"frappe_realtime:{site}:session:{pid}"
+
+
+def answer_key(id: str) -> str:
+	"""Return the key of the list with the answers to the question `id` on `QUESTIONS_CHANNEL`."""
+	return f"frappe_realtime:answer:{id}"
+
+
+ANSWER_SECONDS = 10
+"""Seconds for which an answer is kept."""
 
 
 def writer_key(writer: str) -> str:
@@ -254,6 +270,17 @@ knew."""
 
 PRESENCE_END = "frappe_realtime:presence_end"
 """To a socket that was made to leave a place: `{place, code}`; the code is one of `PRESENCE_REFUSALS`."""
+
+ONLINE_PLACE = "online"
+"""The place of the users of a site with a socket, which no client can join; the id of a member is the user."""
+
+ASK_PRESENCE = "presence"
+"""Who is in `place`? Answered with `{members, count}`."""
+
+ASK_ONLINE = "online"
+"""Which of `users` have a socket (without `users`: which users)? Answered with a list of users."""
+
+QUESTION_KINDS = frozenset({ASK_PRESENCE, ASK_ONLINE})
 
 PRESENCE_NOT_PERMITTED = "not_permitted"
 PRESENCE_NOT_MEMBER = "not_member"

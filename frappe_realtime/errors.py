@@ -17,6 +17,13 @@ class WebUnavailable(RealtimeError):
 	"""
 
 
+class SidecarUnavailable(RealtimeError):
+	"""No sidecar has answered in time, or Redis does not answer.
+
+	Raised by `frappe_realtime.presence`, `is_online` and `online_users`. The message says what was tried.
+	"""
+
+
 class PresenceRefused(RealtimeError):
 	"""A place was not joined, or a state was not changed. Raised by `join` and `set` of `socket.presence(…)`.
 

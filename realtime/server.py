@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from frappe_realtime.contract import ACCESS_CHANNEL, SIDECARS_CHANNEL
+from frappe_realtime.contract import ACCESS_CHANNEL, QUESTIONS_CHANNEL, SIDECARS_CHANNEL
 
 from .access.authentication import Authenticator
 from .access.client_questions import ClientQuestions
@@ -59,7 +59,9 @@ from .presence.app_presence import AppPresence
 from .presence.events import PresenceEvents
 from .presence.feed import PresenceFeed
 from .presence.members import PresenceTable
+from .presence.online import OnlineUsers
 from .presence.presence import Presence
+from .presence.questions import PresenceQuestions
 from .recovery.history import History
 from .recovery.recovery import Recovery
 from .recovery.sessions import SessionStore
@@ -174,14 +176,17 @@ class PresenceLayer:
 		self.members = Presence(config, table)
 		namespaces.observe(self.members)
 		self.apps = AppPresence(self.members, self.feed)
+		self.online = OnlineUsers(config, table)
+		namespaces.observe(self.online)
 		self.events = PresenceEvents(
-			config, self.members, self.feed, access.permissions, limits, access.revalidator
+			config, self.members, self.online, self.feed, access.permissions, limits, access.revalidator
 		)
 
 	def stop(self) -> None:
 		"""Cancel all timers."""
 		self.feed.stop()
 		self.members.stop()
+		self.online.stop()
 
 
 class HandlerLayer:
@@ -408,10 +413,17 @@ class RealtimeServer:
 			self.handlers.core.on_viewers_changed,
 			on_limit,
 		)
+		self.questions = PresenceQuestions(
+			store, self.presence.feed, self.presence.online, self.cluster.is_settled
+		)
 		self.subscriber = EventSubscriber(
 			self.backends.endpoint,
 			self.recovery.history.take,
-			{ACCESS_CHANNEL: self.access.invalidator.on_message, SIDECARS_CHANNEL: self.cluster.take},
+			{
+				ACCESS_CHANNEL: self.access.invalidator.on_message,
+				SIDECARS_CHANNEL: self.cluster.take,
+				QUESTIONS_CHANNEL: self.questions.on_message,
+			},
 			[
 				# First: the others send commands.
 				self.backends.store.on_subscribed,
@@ -476,6 +488,7 @@ class RealtimeServer:
 		self._listener.remove_socket()
 		self.monitor.stop()
 		self.presence.stop()
+		self.questions.stop()
 		await self.handlers.python.stop()
 		await self.subscriber.stop()
 		self.recovery.history.stop()

@@ -37,6 +37,24 @@ class Member:
 	state: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class PresentMembers:
+	"""The members of a place.
+
+	Attributes:
+		members: The members, those who came first at the beginning: `realtime_presence_roster` at most.
+		count: The number of all.
+	"""
+
+	members: list[Member]
+	count: int
+
+	@property
+	def users(self) -> list[str]:
+		"""The users among `members`, each once."""
+		return list(dict.fromkeys(member.user for member in self.members))
+
+
 def place_of(doctype: str | None, name: str | int | None, room: str | None) -> str:
 	"""Return the name of a place: a document, a DocType, a room, or without arguments the site.
 

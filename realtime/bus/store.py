@@ -189,6 +189,17 @@ class RedisStore:
 		"""
 		return await self._execute([("PUBLISH", channel, payload) for payload in payloads])
 
+	async def append(self, values: Sequence[tuple[str, str]], seconds: int) -> None:
+		"""Append values to lists, each a key and a value, and keep the lists for `seconds`.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Some of them may not have been appended.
+		"""
+		commands: list[Command] = []
+		for key, value in values:
+			commands += [("RPUSH", key, value), ("EXPIRE", key, seconds)]
+		await self._execute(commands)
+
 	async def entries(self, key: str, count: int) -> list[bytes]:
 		"""Return the values of the field `e` of the first `count` entries of a stream; empty for one without this field.
 

@@ -126,6 +126,7 @@ class ClusterAdapter:
 		self._on_change = on_change
 		self._on_limit = on_limit
 		self._own_heartbeat_seen = False
+		self._subscribed_at: float | None = None
 		self._heartbeats: asyncio.Task[None] | None = None
 		self._receivers: dict[type, Callable[[str, Any], None]] = {
 			Heartbeat: self._on_heartbeat,
@@ -151,6 +152,15 @@ class ClusterAdapter:
 			self._heartbeats.cancel()
 		await self.publisher.stop(timeout)
 
+	def is_settled(self) -> bool:
+		"""Return True if this process has been there for a while, and knows the members of all peers."""
+		started = self._subscribed_at
+		return (
+			started is not None
+			and asyncio.get_running_loop().time() >= started + HEARTBEAT_INTERVAL + self._grace
+			and all(peer.seq is not None for peer in self.peers.values())
+		)
+
 	def health(self, without: Collection[str] = ()) -> list[str]:
 		"""Return the addresses of the peers, for `/health`.
 
@@ -161,6 +171,8 @@ class ClusterAdapter:
 
 	def on_subscribed(self) -> None:
 		"""Publish a heartbeat: messages of peers are received from now on."""
+		if self._subscribed_at is None:
+			self._subscribed_at = asyncio.get_running_loop().time()
 		self.publisher.bury_predecessor()
 		self.publisher.heartbeat()
 

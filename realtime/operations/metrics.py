@@ -268,7 +268,25 @@ def _presence(server: RealtimeServer) -> Iterator[Metric]:
 	table, feed = server.presence.table, server.presence.feed
 	yield _gauge("presence_places", "Places with members, on all sidecars", table.places())
 	yield _gauge("presence_members", "Members of places, of this sidecar", table.local_count)
-	yield _gauge("presence_remote_members", "Members of places, of other sidecars", table.remote_count)
+	yield _gauge(
+		"presence_remote_members", "Members of places and users online, of other sidecars", table.remote_count
+	)
+	yield _gauges(
+		"online_users",
+		"Users with a socket on any sidecar, by site",
+		"site",
+		((name[1:], server.presence.online.count(name)) for name in server.namespaces if name != "/"),
+	)
+	yield _counter(
+		"presence_questions_total",
+		"Questions of Frappe's processes that were answered",
+		server.questions.answered,
+	)
+	yield _counter(
+		"presence_questions_dropped_total",
+		"Questions that were not answered: too many at once, or Redis did not take the answer",
+		server.questions.dropped,
+	)
 	yield _counter(
 		"presence_changes_total",
 		"Joins and changes of members of this sidecar",

@@ -34,6 +34,7 @@ from ..socketio.server import Ack
 from ..token_buckets import TokenBuckets
 from .feed import PresenceFeed
 from .members import Member, Place
+from .online import OnlineUsers
 from .places import check_place
 from .presence import Presence
 
@@ -46,6 +47,7 @@ class PresenceEvents:
 	Args:
 		config: `realtime_presence_changes_per_second`.
 		presence: The members of this process.
+		online: The users with a socket.
 		feed: What members are sent.
 		permissions: Answers whether a user may read a document or a DocType.
 		limits: Bounds the rooms of a client, and the questions that it causes.
@@ -56,6 +58,7 @@ class PresenceEvents:
 		self,
 		config: Config,
 		presence: Presence,
+		online: OnlineUsers,
 		feed: PresenceFeed,
 		permissions: Permissions,
 		limits: ClientLimits,
@@ -66,6 +69,7 @@ class PresenceEvents:
 		self._told: set[ServerSocket] = set()
 		"""Sockets that were told that they change too often, and have not been allowed a change since."""
 		self._presence = presence
+		self._online = online
 		self._feed = feed
 		self._permissions = permissions
 		self._limits = limits
@@ -104,6 +108,7 @@ class PresenceEvents:
 			task.cancel()
 		self._changes.forget(socket)
 		self._told.discard(socket)
+		self._online.on_disconnect(socket, reason)
 		self._presence.on_disconnect(socket, socket.offsets and reason in RECOVERABLE_REASONS)
 
 	# -- the three events

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import GUEST
+from frappe_realtime.contract import GUEST, ONLINE_PLACE
 
 from ..signals import Signal
 
@@ -96,9 +96,9 @@ class PresenceTable:
 		self.publish: Signal[[]] = Signal()
 		"""Sent when the changes of this process are to be published to the other sidecars."""
 		self.remote_count = 0
-		"""Members of other sidecars."""
+		"""Members of other sidecars, and their users who are online."""
 		self.local_count = 0
-		"""Members of this process."""
+		"""Members of this process, without those of `ONLINE_PLACE`."""
 		self._max_remote = max_remote
 		self._on_full = on_full
 		self._places: dict[Place, _Members] = {}
@@ -111,6 +111,11 @@ class PresenceTable:
 		members = self._places.get(place)
 		records = None if members is None else members.records.get(id)
 		return None if records is None else _newest(records)
+
+	def of(self, origin: str, place: Place, id: str) -> Member | None:
+		"""Return the record of a member in one process."""
+		members = self._places.get(place)
+		return None if members is None else members.records.get(id, {}).get(origin)
 
 	def members(self, place: Place) -> Iterator[Member]:
 		"""Return the members of a place."""
@@ -128,8 +133,8 @@ class PresenceTable:
 		return 0 if members is None else members.guests
 
 	def places(self) -> int:
-		"""Return the number of places with members."""
-		return len(self._places)
+		"""Return the number of places with members, without those of `ONLINE_PLACE`."""
+		return sum(place.name != ONLINE_PLACE for place in self._places)
 
 	# -- members of this process
 
@@ -202,7 +207,7 @@ class PresenceTable:
 		if not records:
 			members.guests += member.user == GUEST
 		if origin not in records:
-			self._count(origin, 1)
+			self._count(origin, place, 1)
 		records[origin] = member
 		self.changed.send(place, member.id)
 
@@ -212,7 +217,7 @@ class PresenceTable:
 		member = records.pop(origin, None)
 		if members is None or member is None:
 			return False
-		self._count(origin, -1)
+		self._count(origin, place, -1)
 		if not records:
 			del members.records[id]
 			members.guests -= member.user == GUEST
@@ -221,11 +226,11 @@ class PresenceTable:
 		self.changed.send(place, id)
 		return True
 
-	def _count(self, origin: str, change: int) -> None:
-		if origin == LOCAL:
-			self.local_count += change
-		else:
+	def _count(self, origin: str, place: Place, change: int) -> None:
+		if origin != LOCAL:
 			self.remote_count += change
+		elif place.name != ONLINE_PLACE:
+			self.local_count += change
 
 
 def _newest(records: Mapping[str, Member]) -> Member:

@@ -41,7 +41,12 @@ SIDECAR = {
 	"realtime.workers",
 }
 ALLOWED: dict[str, set[str]] = {
-	"frappe_realtime": {"frappe_realtime.errors", "frappe_realtime.handlers", "frappe_realtime.publishing"},
+	"frappe_realtime": {
+		"frappe_realtime.errors",
+		"frappe_realtime.handlers",
+		"frappe_realtime.members",
+		"frappe_realtime.publishing",
+	},
 	"frappe_realtime.contract": set(),
 	"frappe_realtime.errors": set(),
 	"frappe_realtime.hooks": set(),
@@ -51,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
 	"frappe_realtime.permissions": SHARED | {"frappe", "frappe_realtime.publishing"},
 	"frappe_realtime.overrides": {"frappe", "frappe_realtime.permissions", "frappe_realtime.publishing"},
 	"frappe_realtime.boot": SHARED | {"frappe"},
+	"frappe_realtime.members": SHARED | {"frappe", "frappe_realtime.handlers", "frappe_realtime.publishing"},
 	"frappe_realtime.monitor": SHARED | {"frappe", "frappe_realtime.publishing"},
 	"frappe_realtime.bench": SHARED | {"frappe", "realtime.__main__"},
 	"frappe_realtime.commands": SHARED | {"frappe", "frappe_realtime.bench", "frappe_realtime.overrides"},

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import PRESENCE, PRESENCE_JOIN, PRESENCE_LEAVE, PRESENCE_SET, PRESENCE_SYNC
+from frappe_realtime.contract import (
+	ASK_ONLINE,
+	ASK_PRESENCE,
+	PRESENCE,
+	PRESENCE_JOIN,
+	PRESENCE_LEAVE,
+	PRESENCE_SET,
+	PRESENCE_SYNC,
+)
+from frappe_realtime.errors import PresenceRefused, SidecarUnavailable
+from frappe_realtime.publishing.connection import queue_connector
+from frappe_realtime.publishing.questions import ask_sidecars
 from realtime.demo.model import WEBSITE_USER, User
 from tests.wire.apps import install, write_handlers
 from tests.wire.background import Background
@@ -313,3 +325,53 @@ def test_one_message_for_each_place_and_interval(bench: Bench, connect: Connect)
 	assert all(json.dumps(one.client.all(PRESENCE)[-1]).count('"place"') == 1 for one in watchers)
 	assert min(received) >= 1
 	assert all(one.roster.went_back == 0 for one in watchers)
+
+
+# -- questions of Frappe's processes
+
+
+def ask(bench: Bench, kind: str, patience: float = 10.0, **question: Any) -> Any:
+	"""Ask as `frappe_realtime.presence` and `is_online` do."""
+	connect = queue_connector({"redis_queue": bench.valkey.url})
+	return ask_sidecars(connect, APP_SITE, {"kind": kind, **question}, patience)
+
+
+def test_a_process_of_frappe_asks(bench: Bench, connect: Connect) -> None:
+	place, ann = place_of(bench), bench.user()
+	assert ask(bench, ASK_ONLINE, users=[ann.name]) == []
+	client = connect(bench, ann)
+	assert ask(bench, ASK_ONLINE, users=[ann.name, "nobody"]) == [ann.name]
+	assert ann.name in ask(bench, ASK_ONLINE)
+	watcher = Watcher(client, place, {"page": 1})
+	answer = ask(bench, ASK_PRESENCE, place=place)
+	assert [(one["id"], one["state"]) for one in answer["members"]] == [(watcher.id, {"page": 1})]
+	client.close()
+	until(lambda: ask(bench, ASK_ONLINE, users=[ann.name]) == [], "the end of the user")
+	assert ask(bench, ASK_PRESENCE, place=place)["count"] == 0
+	with pytest.raises(PresenceRefused):
+		ask(bench, ASK_PRESENCE, place="nowhere")
+
+
+def test_a_process_of_frappe_asks_one_of_two_sidecars(make_pair: MakePair, connect: Connect) -> None:
+	pair = make_pair()
+	place = place_of(pair.first)
+	ann, ben, *_ = both(pair, connect, place)
+	assert ask(pair.first, ASK_PRESENCE, place=place)["count"] == 2
+	users = sorted(ask(pair.first, ASK_ONLINE))
+	assert users == sorted([ann.name, ben.name])
+	pair.second.sidecar.kill()
+	until(lambda: ask(pair.first, ASK_ONLINE) == [ann.name], "the end of the other sidecar")
+
+
+def test_no_sidecar_answers(make_bench: MakeBench) -> None:
+	bench = make_bench()
+	bench.sidecar.signal(signal.SIGSTOP)
+	with pytest.raises(SidecarUnavailable, match="answered within"):
+		ask(bench, ASK_ONLINE, 0.2)
+	bench.sidecar.signal(signal.SIGCONT)
+	bench.sidecar.stop()
+	with pytest.raises(SidecarUnavailable, match="Does the sidecar run"):
+		ask(bench, ASK_ONLINE)
+	bench.valkey.stop()
+	with pytest.raises(SidecarUnavailable, match="redis_queue did not take"):
+		ask(bench, ASK_ONLINE)

@@ -17,6 +17,7 @@ IMPORT_FRAPPE = (
 	"boot",
 	"commands",
 	"install",
+	"members",
 	"monitor",
 	"publishing.installed",
 	"permissions.access_events",

@@ -13,6 +13,7 @@ from realtime.config import Config
 from realtime.presence.events import PresenceEvents
 from realtime.presence.feed import PresenceFeed
 from realtime.presence.members import PresenceTable
+from realtime.presence.online import OnlineUsers
 from realtime.presence.presence import Presence
 from realtime.signals import Signal
 from realtime.socketio import packets
@@ -72,9 +73,13 @@ class Process:
 		self.feed = PresenceFeed(config, self.table, self.namespaces, Fanout(self.namespaces))
 		self.presence = Presence(config, self.table, loop.time)
 		self.namespaces.observe(self.presence)
+		self.online = OnlineUsers(config, self.table)
+		self.namespaces.observe(self.online)
 		fakes: Any = self
 		self.limits = ClientLimits(config, unused, unused)
-		self.events = PresenceEvents(config, self.presence, self.feed, fakes.permissions, self.limits, fakes)
+		self.events = PresenceEvents(
+			config, self.presence, self.online, self.feed, fakes.permissions, self.limits, fakes
+		)
 		self.peers: list[tuple[str, Process]] = []
 		self.table.publish.connect(self._publish)
 
@@ -101,6 +106,7 @@ class Process:
 		connection: Any = Connection()
 		socket = ServerSocket(namespace, connection, Admission(session, pid, id or None))
 		namespace.sockets[socket.id] = socket
+		socket.join(f"user:{user}")
 		if user_type == "System User":
 			socket.join("all")
 		return socket

@@ -561,3 +561,59 @@ async def test_nothing_is_left_of_those_who_have_gone() -> None:
 	kept = (presence._members, presence._of_socket, events._changes, events._told, feed._views, feed._changed)
 	assert [len(one) for one in kept] == [0] * 6
 	assert it.table.places() == 0
+
+
+# -- users who are online
+
+
+def online(*processes: Process) -> list[list[str]]:
+	return [sorted(one.online.users(SITE)) for one in processes]
+
+
+@in_virtual_time
+async def test_a_user_is_online_with_the_first_socket_and_until_the_last_one_is_gone() -> None:
+	it = Process()
+	one, two = it.socket(), it.socket()
+	it.socket(GUEST, WEBSITE_USER)
+	assert online(it) == [["ann@example.com"]]
+	it.disconnect(one)
+	it.disconnect(two, "client namespace disconnect")
+	assert online(it) == [[]]
+
+
+@in_virtual_time
+async def test_a_user_whose_connection_is_lost_is_online_for_the_grace() -> None:
+	it = Process()
+	it.disconnect(it.socket())
+	await asyncio.sleep(4)
+	assert online(it) == [["ann@example.com"]]
+	it.socket()
+	await asyncio.sleep(4)
+	assert online(it) == [["ann@example.com"]]
+	it.disconnect(next(iter(it.namespaces[SITE].sockets.values())))
+	await asyncio.sleep(6)
+	assert online(it) == [[]]
+	assert it.table.get(Place(SITE, "online"), "ann@example.com") is None
+
+
+@in_virtual_time
+async def test_users_are_online_on_all_processes() -> None:
+	one, two = Process(), Process()
+	connect(one, two)
+	here, there = one.socket(), two.socket()
+	two.socket("bob@example.com")
+	await interval()
+	assert online(one, two) == [["ann@example.com", "bob@example.com"]] * 2
+	one.disconnect(here, "client namespace disconnect")
+	await interval()
+	assert online(one, two) == [["ann@example.com", "bob@example.com"]] * 2, "ann has a socket there"
+	two.disconnect(there, "client namespace disconnect")
+	await interval()
+	assert online(one, two) == [["bob@example.com"]] * 2
+	assert (one.table.places(), one.table.local_count) == (0, 0), "it is not counted as a place"
+
+
+@in_virtual_time
+async def test_no_client_sees_who_is_online() -> None:
+	it = Process()
+	assert code(join(it, it.socket(), "online")) == "bad_request"
