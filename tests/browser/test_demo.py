@@ -146,7 +146,8 @@ def test_event_from_the_command_line(demo: Demo, context: BrowserContext) -> Non
 def test_page_shows_no_internal_events(demo: Demo, context: BrowserContext) -> None:
 	"""A client that can recover gets the offset in an event of its own, first of all when it connects."""
 	ann = log_in(context, demo, ANN)
-	expect(ann.locator("#feed")).to_contain_text("chat_present")
+	ann.click("#advance")
+	expect(ann.locator("#feed")).to_contain_text("doc_update")
 	assert OFFSET_EVENT not in ann.locator("#feed").inner_text()
 	assert OFFSET_EVENT not in ann.locator("#toasts").inner_text()
 

@@ -5,7 +5,7 @@ import { io } from "/assets/socket.io.esm.min.js";
 
 const DOCTYPE = "Sales Order";
 // Events that the page shows in its own way; others were published from a terminal, and are shown as a toast too.
-const SHOWN_EVENTS = /^(doc_update|list_update|doc_viewers|progress|chat_|pong)/;
+const SHOWN_EVENTS = /^(doc_update|list_update|progress|chat_|pong)/;
 // Events between the server and its clients, such as the one that carries the offset only.
 const INTERNAL_PREFIX = "frappe_realtime:";
 const FEED_LENGTH = 40;
@@ -19,6 +19,8 @@ let orders = {};
 let steps = [];
 let current = null;
 let realtime = null;
+let here = null; // the presence of the current order
+let chat = null; // the presence of its chat
 
 if (user) open_desk();
 else show_welcome();
@@ -77,9 +79,6 @@ function listen() {
 		if (name === current) show_order();
 		if (by !== user) toast(`${users[by].full_name} set ${name} to ${steps[step]}`);
 	});
-	realtime.on("doc_viewers", ({ docname, users: viewers }) => {
-		if (docname === current) show_viewers(viewers);
-	});
 	realtime.progress(({ percent, description }) => {
 		$("bar").style.width = `${percent}%`;
 		$("bar").parentElement.setAttribute("aria-valuenow", percent);
@@ -89,13 +88,23 @@ function listen() {
 	realtime.on("chat_message", (message) => {
 		if (message.name === current) show_message(message);
 	});
-	realtime.on("chat_typing", ({ name, user: author, typing }) => {
-		if (name === current) $("typing").textContent = typing ? `${users[author].full_name} is typing …` : "";
-	});
-	// The client subscribes to the rooms of Frappe's events again. The room of the chat is the page's own.
+	// The client subscribes to the rooms of Frappe's events, and joins places, again. The room of the chat is the page's own.
 	realtime.socket.on("connect", () => {
-		if (current && !realtime.socket.recovered) realtime.emit("chat_open", DOCTYPE, current);
+		if (current && !realtime.socket.recovered) open_chat();
 	});
+}
+
+// A handler lets this page into the room of the chat, and so into its presence.
+async function open_chat() {
+	const name = current;
+	const { room } = await realtime.emitWithAck("chat_open", DOCTYPE, name);
+	if (name === current) watch((chat = realtime.presence({ room })), show_typing);
+}
+
+// Call `show` now and after each change of a place.
+function watch(place, show) {
+	for (const event of ["sync", "join", "leave", "update"]) place.off(event).on(event, () => show(place));
+	show(place);
 }
 
 $("advance").onclick = () => call("demo.advance", { name: current });
@@ -107,7 +116,7 @@ $("copy").onclick = async () => {
 	await navigator.clipboard.writeText($("command").textContent);
 	toast("Copied. Run it in the folder where you started the demo.");
 };
-$("text").oninput = () => realtime.emit("chat_typing", DOCTYPE, current, $("text").value !== "");
+$("text").oninput = () => chat?.me && chat.set({ typing: $("text").value ? true : null }, { ttl: 5 });
 $("compose").onsubmit = async (event) => {
 	event.preventDefault();
 	const text = $("text").value.trim();
@@ -115,24 +124,25 @@ $("compose").onsubmit = async (event) => {
 	const answer = await realtime.emitWithAck("chat_send", DOCTYPE, current, text);
 	if (answer?.error) return toast(answer.error);
 	$("text").value = "";
-	realtime.emit("chat_typing", DOCTYPE, current, false);
 };
 
 function open_order(name) {
 	if (current) {
-		realtime.doc_close(DOCTYPE, current);
+		here.leave();
 		realtime.doc_unsubscribe(DOCTYPE, current);
 		realtime.emit("chat_close", DOCTYPE, current);
 	}
 	current = name;
 	show_orders();
 	show_order();
-	show_viewers([user]);
+	here = realtime.presence(DOCTYPE, name);
+	chat = null;
 	$("messages").replaceChildren();
 	$("typing").textContent = "";
 	realtime.doc_subscribe(DOCTYPE, name);
-	realtime.doc_open(DOCTYPE, name);
-	if (realtime.status === "connected") realtime.emit("chat_open", DOCTYPE, name);
+	watch(here, show_viewers);
+	here.join();
+	if (realtime.status === "connected") open_chat();
 }
 
 function show_orders() {
@@ -161,10 +171,17 @@ function show_order() {
 	$("advance").textContent = next ? `Set to ${steps[next]}` : "Start over";
 }
 
-function show_viewers(names) {
-	const viewers = new Set([...names, user]);
+function show_viewers(place) {
+	if (place !== here) return;
+	const viewers = new Set([...place.users.map((one) => one.user), user]);
 	const text = viewers.size > 1 ? `${viewers.size} are viewing` : "Only you are viewing";
 	$("viewers").replaceChildren(element("small", {}, text), ...[...viewers].map(avatar));
+}
+
+function show_typing(place) {
+	if (place !== chat) return;
+	const others = place.members.filter((member) => member.state.typing && member.user !== user);
+	$("typing").textContent = others.length ? `${others[0].full_name} is typing …` : "";
 }
 
 function show_message({ user: author, text, sent }) {

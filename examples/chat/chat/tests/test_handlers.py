@@ -20,18 +20,16 @@ class TestChat(unittest.TestCase):
 		for client in clients:
 			assert "error" not in client.call("chat_open", *NOTE)
 
-	def test_the_present_users_are_sent_to_all(self) -> None:
-		self.open(self.ann, self.bob)
-		assert self.ann.received("chat_present")[-1][0]["users"] == ["ann@example.com", "bob@example.com"]
-		self.bob.disconnect()
-		assert self.ann.received("chat_present")[-1][0]["users"] == ["ann@example.com"]
+	def present(self) -> list[str]:
+		return [member.user for member in self.ann.socket.presence(room="chat:Note/Minutes").members()]
 
-	def test_typing_is_sent_to_the_other_sockets(self) -> None:
+	def test_users_are_present_while_the_chat_is_open(self) -> None:
 		self.open(self.ann, self.bob)
-		self.bob.emit("chat_typing", *NOTE)
-		[[typing]] = self.ann.received("chat_typing")
-		assert (typing["user"], typing["typing"]) == ("bob@example.com", True)
-		assert self.bob.received("chat_typing") == []
+		assert sorted(self.present()) == ["ann@example.com", "bob@example.com"]
+		self.bob.disconnect()
+		assert self.present() == ["ann@example.com"]
+		self.ann.emit("chat_close", *NOTE)
+		assert self.present() == []
 
 	def test_a_message_is_acknowledged_and_sent_to_all(self) -> None:
 		self.open(self.ann, self.bob)
