@@ -67,6 +67,18 @@ def session_key(site: str, pid: str) -> str:
 	return f"frappe_realtime:{site}:session:{pid}"
 
 
+def online_key(site: str) -> str:
+	"""Return the key of the set of the users of `site` whose hook `ONLINE_HOOK` was called last, and not `OFFLINE_HOOK`."""
+	return f"frappe_realtime:{site}:online"
+
+
+ONLINE_SITES_KEY = "frappe_realtime:online_sites"
+"""The set of the sites whose apps have one of these hooks."""
+
+ONLINE_REPORTER_KEY = "frappe_realtime:online_reporter"
+"""Holds the id of the sidecar that reports who comes and goes; it expires when that sidecar is gone."""
+
+
 def answer_key(id: str) -> str:
 	"""Return the key of the list with the answers to the question `id` on `QUESTIONS_CHANNEL`."""
 	return f"frappe_realtime:answer:{id}"
@@ -199,6 +211,18 @@ METHOD_PREFIX = "/api/method/frappe.realtime."
 ALLOWED_ADDRESSES = "allowed_addresses"
 """Key in the answer of `get_user_info`: beginnings of the addresses from which the user may use the site. It is missing if
 the user has no IP restriction (`restrict_ip`)."""
+
+ONLINE_HOOK, OFFLINE_HOOK = "realtime_user_online", "realtime_user_offline"
+"""Hooks that an app names in its hooks.py: functions that are called in a background job with a user who has come or gone."""
+
+ONLINE_HOOKS = "online_hooks"
+"""Key in the answer of `get_user_info`: true if an app of the site has one of these hooks; missing otherwise."""
+
+USERS_CHANGED = "users_changed"
+"""The endpoint, after `METHOD_PREFIX`, that is told who has come and gone: `{"online": [user, …], "offline": [user, …]}`."""
+
+MAX_USERS = 500
+"""Users who have come, and who have gone, in one request to it."""
 
 MAX_QUESTIONS = 200
 """Questions, or users, in one request to these endpoints."""

@@ -60,6 +60,7 @@ from .presence.events import PresenceEvents
 from .presence.feed import PresenceFeed
 from .presence.members import PresenceTable
 from .presence.online import OnlineUsers
+from .presence.online_reporter import OnlineReporter
 from .presence.presence import Presence
 from .presence.questions import PresenceQuestions
 from .recovery.history import History
@@ -416,6 +417,9 @@ class RealtimeServer:
 		self.questions = PresenceQuestions(
 			store, self.presence.feed, self.presence.online, self.cluster.is_settled
 		)
+		self.online_reporter = OnlineReporter(
+			publisher.id, store, self.backends.web, self.presence.online, self.cluster.is_settled
+		)
 		self.subscriber = EventSubscriber(
 			self.backends.endpoint,
 			self.recovery.history.take,
@@ -467,6 +471,7 @@ class RealtimeServer:
 		self.subscriber.start()
 		self.recovery.sessions.start()
 		self.cluster.start()
+		self.online_reporter.start()
 		self.monitor.start()
 		self.handlers.javascript.start()
 		# Created last: importing aiohttp takes longest, and clients reconnect in the first moments.
@@ -489,6 +494,7 @@ class RealtimeServer:
 		self.monitor.stop()
 		self.presence.stop()
 		self.questions.stop()
+		self.online_reporter.stop()
 		await self.handlers.python.stop()
 		await self.subscriber.stop()
 		self.recovery.history.stop()

@@ -24,15 +24,16 @@ def parse_question(question: Any) -> tuple[str, str, str]:
 	return doctype, name, ptype
 
 
-def parse_list(value: Any, argument: str) -> list[Any]:
+def parse_list(value: Any, argument: str, most: int = MAX_QUESTIONS) -> list[Any]:
 	"""Return a list, from itself or from JSON.
 
 	Args:
 		value: The list.
 		argument: The name of the argument, for the error.
+		most: Values that it may have.
 
 	Raises:
-		frappe.ValidationError: It is no list, or has more than `MAX_QUESTIONS` values.
+		frappe.ValidationError: It is no list, or has too many values.
 	"""
 	if isinstance(value, str):
 		try:
@@ -41,8 +42,8 @@ def parse_list(value: Any, argument: str) -> list[Any]:
 			value = None
 	if not isinstance(value, list):
 		raise_malformed(f"{argument}: a list is expected")
-	if len(value) > MAX_QUESTIONS:
-		raise_malformed(f"{argument}: {len(value)} were given, {MAX_QUESTIONS} are allowed in one request")
+	if len(value) > most:
+		raise_malformed(f"{argument}: {len(value)} were given, {most} are allowed in one request")
 	return list(value)
 
 

@@ -24,10 +24,13 @@ import frappe
 import frappe.realtime
 from frappe.utils import get_fullname
 
+from .. import online_hooks
 from ..contract import (
 	ADMINISTRATOR,
 	ALLOWED_ADDRESSES,
 	DOCTOR_EVENT,
+	MAX_USERS,
+	ONLINE_HOOKS,
 	SECRET_HEADER,
 	SECRET_KEY,
 	SYSTEM_MANAGER,
@@ -74,6 +77,7 @@ def get_user_info() -> dict[str, Any]:
 		"full_name": get_fullname(user),
 		"installed_apps": frappe.get_installed_apps(),
 		**({ALLOWED_ADDRESSES: addresses} if addresses else {}),
+		**({ONLINE_HOOKS: True} if online_hooks.has_hooks() else {}),
 	}
 
 
@@ -207,6 +211,31 @@ def can_monitor() -> bool:
 	_do_not_extend_session()
 	_check_address()
 	return SYSTEM_MANAGER in frappe.get_roles()
+
+
+@frappe.whitelist(allow_guest=True, xss_safe=True)
+def users_changed(online: Any = None, offline: Any = None) -> None:
+	"""Let the hooks of apps be called for users who have come and gone.
+
+	Args:
+		online: Names of users, as a list or as JSON.
+		offline: The same.
+
+	Raises:
+		frappe.PermissionError: The shared secret is missing or wrong.
+		frappe.ValidationError: The arguments are malformed.
+	"""
+	_do_not_extend_session()
+	if not _secret_matches():
+		raise frappe.PermissionError
+	changes = {
+		"online": parse_list(online, "online", MAX_USERS),
+		"offline": parse_list(offline, "offline", MAX_USERS),
+	}
+	for name, users in changes.items():
+		if not all(isinstance(user, str) for user in users):
+			raise_malformed(f"{name}: names of users are expected")
+	online_hooks.enqueue(**changes)
 
 
 def _do_not_extend_session() -> None:

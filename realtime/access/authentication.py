@@ -14,6 +14,7 @@ from frappe_realtime.contract import (
 	LOGIN_REJECTED,
 	METHOD_PREFIX,
 	NO_CREDENTIAL,
+	ONLINE_HOOKS,
 	SECRET_REJECTED,
 	SITE_UNKNOWN,
 	WEB_ANSWER_UNEXPECTED,
@@ -55,6 +56,7 @@ class Session:
 			A site where it is False has v15's endpoints.
 		allowed_addresses: Beginnings of the addresses from which the user may connect (`restrict_ip` of the User). If it
 			is empty, the user may connect from any address.
+		online_hooks: True if an app of the site is told which users come and go.
 	"""
 
 	site: str
@@ -65,6 +67,7 @@ class Session:
 	installed_apps: tuple[str, ...] | None
 	user_info_has_apps: bool = True
 	allowed_addresses: tuple[str, ...] = ()
+	online_hooks: bool = False
 
 	def admits(self, request: Request) -> bool:
 		"""Return whether the user may connect from the client's address; not from an unknown one if there is a restriction."""
@@ -250,4 +253,5 @@ class Authenticator:
 			installed_apps=None if apps is None else tuple(str(app) for app in apps),
 			user_info_has_apps=user_info_has_apps,
 			allowed_addresses=tuple(str(address) for address in info.get(ALLOWED_ADDRESSES) or ()),
+			online_hooks=info.get(ONLINE_HOOKS) is True,
 		)

@@ -200,6 +200,40 @@ class RedisStore:
 			commands += [("RPUSH", key, value), ("EXPIRE", key, seconds)]
 		await self._execute(commands)
 
+	async def members(self, key: str) -> set[str]:
+		"""Return the members of a set; empty if there is none.
+
+		Raises:
+			StoreUnavailable, StoreDenied: It cannot be read.
+		"""
+		(members,) = await self._execute([("SMEMBERS", key)])
+		return {_text(member) for member in members}
+
+	async def change_members(self, key: str, add: Sequence[str], remove: Sequence[str] = ()) -> None:
+		"""Add members to a set, and remove others.
+
+		Raises:
+			StoreUnavailable, StoreDenied: The change may not have been made.
+		"""
+		commands: list[Command] = []
+		if add:
+			commands.append(("SADD", key, *add))
+		if remove:
+			commands.append(("SREM", key, *remove))
+		await self._execute(commands)
+
+	async def hold(self, key: str, value: str, seconds: int) -> bool:
+		"""Set `key` to `value` for `seconds` unless it has another value; return True if it has `value` now.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Redis does not answer, or refuses the command.
+		"""
+		_, current = await self._execute([("SET", key, value, "NX", "EX", seconds), ("GET", key)])
+		if current is None or _text(current) != value:
+			return False
+		await self._execute([("EXPIRE", key, seconds)])
+		return True
+
 	async def entries(self, key: str, count: int) -> list[bytes]:
 		"""Return the values of the field `e` of the first `count` entries of a stream; empty for one without this field.
 

@@ -19,6 +19,8 @@ from frappe_realtime.contract import (
 	ALLOWED_ADDRESSES,
 	GUEST,
 	MAX_QUESTIONS,
+	MAX_USERS,
+	ONLINE_HOOKS,
 	SECRET_HEADER,
 	SECRET_KEY,
 	SYSTEM_MANAGER,
@@ -161,6 +163,7 @@ class Endpoints:
 			"frappe.realtime.publish_probe": self._publish_probe,
 			"frappe.realtime.readers": self._readers,
 			"frappe.realtime.can_monitor": self._can_monitor,
+			"frappe.realtime.users_changed": self._users_changed,
 		}
 
 	def add(self, name: str, method: Method) -> None:
@@ -192,6 +195,8 @@ class Endpoints:
 			info["installed_apps"] = call.site.installed_apps
 		if call.site.has_app:
 			info["full_name"] = call.user.full_name
+		if call.site.has_app and call.site.online_hooks:
+			info[ONLINE_HOOKS] = True
 		if restricted:
 			info[ALLOWED_ADDRESSES] = [*call.user.restrict_ip]
 		return info
@@ -231,6 +236,15 @@ class Endpoints:
 			raise FrappeError(417, "ValidationError", "room: the id of a socket is expected")
 		await self._publish_to_doctor(call.site.name, room, str(call.args.get("worker", 0)) == "1")
 		return True
+
+	async def _users_changed(self, call: Call) -> None:
+		"""The app's `frappe.realtime.users_changed(online, offline)`; the hooks are called at once."""
+		if self._secret.available and not await self._has_secret(call):
+			raise FrappeError(403, "PermissionError")
+		changes = {change: parse_list(call.args.get(change), MAX_USERS) for change in ("online", "offline")}
+		if not all(isinstance(user, str) for users in changes.values() for user in users):
+			raise FrappeError(417, "ValidationError", "names of users are expected")
+		call.site.users_changed += [(change, user) for change, users in changes.items() for user in users]
 
 	async def _readers(self, call: Call) -> list[str]:
 		"""The app's `frappe.realtime.readers(doctype, name, users)`; requires the shared secret on every version."""
@@ -324,8 +338,8 @@ def parse_question(question: Any) -> tuple[str, str, str]:
 	return doctype, name, ptype
 
 
-def parse_list(value: Any) -> list[Any]:
-	"""Return a list of at most `MAX_QUESTIONS` values, from itself or from JSON.
+def parse_list(value: Any, most: int = MAX_QUESTIONS) -> list[Any]:
+	"""Return a list of at most `most` values, from itself or from JSON.
 
 	Raises:
 		FrappeError: If it is something else.
@@ -333,6 +347,6 @@ def parse_list(value: Any) -> list[Any]:
 	if isinstance(value, str):
 		with contextlib.suppress(ValueError):
 			value = json.loads(value)
-	if not isinstance(value, list) or len(value) > MAX_QUESTIONS:
-		raise FrappeError(417, "ValidationError", f"a list of at most {MAX_QUESTIONS} values is expected")
+	if not isinstance(value, list) or len(value) > most:
+		raise FrappeError(417, "ValidationError", f"a list of at most {most} values is expected")
 	return value

@@ -54,6 +54,11 @@ class Site:
 	failing: set[tuple[str, str]] = field(default_factory=set)
 	"""DocType and name of documents at which the permission check raises an exception."""
 
+	online_hooks: bool = False
+	"""Whether an app has the hooks `realtime_user_online` and `realtime_user_offline`."""
+	users_changed: list[tuple[str, str]] = field(default_factory=list)
+	"""Each call of these hooks: `online` or `offline`, and the user."""
+
 	def __post_init__(self) -> None:
 		self.add_user(ADMINISTRATOR, ADMINISTRATOR)
 		self.add_user(GUEST, GUEST, WEBSITE_USER)

@@ -278,6 +278,11 @@ def _presence(server: RealtimeServer) -> Iterator[Metric]:
 		((name[1:], server.presence.online.count(name)) for name in server.namespaces if name != "/"),
 	)
 	yield _counter(
+		"online_reported_total",
+		"Users whose coming or going this sidecar has reported to the hooks of apps",
+		server.online_reporter.reported,
+	)
+	yield _counter(
 		"presence_questions_total",
 		"Questions of Frappe's processes that were answered",
 		server.questions.answered,

@@ -27,6 +27,8 @@ class OnlineUsers:
 	def __init__(self, config: Config, table: PresenceTable) -> None:
 		self._grace: float = config.realtime_presence_grace_seconds
 		self._table = table
+		self.hooks: dict[str, bool] = {}
+		"""For each site that had a socket, whether its apps are told which users come and go."""
 		self._away: dict[tuple[Place, str], asyncio.TimerHandle] = {}
 
 	def is_online(self, namespace: str, user: str) -> bool:
@@ -43,9 +45,13 @@ class OnlineUsers:
 
 	def joined(self, socket: ServerSocket, room: str) -> None:
 		"""Handle the first socket of a user (`RoomObserver`)."""
-		if not room.startswith(USER_ROOM) or len(socket.namespace.rooms[room]) > 1:
+		if not room.startswith(USER_ROOM):
 			return
 		session = socket.session
+		if session is not None:
+			self.hooks[session.site] = session.online_hooks
+		if len(socket.namespace.rooms[room]) > 1:
+			return
 		if session is None or session.user == GUEST or room != USER_ROOM + session.user:
 			return
 		place = Place(socket.namespace.name, ONLINE_PLACE)

@@ -53,10 +53,12 @@ ALLOWED: dict[str, set[str]] = {
 	"frappe_realtime.handlers": SHARED,
 	"frappe_realtime.publishing": SHARED | {"frappe"},
 	"frappe_realtime.install": SHARED | {"frappe", "frappe_realtime.publishing"},
-	"frappe_realtime.permissions": SHARED | {"frappe", "frappe_realtime.publishing"},
+	"frappe_realtime.permissions": SHARED
+	| {"frappe", "frappe_realtime.online_hooks", "frappe_realtime.publishing"},
 	"frappe_realtime.overrides": {"frappe", "frappe_realtime.permissions", "frappe_realtime.publishing"},
 	"frappe_realtime.boot": SHARED | {"frappe"},
 	"frappe_realtime.members": SHARED | {"frappe", "frappe_realtime.handlers", "frappe_realtime.publishing"},
+	"frappe_realtime.online_hooks": SHARED | {"frappe", "frappe_realtime.publishing"},
 	"frappe_realtime.monitor": SHARED | {"frappe", "frappe_realtime.publishing"},
 	"frappe_realtime.bench": SHARED | {"frappe", "realtime.__main__"},
 	"frappe_realtime.commands": SHARED | {"frappe", "frappe_realtime.bench", "frappe_realtime.overrides"},
@@ -86,7 +88,7 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.bus": BASE | {"realtime.engine", "realtime.socketio"},
 	"realtime.web": BASE | {"realtime.bus"},
 	"realtime.access": CORE,
-	"realtime.presence": CORE - {"realtime.web"} | {"realtime.access"},
+	"realtime.presence": CORE | {"realtime.access"},
 	"realtime.cluster": CORE - {"realtime.web"} | {"realtime.presence"},
 	"realtime.recovery": CORE | {"realtime.access"},
 	"realtime.handlers": CORE

@@ -19,6 +19,7 @@ IMPORT_FRAPPE = (
 	"install",
 	"members",
 	"monitor",
+	"online_hooks",
 	"publishing.installed",
 	"permissions.access_events",
 	"permissions.arguments",

@@ -145,6 +145,13 @@ CASES = [
 			Case(f"{method} from elsewhere, wrong secret", method, args, TIED, "guess", status=401),
 		)
 	),
+	Case("who has come and gone", "users_changed", {"online": [ANN], "offline": '["bob"]'}),
+	Case(
+		"the same without the secret", "users_changed", {"online": [], "offline": []}, secret="", status=403
+	),
+	Case("who has come, but not who has gone", "users_changed", {"online": [ANN]}, status=417),
+	Case("what is no user", "users_changed", {"online": [1], "offline": []}, status=417),
+	Case("too many users", "users_changed", {"online": ["a"] * 501, "offline": []}, status=417),
 	Case("a permission", "has_permission", {"doctype": "ToDo", "name": "a"}, answer=True),
 	Case("a permission on a DocType", "has_permission", {"doctype": "ToDo"}, answer=True),
 	Case(

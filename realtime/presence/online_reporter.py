@@ -1,0 +1,166 @@
+"""Tells the apps of a site which users come and go, through the web process, which calls their hooks in background jobs.
+
+One sidecar of the bench does this: the one that holds a key of Redis, which expires when it is gone. It compares the users who are online
+with those whose coming was reported last, a set in Redis that outlives every sidecar. So each change is reported once, and one that
+happens while no sidecar runs is reported afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from frappe_realtime.contract import (
+	MAX_USERS,
+	METHOD_PREFIX,
+	ONLINE_REPORTER_KEY,
+	ONLINE_SITES_KEY,
+	USERS_CHANGED,
+	online_key,
+)
+from frappe_realtime.errors import WebUnavailable
+
+from ..access.permissions import GUEST_CREDENTIAL
+from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
+from ..log_budget import LogBudget
+from ..web.frappe_client import FrappeClient
+from .online import OnlineUsers
+
+logger = logging.getLogger("realtime.presence")
+
+INTERVAL = 1.0
+"""Seconds between two comparisons."""
+
+HOLD_SECONDS = 30
+"""Seconds after which another sidecar reports, if this one is gone."""
+
+TIMEOUT = 10.0
+"""Seconds that the web process has for one report."""
+
+
+class OnlineReporter:
+	"""Reports who comes and goes, for the sites whose apps have a hook for it.
+
+	Args:
+		id: The id of this sidecar.
+		store: redis_queue.
+		web: The web process.
+		online: The users with a socket, on all sidecars.
+		is_ready: Returns True if this process knows the clients of all sidecars.
+	"""
+
+	def __init__(
+		self,
+		id: str,
+		store: RedisStore,
+		web: FrappeClient,
+		online: OnlineUsers,
+		is_ready: Callable[[], bool],
+	) -> None:
+		self.reported = 0
+		"""Users whose coming or going was reported since the start."""
+		self._id = id
+		self._store = store
+		self._web = web
+		self._online = online
+		self._is_ready = is_ready
+		self._sites: set[str] | None = None
+		"""The sites with hooks, as in Redis; None until they are read."""
+		self._known: dict[str, set[str]] = {}
+		"""By site, the users who were reported as online, as in Redis; empty unless this sidecar reports."""
+		self._task: asyncio.Task[None] | None = None
+		self._log_budget = LogBudget()
+
+	def start(self) -> None:
+		"""Start to report."""
+		self._task = asyncio.get_running_loop().create_task(self._run())
+
+	def stop(self) -> None:
+		"""Report nothing any more."""
+		if self._task is not None:
+			self._task.cancel()
+
+	async def _run(self) -> None:
+		while True:
+			await asyncio.sleep(INTERVAL)
+			try:
+				await self.report()
+			except StoreUnavailable:
+				self._known.clear()
+			except StoreDenied as error:
+				self._log_budget.write(
+					logger.error,
+					"%s does not let this sidecar keep who is online: %s. %s",
+					self._store.endpoint,
+					error,
+					error.advice,
+				)
+			except Exception:
+				logger.exception("who has come and gone was not reported")
+
+	async def report(self) -> None:
+		"""Report all changes since the last call, if this sidecar is the one that does.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Redis does not answer, or refuses a command.
+		"""
+		if self._sites is None:
+			self._sites = await self._store.members(ONLINE_SITES_KEY)
+		new = {site for site, has_hooks in self._online.hooks.items() if has_hooks} - self._sites
+		if new:
+			await self._store.change_members(ONLINE_SITES_KEY, sorted(new))
+			self._sites |= new
+		if not self._sites or not self._is_ready():
+			return
+		if not await self._store.hold(ONLINE_REPORTER_KEY, self._id, HOLD_SECONDS):
+			# Another one reports. If it ends, it has changed what is in Redis meanwhile.
+			self._known.clear()
+			return
+		for site in sorted(self._sites):
+			if not self._web.is_unavailable(site):
+				await self._report_site(site)
+
+	async def _report_site(self, site: str) -> None:
+		known = self._known.get(site)
+		if known is None:
+			known = self._known[site] = await self._store.members(online_key(site))
+		users = set(self._online.users(f"/{site}"))
+		came, gone = _first(users - known), _first(known - users)
+		if not (came or gone):
+			return
+		try:
+			accepted = await asyncio.wait_for(self._send(site, came, gone), TIMEOUT)
+		except (WebUnavailable, asyncio.TimeoutError) as error:
+			self._log_budget.write(
+				logger.warning,
+				"%d users of %s who have come or gone are reported later: %s",
+				len(came) + len(gone),
+				site,
+				error or "the web process did not answer",
+			)
+			return
+		if accepted:
+			await self._store.change_members(online_key(site), came, gone)
+			known.update(came)
+			known.difference_update(gone)
+			self.reported += len(came) + len(gone)
+
+	async def _send(self, site: str, came: list[str], gone: list[str]) -> bool:
+		"""Call the endpoint; return True if it has accepted the report."""
+		path = METHOD_PREFIX + USERS_CHANGED
+		body = {"online": came, "offline": gone}
+		response = await self._web.call(site, path, GUEST_CREDENTIAL, json=body, max_failures=1)
+		if response.status == 403:
+			# The shared secret has been changed.
+			response = await self._web.call(
+				site, path, GUEST_CREDENTIAL, json=body, renew_secret=True, max_failures=1
+			)
+		if response.status != 200:
+			self._log_budget.write(logger.warning, "%s on %s answered HTTP %s", path, site, response.status)
+		return response.status == 200
+
+
+def _first(users: Iterable[str]) -> list[str]:
+	return list(islice(sorted(users), MAX_USERS))

@@ -1,0 +1,176 @@
+"""Who comes and goes is reported once, by one sidecar, whatever fails."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from frappe_realtime.errors import WebUnavailable
+from realtime.bus.store import StoreUnavailable
+from realtime.presence.online_reporter import OnlineReporter
+from tests.unit.virtual_time import in_virtual_time
+
+SITE = "one.test"
+
+
+class Store:
+	"""Sets and one key of a Redis, which is unavailable if `away`."""
+
+	def __init__(self) -> None:
+		self.sets: dict[str, set[str]] = {}
+		self.holder = ""
+		self.away = False
+
+	def check(self) -> None:
+		if self.away:
+			raise StoreUnavailable
+
+	async def members(self, key: str) -> set[str]:
+		self.check()
+		return set(self.sets.get(key, ()))
+
+	async def change_members(self, key: str, add: list[str], remove: list[str] = []) -> None:  # noqa: B006
+		self.check()
+		self.sets[key] = (self.sets.get(key, set()) | set(add)) - set(remove)
+
+	async def hold(self, key: str, value: str, seconds: int) -> bool:
+		self.check()
+		self.holder = self.holder or value
+		return self.holder == value
+
+
+class Web:
+	"""Notes the reports; fails if `away`, and refuses an old secret once if `secret_changed`."""
+
+	def __init__(self) -> None:
+		self.reports: list[tuple[list[str], list[str]]] = []
+		self.away = self.secret_changed = False
+		self.status = 200
+
+	def is_unavailable(self, site: str) -> bool:
+		return False
+
+	async def call(self, site: str, path: str, credential: Any, **more: Any) -> Any:
+		assert (site, path) == (SITE, "/api/method/frappe.realtime.users_changed")
+		if self.away:
+			raise WebUnavailable("away")
+		response = type("Response", (), {"status": self.status})()
+		if self.secret_changed and not more.get("renew_secret"):
+			response.status = 403
+		if response.status == 200:
+			self.reports.append((more["json"]["online"], more["json"]["offline"]))
+		return response
+
+
+class Online:
+	"""The users of the site."""
+
+	def __init__(self) -> None:
+		self.hooks = {SITE: True, "other.test": False}
+		self.present: set[str] = set()
+
+	def users(self, namespace: str) -> set[str]:
+		assert namespace == f"/{SITE}"
+		return self.present
+
+
+class Setting:
+	def __init__(self) -> None:
+		self.store, self.web, self.online = Store(), Web(), Online()
+		self.ready = True
+		self.first, self.second = self.make("first"), self.make("second")
+
+	def make(self, id: str) -> OnlineReporter:
+		store: Any = self.store
+		web: Any = self.web
+		online: Any = self.online
+		return OnlineReporter(id, store, web, online, lambda: self.ready)
+
+	async def report(self, *users: str) -> list[tuple[list[str], list[str]]]:
+		"""Let both sidecars report while these users are online; return what they have reported."""
+		self.online.present = set(users)
+		before = len(self.web.reports)
+		for one in (self.first, self.second):
+			await one.report()
+		return self.web.reports[before:]
+
+
+@in_virtual_time
+async def test_each_change_is_reported_once() -> None:
+	it = Setting()
+	assert await it.report() == []
+	assert await it.report("ann", "bob") == [(["ann", "bob"], [])]
+	assert await it.report("ann", "bob") == []
+	assert await it.report("bob", "eve") == [(["eve"], ["ann"])]
+	assert it.store.sets[f"frappe_realtime:{SITE}:online"] == {"bob", "eve"}
+
+
+@in_virtual_time
+async def test_another_sidecar_goes_on_where_the_first_has_ended() -> None:
+	it = Setting()
+	await it.report("ann", "bob")
+	it.first, it.store.holder = it.make("third"), ""
+	it.second, it.first = it.first, it.second
+	assert await it.report("bob", "eve") == [(["eve"], ["ann"])]
+
+
+@in_virtual_time
+async def test_what_happens_while_no_sidecar_runs_is_reported_afterwards() -> None:
+	it = Setting()
+	await it.report("ann")
+	it.first, it.store.holder = it.make("third"), ""
+	it.online.hooks = {}
+	assert await it.report() == [([], ["ann"])], "although nobody of the site has connected"
+
+
+@in_virtual_time
+async def test_a_sidecar_that_does_not_know_all_clients_yet_reports_nobody_as_gone() -> None:
+	it = Setting()
+	await it.report("ann")
+	it.ready = False
+	assert await it.report() == []
+	it.ready = True
+	assert await it.report("ann") == []
+
+
+@in_virtual_time
+async def test_the_web_process_does_not_take_a_report() -> None:
+	it = Setting()
+	it.web.away = True
+	assert await it.report("ann") == []
+	it.web.away, it.web.status = False, 500
+	assert await it.report("ann") == []
+	it.web.status, it.web.secret_changed = 200, True
+	assert await it.report("ann") == [(["ann"], [])]
+
+
+@in_virtual_time
+async def test_redis_is_away_for_a_while() -> None:
+	it = Setting()
+	await it.report("ann")
+	it.store.away = True
+	reporter: Any = it.first
+	reporter.start()
+	it.online.present = set()
+	await asyncio.sleep(3)
+	assert len(it.web.reports) == 1
+	it.store.away = False
+	await asyncio.sleep(2)
+	assert it.web.reports[1:] == [([], ["ann"])]
+	reporter.stop()
+
+
+@in_virtual_time
+async def test_a_report_is_bounded() -> None:
+	it = Setting()
+	users = [f"user-{number:04}" for number in range(1200)]
+	sizes = [len(online) for _ in range(4) for online, _ in await it.report(*users)]
+	assert sizes == [500, 500, 200]
+
+
+@in_virtual_time
+async def test_a_site_without_hooks_is_not_bothered() -> None:
+	it = Setting()
+	it.online.hooks = {SITE: False}
+	assert await it.report("ann") == []
+	assert it.store.sets == {}
