@@ -115,12 +115,14 @@ class Presence:
 			PresenceRefused: The state is invalid, or a limit is reached.
 		"""
 		self.check_join(socket, name)
-		changes = merged({}, check_changes(state), self._max_bytes)
+		changes = check_changes(state)
+		# Before the socket is a member: a refused join has no effect.
+		merged({}, changes, self._max_bytes)
 		check_seconds(seconds)
 		if not self.is_member(socket, name):
 			socket.join(presence_room(name))
 		if changes:
-			return self.set(socket, name, state, seconds)
+			return self.set(socket, name, changes, seconds)
 		return self._of_socket[socket][name].member
 
 	def set(self, socket: ServerSocket, name: str, state: Any, seconds: Any = None) -> Member:

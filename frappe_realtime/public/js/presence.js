@@ -324,11 +324,8 @@ export class Presence {
 	}
 
 	_apply(member, changes) {
-		member.state = { ...member.state };
-		for (const [key, value] of Object.entries(changes)) {
-			if (value === null || value === undefined) delete member.state[key];
-			else member.state[key] = value;
-		}
+		const entries = Object.entries({ ...member.state, ...changes });
+		member.state = Object.fromEntries(entries.filter(([, value]) => value !== null && value !== undefined));
 	}
 
 	// A handler has let this page join. After a reconnect with a new session, the handler has to do it again.

@@ -268,6 +268,14 @@ def test_what_is_no_state(state: Any, ttl: Any) -> None:
 	test()
 
 
+@in_virtual_time
+async def test_a_member_that_joins_again_changes_its_state() -> None:
+	it = Process()
+	ann = it.socket()
+	join(it, ann, state={"a": 1, "b": 2})
+	assert join(it, ann, state={"a": None})["me"]["state"] == {"b": 2}
+
+
 # -- limits
 
 
