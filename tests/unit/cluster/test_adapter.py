@@ -18,7 +18,7 @@ from realtime.cluster.adapter import MISSED_HEARTBEATS, ClusterAdapter
 from realtime.cluster.members import RemoteMembers
 from realtime.cluster.publisher import MAX_CHANGES, ClusterPublisher
 from realtime.config import Config
-from realtime.presence.members import PresenceTable
+from realtime.presence.members import LOCAL, Member, Place, PresenceTable
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import SocketIOServer
@@ -100,6 +100,22 @@ class Process:
 		namespace.sockets[socket.id] = socket
 		return socket
 
+	def say(self, id: str, state: str) -> None:
+		"""Let a member change its state in a place, or leave if it has this state already."""
+		place = Place(SITE, "site")
+		before = self.presence.of(LOCAL, place, id)
+		if before is not None and before.state == {"say": state}:
+			self.presence.remove(place, id)
+		else:
+			version = 1 if before is None else before.version + 1
+			self.presence.put(place, Member(id, id, "", 1, version, {"say": state}, {"say": 5}))
+		self.presence.publish.send()
+
+	def said(self) -> dict[tuple[str, str, str], Member]:
+		"""Return all members of places that this process knows."""
+		place = Place(SITE, "site")
+		return {(*place, member.id): member for member in self.presence.members(place)}
+
 	def rooms(self) -> dict[str, list[str]]:
 		"""Return the members of rooms in this process."""
 		namespace = self.namespaces[SITE]
@@ -142,6 +158,7 @@ def no_pause() -> Iterator[None]:
 MOVES = st.lists(
 	st.one_of(
 		st.tuples(st.just("move"), st.integers(0, 5), st.sampled_from("xyz")),
+		st.tuples(st.just("say"), st.integers(0, 5), st.sampled_from("xyz")),
 		st.tuples(st.just("pass"), st.just(0), st.just("")),
 		st.tuples(st.just("beat"), st.just(0), st.just("")),
 		st.tuples(st.just("away"), st.just(0), st.just("")),
@@ -164,6 +181,8 @@ def test_members_converge(moves: Any, seed: int, lossy: float) -> None:
 			if what == "move":
 				socket = sockets[number]
 				(socket.leave if room in socket.rooms else socket.join)(room)
+			elif what == "say":
+				processes[number % 3].say(f"user {number}", room)
 			elif what == "away":
 				channel.away = not channel.away
 			elif what == "beat":
@@ -179,6 +198,12 @@ def test_members_converge(moves: Any, seed: int, lossy: float) -> None:
 					for room, users in other.rooms().items():
 						expected[room] = sorted(expected.get(room, []) + users)
 			assert process.rooms_elsewhere() == expected
+			said = {
+				(*place, id): member
+				for one in processes
+				for *place, id, member in one.presence.local_members()
+			}
+			assert process.said() == said
 
 	asyncio.run(test())
 

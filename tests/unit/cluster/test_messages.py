@@ -11,19 +11,23 @@ from hypothesis import strategies as st
 from realtime.cluster import messages
 from realtime.cluster.messages import (
 	PART,
+	PRESENCE_PART,
 	Emit,
 	Goodbye,
 	Heartbeat,
 	MembershipChanges,
+	PresenceChanges,
 	Snapshot,
 	SocketMoved,
 	SyncRequest,
 	UsageCounts,
 )
 from realtime.engine import Encoded
+from realtime.presence.members import Member
 from realtime.socketio import packets
 
 SENDER = "0123456789abc-_Z"
+MEMBER = Member("id", "ann", "Ann", 1, 2, {"a": [1, None], "b": "é"}, {"a": 3}, away=True)
 
 
 def read(payload: bytes) -> messages.Message:
@@ -48,6 +52,12 @@ def read(payload: bytes) -> messages.Message:
 			),
 			MembershipChanges(3, [("/site", "room\n", "id", "user"), ("/site", "é", "id", None)]),
 		),
+		(
+			messages.presence_changes(
+				SENDER, 4, [("/site", "site", "id", MEMBER), ("/site", "é", "id", None)]
+			),
+			PresenceChanges(4, [("/site", "site", "id", MEMBER), ("/site", "é", "id", None)]),
+		),
 	],
 )
 def test_a_message_is_decoded_as_it_was_encoded(written: bytes, message: messages.Message) -> None:
@@ -70,6 +80,19 @@ def test_a_snapshot_in_parts(count: int, parts: int) -> None:
 		(5, number, parts) for number in range(parts)
 	]
 	assert [member for one in states if isinstance(one, Snapshot) for member in one.members] == members
+
+
+def test_a_snapshot_with_members_of_places_in_parts() -> None:
+	presence: list[Any] = [("/site", "site", "id", MEMBER)] * (PRESENCE_PART + 1)
+	states: list[Any] = [
+		read(written) for written in messages.snapshot(SENDER, 5, [("/site", "room", "1", "user")], presence)
+	]
+	assert [(one.part, one.parts, len(one.members), len(one.presence)) for one in states] == [
+		(0, 3, 1, 0),
+		(1, 3, 0, PRESENCE_PART),
+		(2, 3, 0, 1),
+	]
+	assert states[2].presence == presence[:1]
 
 
 @given(
