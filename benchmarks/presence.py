@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from benchmarks.delivery.parts import OURS, SITE, Redis, Server, end, web_process
 from benchmarks.servers import cpu_of
@@ -104,7 +104,7 @@ class Member:
 			try:
 				await self._connect(randoms)
 				await self._live(until, randoms)
-			except (OSError, ConnectionClosed, asyncio.TimeoutError):
+			except (OSError, WebSocketException, asyncio.TimeoutError):
 				# The sidecar is gone, or the connection was refused while it starts.
 				# What it has sent last may be lost: it is sent again with the next join.
 				self.seen_since, self.changed = 0.0, time.monotonic()

@@ -175,10 +175,11 @@ class Presence:
 			member = replace(local.member, away=False)
 		else:
 			known = self.table.get(place, socket.id)
+			now = self._now()
 			if known is not None:
-				member = replace(known, away=False)
+				# A sidecar that this one has not heard of yet may have shown a later version.
+				member = replace(known, version=max(known.version + 1, now), away=False)
 			else:
-				now = self._now()
 				session = socket.session
 				member = Member(socket.id, session.user, session.full_name, now, now)
 			local = self._members[place, socket.id] = LocalMember(place, socket, member)
