@@ -19,6 +19,7 @@ from realtime.signals import Signal
 from realtime.socketio import packets
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
+from realtime.usage import Usage
 from realtime.web.frappe_client import Credential
 
 SITE = "/test.localhost"
@@ -76,7 +77,7 @@ class Process:
 		self.online = OnlineUsers(config, self.table)
 		self.namespaces.observe(self.online)
 		fakes: Any = self
-		self.limits = ClientLimits(config, unused, unused)
+		self.limits = ClientLimits(config, unused, unused, self.namespaces, Usage(100))
 		self.events = PresenceEvents(
 			config, self.presence, self.online, self.feed, fakes.permissions, self.limits, fakes
 		)
