@@ -28,6 +28,8 @@ class Roster:
 		"""How often a state was replaced by one with a lower version."""
 		self.left: list[str] = []
 		"""The ids of all members that have left, in order."""
+		self.shown: list[tuple[str, dict[str, Any]]] = []
+		"""All states that it has seen, in order, with the id of the member."""
 		self.sync(answer)
 
 	def sync(self, answer: dict[str, Any]) -> None:
@@ -59,6 +61,7 @@ class Roster:
 			state = {**member["state"], **update["state"]}
 			member["state"] = {key: value for key, value in state.items() if value is not None}
 			member["version"] = update["version"]
+			self.shown.append((update["id"], member["state"]))
 
 	def states(self) -> dict[str, dict[str, Any]]:
 		"""Return the states, by the id of the member."""
@@ -112,4 +115,10 @@ class Watcher:
 		until(
 			lambda: self.roster.states().get(id) == state,
 			f"the state {state} of {id}; seen: {self.roster.states()}",
+		)
+
+	def has_seen_state(self, id: str, state: dict[str, Any]) -> None:
+		"""Wait until the client has seen this state of a member, which may have gone on since."""
+		until(
+			lambda: (id, state) in self.roster.shown, f"the state {state} of {id}; seen: {self.roster.shown}"
 		)

@@ -75,8 +75,8 @@ def test_members_come_change_and_go(
 	answer: Any = first.client.call(PRESENCE_SET, place, {"page": 2, "field": "due"})
 	assert answer["version"] > first.answer["me"]["version"]
 	second.sees_state(first.id, {"page": 2, "field": "due"})
-	second.client.emit(PRESENCE_SET, place, {"typing": True}, 0.2)
-	first.sees_state(second.id, {"typing": True})
+	second.client.emit(PRESENCE_SET, place, {"typing": True}, 1)
+	first.has_seen_state(second.id, {"typing": True})
 	first.sees_state(second.id, {})
 	assert second.client.call(PRESENCE_LEAVE, place) == {}
 	first.sees(ann.name)
