@@ -7,7 +7,25 @@ key or channel that starts with `frappe_realtime:` is this project's.
 # -- Redis channels
 
 EVENTS_CHANNEL = "events"
-"""Every event of the bench (Frappe's name): `{"event", "message", "room", "namespace"}` as JSON."""
+"""Every event of the bench (Frappe's name): `{"event", "message", "room", "namespace"}` as JSON.
+
+The app adds `offset`, the id of the event in the order of the site, and where they apply `unrecorded` and `lost`
+(publishing/redis_writer.py), `BINARY_FIELD` and `LATEST_FIELD`.
+"""
+
+LATEST_FIELD = "latest"
+"""The field of an event of which only the newest one is kept: `{"key", "seconds"}`. It replaces the kept event with the same
+key, and is kept for so many seconds."""
+
+BINARY_FIELD = "binary"
+"""The field of an event whose message contains binary values: a list of `[path, base64]`. The path has the keys and the indexes
+that lead to the value, where the message has null."""
+
+MAX_ATTACHMENTS = 10
+"""Binary values of one event, the limit of socket.io-parser."""
+
+PLACEHOLDER = "_placeholder"
+"""The key by which Socket.IO marks the places of binary values; a message with binary values cannot contain it."""
 
 ACCESS_CHANNEL = "frappe_realtime:access"
 """Changes of access, from the app to the sidecars: `{"site", "kind", …}` as JSON; the kinds are `ACCESS_KINDS`.
@@ -43,13 +61,38 @@ number of events that waited at one time), `dropped` and `reason`.
 
 
 def events_key(site: str) -> str:
-	"""Return the key of the stream with the event history of `site`; its entries have the fields `e` and `p`."""
+	"""Return the key of the stream with the event history of `site`; its entries have the fields `e`, `p` and `a`.
+
+	`e` is the event, `p` the id of the event before it, and `a` the id of the entry before it in this stream.
+	"""
 	return f"frappe_realtime:{site}:events"
 
 
+def latest_key(site: str) -> str:
+	"""Return the key of the stream with the events of `site` of which only the newest one of each key is kept.
+
+	Its entries have the fields `k`, the key, and `e` and `p` as in `events_key`. The hash with `_ids` at the end of its name
+	has the id of the entry of each key.
+	"""
+	return f"frappe_realtime:{site}:latest"
+
+
 def last_key(stream: str) -> str:
-	"""Return the key that holds the id of the newest entry of `stream`, and outlives the stream."""
+	"""Return the key that holds the id of the newest entry of `stream`, and outlives the stream.
+
+	For the stream of `events_key` it is the newest event of the site, in whichever of the two streams.
+	"""
 	return stream.removesuffix("events") + "last"
+
+
+def order_key(site: str) -> str:
+	"""Return the key with four ids, separated by spaces, which outlives the streams of `site`.
+
+	They are the newest event of the site, the newest one in `events_key`, the newest one in `latest_key`, and the newest one that
+	was removed from `latest_key` because of its bounds. If the first one is not the value of `last_key`, a publisher of a
+	version before these keys has published since.
+	"""
+	return f"frappe_realtime:{site}:order"
 
 
 def tasks_key(site: str) -> str:
@@ -412,6 +455,8 @@ HTTP_REFUSALS = {
 APP_DEFAULTS = {
 	"realtime_history_count": 10_000,
 	"realtime_history_seconds": 600,
+	"realtime_latest_count": 1000,
+	"realtime_latest_seconds": 3600,
 	"realtime_pending_count": 10_000,
 	"realtime_pending_seconds": 60,
 	"realtime_websocket_only": 0,

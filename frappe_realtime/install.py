@@ -7,7 +7,7 @@ from contextlib import suppress
 import click
 import frappe
 
-from .contract import events_key, last_key, tasks_key
+from .contract import events_key, last_key, latest_key, order_key, tasks_key
 from .publishing.connection import queue_connector
 
 
@@ -24,4 +24,6 @@ def after_uninstall() -> None:
 	with suppress(Exception):
 		site = frappe.local.site
 		streams = (events_key(site), tasks_key(site))
-		queue_connector(frappe.conf)(1.0).delete(*streams, *[last_key(stream) for stream in streams])
+		latest = (latest_key(site), f"{latest_key(site)}_ids", order_key(site))
+		keys = (*streams, *[last_key(stream) for stream in streams], *latest)
+		queue_connector(frappe.conf)(1.0).delete(*keys)

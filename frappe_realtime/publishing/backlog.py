@@ -22,6 +22,8 @@ class Message:
 		stream: The key of the stream that keeps the message; None for a message without history.
 		history_count: Entries that the stream keeps at least, if there are as many.
 		history_seconds: Seconds for which the stream keeps an entry.
+		latest: A key, for an event that is kept beside the stream: it replaces the kept one with the same key. Then the two
+			bounds above are those of the events that are kept by key.
 		expires: Whether the message is dropped after `pending_seconds`. A message that does not expire also
 			keeps the messages behind it, as the order is never changed.
 		number: The place of the message in the order of its process, from 1; set by the backlog.
@@ -33,6 +35,7 @@ class Message:
 	stream: str | None = None
 	history_count: int = 0
 	history_seconds: float = 0
+	latest: str = ""
 	expires: bool = True
 	number: int = field(default=0, init=False)
 	created: float = field(default=0.0, init=False)

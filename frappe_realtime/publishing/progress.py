@@ -14,6 +14,9 @@ import frappe
 
 from ..contract import PAGE_HEADER
 
+PROGRESS = "progress"
+"""The event of `publish_progress` (Frappe's name)."""
+
 META_KEY = "frappe_realtime_page"
 """The key of RQ's `meta` under which a job keeps the page id."""
 
@@ -41,10 +44,15 @@ def _page_of_job() -> str | None:
 
 def with_page(event: str, message: Any) -> Any:
 	"""Return the message to publish: for the event `progress` a copy with the key `page`, otherwise the same object."""
-	if event != "progress" or not isinstance(message, dict) or "page" in message:
+	if event != PROGRESS or not isinstance(message, dict) or "page" in message:
 		return message
 	page = requesting_page()
 	return {**message, "page": page} if page else message
+
+
+def progress_key(message: Any) -> tuple[str, ...]:
+	"""Return what tells the bars of one room apart: page and title. The bar of one page does not replace that of another."""
+	return (str(message.get("page")), str(message.get("title"))) if isinstance(message, dict) else ()
 
 
 def keep_page_in_jobs() -> None:

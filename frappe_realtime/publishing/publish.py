@@ -4,19 +4,22 @@ The rules are those of `frappe.realtime.publish_realtime`, as Frappe documents t
 can be given, and `data` is another name for `message`. All functions need an initialised site (`frappe.local.site`).
 None of them fails because Redis is away (outbox.py).
 
-The payload on the channel `events` is `{"event", "message", "room", "namespace"}` as JSON; `namespace` is the site.
+The payload on the channel `events` is `{"event", "message", "room", "namespace"}` as JSON; `namespace` is the site. The contract
+has the fields that are added where they apply.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import frappe
 
 from ..contract import (
+	BINARY_FIELD,
 	EVENTS_CHANNEL,
+	LATEST_FIELD,
 	SITE_ROOM,
 	WEBSITE_ROOM,
 	doc_room,
@@ -25,6 +28,7 @@ from ..contract import (
 	task_room,
 	user_room,
 )
+from .binary import take_binary
 from .broadcast_warning import warn_of_broadcast
 from .commit import held_for_commit
 from .document_changes import take_messages
@@ -32,8 +36,13 @@ from .jobs import is_job_timeout
 from .log import logger
 from .outbox import Message
 from .process import int_setting, outbox
-from .progress import with_page
+from .progress import PROGRESS, progress_key, with_page
 from .tasks import task_announcements
+
+History = Literal["all", "latest", "none"]
+"""What is kept of an event: see `publish_realtime`."""
+
+HISTORIES = ("all", "latest", "none")
 
 
 def publish_realtime(
@@ -47,6 +56,7 @@ def publish_realtime(
 	after_commit: bool = False,
 	*,
 	data: Any = None,
+	history: History | None = None,
 ) -> None:
 	"""Publish an event to the browsers in a room.
 
@@ -56,7 +66,8 @@ def publish_realtime(
 
 	Args:
 		event: The name of the event. Default: `task_progress` if there is a task, otherwise `global`.
-		message: What the listeners get: anything that can be serialised to JSON. Default: `{}`.
+		message: What the listeners get: anything that can be serialised to JSON, and bytes, as the message or within it.
+			Default: `{}`.
 		room: A room, or several.
 		user: A user, whose sockets all get the event, or several users. An empty list publishes nothing.
 		doctype: With `docname`, the document whose subscribers get the event.
@@ -65,11 +76,17 @@ def publish_realtime(
 		after_commit: Send the event when the transaction commits, and never if it is rolled back. Equal events are sent
 			once. Ignored for a task.
 		data: Another name for `message`.
+		history: What is kept for clients that are disconnected, or that subscribe later with `rewind`: `all` events;
+			`latest`, only the newest one of this name in this room; `none`, for events that matter only to those who are
+			connected. Default: `latest` for the event `progress`, otherwise `all`.
 
 	Raises:
 		TypeError: Both `message` and `data` are given, or the message cannot be serialised to JSON. With `after_commit`,
 			a message that cannot be serialised is logged instead.
+		ValueError: `history` has another value, or the message has more binary values than Socket.IO allows in an event.
 	"""
+	if history is not None and history not in HISTORIES:
+		raise ValueError(f"publish_realtime: history is {history!r}; it can be one of {', '.join(HISTORIES)}")
 	if data is not None:
 		if message is not None:
 			raise TypeError(
@@ -112,10 +129,11 @@ def publish_realtime(
 		# the override adds to the same list, so order and comparison of events hold across both functions.
 		held = held_for_commit("_realtime_log", _send_held)
 		for name in rooms:
-			if (entry := [event, message, name]) not in held:
+			if (entry := HeldEvent(event, message, name, history)) not in held:
 				held.append(entry)
 	else:
-		outbox().send([*task_announcements(rooms), *[_message(event, message, name) for name in rooms]])
+		messages = [_message(event, message, name, history) for name in rooms]
+		outbox().send([*task_announcements(rooms), *messages])
 
 
 def publish_progress(
@@ -130,7 +148,7 @@ def publish_progress(
 
 	Publishes `progress` with `{percent, title, description}` to the subscribers of the task or of the document if one is
 	given, otherwise to the session user. Only the page that started the work shows the bar; 100 closes it. The event
-	is sent at once, without waiting for a commit.
+	is sent at once, without waiting for a commit. Of each bar only the newest value is kept.
 
 	Args:
 		percent: Progress from 0 to 100. The browser clamps values outside.
@@ -154,23 +172,45 @@ def publish_progress(
 
 
 def publish_to_user(
-	user: str | Iterable[str], event: str, message: Any = None, *, after_commit: bool = False
+	user: str | Iterable[str],
+	event: str,
+	message: Any = None,
+	*,
+	after_commit: bool = False,
+	history: History | None = None,
 ) -> None:
 	"""Publish to all sockets of a user, or of several users; see `publish_realtime`."""
 	users = [user] if isinstance(user, str) else user
-	publish_to_room([user_room(name) for name in users], event, message, after_commit=after_commit)
+	publish_to_room(
+		[user_room(name) for name in users], event, message, after_commit=after_commit, history=history
+	)
 
 
 def publish_to_doc(
-	doctype: str, docname: str, event: str, message: Any = None, *, after_commit: bool = False
+	doctype: str,
+	docname: str,
+	event: str,
+	message: Any = None,
+	*,
+	after_commit: bool = False,
+	history: History | None = None,
 ) -> None:
 	"""Publish to the subscribers of one document; see `publish_realtime`."""
-	publish_to_room(doc_room(doctype, str(docname)), event, message, after_commit=after_commit)
+	publish_to_room(
+		doc_room(doctype, str(docname)), event, message, after_commit=after_commit, history=history
+	)
 
 
-def publish_to_doctype(doctype: str, event: str, message: Any = None, *, after_commit: bool = False) -> None:
+def publish_to_doctype(
+	doctype: str,
+	event: str,
+	message: Any = None,
+	*,
+	after_commit: bool = False,
+	history: History | None = None,
+) -> None:
 	"""Publish to the subscribers of a DocType: its list views and forms; see `publish_realtime`."""
-	publish_to_room(doctype_room(doctype), event, message, after_commit=after_commit)
+	publish_to_room(doctype_room(doctype), event, message, after_commit=after_commit, history=history)
 
 
 def publish_task_progress(task_id: str, message: Any = None, *, after_commit: bool = False) -> None:
@@ -184,21 +224,30 @@ def publish_task_progress(task_id: str, message: Any = None, *, after_commit: bo
 	publish_realtime("task_progress", message, task_id=task_id, after_commit=after_commit)
 
 
-def publish_to_website(event: str, message: Any = None, *, after_commit: bool = False) -> None:
+def publish_to_website(
+	event: str, message: Any = None, *, after_commit: bool = False, history: History | None = None
+) -> None:
 	"""Publish to all sockets of the site, including those of Guests; see `publish_realtime`."""
-	publish_to_room(WEBSITE_ROOM, event, message, after_commit=after_commit)
+	publish_to_room(WEBSITE_ROOM, event, message, after_commit=after_commit, history=history)
 
 
-def publish_to_all(event: str, message: Any = None, *, after_commit: bool = False) -> None:
+def publish_to_all(
+	event: str, message: Any = None, *, after_commit: bool = False, history: History | None = None
+) -> None:
 	"""Publish to all System Users of the site; see `publish_realtime`."""
-	publish_to_room(SITE_ROOM, event, message, after_commit=after_commit)
+	publish_to_room(SITE_ROOM, event, message, after_commit=after_commit, history=history)
 
 
 def publish_to_room(
-	room: str | Iterable[str], event: str, message: Any = None, *, after_commit: bool = False
+	room: str | Iterable[str],
+	event: str,
+	message: Any = None,
+	*,
+	after_commit: bool = False,
+	history: History | None = None,
 ) -> None:
 	"""Publish to a room, or to several; see `publish_realtime`."""
-	publish_realtime(event, message, room=room, after_commit=after_commit)
+	publish_realtime(event, message, room=room, after_commit=after_commit, history=history)
 
 
 def emit(event: str, message: Any, room: str | None) -> None:
@@ -221,11 +270,21 @@ def _names(names: str | Iterable[str] | None) -> list[str] | None:
 	return list(dict.fromkeys(names))
 
 
+class HeldEvent(list[Any]):
+	"""An event that waits for the commit: `[event, message, room]`, which is Frappe's form, and what is kept of it."""
+
+	def __init__(self, event: str, message: Any, room: str, history: History | None) -> None:
+		super().__init__((event, message, room))
+		self.history = history
+
+
 def _send_held(entries: list[list[Any]]) -> None:
 	messages = take_messages()
-	for event, message, room in entries:
+	for entry in entries:
+		event, message, room = entry
+		history = entry.history if isinstance(entry, HeldEvent) else None
 		try:
-			messages.append(_message(event, message, room))
+			messages.append(_message(event, message, room, history))
 		except Exception as error:
 			if is_job_timeout(error):
 				raise
@@ -236,15 +295,26 @@ def _send_held(entries: list[list[Any]]) -> None:
 	outbox().send(messages)
 
 
-def _message(event: str, message: Any, room: str | None) -> Message:
+def _message(event: str, message: Any, room: str | None, history: History | None = None) -> Message:
 	site = frappe.local.site
 	message = with_page(event, message)
-	payload = _to_json({"event": event, "message": message, "room": room, "namespace": site})
+	text, binary = take_binary(message)
+	fields = {"event": event, "message": text, "room": room, "namespace": site}
+	if binary:
+		fields[BINARY_FIELD] = binary
 	count = int_setting("realtime_history_count")
 	seconds = int_setting("realtime_history_seconds")
-	if room is None or not count or not seconds:
-		return Message(EVENTS_CHANNEL, payload)
-	return Message(EVENTS_CHANNEL, payload, events_key(site), count, seconds)
+	if room is None or not count or not seconds or history == "none":
+		return Message(EVENTS_CHANNEL, _to_json(fields))
+	key = ""
+	if history == "latest" or (history is None and event == PROGRESS):
+		latest_count = int_setting("realtime_latest_count")
+		latest_seconds = int_setting("realtime_latest_seconds")
+		if latest_count and latest_seconds:
+			count, seconds = latest_count, latest_seconds
+			key = json.dumps([event, room, *(progress_key(message) if event == PROGRESS else ())])
+			fields[LATEST_FIELD] = {"key": key, "seconds": seconds}
+	return Message(EVENTS_CHANNEL, _to_json(fields), events_key(site), count, seconds, key)
 
 
 def _to_json(value: Mapping[str, Any]) -> str:

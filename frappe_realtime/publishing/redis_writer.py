@@ -1,15 +1,19 @@
 """Writes batches of messages to Redis: with history by one script, or without it where Redis refuses the script.
 
-The script takes a whole batch in one atomic step. For each message with a stream it runs:
+The script takes a whole batch in one atomic step. Each message with a stream gets an id: the time of Redis, or the next id after
+`last` if that is later. So ids only grow, also if the clock of a new master is behind. Then the script runs:
 
-- `XADD <stream> MAXLEN ~ <history_count> * e <payload> p <id of the previous entry>`; then entries older than
-  `history_seconds` are trimmed, and the key expires that long after the last event;
-- `SET frappe_realtime:<site>:last <id of the entry>`, which outlives the stream: together with `p` it shows a reader
+- `XADD <stream> MAXLEN ~ <history_count> <id> e <payload> p <id of the event before>`; then entries older than
+  `history_seconds` are trimmed, and the key expires that long after the last event. The stream of the events also gets the field
+  `a`, the id of the entry before in this stream;
+- `SET frappe_realtime:<site>:last <id>`, which outlives the stream: together with `p` it shows a reader
   whether entries are missing between two that it has read;
-- `PUBLISH <channel> {"offset":"<id of the entry>",<payload>}`.
+- `PUBLISH <channel> {"offset":"<id>",<payload>}`.
 
-Ids only grow: after the stream has expired, a Redis whose clock is behind would assign an id at or below `last`, which readers
-take for an event that they have had. The script then empties the stream and continues after `last`.
+Of a message with `latest` only the newest one is kept. It is appended to `frappe_realtime:<site>:latest` instead, and the
+entry that the hash `frappe_realtime:<site>:latest_ids` names for the same key is deleted. Then the oldest entries are deleted
+until the bounds are met. `frappe_realtime:<site>:order` has the ids by which a reader can tell whether it has missed an entry of either
+stream (`order_key` in the contract).
 
 A message of the stream `frappe_realtime:<site>:access` also gets `"after":"<id of the newest event of the site>"`: so readers
 know which events were published before a change of access, and which after it.
@@ -65,42 +69,86 @@ MAX_STREAMS = 1000
 """Streams whose last message is remembered, to detect its loss."""
 
 SCRIPT = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local function parts(id)
 	local milliseconds, sequence = string.match(id, '^(%d+)%-(%d+)$')
-	return tonumber(milliseconds), tonumber(sequence)
+	return tonumber(milliseconds) or 0, tonumber(sequence) or 0
 end
-local function append(stream, count, payload, before)
-	local id = redis.call('XADD', stream, 'MAXLEN', '~', count, '*', 'e', payload, 'p', before)
+local function id_after(before)
 	local milliseconds, sequence = parts(before)
-	local new_milliseconds, new_sequence = parts(id)
-	if not milliseconds or new_milliseconds > milliseconds
-		or (new_milliseconds == milliseconds and new_sequence > sequence) then
-		return id
+	if now > milliseconds then return string.format('%.0f-0', now) end
+	return string.format('%.0f-%.0f', milliseconds, sequence + 1)
+end
+local function append(before, stream, count, ...)
+	local id = redis.pcall('XADD', stream, 'MAXLEN', '~', count, id_after(before), ...)
+	-- An id that is not new: the key with the newest one is lost, but not the stream.
+	if type(id) == 'table' then id = redis.call('XADD', stream, 'MAXLEN', '~', count, '*', ...) end
+	return id
+end
+local function milliseconds_of(id)
+	local milliseconds = parts(id)
+	return milliseconds
+end
+local function keep_newest(values, count, age, payload, key, before, removed)
+	local ids = values .. '_ids'
+	local replaced = redis.call('HGET', ids, key)
+	if replaced then redis.call('XDEL', values, replaced) end
+	while true do
+		local oldest = redis.call('XRANGE', values, '-', '+', 'COUNT', 1)[1]
+		if not oldest or (redis.call('XLEN', values) < count and milliseconds_of(oldest[1]) >= now - age) then
+			break
+		end
+		redis.call('XDEL', values, oldest[1])
+		redis.call('HDEL', ids, oldest[2][2])
+		removed = oldest[1]
 	end
-	redis.call('XTRIM', stream, 'MAXLEN', 0)
-	id = string.format('%.0f-%.0f', milliseconds, sequence + 1)
-	return redis.call('XADD', stream, id, 'e', payload, 'p', before)
+	local id = append(before, values, count, 'k', key, 'e', payload, 'p', before)
+	redis.call('HSET', ids, key, id)
+	redis.call('PEXPIRE', values, age)
+	redis.call('PEXPIRE', ids, age)
+	return id, removed
 end
 local written = tonumber(redis.call('GET', KEYS[1]) or '0')
 if written < tonumber(ARGV[1]) then return written end
 local key = 0
 local ids = {}
-for at = 2, #ARGV, 5 do
+for at = 2, #ARGV, 6 do
 	local number, channel, payload = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
-	local count, age = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+	local count, age, latest = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), ARGV[at + 5]
 	if count > 0 then key = key + 2 end
 	if number > written then
 		if count > 0 then
-			if string.sub(KEYS[key], -7) == ':access' then
-				local after = redis.call('GET', string.sub(KEYS[key], 1, -7) .. 'last') or '0-0'
-				payload = '{"after":"' .. after .. '",' .. string.sub(payload, 2)
+			local stream, last = KEYS[key], KEYS[key + 1]
+			local before = redis.call('GET', last) or '0-0'
+			local lifetime = math.max(age, 86400000)
+			local id
+			if string.sub(stream, -7) == ':events' then
+				local site = string.sub(stream, 1, -7)
+				local order = redis.call('GET', site .. 'order') or ''
+				local newest, kept, value, removed = string.match(order, '^(%S+) (%S+) (%S+) (%S+)$')
+				if newest ~= before then kept = before end
+				value, removed = value or '0-0', removed or '0-0'
+				if latest ~= '' then
+					id, removed = keep_newest(site .. 'latest', count, age, payload, latest, before, removed)
+					value = id
+				else
+					id = append(before, stream, count, 'e', payload, 'p', before, 'a', kept)
+					kept = id
+				end
+				redis.call('SET', site .. 'order', table.concat({id, kept, value, removed}, ' '), 'PX', lifetime)
+			else
+				if string.sub(stream, -7) == ':access' then
+					local after = redis.call('GET', string.sub(stream, 1, -7) .. 'last') or '0-0'
+					payload = '{"after":"' .. after .. '",' .. string.sub(payload, 2)
+				end
+				id = append(before, stream, count, 'e', payload, 'p', before)
 			end
-			local before = redis.call('GET', KEYS[key + 1]) or '0-0'
-			local id = append(KEYS[key], count, payload, before)
-			redis.call('SET', KEYS[key + 1], id, 'PX', math.max(age, 86400000))
-			local oldest = string.format('%.0f', tonumber(string.match(id, '^%d+')) - age)
-			redis.pcall('XTRIM', KEYS[key], 'MINID', '~', oldest)
-			redis.call('PEXPIRE', KEYS[key], age)
+			redis.call('SET', last, id, 'PX', lifetime)
+			if latest == '' then
+				redis.pcall('XTRIM', stream, 'MINID', '~', string.format('%.0f', milliseconds_of(id) - age))
+				redis.call('PEXPIRE', stream, age)
+			end
 			payload = '{"offset":"' .. id .. '",' .. string.sub(payload, 2)
 			ids[#ids + 1] = ARGV[at]
 			ids[#ids + 1] = id
@@ -248,7 +296,7 @@ class RedisWriter:
 			"no history",
 			f"Redis refuses to keep a history of realtime events: {refusal}. They are published without it: "
 			"what a browser or the realtime server misses is lost. Let the user of redis_queue run EVALSHA, "
-			"EVAL, XADD, XTRIM and PEXPIRE on keys frappe_realtime:*.",
+			"EVAL, TIME, XADD, XTRIM, XDEL, XLEN, XRANGE, HGET, HSET, HDEL and PEXPIRE on keys frappe_realtime:*.",
 		)
 
 	# -- with any client
@@ -305,6 +353,7 @@ class RedisWriter:
 				payload,
 				message.history_count if stream else 0,
 				int(message.history_seconds * 1000),
+				message.latest if stream else "",
 			]
 		answer: Any
 		try:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode
 from dataclasses import dataclass, replace
 from typing import Any
+
+from frappe_realtime.contract import BINARY_FIELD, LATEST_FIELD, MAX_ATTACHMENTS, PLACEHOLDER
 
 from ..json_codec import dumps, loads
 from ..socketio.fanout import Event
@@ -28,6 +32,8 @@ class PublishedEvent(Event):
 		lost: The offset of the newest event that Redis has lost before this one; empty if it has lost none.
 		position: `offset` as numbers; (0, 0) without an offset.
 		payload: The event as it was read.
+		latest: The key of an event of which only the newest one is kept; empty for any other event.
+		latest_seconds: Seconds for which such an event is kept.
 	"""
 
 	site: str | None = None
@@ -35,6 +41,8 @@ class PublishedEvent(Event):
 	lost: str = ""
 	position: StreamPosition = (0, 0)
 	payload: bytes = b""
+	latest: str = ""
+	latest_seconds: float = 0
 
 	@property
 	def published_at(self) -> float:
@@ -50,7 +58,7 @@ def read_event(payload: bytes) -> PublishedEvent:
 	"""Return the event in a message of the channel `events`, or in an entry of a stream.
 
 	Raises:
-		ValueError, KeyError, TypeError, AttributeError: The payload is not an event.
+		ValueError, KeyError, TypeError, AttributeError, IndexError: The payload is not an event.
 	"""
 	data = loads(payload)
 	site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
@@ -67,7 +75,8 @@ def read_event(payload: bytes) -> PublishedEvent:
 	unrecorded = str(data.get("unrecorded", "")) if offset is None else ""
 	lost = str(data.get("lost", "")) if unrecorded else ""
 	namespace = None if site is None else f"/{site}"
-	message = data.get("message")
+	message = with_binary(data)
+	latest = data.get(LATEST_FIELD)
 	return PublishedEvent(
 		namespace,
 		room,
@@ -79,7 +88,42 @@ def read_event(payload: bytes) -> PublishedEvent:
 		unrecorded=unrecorded,
 		lost=lost,
 		payload=payload,
+		latest=str(latest["key"]) if latest else "",
+		latest_seconds=float(latest["seconds"]) if latest else 0,
 	)
+
+
+def with_binary(data: dict[str, Any]) -> Any:
+	"""Return the message of a published event, with its binary values in their places.
+
+	Raises:
+		ValueError, KeyError, TypeError, IndexError: There is no place for a value, or it is not base64.
+	"""
+	message: Any = data.get("message")
+	values = data.get(BINARY_FIELD)
+	if not values:
+		return message
+	if len(values) > MAX_ATTACHMENTS or _has_placeholder(message):
+		raise ValueError("clients would not accept the message")
+	for path, text in values:
+		try:
+			value = b64decode(text, validate=True)
+		except binascii.Error as error:
+			raise ValueError("a binary value is not base64") from error
+		if not path:
+			return value
+		*parents, last = path
+		target: Any = message
+		for step in parents:
+			target = target[step]
+		target[last] = value
+	return message
+
+
+def _has_placeholder(value: Any) -> bool:
+	if isinstance(value, dict):
+		return PLACEHOLDER in value or any(map(_has_placeholder, value.values()))
+	return isinstance(value, list) and any(map(_has_placeholder, value))
 
 
 def _check_depth(message: Any) -> None:

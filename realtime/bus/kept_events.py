@@ -16,7 +16,7 @@ from ..engine import Encoded
 from ..json_codec import loads
 from ..memory import memory_of
 from ..socketio import packets
-from .events import PublishedEvent, StreamPosition
+from .events import PublishedEvent, StreamPosition, with_binary
 
 REFERENCE_BYTES = 8
 """Bytes of the reference to an event in the collection that keeps it."""
@@ -100,15 +100,20 @@ class KeptEvent:
 		own_offset = f"{milliseconds}-{sequence}"
 		if self.event == LIST_UPDATE:
 			return packets.encode_event(namespace, (LIST_UPDATE, self.message, offset or own_offset))
-		text = self._content.decode() if self._is_packet else self._encode(namespace, own_offset)
-		return Encoded(f'{text[: -len(own_offset) - 2]}{offset}"]' if offset else text)
+		text, *attachments = self._packet(namespace, own_offset)
+		return Encoded(f'{text[: -len(own_offset) - 2]}{offset}"]' if offset else text, *attachments)
 
-	def _encode(self, namespace: str, own_offset: str) -> str:
-		"""Return the text of the packet; keep it in place of the payload, unless it takes more memory."""
+	def _packet(self, namespace: str, own_offset: str) -> list[Any]:
+		"""Return the text of the packet and its attachments.
+
+		A text without attachments is kept in place of the payload, unless it takes more memory.
+		"""
+		if self._is_packet:
+			return [self._content.decode()]
 		data = loads(self._content)
-		encoded = packets.encode_event(namespace, (self.event, data.get("message"), own_offset))
-		text = str(encoded.messages[0])
-		packet = text.encode()
-		if len(packet) <= len(self._content):
-			self._content, self._is_packet = packet, True
-		return text
+		encoded = packets.encode_event(namespace, (self.event, with_binary(data), own_offset))
+		if len(encoded.messages) == 1:
+			packet = str(encoded.messages[0]).encode()
+			if len(packet) <= len(self._content):
+				self._content, self._is_packet = packet, True
+		return list(encoded.messages)

@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 
-from frappe_realtime.contract import OUTAGES_KEY, access_key, events_key, last_key
+from frappe_realtime.contract import OUTAGES_KEY, access_key, events_key, last_key, latest_key, order_key
 
 from ..log_budget import LogBudget
 from .commands import Command
@@ -71,12 +71,44 @@ class Entry:
 	Args:
 		id: The stream id.
 		payload: The event or message as the publisher wrote it.
-		before: The id of the entry before it; empty for the first one.
+		before: The id of the event before it in the order of the site, or of the message before it.
+		previous: The id of the entry before it in the same stream; empty if its publisher did not write it, which is then `before`.
 	"""
 
 	id: str
 	payload: bytes
 	before: str
+	previous: str = ""
+
+
+class HistoryPage(NamedTuple):
+	"""Entries of the event history of a site.
+
+	Args:
+		entries: The entries that were read.
+		last: The id of the newest event of the site; None if the site never had one.
+		newest: The id of the newest entry of the stream, whether it is still there or not; None as above.
+	"""
+
+	entries: list[Entry]
+	last: str | None
+	newest: str | None
+
+
+class LatestPage(NamedTuple):
+	"""Entries of the events of a site of which only the newest ones are kept.
+
+	Args:
+		entries: The entries that were read.
+		last: The id of the newest event of the site; None if the site never had one.
+		newest: The id of the newest entry of this stream, whether it is still there or not; empty if there was none.
+		removed: The id of the newest entry that was removed because of a bound; empty if there is none.
+	"""
+
+	entries: list[Entry]
+	last: str | None
+	newest: str
+	removed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +275,7 @@ class RedisStore:
 		(entries,) = await self._execute([("XRANGE", key, "-", "+", "COUNT", count)])
 		return [_pairs(fields).get(b"e", b"") for _, fields in entries]
 
-	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
+	async def history(self, site: str, first: str, count: int) -> HistoryPage:
 		"""Return events of the history of a site.
 
 		Args:
@@ -251,26 +283,51 @@ class RedisStore:
 			first: The stream id of the first event.
 			count: The maximum number of events; may be 0.
 
-		Returns:
-			The events, and the id of the newest event of the site, which is None if the site never had one.
+		Raises:
+			StoreUnavailable, StoreDenied: The history cannot be read.
+		"""
+		key = events_key(site)
+		entries, last, order = await self._read_stream(key, first, count, order_key(site))
+		ids = _text(order or b"").split()
+		# Other ids are from before a publisher that does not write them, and whose events are all in the stream.
+		return HistoryPage(entries, last, ids[1] if len(ids) == 4 and ids[0] == last else last)
+
+	async def latest(self, site: str, first: str, count: int) -> LatestPage:
+		"""Return events of which only the newest ones are kept; arguments and exceptions are those of `history`."""
+		key = latest_key(site)
+		entries, last, order = await self._read_stream(key, first, count, order_key(site), events_key(site))
+		ids = _text(order or b"").split()
+		_, _, newest, removed = ids if len(ids) == 4 else ("", "", "", "")
+		return LatestPage(entries, last, newest, removed)
+
+	async def history_backwards(self, site: str, before: str, count: int) -> list[Entry]:
+		"""Return the `count` newest events of the history of a site up to the id `before`, the newest first.
 
 		Raises:
 			StoreUnavailable, StoreDenied: The history cannot be read.
 		"""
-		return await self._read_stream(events_key(site), first, count)
+		(entries,) = await self._execute([("XREVRANGE", events_key(site), before, "-", "COUNT", count)])
+		return [_entry(id, fields) for id, fields in entries]
 
 	async def access_messages(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
-		"""Return access messages of a site; arguments, result and exceptions are those of `history`."""
-		return await self._read_stream(access_key(site), first, count)
+		"""Return access messages of a site, and the id of the newest one; arguments and exceptions are those of `history`."""
+		entries, last, _ = await self._read_stream(access_key(site), first, count)
+		return entries, last
 
-	async def _read_stream(self, key: str, first: str, count: int) -> tuple[list[Entry], str | None]:
-		# One transaction, so that the newest id is not that of an entry that is appended between the two commands.
-		commands: list[Command] = [("GET", last_key(key))]
+	async def _read_stream(
+		self, key: str, first: str, count: int, order: str = "", last_of: str = ""
+	) -> tuple[list[Entry], str | None, bytes | None]:
+		"""Return entries of the stream `key`, the newest id in the order of the stream `last_of`, and the value of `order`."""
+		# One transaction, so that the newest id is not that of an entry that is appended between the commands.
+		commands: list[Command] = [("GET", last_key(last_of or key))]
+		if order:
+			commands.append(("GET", order))
 		if count:
 			commands.append(("XRANGE", key, first, "+", "COUNT", count))
 		answers = await self._execute(commands, transaction=True)
-		entries = [_entry(id, fields) for id, fields in answers[1]] if count else []
-		return entries, None if answers[0] is None else _text(answers[0])
+		entries = [_entry(id, fields) for id, fields in answers[-1]] if count else []
+		last = None if answers[0] is None else _text(answers[0])
+		return entries, last, answers[1] if order else None
 
 	async def session(self, key: str) -> str | None:
 		"""Return the value of a session; None if there is none.
@@ -338,7 +395,7 @@ def _text(value: bytes | str) -> str:
 
 def _entry(id: bytes, fields: Sequence[bytes] | None) -> Entry:
 	values = _pairs(fields)
-	return Entry(_text(id), values.get(b"e", b""), _text(values.get(b"p", b"")))
+	return Entry(_text(id), values.get(b"e", b""), _text(values.get(b"p", b"")), _text(values.get(b"a", b"")))
 
 
 def _pairs(fields: Sequence[bytes] | None) -> dict[bytes, bytes]:

@@ -207,7 +207,7 @@ class EventSubscriber:
 			if channel == CHANNEL:
 				try:
 					events.append(read_event(payload))
-				except (ValueError, KeyError, TypeError, AttributeError):
+				except (ValueError, KeyError, TypeError, AttributeError, IndexError):
 					self._on_invalid(payload)
 			else:
 				self._channels[channel](payload)

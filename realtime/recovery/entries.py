@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..bus.events import PublishedEvent, StreamPosition, read_event
-from ..bus.store import Entry
+from ..bus.store import Entry, HistoryPage
 from .positions import START, offset_of, parse_offset
 
 
@@ -28,18 +28,22 @@ def check_chain(position: StreamPosition, entries: Sequence[Entry]) -> None:
 		)
 
 
-def check_continuity(position: StreamPosition, entries: Sequence[Entry], last: str | None) -> None:
-	"""Raise `HistoryGap` unless `entries` and `last` have every event after `position`."""
-	if entries:
-		before = parse_offset(entries[0].before)
+def check_continuity(position: StreamPosition, page: HistoryPage) -> None:
+	"""Raise `HistoryGap` unless `page` has every event after `position` that the history keeps.
+
+	Events of which only the newest one is kept are not in it.
+	"""
+	if page.entries:
+		first = page.entries[0]
+		before = parse_offset(first.previous or first.before)
 		if before is None or before > position:
 			raise HistoryGap(
-				f"the history begins after {entries[0].before or entries[0].id}, asked for {offset_of(position)}"
+				f"the history begins after {first.before or first.id}, asked for {offset_of(position)}"
 			)
-	else:
-		end = parse_offset(last) or START
-		if end != position:
-			raise HistoryGap(f"the last event was {offset_of(end)}, asked for {offset_of(position)}")
+		return
+	end, newest = parse_offset(page.last) or START, parse_offset(page.newest) or START
+	if end < position or newest > position:
+		raise HistoryGap(f"the last event was {offset_of(end)}, asked for {offset_of(position)}")
 
 
 def read_events(site: str, entries: Iterable[Entry]) -> Iterable[PublishedEvent]:
@@ -47,7 +51,7 @@ def read_events(site: str, entries: Iterable[Entry]) -> Iterable[PublishedEvent]
 	for entry in entries:
 		try:
 			event = read_event(entry.payload)
-		except (ValueError, KeyError, AttributeError):
+		except (ValueError, KeyError, TypeError, AttributeError, IndexError):
 			continue
 		event.site, event.namespace = site, f"/{site}"
 		event.offset = entry.id

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..bus.events import PublishedEvent, StreamPosition
 from ..bus.kept_events import KeptEvent
@@ -22,11 +23,12 @@ from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..log_format import log_fields
 from ..signals import Signal
 from ..socketio.namespace import Namespaces
-from .access_log import Subject
+from .access_log import NEVER, Subject
 from .access_reader import read_changes, take_change
 from .entries import HistoryGap, check_chain, check_continuity, read_events
+from .latest_values import LatestRead, read_latest
 from .positions import START, offset_after, parse_offset
-from .site_stream import SiteStream, select
+from .site_stream import OlderEvents, SiteStream, select
 
 logger = logging.getLogger("realtime.history")
 
@@ -42,20 +44,6 @@ TOTAL_WINDOW_BYTES = 32 * 1024 * 1024
 
 DENIED_SECONDS = 60.0
 """Seconds until Redis is asked again for a history that it has denied."""
-
-
-class OlderEvents(NamedTuple):
-	"""Missed events that were read from Redis.
-
-	Args:
-		window_from: The position from which the history window has the rest.
-		events: The events of the client's rooms up to there, in order.
-		read_bytes: Bytes of all events that were read.
-	"""
-
-	window_from: StreamPosition
-	events: Sequence[KeptEvent] = ()
-	read_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -144,6 +132,9 @@ class History:
 			self.counters.repeated += 1
 			return False
 		event.position = stream.position = position
+		if event.latest:
+			self.window_bytes += stream.latest.put(event)
+			return True
 		kept = KeptEvent.of(event)
 		stream.window.append(kept)
 		stream.window_bytes += kept.memory
@@ -229,15 +220,14 @@ class History:
 		while True:
 			try:
 				if not stream.ready.done():
-					_, last = await self._store.history(stream.site, "-", 0)
-					self._reset(stream, last)
+					self._reset(stream, await read_latest(self._store, stream.site, START))
 				if stream.access.held is not None:
 					was_ready = stream.ready.done()
 					missed = await read_changes(stream, self._store)
 					if was_ready and missed:
 						self.access_missed.send(stream.site, missed)
-				if stream.ready.done():
-					await self._read_to_end(stream)
+				while stream.ready.done() and not await self._read_to_end(stream):
+					pass
 			except StoreUnavailable as error:
 				logger.debug("the history of %s waits for Redis: %s", stream.site, error)
 				await asyncio.sleep(delay * random.uniform(0.7, 1.3))
@@ -283,14 +273,22 @@ class History:
 		)
 		self.lost.send(stream.site)
 
-	def _reset(self, stream: SiteStream, last: str | None) -> None:
-		"""Continue at the end of the stream in Redis, with an empty window."""
-		stream.position = stream.window_start = parse_offset(last) or START
-		self.window_bytes -= stream.window_bytes
+	def _reset(self, stream: SiteStream, read: LatestRead) -> None:
+		"""Continue at the end of the stream in Redis, with an empty window.
+
+		Args:
+			stream: The stream.
+			read: Its end, and all events of which only the newest ones are kept.
+		"""
+		stream.position = stream.window_start = parse_offset(read.last) or START
+		self.window_bytes -= stream.window_bytes + stream.latest.bytes
 		if stream.window:
 			stream.delivered_before_reset = frozenset(event.position for event in stream.window)
 		stream.window.clear()
 		stream.window_bytes = 0
+		stream.latest.clear(read.start)
+		for event in read.events:
+			self.window_bytes += stream.latest.put(event)
 
 	def _rewind(self, stream: SiteStream, end: StreamPosition) -> bool:
 		"""Return to the last event that was delivered up to `end`; return False if that one is not known."""
@@ -302,8 +300,12 @@ class History:
 			stream.window_bytes -= event.memory
 			self.window_bytes -= event.memory
 			removed.add(event.position)
+		self.window_bytes -= stream.latest.bytes
+		removed.update(stream.latest.remove_after(end))
+		self.window_bytes += stream.latest.bytes
 		stream.delivered_before_reset = frozenset(sorted(removed)[-WINDOW_EVENTS:])
-		stream.position = stream.window[-1].position if stream.window else stream.window_start
+		newest = stream.window[-1].position if stream.window else stream.window_start
+		stream.position = max(newest, stream.latest.last)
 		return True
 
 	def _on_denied(self, stream: SiteStream, error: StoreDenied) -> None:
@@ -327,52 +329,68 @@ class History:
 		if was_ready:
 			self.lost.send(stream.site)
 
-	async def _read_to_end(self, stream: SiteStream) -> None:
-		"""Deliver the events after the position of `stream`."""
+	async def _read_to_end(self, stream: SiteStream) -> bool:
+		"""Deliver the events after the position of `stream`; return False if there are more since it was set back."""
+		began = stream.position
+		latest = await read_latest(self._store, stream.site, began)
+		page = await self._store.history(stream.site, offset_after(began), PAGE)
+		end = parse_offset(latest.last) or START
+		if end < began and page.entries:
+			# The key with the last id is lost.
+			end = NEVER
+		elif end < began:
+			logger.warning(
+				"%s has lost the last events of %s (its last id is %s, the known position %s): "
+				"it runs without persistence, a replica that was behind has become the master, "
+				"or another program has published events with offsets of its own",
+				self._store.endpoint,
+				stream.site,
+				latest.last or "missing",
+				stream.offset,
+				extra=log_fields(stream.site),
+			)
+			if self._rewind(stream, end):
+				return False
+			self._reset(stream, await read_latest(self._store, stream.site, START))
+			return True
+		waiting = deque(latest.events)
 		while True:
-			entries, last = await self._store.history(stream.site, offset_after(stream.position), PAGE)
-			if not entries and (parse_offset(last) or START) < stream.position:
-				logger.warning(
-					"%s has lost the last events of %s (its last id is %s, the known position %s): "
-					"it runs without persistence, a replica that was behind has become the master, "
-					"or another program has published events with offsets of its own",
-					self._store.endpoint,
-					stream.site,
-					last or "missing",
-					stream.offset,
-					extra=log_fields(stream.site),
-				)
-				if not self._rewind(stream, parse_offset(last) or START):
-					self._reset(stream, last)
-					return
-				continue
 			try:
-				check_chain(stream.position, entries)
-				check_continuity(stream.position, entries, last)
+				check_chain(stream.position, page.entries)
+				check_continuity(stream.position, page)
+				if latest.start > began:
+					raise HistoryGap("events of which the newest ones are kept are no longer kept")
 			except HistoryGap as gap:
-				self._reset(stream, last)
+				self._reset(stream, await read_latest(self._store, stream.site, START))
 				stream.valid_from = stream.position
 				self._on_lost(stream, str(gap))
-				return
-			events = [
-				event
-				for event in read_events(stream.site, entries)
-				if self._accept(stream, event, event.position)
-			]
+				return True
+			events: list[PublishedEvent] = []
+			for event in read_events(stream.site, page.entries):
+				# What was published after `end` arrives as live events.
+				if event.position <= end:
+					while waiting and waiting[0].position < event.position:
+						events.append(waiting.popleft())
+					events.append(event)
+			read_all = len(page.entries) < PAGE or (parse_offset(page.entries[-1].id) or START) >= end
+			if read_all:
+				events += waiting
+			events = [event for event in events if self._accept(stream, event, event.position)]
 			self.counters.caught_up += len(events)
 			if events:
 				self._deliver(events)
-			if len(entries) < PAGE:
-				return
+			if read_all:
+				return True
 			# The last entry may be no valid event, which does not advance the position.
-			stream.position = parse_offset(entries[-1].id) or stream.position
+			stream.position = max(stream.position, parse_offset(page.entries[-1].id) or START)
+			page = await self._store.history(stream.site, offset_after(stream.position), PAGE)
 
 	# -- what a client has missed
 
 	async def read_before_window(
 		self, stream: SiteStream, position: StreamPosition, rooms: Mapping[str | None, StreamPosition]
 	) -> OlderEvents:
-		"""Return the events after `position` that are not in the history window.
+		"""Return the events after `position` that are not in memory.
 
 		The result is valid in the same turn of the event loop, together with `stream.missed`.
 
@@ -390,33 +408,38 @@ class History:
 			raise HistoryGap(f"an event was published without an offset: {reason}")
 		if position < stream.valid_from:
 			raise HistoryGap("events after this offset are lost")
+		if position < stream.latest.start:
+			raise HistoryGap("events of which the newest ones are kept are no longer kept")
 		await self.check_known(stream, position)
 		if position >= stream.window_start:
-			return OlderEvents(position)
+			return OlderEvents(position, position)
 		async with stream.lock:
 			events: list[KeptEvent] = []
 			reached = position
 			while reached < stream.window_start:
-				entries, last = await self._store.history(stream.site, offset_after(reached), PAGE)
-				check_continuity(reached, entries, last)
-				self.counters.read += len(entries)
-				if not entries:
-					raise HistoryGap("Redis has lost events")
-				for event in read_events(stream.site, entries):
+				page = await self._store.history(stream.site, offset_after(reached), PAGE)
+				check_continuity(reached, page)
+				self.counters.read += len(page.entries)
+				if not page.entries:
+					if (parse_offset(page.last) or START) < stream.window_start:
+						raise HistoryGap("Redis has lost events")
+					reached = stream.window_start
+				for event in read_events(stream.site, page.entries):
 					reached = event.position
 					if reached > stream.window_start:
 						reached = stream.window_start
 						break
 					events.append(KeptEvent.of(event))
 				else:
-					reached = parse_offset(entries[-1].id) or reached
+					if page.entries:
+						reached = parse_offset(page.entries[-1].id) or reached
 			if position < stream.window_start:
 				self._extend_window(stream, position, events)
 			# Another client may have extended the window while this one waited.
 			read_bytes = sum(event.size for event in events)
 			if position >= stream.window_start:
-				return OlderEvents(position, read_bytes=read_bytes)
-			return OlderEvents(reached, select(events, rooms), read_bytes)
+				return OlderEvents(position, position, read_bytes=read_bytes)
+			return OlderEvents(reached, position, select(events, rooms), read_bytes)
 
 	async def check_known(self, stream: SiteStream, position: StreamPosition) -> None:
 		"""Raise unless `stream` has reached `position`.
@@ -426,8 +449,8 @@ class History:
 			StoreUnavailable: Redis does not answer, or this process is behind another one.
 		"""
 		if position > stream.position:
-			_, last = await self._store.history(stream.site, "-", 0)
-			if position <= (parse_offset(last) or START):
+			page = await self._store.history(stream.site, "-", 0)
+			if position <= (parse_offset(page.last) or START):
 				# Another sidecar has delivered this event already.
 				raise StoreUnavailable("the client is ahead of this process")
 			raise HistoryGap("Redis does not know this offset (any more)")

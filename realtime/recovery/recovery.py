@@ -56,7 +56,7 @@ from .history import History
 from .positions import START, ClientPosition, offset_before, offset_of, parse_client_offset, parse_offset
 from .replay_limit import ReplayLimit
 from .sessions import SessionStore
-from .site_stream import SiteStream
+from .site_stream import OlderEvents, SiteStream
 
 logger = logging.getLogger("realtime.recovery")
 
@@ -69,6 +69,8 @@ REFUSAL_LOG_SECONDS = 10.0
 SITE_PRESENCE = presence_room(SITE_PLACE)
 """The room of the members of the site's place, who are System Users."""
 
+NOTHING_OLDER = OlderEvents(START, START)
+
 _PID = re.compile(r"[A-Za-z0-9_-]{20,64}")
 
 
@@ -79,8 +81,7 @@ class Recovered(Admission):
 	Args:
 		rooms: The rooms that it joins, each with the position at which it has joined, as in `select`.
 		stream: The stream of its site.
-		window_from: The position from which the window of `stream` has what it has missed.
-		older: What it has missed before that, in order.
+		older: What it has missed that is not in the memory of `stream`.
 		received: What it has received.
 		access: Decides on the names of documents in what it has missed.
 		permission_changes: The value of `Permissions.changes` when the permissions for `rooms` were requested.
@@ -88,8 +89,7 @@ class Recovered(Admission):
 
 	rooms: Mapping[str | None, StreamPosition] = field(default_factory=dict)
 	stream: SiteStream | None = None
-	window_from: StreamPosition = START
-	older: Sequence[KeptEvent] = field(default_factory=list)
+	older: OlderEvents = NOTHING_OLDER
 	received: ClientPosition = field(default_factory=lambda: ClientPosition(START))
 	access: ClientAccess | None = None
 	permission_changes: int = 0
@@ -249,11 +249,10 @@ class Recovery:
 			self._on_refused(session, str(gap))
 			return None
 		self._limit.count(session, address, older.read_bytes)
-		window_from = older.window_from
 		await self._list_updates.query_permissions(
-			self._missed(received, [*older.events, *stream.missed(window_from, rooms)]), session
+			self._missed(received, stream.missed(older, rooms)), session
 		)
-		if self._history.stream(session.site) is not stream or window_from < stream.window_start:
+		if self._history.stream(session.site) is not stream or not stream.has_rest_of(older):
 			raise StoreUnavailable("the stream or its window has changed meanwhile")
 		pending_from = self._list_updates.first_pending(session.site)
 		if pending_from is not None and position >= pending_from:
@@ -270,7 +269,7 @@ class Recovery:
 			return None
 		connected_at = max(stream.position, stream.access.last_id)[0] - self._away_milliseconds
 		access = ClientAccess(stream.access, session.user, rooms, first, connected_at, answered)
-		missed = self._missed(received, [*older.events, *stream.missed(window_from, rooms)])
+		missed = self._missed(received, stream.missed(older, rooms))
 		if access.has_doubts(missed):
 			self._on_refused(session, "access to a room has changed more than once while it was away")
 			return None
@@ -291,8 +290,7 @@ class Recovery:
 			saved.id,
 			rooms,
 			stream,
-			window_from,
-			older.events,
+			older,
 			received,
 			access,
 			permission_changes,
@@ -374,10 +372,7 @@ class Recovery:
 			received,
 			[
 				event
-				for event in [
-					*admission.older,
-					*admission.stream.missed(admission.window_from, admission.rooms),
-				]
+				for event in admission.stream.missed(admission.older, admission.rooms)
 				if (end is None or event.position < end)
 				and (event.room not in held or not is_joinable(event) or event.position < held[event.room])
 			],

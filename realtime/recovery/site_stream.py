@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from time import time
+from typing import NamedTuple
 
 from ..bus.events import PublishedEvent, StreamPosition
 from ..bus.kept_events import KeptEvent
 from .access_log import AccessLog
+from .latest_values import LatestValues
 from .positions import START, offset_of
 
 MAX_PENDING = 20_000
@@ -19,12 +22,29 @@ MAX_AHEAD = 10_000
 """Milliseconds by which the offset of a live event may be ahead of the stream and of the clock, without being verified."""
 
 
+class OlderEvents(NamedTuple):
+	"""What a client has missed before the history window.
+
+	Args:
+		window_from: The position from which the history window has the rest.
+		latest_from: The position from which `SiteStream.latest` has the rest.
+		events: The events of the client's rooms up to `window_from`, in order, that the history keeps.
+		read_bytes: Bytes of all events that were read from Redis.
+	"""
+
+	window_from: StreamPosition
+	latest_from: StreamPosition
+	events: Sequence[KeptEvent] = ()
+	read_bytes: int = 0
+
+
 class SiteStream:
 	"""The event stream of one site. Must be created in a running event loop."""
 
 	__slots__ = (
 		"access",
 		"delivered_before_reset",
+		"latest",
 		"lock",
 		"pending",
 		"pending_overflowed",
@@ -49,6 +69,8 @@ class SiteStream:
 		"""The history window: recent events in memory."""
 		self.window_start: StreamPosition = START
 		"""The window has every event after this position."""
+		self.latest = LatestValues()
+		"""The events of which only the newest one is kept."""
 		self.window_bytes = 0
 		"""The memory that the events of the window take."""
 		self.delivered_before_reset: frozenset[StreamPosition] = frozenset()
@@ -79,8 +101,12 @@ class SiteStream:
 
 	def has_delivered(self, position: StreamPosition | None) -> bool:
 		"""Return True if the event at `position` is known to have been delivered by this process."""
-		return position in self.delivered_before_reset or any(
-			event.position == position for event in self.window
+		if position is None:
+			return False
+		return (
+			position in self.delivered_before_reset
+			or any(event.position == position for event in self.window)
+			or self.latest.has(position)
 		)
 
 	def has_passed_over(self, position: StreamPosition) -> bool:
@@ -97,15 +123,21 @@ class SiteStream:
 			self.pending_overflowed = True
 		return True
 
-	def missed(self, position: StreamPosition, rooms: Mapping[str | None, StreamPosition]) -> list[KeptEvent]:
-		"""Return the events after `position`, which must not lie before `window_start`, for `rooms` (see `select`)."""
+	def has_rest_of(self, older: OlderEvents) -> bool:
+		"""Return False if events after those of `older` are not in memory any more."""
+		return older.window_from >= self.window_start and older.latest_from >= self.latest.start
+
+	def missed(self, older: OlderEvents, rooms: Mapping[str | None, StreamPosition]) -> list[KeptEvent]:
+		"""Return what a client has missed, in order, for `rooms` (see `select`)."""
 		recent = []
 		for event in reversed(self.window):
-			if event.position <= position:
+			if event.position <= older.window_from:
 				break
 			recent.append(event)
 		recent.reverse()
-		return select(recent, rooms)
+		kept = [*older.events, *select(recent, rooms)]
+		latest = select(self.latest.after(older.latest_from), rooms)
+		return sorted([*kept, *latest], key=attrgetter("position")) if latest else kept
 
 
 def select(events: Iterable[KeptEvent], rooms: Mapping[str | None, StreamPosition]) -> list[KeptEvent]:

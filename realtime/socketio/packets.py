@@ -10,15 +10,12 @@ from typing import Any
 
 import orjson
 
-from frappe_realtime.contract import RESERVED_EVENTS
+from frappe_realtime.contract import MAX_ATTACHMENTS, PLACEHOLDER, RESERVED_EVENTS
 
 from ..engine import Encoded
 from ..json_codec import dumps, dumps_slowly, loads
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK = range(7)
-
-MAX_ATTACHMENTS = 10
-"""Attachments of one packet; the limit of socket.io-parser."""
 
 _HEAD = re.compile(r"([0-6])(?:([0-9]{1,9})-)?(?:(/[^,]*),?)?([0-9]{1,16})?", re.ASCII)
 _EVENT_OF_SITE = re.compile(r"2(/[^,?]*),([0-9]{1,16})?", re.ASCII)
@@ -114,7 +111,7 @@ def _reconstruct(data: Any, attachments: Sequence[bytes]) -> Any:
 		return [_reconstruct(item, attachments) for item in data]
 	if not isinstance(data, dict):
 		return data
-	if data.get("_placeholder") is True:
+	if data.get(PLACEHOLDER) is True:
 		number = data.get("num")
 		if type(number) is not int or not 0 <= number < len(attachments):
 			raise PacketError("a placeholder without its attachment")
@@ -126,7 +123,7 @@ def deconstruct(data: Any, attachments: list[bytes]) -> Any:
 	"""Return `data` with a placeholder for each binary value, which is appended to `attachments`."""
 	if isinstance(data, bytes | bytearray | memoryview):
 		attachments.append(bytes(data))
-		return {"_placeholder": True, "num": len(attachments) - 1}
+		return {PLACEHOLDER: True, "num": len(attachments) - 1}
 	if isinstance(data, list | tuple):
 		return [deconstruct(item, attachments) for item in data]
 	if isinstance(data, dict):

@@ -96,7 +96,12 @@ def test_a_wrong_password_of_redis(make_bench: MakeBench) -> None:
 	("row", "rules", "missing", "command"),
 	[
 		("run scripts", ["~*", "&*", "+@all", "-@scripting"], "EVAL, EVALSHA", "+eval +evalsha"),
-		("use streams", ["~*", "&*", "+@all", "-@stream"], "XADD, XRANGE, XTRIM", "+xadd +xrange +xtrim"),
+		(
+			"use streams",
+			["~*", "&*", "+@all", "-@stream"],
+			"XADD, XDEL, XLEN, XRANGE, XREVRANGE, XTRIM",
+			"+xadd +xdel +xlen +xrange +xrevrange +xtrim",
+		),
 		("use transactions", ["~*", "&*", "+@all", "-multi"], "MULTI, EXEC", "+multi +exec"),
 		(
 			"use the channel",

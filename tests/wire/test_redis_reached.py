@@ -165,11 +165,25 @@ def test_a_user_of_its_own_with_the_rights_that_are_documented(
 	connection = ("+ping", "+client", "+hello", "+select", "+command")
 	acl(
 		*("ACL", "SETUSER", "sidecar", "on", ">pw", *keys, "&events", "&frappe_realtime:*", *connection),
-		*("+get", "+set", "+del", "+expire", "+xrange", "+multi", "+exec", "+subscribe", "+publish"),
+		*("+get", "+set", "+del", "+expire", "+xrange", "+xrevrange", "+multi", "+exec"),
+		*("+subscribe", "+publish"),
 	)
 	acl(
 		*("ACL", "SETUSER", "web", "on", ">pw", *keys, "&events", "&frappe_realtime:*", *connection),
-		*("+evalsha", "+eval", "+xadd", "+xtrim", "+get", "+set", "+pexpire", "+publish"),
+		*(
+			"+evalsha",
+			"+eval",
+			"+time",
+			"+xadd",
+			"+xtrim",
+			"+xdel",
+			"+xlen",
+			"+xrange",
+			"+hget",
+			"+hset",
+			"+hdel",
+		),
+		*("+get", "+set", "+pexpire", "+publish"),
 	)
 	bench.write_config(redis_queue=bench.valkey.url.replace("redis://", "redis://sidecar:pw@"))
 	bench.start_web()

@@ -111,7 +111,7 @@ def test_offsets_grow_though_the_clock_of_redis_is_behind(server, client, subscr
 	if not expired:
 		client.xadd(STREAM, {"e": "{}", "p": "0-0"})
 	Outbox(connector(server), pytest.fail, wait=PATIENCE).send([event(1), event(2)])
-	entries = client.xrange(STREAM)
+	entries = client.xrange(STREAM)[-2:]
 	assert [id for id, _ in entries] == [f"{ahead}-{sequence + 1}", f"{ahead}-{sequence + 2}"]
 	assert [entry["p"] for _, entry in entries] == [last, f"{ahead}-{sequence + 1}"]
 	assert client.get(LAST) == f"{ahead}-{sequence + 2}"

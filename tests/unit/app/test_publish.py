@@ -253,3 +253,106 @@ def test_a_changed_redis_queue_is_used_without_a_restart(frappe, publish):
 		"sent to the wrong address",
 		"sent to the right one",
 	]
+
+
+def test_only_the_newest_progress_of_each_bar_is_kept(publish, sent, frappe):
+	publish.publish_progress(10, title="Import")
+	publish.publish_progress(20, title="Import")
+	publish.publish_progress(20, title="Export")
+	first, second, other = sent.messages
+	assert first.latest == second.latest != other.latest
+	assert json.loads(first.payload)["latest"] == {"key": first.latest, "seconds": 3600}
+	assert first.stream == "frappe_realtime:one:events"
+	assert (first.history_count, first.history_seconds) == (1000, 3600)
+
+
+@pytest.mark.parametrize(
+	("call", "is_latest", "is_kept"),
+	[
+		({}, False, True),
+		({"history": "all"}, False, True),
+		({"history": "latest"}, True, True),
+		({"history": "none"}, False, False),
+		({"event": "progress"}, True, True),
+		({"event": "progress", "history": "all"}, False, True),
+		({"event": "progress", "message": "text"}, True, True),
+	],
+)
+def test_what_is_kept_of_an_event(publish, sent, call, is_latest, is_kept):
+	publish.publish_realtime(**{"event": "e", "user": "u", **call})
+	(message,) = sent.messages
+	assert bool(message.latest) == is_latest == ("latest" in json.loads(message.payload))
+	assert bool(message.stream) == is_kept
+	if not is_kept:
+		assert "unrecorded" not in message.payload
+
+
+def test_the_newest_event_is_kept_for_each_room(publish, sent):
+	publish.publish_to_user(["a", "b"], "unread", 3, history="latest")
+	assert len({message.latest for message in sent.messages}) == 2
+
+
+def test_another_history_is_refused(publish, sent):
+	with pytest.raises(ValueError, match="history is 'newest'; it can be one of all, latest, none"):
+		publish.publish_realtime("e", history="newest")
+
+
+@pytest.mark.parametrize("key", ["realtime_latest_count", "realtime_latest_seconds"])
+def test_without_newest_events_all_are_kept(publish, sent, frappe, key):
+	frappe.conf[key] = 0
+	publish.publish_realtime("e", history="latest")
+	(message,) = sent.messages
+	assert (message.latest, message.history_count) == ("", 10_000)
+
+
+def test_the_history_of_an_event_after_the_commit(publish, sent, frappe):
+	publish.publish_realtime("e", 1, history="latest", after_commit=True)
+	publish.publish_realtime("e", 1, after_commit=True)
+	publish.publish_realtime("e", 2, history="none", after_commit=True)
+	# Frappe's own form: a module that has imported Frappe's function compares with it.
+	assert frappe.local._realtime_log == [["e", 1, "all"], ["e", 2, "all"]]
+	frappe.db.commit()
+	first, second = sent.messages
+	assert first.latest
+	assert second.stream is None
+
+
+@pytest.mark.parametrize(
+	("message", "text", "binary"),
+	[
+		(b"a", None, [[[], "YQ=="]]),
+		(bytearray(b"a"), None, [[[], "YQ=="]]),
+		({"image": b"a", "n": 1}, {"image": None, "n": 1}, [[["image"], "YQ=="]]),
+		({"a": [1, {"b": memoryview(b"a")}], "c": b""}, {"a": [1, {"b": None}], "c": None}, None),
+		([b"a", (b"b",)], [None, [None]], [[[0], "YQ=="], [[1, 0], "Yg=="]]),
+		({1: b"a"}, {"1": None}, [[["1"], "YQ=="]]),
+	],
+)
+def test_binary_values_are_published_beside_the_message(publish, sent, message, text, binary):
+	publish.publish_realtime("e", message, room="r")
+	fields = json.loads(sent.messages[0].payload)
+	assert fields["message"] == text
+	assert binary is None or fields["binary"] == binary
+
+
+def test_the_message_of_the_caller_keeps_its_binary_values(publish, sent):
+	message = {"image": b"a", "list": [b"b"]}
+	publish.publish_realtime("e", message, room="r")
+	assert message == {"image": b"a", "list": [b"b"]}
+
+
+def test_binary_values_that_clients_would_not_accept(publish, sent):
+	with pytest.raises(ValueError, match=r"11 binary values; Socket\.IO allows 10"):
+		publish.publish_realtime("e", [b""] * 11)
+	with pytest.raises(ValueError, match="_placeholder"):
+		publish.publish_realtime("e", {"a": b"", "b": [{"_placeholder": True, "num": 7}]})
+	publish.publish_realtime("e", {"_placeholder": True, "num": 0})
+	(message,) = sent.messages
+	assert "binary" not in json.loads(message.payload)
+
+
+def test_a_message_that_contains_itself(publish, sent):
+	message = []
+	message.append(message)
+	with pytest.raises(ValueError, match="Circular"):
+		publish.publish_realtime("e", message)

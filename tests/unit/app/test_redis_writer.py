@@ -24,7 +24,7 @@ class FakeRedis:
 
 	def __init__(self) -> None:
 		self.scripts: list[tuple[list[str], int, list[tuple[Any, ...]]]] = []
-		"""Of each call of the script: keys, expected number, and (number, channel, payload, count, age) of the messages."""
+		"""Of each call of the script: keys, expected number, and (number, channel, payload, count, age, latest) of the messages."""
 		self.answers: list[Any] = []
 		self.commands: list[tuple[Any, ...]] = []
 		self._queued: list[tuple[Any, ...]] = []
@@ -33,14 +33,16 @@ class FakeRedis:
 
 	def evalsha(self, sha: str, key_count: int, *arguments: Any) -> Any:
 		keys, (expected, *rest) = arguments[:key_count], arguments[key_count:]
-		messages = [tuple(rest[at : at + 5]) for at in range(0, len(rest), 5)]
+		messages = [tuple(rest[at : at + 6]) for at in range(0, len(rest), 6)]
 		self.scripts.append((list(keys), expected, messages))
 		answer = self.answers.pop(0) if self.answers else None
 		if isinstance(answer, Exception):
 			raise answer
 		if answer is not None:
 			return answer
-		return [part for number, _, _, count, _ in messages if count for part in (str(number), f"{number}-0")]
+		return [
+			part for number, _, _, count, *_ in messages if count for part in (str(number), f"{number}-0")
+		]
 
 	def pipeline(self, transaction: bool) -> FakeRedis:
 		assert not transaction
@@ -87,7 +89,7 @@ class Setting:
 	def append(self, *streams: str | None) -> list[dict[str, Any]]:
 		"""Append a batch with a message for each stream; return what the script got as payloads."""
 		self.writer.append(self.redis, [self.message(stream) for stream in streams])  # type: ignore[arg-type]
-		return [json.loads(payload) for _, _, payload, _, _ in self.redis.scripts[-1][2]]
+		return [json.loads(payload) for _, _, payload, *_ in self.redis.scripts[-1][2]]
 
 
 @pytest.fixture
@@ -128,9 +130,9 @@ def test_the_script_gets_keys_and_messages(it: Setting) -> None:
 	assert keys == [writer_key(it.writer._id), A, last_key(A), B, last_key(B)]
 	assert expected == 0
 	assert messages == [
-		(1, "events", '{"event":"e"}', 100, 600_500),
-		(2, "events", '{"event":"e"}', 0, 600_500),
-		(3, "events", '{"event":"e"}', 100, 600_500),
+		(1, "events", '{"event":"e"}', 100, 600_500, ""),
+		(2, "events", '{"event":"e"}', 0, 600_500, ""),
+		(3, "events", '{"event":"e"}', 100, 600_500, ""),
 	]
 
 
@@ -165,7 +167,7 @@ def test_only_streams_whose_last_message_was_lost_show_it(it: Setting) -> None:
 	it.redis.answers = [2]
 	it.append(A, B)
 	assert [expected for _, expected, _ in it.redis.scripts] == [0, 4, 0]
-	first, second = [json.loads(payload) for _, _, payload, _, _ in it.redis.scripts[-1][2]]
+	first, second = [json.loads(payload) for _, _, payload, *_ in it.redis.scripts[-1][2]]
 	assert first == {
 		"offset": None,
 		"unrecorded": "Redis has lost events before it",
@@ -173,7 +175,7 @@ def test_only_streams_whose_last_message_was_lost_show_it(it: Setting) -> None:
 		"event": "e",
 	}
 	assert second == {"event": "e"}
-	assert [count for *_, count, _ in it.redis.scripts[-1][2]] == [0, 100]
+	assert [count for *_, count, _, _ in it.redis.scripts[-1][2]] == [0, 100]
 	assert len(it.lines) == 1
 	assert it.append(A) == [{"event": "e"}]
 	# What was lost before is not reported again.
@@ -193,7 +195,7 @@ def test_the_first_message_of_a_stream_after_dropped_ones_shows_the_gap(it: Sett
 	]
 	keys, _, messages = it.redis.scripts[-1]
 	assert keys[1:] == [A, last_key(A)]
-	assert [count for *_, count, _ in messages] == [0, 0, 100, 0]
+	assert [count for *_, count, _, _ in messages] == [0, 0, 100, 0]
 	assert it.append(A, B) == [{"event": "e"}, {"event": "e"}]
 
 

@@ -80,12 +80,33 @@ async def test_a_value_that_is_no_text() -> None:
 async def test_a_history() -> None:
 	server = FakeServer()
 	entry = b"*2\r\n$3\r\n1-0\r\n*4\r\n$1\r\ne\r\n$2\r\n{}\r\n$1\r\np\r\n$1\r\n\xff\r\n"
-	replies = {b"MULTI": b"+OK\r\n", b"EXEC": b"*2\r\n$3\r\n1-0\r\n*1\r\n" + entry}
+	replies = {b"MULTI": b"+OK\r\n", b"EXEC": b"*3\r\n$3\r\n1-0\r\n$-1\r\n*1\r\n" + entry}
 	server.reply = lambda command: replies.get(command[0], b"+QUEUED\r\n")
-	entries, last = await store_of(server).history("one.test", "-", 1)
+	entries, last, newest = await store_of(server).history("one.test", "-", 1)
 	assert (entries[0].id, entries[0].payload, entries[0].before, last) == ("1-0", b"{}", "�", "1-0")
-	replies[b"EXEC"] = b"*1\r\n$-1\r\n"
-	assert await store_of(server).history("one.test", "-", 0) == ([], None)
+	assert newest == "1-0"
+	replies[b"EXEC"] = b"*2\r\n$-1\r\n$-1\r\n"
+	assert await store_of(server).history("one.test", "-", 0) == ([], None, None)
+	assert await store_of(server).latest("one.test", "-", 0) == ([], None, "", "")
+
+
+@pytest.mark.parametrize(
+	("order", "newest", "value"),
+	[
+		(b"9-0 4-0 9-0 2-0", "4-0", ("9-0", "2-0")),
+		(b"8-0 4-0 8-0 2-0", "9-0", ("8-0", "2-0")),
+		(b"garbage", "9-0", ("", "")),
+	],
+	ids=["", "an older publisher has published since", "not ours"],
+)
+@in_virtual_time
+async def test_the_newest_entries_of_both_streams(order: bytes, newest: str, value: tuple[str, str]) -> None:
+	server = FakeServer()
+	reply = b"*2\r\n$3\r\n9-0\r\n$%d\r\n%b\r\n" % (len(order), order)
+	replies = {b"MULTI": b"+OK\r\n", b"EXEC": reply}
+	server.reply = lambda command: replies.get(command[0], b"+QUEUED\r\n")
+	assert await store_of(server).history("one.test", "-", 0) == ([], "9-0", newest)
+	assert await store_of(server).latest("one.test", "-", 0) == ([], "9-0", *value)
 
 
 @in_virtual_time

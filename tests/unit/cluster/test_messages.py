@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frappe_realtime.contract import MAX_ATTACHMENTS
 from realtime.cluster import messages
 from realtime.cluster.messages import (
 	PART,
@@ -107,7 +108,7 @@ def test_an_event_is_decoded_as_it_was_encoded(
 	values: list[Any], rooms: list[str] | None, excluded: list[str]
 ) -> None:
 	encoded = packets.encode_event("/site.test", ["event", *values])
-	if len(encoded.messages) > packets.MAX_ATTACHMENTS:
+	if len(encoded.messages) > MAX_ATTACHMENTS:
 		return
 	emit = read(messages.emit(SENDER, rooms, encoded, excluded))
 	assert isinstance(emit, Emit)

@@ -6,8 +6,8 @@ import asyncio
 import json
 from collections.abc import Callable
 
-from realtime.bus.events import PublishedEvent
-from realtime.bus.store import Entry
+from realtime.bus.events import PublishedEvent, read_event
+from realtime.bus.store import Entry, HistoryPage, LatestPage
 from realtime.recovery.positions import parse_offset
 from tests.unit.socketio.fakes import SITE
 
@@ -40,6 +40,13 @@ class FakeStore:
 		self.changes: list[Entry] = []
 		"""The access messages."""
 		self.last: str | None = None
+		self.values: list[Entry] = []
+		"""The events of which only the newest one is kept."""
+		self.newest_value = self.removed = ""
+		self._keys: dict[str, str] = {}
+		"""The keys of `values`, by id."""
+		self.newest_entry: str | None = None
+		"""The newest entry of the history, once there is an event that is not in it."""
 		self.failures: list[Exception] = []
 		self.reads = self.entries_read = 0
 		self.after_reading: Callable[[], None] = lambda: None
@@ -47,9 +54,27 @@ class FakeStore:
 	def append(self, number: int, room: str = "website") -> PublishedEvent:
 		payload = {"event": "step", "message": number, "room": room, "namespace": SITE}
 		id = f"{number}-0"
-		self.entries.append(Entry(id, json.dumps(payload).encode(), self.last or "0-0"))
+		text = json.dumps(payload).encode()
+		self.entries.append(Entry(id, text, self.last or "0-0", self.newest_entry or ""))
 		self.last = id
+		if self.newest_entry:
+			self.newest_entry = id
 		return event(number, id, room or None, 50)
+
+	def append_value(
+		self, number: int, key: str, room: str = "website", seconds: float = 3600
+	) -> PublishedEvent:
+		"""Append an event of which only the newest one of its key is kept; return the live event."""
+		latest = {"key": key, "seconds": seconds}
+		payload = {"event": "step", "message": number, "room": room, "namespace": SITE, "latest": latest}
+		id = f"{number}-0"
+		self.values = [entry for entry in self.values if self._keys.get(entry.id) != key]
+		self._keys[id] = key
+		text = json.dumps(payload).encode()
+		self.values.append(Entry(id, text, self.last or "0-0"))
+		self.newest_entry = self.newest_entry or ("0-0" if not self.entries else self.entries[-1].id)
+		self.last = self.newest_value = id
+		return read_event(json.dumps({"offset": id, **payload}).encode())
 
 	def announce(self, kind: str, **fields: str) -> dict[str, str]:
 		"""Append an access message; return the live message."""
@@ -65,15 +90,29 @@ class FakeStore:
 		found = [entry for entry in self.changes if (parse_offset(entry.id) or begin) >= begin][:count]
 		return found, self.changes[-1].id if self.changes else None
 
-	async def history(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
+	async def history(self, site: str, first: str, count: int) -> HistoryPage:
 		if self.failures:
 			raise self.failures.pop(0)
 		self.reads += 1
-		begin = (0, 0) if first == "-" else parse_offset(first)
-		assert begin is not None
-		found = [entry for entry in self.entries if (parse_offset(entry.id) or begin) >= begin][:count]
+		found = self._from(self.entries, first)[:count]
 		self.entries_read += len(found)
-		answer = (found, self.last)
+		answer = HistoryPage(found, self.last, self.newest_entry or self.last)
 		self.after_reading()
 		await asyncio.sleep(0)
 		return answer
+
+	async def latest(self, site: str, first: str, count: int) -> LatestPage:
+		if self.failures:
+			raise self.failures.pop(0)
+		self.reads += 1
+		found = self._from(self.values, first)[:count]
+		answer = LatestPage(found, self.last, self.newest_value, self.removed)
+		self.after_reading()
+		await asyncio.sleep(0)
+		return answer
+
+	@staticmethod
+	def _from(entries: list[Entry], first: str) -> list[Entry]:
+		begin = (0, 0) if first == "-" else parse_offset(first)
+		assert begin is not None
+		return [entry for entry in entries if (parse_offset(entry.id) or begin) >= begin]

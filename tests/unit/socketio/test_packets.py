@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from socketio.packet import Packet as Stock
 
-from frappe_realtime.contract import RESERVED_EVENTS
+from frappe_realtime.contract import MAX_ATTACHMENTS, RESERVED_EVENTS
 from realtime.json_codec import dumps, loads
 from realtime.socketio import packets
 from realtime.socketio.packets import PacketError
@@ -57,7 +57,7 @@ def read(messages: tuple[str | bytes, ...]) -> packets.Packet:
 def test_an_event_is_decoded_as_it_was_encoded(
 	namespace: str, name: str, arguments: list[Any], id: int | None
 ) -> None:
-	if count_bytes(arguments) > packets.MAX_ATTACHMENTS:
+	if count_bytes(arguments) > MAX_ATTACHMENTS:
 		return
 	packet = read(packets.encode_event(namespace, [name, *arguments], id).messages)
 	assert (packet.namespace, packet.id, packet.data) == (namespace, id, [name, *arguments])
@@ -81,7 +81,7 @@ def test_garbage_is_refused_or_decoded(text: str) -> None:
 		packet = packets.decode(text)
 	except PacketError:
 		return
-	assert packet.missing <= packets.MAX_ATTACHMENTS
+	assert packet.missing <= MAX_ATTACHMENTS
 
 
 @given(st.sampled_from("0123456"), st.text('0123456789-/,[]{}"aé ', max_size=40))
