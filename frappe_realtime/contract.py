@@ -307,6 +307,10 @@ LIMIT_REACHED = "limit_reached"
 OFFSET_EVENT = "frappe_realtime:offset"
 """Carries nothing but the offset that ends each event to a client that can recover."""
 
+REWIND_EVENT = "frappe_realtime:rewind"
+"""From the client: asks for the events of a name in the rooms that every socket of the user joins, `{"event", "rewind"}`.
+Acknowledged as a subscription with `rewind` (realtime/handlers/rewinds.py); also in public/js/realtime.js."""
+
 DOCTOR_EVENT = "frappe_realtime:doctor"
 """Published by `frappe-realtime doctor` to its own clients; the message is null."""
 

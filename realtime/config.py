@@ -301,6 +301,9 @@ class Config:
 	realtime_address_recovery_bytes_per_second: int = key(
 		8_000_000, integer(1000, 1 << 40), "the same for all clients of one address, where it is known"
 	)
+	realtime_rewind_events: int = key(
+		200, integer(1, 100_000), "last events of a room that a subscription may ask for"
+	)
 	# Handlers
 	realtime_handler_queue: int = key(
 		2000, integer(1, 1_000_000), "events of one socket that may wait for the handlers of one app"

@@ -45,6 +45,7 @@ from .handlers.files import HandlerFiles
 from .handlers.frappe_requests import FrappeRequests
 from .handlers.installed_apps import InstalledApps
 from .handlers.python import PythonHandlers
+from .handlers.rewinds import Rewinds
 from .javascript import JavaScriptHandlers
 from .listener import Listener
 from .monitor.bench import BenchMonitor
@@ -65,6 +66,8 @@ from .presence.presence import Presence
 from .presence.questions import PresenceQuestions
 from .recovery.history import History
 from .recovery.recovery import Recovery
+from .recovery.replay_limit import ReplayLimit
+from .recovery.rewind import RewindReader
 from .recovery.sessions import SessionStore
 from .socketio.fanout import Fanout
 from .socketio.namespace import Namespaces
@@ -146,6 +149,8 @@ class RecoveryLayer:
 		self.history = History(store, access.joiner.deliver, namespaces, seconds)
 		access.invalidator.received.connect(self.history.take_access)
 		self.sessions = SessionStore(store, namespaces, seconds)
+		limit = ReplayLimit(config, on_limit)
+		self.rewind = RewindReader(config, self.history, access.list_updates, access.revalidator, limit)
 		self.recovery = Recovery(
 			config,
 			namespaces,
@@ -156,7 +161,7 @@ class RecoveryLayer:
 			access.joiner,
 			access.tasks,
 			access.revalidator,
-			on_limit,
+			limit,
 		)
 
 
@@ -203,6 +208,7 @@ class HandlerLayer:
 		limits: ClientLimits,
 		access: AccessLayer,
 		presence: AppPresence,
+		rewind: RewindReader,
 		files: HandlerFiles,
 	) -> None:
 		self.core = CoreHandlers(
@@ -212,6 +218,7 @@ class HandlerLayer:
 			access.tasks,
 			members,
 			access.revalidator,
+			Rewinds(rewind, config.realtime_rewind_events),
 			EditorRequests(backends.store).send if config.developer_mode else None,
 		)
 		questions = ClientQuestions(access.permissions, limits)
@@ -354,6 +361,7 @@ class RealtimeServer:
 			self.limits,
 			self.access,
 			self.presence.apps,
+			self.recovery.rewind,
 			files,
 		)
 

@@ -56,6 +56,8 @@ class TaskAccess:
 		self._log_budget = LogBudget()
 		self._pending: dict[TaskKey, set[ServerSocket]] = {}
 		self._pending_of: dict[ServerSocket, set[TaskKey]] = {}
+		self._waiting: dict[TaskKey, set[asyncio.Future[None]]] = {}
+		"""Calls of `may_follow` that wait until the owner is announced."""
 
 	def subscribe(self, socket: ServerSocket, task_id: str) -> None:
 		"""Admit `socket` to the room of a task, now or when its owner is announced, or refuse it."""
@@ -90,6 +92,21 @@ class TaskAccess:
 		task_id = room.removeprefix(TASK_ROOM)
 		return self._owners.get((session.site, task_id)) == session.user
 
+	async def may_follow(self, session: Session, task_id: str) -> bool:
+		"""Return whether the user of `session` may be in the room of a task, once its owner is announced."""
+		key = (session.site, task_id)
+		if not self._may_follow_all(session) and session.has_app and key not in self._owners:
+			announced = asyncio.get_running_loop().create_future()
+			self._waiting.setdefault(key, set()).add(announced)
+			self._start_read(session.site)
+			try:
+				await announced
+			finally:
+				_discard(self._waiting, key, announced)
+		allowed = self.is_allowed(session, task_room(task_id))
+		self.refused += not allowed
+		return allowed
+
 	def on_message(self, message: dict[str, Any]) -> None:
 		"""Take an announcement, from the channel or the stream.
 
@@ -109,7 +126,7 @@ class TaskAccess:
 		for task in self._reads.values():
 			task.cancel()
 		self._reads.clear()
-		for site in {site for site, _ in self._pending}:
+		for site in {site for site, _ in [*self._pending, *self._waiting]}:
 			self._start_read(site)
 
 	def _may_follow_all(self, session: Session) -> bool:
@@ -127,6 +144,9 @@ class TaskAccess:
 		for socket in list(self._pending.get(key, ())):
 			self._remove_pending(socket, key)
 			self._join_if_owner(socket, key)
+		for announced in self._waiting.get(key, ()):
+			if not announced.done():
+				announced.set_result(None)
 
 	def _join_if_owner(self, socket: ServerSocket, key: TaskKey) -> None:
 		if self._owners[key] == socket.session.user:

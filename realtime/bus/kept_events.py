@@ -103,6 +103,15 @@ class KeptEvent:
 		text, *attachments = self._packet(namespace, own_offset)
 		return Encoded(f'{text[: -len(own_offset) - 2]}{offset}"]' if offset else text, *attachments)
 
+	def encode_plain(self, namespace: str) -> Encoded:
+		"""Return the event as it is sent to a client that takes no offset; `namespace` with its slash."""
+		if self.event == LIST_UPDATE:
+			return packets.encode_event(namespace, (LIST_UPDATE, self.message))
+		milliseconds, sequence = self.position
+		own_offset = f"{milliseconds}-{sequence}"
+		text, *attachments = self._packet(namespace, own_offset)
+		return Encoded(f"{text[: -len(own_offset) - 4]}]", *attachments)
+
 	def _packet(self, namespace: str, own_offset: str) -> list[Any]:
 		"""Return the text of the packet and its attachments.
 

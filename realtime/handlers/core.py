@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from frappe_realtime.contract import (
 	DOC_VIEWERS,
 	OPEN_DOC_ROOM,
+	REWIND_EVENT,
+	SITE_ROOM,
 	SYSTEM_USER,
+	WEBSITE_ROOM,
 	doc_room,
 	doctype_room,
 	open_doc_room,
 	task_room,
+	user_room,
 )
 from frappe_realtime.errors import WebUnavailable
 
@@ -28,6 +32,7 @@ from ..log_budget import LogBudget
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, ServerSocket
 from ..socketio.server import Ack
+from .rewinds import Rewinds, may_rewind
 
 logger = logging.getLogger("realtime.handlers")
 
@@ -50,6 +55,7 @@ class CoreHandlers:
 		tasks: Answers whether a user may follow a task.
 		remote: The members of rooms on other sidecars.
 		revalidator: Removes sockets from rooms that their users may no longer read.
+		rewinds: Answers subscriptions that ask for what their rooms have.
 		open_in_editor: Publishes the requests of `open_in_editor`; None unless in developer mode.
 	"""
 
@@ -61,6 +67,7 @@ class CoreHandlers:
 		tasks: TaskAccess,
 		remote: RemoteMembers,
 		revalidator: Revalidator,
+		rewinds: Rewinds,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
 		self._permissions = permissions
@@ -68,6 +75,7 @@ class CoreHandlers:
 		self._limits = limits
 		self._tasks = tasks
 		self._remote = remote
+		self._rewinds = rewinds
 		self._open_in_editor = open_in_editor
 		self._pending_joins: dict[ServerSocket, dict[str, asyncio.Future[bool]]] = {}
 		"""For each socket, the answers of the web process that are awaited, by room."""
@@ -84,6 +92,7 @@ class CoreHandlers:
 			"task_unsubscribe": self.task_unsubscribe,
 			"progress_subscribe": self.task_subscribe,
 			"open_in_editor": self.open_in_editor,
+			REWIND_EVENT: lambda *_: None,
 		}
 		revalidator.room_withdrawn.connect(self.on_room_changed)
 
@@ -97,12 +106,13 @@ class CoreHandlers:
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Handle `event` if it is a core event."""
 		handler = self._handlers.get(event)
-		if handler is not None:
+		if handler is not None and not self._rewind(socket, event, arguments, ack):
 			handler(socket, *[*arguments, None, None][:2])
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		"""Cancel pending joins, and send `doc_viewers` for the documents that the socket had open."""
 		self._tasks.on_disconnect(socket)
+		self._rewinds.on_disconnect(socket)
 		for answer in self._pending_joins.pop(socket, {}).values():
 			answer.cancel()
 		for room in rooms:
@@ -212,6 +222,7 @@ class CoreHandlers:
 	def task_unsubscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
 		"""Leave the room of a background job."""
 		if _is_name(task_id):
+			self._rewinds.cancel(socket, task_room(task_id))
 			self._tasks.unsubscribe(socket, task_id)
 
 	def open_in_editor(self, socket: ServerSocket, data: Any, *_: Any) -> None:
@@ -219,6 +230,79 @@ class CoreHandlers:
 		session: Session = socket.session
 		if self._open_in_editor is not None and isinstance(data, dict) and session.user_type == SYSTEM_USER:
 			self._open_in_editor({key: data.get(key) for key in ("file", "line", "column")})
+
+	# -- subscriptions that ask for what their room has
+
+	def _rewind(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> bool:
+		"""Start a subscription with `{"rewind": …}` as its last argument; return False for any other event."""
+		options = arguments[-1] if arguments else None
+		if not isinstance(options, dict) or "rewind" not in options:
+			return False
+		session: Session = socket.session
+		if event == REWIND_EVENT:
+			name = options.get("event")
+			rooms = [user_room(session.user), WEBSITE_ROOM, SITE_ROOM]
+			rooms = [room for room in rooms if room in socket.rooms and may_rewind(session, room)]
+			if _is_name(name) and rooms:
+				self._rewinds.start(
+					socket, rooms, options["rewind"], ack, _permitted, lambda: True, event=str(name)
+				)
+		elif event in ("task_subscribe", "progress_subscribe"):
+			if _is_name(arguments[0]):
+				room = task_room(arguments[0])
+				self._tasks.unsubscribe(socket, arguments[0])
+				self._start_rewind(
+					socket, room, options, ack, lambda: self._tasks.may_follow(session, arguments[0])
+				)
+		else:
+			self._rewind_document(socket, event, arguments[:-1], options, ack)
+		return True
+
+	def _rewind_document(
+		self,
+		socket: ServerSocket,
+		event: str,
+		arguments: list[Any],
+		options: dict[str, Any],
+		ack: Ack | None,
+	) -> None:
+		"""Subscribe to a document or a DocType, with what its room has."""
+		doctype, name = [*arguments, None, None][:2]
+		if not _is_name(doctype) or event not in ("doc_subscribe", "doctype_subscribe"):
+			return
+		name = _document_name(name) if event == "doc_subscribe" else ""
+		room = doc_room(doctype, name) if name else doctype_room(doctype)
+		if event == "doc_subscribe" and not name:
+			return
+		is_cached = self._permissions.is_cached(socket.session, doctype, name)
+		if not (is_cached or self._limits.allows_question(socket)):
+			return
+
+		async def is_permitted() -> bool:
+			permitted = self._permissions.has_permission(socket.session, doctype, name)
+			return permitted if isinstance(permitted, bool) else await permitted
+
+		if (answer := self._remove_pending_join(socket, room)) is not None:
+			# It joins the room when its events are sent.
+			answer.cancel()
+		self._start_rewind(socket, room, options, ack, is_permitted)
+
+	def _start_rewind(
+		self,
+		socket: ServerSocket,
+		room: str,
+		options: dict[str, Any],
+		ack: Ack | None,
+		is_permitted: Callable[[], Awaitable[bool]],
+	) -> None:
+		def join() -> bool:
+			if room not in socket.rooms and not self._limits.allows_room(socket, room):
+				return False
+			socket.join(room)
+			return True
+
+		if room in socket.rooms or self._limits.allows_room(socket, room):
+			self._rewinds.start(socket, [room], options["rewind"], ack, is_permitted, join)
 
 	# -- rooms
 
@@ -232,6 +316,8 @@ class CoreHandlers:
 	) -> None:
 		"""Join `room` if the user may read the document, or the DocType if `name` is empty."""
 		if room in socket.rooms or room in self._pending_joins.get(socket, {}):
+			return
+		if self._rewinds.is_pending(socket, room):
 			return
 		if not self._limits.allows_room(socket, room):
 			return
@@ -278,6 +364,7 @@ class CoreHandlers:
 
 	def _leave(self, socket: ServerSocket, room: str) -> None:
 		"""Leave `room`; cancel the join if it is pending."""
+		self._rewinds.cancel(socket, room)
 		answer = self._remove_pending_join(socket, room)
 		if answer is not None:
 			answer.cancel()
@@ -289,6 +376,11 @@ class CoreHandlers:
 		if not joins:
 			self._pending_joins.pop(socket, None)
 		return answer
+
+
+async def _permitted() -> bool:
+	"""Return True: the rooms are those that every socket of the user is in."""
+	return True
 
 
 def _is_name(value: Any) -> bool:

@@ -165,6 +165,14 @@ class AccessLog:
 		"""Return True if a change concerns `subject`."""
 		return subject in self._by_subject
 
+	def has_since(self, subjects: Iterable[Subject], number: int) -> bool:
+		"""Return True if a change after the one with this number concerns one of `subjects`."""
+		return any(
+			changes[-1].number > number
+			for subject in subjects
+			if (changes := self._by_subject.get(subject)) is not None
+		)
+
 	def may_concern(self, since: StreamPosition) -> bool:
 		"""Return False if there is no change since a position."""
 		return self.newest >= since or self._missing_to >= since

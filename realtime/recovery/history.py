@@ -27,7 +27,7 @@ from .access_log import NEVER, Subject
 from .access_reader import read_changes, take_change
 from .entries import HistoryGap, check_chain, check_continuity, read_events
 from .latest_values import LatestRead, read_latest
-from .positions import START, offset_after, parse_offset
+from .positions import START, offset_after, offset_of, parse_offset, position_before
 from .site_stream import OlderEvents, SiteStream, select
 
 logger = logging.getLogger("realtime.history")
@@ -440,6 +440,23 @@ class History:
 			if position >= stream.window_start:
 				return OlderEvents(position, position, read_bytes=read_bytes)
 			return OlderEvents(reached, position, select(events, rooms), read_bytes)
+
+	async def read_back(
+		self, site: str, position: StreamPosition
+	) -> tuple[list[KeptEvent], StreamPosition | None]:
+		"""Return a page of the last events of a site up to `position`, the newest first.
+
+		Returns:
+			The events, and the position for the next page; None if there is none.
+
+		Raises:
+			StoreUnavailable, StoreDenied: They cannot be read.
+		"""
+		entries = await self._store.history_backwards(site, offset_of(position), PAGE)
+		self.counters.read += len(entries)
+		events = [KeptEvent.of(event) for event in read_events(site, entries)]
+		first = parse_offset(entries[-1].id) if len(entries) == PAGE else None
+		return events, None if first is None else position_before(first)
 
 	async def check_known(self, stream: SiteStream, position: StreamPosition) -> None:
 		"""Raise unless `stream` has reached `position`.

@@ -14,7 +14,7 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -109,7 +109,7 @@ class Recovery:
 	"""Admits clients, new ones and those that recover, and keeps the sessions of both.
 
 	Args:
-		config: `realtime_recovery_agents`, `realtime_max_unsent`, and the rates of replayed bytes.
+		config: `realtime_recovery_agents` and `realtime_max_unsent`.
 		namespaces: The sockets of this process.
 		history: The events of the sites.
 		sessions: The sessions of clients.
@@ -118,7 +118,7 @@ class Recovery:
 		joiner: Joins list updates that are replayed.
 		tasks: Decides which background tasks a client may still follow.
 		revalidator: Knows which sockets wait for a check of their access.
-		on_limit: Called with the key of a limit that is reached.
+		limit: The rates of replayed bytes.
 	"""
 
 	def __init__(
@@ -132,7 +132,7 @@ class Recovery:
 		joiner: ListUpdateJoiner,
 		tasks: TaskAccess,
 		revalidator: Revalidator,
-		on_limit: Callable[[str], None],
+		limit: ReplayLimit,
 	) -> None:
 		self.counters = RecoveryCounters()
 		self._agents: Sequence[str] = config.realtime_recovery_agents
@@ -147,7 +147,7 @@ class Recovery:
 		self._revalidator = revalidator
 		self._away_milliseconds = round(1500 * config.realtime_recovery_seconds) + 5000 + CHECK_MILLISECONDS
 		"""Milliseconds for which a session is kept at most (sessions.py), and the time of a check before."""
-		self._limit = ReplayLimit(config, on_limit)
+		self._limit = limit
 		self._refusals_logged = -REFUSAL_LOG_SECONDS
 		self._postponed_log = LogBudget()
 		history.lost.connect(self.end_sessions)

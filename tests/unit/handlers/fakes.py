@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from realtime.access.authentication import Session
+from realtime.access.rewind_request import RewindRefused, RewindRequest
 from realtime.cluster.members import RemoteMembers
 from realtime.engine import Encoded
 from realtime.handlers.core import CoreHandlers
+from realtime.handlers.rewinds import Rewinds
 from realtime.signals import Signal
 from realtime.socketio import packets
 from realtime.socketio.fanout import Fanout
@@ -80,6 +82,18 @@ class FakeTasks:
 		self.calls.append(("disconnect", ""))
 
 
+class FakeRewindSource:
+	"""Every room has one event, `had`, with what was asked for."""
+
+	async def read(
+		self, socket: ServerSocket, request: RewindRequest, is_permitted: Callable[[], Awaitable[bool]]
+	) -> Callable[[], list[Encoded]]:
+		if not await is_permitted():
+			raise RewindRefused("not_permitted", "no")
+		message = [*request.rooms, request.count, request.event]
+		return lambda: [packets.encode_event(socket.namespace.name, ["had", message])]
+
+
 class Core:
 	"""The core handlers of one process, with sockets of one site. Must be made in a running event loop."""
 
@@ -90,6 +104,7 @@ class Core:
 		self.remote = RemoteMembers(1000)
 		self.room_withdrawn: Signal[[ServerSocket, str]] = Signal()
 		self.opened_in_editor: list[dict[str, Any]] = []
+		self.source: Any = FakeRewindSource()
 		self._namespaces = Namespaces()
 		fakes: Any = self
 		self.handlers = CoreHandlers(
@@ -99,6 +114,7 @@ class Core:
 			fakes.tasks,
 			self.remote,
 			fakes,
+			Rewinds(self.source, 10),
 			self.opened_in_editor.append,
 		)
 

@@ -21,6 +21,7 @@ from realtime.config import Config
 from realtime.recovery.history import History
 from realtime.recovery.positions import START, ClientPosition, parse_client_offset
 from realtime.recovery.recovery import Recovered, Recovery
+from realtime.recovery.replay_limit import ReplayLimit
 from realtime.recovery.sessions import SessionStore
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
@@ -79,7 +80,7 @@ class Process:
 			self.joiner,
 			others,
 			others,
-			lambda key: None,
+			ReplayLimit(config, lambda key: None),
 		)
 		self._chance = chance
 		self._queue: list[PublishedEvent] = []

@@ -22,6 +22,7 @@ from realtime.config import Config
 from realtime.recovery import history, recovery
 from realtime.recovery.history import History
 from realtime.recovery.recovery import Recovered, Recovery
+from realtime.recovery.replay_limit import ReplayLimit
 from realtime.recovery.sessions import SessionStore
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import RECOVERABLE_REASONS, Admission, Namespaces, ServerSocket
@@ -110,7 +111,7 @@ class Setting:
 			ListUpdateJoiner(Config(bench=Path()), self.namespaces, list_updates),
 			tasks,
 			revalidator,
-			self.limits.append,
+			ReplayLimit(Config(bench=Path(), **config), self.limits.append),
 		)
 		self.session: Any = SimpleNamespace(site=SITE, user=USER, user_type="System User", has_app=True)
 

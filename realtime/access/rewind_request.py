@@ -1,0 +1,53 @@
+"""A subscription that asks for what its room has, and the refusal of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LATEST = "latest"
+
+
+class RewindRefused(Exception):
+	"""A request is not granted.
+
+	Args:
+		code: `bad_request`, `not_permitted`, `limit_reached`, `unsubscribed` or `unavailable`.
+		message: Why, and what to do.
+	"""
+
+	def __init__(self, code: str, message: str) -> None:
+		super().__init__(message)
+		self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class RewindRequest:
+	"""What a client asks for.
+
+	Args:
+		rooms: The rooms whose events it asks for.
+		count: How many of the last events; 0 for the events of which only the newest ones are kept.
+		event: The name of the events; empty for all.
+	"""
+
+	rooms: Sequence[str]
+	count: int
+	event: str = ""
+
+	@classmethod
+	def parse(cls, rooms: Sequence[str], rewind: Any, most: int, event: str = "") -> RewindRequest:
+		"""Return the request for `rewind`, which a client has sent.
+
+		Raises:
+			RewindRefused: It is neither "latest" nor a number from 1 to `most`.
+		"""
+		if rewind == LATEST:
+			return cls(rooms, 0, event)
+		if type(rewind) is not int or not 1 <= rewind <= most:
+			raise RewindRefused(
+				"bad_request",
+				f'rewind is {str(rewind)[:50]!r}; it can be "latest" or a number from 1 to {most} (realtime_rewind_events)',
+			)
+		return cls(rooms, rewind, event)

@@ -1,0 +1,153 @@
+"""Subscriptions that ask for what their rooms have: `{"rewind": "latest"}` or `{"rewind": n}` as an additional argument.
+
+The events come as ordinary events, in order, in the step in which the socket joins the room: before all live events, and
+without a gap. Then comes the acknowledgement, `{"rewound": n}`, or `{"error": {"code", "message"}}` if nothing was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from frappe_realtime.contract import GUEST, LIMIT_REACHED, USER_ROOM
+from frappe_realtime.errors import WebUnavailable
+
+from ..access.authentication import Session
+from ..access.rewind_request import RewindRefused, RewindRequest
+from ..engine import Encoded
+from ..socketio.namespace import ServerSocket, joined
+from ..socketio.server import Ack
+
+logger = logging.getLogger("realtime.handlers")
+
+MAX_PENDING = 20
+"""Requests of one socket that are answered at the same time."""
+
+
+class RewindSource(Protocol):
+	"""Reads what rooms have (`RewindReader`)."""
+
+	async def read(
+		self, socket: ServerSocket, request: RewindRequest, is_permitted: Callable[[], Awaitable[bool]]
+	) -> Callable[[], list[Encoded]]:
+		"""Return a function that returns what is sent to `socket`, called in the same turn of the event loop."""
+
+
+class Rewinds:
+	"""Answers the requests of sockets, those of one room one after the other.
+
+	Args:
+		source: Reads what rooms have.
+		most: `realtime_rewind_events`.
+	"""
+
+	def __init__(self, source: RewindSource, most: int) -> None:
+		self._source = source
+		self._most = most
+		self._running: dict[ServerSocket, dict[str, list[asyncio.Task[None]]]] = {}
+		"""For each socket, the requests by room."""
+
+	def is_pending(self, socket: ServerSocket, room: str) -> bool:
+		"""Return True if `socket` will join `room` with what it has."""
+		return room in self._running.get(socket, {})
+
+	def start(
+		self,
+		socket: ServerSocket,
+		rooms: Sequence[str],
+		rewind: Any,
+		ack: Ack | None,
+		is_permitted: Callable[[], Awaitable[bool]],
+		join: Callable[[], bool],
+		event: str = "",
+	) -> None:
+		"""Send what `rooms` have, and acknowledge the event.
+
+		Args:
+			socket: The socket.
+			rooms: The room that it subscribes to, or those that it is in.
+			rewind: What it asks for.
+			ack: Acknowledges the event.
+			is_permitted: Asks for the permission.
+			join: Joins the room if a limit allows it, and returns whether it did.
+			event: Only events of this name.
+		"""
+		try:
+			request = RewindRequest.parse(rooms, rewind, self._most, event)
+			running = self._running.setdefault(socket, {})
+			if sum(map(len, running.values())) >= MAX_PENDING:
+				raise RewindRefused(
+					LIMIT_REACHED, f"{MAX_PENDING} requests of this client wait for an answer"
+				)
+		except RewindRefused as error:
+			_refuse(ack, error)
+			return
+		of_room = running.setdefault(rooms[0], [])
+		work = self._answer(socket, request, ack, is_permitted, join, of_room[-1] if of_room else None)
+		task = asyncio.get_running_loop().create_task(work)
+		of_room.append(task)
+		task.add_done_callback(lambda task: self._remove(socket, rooms[0], task))
+
+	def cancel(self, socket: ServerSocket, room: str) -> None:
+		"""End the requests for a room that the socket leaves."""
+		for task in list(self._running.get(socket, {}).get(room, ())):
+			task.cancel()
+
+	def on_disconnect(self, socket: ServerSocket) -> None:
+		"""End all requests of a socket."""
+		for room in list(self._running.get(socket, ())):
+			self.cancel(socket, room)
+
+	def _remove(self, socket: ServerSocket, room: str, task: asyncio.Task[None]) -> None:
+		running = self._running.get(socket, {})
+		of_room = running.get(room, [])
+		if task in of_room:
+			of_room.remove(task)
+		if not of_room:
+			running.pop(room, None)
+		if not running:
+			self._running.pop(socket, None)
+
+	async def _answer(
+		self,
+		socket: ServerSocket,
+		request: RewindRequest,
+		ack: Ack | None,
+		is_permitted: Callable[[], Awaitable[bool]],
+		join: Callable[[], bool],
+		earlier: asyncio.Task[None] | None,
+	) -> None:
+		try:
+			if earlier is not None:
+				await asyncio.wait([earlier])
+			collect = await self._source.read(socket, request, is_permitted)
+			# No other event is sent to the socket from here to the acknowledgement.
+			if not socket.connected:
+				return
+			if not join():
+				raise RewindRefused(LIMIT_REACHED, "the client is in too many rooms")
+			events = collect()
+			if events:
+				socket.send(joined(events))
+			if ack is not None:
+				ack({"rewound": len(events)})
+		except RewindRefused as error:
+			_refuse(ack, error)
+		except WebUnavailable as error:
+			_refuse(ack, RewindRefused("unavailable", f"the web process did not answer: {error}"))
+		except asyncio.CancelledError:
+			if socket.connected:
+				_refuse(ack, RewindRefused("unsubscribed", "the client has left the room meanwhile"))
+			raise
+
+
+def may_rewind(session: Session, room: str) -> bool:
+	"""Return False for a room that all Guests share: what was meant for one of them is not shown to others."""
+	return session.user != GUEST or not room.startswith(USER_ROOM)
+
+
+def _refuse(ack: Ack | None, error: RewindRefused) -> None:
+	if ack is not None:
+		ack({"error": {"code": error.code, "message": str(error)}})

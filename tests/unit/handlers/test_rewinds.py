@@ -1,0 +1,159 @@
+"""Subscriptions that ask for what their rooms have, with a source that has one event for each room."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from frappe_realtime.contract import REWIND_EVENT
+from frappe_realtime.errors import WebUnavailable
+from tests.unit.handlers.fakes import Core
+from tests.unit.virtual_time import in_virtual_time
+
+LATEST = {"rewind": "latest"}
+ROOM = "doc:ToDo/1"
+
+
+class Acks:
+	def __init__(self) -> None:
+		self.answers: list[Any] = []
+
+	def __call__(self, answer: Any) -> None:
+		self.answers.append(answer)
+
+	@property
+	def code(self) -> str:
+		return str(self.answers[-1]["error"]["code"])
+
+
+async def settle() -> None:
+	for _ in range(20):
+		await asyncio.sleep(0)
+
+
+@in_virtual_time
+async def test_the_events_come_when_the_permission_is_confirmed() -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
+	await settle()
+	assert (socket.rooms, ack.answers) == (set(), [])
+	core.permissions.questions[0][2].set_result(True)
+	await settle()
+	assert socket.rooms == {ROOM}
+	assert socket.connection.events == [["had", [ROOM, 0, ""]]]  # type: ignore[attr-defined]
+	assert ack.answers == [{"rewound": 1}]
+
+
+@in_virtual_time
+async def test_a_refusal_and_a_web_process_that_does_not_answer() -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.permissions.known["ToDo", "1"] = False
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
+	await settle()
+	assert ack.code == "not_permitted"
+	core.handlers.on_event(socket, "doctype_subscribe", ["ToDo", {"rewind": 3}], ack)
+	await settle()
+	core.permissions.questions[0][2].set_exception(WebUnavailable("away"))
+	await settle()
+	assert ack.code == "unavailable"
+	assert not socket.rooms
+	assert socket.connection.events == []  # type: ignore[attr-defined]
+
+
+@in_virtual_time
+async def test_leaving_the_room_ends_the_request() -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
+	await settle()
+	core.handlers.on_event(socket, "doc_unsubscribe", ["ToDo", "1"], None)
+	await settle()
+	assert ack.code == "unsubscribed"
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
+	await settle()
+	core.disconnect(socket)
+	await settle()
+	assert len(ack.answers) == 1
+
+
+@in_virtual_time
+async def test_requests_for_one_room_are_answered_one_after_the_other() -> None:
+	"""A plain subscription before or between them joins with them."""
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1"], None)
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", {"rewind": 2}], ack)
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1"], None)
+	await settle()
+	first, second = core.permissions.questions
+	core.permissions.known["ToDo", "1"] = True
+	second[2].set_result(True)
+	await settle()
+	assert [event[1][1] for event in socket.connection.events] == [0, 2]  # type: ignore[attr-defined]
+	assert ack.answers == [{"rewound": 1}] * 2
+	assert first[2].cancelled()
+
+
+@in_virtual_time
+async def test_the_requests_of_a_socket_are_bounded() -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	for number in range(25):
+		core.handlers.on_event(socket, "doc_subscribe", ["ToDo", str(number), LATEST], ack)
+	assert [answer["error"]["code"] for answer in ack.answers] == ["limit_reached"] * 5
+	core.limits.most = 0
+	for _, _, question in core.permissions.questions:
+		question.set_result(True)
+	await settle()
+	for _, _, question in core.permissions.questions:
+		if not question.done():
+			question.set_result(True)
+	await settle()
+	assert not socket.rooms
+	core.handlers.on_disconnect(socket, "transport close", set())
+	await settle()
+
+
+@in_virtual_time
+async def test_the_rooms_that_every_socket_is_in() -> None:
+	core, ack = Core(), Acks()
+	for user, rooms in (
+		("ann@example.com", ["user:ann@example.com", "website", "all"]),
+		("Guest", ["website"]),
+	):
+		socket = core.connect(user)
+		for room in (f"user:{user}", "website", *(["all"] if user != "Guest" else [])):
+			socket.join(room)
+		core.handlers.on_event(socket, REWIND_EVENT, [{"event": "unread", "rewind": "latest"}], ack)
+		await settle()
+		assert socket.connection.events == [["had", [*rooms, 0, "unread"]]]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+	("event", "arguments"),
+	[
+		("doc_subscribe", [LATEST]),
+		("doc_subscribe", ["ToDo", LATEST]),
+		("doc_subscribe", ["ToDo", None, LATEST]),
+		("doctype_subscribe", [5, LATEST]),
+		("task_subscribe", [LATEST]),
+		("doc_open", ["ToDo", "1", LATEST]),
+		(REWIND_EVENT, [LATEST]),
+		(REWIND_EVENT, ["text"]),
+		(REWIND_EVENT, []),
+	],
+)
+@in_virtual_time
+async def test_invalid_arguments_are_ignored(event: str, arguments: list[Any]) -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	socket.join("website")
+	core.handlers.on_event(socket, event, arguments, ack)
+	await settle()
+	assert (ack.answers, core.permissions.questions) == ([], [])
+	assert socket.rooms == {"website"}
