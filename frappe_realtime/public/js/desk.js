@@ -28,12 +28,18 @@ function extend(realtime) {
 		if (sign) connection.on(STATUS_EVENT, (status) => sign.update(status));
 	}
 
-	function listen(method, event, callback) {
+	function listen(method, event, callback, options) {
 		if (!LOCAL_EVENTS.includes(event)) {
 			if (!realtime.socket) return;
 			realtime.connect();
 		}
-		connection[method](event, callback);
+		connection[method](event, callback, options);
+	}
+
+	function subscribe(event, args, options) {
+		if (!realtime.socket) return undefined;
+		realtime.connect();
+		return connection[event](...args, options);
 	}
 
 	Object.assign(realtime, {
@@ -49,8 +55,8 @@ function extend(realtime) {
 			this.connect();
 		},
 
-		on(event, callback) {
-			listen("on", event, callback);
+		on(event, callback, options) {
+			listen("on", event, callback, options);
 		},
 
 		once(event, callback) {
@@ -70,7 +76,8 @@ function extend(realtime) {
 
 		emit(event, ...args) {
 			// With realtime disabled, lists and forms subscribe all the same, which raises an error on v15 and v16.
-			if (this.socket && is_needed(event, ...args)) stock.emit.call(this, event, ...args);
+			if (!this.socket || !is_needed(event, ...args)) return;
+			if (connection.count(event, args)) stock.emit.call(this, event, ...args);
 		},
 
 		emitWithAck(event, ...args) {
@@ -89,11 +96,31 @@ function extend(realtime) {
 			return connection.presence(doctype, name);
 		},
 
-		doc_subscribe(doctype, docname) {
+		// Forms call it again and again for the same document, and never end it.
+		doc_subscribe(doctype, docname, options) {
 			const key = `${doctype}:${docname}`;
-			if (this.open_docs.has(key)) return;
-			this.emit("doc_subscribe", doctype, docname);
+			if (this.open_docs.has(key) && !options?.rewind) {
+				connection.count("doc_subscribe", [doctype, docname]);
+				return undefined;
+			}
 			this.open_docs.add(key);
+			return subscribe("doc_subscribe", [doctype, docname], options);
+		},
+
+		doc_unsubscribe(doctype, docname) {
+			if (!this.socket || !connection.count("doc_unsubscribe", [doctype, docname])) return false;
+			stock.emit.call(this, "doc_unsubscribe", doctype, docname);
+			return this.open_docs.delete(`${doctype}:${docname}`);
+		},
+
+		doctype_subscribe(doctype, options) {
+			guard_lists(frappe.views?.ListView?.prototype);
+			// Frappe's rename dialog passes the name of a document.
+			return subscribe("doctype_subscribe", [doctype], typeof options === "object" ? options : undefined);
+		},
+
+		task_subscribe(task_id, options) {
+			return subscribe("task_subscribe", [task_id], options);
 		},
 
 		setup_listeners() {
@@ -117,6 +144,17 @@ function extend(realtime) {
 		add_page_header(window.jQuery);
 		close_previous_documents(window.jQuery, realtime);
 	}
+}
+
+// A list that is not shown ends its subscription with each update that it receives, also after it has ended it: then the subscription is
+// that of another part of the page.
+function guard_lists(list) {
+	if (!list?.disable_realtime_updates || list.disable_realtime_updates.is_guarded) return;
+	const { disable_realtime_updates } = list;
+	list.disable_realtime_updates = function () {
+		if (this.realtime_events_setup) disable_realtime_updates.call(this);
+	};
+	list.disable_realtime_updates.is_guarded = true;
 }
 
 if (window.frappe?.realtime?.init) extend(window.frappe.realtime);

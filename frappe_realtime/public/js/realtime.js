@@ -32,6 +32,13 @@ const SUBSCRIBE_EVENTS = {
 };
 const SUBSCRIBING = Object.values(SUBSCRIBE_EVENTS);
 
+// Subscriptions that parts of a page hold together: each ends with the last of them. `doc_open` is not one: a form emits it at each
+// refresh, and `doc_close` once.
+const COUNTED = ["doc_unsubscribe", "doctype_unsubscribe", "task_unsubscribe"];
+
+// Asks for events of the rooms that every socket of the user is in; also in frappe_realtime/contract.py.
+const REWIND_EVENT = "frappe_realtime:rewind";
+
 const CONNECT_PACKET = 0;
 
 const SOCKETIO_CLIENT_PATHS = [
@@ -63,6 +70,12 @@ const ACK_TIMEOUT = 20_000;
  * @property {string} [site] the name of the site; default: the name that Frappe puts into the page, or the host name
  * @property {string} [url] the origin of the realtime server; default: the origin of the page
  * @property {Function} [io] Socket.IO's `io`, version 4.6 or later; default: loaded from /assets
+ */
+
+/**
+ * @typedef {object} RewindOptions
+ * @property {"latest" | number} [rewind] the newest values of the room (published with `history="latest"`), or its last events.
+ *     They come before the live events, to all listeners of the page
  */
 
 /**
@@ -168,9 +181,12 @@ export class Connection {
 	 *
 	 * @param {string} event
 	 * @param {Function} callback gets the message, or the arguments that a handler has emitted
+	 * @param {RewindOptions} [options] also get the events of this name that were published before to the user, to all users of the
+	 *     Desk, or to the website; all listeners of the page get them
 	 */
-	on(event, callback) {
+	on(event, callback, options) {
 		this._emitter(event).on(event, this._listener(event, callback));
+		if (options?.rewind) this._subscriptions.rewind(REWIND_EVENT, [event], options);
 	}
 
 	/**
@@ -202,11 +218,24 @@ export class Connection {
 	/**
 	 * Emit an event. Without a connection, it is sent after the next connect.
 	 *
+	 * An event that ends a subscription is sent when all parts of the page that have subscribed have ended it.
+	 *
 	 * @param {string} event
 	 * @param {...any} args
 	 */
 	emit(event, ...args) {
-		this.socket.emit(event, ...args);
+		if (this.count(event, args)) this.socket.emit(event, ...args);
+	}
+
+	/**
+	 * Count a part of the page that subscribes or ends its subscription.
+	 *
+	 * @param {string} event
+	 * @param {any[]} args
+	 * @returns {boolean} whether the event is to be sent: false if others still hold the subscription
+	 */
+	count(event, args) {
+		return this._subscriptions.count(event, args);
 	}
 
 	/**
@@ -225,9 +254,16 @@ export class Connection {
 		});
 	}
 
-	/** Subscribe to the events of one document. */
-	doc_subscribe(doctype, name) {
-		this.emit("doc_subscribe", doctype, name);
+	/**
+	 * Subscribe to the events of one document. Each call is ended by one `doc_unsubscribe`.
+	 *
+	 * @param {string} doctype
+	 * @param {string | number} name
+	 * @param {RewindOptions} [options] also get what was published to the document before
+	 * @returns {Promise<number> | undefined} with `rewind`, how many events came; rejected if the server refuses or does not answer
+	 */
+	doc_subscribe(doctype, name, options) {
+		return this._subscribe("doc_subscribe", [doctype, name], options);
 	}
 
 	doc_unsubscribe(doctype, name) {
@@ -243,18 +279,18 @@ export class Connection {
 		this.emit("doc_close", doctype, name);
 	}
 
-	/** Receive `list_update` of a DocType. */
-	doctype_subscribe(doctype) {
-		this.emit("doctype_subscribe", doctype);
+	/** Receive `list_update` of a DocType; arguments and result as for `doc_subscribe`. */
+	doctype_subscribe(doctype, options) {
+		return this._subscribe("doctype_subscribe", [doctype], options);
 	}
 
 	doctype_unsubscribe(doctype) {
 		this.emit("doctype_unsubscribe", doctype);
 	}
 
-	/** Subscribe to the progress of one background task. */
-	task_subscribe(task_id) {
-		this.emit("task_subscribe", task_id);
+	/** Subscribe to the progress of one background task; arguments and result as for `doc_subscribe`. */
+	task_subscribe(task_id, options) {
+		return this._subscribe("task_subscribe", [task_id], options);
 	}
 
 	task_unsubscribe(task_id) {
@@ -302,6 +338,12 @@ export class Connection {
 		clearTimeout(this._retry);
 		this.socket.disconnect();
 		this._set_status("closed");
+	}
+
+	_subscribe(event, args, options) {
+		if (!options?.rewind) return this.emit(event, ...args);
+		this.count(event, args);
+		return this._subscriptions.rewind(event, args, options);
 	}
 
 	_emitter(event) {
@@ -358,18 +400,50 @@ class Subscriptions {
 		// By subscription: the packet that was sent and its time; the oldest first.
 		this._active = new Map();
 		this._ended = new Map();
+		// By subscription: how many parts of the page hold it.
+		this._holders = new Map();
+		// By subscription: what it asks for, until that has come; the latest values for as long as it exists.
+		this._rewinds = new Map();
 		this._to_resend = [];
 		this._timer = null;
 	}
 
+	/** Count a holder that comes or goes; return whether the event is to be sent. */
+	count(event, args) {
+		const is_end = COUNTED.includes(event);
+		if (!is_end && !COUNTED.some((end) => SUBSCRIBE_EVENTS[end] === event)) return true;
+		const key = key_of(is_end ? SUBSCRIBE_EVENTS[event] : event, args);
+		const holders = (this._holders.get(key) ?? 0) + (is_end ? -1 : 1);
+		this._holders.delete(key);
+		if (holders > 0) this._holders.set(key, holders);
+		delete_oldest(this._holders, () => this._holders.size > MAX_SUBSCRIPTIONS);
+		return !is_end || holders <= 0;
+	}
+
+	/** Subscribe, and ask for what the room has; return a promise of the number of events. */
+	rewind(event, args, { rewind }) {
+		const key = key_of(event, args);
+		const request = { rewind, has_come: false };
+		const answered = new Promise((resolve, reject) => Object.assign(request, { resolve, reject }));
+		// A caller who does not wait for it need not handle it.
+		answered.catch((error) => console.warn(`Realtime: ${event} ${args.join(" ")}: ${error.message}`));
+		this._rewinds.set(key, request);
+		delete_oldest(this._rewinds, () => this._rewinds.size > MAX_SUBSCRIPTIONS);
+		this._emit_rewind(key, request, [event, ...args]);
+		return answered;
+	}
+
 	record(event, args) {
 		const subscribe_event = SUBSCRIBE_EVENTS[event];
-		if (!subscribe_event && !SUBSCRIBING.includes(event)) return;
-		const key = JSON.stringify([subscribe_event ?? event, ...args.map(String)]);
-		const sent = { packet: [event, ...args], at: performance.now() };
+		if (!subscribe_event && !SUBSCRIBING.includes(event) && event !== REWIND_EVENT) return;
+		const [last] = args.slice(-1);
+		const names = event === REWIND_EVENT ? [last.event] : args.filter((arg) => typeof arg !== "object");
+		const key = key_of(subscribe_event ?? event, names);
+		const sent = { packet: [event, ...names], at: performance.now() };
 		this._ended.delete(key);
 		if (subscribe_event) {
 			this._active.delete(key);
+			this._rewinds.delete(key);
 			this._ended.set(key, sent);
 			delete_oldest(this._ended, ({ at }) => sent.at - at > UNCERTAIN_PERIOD);
 		} else {
@@ -381,6 +455,7 @@ class Subscriptions {
 	/** The server has a new session, in no room: send all active subscriptions made until then. */
 	resend_all(until) {
 		this._ended.clear();
+		for (const request of this._rewinds.values()) request.has_come = false;
 		this.resend(-Infinity, until);
 	}
 
@@ -401,10 +476,32 @@ class Subscriptions {
 		this.pause();
 		for (const key of this._to_resend.splice(0, BATCH)) {
 			const { packet } = this._active.get(key) ?? this._ended.get(key) ?? {};
-			if (packet) this._emit(packet);
+			if (!packet) continue;
+			const request = this._active.has(key) && this._rewinds.get(key);
+			if (request && !request.has_come) this._emit_rewind(key, request, packet);
+			else if (packet[0] !== REWIND_EVENT) this._emit(packet);
 		}
 		if (this._to_resend.length) this._timer = setTimeout(() => this._send_batch(), BATCH_PAUSE);
 	}
+
+	// Without a connection it waits for one, and it is sent again after a connection that was lost before the answer.
+	_emit_rewind(key, request, [event, ...args]) {
+		const { rewind } = request;
+		const too_late = setTimeout(() => request.reject(new Error("no answer to the request for earlier events")), ACK_TIMEOUT);
+		const ack = ({ rewound, error }) => {
+			clearTimeout(too_late);
+			request.has_come = true;
+			// A page that has the last events does not get them again, as it does the newest values.
+			if ((error || rewind !== "latest") && this._rewinds.get(key) === request) this._rewinds.delete(key);
+			if (error) request.reject(new Error(`${error.message} (${error.code})`));
+			else request.resolve(rewound);
+		};
+		this._emit(event === REWIND_EVENT ? [event, { event: args[0], rewind }, ack] : [event, ...args, { rewind }, ack]);
+	}
+}
+
+function key_of(event, args) {
+	return JSON.stringify([event, ...args.map(String)]);
 }
 
 // The listeners of LOCAL_EVENTS, apart from those of events with the same names that the server might send.
