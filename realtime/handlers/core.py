@@ -9,6 +9,7 @@ from typing import Any
 
 from frappe_realtime.contract import (
 	DOC_VIEWERS,
+	LIMIT_REACHED,
 	OPEN_DOC_ROOM,
 	REWIND_EVENT,
 	SITE_ROOM,
@@ -26,13 +27,14 @@ from ..access.authentication import Session
 from ..access.limits import ClientLimits
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
+from ..access.rewind_request import RewindRefused
 from ..access.tasks import TaskAccess
 from ..cluster.members import RemoteMembers
 from ..log_budget import LogBudget
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, ServerSocket
 from ..socketio.server import Ack
-from .rewinds import Rewinds, may_rewind
+from .rewinds import Rewinds, may_rewind, refuse
 
 logger = logging.getLogger("realtime.handlers")
 
@@ -276,6 +278,7 @@ class CoreHandlers:
 			return
 		is_cached = self._permissions.is_cached(socket.session, doctype, name)
 		if not (is_cached or self._limits.allows_question(socket)):
+			refuse(ack, RewindRefused(LIMIT_REACHED, "the client asks for too many permissions"))
 			return
 
 		async def is_permitted() -> bool:
@@ -303,6 +306,8 @@ class CoreHandlers:
 
 		if room in socket.rooms or self._limits.allows_room(socket, room):
 			self._rewinds.start(socket, [room], options["rewind"], ack, is_permitted, join)
+		else:
+			refuse(ack, RewindRefused(LIMIT_REACHED, "the client may not join this room, or is in too many"))
 
 	# -- rooms
 

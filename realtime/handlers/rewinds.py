@@ -82,7 +82,7 @@ class Rewinds:
 					LIMIT_REACHED, f"{MAX_PENDING} requests of this client wait for an answer"
 				)
 		except RewindRefused as error:
-			_refuse(ack, error)
+			refuse(ack, error)
 			return
 		of_room = running.setdefault(rooms[0], [])
 		work = self._answer(socket, request, ack, is_permitted, join, of_room[-1] if of_room else None)
@@ -134,12 +134,12 @@ class Rewinds:
 			if ack is not None:
 				ack({"rewound": len(events)})
 		except RewindRefused as error:
-			_refuse(ack, error)
+			refuse(ack, error)
 		except WebUnavailable as error:
-			_refuse(ack, RewindRefused("unavailable", f"the web process did not answer: {error}"))
+			refuse(ack, RewindRefused("unavailable", f"the web process did not answer: {error}"))
 		except asyncio.CancelledError:
 			if socket.connected:
-				_refuse(ack, RewindRefused("unsubscribed", "the client has left the room meanwhile"))
+				refuse(ack, RewindRefused("unsubscribed", "the client has left the room meanwhile"))
 			raise
 
 
@@ -148,6 +148,7 @@ def may_rewind(session: Session, room: str) -> bool:
 	return session.user != GUEST or not room.startswith(USER_ROOM)
 
 
-def _refuse(ack: Ack | None, error: RewindRefused) -> None:
+def refuse(ack: Ack | None, error: RewindRefused) -> None:
+	"""Acknowledge an event with the reason why nothing is sent."""
 	if ack is not None:
 		ack({"error": {"code": error.code, "message": str(error)}})

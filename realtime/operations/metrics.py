@@ -196,6 +196,8 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 	yield _counter("recovered_total", "Clients that recovered their session", recovery.recovered)
 	yield _counter("recovery_refused_total", "Clients that reconnected too late to recover", recovery.refused)
 	yield _counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
+	rewound = server.recovery.rewind.events
+	yield _counter("rewound_total", "Earlier events sent to clients that asked for what a room has", rewound)
 	yield _counter("replayed_bytes_total", "Bytes of these events", recovery.replayed_bytes)
 	yield _gauge(
 		"history_window_bytes",

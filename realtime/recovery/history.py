@@ -40,7 +40,7 @@ WINDOW_BYTES = 2 * 1024 * 1024
 """Bounds of the history window of one site: events, and bytes of the memory that they take."""
 
 TOTAL_WINDOW_BYTES = 32 * 1024 * 1024
-"""Bound of the history windows of all sites together."""
+"""Bound of the history windows of all sites together, with the events of which only the newest ones are kept."""
 
 DENIED_SECONDS = 60.0
 """Seconds until Redis is asked again for a history that it has denied."""
@@ -88,7 +88,7 @@ class History:
 		"""Sent with a site and the changes of access during an interruption of the subscription, before its events."""
 		self.counters = HistoryCounters()
 		self.window_bytes = 0
-		"""The memory that the events of all history windows take."""
+		"""The memory that the events of all history windows take, and those of which only the newest ones are kept."""
 		self._store = store
 		self._deliver = deliver
 		self._namespaces = namespaces
@@ -133,7 +133,7 @@ class History:
 			return False
 		event.position = stream.position = position
 		if event.latest:
-			self.window_bytes += stream.latest.put(event)
+			self._keep_latest(stream, event)
 			return True
 		kept = KeptEvent.of(event)
 		stream.window.append(kept)
@@ -149,6 +149,11 @@ class History:
 			stream.window_bytes -= oldest.memory
 			self.window_bytes -= oldest.memory
 		return True
+
+	def _keep_latest(self, stream: SiteStream, event: PublishedEvent) -> None:
+		self.window_bytes += stream.latest.put(event)
+		while self.window_bytes > TOTAL_WINDOW_BYTES and (dropped := stream.latest.drop_oldest()):
+			self.window_bytes -= dropped
 
 	# -- changes of access
 
@@ -205,7 +210,7 @@ class History:
 
 	def _forget(self, stream: SiteStream) -> None:
 		del self._streams[stream.site]
-		self.window_bytes -= stream.window_bytes
+		self.window_bytes -= stream.window_bytes + stream.latest.bytes
 		if stream.task is not None:
 			stream.task.cancel()
 
@@ -288,7 +293,7 @@ class History:
 		stream.window_bytes = 0
 		stream.latest.clear(read.start)
 		for event in read.events:
-			self.window_bytes += stream.latest.put(event)
+			self._keep_latest(stream, event)
 
 	def _rewind(self, stream: SiteStream, end: StreamPosition) -> bool:
 		"""Return to the last event that was delivered up to `end`; return False if that one is not known."""

@@ -83,10 +83,17 @@ class LatestValues:
 		self._events[event.latest] = (KeptEvent.of(event), expires)
 		self.bytes += self._memory(event.latest)
 		while self.bytes > MAX_BYTES:
-			oldest = next(iter(self._events))
+			self.drop_oldest()
+		return self.bytes - before
+
+	def drop_oldest(self) -> int:
+		"""Drop the oldest event; return the memory that it took, 0 if there is none."""
+		before = self.bytes
+		oldest = next(iter(self._events), None)
+		if oldest is not None:
 			self.start = self._events[oldest][0].position
 			self._remove(oldest)
-		return self.bytes - before
+		return before - self.bytes
 
 	def clear(self, start: StreamPosition) -> None:
 		"""Drop all events; `start` is the new one."""

@@ -113,7 +113,10 @@ def test_the_age_is_bounded(outbox: Outbox, client: Any) -> None:
 def test_a_publisher_of_a_version_before(outbox: Outbox, client: Any) -> None:
 	"""It has appended an event since: the next one names it as the entry before, though the order of the site does not."""
 	outbox.send([event(1), value("a", 2)])
-	older = client.xadd(STREAM, {"e": json.dumps({"message": 3}), "p": client.get(LAST)})
+	milliseconds = int(client.get(LAST).partition("-")[0]) + 1
+	older = client.xadd(
+		STREAM, {"e": json.dumps({"message": 3}), "p": client.get(LAST)}, id=f"{milliseconds}-0"
+	)
 	client.set(LAST, older)
 	outbox.send([event(4)])
 	(*_, (_, entry)) = client.xrange(STREAM)

@@ -58,9 +58,10 @@ class FakeLimits:
 
 	def __init__(self) -> None:
 		self.most = 1000
+		self.questions = True
 
 	def allows_question(self, socket: ServerSocket) -> bool:
-		return True
+		return self.questions
 
 	def allows_room(self, socket: ServerSocket, room: str) -> bool:
 		return len(socket.rooms) < self.most

@@ -120,6 +120,17 @@ async def test_the_requests_of_a_socket_are_bounded() -> None:
 
 
 @in_virtual_time
+async def test_a_limit_is_an_answer() -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.limits.most = 0
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
+	core.limits.most, core.limits.questions = 1, False
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "2", LATEST], ack)
+	assert [answer["error"]["code"] for answer in ack.answers] == ["limit_reached"] * 2
+
+
+@in_virtual_time
 async def test_the_rooms_that_every_socket_is_in() -> None:
 	core, ack = Core(), Acks()
 	for user, rooms in (
