@@ -6,10 +6,29 @@ import json
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from realtime.workers.slots import VARIABLE, Process, Slot, State, check_replaces, inherited
+
+
+def with_duplicates(text: str) -> str:
+	"""Return the JSON of a state with duplicates of its descriptors, which the objects of the test own themselves."""
+	values = json.loads(text)
+	duplicates: dict[int, int] = {}
+
+	def duplicate(holder: dict[str, Any] | None, key: str) -> None:
+		if holder is not None and holder[key] is not None:
+			descriptor = holder[key]
+			if descriptor not in duplicates:
+				duplicates[descriptor] = os.dup(descriptor)
+			holder[key] = duplicates[descriptor]
+
+	for slot in values["slots"]:
+		duplicate(slot, "listening")
+		duplicate(slot["current"], "control")
+	return json.dumps(values)
 
 
 def test_the_next_program_has_the_sockets_and_the_workers(
@@ -27,10 +46,7 @@ def test_the_next_program_has_the_sockets_and_the_workers(
 	assert listening.get_inheritable()
 	assert ours.get_inheritable()
 	# As the program after `execv` does, which has the same descriptors.
-	for one in (listening, ours):
-		duplicate = os.dup(one.fileno())
-		text = os.environ[VARIABLE].replace(f": {one.fileno()}", f": {duplicate}")
-		monkeypatch.setenv(VARIABLE, text)
+	monkeypatch.setenv(VARIABLE, with_duplicates(os.environ[VARIABLE]))
 	found = inherited()
 	assert found is not None
 	assert VARIABLE not in os.environ
@@ -58,10 +74,7 @@ def test_one_unix_socket_of_all_slots_stays_one(monkeypatch: pytest.MonkeyPatch,
 	monkeypatch.delenv(VARIABLE, raising=False)
 	with socket.socket() as listening:
 		State(tmp_path, "/a.sock", [Slot(1, listening), Slot(2, listening)]).hand_on()
-		duplicate = os.dup(listening.fileno())
-		monkeypatch.setenv(
-			VARIABLE, os.environ[VARIABLE].replace(f": {listening.fileno()}", f": {duplicate}")
-		)
+		monkeypatch.setenv(VARIABLE, with_duplicates(os.environ[VARIABLE]))
 		found = inherited()
 	assert found is not None
 	(one,) = {slot.listening for slot in found.slots}
