@@ -11,70 +11,32 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from frappe_realtime.contract import ACCESS_CHANNEL, QUESTIONS_CHANNEL, SIDECARS_CHANNEL
 
-from .access.authentication import Authenticator
-from .access.client_questions import ClientQuestions
-from .access.document_checks import DocumentRevalidator
 from .access.failed_logins import FailedLoginLimit, KnownCredentials
-from .access.invalidation import AccessInvalidator
 from .access.limits import ClientLimits
-from .access.list_update_filter import ListUpdateFilter
-from .access.list_update_joiner import ListUpdateJoiner
-from .access.monitor_access import MonitorAccess
-from .access.permissions import Permissions
 from .access.proxies import TrustedProxies
-from .access.revalidation import Revalidator
-from .access.sites import Sites
-from .access.tasks import TaskAccess
-from .application import EventHandler, FrappeApplication
-from .bus.endpoint import RedisEndpoint
-from .bus.store import RedisStore
+from .application import FrappeApplication
 from .bus.subscription import EventSubscriber
 from .cluster.adapter import ClusterAdapter
 from .cluster.members import RemoteMembers
 from .cluster.publisher import ClusterPublisher
 from .config import EXIT_CONFIG, Config, ConfigError
 from .engine import Engine, EngineSettings
-from .handlers.core import CoreHandlers
-from .handlers.editor import EditorRequests
-from .handlers.executor import HandlerLimits
 from .handlers.files import HandlerFiles
-from .handlers.frappe_requests import FrappeRequests
 from .handlers.installed_apps import InstalledApps
-from .handlers.python import PythonHandlers
-from .handlers.rewinds import Rewinds
-from .javascript import JavaScriptHandlers
+from .layers import AccessLayer, Backends, HandlerLayer, MonitorLayer, PresenceLayer, RecoveryLayer
 from .listener import Listener
-from .monitor.bench import BenchMonitor
-from .monitor.collector import ActivityCollector
 from .monitor.events import MonitorEvents
-from .monitor.incidents import Incidents
-from .monitor.lookups import Lookups
-from .monitor.process import ProcessMonitor
-from .monitor.sampler import Sampler
-from .monitor.watchers import Watchers
-from .presence.app_presence import AppPresence
-from .presence.events import PresenceEvents
-from .presence.feed import PresenceFeed
 from .presence.members import PresenceTable
-from .presence.online import OnlineUsers
 from .presence.online_reporter import OnlineReporter
-from .presence.presence import Presence
 from .presence.questions import PresenceQuestions
-from .recovery.history import History
-from .recovery.recovery import Recovery
-from .recovery.replay_limit import ReplayLimit
-from .recovery.rewind import RewindReader
-from .recovery.sessions import SessionStore
 from .socketio.fanout import Fanout
 from .socketio.namespace import Namespaces
 from .socketio.server import SocketIOServer
 from .usage import Usage
-from .web.frappe_client import FrappeClient
-from .web.secret import SharedSecret
 from .workers.handover import WorkerHandover
 from .workers.worker import Reporter, Worker
 
@@ -92,214 +54,6 @@ FLUSH_SECONDS = 3.0
 
 PAGE_PATHS = frozenset((b"/health", b"/metrics"))
 """The paths that the aiohttp application answers."""
-
-
-class Backends:
-	"""Redis and the web process."""
-
-	def __init__(self, config: Config) -> None:
-		self.endpoint = RedisEndpoint(config)
-		self.store = RedisStore(self.endpoint)
-		self.secret = SharedSecret(self.store)
-		self.web = FrappeClient(config, self.secret.get)
-
-
-class AccessLayer:
-	"""Authentication, authorization, and their revocation."""
-
-	def __init__(
-		self,
-		config: Config,
-		backends: Backends,
-		namespaces: Namespaces,
-		fanout: Fanout,
-		installed_apps: InstalledApps,
-		failed_logins: FailedLoginLimit,
-	) -> None:
-		self.sites = Sites(config)
-		self.authenticator = Authenticator(config, backends.web, installed_apps, failed_logins)
-		self.permissions = Permissions(config, backends.web)
-		self.tasks = TaskAccess(config, backends.store)
-		self.monitor = MonitorAccess(config, self.permissions)
-		self.list_updates = ListUpdateFilter(namespaces, fanout, self.permissions)
-		self.joiner = ListUpdateJoiner(config, namespaces, self.list_updates)
-		self.revalidator = Revalidator(config, namespaces, self.authenticator, self.permissions)
-		self.invalidator = AccessInvalidator(
-			namespaces,
-			self.authenticator,
-			self.permissions,
-			self.revalidator,
-			DocumentRevalidator(self.permissions, self.revalidator),
-			self.tasks,
-		)
-
-
-class RecoveryLayer:
-	"""Event history, sessions, and connection state recovery."""
-
-	def __init__(
-		self,
-		config: Config,
-		store: RedisStore,
-		namespaces: Namespaces,
-		access: AccessLayer,
-		on_limit: Callable[[str], None],
-	) -> None:
-		seconds = config.realtime_recovery_seconds
-		self.history = History(store, access.joiner.deliver, namespaces, seconds)
-		access.invalidator.received.connect(self.history.take_access)
-		self.sessions = SessionStore(store, namespaces, seconds)
-		limit = ReplayLimit(config, on_limit)
-		self.rewind = RewindReader(config, self.history, access.list_updates, access.revalidator, limit)
-		self.recovery = Recovery(
-			config,
-			namespaces,
-			self.history,
-			self.sessions,
-			access.permissions,
-			access.list_updates,
-			access.joiner,
-			access.tasks,
-			access.revalidator,
-			limit,
-		)
-
-
-class PresenceLayer:
-	"""Who is in a place, with what state."""
-
-	def __init__(
-		self,
-		config: Config,
-		table: PresenceTable,
-		namespaces: Namespaces,
-		fanout: Fanout,
-		limits: ClientLimits,
-		access: AccessLayer,
-	) -> None:
-		self.table = table
-		self.feed = PresenceFeed(config, table, namespaces, fanout)
-		self.members = Presence(config, table)
-		namespaces.observe(self.members)
-		self.apps = AppPresence(self.members, self.feed)
-		self.online = OnlineUsers(config, table)
-		namespaces.observe(self.online)
-		self.events = PresenceEvents(
-			config, self.members, self.online, self.feed, access.permissions, limits, access.revalidator
-		)
-
-	def stop(self) -> None:
-		"""Cancel all timers."""
-		self.feed.stop()
-		self.members.stop()
-		self.online.stop()
-
-
-class HandlerLayer:
-	"""Handlers of client events: the core's, and the apps' in Python and JavaScript."""
-
-	def __init__(
-		self,
-		config: Config,
-		backends: Backends,
-		namespaces: Namespaces,
-		fanout: Fanout,
-		members: RemoteMembers,
-		limits: ClientLimits,
-		access: AccessLayer,
-		presence: AppPresence,
-		rewind: RewindReader,
-		files: HandlerFiles,
-	) -> None:
-		self.core = CoreHandlers(
-			access.permissions,
-			fanout,
-			limits,
-			access.tasks,
-			members,
-			access.revalidator,
-			Rewinds(rewind, config.realtime_rewind_events),
-			EditorRequests(backends.store).send if config.developer_mode else None,
-		)
-		questions = ClientQuestions(access.permissions, limits)
-		self.python = PythonHandlers(
-			files,
-			config.sites,
-			namespaces,
-			fanout,
-			questions.has_permission,
-			FrappeRequests(backends.web, backends.secret.get).send,
-			presence,
-			HandlerLimits(
-				queue=config.realtime_handler_queue,
-				queue_bytes=config.realtime_handler_queue_bytes,
-				seconds=config.realtime_handler_seconds,
-				blocking=config.realtime_handler_blocking,
-				threads=config.realtime_handler_threads,
-			),
-			config.developer_mode,
-			members,
-		)
-		self.javascript = JavaScriptHandlers(
-			config, files, namespaces, fanout, questions, presence, backends.secret.get
-		)
-		self.all: list[EventHandler] = [self.core, self.python, self.javascript]
-
-	def health(self) -> dict[str, Any]:
-		"""Return the state of the apps' handlers, by language, for `/health`."""
-		return {"python": self.python.health(), "javascript": self.javascript.health()}
-
-
-class MonitorLayer:
-	"""What the sidecars of the bench do, for those who watch it."""
-
-	def __init__(
-		self,
-		config: Config,
-		backends: Backends,
-		namespaces: Namespaces,
-		fanout: Fanout,
-		limits: ClientLimits,
-		access: AccessLayer,
-		handlers: HandlerLayer,
-		engine: Engine,
-		cluster: ClusterAdapter,
-		subscriber: EventSubscriber,
-		events: MonitorEvents,
-	) -> None:
-		executor = handlers.python.executor
-		collector = ActivityCollector(fanout, executor, handlers.javascript.calls)
-		self.sampler = Sampler(namespaces, fanout, collector.expire)
-		process = ProcessMonitor(
-			cluster.publisher.id,
-			namespaces,
-			engine,
-			backends.web,
-			subscriber,
-			self.sampler,
-			collector,
-			Incidents(
-				config,
-				access.sites,
-				limits,
-				executor,
-				handlers.javascript.handler_failed,
-				backends.web,
-				subscriber,
-			),
-		)
-		lookups = Lookups(process.id, namespaces)
-		bench = BenchMonitor(process, lookups, cluster)
-		self.watchers = Watchers(events, bench, access.monitor, limits)
-
-	def start(self) -> None:
-		"""Start to take samples."""
-		self.sampler.start()
-
-	def stop(self) -> None:
-		"""Take no more samples, and answer no requests."""
-		self.sampler.stop()
-		self.watchers.stop()
 
 
 class RealtimeServer:

@@ -97,7 +97,8 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.application": CORE | {"realtime.access", "realtime.cluster", "realtime.recovery"},
 	"realtime.monitor": CORE
 	| {"frappe_realtime", "realtime.access", "realtime.cluster", "realtime.handlers"},
-	"realtime.server": SIDECAR,
+	"realtime.layers": SIDECAR,
+	"realtime.server": SIDECAR | {"realtime.layers"},
 	"realtime.operations": SIDECAR | {"frappe_realtime", "realtime.server"},
 	"realtime.demo": {*BASE, "frappe_realtime.publishing"},
 	"realtime.__main__": BASE
