@@ -368,6 +368,40 @@ PRESENCE_REFUSALS = frozenset(
 	}
 )
 
+# -- Calls: events that are answered also if no handler acknowledges them (realtime/handlers/reply.py)
+
+CALL = "frappe_realtime:call"
+"""From the client: an event and its arguments as the arguments of this one.
+
+Acknowledged with null and the arguments of the handler's acknowledgement, or with one argument
+`{"code", "message", "traceback"?}`, in which the code is one of `CALL_ERRORS`. Also in public/js/realtime.js.
+"""
+
+CALLS = "calls"
+"""In the answer to CONNECT: true if the server understands `CALL`."""
+
+CALL_NO_HANDLER = "no_handler"
+"""No app of the site handles the event."""
+
+CALL_NO_ANSWER = "no_answer"
+"""The handlers have ended, and none has returned a value."""
+
+CALL_BAD_ARGUMENTS = "bad_arguments"
+"""The event has too few arguments."""
+
+CALL_NOT_ALLOWED = "not_allowed"
+"""The user is a Guest and the handler is not for Guests, or a middleware stopped the event."""
+
+CALL_DROPPED = "dropped"
+"""The event was dropped, because too many events of the socket wait."""
+
+CALL_FAILED = "failed"
+"""A handler has raised an exception."""
+
+CALL_ERRORS = frozenset(
+	{CALL_NO_HANDLER, CALL_NO_ANSWER, CALL_BAD_ARGUMENTS, CALL_NOT_ALLOWED, CALL_DROPPED, CALL_FAILED}
+)
+
 # -- Monitoring (realtime/monitor), for users with the role SYSTEM_MANAGER; each acknowledgement is an object, an error
 # is `{"error": {"code": "not_permitted" | "bad_request" | "unavailable", "message"}}`
 
@@ -382,6 +416,12 @@ MONITOR_QUERY = "frappe_realtime:monitor_query"
 
 TEST_EVENT = "frappe_realtime:test"
 """The event that `frappe_realtime.monitor.send_test_event` publishes to its caller: `{"id"}`."""
+
+
+def is_own_event(event: str) -> bool:
+	"""Return True if the name is one of this project's own events, whose handlers answer each of them."""
+	return event.startswith("frappe_realtime:")
+
 
 RESERVED_EVENTS = frozenset(
 	{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}

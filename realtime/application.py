@@ -6,7 +6,16 @@ import logging
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
-from frappe_realtime.contract import ADDRESS_NOT_ALLOWED, SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, user_room
+from frappe_realtime.contract import (
+	ADDRESS_NOT_ALLOWED,
+	CALL,
+	RESERVED_EVENTS,
+	SITE_ROOM,
+	SYSTEM_USER,
+	WEBSITE_ROOM,
+	is_own_event,
+	user_room,
+)
 
 from .access.authentication import Authenticator, Session, credential_of
 from .access.failed_logins import LoginAttempt
@@ -16,6 +25,7 @@ from .access.revalidation import Revalidator
 from .access.sites import Sites
 from .cluster.publisher import ClusterPublisher
 from .engine import Connection
+from .handlers.reply import Reply
 from .recovery.recovery import Recovery
 from .socketio.client import Client
 from .socketio.errors import ConnectRefused
@@ -58,6 +68,7 @@ class FrappeApplication:
 		revalidator: Checks sessions again whose access has changed.
 		limits: Bounds the sockets of a user or address.
 		handlers: Answer the events, in this order.
+		developer_mode: True to send exceptions of handlers to System Users who have called them.
 	"""
 
 	def __init__(
@@ -69,6 +80,7 @@ class FrappeApplication:
 		revalidator: Revalidator,
 		limits: ClientLimits,
 		handlers: Sequence[EventHandler],
+		developer_mode: bool = False,
 	) -> None:
 		self._cluster = cluster
 		self._sites = sites
@@ -77,6 +89,7 @@ class FrappeApplication:
 		self._authenticator = authenticator
 		self._recovery = recovery
 		self._handlers = handlers
+		self._developer_mode = developer_mode
 
 	def authorize(
 		self, connection: Connection, namespace: str, auth: dict[str, Any]
@@ -161,9 +174,31 @@ class FrappeApplication:
 				handler.on_connect(socket, auth)
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		if socket.session is not None:
-			for handler in self._handlers:
-				handler.on_event(socket, event, arguments, ack)
+		if socket.session is None:
+			return
+		if event == CALL:
+			self._on_call(socket, arguments, ack)
+			return
+		for handler in self._handlers:
+			handler.on_event(socket, event, arguments, ack)
+
+	def _on_call(self, socket: ServerSocket, arguments: list[Any], ack: Ack | None) -> None:
+		"""Handle an event that is to be answered in any case (`contract.CALL`)."""
+		if (
+			ack is None
+			or not arguments
+			or not isinstance(arguments[0], str)
+			or arguments[0] in RESERVED_EVENTS
+		):
+			return
+		event, *arguments = arguments
+		session: Session = socket.session
+		reply = Reply(ack, event, session.site, self._developer_mode and session.user_type == SYSTEM_USER)
+		for handler in self._handlers:
+			handler.on_event(socket, event, arguments, reply)
+		# The handlers of this project's own events answer each of them, some later.
+		if not is_own_event(event):
+			reply.end()
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		if socket.session is not None:

@@ -129,6 +129,7 @@ class RealtimeServer:
 			self.access.revalidator,
 			self.limits,
 			[self.presence.events, *self.handlers.all, monitor_events],
+			config.developer_mode,
 		)
 		self.socketio = SocketIOServer(
 			application,

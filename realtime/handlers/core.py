@@ -34,6 +34,7 @@ from ..log_budget import LogBudget
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, ServerSocket
 from ..socketio.server import Ack
+from .reply import reply_of
 from .rewinds import Rewinds, may_rewind, refuse
 
 logger = logging.getLogger("realtime.handlers")
@@ -108,8 +109,17 @@ class CoreHandlers:
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Handle `event` if it is a core event."""
 		handler = self._handlers.get(event)
-		if handler is not None and not self._rewind(socket, event, arguments, ack):
-			handler(socket, *[*arguments, None, None][:2])
+		if handler is None:
+			return
+		reply = reply_of(ack)
+		if self._rewind(socket, event, arguments, ack):
+			if reply is not None:
+				# It is answered when the room was read.
+				reply.begin()
+			return
+		handler(socket, *[*arguments, None, None][:2])
+		if reply is not None:
+			reply.no_answer("frappe")
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
 		"""Cancel pending joins, and send `doc_viewers` for the documents that the socket had open."""

@@ -16,6 +16,7 @@ from frappe_realtime.handlers.sync_socket import SyncSocket
 from ..memory import memory_of
 from ..socketio.server import Ack
 from .app import App
+from .reply import reply_of
 
 if TYPE_CHECKING:
 	from .executor import HandlerExecutor
@@ -93,20 +94,29 @@ class HandlerQueue:
 
 	def push(self, call: Call) -> None:
 		"""Handle an event at once if no other event is being handled, or else queue it. Drop it if the queue is full."""
+		if (reply := reply_of(call[2])) is not None:
+			reply.begin()
 		if self.worker is None:
 			self._start_worker(call)
 			return
 		limits = self._executor.limits
 		if len(self._calls) >= limits.queue:
-			self._executor.report_dropped_event(self, call[0], "realtime_handler_queue")
+			self._drop(call, "realtime_handler_queue")
 			return
 		available = limits.queue_bytes - self._queued_bytes
 		size = memory_of(call[1], available)
 		if size > available:
-			self._executor.report_dropped_event(self, call[0], "realtime_handler_queue_bytes")
+			self._drop(call, "realtime_handler_queue_bytes")
 			return
 		self._queued_bytes += size
 		self._calls.append((*call, size))
+
+	def _drop(self, call: Call, key: str) -> None:
+		"""Report an event that the limit `key` does not let wait."""
+		self._executor.report_dropped_event(self, call[0], key)
+		if (reply := reply_of(call[2])) is not None:
+			reply.dropped(self.app.name, key)
+			reply.end()
 
 	def push_lifecycle(self, event: str, *arguments: Any) -> None:
 		"""Handle one of `LIFECYCLE_EVENTS`, or queue it even if the queue is full."""
@@ -172,7 +182,9 @@ class HandlerQueue:
 			try:
 				await self._handle(*call)
 			except HANDLER_ERRORS as error:
-				self._executor.report_failure(self, call[0], error)
+				self._report_failure(call[0], call[2], error)
+			if (reply := reply_of(call[2])) is not None:
+				reply.end()
 			seconds = perf_counter() - started
 			self.app.latency.observe(seconds)
 			if (observer := self._executor.observer) is not None:
@@ -198,6 +210,8 @@ class HandlerQueue:
 			if asyncio.iscoroutine(allowed):
 				allowed = await allowed
 			if allowed is False:
+				if (reply := reply_of(ack)) is not None:
+					reply.not_allowed(self.app.name)
 				return
 		listeners = self.listeners.get(event)
 		handlers = self.app.handlers.get(event, ())
@@ -205,14 +219,24 @@ class HandlerQueue:
 			try:
 				await self._call(handler, arguments, ack)
 			except HANDLER_ERRORS as error:
-				self._executor.report_failure(self, event, error)
+				self._report_failure(event, ack, error)
+
+	def _report_failure(self, event: str, ack: Ack | None, error: BaseException) -> None:
+		self._executor.report_failure(self, event, error)
+		if (reply := reply_of(ack)) is not None:
+			reply.raised(self.app.name, error)
 
 	async def _call(self, handler: Handler, sent: list[Any], ack: Ack | None) -> None:
+		reply = reply_of(ack)
 		if not handler.allow_guest and self.socket._server_socket.session.user == GUEST:
+			if reply is not None:
+				reply.not_allowed(self.app.name)
 			return
 		arguments = handler.signature.fit(sent)
 		if arguments is None:
 			self._executor.report_too_few_arguments(self, handler, len(sent))
+			if reply is not None:
+				reply.bad_arguments(self.app.name, len(sent))
 			return
 		if handler.once:
 			self._remove(handler)
@@ -226,6 +250,12 @@ class HandlerQueue:
 			answer = await handler.function(*arguments, **options)
 		if ack is not None:
 			_acknowledge(ack, answer)
+		if reply is not None:
+			if handler.signature.ack:
+				# It may keep the acknowledgement and answer later.
+				reply.begin()
+			else:
+				reply.no_answer(self.app.name)
 
 	def _remove(self, handler: Handler) -> None:
 		kept = [one for one in self.listeners.pop(handler.event, ()) if one is not handler]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sys import getsizeof
 from typing import Any, NamedTuple
 
+from ..handlers.reply import reply_of
 from ..log_budget import LogBudget
 from ..socketio.server import Ack
 from .channel import Channel
@@ -102,15 +103,24 @@ class EventDispatcher:
 			ack: Sends the acknowledgement, if the client asks for one.
 		"""
 		id = replica.socket.id
+		reply = reply_of(ack)
 		json, attachments = encode_arguments([event, *arguments])
 		if self._ready and self._channel.unread > MAX_UNREAD:
 			self._count_dropped()
+			if reply is not None:
+				reply.dropped("(JavaScript)", "the Node process does not keep up")
 			return
 		size = getsizeof(json) + sum(map(getsizeof, attachments))
 		if not self._ready and not self._has_space(id, size):
+			if reply is not None:
+				reply.dropped("(JavaScript)", "realtime_handler_queue")
 			return
 		token = "null" if ack is None else str(replica.add_ack(ack))
-		operation = f'["event","{id}",{token},{len(attachments)},{json}]'
+		is_call = ""
+		if reply is not None:
+			reply.begin()
+			is_call = ",true"
+		operation = f'["event","{id}",{token},{len(attachments)},{json}{is_call}]'
 		if self._ready:
 			self._channel.send_encoded(operation, attachments)
 		else:

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from frappe_realtime.contract import CALL_FAILED, CALL_NOT_ALLOWED
 from frappe_realtime.errors import PresenceRefused, WebUnavailable
 
 from ..access.client_questions import ClientQuestions
 from ..engine import Encoded
 from ..handlers.core import MAX_NAME
+from ..handlers.reply import reply_of
 from ..json_codec import loads
 from ..log_budget import LogBudget
 from ..presence.app_presence import AppPresence
@@ -26,6 +28,9 @@ logger = logging.getLogger("realtime.javascript")
 
 WITH_ATTACHMENTS = frozenset({"emit", "broadcast", "ack"})
 """Operations whose last value is the number of their attachments."""
+
+UNKNOWN_APP = "(unknown)"
+"""Stands for the app of a listener that was added outside the code of any app."""
 
 
 class HandlerRequests:
@@ -70,6 +75,7 @@ class HandlerRequests:
 			"emit": self._emit,
 			"broadcast": self._broadcast,
 			"ack": self._ack,
+			"call_ended": self._call_ended,
 			"disconnect": self._disconnect,
 			"has_permission": self._has_permission,
 			"presence": self._answer_presence,
@@ -132,6 +138,17 @@ class HandlerRequests:
 		if ack is not None:
 			arguments = loads(json)
 			ack(*(packets.reconstruct(arguments, attachments) if attachments else arguments))
+
+	def _call_ended(self, id: str, token: int, app: str | None, code: str, reason: str, stack: str) -> None:
+		replica = self._sockets.get(id)
+		reply = None if replica is None else reply_of(replica.pop_ack(token))
+		if reply is None:
+			return
+		if code == CALL_NOT_ALLOWED:
+			reply.not_allowed(app or UNKNOWN_APP)
+		elif code == CALL_FAILED:
+			reply.failed(app or UNKNOWN_APP, reason, stack)
+		reply.end()
 
 	def _disconnect(self, id: str, close: bool) -> None:
 		replica = self._sockets.get(id)

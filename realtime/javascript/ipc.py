@@ -13,7 +13,7 @@ To the Node process:
     join, leave   id, room                    the sidecar has moved the socket
     move_done     id, room, inside            result of a `join` or `leave` of a handler
     remove_socket id, reason
-    event         id, token or null, count, arguments
+    event         id, token or null, count, arguments, true if it is a call (`contract.CALL`)
     ack           id, token, count, arguments the client has acknowledged an `emit`
     permission    token, allowed              response to `has_permission`
     presence      token, [code, message] or null, [members, count] or null  response to `presence`
@@ -30,6 +30,7 @@ From the Node process:
     emit          id, token or null, json, count
     broadcast     namespace, rooms or null, excluded rooms, local, json, count
     ack           id, token, json, count      a handler has acknowledged an `event`
+    call_ended    id, token, app, code, reason, stack   no handler will answer a call
     disconnect    id, close
     has_permission token, id, doctype, name
     presence      token, id, join, set, leave or members, place, state or null, seconds or null

@@ -10,7 +10,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from frappe_realtime.contract import OFFSET_EVENT
+from frappe_realtime.contract import CALLS, OFFSET_EVENT
 
 from ..engine import Connection, Encoded
 from . import packets
@@ -275,9 +275,11 @@ class ServerSocket:
 		Args:
 			missed: The events that a recovering client has missed, sent before all others.
 		"""
-		answer = {"sid": self.id}
+		answer: dict[str, Any] = {"sid": self.id}
 		if self.pid is not None:
 			answer["pid"] = self.pid
+		if self.session is not None:
+			answer[CALLS] = True
 		first = [packets.encode_connect(self.namespace.name, answer), *missed]
 		if self.offsets:
 			first.append(self.namespace.offset_event)

@@ -94,7 +94,8 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.handlers": CORE
 	| {"frappe_realtime.handlers", "realtime.access", "realtime.cluster", "realtime.presence"},
 	"realtime.javascript": CORE | {"realtime.access", "realtime.handlers", "realtime.presence"},
-	"realtime.application": CORE | {"realtime.access", "realtime.cluster", "realtime.recovery"},
+	"realtime.application": CORE
+	| {"realtime.access", "realtime.cluster", "realtime.handlers", "realtime.recovery"},
 	"realtime.monitor": CORE
 	| {"frappe_realtime", "realtime.access", "realtime.cluster", "realtime.handlers"},
 	"realtime.layers": SIDECAR,

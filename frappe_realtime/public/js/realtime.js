@@ -41,6 +41,11 @@ const REWIND_EVENT = "frappe_realtime:rewind";
 
 const CONNECT_PACKET = 0;
 
+// The event that carries another one, which the server answers in any case; and how this project's own events begin, which
+// it answers always (frappe_realtime/contract.py).
+const CALL = "frappe_realtime:call";
+const OWN_EVENTS = "frappe_realtime:";
+
 const SOCKETIO_CLIENT_PATHS = [
 	"../node_modules/socket.io-client/dist/socket.io.esm.min.js",
 	"/assets/frappe/node_modules/socket.io-client/dist/socket.io.esm.min.js",
@@ -96,6 +101,25 @@ export async function connect({ site = default_site(), url = default_url(), io, 
 }
 
 /**
+ * An event was not acknowledged.
+ *
+ * `code` is `no_handler`, `no_answer`, `bad_arguments`, `not_allowed`, `dropped` or `failed` if the server says so, otherwise
+ * `timeout` or `disconnected`. In developer mode, a System User gets the `traceback` of a handler that has failed.
+ *
+ * @property {string} code
+ * @property {string} traceback empty if there is none
+ */
+export class CallError extends Error {
+	/** @param {{ code: string, message: string, traceback?: string }} error */
+	constructor({ code, message, traceback = "" }) {
+		super(message);
+		this.name = "CallError";
+		this.code = code;
+		this.traceback = traceback;
+	}
+}
+
+/**
  * A Socket.IO socket that reconnects, with the subscriptions of Frappe's rooms.
  *
  * @property {"connecting" | "connected" | "lost" | "closed"} status `closed` after a disconnect by this page
@@ -111,6 +135,9 @@ export class Connection {
 		this._subscriptions = new Subscriptions((packet) => this.socket.emit(...packet));
 		this._presences = new Presences(this);
 		this._has_offsets = false;
+		this._has_calls = false;
+		// The packets of calls that wait for the connection; only then it is known whether the server understands calls.
+		this._waiting_calls = new Set();
 		this._refusals = 0;
 		this._reported = new Set();
 		this._retry = null;
@@ -126,7 +153,14 @@ export class Connection {
 	attach(socket) {
 		this.socket = socket;
 		socket.io.on("packet", ({ type, nsp, data }) => {
-			if (type === CONNECT_PACKET && nsp === socket.nsp) this._has_offsets = Boolean(data?.pid);
+			if (type !== CONNECT_PACKET || nsp !== socket.nsp) return;
+			this._has_offsets = Boolean(data?.pid);
+			this._has_calls = Boolean(data?.calls);
+			for (const packet of this._waiting_calls) {
+				// The socket may have sent its buffer already, if it was made before this listener.
+				if (this._has_calls && socket.sendBuffer.includes(packet)) packet.data.unshift(CALL);
+			}
+			this._waiting_calls.clear();
 		});
 		socket.io.reconnectionAttempts(Infinity);
 		socket.io.reconnectionDelay(FIRST_DELAY);
@@ -243,14 +277,33 @@ export class Connection {
 	 *
 	 * @param {string} event
 	 * @param {...any} args
-	 * @returns {Promise<any>} rejected if there is no acknowledgement within 20 seconds, or the connection is lost
+	 * @returns {Promise<any>} rejected with a `CallError` at once if no handler answers the event, if its handler fails, or if
+	 *     it is not allowed; and if there is no acknowledgement within 20 seconds, or the connection is lost
 	 */
 	emitWithAck(event, ...args) {
+		const { socket } = this;
+		const may_call = !event.startsWith(OWN_EVENTS);
 		return new Promise((resolve, reject) => {
-			this.socket.timeout(ACK_TIMEOUT).emit(event, ...args, (error, answer) => {
-				if (error) reject(new Error(`"${event}" was not answered: ${error.message}`));
-				else resolve(answer);
+			const is_known = may_call && this._has_calls && socket.connected;
+			const values = is_known ? [CALL, event, ...args] : [event, ...args];
+			let packet = null;
+			const sent_before = socket.sendBuffer.length;
+			socket.timeout(ACK_TIMEOUT).emit(...values, (error, ...answer) => {
+				const is_call = is_known || packet?.data[0] === CALL;
+				this._waiting_calls.delete(packet);
+				if (error) {
+					const code = error.message.includes("timed out") ? "timeout" : "disconnected";
+					reject(new CallError({ code, message: `"${event}" was not answered: ${error.message}` }));
+				} else if (is_call && answer[0]) {
+					reject(new CallError(answer[0]));
+				} else {
+					resolve(answer[is_call ? 1 : 0]);
+				}
 			});
+			if (may_call && !is_known && socket.sendBuffer.length > sent_before) {
+				packet = socket.sendBuffer[sent_before];
+				this._waiting_calls.add(packet);
+			}
 		});
 	}
 
@@ -434,6 +487,7 @@ class Subscriptions {
 	}
 
 	record(event, args) {
+		if (event === CALL) [event, ...args] = args;
 		const subscribe_event = SUBSCRIBE_EVENTS[event];
 		if (!subscribe_event && !SUBSCRIBING.includes(event) && event !== REWIND_EVENT) return;
 		const [last] = args.slice(-1);

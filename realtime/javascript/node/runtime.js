@@ -143,13 +143,13 @@ class Runtime {
 		this._sockets.get(id)?._on_disconnect(reason);
 	}
 
-	on_event(id, token, count, values) {
+	on_event(id, token, count, values, is_call) {
 		const attachments = this._attachments.splice(0, count);
 		const socket = this._sockets.get(id);
 		if (!socket) return;
 		const packet = count ? reconstruct(values, attachments) : values;
 		if (token !== null) packet.push(this._make_ack(id, token));
-		socket._on_event(packet);
+		socket._on_event(packet, is_call ? (...why) => this.channel.send(["call_ended", id, token, ...why]) : () => {});
 	}
 
 	on_ack(id, token, count, values) {

@@ -155,12 +155,16 @@ class Socket extends EventEmitter {
 
 	// -- operations of the sidecar
 
-	/** Handle an event of the client: call the middleware one after the other, then all listeners. */
-	_on_event(values) {
+	/**
+	 * Handle an event of the client: call the middleware one after the other, then all listeners.
+	 *
+	 * `on_unanswered(app, code, reason, stack)` is called if no listener can acknowledge the event any more.
+	 */
+	_on_event(values, on_unanswered) {
 		const event = String(values[0]);
 		const step = (index) => {
 			if (index === this._middleware.length) {
-				if (this.connected) this._dispatch(values[0], values.slice(1));
+				if (this.connected) this._dispatch_event(values[0], values.slice(1), on_unanswered);
 				return;
 			}
 			const middleware = this._middleware[index];
@@ -168,8 +172,10 @@ class Socket extends EventEmitter {
 			const next = (error) => {
 				if (called) return;
 				called = true;
-				if (error) this._dispatch("error", [error]);
-				else step(index + 1);
+				if (error) {
+					on_unanswered(get_app_of(middleware), "not_allowed", "", "");
+					this._dispatch("error", [error]);
+				} else step(index + 1);
 			};
 			this._run(middleware, `middleware of ${event}`, [values, next]);
 		};
@@ -213,7 +219,17 @@ class Socket extends EventEmitter {
 		this._dispatch("disconnect", [reason]);
 	}
 
-	_dispatch(event, values) {
+	/** Call the listeners of a client's event. One that has not failed may still acknowledge it, at any time. */
+	_dispatch_event(event, values, on_unanswered) {
+		let left = this.listenerCount(event);
+		if (!left) on_unanswered(null, "no_handler", "", "");
+		this._dispatch(event, values, (app, error) => {
+			left -= 1;
+			if (!left) on_unanswered(app, "failed", String(error), String(error?.stack ?? ""));
+		});
+	}
+
+	_dispatch(event, values, on_failure = () => {}) {
 		for (const listener of this.rawListeners(event)) {
 			const started = performance.now();
 			const app = get_app_of(listener);
@@ -221,6 +237,7 @@ class Socket extends EventEmitter {
 				const seconds = (performance.now() - started) / 1000;
 				this._runtime.latencies.observe(app, seconds);
 				this._runtime.calls.observe(this._site, app, String(event), seconds, failure);
+				if (failure) on_failure(app, failure[0]);
 			});
 		}
 	}

@@ -19,6 +19,7 @@ from realtime.handlers.executor import HandlerExecutor, HandlerLimits
 from realtime.handlers.files import HandlerFiles
 from realtime.handlers.loaded_apps import LoadedApps
 from realtime.handlers.queue import SETUP, HandlerQueue
+from realtime.handlers.reply import Reply
 from realtime.handlers.runtime import HandlerRuntime
 from realtime.memory import memory_of
 from realtime.socketio.fanout import Fanout
@@ -455,6 +456,117 @@ def test_acknowledgements() -> None:
 		await one.finish()
 		assert answers == [(1, True), (1, 2, True), (True,), ("from a thread", False, True)]
 		assert one.failures == []
+
+	run(scenario)
+
+
+@pytest.mark.parametrize(
+	("event", "code"),
+	[
+		("answers", None),
+		("unknown", "no_handler"),
+		("quiet", "no_answer"),
+		("needs more", "bad_arguments"),
+		("raises", "failed"),
+		("stopped", "not_allowed"),
+		("middleware raises", "failed"),
+		("one of two answers", None),
+		("one of two raises", "failed"),
+	],
+)
+def test_a_call_is_answered_in_any_case(event: str, code: str | None) -> None:
+	async def scenario() -> None:
+		one = AppOfOneSocket()
+		answers: list[tuple[Any, ...]] = []
+
+		async def answers_it(socket: Any) -> str:
+			return "yes"
+
+		def quiet(socket: Any) -> None:
+			pass
+
+		async def needs_more(socket: Any, value: Any) -> None:
+			raise AssertionError
+
+		async def raises(socket: Any) -> None:
+			raise ValueError("why")
+
+		async def middleware(event: str, arguments: list[Any]) -> bool:
+			if event == "middleware raises":
+				raise ValueError("why")
+			return event != "stopped"
+
+		one.queue.middleware.append(middleware)
+		one.on("answers", answers_it)
+		one.on("quiet", quiet)
+		one.on("needs more", needs_more)
+		one.on("raises", raises)
+		one.on("one of two answers", raises)
+		one.on("one of two answers", answers_it)
+		one.on("one of two raises", raises)
+		one.on("one of two raises", quiet)
+		reply = Reply(lambda *arguments: answers.append(arguments), event, "a.site", shows_errors=True)
+		one.push(event, ack=reply)
+		reply.end()
+		await one.finish()
+		if code is None:
+			assert answers == [(None, "yes")]
+			return
+		((error,),) = answers
+		assert error["code"] == code
+		assert ("why" in error["message"], "in raises" in error.get("traceback", "")) == (
+			code == "failed",
+			code == "failed" and event != "middleware raises",
+		)
+
+	run(scenario)
+
+
+def test_a_call_that_is_dropped() -> None:
+	async def scenario() -> None:
+		one = AppOfOneSocket(queue=1)
+		answers: list[Any] = []
+		free = asyncio.Event()
+
+		async def waits(socket: Any) -> str:
+			await free.wait()
+			return "done"
+
+		one.on("waits", waits)
+		for _ in range(3):
+			reply = Reply(lambda *arguments: answers.append(arguments), "waits", "a.site", shows_errors=False)
+			one.push("waits", ack=reply)
+			reply.end()
+		((error,),) = answers
+		assert error == {
+			"code": "dropped",
+			"message": 'Too many events wait for the app app; "waits" was dropped (realtime_handler_queue).',
+		}
+		free.set()
+		await one.finish()
+		assert answers[1:] == [(None, "done")] * 2
+
+	run(scenario)
+
+
+def test_a_handler_with_a_parameter_for_it_may_answer_a_call_later() -> None:
+	async def scenario() -> None:
+		one = AppOfOneSocket()
+		answers: list[Any] = []
+		kept: list[Any] = []
+
+		async def keeps(socket: Any, ack: Any) -> None:
+			kept.append(ack)
+
+		one.on("keeps", keeps)
+		reply = Reply(lambda *arguments: answers.append(arguments), "keeps", "a.site", shows_errors=False)
+		one.push("keeps", ack=reply)
+		reply.end()
+		await one.finish()
+		assert answers == []
+		kept[0]("late")
+		kept[0]("twice")
+		assert answers == [(None, "late")]
 
 	run(scenario)
 

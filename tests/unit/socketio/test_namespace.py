@@ -95,12 +95,12 @@ def test_the_answer_to_connect(pid: str | None) -> None:
 	socket.send_connect([Encoded("missed")] if pid else [])
 	if pid:
 		assert sent(socket) == [
-			f'0/{SITE},{{"sid":"{socket.id}","pid":"{pid}"}}',
+			f'0/{SITE},{{"sid":"{socket.id}","pid":"{pid}","calls":true}}',
 			"missed",
 			f'2/{SITE},["frappe_realtime:offset","5-0"]',
 		]
 	else:
-		assert sent(socket) == [f'0/{SITE},{{"sid":"{socket.id}"}}']
+		assert sent(socket) == [f'0/{SITE},{{"sid":"{socket.id}","calls":true}}']
 
 
 @pytest.mark.parametrize(("pid", "end"), [(None, ""), (PID, ',"5-0"')])
