@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -20,7 +21,10 @@ ESLINT_FOLDER = CACHE / "eslint"
 CHROMIUM_COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 DOWNLOAD_TIMEOUT = 300
 """Seconds for the download of Chromium."""
-RINGS = {"unit": ("unit",), "wire": ("wire", "hostile", "browser"), "bench": ("bench",)}
+CLIENT_FOLDER = CACHE / "client"
+CLIENT_SCRIPTS = ("build.mjs", "tests/pages/build.mjs")
+"""What builds the packages of `client/`, and the pages that use them in tests; relative to `client/`."""
+RINGS = {"unit": ("unit",), "wire": ("wire", "hostile", "browser", "client"), "bench": ("bench",)}
 """The folders of `tests/` that belong to each ring."""
 PYTHON_LINTERS = {
 	"ruff check": ("ruff", "check", "."),
@@ -98,6 +102,8 @@ def run_ring(name: str, arguments: list[str]) -> Result:
 	if name in ("wire", "bench"):
 		install_npm_packages()
 		install_chromium()
+	if name == "wire":
+		build_client()
 	print_headline(f"ring {name}")
 	report = CACHE / f"{name}.xml"
 	report.unlink(missing_ok=True)
@@ -144,6 +150,43 @@ def install_npm_packages() -> None:
 		socketio_client()
 	except (npm.NpmError, ConfigError) as error:
 		print(error, file=sys.stderr)
+
+
+def build_client() -> None:
+	"""Build the npm packages of `client/`, and the pages that use them; tests that need them are left out if it fails."""
+	print_headline("client packages")
+	try:
+		install_client_tools()
+		for script in CLIENT_SCRIPTS:
+			subprocess.run([npm.node(), script], cwd=ROOT / "client", check=True)
+	except (npm.NpmError, subprocess.CalledProcessError) as error:
+		print(error, file=sys.stderr)
+
+
+def install_client_tools() -> None:
+	"""Install what builds and tests the packages of `client/`, where Node finds it from there.
+
+	Raises:
+		NpmError: It cannot be installed.
+	"""
+	npm.install(CLIENT_FOLDER, ROOT / "client" / "package.json")
+	packages = CLIENT_FOLDER / "node_modules"
+	_link(ROOT / "client" / "node_modules", packages)
+	for package in (ROOT / "client").glob("*/package.json"):
+		_link(packages / "@frappe-realtime" / package.parent.name, package.parent)
+	version = json.loads((ROOT / "client" / "package.json").read_text())["frappe-ui"]
+	archive = CLIENT_FOLDER / f"frappe-ui-{version}.tgz"
+	if not archive.exists():
+		# Without its dependencies, which are large: the tests use its resources only.
+		npm.run(CLIENT_FOLDER, "pack", f"frappe-ui@{version}", "--loglevel=error")
+		shutil.unpack_archive(archive, CLIENT_FOLDER / "frappe-ui", filter="data")
+
+
+def _link(link: Path, target: Path) -> None:
+	link.parent.mkdir(parents=True, exist_ok=True)
+	if link.is_symlink() or not link.exists():
+		link.unlink(missing_ok=True)
+		link.symlink_to(os.path.relpath(target, link.parent))
 
 
 def install_chromium() -> None:

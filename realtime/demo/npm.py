@@ -29,12 +29,22 @@ def install(folder: Path, package_json: Path) -> None:
 	stamp = folder / "installed"
 	if stamp.exists() and stamp.read_text() == wanted:
 		return
-	command, path = _npm()
 	folder.mkdir(parents=True, exist_ok=True)
 	(folder / "package.json").write_text(wanted)
+	run(folder, "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error")
+	stamp.write_text(wanted)
+
+
+def run(folder: Path, *arguments: str) -> str:
+	"""Run npm in `folder`; return its output.
+
+	Raises:
+		NpmError: There is no npm, or it fails or takes longer than `TIMEOUT`.
+	"""
+	command, path = _npm()
 	try:
 		done = subprocess.run(
-			[*command, "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"],
+			[*command, *arguments],
 			cwd=folder,
 			env={**os.environ, "PATH": path},
 			capture_output=True,
@@ -43,10 +53,10 @@ def install(folder: Path, package_json: Path) -> None:
 			check=False,
 		)
 	except subprocess.TimeoutExpired:
-		raise NpmError(f"npm install of {package_json} took more than {TIMEOUT} s") from None
+		raise NpmError(f"npm {arguments[0]} in {folder} took more than {TIMEOUT} s") from None
 	if done.returncode:
-		raise NpmError(f"npm install of {package_json} failed:\n{done.stderr.strip()}")
-	stamp.write_text(wanted)
+		raise NpmError(f"npm {arguments[0]} in {folder} failed:\n{done.stderr.strip()}")
+	return done.stdout
 
 
 def node() -> str:

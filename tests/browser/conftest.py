@@ -27,6 +27,7 @@ FOLDERS = {
 	"/assets/frappe/node_modules/socket.io-client/": NODE_FOLDER / "node_modules" / OLD,
 	"/assets/frappe/node_modules/jquery/": NODE_FOLDER / "node_modules" / "jquery",
 	"/assets/frappe_realtime/": ROOT / "frappe_realtime" / "public",
+	"/packages/": ROOT / ".cache" / "client" / "pages",
 	"/": PAGES,
 }
 EVERYTHING_ELSE = re.compile(r"^http://[^/]+/(?!socket\.io/)")

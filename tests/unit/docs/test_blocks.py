@@ -21,8 +21,8 @@ from realtime.demo import npm
 from script.rings import RINGS
 from tests.unit.docs.blocks import BLOCKS, PAGES, ROOT, Block, blocks_in
 
-LANGUAGES = {"html", "ini", "js", "json", "nginx", "python", "sh", "text", "yaml"}
-"""All but `text`, which is for output, are checked."""
+LANGUAGES = {"html", "ini", "js", "json", "nginx", "python", "sh", "text", "ts", "tsx", "vue", "yaml"}
+"""All but `text`, which is for output, are checked; `ts`, `tsx` and `vue` by tests/client/test_documentation.py."""
 NGINX_CONTEXTS = ("{}", "server {{ {} }}", "server {{ location / {{ {} }} }}")
 """What a block of nginx may stand in."""
 
@@ -101,7 +101,7 @@ def test_javascript(block: Block, tmp_path: Path) -> None:
 	source = scripts(block)
 	assert source.strip()
 	client = "".join(path.read_text() for path in (ROOT / "frappe_realtime" / "public" / "js").glob("*.js"))
-	for names in re.findall(r"import \{(.*?)\} from", source):
+	for names in re.findall(r"import \{(.*?)\} from \"(?!@frappe-realtime/)", source):
 		for name in names.split(","):
 			assert re.search(
 				rf"^export (?:const|class|(?:async )?function) {name.strip()}\b", client, re.MULTILINE

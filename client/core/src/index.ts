@@ -1,0 +1,9 @@
+// The package @frappe-realtime/core: the connection, and live documents and lists without a framework.
+
+export { Api, ApiError, type ListQuery } from "./api.js";
+export type * from "./diagnosis.js";
+export type * from "./events.js";
+export * from "./lazy.js";
+export * from "./live.js";
+export * from "./realtime.js";
+export type { Token } from "./token.js";

@@ -1,0 +1,225 @@
+// Realtime for React: hooks over one connection, which the provider holds.
+
+import { createContext, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore, type ReactNode } from "react";
+
+import {
+	follow,
+	lazy_connection,
+	live_doc,
+	live_list,
+	read_progress,
+	STATUS_EVENT,
+	type Connection,
+	type ConnectOptions,
+	type Events,
+	type Follower,
+	type FollowOptions,
+	type LazyConnection,
+	type ListQuery,
+	type Live,
+	type LiveState,
+	type Progress,
+	type Snapshot,
+	type Status,
+	type Target,
+} from "@frappe-realtime/core";
+
+const Context = /* @__PURE__ */ createContext<LazyConnection | null>(null);
+
+export interface RealtimeProviderProps {
+	/** The options of `connect`, or a connection that exists. They are read once. */
+	options?: ConnectOptions | Connection;
+	children?: ReactNode;
+}
+
+/**
+ * Holds the connection of the hooks below it.
+ *
+ * The connection is opened when the first component that uses it is mounted, so that a server can render pages.
+ */
+export function RealtimeProvider({ options, children }: RealtimeProviderProps) {
+	const [lazy] = useState(() => lazy_connection(options));
+	useEffect(() => () => lazy.close(), [lazy]);
+	return <Context.Provider value={lazy}>{children}</Context.Provider>;
+}
+
+export interface Realtime {
+	/** The connection; null while a server renders the page, and before the component is mounted. */
+	connection: Connection | null;
+	status: Status;
+	emit(event: string, ...args: any[]): void;
+	emitWithAck<T = any>(event: string, ...args: any[]): Promise<T>;
+}
+
+/** The connection of the provider, and its status. */
+export function useRealtime(): Realtime {
+	const lazy = use_lazy();
+	const [connection, set_connection] = useState<Connection | null>(null);
+	useEffect(() => {
+		set_connection(lazy.get());
+		return () => set_connection(null);
+	}, [lazy]);
+	const status = useSyncExternalStore(
+		useCallback(
+			(listener) => {
+				connection?.on(STATUS_EVENT, listener);
+				return () => connection?.off(STATUS_EVENT, listener);
+			},
+			[connection],
+		),
+		(): Status => connection?.status ?? "connecting",
+		(): Status => "connecting",
+	);
+	const emit = useCallback((event: string, ...args: any[]) => lazy.get().emit(event, ...args), [lazy]);
+	const emitWithAck = useCallback((event: string, ...args: any[]) => lazy.get().emitWithAck(event, ...args), [lazy]);
+	return { connection, status, emit, emitWithAck };
+}
+
+/** Listen to an event while the component exists; the newest `callback` is called. */
+export function useEvent<E extends keyof Events>(event: E, callback: Events[E]): void;
+export function useEvent(event: string, callback: (...args: any[]) => void): void;
+export function useEvent(event: string, callback: (...args: any[]) => void): void {
+	const lazy = use_lazy();
+	const newest = use_newest(callback);
+	useEffect(() => {
+		const connection = lazy.get();
+		const listener = (...args: any[]) => newest.current(...args);
+		connection.on(event, listener);
+		return () => connection.off(event, listener);
+	}, [lazy, event, newest]);
+}
+
+export interface LiveData extends LiveState {
+	readonly error: Error | null;
+	readonly loading: boolean;
+	/** Load the data now. */
+	reload(): Promise<void>;
+}
+
+/** A document as it is now on the server. */
+export function useDoc<T = Record<string, any>>(
+	doctype: string,
+	name: string | number | null | undefined,
+	options: FollowOptions = {},
+): LiveData & { doc: T | null } {
+	const has_name = name != null && name !== "";
+	const { data, ...rest } = use_live<T>(
+		has_name ? (connection) => live_doc<T>(connection, doctype, name, options) : null,
+		JSON.stringify([doctype, name, options]),
+	);
+	return { doc: data, ...rest };
+}
+
+/** The rows of a list as they are now on the server. */
+export function useList<T = Record<string, any>>(
+	doctype: string,
+	query: ListQuery = {},
+	options: FollowOptions = {},
+): LiveData & { rows: T[] | null } {
+	const { data, ...rest } = use_live<T[]>(
+		(connection) => live_list<T>(connection, doctype, query, options),
+		JSON.stringify([doctype, query, options]),
+	);
+	return { rows: data, ...rest };
+}
+
+/**
+ * The newest progress: of work that this page has started (`frappe.publish_progress`), or of one background task.
+ *
+ * Null before the first message.
+ */
+export function useProgress(task_id?: string | null): Progress | null {
+	const lazy = use_lazy();
+	const [progress, set_progress] = useState<Progress | null>(null);
+	useEffect(() => {
+		const connection = lazy.get();
+		set_progress(null);
+		if (!task_id) {
+			connection.progress(set_progress);
+			return () => connection.off("progress", set_progress);
+		}
+		const on_task = (message: any) => {
+			if (message?.task_id === task_id) set_progress((before) => read_progress(message) ?? before);
+		};
+		connection.on("task_progress", on_task);
+		connection.task_subscribe(task_id);
+		return () => {
+			connection.off("task_progress", on_task);
+			connection.task_unsubscribe(task_id);
+		};
+	}, [lazy, task_id]);
+	return progress;
+}
+
+/**
+ * Load what a hook of frappe-react-sdk shows again when its documents have changed, while the component exists.
+ *
+ * @param response what the hook returns, or its `mutate`, or any function that loads the data again
+ * @param target the document or the DocType
+ * @param options see `FollowOptions`
+ */
+export function useLive(
+	response: { mutate(): unknown } | (() => unknown),
+	target: Target,
+	options: FollowOptions = {},
+): LiveState {
+	const lazy = use_lazy();
+	const newest = use_newest(response);
+	const [follower, set_follower] = useState<Follower | null>(null);
+	const key = JSON.stringify([target.doctype, target.name, options]);
+	useEffect(() => {
+		const reload = () => (typeof newest.current === "function" ? newest.current() : newest.current.mutate());
+		const one = follow(lazy.get(), target, reload, options);
+		set_follower(one);
+		return () => {
+			one.stop();
+			set_follower(null);
+		};
+		// The key stands for target and options.
+	}, [lazy, newest, key]);
+	return useSyncExternalStore(
+		useCallback((listener) => follower?.subscribe(listener) ?? nothing, [follower]),
+		() => follower?.state ?? FRESH,
+		() => FRESH,
+	);
+}
+
+const FRESH: LiveState = { stale: false, lost: false };
+const EMPTY: Snapshot<any> = { data: null, error: null, loading: true, stale: false, lost: false };
+const nothing = () => {};
+
+function use_lazy(): LazyConnection {
+	const lazy = useContext(Context);
+	if (!lazy) throw new Error("There is no connection: put <RealtimeProvider> around the components that use it.");
+	return lazy;
+}
+
+function use_newest<T>(value: T): { readonly current: T } {
+	const newest = useRef(value);
+	useEffect(() => {
+		newest.current = value;
+	});
+	return newest;
+}
+
+function use_live<T>(make: ((connection: Connection) => Live<T>) | null, key: string): LiveData & { data: T | null } {
+	const lazy = use_lazy();
+	const [live, set_live] = useState<Live<T> | null>(null);
+	useEffect(() => {
+		if (!make) return;
+		const one = make(lazy.get());
+		set_live(one);
+		return () => {
+			one.stop();
+			set_live(null);
+		};
+		// The key stands for all that `make` uses.
+	}, [lazy, key]);
+	const snapshot: Snapshot<T> = useSyncExternalStore(
+		useCallback((listener) => live?.subscribe(listener) ?? nothing, [live]),
+		() => live?.snapshot ?? EMPTY,
+		() => EMPTY,
+	);
+	const reload = useCallback(() => live?.reload() ?? Promise.resolve(), [live]);
+	return { ...snapshot, reload };
+}

@@ -1,0 +1,206 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
+import { ApiError, follow, live_doc, live_list } from "@frappe-realtime/core";
+import { make } from "./fake_socket.js";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => {
+	vi.useRealTimers();
+	vi.unstubAllGlobals();
+});
+
+const TODO = { doctype: "ToDo", name: "T-1" };
+
+describe("a follower", () => {
+	it("loads once after several changes", async () => {
+		const { connection, socket } = make();
+		const reload = vi.fn();
+		const follower = follow(connection, TODO, reload, { debounce: 100 });
+		for (let number = 0; number < 3; number++) socket.fire("doc_update", { ...TODO, modified: String(number) });
+		expect(follower.state).toEqual({ stale: true, lost: false });
+		await vi.advanceTimersByTimeAsync(99);
+		expect(reload).not.toHaveBeenCalled();
+		await vi.advanceTimersByTimeAsync(1);
+		expect(reload).toHaveBeenCalledTimes(1);
+		expect(follower.state.stale).toBe(false);
+	});
+
+	it("does not wait longer than max_wait while changes go on", async () => {
+		const { connection, socket } = make();
+		const reload = vi.fn();
+		follow(connection, { doctype: "ToDo" }, reload, { debounce: 100, max_wait: 250 });
+		for (let number = 0; number < 10; number++) {
+			socket.fire("list_update", { doctype: "ToDo", name: `T-${number}` });
+			await vi.advanceTimersByTimeAsync(50);
+		}
+		expect(reload).toHaveBeenCalledTimes(2);
+	});
+
+	it("ignores other documents and DocTypes", async () => {
+		const { connection, socket } = make();
+		const follower = follow(connection, TODO, vi.fn());
+		socket.fire("doc_update", { doctype: "ToDo", name: "T-2" });
+		socket.fire("doc_update", { doctype: "Note", name: "T-1" });
+		socket.fire("list_update", { doctype: "ToDo", name: "T-1" });
+		expect(follower.state.stale).toBe(false);
+	});
+
+	it("loads again after a change during the load", async () => {
+		const { connection, socket } = make();
+		const finish: (() => void)[] = [];
+		const reload = vi.fn(() => new Promise<void>((resolve) => finish.push(resolve)));
+		const follower = follow(connection, TODO, reload, { debounce: 100 });
+		socket.fire("doc_update", TODO);
+		await vi.advanceTimersByTimeAsync(100);
+		socket.fire("doc_update", TODO);
+		await vi.advanceTimersByTimeAsync(100);
+		expect(reload).toHaveBeenCalledTimes(1);
+		finish[0]!();
+		await vi.advanceTimersByTimeAsync(100);
+		expect(reload).toHaveBeenCalledTimes(2);
+		expect(follower.state.stale).toBe(true);
+		finish[1]!();
+		await vi.advanceTimersByTimeAsync(0);
+		expect(follower.state.stale).toBe(false);
+	});
+
+	it("tries again when the server cannot be reached, and not when it refuses", async () => {
+		const { connection } = make();
+		const reload = vi.fn().mockRejectedValueOnce(new ApiError(502, "", "away")).mockResolvedValueOnce(undefined);
+		const follower = follow(connection, TODO, reload, { debounce: 0 });
+		follower.invalidate();
+		await vi.advanceTimersByTimeAsync(1);
+		expect(follower.state.stale).toBe(true);
+		await vi.advanceTimersByTimeAsync(2000);
+		expect(reload).toHaveBeenCalledTimes(2);
+		expect(follower.state.stale).toBe(false);
+		reload.mockRejectedValueOnce(new ApiError(403, "PermissionError", "no"));
+		follower.invalidate();
+		await vi.advanceTimersByTimeAsync(100_000);
+		expect(reload).toHaveBeenCalledTimes(3);
+		expect(follower.state.stale).toBe(false);
+	});
+
+	it("catches up after missed events, and says when the connection is lost", async () => {
+		const { connection, socket } = make();
+		const reload = vi.fn();
+		const follower = follow(connection, TODO, reload);
+		socket.lose();
+		expect(follower.state).toEqual({ stale: false, lost: true });
+		socket.accept();
+		expect(follower.state).toEqual({ stale: true, lost: false });
+		await vi.advanceTimersByTimeAsync(200);
+		expect(reload).toHaveBeenCalledTimes(1);
+		socket.lose();
+		socket.recovered = true;
+		socket.accept();
+		await vi.advanceTimersByTimeAsync(5000);
+		expect(reload).toHaveBeenCalledTimes(1);
+		expect(follower.state).toEqual({ stale: false, lost: false });
+	});
+
+	it("loads again after the first connection, because the data is older than the subscription", async () => {
+		const { connection, socket } = make({}, false);
+		const reload = vi.fn();
+		follow(connection, TODO, reload);
+		expect(reload).not.toHaveBeenCalled();
+		socket.accept();
+		await vi.advanceTimersByTimeAsync(200);
+		expect(reload).toHaveBeenCalledTimes(1);
+	});
+
+	it("shares the room of a document with others", () => {
+		const { connection, socket } = make();
+		const [one, other] = [follow(connection, TODO, vi.fn()), follow(connection, TODO, vi.fn())];
+		one.stop();
+		one.stop();
+		expect(socket.sent).toEqual([["doc_subscribe", "ToDo", "T-1"]]);
+		other.stop();
+		expect(socket.sent).toEqual([
+			["doc_subscribe", "ToDo", "T-1"],
+			["doc_unsubscribe", "ToDo", "T-1"],
+		]);
+		expect(socket.listeners("doc_update")).toEqual([]);
+	});
+
+	it("does nothing after it was stopped", async () => {
+		const { connection, socket } = make();
+		const reload = vi.fn();
+		const follower = follow(connection, { doctype: "ToDo" }, reload);
+		socket.fire("list_update", { doctype: "ToDo" });
+		follower.stop();
+		await vi.advanceTimersByTimeAsync(5000);
+		expect(reload).not.toHaveBeenCalled();
+	});
+});
+
+function answer(data: unknown, status = 200): Response {
+	return new Response(JSON.stringify(data), { status });
+}
+
+describe("a live document", () => {
+	it("is loaded, and not again after its own save", async () => {
+		const fetch = vi.fn(async (_url: string) => answer({ data: { name: "T-1", modified: "1" } }));
+		vi.stubGlobal("fetch", fetch);
+		const { connection, socket } = make();
+		const live = live_doc(connection, "ToDo", "T-1");
+		expect(live.snapshot).toEqual({ data: null, error: null, loading: true, stale: false, lost: false });
+		await vi.advanceTimersByTimeAsync(0);
+		expect(live.snapshot.data).toEqual({ name: "T-1", modified: "1" });
+		expect(fetch.mock.calls[0]![0]).toBe("http://a.site/api/resource/ToDo/T-1");
+		socket.fire("doc_update", { ...TODO, modified: "1" });
+		await vi.advanceTimersByTimeAsync(5000);
+		expect(fetch).toHaveBeenCalledTimes(1);
+		socket.fire("doc_update", { ...TODO, modified: "2" });
+		await vi.advanceTimersByTimeAsync(200);
+		expect(fetch).toHaveBeenCalledTimes(2);
+		live.stop();
+	});
+
+	it("keeps what it has when it cannot be loaded again", async () => {
+		const fetch = vi.fn().mockResolvedValueOnce(answer({ data: { name: "T-1" } }));
+		vi.stubGlobal("fetch", fetch);
+		const { connection, socket } = make();
+		const live = live_doc(connection, "ToDo", "T-1");
+		await vi.advanceTimersByTimeAsync(0);
+		fetch.mockRejectedValueOnce(new TypeError("Failed to fetch"));
+		socket.fire("doc_update", TODO);
+		await vi.advanceTimersByTimeAsync(200);
+		expect(live.snapshot).toMatchObject({ data: { name: "T-1" }, stale: true, loading: false });
+		expect(live.snapshot.error!.message).toBe("http://a.site/api/resource/ToDo/T-1 cannot be reached: Failed to fetch");
+		fetch.mockResolvedValueOnce(answer({ data: { name: "T-1", done: 1 } }));
+		await vi.advanceTimersByTimeAsync(2000);
+		expect(live.snapshot).toMatchObject({ data: { done: 1 }, error: null, stale: false });
+		live.stop();
+	});
+
+	it("tries again when it cannot be loaded for the first time", async () => {
+		const fetch = vi.fn().mockResolvedValueOnce(answer({}, 502)).mockResolvedValueOnce(answer({ data: { name: "T-1" } }));
+		vi.stubGlobal("fetch", fetch);
+		const live = live_doc(make().connection, "ToDo", "T-1");
+		await vi.advanceTimersByTimeAsync(5000);
+		expect(live.snapshot.data).toEqual({ name: "T-1" });
+		live.stop();
+	});
+});
+
+describe("a live list", () => {
+	it("sends its query as Frappe's REST API reads it", async () => {
+		const fetch = vi.fn(async (_url: string) => answer({ data: [] }));
+		vi.stubGlobal("fetch", fetch);
+		const { connection } = make();
+		const query = { fields: ["name", "status"], filters: { status: "Open" }, order_by: "modified desc", limit_page_length: 5 };
+		const live = live_list(connection, "Sales Order", query);
+		await vi.advanceTimersByTimeAsync(0);
+		const url = new URL(fetch.mock.calls[0]![0]);
+		expect(url.pathname).toBe("/api/resource/Sales%20Order");
+		expect(Object.fromEntries(url.searchParams)).toEqual({
+			fields: '["name","status"]',
+			filters: '{"status":"Open"}',
+			order_by: "modified desc",
+			limit_page_length: "5",
+		});
+		expect(live.snapshot.data).toEqual([]);
+		live.stop();
+	});
+});

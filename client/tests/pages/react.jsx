@@ -1,0 +1,55 @@
+// What tests/browser/test_packages.py does with @frappe-realtime/react and with frappe-react-sdk.
+
+import { RealtimeProvider, useDoc, useEvent, useList, useLive, useProgress, useRealtime } from "@frappe-realtime/react";
+import { FrappeProvider, useFrappeGetDocList } from "frappe-react-sdk";
+import { useState } from "react";
+import { createRoot } from "react-dom/client";
+
+function Doc({ name }) {
+	const { doc, stale, lost } = useDoc("ToDo", name);
+	return <p className="doc">{`${doc?.description} ${stale} ${lost}`}</p>;
+}
+
+function List() {
+	const { rows, error } = useList("ToDo", { fields: ["name"] });
+	return <p className="list">{error?.message ?? rows?.map(({ name }) => name).join(" ")}</p>;
+}
+
+// As a page of frappe-react-sdk, with one line more.
+function Sdk() {
+	const todos = useFrappeGetDocList("ToDo", { fields: ["name"] });
+	useLive(todos, { doctype: "ToDo" });
+	return <p className="library">{todos.data?.map(({ name }) => name).join(" ")}</p>;
+}
+
+function Status() {
+	const { status, emitWithAck } = useRealtime();
+	const progress = useProgress();
+	useEvent("news", (message) => window.seen.push(message));
+	window.emitWithAck = emitWithAck;
+	return <p className="status">{`${status} ${progress?.percent ?? ""}`}</p>;
+}
+
+function Page() {
+	const [shown, show] = useState(["first", "second", "list", "library"]);
+	window.show = (...names) => show(names);
+	return (
+		<>
+			<Status />
+			{shown.includes("first") && <Doc name="T-1" />}
+			{shown.includes("second") && <Doc name="T-1" />}
+			{shown.includes("list") && <List />}
+			{shown.includes("library") && <Sdk />}
+		</>
+	);
+}
+
+export function mount(element, options) {
+	createRoot(element).render(
+		<FrappeProvider enableSocket={false}>
+			<RealtimeProvider options={options}>
+				<Page />
+			</RealtimeProvider>
+		</FrappeProvider>,
+	);
+}

@@ -1,0 +1,58 @@
+// What tests/browser/test_packages.py does with @frappe-realtime/vue and with frappe-ui.
+
+import { createRealtime, useDoc, useEvent, useList, useLive, useProgress, useRealtime } from "@frappe-realtime/vue";
+import { createListResource, frappeRequest, setConfig } from "frappe-ui";
+import { createApp, defineComponent, h, ref } from "vue";
+
+const Doc = defineComponent({
+	props: ["name"],
+	setup(props) {
+		const { doc, stale, lost } = useDoc("ToDo", () => props.name);
+		return () => h("p", { class: "doc" }, `${doc.value?.description} ${stale.value} ${lost.value}`);
+	},
+});
+
+const List = defineComponent({
+	setup() {
+		const { rows, error } = useList("ToDo", { fields: ["name"] });
+		return () => h("p", { class: "list" }, error.value?.message ?? rows.value?.map(({ name }) => name).join(" "));
+	},
+});
+
+// As a page of frappe-ui, with one line more.
+const FrappeUI = defineComponent({
+	setup() {
+		const todos = createListResource({ doctype: "ToDo", fields: ["name"], auto: true });
+		useLive(todos);
+		return () => h("p", { class: "library" }, todos.data?.map(({ name }) => name).join(" "));
+	},
+});
+
+const Status = defineComponent({
+	setup() {
+		const { status, emitWithAck } = useRealtime();
+		const progress = useProgress();
+		useEvent("news", (message) => window.seen.push(message));
+		window.emitWithAck = emitWithAck;
+		return () => h("p", { class: "status" }, `${status.value} ${progress.value?.percent ?? ""}`);
+	},
+});
+
+// As the set-up of frappe-ui says.
+setConfig("resourceFetcher", frappeRequest);
+
+export function mount(element, options) {
+	const shown = ref(["first", "second", "list", "library"]);
+	window.show = (...names) => (shown.value = names);
+	const app = createApp({
+		setup: () => () => [
+			h(Status),
+			shown.value.includes("first") && h(Doc, { name: "T-1", key: "first" }),
+			shown.value.includes("second") && h(Doc, { name: "T-1", key: "second" }),
+			shown.value.includes("list") && h(List),
+			shown.value.includes("library") && h(FrappeUI),
+		],
+	});
+	app.use(createRealtime(options));
+	app.mount(element);
+}

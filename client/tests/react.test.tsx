@@ -1,0 +1,124 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+
+import { RealtimeProvider, useDoc, useEvent, useList, useLive, useProgress, useRealtime } from "@frappe-realtime/react";
+import { act, StrictMode, type FC } from "react";
+import { createRoot, type Root } from "react-dom/client";
+import { make } from "./fake_socket.js";
+
+let root: Root | undefined;
+(globalThis as any).IS_REACT_ACT_ENVIRONMENT = true;
+
+beforeEach(() => {
+	vi.useFakeTimers();
+	vi.stubGlobal("fetch", vi.fn(async (url: string) => new Response(JSON.stringify({ data: { url } }))));
+});
+afterEach(() => {
+	act(() => root?.unmount());
+	root = undefined;
+	vi.useRealTimers();
+	vi.unstubAllGlobals();
+});
+
+async function mount<P extends object>(Page: FC<P>, props: P) {
+	const { connection, socket } = make();
+	const element = document.createElement("div");
+	root = createRoot(element);
+	const render = (now: P) =>
+		act(async () =>
+			root!.render(
+				<StrictMode>
+					<RealtimeProvider options={connection}>
+						<Page {...now} />
+					</RealtimeProvider>
+				</StrictMode>,
+			),
+		);
+	await render(props);
+	return { socket, render, text: () => element.textContent };
+}
+
+const wait = (milliseconds: number) => act(async () => void (await vi.advanceTimersByTimeAsync(milliseconds)));
+
+it("shows the status of the connection", async () => {
+	const { socket, text } = await mount(() => <p>{useRealtime().status}</p>, {});
+	expect(text()).toBe("connected");
+	act(() => socket.lose());
+	expect(text()).toBe("lost");
+});
+
+it("calls the newest listener of an event, while the component exists", async () => {
+	const seen: unknown[] = [];
+	const Page = ({ value }: { value: number }) => {
+		useEvent("news", (message) => seen.push([value, message]));
+		return null;
+	};
+	const { socket, render } = await mount(Page, { value: 1 });
+	socket.fire("news", "a");
+	await render({ value: 2 });
+	socket.fire("news", "b");
+	await act(async () => root!.unmount());
+	socket.fire("news", "c");
+	expect(seen).toEqual([
+		[1, "a"],
+		[2, "b"],
+	]);
+	root = undefined;
+});
+
+it("shows another document when the name changes, and leaves the first", async () => {
+	const Page = ({ name }: { name: string | null }) => <p>{useDoc("ToDo", name).doc?.url ?? "nothing"}</p>;
+	const { socket, render, text } = await mount<{ name: string | null }>(Page, { name: null });
+	expect(text()).toBe("nothing");
+	await render({ name: "T-1" });
+	await wait(0);
+	expect(text()).toBe("http://a.site/api/resource/ToDo/T-1");
+	socket.sent.length = 0;
+	await render({ name: "T-2" });
+	await wait(0);
+	expect(text()).toBe("http://a.site/api/resource/ToDo/T-2");
+	expect(socket.sent).toEqual([
+		["doc_unsubscribe", "ToDo", "T-1"],
+		["doc_subscribe", "ToDo", "T-2"],
+	]);
+});
+
+it("loads a list again when a document changes, and not with each render", async () => {
+	const Page = () => {
+		const { rows, stale } = useList("ToDo", { filters: { status: "Open" } });
+		return <p>{`${decodeURIComponent((rows as any)?.url ?? "")} ${stale}`}</p>;
+	};
+	const { socket, render, text } = await mount(Page, {});
+	await wait(0);
+	await render({});
+	expect(text()).toBe('http://a.site/api/resource/ToDo?filters={"status":"Open"} false');
+	const before = vi.mocked(fetch).mock.calls.length;
+	act(() => socket.fire("list_update", { doctype: "ToDo" }));
+	expect(text()).toMatch(/ true$/);
+	await wait(200);
+	expect(text()).toMatch(/ false$/);
+	expect(fetch).toHaveBeenCalledTimes(before + 1);
+});
+
+it("follows the progress of this page, or of a task", async () => {
+	const Page = ({ task }: { task?: string }) => <p>{useProgress(task)?.percent ?? "none"}</p>;
+	const { socket, render, text } = await mount<{ task?: string }>(Page, {});
+	act(() => socket.fire("progress", { percent: 10 }));
+	expect(text()).toBe("10");
+	await render({ task: "job-1" });
+	expect(text()).toBe("none");
+	act(() => socket.fire("task_progress", { task_id: "job-2", percent: 1 }));
+	act(() => socket.fire("task_progress", { task_id: "job-1", percent: 20 }));
+	expect(text()).toBe("20");
+});
+
+it("reloads what a hook of frappe-react-sdk has loaded", async () => {
+	const mutate = vi.fn();
+	const Page = () => <p>{String(useLive({ mutate }, { doctype: "ToDo" }).stale)}</p>;
+	const { socket, text } = await mount(Page, {});
+	act(() => socket.fire("list_update", { doctype: "ToDo" }));
+	expect(text()).toBe("true");
+	await wait(200);
+	expect(mutate).toHaveBeenCalledTimes(1);
+	expect(text()).toBe("false");
+});

@@ -1,0 +1,135 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+
+import { createRealtime, useDoc, useEvent, useList, useLive, useProgress, useRealtime } from "@frappe-realtime/vue";
+import { createApp, h, nextTick, ref, type App } from "vue";
+import { make } from "./fake_socket.js";
+
+let app: App | undefined;
+
+beforeEach(() => {
+	vi.useFakeTimers();
+	vi.stubGlobal("fetch", vi.fn(async (url: string) => new Response(JSON.stringify({ data: { url } }))));
+});
+afterEach(() => {
+	app?.unmount();
+	app = undefined;
+	vi.useRealTimers();
+	vi.unstubAllGlobals();
+});
+
+function mount(setup: () => () => unknown) {
+	const { connection, socket } = make();
+	const element = document.createElement("div");
+	app = createApp({ setup: () => { const render = setup(); return () => h("p", String(render())); } });
+	app.use(createRealtime(connection));
+	app.mount(element);
+	return { connection, socket, text: () => element.textContent };
+}
+
+const settle = async (milliseconds = 0) => {
+	await vi.advanceTimersByTimeAsync(milliseconds);
+	await nextTick();
+};
+
+it("shows the status of the connection", async () => {
+	const { socket, text } = mount(() => {
+		const { status } = useRealtime();
+		return () => status.value;
+	});
+	await settle();
+	expect(text()).toBe("connected");
+	socket.lose();
+	await settle();
+	expect(text()).toBe("lost");
+});
+
+it("listens to an event while the component exists", async () => {
+	const seen: unknown[] = [];
+	const { socket } = mount(() => {
+		useEvent("news", (message) => seen.push(message));
+		return () => "";
+	});
+	await settle();
+	socket.fire("news", 1);
+	app!.unmount();
+	app = undefined;
+	socket.fire("news", 2);
+	expect(seen).toEqual([1]);
+});
+
+it("shows another document when the name changes, and leaves the first", async () => {
+	const name = ref<string | null>(null);
+	const { socket, text } = mount(() => {
+		const { doc } = useDoc("ToDo", name);
+		return () => doc.value?.url ?? "nothing";
+	});
+	await settle();
+	expect(text()).toBe("nothing");
+	name.value = "T-1";
+	await settle();
+	expect(text()).toBe("http://a.site/api/resource/ToDo/T-1");
+	name.value = "T-2";
+	await settle();
+	expect(text()).toBe("http://a.site/api/resource/ToDo/T-2");
+	app!.unmount();
+	app = undefined;
+	expect(socket.sent).toEqual([
+		["doc_subscribe", "ToDo", "T-1"],
+		["doc_unsubscribe", "ToDo", "T-1"],
+		["doc_subscribe", "ToDo", "T-2"],
+		["doc_unsubscribe", "ToDo", "T-2"],
+	]);
+});
+
+it("loads a list again when its query or a document changes", async () => {
+	const query = ref({ filters: { status: "Open" } });
+	const { socket, text } = mount(() => {
+		const { rows, stale } = useList("ToDo", query);
+		return () => `${decodeURIComponent((rows.value as any)?.url ?? "")} ${stale.value}`;
+	});
+	await settle();
+	expect(text()).toBe('http://a.site/api/resource/ToDo?filters={"status":"Open"} false');
+	socket.fire("list_update", { doctype: "ToDo" });
+	await settle();
+	expect(text()).toMatch(/ true$/);
+	await settle(200);
+	expect(text()).toMatch(/ false$/);
+	expect(fetch).toHaveBeenCalledTimes(2);
+	query.value.filters.status = "Closed";
+	await settle();
+	expect(text()).toContain("Closed");
+});
+
+it("follows the progress of this page, or of a task", async () => {
+	const task = ref<string | null>(null);
+	const { socket, text } = mount(() => {
+		const progress = useProgress(task);
+		return () => progress.value?.percent ?? "none";
+	});
+	await settle();
+	socket.fire("progress", { percent: 10 });
+	await settle();
+	expect(text()).toBe("10");
+	task.value = "job-1";
+	await settle();
+	expect(text()).toBe("none");
+	socket.fire("task_progress", { task_id: "job-2", percent: 1 });
+	socket.fire("task_progress", { task_id: "job-1", percent: 20 });
+	socket.fire("progress", { percent: 30 });
+	await settle();
+	expect(text()).toBe("20");
+	expect(socket.sent).toEqual([["task_subscribe", "job-1"]]);
+});
+
+it("reloads a resource of frappe-ui", async () => {
+	const resource = { doctype: "ToDo", reload: vi.fn() };
+	const { socket } = mount(() => {
+		const { stale } = useLive(resource);
+		return () => stale.value;
+	});
+	await settle();
+	socket.fire("list_update", { doctype: "ToDo" });
+	await settle(200);
+	expect(resource.reload).toHaveBeenCalledTimes(1);
+});

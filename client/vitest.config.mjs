@@ -1,0 +1,16 @@
+import { fileURLToPath } from "node:url";
+
+import { defineConfig } from "vitest/config";
+
+const path = (name) => fileURLToPath(new URL(name, import.meta.url));
+
+export default defineConfig({
+	resolve: {
+		alias: [
+			{ find: /^@frappe-realtime\/(core|vue)$/, replacement: path("./$1/src/index.ts") },
+			{ find: "@frappe-realtime/react", replacement: path("./react/src/index.tsx") },
+			{ find: /^\.\/diagnosis\.js$/, replacement: path("../frappe_realtime/public/js/diagnosis.js") },
+		],
+	},
+	test: { include: ["tests/*.test.ts", "tests/*.test.tsx"], clearMocks: true },
+});

@@ -1,0 +1,255 @@
+// Realtime for Vue: composables over one connection, which the plugin holds.
+
+import {
+	computed,
+	getCurrentInstance,
+	inject,
+	onMounted,
+	onScopeDispose,
+	shallowRef,
+	toValue,
+	watch,
+	type App,
+	type ComputedRef,
+	type InjectionKey,
+	type MaybeRefOrGetter,
+	type ShallowRef,
+} from "vue";
+
+import {
+	follow,
+	lazy_connection,
+	live_doc,
+	live_list,
+	read_progress,
+	STATUS_EVENT,
+	type Connection,
+	type ConnectOptions,
+	type Events,
+	type FollowOptions,
+	type LazyConnection,
+	type ListQuery,
+	type Live,
+	type LiveState,
+	type Progress,
+	type Snapshot,
+	type Status,
+	type Target,
+} from "@frappe-realtime/core";
+
+const KEY: InjectionKey<LazyConnection> = Symbol("realtime");
+
+/**
+ * The plugin: `app.use(createRealtime({ site }))`.
+ *
+ * The connection is opened when the first component that uses it is mounted, so that a server can render pages.
+ */
+export function createRealtime(options: ConnectOptions | Connection = {}): { install(app: App): void } {
+	return {
+		install(app) {
+			const opener = lazy_connection(options);
+			app.provide(KEY, opener);
+			app.onUnmount(() => opener.close());
+		},
+	};
+}
+
+export interface Realtime {
+	/** The connection; null while a server renders the page, and before the component is mounted. */
+	connection: Readonly<ShallowRef<Connection | null>>;
+	status: Readonly<ShallowRef<Status>>;
+	emit(event: string, ...args: any[]): void;
+	emitWithAck<T = any>(event: string, ...args: any[]): Promise<T>;
+}
+
+/** The connection of the plugin, and its status. */
+export function useRealtime(): Realtime {
+	const { connection, get } = use_connection();
+	const status = shallowRef<Status>("connecting");
+	with_connection(connection, nothing, (one) => {
+		const on_status = (now: Status) => void (status.value = now);
+		on_status(one.status);
+		one.on(STATUS_EVENT, on_status);
+		return () => one.off(STATUS_EVENT, on_status);
+	});
+	return {
+		connection,
+		status,
+		emit: (event, ...args) => get().emit(event, ...args),
+		emitWithAck: (event, ...args) => get().emitWithAck(event, ...args),
+	};
+}
+
+/** Listen to an event while the component exists. */
+export function useEvent<E extends keyof Events>(event: E, callback: Events[E]): void;
+export function useEvent(event: string, callback: (...args: any[]) => void): void;
+export function useEvent(event: string, callback: (...args: any[]) => void): void {
+	const { connection } = use_connection();
+	with_connection(connection, nothing, (one) => {
+		one.on(event, callback);
+		return () => one.off(event, callback);
+	});
+}
+
+export interface LiveRefs {
+	/** The data has changed on the server, or may have, and is not loaded again yet. */
+	stale: ComputedRef<boolean>;
+	/** There is no connection: nobody says when the data changes. */
+	lost: ComputedRef<boolean>;
+	error: ComputedRef<Error | null>;
+	loading: ComputedRef<boolean>;
+	/** Load the data now. */
+	reload(): Promise<void>;
+}
+
+/** A document as it is now on the server. */
+export function useDoc<T = Record<string, any>>(
+	doctype: MaybeRefOrGetter<string>,
+	name: MaybeRefOrGetter<string | number | null | undefined>,
+	options: FollowOptions = {},
+): LiveRefs & { doc: ComputedRef<T | null> } {
+	const { data, ...refs } = use_live<T>((connection) => {
+		const [type, one] = [toValue(doctype), toValue(name)];
+		return one == null || one === "" ? null : () => live_doc<T>(connection, type, one, options);
+	});
+	return { doc: data, ...refs };
+}
+
+/** The rows of a list as they are now on the server. */
+export function useList<T = Record<string, any>>(
+	doctype: MaybeRefOrGetter<string>,
+	query: MaybeRefOrGetter<ListQuery> = {},
+	options: FollowOptions = {},
+): LiveRefs & { rows: ComputedRef<T[] | null> } {
+	const { data, ...refs } = use_live<T[]>((connection) => {
+		const [type, values] = [toValue(doctype), JSON.parse(JSON.stringify(toValue(query)))];
+		return () => live_list<T>(connection, type, values, options);
+	});
+	return { rows: data, ...refs };
+}
+
+/**
+ * The newest progress: of work that this page has started (`frappe.publish_progress`), or of one background task.
+ *
+ * Null before the first message.
+ */
+export function useProgress(task_id?: MaybeRefOrGetter<string | null | undefined>): Readonly<ShallowRef<Progress | null>> {
+	const { connection } = use_connection();
+	const progress = shallowRef<Progress | null>(null);
+	with_connection(connection, () => toValue(task_id), (one, task) => {
+		progress.value = null;
+		if (!task) {
+			const on_progress = (now: Progress) => void (progress.value = now);
+			one.progress(on_progress);
+			return () => one.off("progress", on_progress);
+		}
+		const on_task = (message: any) => {
+			if (message?.task_id === task) progress.value = read_progress(message) ?? progress.value;
+		};
+		one.on("task_progress", on_task);
+		one.task_subscribe(task);
+		return () => {
+			one.off("task_progress", on_task);
+			one.task_unsubscribe(task);
+		};
+	});
+	return progress;
+}
+
+/** What frappe-ui's resources have: `createListResource`, `createDocumentResource`, `createResource`, `useList`, `useDoc`. */
+export interface Resource {
+	doctype?: string;
+	name?: string | number;
+	reload(): unknown;
+}
+
+/**
+ * Load a resource of frappe-ui again when its documents have changed, while the component exists.
+ *
+ * @param resource what frappe-ui has made
+ * @param target the document or the DocType; default: those of a list or document resource
+ * @param options see `FollowOptions`
+ */
+export function useLive(
+	resource: Resource,
+	target: MaybeRefOrGetter<Target> = () => target_of(resource),
+	options: FollowOptions = {},
+): Pick<LiveRefs, "stale" | "lost"> {
+	const { connection } = use_connection();
+	const state = shallowRef<LiveState>({ stale: false, lost: false });
+	with_connection(connection, () => toValue(target), (one, followed) => {
+		const follower = follow(one, followed, () => resource.reload(), options);
+		state.value = follower.state;
+		follower.subscribe(() => void (state.value = follower.state));
+		return () => follower.stop();
+	});
+	return { stale: computed(() => state.value.stale), lost: computed(() => state.value.lost) };
+}
+
+function target_of({ doctype, name }: Resource): Target {
+	if (!doctype) throw new Error("This resource does not say which DocType it shows: pass { doctype } as second argument.");
+	return name === undefined ? { doctype } : { doctype, name };
+}
+
+function use_connection(): { connection: ShallowRef<Connection | null>; get(): Connection } {
+	const opener = inject(KEY, null);
+	if (!opener) throw new Error("There is no connection: call app.use(createRealtime()).");
+	const connection = shallowRef<Connection | null>(null);
+	const start = () => void (connection.value = opener.get());
+	// Neither a server nor a component that is never shown needs a connection.
+	if (getCurrentInstance()) onMounted(start);
+	else start();
+	return { connection, get: opener.get };
+}
+
+// Run `start` with the connection and with what `read` returns, and again when either changes; before, and at the end of the
+// component, call what it has returned.
+function with_connection<D>(
+	connection: ShallowRef<Connection | null>,
+	read: () => D,
+	start: (one: Connection, data: D) => () => void,
+): void {
+	watch(
+		() => [connection.value, read()] as const,
+		([one, data], _, on_cleanup) => {
+			if (one) on_cleanup(start(one, data));
+		},
+		{ immediate: true },
+	);
+}
+
+const nothing = () => undefined;
+
+function use_live<T>(make: (connection: Connection) => (() => Live<T>) | null): LiveRefs & { data: ComputedRef<T | null> } {
+	const { connection } = use_connection();
+	const empty: Snapshot<T> = { data: null, error: null, loading: true, stale: false, lost: false };
+	const snapshot = shallowRef<Snapshot<T>>(empty);
+	let live: Live<T> | undefined;
+	const stop = () => {
+		live?.stop();
+		live = undefined;
+	};
+	// The getter reads what the data depends on; a change of it begins anew.
+	watch(
+		() => connection.value && make(connection.value),
+		(start) => {
+			stop();
+			snapshot.value = empty;
+			if (!start) return;
+			const one = (live = start());
+			const update = () => void (snapshot.value = one.snapshot);
+			one.subscribe(update);
+			update();
+		},
+		{ immediate: true },
+	);
+	onScopeDispose(stop);
+	return {
+		data: computed(() => snapshot.value.data),
+		error: computed(() => snapshot.value.error),
+		loading: computed(() => snapshot.value.loading),
+		stale: computed(() => snapshot.value.stale),
+		lost: computed(() => snapshot.value.lost),
+		reload: () => live?.reload() ?? Promise.resolve(),
+	};
+}

@@ -1,0 +1,224 @@
+"""The npm packages in pages that Vite has built: @frappe-realtime/vue with frappe-ui, @frappe-realtime/react with frappe-react-sdk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route
+
+from frappe_realtime.contract import ACCESS_CHANNEL, USER_CHANGED
+from tests.browser.conftest import FOLDERS, OpenPage, sign_in
+from tests.browser.driving import wait_to_see, wait_until
+from tests.wire.apps import install, write_handlers
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import until
+from tests.wire.conftest import MakeBench
+
+pytestmark = pytest.mark.parametrize("framework", ["vue", "react"])
+
+
+class Documents:
+	"""What the web process answers: the ToDos of a site. `loads` has the paths of the requests, in order."""
+
+	def __init__(self, window: BrowserContext) -> None:
+		self.descriptions = {"T-1": "one"}
+		self.loads: list[str] = []
+		self.authorizations: set[str] = set()
+		window.route("**/api/**", self._answer)
+
+	def _answer(self, route: Route) -> None:
+		url = urlsplit(route.request.url)
+		self.authorizations.add(route.request.headers.get("authorization", ""))
+		parameters = {key: value[0] for key, value in parse_qs(url.query).items()}
+		self.loads.append(url.path)
+		rows = [{"name": name} for name in self.descriptions]
+		if url.path == "/api/method/frappe.client.get_list":
+			route.fulfill(json={"message": rows})
+		elif url.path == "/api/resource/ToDo":
+			assert json.loads(parameters["fields"]) == ["name"]
+			route.fulfill(json={"data": rows})
+		else:
+			name = url.path.removeprefix("/api/resource/ToDo/")
+			route.fulfill(json={"data": {"name": name, "description": self.descriptions[name]}})
+
+
+@pytest.fixture
+def documents(window: BrowserContext) -> Documents:
+	"""The documents of the site."""
+	return Documents(window)
+
+
+@pytest.fixture
+def mount(framework: str, documents: Documents, open_portal: OpenPage) -> Callable[..., Page]:
+	"""Open the page of a package: `mount(bench, user, **options of the connection)`."""
+	if not (FOLDERS["/packages/"] / f"{framework}.js").exists():
+		pytest.skip("the npm packages are not built: run script/test once")
+
+	def mount(bench: Bench, user: Any = None, script: str = "{}") -> Page:
+		page = open_portal(bench, user)
+		page.evaluate(
+			f"""async () => {{
+				const {{ mount }} = await import("/packages/{framework}.js");
+				document.body.innerHTML = "<main></main>";
+				mount(document.querySelector("main"), {script});
+			}}"""
+		)
+		return page
+
+	return mount
+
+
+def wait_for_texts(page: Page, name: str, *texts: str) -> None:
+	"""Wait until the elements of a class have these texts."""
+	wait_until(
+		page,
+		"""([name, texts]) => JSON.stringify(texts) ===
+			JSON.stringify([...document.querySelectorAll("." + name)].map((one) => one.textContent))""",
+		[name, list(texts)],
+	)
+
+
+def wait_for_status(page: Page, status: str) -> None:
+	"""Wait until the page shows this status of its connection."""
+	wait_for_texts(page, "status", f"{status} ")
+
+
+def publish_until(
+	bench: Bench, page: Page, event: str, message: Any, room: str, arrived: Callable[[], Any]
+) -> None:
+	"""Publish an event again and again until it has had its effect; the page may not be in the room yet."""
+
+	def publish() -> Any:
+		bench.publish(event, message, room)
+		page.evaluate("0")
+		return arrived()
+
+	until(publish, f"{event} has an effect")
+
+
+def update(bench: Bench, page: Page, documents: Documents, description: str) -> None:
+	"""Change T-1, and wait until a document of the page shows it."""
+	documents.descriptions["T-1"] = description
+	message = {"doctype": "ToDo", "name": "T-1", "modified": description}
+
+	def shows() -> bool:
+		return description in " ".join(page.locator(".doc").all_text_contents())
+
+	publish_until(bench, page, "doc_update", message, "doc:ToDo/T-1", shows)
+
+
+def test_two_components_on_one_document(
+	bench: Bench, mount: Callable[..., Page], documents: Documents
+) -> None:
+	page = mount(bench, bench.user())
+	wait_for_texts(page, "doc", "one false false", "one false false")
+	update(bench, page, documents, "two")
+	wait_for_texts(page, "doc", "two false false", "two false false")
+	page.evaluate("show('second')")
+	wait_for_texts(page, "doc", "two false false")
+	update(bench, page, documents, "three")
+	wait_for_texts(page, "doc", "three false false")
+
+
+def test_a_list_and_that_of_the_library_are_live(
+	bench: Bench, mount: Callable[..., Page], documents: Documents
+) -> None:
+	page = mount(bench, bench.user())
+	wait_for_status(page, "connected")
+	wait_for_texts(page, "list", "T-1")
+	wait_for_texts(page, "library", "T-1")
+	documents.descriptions["T-2"] = "two"
+	message = {"doctype": "ToDo", "name": "T-2"}
+
+	def shows() -> bool:
+		return page.locator(".list, .library").all_text_contents() == ["T-1 T-2", "T-1 T-2"]
+
+	publish_until(bench, page, "list_update", message, "doctype:ToDo", shows)
+
+
+def test_after_missed_events_everything_is_loaded_again(
+	make_bench: MakeBench, mount: Callable[..., Page], documents: Documents
+) -> None:
+	bench = make_bench()
+	page = mount(bench, bench.user())
+	wait_for_status(page, "connected")
+	update(bench, page, documents, "two")
+	bench.sidecar.kill()
+	wait_for_status(page, "lost")
+	wait_for_texts(page, "doc", "two false true", "two false true")
+	# Nothing to recover from is left anywhere.
+	bench.valkey.client.flushall()
+	documents.descriptions.update({"T-1": "three", "T-2": "new"})
+	bench.sidecar.start()
+	wait_for_texts(page, "doc", "three false false", "three false false")
+	wait_for_texts(page, "list", "T-1 T-2")
+	wait_for_texts(page, "library", "T-1 T-2")
+	update(bench, page, documents, "four")
+
+
+def test_logout_ends_the_connection_and_login_brings_it_back(
+	bench: Bench, mount: Callable[..., Page], documents: Documents, window: BrowserContext
+) -> None:
+	user = bench.user()
+	page = mount(bench, user)
+	wait_for_status(page, "connected")
+	bench.site().logout(user.name)
+	message = {"site": APP_SITE, "kind": USER_CHANGED, "user": user.name}
+	bench.valkey.client.publish(ACCESS_CHANNEL, json.dumps(message))
+	wait_for_status(page, "lost")
+	wait_for_texts(page, "doc", "one false true", "one false true")
+	sign_in(window, bench, bench.user())
+	wait_for_status(page, "connected")
+
+
+@pytest.mark.parametrize("scheme", ["token", "Bearer"])
+def test_a_token_that_has_expired_is_renewed(
+	bench: Bench, mount: Callable[..., Page], documents: Documents, scheme: str
+) -> None:
+	site = bench.site()
+	user = bench.user()
+	expired = site.authorization(user.name, scheme)
+	site.revoke(expired)
+	fresh = site.authorization(user.name, scheme)
+	tokens = [one.removeprefix("token ") for one in (expired, fresh)]
+	page = mount(
+		bench,
+		None,
+		f"""{{ token: async ({{ renew }}) => {{
+			if (renew) window.is_renewed = true;
+			return {json.dumps(tokens)}[window.is_renewed ? 1 : 0];
+		}} }}""",
+	)
+	wait_for_status(page, "connected")
+	wait_for_texts(page, "doc", "one false false", "one false false")
+	update(bench, page, documents, "two")
+	assert fresh in documents.authorizations
+
+
+HANDLERS = """
+from frappe.realtime import realtime
+
+@realtime.on("add")
+async def add(socket, one, other):
+	return one + other
+"""
+
+
+def test_events_progress_and_calls(make_bench: MakeBench, mount: Callable[..., Page]) -> None:
+	bench = make_bench(start=False)
+	write_handlers(bench, "shop", HANDLERS)
+	install(bench, "shop")
+	bench.start()
+	user = bench.user()
+	page = mount(bench, user)
+	wait_for_status(page, "connected")
+	bench.publish("news", "hello", "website")
+	wait_to_see(page, "hello")
+	bench.publish("progress", {"percent": 30, "title": "Import"}, f"user:{user.name}")
+	wait_for_texts(page, "status", "connected 30")
+	assert page.evaluate("emitWithAck('add', 1, 2)") == 3
+	assert page.evaluate("emitWithAck('unknown').catch(({ code }) => code)") == "no_handler"

@@ -1,0 +1,114 @@
+"""The examples of docs/clients.md: those in TypeScript pass the type checker, the programs connect to a bench."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client.test_packages import CLIENT, CLIENTS_MD, TOOLS, run
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import until
+from tests.wire.nodejs import node
+
+
+def blocks(language: str) -> list[str]:
+	"""Return the code blocks of a language."""
+	return re.findall(rf"^```{language}\n(.*?)^```$", CLIENTS_MD.read_text(), re.M | re.S)
+
+
+@pytest.fixture
+def sources() -> Iterator[Path]:
+	"""A folder of modules that find the packages and the compiler's options of `client/`."""
+	folder = CLIENT / "tests" / "dist"
+	folder.mkdir(exist_ok=True)
+	yield folder
+	for file in folder.iterdir():
+		file.unlink()
+	folder.rmdir()
+
+
+def test_the_examples_have_the_right_types(sources: Path) -> None:
+	vue = [re.findall(r"<script.*?>(.*?)</script>", block, re.S)[0] for block in blocks("vue")]
+	examples = [("ts", text) for text in [*blocks("ts"), *vue]] + [("tsx", text) for text in blocks("tsx")]
+	assert len(examples) > 6
+	for number, (kind, text) in enumerate(examples):
+		(sources / f"{number}.{kind}").write_text(text)
+	# Its sources need the packages of all its components.
+	(sources / "libraries.d.ts").write_text('declare module "frappe-ui";\n')
+	options = '"noEmit": true, "noUnusedLocals": false, "paths": {}'
+	(sources / "tsconfig.json").write_text(
+		f'{{"extends": "../../tsconfig.json", "compilerOptions": {{{options}}}, "include": ["."]}}'
+	)
+	run("typescript/bin/tsc", "-p", str(sources))
+
+
+def check_program(bench: Bench, command: list[str], output: Path, folder: Path) -> None:
+	"""Run a program until it has connected and has received an event."""
+	environment = {**os.environ, "NODE_PATH": str(TOOLS), "PYTHONUNBUFFERED": "1"}
+	with output.open("w") as stdout:
+		process = subprocess.Popen(
+			command, stdout=stdout, stderr=subprocess.STDOUT, cwd=folder, env=environment
+		)
+	try:
+
+		def changed() -> bool:
+			assert process.poll() is None, output.read_text()
+			bench.publish("list_update", {"doctype": "ToDo", "name": "T-1"}, "doctype:ToDo")
+			return "changed T-1" in output.read_text()
+
+		until(changed, "the program prints the change")
+		assert "connected" in output.read_text()
+	finally:
+		process.kill()
+		process.wait()
+
+
+def with_credential(bench: Bench, text: str, credential: str, token: str, cookie: str) -> str:
+	"""Return an example with the address and a credential of a bench.
+
+	Args:
+		bench: The bench.
+		text: The example.
+		credential: `token`, `Bearer` or `cookie`.
+		token: The option of the example that passes the token.
+		cookie: What takes its place with a cookie.
+	"""
+	user = bench.user()
+	if credential == "cookie":
+		assert token in text
+		text = text.replace(token, cookie.replace("sid=…", f"sid={bench.site().login(user.name)}"))
+	else:
+		value = bench.site().authorization(user.name, credential).removeprefix("token ")
+		text = text.replace("api_key:api_secret", value)
+	return text.replace("https://erp.example.com", f"http://127.0.0.1:{bench.sidecar.port}").replace(
+		"erp.example.com", APP_SITE
+	)
+
+
+CREDENTIALS = pytest.mark.parametrize("credential", ["token", "Bearer", "cookie"])
+
+
+@CREDENTIALS
+def test_the_example_for_node(bench: Bench, sources: Path, tmp_path: Path, credential: str) -> None:
+	(text,) = blocks("js")
+	cookie = 'extraHeaders: { Cookie: "sid=…" }'
+	assert cookie in CLIENTS_MD.read_text()
+	program = sources / "example.mjs"
+	program.write_text(with_credential(bench, text, credential, 'token: "api_key:api_secret"', cookie))
+	check_program(bench, [node(), str(program)], tmp_path / "output", sources)
+
+
+@CREDENTIALS
+def test_the_example_for_python(bench: Bench, tmp_path: Path, credential: str) -> None:
+	(text,) = blocks("python")
+	cookie = 'headers={"Cookie": "sid=…"}'
+	assert cookie in CLIENTS_MD.read_text()
+	program = tmp_path / "example.py"
+	program.write_text(with_credential(bench, text, credential, 'auth={"token": TOKEN}', cookie))
+	check_program(bench, [sys.executable, str(program)], tmp_path / "output", tmp_path)
