@@ -199,6 +199,23 @@ def test_a_token_that_has_expired_is_renewed(
 	assert fresh in documents.authorizations
 
 
+def test_presence(bench: Bench, mount: Callable[..., Page], window: BrowserContext) -> None:
+	page = mount(bench, bench.user())
+	other = mount(bench)
+	for one in (page, other):
+		wait_for_status(one, "connected")
+		one.evaluate("show('here', 'here too')")
+	wait_for_texts(page, "here", "start start", "start start")
+	wait_for_texts(other, "here", "start start", "start start")
+	other.evaluate("set_state({ at: 'end' })")
+	wait_for_texts(page, "here", "start end", "start end")
+	other.evaluate("show('here')")
+	other.evaluate("set_state({ at: 'middle' })")
+	wait_for_texts(page, "here", "start middle", "start middle")
+	other.evaluate("show()")
+	wait_for_texts(page, "here", "start", "start")
+
+
 HANDLERS = """
 from frappe.realtime import realtime
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,13 +26,10 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def sources() -> Iterator[Path]:
-	"""A folder of modules that find the packages and the compiler's options of `client/`."""
-	folder = CLIENT / "tests" / "dist"
-	folder.mkdir(exist_ok=True)
+	"""A folder of modules that find the packages."""
+	folder = Path(tempfile.mkdtemp(dir=TOOLS.parent))
 	yield folder
-	for file in folder.iterdir():
-		file.unlink()
-	folder.rmdir()
+	shutil.rmtree(folder)
 
 
 def test_the_examples_have_the_right_types(sources: Path) -> None:
@@ -43,7 +42,7 @@ def test_the_examples_have_the_right_types(sources: Path) -> None:
 	(sources / "libraries.d.ts").write_text('declare module "frappe-ui";\n')
 	options = '"noEmit": true, "noUnusedLocals": false, "paths": {}'
 	(sources / "tsconfig.json").write_text(
-		f'{{"extends": "../../tsconfig.json", "compilerOptions": {{{options}}}, "include": ["."]}}'
+		f'{{"extends": "{CLIENT}/tsconfig.json", "compilerOptions": {{{options}}}, "include": ["."]}}'
 	)
 	run("typescript/bin/tsc", "-p", str(sources))
 

@@ -3,7 +3,9 @@
 export { Api, ApiError, type ListQuery } from "./api.js";
 export type * from "./diagnosis.js";
 export type * from "./events.js";
+export * from "./here.js";
 export * from "./lazy.js";
 export * from "./live.js";
+export { PresenceError, type Member, type Presence } from "./presence.js";
 export * from "./realtime.js";
 export type { Token } from "./token.js";

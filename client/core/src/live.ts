@@ -261,27 +261,13 @@ export function live_list<T = Record<string, any>>(
 	return new Live<T[]>(connection, { doctype }, (signal) => connection.api.list<T>(doctype, query, signal), options);
 }
 
-// How often each room of a connection is used by followers.
-const uses = /* @__PURE__ */ new WeakMap<Connection, Map<string, number>>();
-
+// A connection counts subscriptions: the last one that ends leaves the room.
 function enter(connection: Connection, { doctype, name }: Target): void {
-	const rooms = uses.get(connection) ?? new Map<string, number>();
-	uses.set(connection, rooms);
-	const key = JSON.stringify([doctype, name]);
-	const count = rooms.get(key) ?? 0;
-	rooms.set(key, count + 1);
-	if (count) return;
-	if (name === undefined) connection.doctype_subscribe(doctype);
-	else connection.doc_subscribe(doctype, name);
+	if (name === undefined) void connection.doctype_subscribe(doctype);
+	else void connection.doc_subscribe(doctype, name);
 }
 
 function exit(connection: Connection, { doctype, name }: Target): void {
-	const rooms = uses.get(connection)!;
-	const key = JSON.stringify([doctype, name]);
-	const count = rooms.get(key)! - 1;
-	rooms.set(key, count);
-	if (count) return;
-	rooms.delete(key);
 	if (name === undefined) connection.doctype_unsubscribe(doctype);
 	else connection.doc_unsubscribe(doctype, name);
 }

@@ -9,6 +9,7 @@ import { Api } from "./api.js";
 import { diagnose, type Diagnosis } from "./diagnosis.js";
 import type { Events } from "./events.js";
 import { load_io } from "./load_io.js";
+import { Presences, place_of, type Presence } from "./presence.js";
 import { Credentials, type Token } from "./token.js";
 
 type Listener = (this: any, ...args: any[]) => void;
@@ -37,6 +38,13 @@ const SUBSCRIBE_EVENTS: Record<string, string> = {
 	task_unsubscribe: "task_subscribe",
 };
 const SUBSCRIBING = Object.values(SUBSCRIBE_EVENTS);
+
+// Subscriptions that parts of a page hold together: each ends with the last of them. `doc_open` is not one: a form emits it at each
+// refresh, and `doc_close` once.
+const COUNTED = ["doc_unsubscribe", "doctype_unsubscribe", "task_unsubscribe"];
+
+// Asks for events of the rooms that every socket of the user is in; also in frappe_realtime/contract.py.
+const REWIND_EVENT = "frappe_realtime:rewind";
 
 const CONNECT_PACKET = 0;
 
@@ -87,6 +95,16 @@ export interface ConnectOptions {
  *     is called before each connection, with `{ renew: true }` after the server has refused the last one
  * @property {string} [api] the origin of Frappe's web server, for what loads documents; default: `url`, or that of the page
  * @property {Function} [io] Socket.IO's `io`, version 4.6 or later; default: that of the package, or of /assets
+ */
+
+export interface RewindOptions {
+	rewind?: "latest" | number;
+}
+
+/**
+ * @typedef {object} RewindOptions
+ * @property {"latest" | number} [rewind] the newest values of the room (published with `history="latest"`), or its last events.
+ *     They come before the live events, to all listeners of the page
  */
 
 /**
@@ -156,6 +174,7 @@ export class Connection {
 	private readonly _credentials: Credentials | null;
 	private readonly _local_events: LocalEvents;
 	private readonly _subscriptions: Subscriptions;
+	private readonly _presences: Presences;
 	private _has_offsets: boolean;
 	private _has_calls: boolean;
 	// The packets of calls that wait for the connection; only then it is known whether the server understands calls.
@@ -176,6 +195,7 @@ export class Connection {
 		this._credentials = credentials;
 		this._local_events = new LocalEvents();
 		this._subscriptions = new Subscriptions((packet) => this.socket.emit(...packet));
+		this._presences = new Presences(this);
 		this._has_offsets = false;
 		this._has_calls = false;
 		this._waiting_calls = new Set();
@@ -219,8 +239,10 @@ export class Connection {
 			this._credentials?.accepted();
 			clearTimeout(this._retry);
 			this._set_status("connected");
+			this._presences.on_connect(socket.recovered);
 			if (missed) this._local_events.emit(MISSED_EVENT);
 		};
+		this._presences.attach();
 		socket.on("connect", on_connect);
 		socket.on("disconnect", (reason: string) => {
 			lost_at = performance.now();
@@ -257,11 +279,14 @@ export class Connection {
 	 *
 	 * @param {string} event
 	 * @param {Function} callback gets the message, or the arguments that a handler has emitted
+	 * @param {RewindOptions} [options] also get the events of this name that were published before to the user, to all users of the
+	 *     Desk, or to the website; all listeners of the page get them
 	 */
-	on<E extends keyof Events>(event: E, callback: Events[E]): void;
-	on(event: string, callback: Listener): void;
-	on(event: string, callback: Listener): void {
+	on<E extends keyof Events>(event: E, callback: Events[E], options?: RewindOptions): void;
+	on(event: string, callback: Listener, options?: RewindOptions): void;
+	on(event: string, callback: Listener, options?: RewindOptions): void {
 		this._emitter(event).on(event, this._listener(event, callback));
+		if (options?.rewind) void this._subscriptions.rewind(REWIND_EVENT, [event], options);
 	}
 
 	/**
@@ -295,11 +320,24 @@ export class Connection {
 	/**
 	 * Emit an event. Without a connection, it is sent after the next connect.
 	 *
+	 * An event that ends a subscription is sent when all parts of the page that have subscribed have ended it.
+	 *
 	 * @param {string} event
 	 * @param {...any} args
 	 */
 	emit(event: string, ...args: any[]): void {
-		this.socket.emit(event, ...args);
+		if (this.count(event, args)) this.socket.emit(event, ...args);
+	}
+
+	/**
+	 * Count a part of the page that subscribes or ends its subscription.
+	 *
+	 * @param {string} event
+	 * @param {any[]} args
+	 * @returns {boolean} whether the event is to be sent: false if others still hold the subscription
+	 */
+	count(event: string, args: any[]): boolean {
+		return this._subscriptions.count(event, args);
 	}
 
 	/**
@@ -337,9 +375,16 @@ export class Connection {
 		});
 	}
 
-	/** Subscribe to the events of one document. */
-	doc_subscribe(doctype: string, name: string | number): void {
-		this.emit("doc_subscribe", doctype, name);
+	/**
+	 * Subscribe to the events of one document. Each call is ended by one `doc_unsubscribe`.
+	 *
+	 * @param {string} doctype
+	 * @param {string | number} name
+	 * @param {RewindOptions} [options] also get what was published to the document before
+	 * @returns {Promise<number> | undefined} with `rewind`, how many events came; rejected if the server refuses or does not answer
+	 */
+	doc_subscribe(doctype: string, name: string | number, options?: RewindOptions): Promise<number> | undefined {
+		return this._subscribe("doc_subscribe", [doctype, name], options);
 	}
 
 	doc_unsubscribe(doctype: string, name: string | number): void {
@@ -355,18 +400,18 @@ export class Connection {
 		this.emit("doc_close", doctype, name);
 	}
 
-	/** Receive `list_update` of a DocType. */
-	doctype_subscribe(doctype: string): void {
-		this.emit("doctype_subscribe", doctype);
+	/** Receive `list_update` of a DocType; arguments and result as for `doc_subscribe`. */
+	doctype_subscribe(doctype: string, options?: RewindOptions): Promise<number> | undefined {
+		return this._subscribe("doctype_subscribe", [doctype], options);
 	}
 
 	doctype_unsubscribe(doctype: string): void {
 		this.emit("doctype_unsubscribe", doctype);
 	}
 
-	/** Subscribe to the progress of one background task. */
-	task_subscribe(task_id: string): void {
-		this.emit("task_subscribe", task_id);
+	/** Subscribe to the progress of one background task; arguments and result as for `doc_subscribe`. */
+	task_subscribe(task_id: string, options?: RewindOptions): Promise<number> | undefined {
+		return this._subscribe("task_subscribe", [task_id], options);
 	}
 
 	task_unsubscribe(task_id: string): void {
@@ -388,6 +433,18 @@ export class Connection {
 	}
 
 	/**
+	 * The presence of a place: who is there, with what state. The same place is always the same object.
+	 *
+	 * @param {string | { room: string }} [doctype] a DocType; `{ room }` for a room that a handler has let this page into;
+	 *     without it the site
+	 * @param {string | number} [name] a document; without it the DocType as a whole
+	 * @returns {import("./presence.js").Presence}
+	 */
+	presence(doctype?: string | { room: string }, name?: string | number): Presence {
+		return this._presences.get(place_of(doctype, name));
+	}
+
+	/**
 	 * Find out whether and why the connection fails: try polling, WebSocket and CONNECT, apart from this connection.
 	 *
 	 * @returns {Promise<import("./diagnosis.js").Diagnosis>}
@@ -402,6 +459,15 @@ export class Connection {
 		clearTimeout(this._retry);
 		this.socket.disconnect();
 		this._set_status("closed");
+	}
+
+	private _subscribe(event: string, args: any[], options?: RewindOptions): Promise<number> | undefined {
+		if (!options?.rewind) {
+			this.emit(event, ...args);
+			return undefined;
+		}
+		this.count(event, args);
+		return this._subscriptions.rewind(event, args, options);
 	}
 
 	private _emitter(event: string): any {
@@ -465,11 +531,20 @@ interface SentPacket {
 	at: number;
 }
 
+interface RewindRequest {
+	rewind: "latest" | number;
+	has_come: boolean;
+	resolve(count: number): void;
+	reject(error: Error): void;
+}
+
 // The subscriptions of a page, and those that it ended not long ago, to be sent again after a reconnect.
 class Subscriptions {
 	private readonly _emit: (packet: Packet) => void;
 	private readonly _active: Map<string, SentPacket>;
 	private readonly _ended: Map<string, SentPacket>;
+	private readonly _holders: Map<string, number>;
+	private readonly _rewinds: Map<string, RewindRequest>;
 	private _to_resend: string[];
 	private _timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -478,18 +553,50 @@ class Subscriptions {
 		// By subscription: the packet that was sent and its time; the oldest first.
 		this._active = new Map();
 		this._ended = new Map();
+		// By subscription: how many parts of the page hold it.
+		this._holders = new Map();
+		// By subscription: what it asks for, until that has come; the latest values for as long as it exists.
+		this._rewinds = new Map();
 		this._to_resend = [];
+	}
+
+	/** Count a holder that comes or goes; return whether the event is to be sent. */
+	count(event: string, args: any[]): boolean {
+		const is_end = COUNTED.includes(event);
+		if (!is_end && !COUNTED.some((end) => SUBSCRIBE_EVENTS[end] === event)) return true;
+		const key = key_of(is_end ? SUBSCRIBE_EVENTS[event]! : event, args);
+		const holders = (this._holders.get(key) ?? 0) + (is_end ? -1 : 1);
+		this._holders.delete(key);
+		if (holders > 0) this._holders.set(key, holders);
+		delete_oldest(this._holders, () => this._holders.size > MAX_SUBSCRIPTIONS);
+		return !is_end || holders <= 0;
+	}
+
+	/** Subscribe, and ask for what the room has; return a promise of the number of events. */
+	rewind(event: string, args: any[], { rewind }: RewindOptions): Promise<number> {
+		const key = key_of(event, args);
+		const request = { rewind, has_come: false } as RewindRequest;
+		const answered = new Promise<number>((resolve, reject) => Object.assign(request, { resolve, reject }));
+		// A caller who does not wait for it need not handle it.
+		answered.catch((error) => console.warn(`Realtime: ${event} ${args.join(" ")}: ${error.message}`));
+		this._rewinds.set(key, request);
+		delete_oldest(this._rewinds, () => this._rewinds.size > MAX_SUBSCRIPTIONS);
+		this._emit_rewind(key, request, [event, ...args]);
+		return answered;
 	}
 
 	record(event: string, args: any[]): void {
 		if (event === CALL) [event, ...args] = args as Packet;
 		const subscribe_event = SUBSCRIBE_EVENTS[event];
-		if (!subscribe_event && !SUBSCRIBING.includes(event)) return;
-		const key = JSON.stringify([subscribe_event ?? event, ...args.map(String)]);
-		const sent: SentPacket = { packet: [event, ...args], at: performance.now() };
+		if (!subscribe_event && !SUBSCRIBING.includes(event) && event !== REWIND_EVENT) return;
+		const [last] = args.slice(-1);
+		const names = event === REWIND_EVENT ? [last.event] : args.filter((arg) => typeof arg !== "object");
+		const key = key_of(subscribe_event ?? event, names);
+		const sent: SentPacket = { packet: [event, ...names], at: performance.now() };
 		this._ended.delete(key);
 		if (subscribe_event) {
 			this._active.delete(key);
+			this._rewinds.delete(key);
 			this._ended.set(key, sent);
 			delete_oldest(this._ended, ({ at }) => sent.at - at > UNCERTAIN_PERIOD);
 		} else {
@@ -501,13 +608,13 @@ class Subscriptions {
 	/** The server has a new session, in no room: send all active subscriptions made until then. */
 	resend_all(until: number): void {
 		this._ended.clear();
+		for (const request of this._rewinds.values()) request.has_come = false;
 		this.resend(-Infinity, until);
 	}
 
 	/** Send again what was sent between two times, and what still waits to be sent again. */
 	resend(since: number, until: number): void {
-		const sent = (map: Map<string, SentPacket>) =>
-			[...map].filter(([, { at }]) => since < at && at <= until).map(([key]) => key);
+		const sent = (map: Map<string, SentPacket>) => [...map].filter(([, { at }]) => since < at && at <= until).map(([key]) => key);
 		// The newest first: these are of the documents that the page shows now.
 		const keys = [...sent(this._ended), ...sent(this._active).reverse(), ...this._to_resend];
 		this._to_resend = [...new Set(keys)];
@@ -522,10 +629,32 @@ class Subscriptions {
 		this.pause();
 		for (const key of this._to_resend.splice(0, BATCH)) {
 			const packet = (this._active.get(key) ?? this._ended.get(key))?.packet;
-			if (packet) this._emit(packet);
+			if (!packet) continue;
+			const request = this._active.has(key) ? this._rewinds.get(key) : undefined;
+			if (request && !request.has_come) this._emit_rewind(key, request, packet);
+			else if (packet[0] !== REWIND_EVENT) this._emit(packet);
 		}
 		if (this._to_resend.length) this._timer = setTimeout(() => this._send_batch(), BATCH_PAUSE);
 	}
+
+	// Without a connection it waits for one, and it is sent again after a connection that was lost before the answer.
+	private _emit_rewind(key: string, request: RewindRequest, [event, ...args]: Packet): void {
+		const { rewind } = request;
+		const too_late = setTimeout(() => request.reject(new Error("no answer to the request for earlier events")), ACK_TIMEOUT);
+		const ack = ({ rewound, error }: { rewound: number; error?: { code: string; message: string } }) => {
+			clearTimeout(too_late);
+			request.has_come = true;
+			// A page that has the last events does not get them again, as it does the newest values.
+			if ((error || rewind !== "latest") && this._rewinds.get(key) === request) this._rewinds.delete(key);
+			if (error) request.reject(new Error(`${error.message} (${error.code})`));
+			else request.resolve(rewound);
+		};
+		this._emit(event === REWIND_EVENT ? [event, { event: args[0], rewind }, ack] : [event, ...args, { rewind }, ack]);
+	}
+}
+
+function key_of(event: string, args: any[]): string {
+	return JSON.stringify([event, ...args.map(String)]);
 }
 
 // The listeners of LOCAL_EVENTS, apart from those of events with the same names that the server might send.
@@ -587,7 +716,7 @@ export function read_progress(message: any): Progress | null {
 }
 
 // Delete the oldest entries of a map while the condition holds.
-function delete_oldest(map: Map<string, SentPacket>, condition: (sent: SentPacket) => boolean): void {
+function delete_oldest<V>(map: Map<string, V>, condition: (value: V) => boolean): void {
 	for (const [key, value] of map) {
 		if (!condition(value)) return;
 		map.delete(key);

@@ -4,6 +4,7 @@ import { createContext, useCallback, useContext, useEffect, useRef, useState, us
 
 import {
 	follow,
+	here,
 	lazy_connection,
 	live_doc,
 	live_list,
@@ -14,10 +15,13 @@ import {
 	type Events,
 	type Follower,
 	type FollowOptions,
+	type Here,
+	type HereSnapshot,
 	type LazyConnection,
 	type ListQuery,
 	type Live,
 	type LiveState,
+	type Place,
 	type Progress,
 	type Snapshot,
 	type Status,
@@ -152,6 +156,38 @@ export function useProgress(task_id?: string | null): Progress | null {
 }
 
 /**
+ * Be in a place while the component exists, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or the site.
+ *
+ * `state` is that of the beginning; `set` changes it. With null as place, the page is nowhere.
+ */
+export function usePresence(
+	place: Place | null = {},
+	state: object = {},
+): HereSnapshot & { set(state: object, options?: { ttl?: number | null }): void } {
+	const lazy = use_lazy();
+	const first = use_newest(state);
+	const [now, set_now] = useState<Here | null>(null);
+	const key = JSON.stringify(place);
+	useEffect(() => {
+		const wanted: Place | null = JSON.parse(key);
+		if (!wanted) return;
+		const one = here(lazy.get(), wanted, first.current);
+		set_now(one);
+		return () => {
+			one.stop();
+			set_now(null);
+		};
+	}, [lazy, first, key]);
+	const snapshot = useSyncExternalStore(
+		useCallback((listener) => now?.subscribe(listener) ?? nothing, [now]),
+		() => now?.snapshot ?? NOBODY,
+		() => NOBODY,
+	);
+	const set = useCallback((changes: object, options?: { ttl?: number | null }) => now?.set(changes, options), [now]);
+	return { ...snapshot, set };
+}
+
+/**
  * Load what a hook of frappe-react-sdk shows again when its documents have changed, while the component exists.
  *
  * @param response what the hook returns, or its `mutate`, or any function that loads the data again
@@ -184,6 +220,7 @@ export function useLive(
 	);
 }
 
+const NOBODY: HereSnapshot = { members: [], count: 0, me: null, code: null };
 const FRESH: LiveState = { stale: false, lost: false };
 const EMPTY: Snapshot<any> = { data: null, error: null, loading: true, stale: false, lost: false };
 const nothing = () => {};

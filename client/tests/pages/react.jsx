@@ -1,6 +1,6 @@
 // What tests/browser/test_packages.py does with @frappe-realtime/react and with frappe-react-sdk.
 
-import { RealtimeProvider, useDoc, useEvent, useList, useLive, useProgress, useRealtime } from "@frappe-realtime/react";
+import { RealtimeProvider, useDoc, useEvent, useList, useLive, usePresence, useProgress, useRealtime } from "@frappe-realtime/react";
 import { FrappeProvider, useFrappeGetDocList } from "frappe-react-sdk";
 import { useState } from "react";
 import { createRoot } from "react-dom/client";
@@ -30,12 +30,20 @@ function Status() {
 	return <p className="status">{`${status} ${progress?.percent ?? ""}`}</p>;
 }
 
+function Here() {
+	const { members, me, set } = usePresence({ doctype: "ToDo", name: "T-1" }, { at: "start" });
+	window.set_state = set;
+	return <p className="here">{me ? members.map(({ state }) => state.at).join(" ") : ""}</p>;
+}
+
 function Page() {
 	const [shown, show] = useState(["first", "second", "list", "library"]);
 	window.show = (...names) => show(names);
 	return (
 		<>
 			<Status />
+			{shown.includes("here") && <Here key="here" />}
+			{shown.includes("here too") && <Here key="here too" />}
 			{shown.includes("first") && <Doc name="T-1" />}
 			{shown.includes("second") && <Doc name="T-1" />}
 			{shown.includes("list") && <List />}

@@ -1,6 +1,6 @@
 // What tests/browser/test_packages.py does with @frappe-realtime/vue and with frappe-ui.
 
-import { createRealtime, useDoc, useEvent, useList, useLive, useProgress, useRealtime } from "@frappe-realtime/vue";
+import { createRealtime, useDoc, useEvent, useList, useLive, usePresence, useProgress, useRealtime } from "@frappe-realtime/vue";
 import { createListResource, frappeRequest, setConfig } from "frappe-ui";
 import { createApp, defineComponent, h, ref } from "vue";
 
@@ -41,12 +41,22 @@ const Status = defineComponent({
 // As the set-up of frappe-ui says.
 setConfig("resourceFetcher", frappeRequest);
 
+const Here = defineComponent({
+	setup() {
+		const { members, me, set } = usePresence({ doctype: "ToDo", name: "T-1" }, { at: "start" });
+		window.set_state = set;
+		return () => h("p", { class: "here" }, me.value ? members.value.map(({ state }) => state.at).join(" ") : "");
+	},
+});
+
 export function mount(element, options) {
 	const shown = ref(["first", "second", "list", "library"]);
 	window.show = (...names) => (shown.value = names);
 	const app = createApp({
 		setup: () => () => [
 			h(Status),
+			shown.value.includes("here") && h(Here, { key: "here" }),
+			shown.value.includes("here too") && h(Here, { key: "here too" }),
 			shown.value.includes("first") && h(Doc, { name: "T-1", key: "first" }),
 			shown.value.includes("second") && h(Doc, { name: "T-1", key: "second" }),
 			shown.value.includes("list") && h(List),

@@ -18,6 +18,7 @@ import {
 
 import {
 	follow,
+	here,
 	lazy_connection,
 	live_doc,
 	live_list,
@@ -27,10 +28,14 @@ import {
 	type ConnectOptions,
 	type Events,
 	type FollowOptions,
+	type Here,
+	type HereSnapshot,
 	type LazyConnection,
 	type ListQuery,
 	type Live,
 	type LiveState,
+	type Member,
+	type Place,
 	type Progress,
 	type Snapshot,
 	type Status,
@@ -154,6 +159,45 @@ export function useProgress(task_id?: MaybeRefOrGetter<string | null | undefined
 		};
 	});
 	return progress;
+}
+
+/**
+ * Be in a place while the component exists, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or the site.
+ *
+ * `set` changes the own state. With null as place, the page is nowhere.
+ */
+export function usePresence(
+	place: MaybeRefOrGetter<Place | null> = {},
+	state: object = {},
+): {
+	members: ComputedRef<readonly Member[]>;
+	count: ComputedRef<number>;
+	me: ComputedRef<Member | null>;
+	code: ComputedRef<string | null>;
+	set(state: object, options?: { ttl?: number | null }): void;
+} {
+	const { connection } = use_connection();
+	const nobody: HereSnapshot = { members: [], count: 0, me: null, code: null };
+	const snapshot = shallowRef(nobody);
+	let current: Here | undefined;
+	with_connection(connection, () => JSON.stringify(toValue(place)), (one, text) => {
+		const wanted: Place | null = JSON.parse(text);
+		if (!wanted) return () => {};
+		const now = (current = here(one, wanted, state));
+		now.subscribe(() => void (snapshot.value = now.snapshot));
+		return () => {
+			now.stop();
+			current = undefined;
+			snapshot.value = nobody;
+		};
+	});
+	return {
+		members: computed(() => snapshot.value.members),
+		count: computed(() => snapshot.value.count),
+		me: computed(() => snapshot.value.me),
+		code: computed(() => snapshot.value.code),
+		set: (changes, options) => current?.set(changes, options),
+	};
 }
 
 /** What frappe-ui's resources have: `createListResource`, `createDocumentResource`, `createResource`, `useList`, `useDoc`. */

@@ -347,11 +347,12 @@ export class Presences {
 	constructor(connection) {
 		this._connection = connection;
 		this._places = new Map();
-		window.addEventListener("pagehide", () => {
+		// Neither Node nor React Native has it.
+		globalThis.addEventListener?.("pagehide", () => {
 			// The server would keep the members of a lost connection for some seconds.
 			for (const one of this._places.values()) if (one.me) connection.socket.emit(LEAVE, one.place);
 		});
-		window.addEventListener("pageshow", ({ persisted }) => persisted && this.on_connect(false));
+		globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted && this.on_connect(false));
 	}
 
 	/** Return the object of a place, always the same one. */

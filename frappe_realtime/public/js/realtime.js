@@ -6,7 +6,7 @@
 // imported file instead.
 
 import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
-import { Presences, place_of } from "./presence.js?v=a83a2688a7d1";
+import { Presences, place_of } from "./presence.js?v=36397ff68240";
 
 /** Emitted when `status` changes, with the new status. */
 export const STATUS_EVENT = "realtime_status";

@@ -1,0 +1,46 @@
+// The types of frappe_realtime/public/js/presence.js, which the build puts in the place of this module.
+
+import type { Connection } from "./realtime.js";
+
+/** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request` or `unavailable`). */
+export class PresenceError extends Error {
+	readonly code: string;
+}
+
+export interface Member {
+	/** One for each connection: a user with two tabs is two members. */
+	id: string;
+	user: string;
+	full_name: string;
+	/** Seconds since 1970. */
+	joined_at: number;
+	/** Grows with each change of the state. */
+	version: number;
+	state: Record<string, any>;
+}
+
+/** The members of one place, and this page as one of them after `join`. */
+export class Presence {
+	readonly place: string;
+	readonly count: number;
+	readonly me: Member | null;
+	readonly members: Member[];
+	readonly users: { user: string; full_name: string; members: Member[] }[];
+	join(state?: object): Promise<Presence>;
+	set(state: object, options?: { ttl?: number | null }): void;
+	leave(): void;
+	on(event: "join" | "leave", callback: (member: Member) => void): Presence;
+	on(event: "update", callback: (member: Member, changes: Record<string, any>) => void): Presence;
+	on(event: "sync", callback: (members: Member[]) => void): Presence;
+	on(event: "end", callback: (reason: { code: string }) => void): Presence;
+	off(event: string, callback?: (...args: any[]) => void): Presence;
+}
+
+export class Presences {
+	constructor(connection: Connection);
+	get(place: string): Presence;
+	attach(): void;
+	on_connect(recovered: boolean): void;
+}
+
+export function place_of(doctype?: string | { room: string }, name?: string | number): string;
