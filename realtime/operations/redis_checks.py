@@ -55,6 +55,12 @@ PROBES: tuple[tuple[Command, ...], ...] = (
 		("HGET", f"{PROBE_KEY}_ids", "k"),
 		("HDEL", f"{PROBE_KEY}_ids", "k"),
 	),
+	(
+		("SADD", f"{PROBE_KEY}_set", "m"),
+		("SMEMBERS", f"{PROBE_KEY}_set"),
+		("SREM", f"{PROBE_KEY}_set", "m"),
+	),
+	(("RPUSH", f"{PROBE_KEY}_list", ""), ("DEL", f"{PROBE_KEY}_list")),
 	(("TIME",),),
 	(("XTRIM", PROBE_KEY, "MAXLEN", 0), ("DEL", PROBE_KEY)),
 	(("EVAL", "return 1", 0),),

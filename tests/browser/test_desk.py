@@ -95,11 +95,15 @@ def test_a_document_is_subscribed_once(bench: Bench, open_desk: OpenPage) -> Non
 			frappe.realtime.doc_subscribe("ToDo", "T-1");
 			frappe.realtime.doc_subscribe("ToDo", "T-1");
 			frappe.realtime.doc_unsubscribe("ToDo", "T-1");
+			const counted = sent.length;
+			frappe.realtime.doc_unsubscribe("ToDo", "T-1");
 			frappe.realtime.doc_subscribe("ToDo", "T-1");
-			return sent;
+			return [counted, ...sent];
 		}"""
 	)
-	assert [packet[0] for packet in sent] == ["doc_subscribe", "doc_unsubscribe", "doc_subscribe"]
+	counted, *packets = sent
+	assert counted == 1, "one of two has unsubscribed"
+	assert [packet[0] for packet in packets] == ["doc_subscribe", "doc_unsubscribe", "doc_subscribe"]
 
 
 FORM = """

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 import pytest
 import socketio
 
+from frappe_realtime.contract import PRESENCE_SET
 from realtime.demo.model import WEBSITE_USER
 from tests.wire.apps import add_chat, in_log, install, write_handlers
 from tests.wire.background import Background
 from tests.wire.bench import STOCK_SITE, Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
+from tests.wire.presence import Watcher
 
 MakeAppBench = Callable[..., Bench]
 
@@ -610,11 +612,14 @@ def test_the_example_chat(make_bench: MakeBench, connect: Connect) -> None:
 	bench.start()
 	ann, bob = connect(bench, bench.user()), connect(bench, bench.user())
 	note = ("Note", bench.document())
-	assert len(ann.call("chat_open", *note)["users"]) == 1
-	assert len(bob.call("chat_open", *note)["users"]) == 2
-	bob.emit("chat_typing", *note)
-	assert ann.next("chat_typing")[0]["typing"] is True
-	sent = ann.call("chat_send", *note, "Hello")
-	assert bob.next("chat_message")[0]["sent"] == sent["sent"]
-	bob.close()
-	until(lambda: len(ann.all("chat_present")[-1][0]["users"]) == 1, "one user after the disconnect")
+	place = "room:" + ann.call("chat_open", *note)["room"]
+	bob.call("chat_open", *note)
+	first, second = Watcher(ann, place), Watcher(bob, place)
+	first.sees(first.answer["me"]["user"], second.answer["me"]["user"])
+	bob.emit(PRESENCE_SET, place, {"typing": True})
+	first.sees_state(second.id, {"typing": True})
+	sent = bob.call("chat_send", *note, "Hello")
+	assert ann.next("chat_message")[0]["sent"] == sent["sent"]
+	first.sees_state(second.id, {})
+	bob.emit("chat_close", *note)
+	first.sees(first.answer["me"]["user"])
