@@ -131,7 +131,12 @@ def test_links_inside_the_page_have_targets() -> None:
 
 @pytest.mark.parametrize(
 	("importer", "imported"),
-	[("realtime.js", "diagnosis.js"), ("diagnosis.js", "remedies.js"), ("realtime.js", "presence.js")],
+	[
+		("realtime.js", "diagnosis.js"),
+		("diagnosis.js", "remedies.js"),
+		("realtime.js", "presence.js"),
+		("realtime.js", "api.js"),
+	],
 )
 def test_an_import_has_a_hash_of_the_imported_file(importer: str, imported: str) -> None:
 	"""Browsers cache the files of /assets for a year; the URL changes with the file."""

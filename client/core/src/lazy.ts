@@ -21,7 +21,9 @@ export function lazy_connection(options: ConnectOptions | Connection = {}): Lazy
 	let connection: Connection | null = null;
 	return {
 		get() {
-			connection ??= options instanceof Connection ? options : open(options.io ?? io, options);
+			if (options instanceof Connection) return options;
+			const { io: own = io, ...rest } = options;
+			connection ??= open(own, rest);
 			return connection;
 		},
 		close() {

@@ -2,6 +2,7 @@
 //
 // This file is the source of the package @frappe-realtime/core and of /assets/frappe_realtime/js/realtime.js, which pages
 // without a build step import and on which the extension of the Desk (desk.js) is built. The two differ in load_io.ts only.
+// After a change: node client/build_assets.mjs
 
 import type { Socket } from "socket.io-client";
 
@@ -116,7 +117,8 @@ export interface RewindOptions {
  * @throws {Error} Socket.IO's client cannot be loaded
  */
 export async function connect(options: ConnectOptions = {}): Promise<Connection> {
-	return open(options.io ?? (await load_io()), options);
+	const { io = await load_io(), ...rest } = options;
+	return open(io, rest);
 }
 
 /**
@@ -127,7 +129,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Connection>
  * @returns {Connection}
  */
 export function open(io: Io, options: ConnectOptions = {}): Connection {
-	const { site = default_site(), url, api, token, io: _, autoConnect = true, ...rest } = options;
+	const { site = default_site(), url, api, token, autoConnect = true, ...rest } = options;
 	const credentials = token === undefined ? null : new Credentials(token);
 	if (credentials) rest.auth = credentials.auth(rest.auth);
 	// Connect only after the Connection listens, so that it sees the first packet.

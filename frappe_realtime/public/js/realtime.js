@@ -1,28 +1,25 @@
+// Built by client/build_assets.mjs from client/core/src/realtime.ts: change that file.
+
 // The browser client: a connection to a Frappe site that reconnects and subscribes again.
 //
-// It needs neither the Desk, nor jQuery, nor a build step. A portal page or a single-page app imports it from
-// /assets/frappe_realtime/js/realtime.js; the extension of the Desk (desk.js) uses the same `Connection`.
-// A page puts a version into the URL of this file (`?v=1`), which its imports do not inherit: they have a hash of the
-// imported file instead.
-
+// This file is the source of the package @frappe-realtime/core and of /assets/frappe_realtime/js/realtime.js, which pages
+// without a build step import and on which the extension of the Desk (desk.js) is built. The two differ in load_io.ts only.
+// After a change: node client/build_assets.mjs
+import { Api } from "./api.js?v=82fc7c76d51c";
 import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
+import { load_io } from "./load_io.js?v=5f7ead54ae70";
 import { Presences, place_of } from "./presence.js?v=36397ff68240";
-
+import { Credentials } from "./token.js?v=75fe4034ec04";
 /** Emitted when `status` changes, with the new status. */
 export const STATUS_EVENT = "realtime_status";
-
 /** Emitted after a reconnect without recovery: events may have been missed. */
 export const MISSED_EVENT = "realtime_missed";
-
 /** The events that this client emits to its listeners itself. */
 export const LOCAL_EVENTS = [STATUS_EVENT, MISSED_EVENT];
-
 /** The header that tells the server which page sends a request; its value is `page_id`. */
 export const PAGE_HEADER = "X-Frappe-Realtime-Page";
-
 /** The id of this page. It stays the same after a reload, and is different in each tab. */
-export const page_id = (window.frappe_realtime_page ??= load_page_id());
-
+export const page_id = /* @__PURE__ */ load_page_id();
 // The events that end a subscription, and those that begin it.
 const SUBSCRIBE_EVENTS = {
 	doc_unsubscribe: "doc_subscribe",
@@ -31,75 +28,68 @@ const SUBSCRIBE_EVENTS = {
 	task_unsubscribe: "task_subscribe",
 };
 const SUBSCRIBING = Object.values(SUBSCRIBE_EVENTS);
-
 // Subscriptions that parts of a page hold together: each ends with the last of them. `doc_open` is not one: a form emits it at each
 // refresh, and `doc_close` once.
 const COUNTED = ["doc_unsubscribe", "doctype_unsubscribe", "task_unsubscribe"];
-
 // Asks for events of the rooms that every socket of the user is in; also in frappe_realtime/contract.py.
 const REWIND_EVENT = "frappe_realtime:rewind";
-
 const CONNECT_PACKET = 0;
-
 // The event that carries another one, which the server answers in any case; and how this project's own events begin, which
 // it answers always (frappe_realtime/contract.py).
 const CALL = "frappe_realtime:call";
 const OWN_EVENTS = "frappe_realtime:";
-
-const SOCKETIO_CLIENT_PATHS = [
-	"../node_modules/socket.io-client/dist/socket.io.esm.min.js",
-	"/assets/frappe/node_modules/socket.io-client/dist/socket.io.esm.min.js",
-];
-
 // Milliseconds between two attempts to connect: doubled from the first to the maximum, which is higher after a refusal.
 const FIRST_DELAY = 1000;
 const MAX_DELAY_LOST = 10_000;
 const MAX_DELAY_REFUSED = 60_000;
 const JITTER = 0.5;
-
 // Milliseconds before a disconnect in which the connection may have been dead already. Events sent in this time may be
 // lost, so subscriptions are sent again.
 const UNCERTAIN_PERIOD = 60_000;
-
 // Subscriptions that are remembered (the server allows as many rooms to a socket); how many of them are sent again at
 // once, and the milliseconds before the next. The server would ignore events beyond its rate limit.
 const MAX_SUBSCRIPTIONS = 1000;
 const BATCH = 80;
 const BATCH_PAUSE = 10_000;
-
 // Milliseconds for which `emitWithAck` waits for the acknowledgement.
 const ACK_TIMEOUT = 20_000;
-
-/**
- * @typedef {object} ConnectOptions
- * @property {string} [site] the name of the site; default: the name that Frappe puts into the page, or the host name
- * @property {string} [url] the origin of the realtime server; default: the origin of the page
- * @property {Function} [io] Socket.IO's `io`, version 4.6 or later; default: loaded from /assets
- */
-
 /**
  * @typedef {object} RewindOptions
  * @property {"latest" | number} [rewind] the newest values of the room (published with `history="latest"`), or its last events.
  *     They come before the live events, to all listeners of the page
  */
-
 /**
  * Connect to a site.
  *
  * @param {ConnectOptions & Record<string, any>} [options] other options are passed to Socket.IO's `io()`, for instance
- *     `auth: { token }` or `transports: ["websocket"]`
+ *     `transports: ["websocket"]`
  * @returns {Promise<Connection>} a connection that may still be connecting: see `status`
  * @throws {Error} Socket.IO's client cannot be loaded
  */
-export async function connect({ site = default_site(), url = default_url(), io, ...options } = {}) {
-	const open = io ?? (await load_io());
+export async function connect(options = {}) {
+	const { io = await load_io(), ...rest } = options;
+	return open(io, rest);
+}
+/**
+ * Connect to a site with a given `io`, without waiting for it.
+ *
+ * @param {Function} io Socket.IO's `io`
+ * @param {ConnectOptions & Record<string, any>} [options] see `connect`
+ * @returns {Connection}
+ */
+export function open(io, options = {}) {
+	const { site = default_site(), url, api, token, autoConnect = true, ...rest } = options;
+	const credentials = token === undefined ? null : new Credentials(token);
+	if (credentials)
+		rest.auth = credentials.auth(rest.auth);
 	// Connect only after the Connection listens, so that it sees the first packet.
-	const socket = open(`${url}/${site}`, { withCredentials: true, ...options, autoConnect: false });
-	const connection = new Connection(socket);
-	if (options.autoConnect !== false) socket.connect();
+	const socket = io(`${url ?? default_url()}/${site}`, { withCredentials: !credentials, ...rest, autoConnect: false });
+	const connection = new Connection(socket, credentials);
+	connection.api = new Api(api ?? url ?? page_origin(), credentials);
+	if (autoConnect)
+		socket.connect();
 	return connection;
 }
-
 /**
  * An event was not acknowledged.
  *
@@ -118,33 +108,37 @@ export class CallError extends Error {
 		this.traceback = traceback;
 	}
 }
-
 /**
  * A Socket.IO socket that reconnects, with the subscriptions of Frappe's rooms.
  *
  * @property {"connecting" | "connected" | "lost" | "closed"} status `closed` after a disconnect by this page
  * @property {any} socket the socket of socket.io-client
+ * @property {Api} api loads from Frappe's web server with the credentials of the connection
  */
 export class Connection {
-	/** @param {any} [socket] a socket of socket.io-client; without one, call `attach` before anything else */
-	constructor(socket) {
-		/** @type {"connecting" | "connected" | "lost" | "closed"} */
+	/**
+	 * @param {any} [socket] a socket of socket.io-client; without one, call `attach` before anything else
+	 * @param {any} [credentials] the token of the option `token`, if there is one
+	 */
+	constructor(socket, credentials = null) {
 		this.status = "connecting";
 		this.socket = null;
+		this.api = new Api(page_origin(), credentials);
+		this._credentials = credentials;
 		this._local_events = new LocalEvents();
 		this._subscriptions = new Subscriptions((packet) => this.socket.emit(...packet));
 		this._presences = new Presences(this);
 		this._has_offsets = false;
 		this._has_calls = false;
-		// The packets of calls that wait for the connection; only then it is known whether the server understands calls.
 		this._waiting_calls = new Set();
 		this._refusals = 0;
 		this._reported = new Set();
-		this._retry = null;
 		this._on_online = () => this._retry_now();
-		if (socket) this.attach(socket);
+		if (credentials)
+			credentials.on_error = (error) => this._on_token_error(error);
+		if (socket)
+			this.attach(socket);
 	}
-
 	/**
 	 * Use a socket from now on.
 	 *
@@ -153,12 +147,14 @@ export class Connection {
 	attach(socket) {
 		this.socket = socket;
 		socket.io.on("packet", ({ type, nsp, data }) => {
-			if (type !== CONNECT_PACKET || nsp !== socket.nsp) return;
+			if (type !== CONNECT_PACKET || nsp !== socket.nsp)
+				return;
 			this._has_offsets = Boolean(data?.pid);
 			this._has_calls = Boolean(data?.calls);
 			for (const packet of this._waiting_calls) {
 				// The socket may have sent its buffer already, if it was made before this listener.
-				if (this._has_calls && socket.sendBuffer.includes(packet)) packet.data.unshift(CALL);
+				if (this._has_calls && socket.sendBuffer.includes(packet))
+					packet.data.unshift(CALL);
 			}
 			this._waiting_calls.clear();
 		});
@@ -166,19 +162,22 @@ export class Connection {
 		socket.io.reconnectionDelay(FIRST_DELAY);
 		socket.io.reconnectionDelayMax(MAX_DELAY_LOST);
 		socket.io.randomizationFactor(JITTER);
-
 		let had_connected = false;
 		let lost_at = 0;
 		const on_connect = () => {
 			const missed = had_connected && !socket.recovered;
-			if (missed) this._subscriptions.resend_all(lost_at);
-			else if (had_connected) this._subscriptions.resend(lost_at - UNCERTAIN_PERIOD, lost_at);
+			if (missed)
+				this._subscriptions.resend_all(lost_at);
+			else if (had_connected)
+				this._subscriptions.resend(lost_at - UNCERTAIN_PERIOD, lost_at);
 			had_connected = true;
 			this._refusals = 0;
+			this._credentials?.accepted();
 			clearTimeout(this._retry);
 			this._set_status("connected");
 			this._presences.on_connect(socket.recovered);
-			if (missed) this._local_events.emit(MISSED_EVENT);
+			if (missed)
+				this._local_events.emit(MISSED_EVENT);
 		};
 		this._presences.attach();
 		socket.on("connect", on_connect);
@@ -187,17 +186,18 @@ export class Connection {
 			this._subscriptions.pause();
 			if (reason === "io client disconnect") {
 				this._set_status("closed");
-			} else {
+			}
+			else {
 				this._set_status("lost");
 				this._retry_if_inactive();
 			}
 		});
 		// A proxy may join the two ports of a development bench: then the realtime server is at the page's own origin.
 		const { uri } = socket.io;
-		const addresses =
-			window.dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
+		const addresses = page().dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
 		socket.on("connect_error", (error) => {
 			this._report(error);
+			this._credentials?.refused(error.data?.code);
 			if (!had_connected && socket.active && addresses.length) {
 				socket.io.uri = addresses[0];
 				addresses.reverse();
@@ -206,29 +206,16 @@ export class Connection {
 			this._retry_if_inactive();
 		});
 		socket.onAnyOutgoing((event, ...args) => this._subscriptions.record(event, args));
-		window.addEventListener("online", this._on_online);
-		if (socket.connected) on_connect();
+		// Neither Node nor React Native has it.
+		globalThis.addEventListener?.("online", this._on_online);
+		if (socket.connected)
+			on_connect();
 	}
-
-	/**
-	 * Listen to an event.
-	 *
-	 * @param {string} event
-	 * @param {Function} callback gets the message, or the arguments that a handler has emitted
-	 * @param {RewindOptions} [options] also get the events of this name that were published before to the user, to all users of the
-	 *     Desk, or to the website; all listeners of the page get them
-	 */
 	on(event, callback, options) {
 		this._emitter(event).on(event, this._listener(event, callback));
-		if (options?.rewind) this._subscriptions.rewind(REWIND_EVENT, [event], options);
+		if (options?.rewind)
+			void this._subscriptions.rewind(REWIND_EVENT, [event], options);
 	}
-
-	/**
-	 * Listen to the next `event` only.
-	 *
-	 * @param {string} event
-	 * @param {Function} callback
-	 */
 	once(event, callback) {
 		const emitter = this._emitter(event);
 		const listener = this._listener(event, function (...args) {
@@ -238,7 +225,6 @@ export class Connection {
 		listener.fn = callback;
 		emitter.on(event, listener);
 	}
-
 	/**
 	 * Stop listening.
 	 *
@@ -248,7 +234,6 @@ export class Connection {
 	off(event, ...callback) {
 		this._emitter(event).off(event, ...callback);
 	}
-
 	/**
 	 * Emit an event. Without a connection, it is sent after the next connect.
 	 *
@@ -258,9 +243,9 @@ export class Connection {
 	 * @param {...any} args
 	 */
 	emit(event, ...args) {
-		if (this.count(event, args)) this.socket.emit(event, ...args);
+		if (this.count(event, args))
+			this.socket.emit(event, ...args);
 	}
-
 	/**
 	 * Count a part of the page that subscribes or ends its subscription.
 	 *
@@ -271,7 +256,6 @@ export class Connection {
 	count(event, args) {
 		return this._subscriptions.count(event, args);
 	}
-
 	/**
 	 * Emit an event and wait for its acknowledgement.
 	 *
@@ -281,7 +265,7 @@ export class Connection {
 	 *     it is not allowed; and if there is no acknowledgement within 20 seconds, or the connection is lost
 	 */
 	emitWithAck(event, ...args) {
-		const { socket } = this;
+		const socket = this.socket;
 		const may_call = !event.startsWith(OWN_EVENTS);
 		return new Promise((resolve, reject) => {
 			const is_known = may_call && this._has_calls && socket.connected;
@@ -294,9 +278,11 @@ export class Connection {
 				if (error) {
 					const code = error.message.includes("timed out") ? "timeout" : "disconnected";
 					reject(new CallError({ code, message: `"${event}" was not answered: ${error.message}` }));
-				} else if (is_call && answer[0]) {
+				}
+				else if (is_call && answer[0]) {
 					reject(new CallError(answer[0]));
-				} else {
+				}
+				else {
 					resolve(answer[is_call ? 1 : 0]);
 				}
 			});
@@ -306,7 +292,6 @@ export class Connection {
 			}
 		});
 	}
-
 	/**
 	 * Subscribe to the events of one document. Each call is ended by one `doc_unsubscribe`.
 	 *
@@ -318,38 +303,30 @@ export class Connection {
 	doc_subscribe(doctype, name, options) {
 		return this._subscribe("doc_subscribe", [doctype, name], options);
 	}
-
 	doc_unsubscribe(doctype, name) {
 		this.emit("doc_unsubscribe", doctype, name);
 	}
-
 	/** Be listed as a viewer of a document, and receive `doc_viewers`. */
 	doc_open(doctype, name) {
 		this.emit("doc_open", doctype, name);
 	}
-
 	doc_close(doctype, name) {
 		this.emit("doc_close", doctype, name);
 	}
-
 	/** Receive `list_update` of a DocType; arguments and result as for `doc_subscribe`. */
 	doctype_subscribe(doctype, options) {
 		return this._subscribe("doctype_subscribe", [doctype], options);
 	}
-
 	doctype_unsubscribe(doctype) {
 		this.emit("doctype_unsubscribe", doctype);
 	}
-
 	/** Subscribe to the progress of one background task; arguments and result as for `doc_subscribe`. */
 	task_subscribe(task_id, options) {
 		return this._subscribe("task_subscribe", [task_id], options);
 	}
-
 	task_unsubscribe(task_id) {
 		this.emit("task_unsubscribe", task_id);
 	}
-
 	/**
 	 * Listen to the progress of work that this page has started (`frappe.publish_progress`).
 	 *
@@ -358,12 +335,12 @@ export class Connection {
 	progress(callback) {
 		const listener = this._listener("progress", (message) => {
 			const progress = read_progress(message);
-			if (progress?.is_here) callback(progress);
+			if (progress?.is_here)
+				callback(progress);
 		});
 		listener.fn = callback;
 		this.socket.on("progress", listener);
 	}
-
 	/**
 	 * The presence of a place: who is there, with what state. The same place is always the same object.
 	 *
@@ -375,7 +352,6 @@ export class Connection {
 	presence(doctype, name) {
 		return this._presences.get(place_of(doctype, name));
 	}
-
 	/**
 	 * Find out whether and why the connection fails: try polling, WebSocket and CONNECT, apart from this connection.
 	 *
@@ -384,68 +360,76 @@ export class Connection {
 	diagnose() {
 		return diagnose(this.socket, this.status);
 	}
-
 	/** Disconnect, and do not reconnect. */
 	close() {
-		window.removeEventListener("online", this._on_online);
+		globalThis.removeEventListener?.("online", this._on_online);
 		clearTimeout(this._retry);
 		this.socket.disconnect();
 		this._set_status("closed");
 	}
-
 	_subscribe(event, args, options) {
-		if (!options?.rewind) return this.emit(event, ...args);
+		if (!options?.rewind) {
+			this.emit(event, ...args);
+			return undefined;
+		}
 		this.count(event, args);
 		return this._subscriptions.rewind(event, args, options);
 	}
-
 	_emitter(event) {
 		return LOCAL_EVENTS.includes(event) ? this._local_events : this.socket;
 	}
-
 	// If the server can recover the session, each event ends with an offset, which socket.io-client passes to listeners
 	// as an additional argument. This removes it.
 	_listener(event, callback) {
 		const connection = this;
 		const is_local = LOCAL_EVENTS.includes(event);
 		const listener = function (...args) {
-			if (!is_local && connection._has_offsets && typeof args[args.length - 1] === "string") args.pop();
+			if (!is_local && connection._has_offsets && typeof args[args.length - 1] === "string")
+				args.pop();
 			callback.apply(this, args);
 		};
 		// The property by which off() finds the listener of a callback.
 		listener.fn = callback;
 		return listener;
 	}
-
 	// Log each refusal of the server once.
 	_report({ message, data }) {
-		if (!data?.code || this._reported.has(data.code)) return;
+		if (!data?.code || this._reported.has(data.code))
+			return;
 		this._reported.add(data.code);
 		console.warn(`Realtime: ${message} (${data.code}): ${data.reason}. See the result of diagnose().`);
 	}
-
 	_set_status(status) {
-		if (status === this.status) return;
+		if (status === this.status)
+			return;
 		this.status = status;
 		this._local_events.emit(STATUS_EVENT, status);
 	}
-
 	// socket.io-client does not reconnect after the server has refused or disconnected it.
 	_retry_if_inactive() {
-		if (this.socket.active) return;
+		if (this.socket.active)
+			return;
 		const delay = Math.min(FIRST_DELAY * 2 ** this._refusals++, MAX_DELAY_REFUSED);
 		clearTimeout(this._retry);
 		this._retry = setTimeout(() => this.socket.connect(), with_jitter(delay));
 	}
-
+	// Without a token there is nothing to send: try again as after a refusal.
+	_on_token_error(error) {
+		console.warn(`Realtime: the function \`token\` has failed: ${error instanceof Error ? error.message : error}`);
+		if (this.status === "closed")
+			return;
+		this.socket.disconnect();
+		this._set_status("lost");
+		this._retry_if_inactive();
+	}
 	_retry_now() {
-		if (this.status !== "lost") return;
+		if (this.status !== "lost")
+			return;
 		clearTimeout(this._retry);
 		// disconnect() cancels socket.io-client's own timer; connect() alone does not.
 		this.socket.disconnect().connect();
 	}
 }
-
 // The subscriptions of a page, and those that it ended not long ago, to be sent again after a reconnect.
 class Subscriptions {
 	constructor(emit) {
@@ -458,21 +442,20 @@ class Subscriptions {
 		// By subscription: what it asks for, until that has come; the latest values for as long as it exists.
 		this._rewinds = new Map();
 		this._to_resend = [];
-		this._timer = null;
 	}
-
 	/** Count a holder that comes or goes; return whether the event is to be sent. */
 	count(event, args) {
 		const is_end = COUNTED.includes(event);
-		if (!is_end && !COUNTED.some((end) => SUBSCRIBE_EVENTS[end] === event)) return true;
+		if (!is_end && !COUNTED.some((end) => SUBSCRIBE_EVENTS[end] === event))
+			return true;
 		const key = key_of(is_end ? SUBSCRIBE_EVENTS[event] : event, args);
 		const holders = (this._holders.get(key) ?? 0) + (is_end ? -1 : 1);
 		this._holders.delete(key);
-		if (holders > 0) this._holders.set(key, holders);
+		if (holders > 0)
+			this._holders.set(key, holders);
 		delete_oldest(this._holders, () => this._holders.size > MAX_SUBSCRIPTIONS);
 		return !is_end || holders <= 0;
 	}
-
 	/** Subscribe, and ask for what the room has; return a promise of the number of events. */
 	rewind(event, args, { rewind }) {
 		const key = key_of(event, args);
@@ -485,11 +468,12 @@ class Subscriptions {
 		this._emit_rewind(key, request, [event, ...args]);
 		return answered;
 	}
-
 	record(event, args) {
-		if (event === CALL) [event, ...args] = args;
+		if (event === CALL)
+			[event, ...args] = args;
 		const subscribe_event = SUBSCRIBE_EVENTS[event];
-		if (!subscribe_event && !SUBSCRIBING.includes(event) && event !== REWIND_EVENT) return;
+		if (!subscribe_event && !SUBSCRIBING.includes(event) && event !== REWIND_EVENT)
+			return;
 		const [last] = args.slice(-1);
 		const names = event === REWIND_EVENT ? [last.event] : args.filter((arg) => typeof arg !== "object");
 		const key = key_of(subscribe_event ?? event, names);
@@ -500,19 +484,19 @@ class Subscriptions {
 			this._rewinds.delete(key);
 			this._ended.set(key, sent);
 			delete_oldest(this._ended, ({ at }) => sent.at - at > UNCERTAIN_PERIOD);
-		} else {
+		}
+		else {
 			this._active.set(key, sent);
 			delete_oldest(this._active, () => this._active.size > MAX_SUBSCRIPTIONS);
 		}
 	}
-
 	/** The server has a new session, in no room: send all active subscriptions made until then. */
 	resend_all(until) {
 		this._ended.clear();
-		for (const request of this._rewinds.values()) request.has_come = false;
+		for (const request of this._rewinds.values())
+			request.has_come = false;
 		this.resend(-Infinity, until);
 	}
-
 	/** Send again what was sent between two times, and what still waits to be sent again. */
 	resend(since, until) {
 		const sent = (map) => [...map].filter(([, { at }]) => since < at && at <= until).map(([key]) => key);
@@ -521,23 +505,24 @@ class Subscriptions {
 		this._to_resend = [...new Set(keys)];
 		this._send_batch();
 	}
-
 	pause() {
 		clearTimeout(this._timer);
 	}
-
 	_send_batch() {
 		this.pause();
 		for (const key of this._to_resend.splice(0, BATCH)) {
-			const { packet } = this._active.get(key) ?? this._ended.get(key) ?? {};
-			if (!packet) continue;
-			const request = this._active.has(key) && this._rewinds.get(key);
-			if (request && !request.has_come) this._emit_rewind(key, request, packet);
-			else if (packet[0] !== REWIND_EVENT) this._emit(packet);
+			const packet = (this._active.get(key) ?? this._ended.get(key))?.packet;
+			if (!packet)
+				continue;
+			const request = this._active.has(key) ? this._rewinds.get(key) : undefined;
+			if (request && !request.has_come)
+				this._emit_rewind(key, request, packet);
+			else if (packet[0] !== REWIND_EVENT)
+				this._emit(packet);
 		}
-		if (this._to_resend.length) this._timer = setTimeout(() => this._send_batch(), BATCH_PAUSE);
+		if (this._to_resend.length)
+			this._timer = setTimeout(() => this._send_batch(), BATCH_PAUSE);
 	}
-
 	// Without a connection it waits for one, and it is sent again after a connection that was lost before the answer.
 	_emit_rewind(key, request, [event, ...args]) {
 		const { rewind } = request;
@@ -546,38 +531,36 @@ class Subscriptions {
 			clearTimeout(too_late);
 			request.has_come = true;
 			// A page that has the last events does not get them again, as it does the newest values.
-			if ((error || rewind !== "latest") && this._rewinds.get(key) === request) this._rewinds.delete(key);
-			if (error) request.reject(new Error(`${error.message} (${error.code})`));
-			else request.resolve(rewound);
+			if ((error || rewind !== "latest") && this._rewinds.get(key) === request)
+				this._rewinds.delete(key);
+			if (error)
+				request.reject(new Error(`${error.message} (${error.code})`));
+			else
+				request.resolve(rewound);
 		};
 		this._emit(event === REWIND_EVENT ? [event, { event: args[0], rewind }, ack] : [event, ...args, { rewind }, ack]);
 	}
 }
-
 function key_of(event, args) {
 	return JSON.stringify([event, ...args.map(String)]);
 }
-
 // The listeners of LOCAL_EVENTS, apart from those of events with the same names that the server might send.
 class LocalEvents {
 	constructor() {
 		this._listeners = Object.fromEntries(LOCAL_EVENTS.map((event) => [event, []]));
 	}
-
 	on(event, listener) {
 		this._listeners[event].push(listener);
 	}
-
 	off(event, callback) {
 		const listeners = this._listeners[event];
 		this._listeners[event] = callback ? listeners.filter((one) => one !== callback && one.fn !== callback) : [];
 	}
-
 	emit(event, ...args) {
-		for (const listener of this._listeners[event]) listener(...args);
+		for (const listener of this._listeners[event])
+			listener(...args);
 	}
 }
-
 /**
  * @typedef {object} Progress
  * @property {number} percent 0 to 100
@@ -585,7 +568,6 @@ class LocalEvents {
  * @property {string} [description]
  * @property {boolean} is_here whether this is the page that should show it
  */
-
 /**
  * Read a message of the event `progress`.
  *
@@ -595,67 +577,71 @@ class LocalEvents {
  * @returns {Progress | null} null if the message has neither
  */
 export function read_progress(message) {
-	const { percent, progress, page, title, description } = message ?? {};
+	const { percent, progress, page: page_of, title, description } = message ?? {};
 	const share = progress ? (progress[1] > 0 ? (100 * progress[0]) / progress[1] : 100) : parseFloat(percent);
-	if (!Number.isFinite(share)) return null;
+	if (!Number.isFinite(share))
+		return null;
 	return {
 		// Rounded, because a sum of many steps may end just below 100.
 		percent: Math.min(Math.max(Math.round(share * 100) / 100, 0), 100),
 		title,
 		description,
-		is_here: page ? page === page_id : document.visibilityState === "visible",
+		is_here: page_of ? page_of === page_id : globalThis.document?.visibilityState === "visible",
 	};
 }
-
 // Delete the oldest entries of a map while the condition holds.
 function delete_oldest(map, condition) {
 	for (const [key, value] of map) {
-		if (!condition(value)) return;
+		if (!condition(value))
+			return;
 		map.delete(key);
 	}
 }
-
 function with_jitter(delay) {
 	return delay * (1 - JITTER + 2 * JITTER * Math.random());
 }
-
-// Only a reload keeps the id: a duplicated tab starts with a copy of the session storage of the other tab.
+// What Frappe puts into a page; empty where there is no page.
+function page() {
+	return globalThis.window ?? {};
+}
 function load_page_id() {
+	const window = page();
+	// On a server that renders pages, there is no page yet.
+	return globalThis.document ? (window.frappe_realtime_page ??= new_page_id()) : "";
+}
+// Only a reload keeps the id: a duplicated tab starts with a copy of the session storage of the other tab.
+function new_page_id() {
 	const key = "frappe_realtime_page";
 	const fresh = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0"));
 	try {
 		const [navigation] = performance.getEntriesByType("navigation");
 		const kept = navigation?.type === "reload" && sessionStorage.getItem(key);
-		if (kept) return kept;
+		if (kept)
+			return kept;
 		sessionStorage.setItem(key, fresh.join(""));
-	} catch {
+	}
+	catch {
 		// Storage may be forbidden; then a reload gets a new id.
 	}
 	return fresh.join("");
 }
-
 function default_site() {
-	return window.frappe?.boot?.sitename ?? window.site_name ?? location.hostname;
+	const window = page();
+	const site = window.frappe?.boot?.sitename ?? window.site_name ?? globalThis.location?.hostname;
+	if (!site)
+		throw new Error("There is no page that names the site: pass the option `site`.");
+	return site;
 }
-
+function page_origin() {
+	return globalThis.location?.origin ?? "";
+}
 // A development bench has no proxy: the realtime server has its own port.
 function default_url() {
-	if (!window.dev_server) return location.origin;
+	const window = page();
+	if (!globalThis.location)
+		throw new Error("There is no page that names the server: pass the option `url`.");
+	if (!window.dev_server)
+		return location.origin;
 	const port = window.frappe?.boot?.socketio_port ?? window.socketio_port ?? 9000;
 	return `${location.protocol}//${location.hostname}:${port}`;
-}
-
-async function load_io() {
-	const errors = [];
-	for (const path of SOCKETIO_CLIENT_PATHS) {
-		try {
-			return (await import(/* @vite-ignore */ path)).io;
-		} catch (error) {
-			errors.push(`${path} (${error.message})`);
-		}
-	}
-	throw new Error(
-		`Socket.IO's client could not be loaded; tried ${errors.join(", ")}. ` +
-			"Run `bench setup requirements --node` and `bench build --app frappe_realtime`, or pass the option `io`."
-	);
 }

@@ -1,0 +1,49 @@
+// Builds /assets/frappe_realtime/js/realtime.js and what it imports from the sources of @frappe-realtime/core, for pages without a
+// build step. The files are committed; `--check` fails if they are not those that the sources make.
+
+import { createHash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+
+import ts from "typescript";
+
+const SOURCES = new URL("core/src/", import.meta.url);
+const PUBLIC = new URL("../frappe_realtime/public/js/", import.meta.url);
+
+// A module comes after those that it imports: its imports have their hash in the query, because browsers keep the files of /assets.
+const MODULES = { api: "api.ts", token: "token.ts", load_io: "load_io.assets.ts", realtime: "realtime.ts" };
+
+const is_check = process.argv.includes("--check");
+const different = [];
+
+for (const [name, source] of Object.entries(MODULES)) {
+	const { outputText } = ts.transpileModule(readFileSync(new URL(source, SOURCES), "utf8"), {
+		compilerOptions: {
+			target: ts.ScriptTarget.ES2021,
+			module: ts.ModuleKind.ESNext,
+			useDefineForClassFields: false,
+			verbatimModuleSyntax: true,
+			newLine: ts.NewLineKind.LineFeed,
+		},
+	});
+	const text = `// Built by client/build_assets.mjs from client/core/src/${source}: change that file.\n\n${with_tabs(with_hashes(outputText))}`;
+	const file = new URL(`${name}.js`, PUBLIC);
+	if (!is_check) writeFileSync(file, text);
+	else if (readFileSync(file, "utf8") !== text) different.push(`${name}.js`);
+}
+
+if (different.length) {
+	console.error(`${different.join(", ")} must be built again: node client/build_assets.mjs`);
+	process.exit(1);
+}
+
+function with_hashes(text) {
+	return text.replace(/from "\.\/(\w+)\.js"/g, (_, name) => {
+		const hash = createHash("sha256").update(readFileSync(new URL(`${name}.js`, PUBLIC))).digest("hex");
+		return `from "./${name}.js?v=${hash.slice(0, 12)}"`;
+	});
+}
+
+// The compiler indents with four spaces.
+function with_tabs(text) {
+	return text.replace(/^(?: {4})+/gm, (spaces) => "\t".repeat(spaces.length / 4));
+}
