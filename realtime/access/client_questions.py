@@ -1,4 +1,4 @@
-"""Permission questions that the handlers of apps ask about a client, bounded by the client's rate."""
+"""Permission questions that clients cause, by subscriptions and by the events of apps, bounded by the client's rate."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ from frappe_realtime.errors import WebUnavailable
 from ..socketio.namespace import ServerSocket
 from .limits import ClientLimits
 from .permissions import Permissions
+
+
+def allows_permission_question(
+	permissions: Permissions,
+	limits: ClientLimits,
+	socket: ServerSocket,
+	doctype: str,
+	name: str = "",
+	ptype: str = "read",
+) -> bool:
+	"""Return True if a client may cause this question: the answer is cached, or its rate allows one more request.
+
+	Sends `limit_reached` to a client that may not, see `ClientLimits.allows_question`.
+	"""
+	return permissions.is_cached(socket.session, doctype, name, ptype) or limits.allows_question(socket)
 
 
 class ClientQuestions:
@@ -34,14 +49,11 @@ class ClientQuestions:
 		Raises:
 			WebUnavailable: The client has caused too many questions.
 		"""
-		session = socket.session
-		if (
-			# What handlers do after the disconnect is not up to the client.
-			socket.connected
-			and not self._permissions.is_cached(session, doctype, name, ptype)
-			and not self._limits.allows_question(socket)
+		# What handlers do after the disconnect is not up to the client.
+		if socket.connected and not allows_permission_question(
+			self._permissions, self._limits, socket, doctype, name, ptype
 		):
 			raise WebUnavailable(
 				"too many permission questions for this client (realtime_questions_per_second)"
 			)
-		return self._permissions.has_permission(session, doctype, name, ptype)
+		return self._permissions.has_permission(socket.session, doctype, name, ptype)

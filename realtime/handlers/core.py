@@ -24,6 +24,7 @@ from frappe_realtime.contract import (
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import Session
+from ..access.client_questions import allows_permission_question
 from ..access.limits import ClientLimits
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
@@ -286,8 +287,7 @@ class CoreHandlers:
 		room = doc_room(doctype, name) if name else doctype_room(doctype)
 		if event == "doc_subscribe" and not name:
 			return
-		is_cached = self._permissions.is_cached(socket.session, doctype, name)
-		if not (is_cached or self._limits.allows_question(socket)):
+		if not allows_permission_question(self._permissions, self._limits, socket, doctype, name):
 			refuse(ack, RewindRefused(LIMIT_REACHED, "the client asks for too many permissions"))
 			return
 
@@ -336,9 +336,7 @@ class CoreHandlers:
 			return
 		if not self._limits.allows_room(socket, room):
 			return
-		if not (
-			self._permissions.is_cached(socket.session, doctype, name) or self._limits.allows_question(socket)
-		):
+		if not allows_permission_question(self._permissions, self._limits, socket, doctype, name):
 			return
 		permitted = self._permissions.has_permission(socket.session, doctype, name)
 		if isinstance(permitted, bool):

@@ -24,6 +24,7 @@ from frappe_realtime.contract import (
 )
 from frappe_realtime.errors import PresenceRefused, WebUnavailable
 
+from ..access.client_questions import allows_permission_question
 from ..access.limits import BURST_SECONDS, ClientLimits, Source
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
@@ -147,13 +148,12 @@ class PresenceEvents:
 		assert subject is not None
 		if not self._limits.allows_room(socket, presence_room(name)):
 			raise PresenceRefused(PRESENCE_LIMIT, _room_limit(socket, name))
-		session = socket.session
-		if not self._permissions.is_cached(session, *subject) and not self._limits.allows_question(socket):
+		if not allows_permission_question(self._permissions, self._limits, socket, *subject):
 			raise PresenceRefused(
 				PRESENCE_LIMIT,
 				f"{name} is not joined: this client causes too many requests (realtime_questions_per_second)",
 			)
-		return self._permissions.has_permission(session, *subject)
+		return self._permissions.has_permission(socket.session, *subject)
 
 	async def _join_later(
 		self, socket: ServerSocket, ack: Ack, name: str, state: Any, seconds: Any, permitted: Any

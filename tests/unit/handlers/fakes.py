@@ -42,7 +42,7 @@ class FakePermissions:
 		self.known: dict[tuple[str, str], bool] = {}
 		self.questions: list[tuple[str, str, asyncio.Future[bool]]] = []
 
-	def is_cached(self, session: Session, doctype: str, name: str) -> bool:
+	def is_cached(self, session: Session, doctype: str, name: str, ptype: str = "read") -> bool:
 		return (doctype, name) in self.known
 
 	def has_permission(self, session: Session, doctype: str, name: str) -> bool | Awaitable[bool]:

@@ -52,7 +52,7 @@ class Permissions:
 		self.forbidden: set[tuple[str, str]] = set()
 		self.slow: dict[tuple[str, str], asyncio.Future[bool]] = {}
 
-	def is_cached(self, session: Session, doctype: str, name: str) -> bool:
+	def is_cached(self, session: Session, doctype: str, name: str, ptype: str = "read") -> bool:
 		return True
 
 	def has_permission(self, session: Session, doctype: str, name: str) -> bool | Awaitable[bool]:
