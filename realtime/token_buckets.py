@@ -72,3 +72,30 @@ class TokenBuckets:
 	def retry_after(self, key: Hashable) -> int:
 		"""Return the value of Retry-After for a client that has used up its bucket: whole seconds, at least 1."""
 		return max(1, ceil(self.seconds_until(key)))
+
+
+class ReportedBuckets(TokenBuckets):
+	"""Token buckets whose refusals are reported to the client: the first one, not those that follow until it has a token again."""
+
+	def __init__(self, rate: float, burst: float, time: Callable[[], float] = monotonic) -> None:
+		super().__init__(rate, burst, time)
+		self._refused: set[Hashable] = set()
+
+	def take(self, key: Hashable) -> bool:
+		"""Take one token; return False if there is none."""
+		if not super().take(key):
+			return False
+		self._refused.discard(key)
+		return True
+
+	def is_first_refusal(self, key: Hashable) -> bool:
+		"""Return True if a refusal of this client was not reported yet, and count it as reported."""
+		if key in self._refused:
+			return False
+		self._refused.add(key)
+		return True
+
+	def forget(self, key: Hashable) -> None:
+		"""Forget a client that has gone; must be called for each, as what was reported is kept until then."""
+		super().forget(key)
+		self._refused.discard(key)

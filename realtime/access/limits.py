@@ -27,7 +27,7 @@ from ..signals import Signal
 from ..socketio.client import Client, Limiter
 from ..socketio.errors import ConnectRefused
 from ..socketio.namespace import Namespaces, ServerSocket
-from ..token_buckets import TokenBuckets
+from ..token_buckets import ReportedBuckets, TokenBuckets
 from ..usage import Usage
 from .authentication import Session, cookie, header_credential
 from .client_counts import ClientCounts
@@ -125,8 +125,6 @@ class ClientLimits(Limiter):
 		self._known_handshakes = TokenBuckets(*KNOWN_HANDSHAKES, monotonic)
 		self._questions = _buckets(config.realtime_questions_per_second)
 		self._guest_questions = _buckets(config.realtime_guest_questions_per_second)
-		# Sockets that were told that they ask too much, until the next question that is granted.
-		self._told: set[ServerSocket] = set()
 		self._warned: dict[str, float] = {}
 		self._log_budget = LogBudget()
 		usage.full.connect(lambda: self.record("realtime_sidecar_counts"))
@@ -317,7 +315,6 @@ class ClientLimits(Limiter):
 		client: Client | None = socket.connection.data
 		if client is not None and not client.is_known:
 			self._unknown[client] = None
-		self._told.discard(socket)
 		if socket.session.user != GUEST:
 			self._questions.forget(socket)
 			self.counts.count_user(socket.namespace, socket.session.user)
@@ -349,11 +346,9 @@ class ClientLimits(Limiter):
 		key = "realtime_guest_questions_per_second" if guest else "realtime_questions_per_second"
 		buckets = self._guest_questions if guest else self._questions
 		if buckets.take(socket):
-			self._told.discard(socket)
 			return True
 		self.record(key, f" by {socket.session.user}", Source.of_socket(socket))
-		if socket not in self._told:
-			self._told.add(socket)
+		if buckets.is_first_refusal(socket):
 			self._notify(socket, key, "further subscriptions are ignored for a while")
 		return False
 
@@ -407,9 +402,9 @@ class ClientLimits(Limiter):
 		socket.emit(LIMIT_REACHED, {"limit": key, "most": most, "message": f"{key} is {most}: {effect}"})
 
 
-def _buckets(rate: float) -> TokenBuckets:
+def _buckets(rate: float) -> ReportedBuckets:
 	"""Return buckets that hold `BURST_SECONDS` of a rate."""
-	return TokenBuckets(rate, rate * BURST_SECONDS, monotonic)
+	return ReportedBuckets(rate, rate * BURST_SECONDS, monotonic)
 
 
 def _source(connection: Connection) -> str:

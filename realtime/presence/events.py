@@ -32,7 +32,7 @@ from ..config import Config
 from ..log_budget import LogBudget
 from ..socketio.namespace import RECOVERABLE_REASONS, ServerSocket
 from ..socketio.server import Ack
-from ..token_buckets import TokenBuckets
+from ..token_buckets import ReportedBuckets
 from .feed import PresenceFeed
 from .members import Member, Place
 from .online import OnlineUsers
@@ -66,9 +66,7 @@ class PresenceEvents:
 		revalidator: Revalidator,
 	) -> None:
 		self._rate: float = config.realtime_presence_changes_per_second
-		self._changes = TokenBuckets(self._rate, self._rate * BURST_SECONDS)
-		self._told: set[ServerSocket] = set()
-		"""Sockets that were told that they change too often, and have not been allowed a change since."""
+		self._changes = ReportedBuckets(self._rate, self._rate * BURST_SECONDS)
 		self._presence = presence
 		self._online = online
 		self._feed = feed
@@ -108,7 +106,6 @@ class PresenceEvents:
 		for task in self._pending.pop(socket, {}).values():
 			task.cancel()
 		self._changes.forget(socket)
-		self._told.discard(socket)
 		self._online.on_disconnect(socket, reason)
 		self._presence.on_disconnect(socket, socket.offsets and reason in RECOVERABLE_REASONS)
 
@@ -200,13 +197,11 @@ class PresenceEvents:
 
 	def _count_change(self, socket: ServerSocket) -> None:
 		if self._changes.take(socket):
-			self._told.discard(socket)
 			return
-		key = "realtime_presence_changes_per_second"
-		if socket in self._told:
+		limit = key = "realtime_presence_changes_per_second"
+		if not self._changes.is_first_refusal(socket):
 			self._limits.record(key, f" by {socket.session.user}", Source.of_socket(socket))
-		limit = "" if socket in self._told else key
-		self._told.add(socket)
+			limit = ""
 		raise PresenceRefused(PRESENCE_LIMIT, f"too many changes: {key} is {self._rate:g}", limit)
 
 	def _forget(self, socket: ServerSocket, name: str, task: asyncio.Task[None]) -> None:

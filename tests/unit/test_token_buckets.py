@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from realtime import token_buckets
-from realtime.token_buckets import TokenBuckets
+from realtime.token_buckets import ReportedBuckets, TokenBuckets
 
 
 class Clock:
@@ -68,3 +68,19 @@ def test_a_forgotten_client_begins_with_a_full_bucket() -> None:
 	buckets.forget("never seen")
 	assert buckets.tokens("a") == 3
 	assert len(buckets) == 0
+
+
+def test_a_refusal_is_reported_once_until_a_token_is_granted() -> None:
+	clock = Clock()
+	buckets = ReportedBuckets(1, 1, clock)
+	assert buckets.take("a")
+	assert not buckets.take("a")
+	assert [buckets.is_first_refusal("a") for _ in range(3)] == [True, False, False]
+	assert buckets.is_first_refusal("b")
+	clock.now += 1
+	assert buckets.take("a")
+	assert not buckets.take("a")
+	assert buckets.is_first_refusal("a")
+	buckets.forget("a")
+	assert buckets.is_first_refusal("a")
+	assert buckets.tokens("a") == 1

@@ -566,7 +566,14 @@ async def test_nothing_is_left_of_those_who_have_gone() -> None:
 	presence: Any = it.presence
 	events: Any = it.events
 	feed: Any = it.feed
-	kept = (presence._members, presence._of_socket, events._changes, events._told, feed._views, feed._changed)
+	kept = (
+		presence._members,
+		presence._of_socket,
+		events._changes,
+		events._changes._refused,
+		feed._views,
+		feed._changed,
+	)
 	assert [len(one) for one in kept] == [0] * 6
 	assert it.table.places() == 0
 
