@@ -265,10 +265,7 @@ class ClusterAdapter:
 			self._presence.replace(sender, presence)
 
 	def _on_membership_changes(self, sender: str, message: MembershipChanges) -> None:
-		peer = self.peers.get(sender)
-		# After a gap, a snapshot is requested with the next heartbeat.
-		if peer is not None and peer.seq is not None and message.seq == peer.seq + 1:
-			peer.seq = message.seq
+		if self._is_next(sender, message.seq):
 			self._report(self.members.apply(sender, message.changes))
 
 	def _on_usage_counts(self, sender: str, message: UsageCounts) -> None:
@@ -276,10 +273,17 @@ class ClusterAdapter:
 			self.usage.take(sender, message.counts, message.more)
 
 	def _on_presence_changes(self, sender: str, message: PresenceChanges) -> None:
-		peer = self.peers.get(sender)
-		if peer is not None and peer.seq is not None and message.seq == peer.seq + 1:
-			peer.seq = message.seq
+		if self._is_next(sender, message.seq):
 			self._presence.apply(sender, message.changes)
+
+	def _is_next(self, sender: str, seq: int) -> bool:
+		"""Return True if no change of a peer is missing before the one with this number, which is then the last one applied."""
+		peer = self.peers.get(sender)
+		# After a gap, a snapshot is requested with the next heartbeat.
+		if peer is None or peer.seq is None or seq != peer.seq + 1:
+			return False
+		peer.seq = seq
+		return True
 
 	def _on_emit(self, sender: str, message: Emit) -> None:
 		self._fanout.send_local(

@@ -174,16 +174,17 @@ def snapshot(
 	sender: str, seq: int, members: Sequence[Change], presence: Sequence[PresenceChange] = ()
 ) -> list[bytes]:
 	"""Return the messages of a snapshot; at least one, also without members."""
-	parts: list[list[Any]] = [[part, []] for part in _parts(members, PART)]
-	parts += [[[], _presence_values(part)] for part in _parts(presence, PRESENCE_PART)]
-	parts = parts or [[[], []]]
+	contents: list[list[Any]] = [[part, []] for part in parts(members, PART)]
+	contents += [[[], _presence_values(part)] for part in parts(presence, PRESENCE_PART)]
+	contents = contents or [[[], []]]
 	return [
-		_head(sender, "state", [seq, number, len(parts)]) + b"\n" + dumps(part).encode()
-		for number, part in enumerate(parts)
+		_head(sender, "state", [seq, number, len(contents)]) + b"\n" + dumps(content).encode()
+		for number, content in enumerate(contents)
 	]
 
 
-def _parts(values: Sequence[T], size: int) -> list[Sequence[T]]:
+def parts(values: Sequence[T], size: int) -> list[Sequence[T]]:
+	"""Return the values in parts of at most `size`, for one message each; no part if there are no values."""
 	return [values[start : start + size] for start in range(0, len(values), size)]
 
 
@@ -193,10 +194,10 @@ def membership_changes(sender: str, seq: int, members: Sequence[Change]) -> byte
 
 def usage_counts(sender: str, counts: dict[str, int]) -> list[bytes]:
 	"""Return the messages with all counts."""
-	items = list(counts.items())
+	contents = parts(list(counts.items()), PART) or [[]]
 	return [
-		_head(sender, "usage", [start > 0]) + b"\n" + dumps(items[start : start + PART]).encode()
-		for start in range(0, max(1, len(items)), PART)
+		_head(sender, "usage", [number > 0]) + b"\n" + dumps(content).encode()
+		for number, content in enumerate(contents)
 	]
 
 

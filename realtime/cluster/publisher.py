@@ -189,10 +189,9 @@ class ClusterPublisher:
 			return
 		changes: list[Change] = [(*membership, user) for membership, user in self._changes.items()]
 		self._changes.clear()
-		for start in range(0, len(changes), messages.PART):
+		for part in messages.parts(changes, messages.PART):
 			# Incremented even when the message is dropped, so that peers detect the gap.
 			self._seq += 1
-			part = changes[start : start + messages.PART]
 			self.queue.put(messages.membership_changes(self.id, self._seq, part))
 
 	def _on_presence_due(self) -> None:
@@ -206,9 +205,8 @@ class ClusterPublisher:
 		if not self.present:
 			return
 		changes = self._presence.take_unpublished()
-		for start in range(0, len(changes), messages.PRESENCE_PART):
+		for part in messages.parts(changes, messages.PRESENCE_PART):
 			self._seq += 1
-			part = changes[start : start + messages.PRESENCE_PART]
 			self.queue.put(messages.presence_changes(self.id, self._seq, part))
 
 	def _members(self) -> list[Change]:
