@@ -36,11 +36,7 @@ def presence(
 		frappe_realtime.errors.PresenceRefused: There is no such kind of place.
 	"""
 	answer = _ask({"kind": ASK_PRESENCE, "place": place_of(doctype, name, room)}, timeout)
-	members = [
-		Member(one["id"], one["user"], one["full_name"], one["joined_at"], one["state"])
-		for one in answer["members"]
-	]
-	return PresentMembers(members, answer["count"])
+	return PresentMembers([Member.of(one) for one in answer["members"]], answer["count"])
 
 
 def is_online(user: str, *, timeout: float = TIMEOUT) -> bool:

@@ -36,6 +36,11 @@ class Member:
 	joined_at: float
 	state: Mapping[str, Any]
 
+	@classmethod
+	def of(cls, values: Mapping[str, Any]) -> Member:
+		"""Return a member as the sidecar describes it (`contract.py`)."""
+		return cls(values["id"], values["user"], values["full_name"], values["joined_at"], values["state"])
+
 
 @dataclass(frozen=True, slots=True)
 class PresentMembers:
@@ -116,10 +121,7 @@ class Presence:
 	def members(self) -> list[Member]:
 		"""Return the members on all sidecars, those who came first at the beginning: `realtime_presence_roster` at most."""
 		members, _ = self._runtime.presence_members(self._server_socket.namespace, self.place)
-		return [
-			Member(one["id"], one["user"], one["full_name"], one["joined_at"], one["state"])
-			for one in members
-		]
+		return [Member.of(one) for one in members]
 
 	def count(self) -> int:
 		"""Return the number of all members."""
