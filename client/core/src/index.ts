@@ -7,5 +7,6 @@ export * from "./here.js";
 export * from "./lazy.js";
 export * from "./live.js";
 export { PresenceError, type Member, type Presence } from "./presence.js";
+export * from "./progress.js";
 export * from "./realtime.js";
 export type { Token } from "./token.js";

@@ -4,18 +4,16 @@ import { createContext, useCallback, useContext, useEffect, useRef, useState, us
 
 import {
 	follow,
+	follow_progress,
 	here,
 	lazy_connection,
 	live_doc,
 	live_list,
-	read_progress,
 	STATUS_EVENT,
 	type Connection,
 	type ConnectOptions,
 	type Events,
-	type Follower,
 	type FollowOptions,
-	type Here,
 	type HereSnapshot,
 	type LazyConnection,
 	type ListQuery,
@@ -138,19 +136,7 @@ export function useProgress(task_id?: string | null): Progress | null {
 	useEffect(() => {
 		const connection = lazy.get();
 		set_progress(null);
-		if (!task_id) {
-			connection.progress(set_progress);
-			return () => connection.off("progress", set_progress);
-		}
-		const on_task = (message: any) => {
-			if (message?.task_id === task_id) set_progress((before) => read_progress(message) ?? before);
-		};
-		connection.on("task_progress", on_task);
-		connection.task_subscribe(task_id);
-		return () => {
-			connection.off("task_progress", on_task);
-			connection.task_unsubscribe(task_id);
-		};
+		return follow_progress(connection, task_id, set_progress);
 	}, [lazy, task_id]);
 	return progress;
 }
@@ -164,24 +150,12 @@ export function usePresence(
 	place: Place | null = {},
 	state: object = {},
 ): HereSnapshot & { set(state: object, options?: { ttl?: number | null }): void } {
-	const lazy = use_lazy();
 	const first = use_newest(state);
-	const [now, set_now] = useState<Here | null>(null);
-	const key = JSON.stringify(place);
-	useEffect(() => {
-		const wanted: Place | null = JSON.parse(key);
-		if (!wanted) return;
-		const one = here(lazy.get(), wanted, first.current);
-		set_now(one);
-		return () => {
-			one.stop();
-			set_now(null);
-		};
-	}, [lazy, first, key]);
-	const snapshot = useSyncExternalStore(
-		useCallback((listener) => now?.subscribe(listener) ?? nothing, [now]),
-		() => now?.snapshot ?? NOBODY,
-		() => NOBODY,
+	const [now, snapshot] = use_followed(
+		place && ((connection) => here(connection, place, first.current)),
+		JSON.stringify(place),
+		(one) => one.snapshot,
+		NOBODY,
 	);
 	const set = useCallback((changes: object, options?: { ttl?: number | null }) => now?.set(changes, options), [now]);
 	return { ...snapshot, set };
@@ -199,25 +173,15 @@ export function useLive(
 	target: Target,
 	options: FollowOptions = {},
 ): LiveState {
-	const lazy = use_lazy();
 	const newest = use_newest(response);
-	const [follower, set_follower] = useState<Follower | null>(null);
-	const key = JSON.stringify([target.doctype, target.name, options]);
-	useEffect(() => {
-		const reload = () => (typeof newest.current === "function" ? newest.current() : newest.current.mutate());
-		const one = follow(lazy.get(), target, reload, options);
-		set_follower(one);
-		return () => {
-			one.stop();
-			set_follower(null);
-		};
-		// The key stands for target and options.
-	}, [lazy, newest, key]);
-	return useSyncExternalStore(
-		useCallback((listener) => follower?.subscribe(listener) ?? nothing, [follower]),
-		() => follower?.state ?? FRESH,
-		() => FRESH,
+	const reload = () => (typeof newest.current === "function" ? newest.current() : newest.current.mutate());
+	const [, state] = use_followed(
+		(connection) => follow(connection, target, reload, options),
+		JSON.stringify([target.doctype, target.name, options]),
+		(one) => one.state,
+		FRESH,
 	);
+	return state;
 }
 
 const NOBODY: HereSnapshot = { members: [], count: 0, me: null, code: null };
@@ -240,23 +204,39 @@ function use_newest<T>(value: T): { readonly current: T } {
 }
 
 function use_live<T>(make: ((connection: Connection) => Live<T>) | null, key: string): LiveData & { data: T | null } {
-	const lazy = use_lazy();
-	const [live, set_live] = useState<Live<T> | null>(null);
-	useEffect(() => {
-		if (!make) return;
-		const one = make(lazy.get());
-		set_live(one);
-		return () => {
-			one.stop();
-			set_live(null);
-		};
-		// The key stands for all that `make` uses.
-	}, [lazy, key]);
-	const snapshot: Snapshot<T> = useSyncExternalStore(
-		useCallback((listener) => live?.subscribe(listener) ?? nothing, [live]),
-		() => live?.snapshot ?? EMPTY,
-		() => EMPTY,
-	);
+	const [live, snapshot] = use_followed(make, key, (one): Snapshot<T> => one.snapshot, EMPTY);
 	const reload = useCallback(() => live?.reload() ?? Promise.resolve(), [live]);
 	return { ...snapshot, reload };
+}
+
+interface Followed {
+	subscribe(listener: () => void): () => void;
+	stop(): void;
+}
+
+// What `make` returns while the component exists, and what `read` says of it now; null and `empty` before, and without `make`.
+// The key stands for all that `make` uses: another one makes it anew.
+function use_followed<F extends Followed, S>(
+	make: ((connection: Connection) => F) | null,
+	key: string,
+	read: (one: F) => S,
+	empty: S,
+): [F | null, S] {
+	const lazy = use_lazy();
+	const [one, set_one] = useState<F | null>(null);
+	useEffect(() => {
+		if (!make) return;
+		const made = make(lazy.get());
+		set_one(made);
+		return () => {
+			made.stop();
+			set_one(null);
+		};
+	}, [lazy, key]);
+	const state = useSyncExternalStore(
+		useCallback((listener) => one?.subscribe(listener) ?? nothing, [one]),
+		() => (one ? read(one) : empty),
+		() => empty,
+	);
+	return [one, state];
 }

@@ -5,7 +5,6 @@ import {
 	getCurrentInstance,
 	inject,
 	onMounted,
-	onScopeDispose,
 	shallowRef,
 	toValue,
 	watch,
@@ -18,11 +17,11 @@ import {
 
 import {
 	follow,
+	follow_progress,
 	here,
 	lazy_connection,
 	live_doc,
 	live_list,
-	read_progress,
 	STATUS_EVENT,
 	type Connection,
 	type ConnectOptions,
@@ -113,9 +112,9 @@ export function useDoc<T = Record<string, any>>(
 	name: MaybeRefOrGetter<string | number | null | undefined>,
 	options: FollowOptions = {},
 ): LiveRefs & { doc: ComputedRef<T | null> } {
-	const { data, ...refs } = use_live<T>((connection) => {
+	const { data, ...refs } = use_live<T>(() => {
 		const [type, one] = [toValue(doctype), toValue(name)];
-		return one == null || one === "" ? null : () => live_doc<T>(connection, type, one, options);
+		return one == null || one === "" ? null : (connection) => live_doc<T>(connection, type, one, options);
 	});
 	return { doc: data, ...refs };
 }
@@ -126,9 +125,9 @@ export function useList<T = Record<string, any>>(
 	query: MaybeRefOrGetter<ListQuery> = {},
 	options: FollowOptions = {},
 ): LiveRefs & { rows: ComputedRef<T[] | null> } {
-	const { data, ...refs } = use_live<T[]>((connection) => {
+	const { data, ...refs } = use_live<T[]>(() => {
 		const [type, values] = [toValue(doctype), JSON.parse(JSON.stringify(toValue(query)))];
-		return () => live_list<T>(connection, type, values, options);
+		return (connection) => live_list<T>(connection, type, values, options);
 	});
 	return { rows: data, ...refs };
 }
@@ -143,20 +142,7 @@ export function useProgress(task_id?: MaybeRefOrGetter<string | null | undefined
 	const progress = shallowRef<Progress | null>(null);
 	with_connection(connection, () => toValue(task_id), (one, task) => {
 		progress.value = null;
-		if (!task) {
-			const on_progress = (now: Progress) => void (progress.value = now);
-			one.progress(on_progress);
-			return () => one.off("progress", on_progress);
-		}
-		const on_task = (message: any) => {
-			if (message?.task_id === task) progress.value = read_progress(message) ?? progress.value;
-		};
-		one.on("task_progress", on_task);
-		one.task_subscribe(task);
-		return () => {
-			one.off("task_progress", on_task);
-			one.task_unsubscribe(task);
-		};
+		return follow_progress(one, task, (now) => void (progress.value = now));
 	});
 	return progress;
 }
@@ -264,30 +250,26 @@ function with_connection<D>(
 
 const nothing = () => undefined;
 
-function use_live<T>(make: (connection: Connection) => (() => Live<T>) | null): LiveRefs & { data: ComputedRef<T | null> } {
+// `read` reads what the data depends on, and returns what follows it; null for nothing. A change of it begins anew.
+function use_live<T>(
+	read: () => ((connection: Connection) => Live<T>) | null,
+): LiveRefs & { data: ComputedRef<T | null> } {
 	const { connection } = use_connection();
 	const empty: Snapshot<T> = { data: null, error: null, loading: true, stale: false, lost: false };
 	const snapshot = shallowRef<Snapshot<T>>(empty);
 	let live: Live<T> | undefined;
-	const stop = () => {
-		live?.stop();
-		live = undefined;
-	};
-	// The getter reads what the data depends on; a change of it begins anew.
-	watch(
-		() => connection.value && make(connection.value),
-		(start) => {
-			stop();
-			snapshot.value = empty;
-			if (!start) return;
-			const one = (live = start());
-			const update = () => void (snapshot.value = one.snapshot);
-			one.subscribe(update);
-			update();
-		},
-		{ immediate: true },
-	);
-	onScopeDispose(stop);
+	with_connection(connection, read, (one, make) => {
+		snapshot.value = empty;
+		if (!make) return nothing;
+		const now = (live = make(one));
+		const update = () => void (snapshot.value = now.snapshot);
+		now.subscribe(update);
+		update();
+		return () => {
+			now.stop();
+			live = undefined;
+		};
+	});
 	return {
 		data: computed(() => snapshot.value.data),
 		error: computed(() => snapshot.value.error),
