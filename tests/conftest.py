@@ -2,7 +2,8 @@
 
 `bench` is shared by many tests: a test uses its own users and documents (`bench.user()`, `bench.document()`), and
 changes nothing that other tests depend on. `every_bench` is the same for v15, v16 and v17. `make_bench` starts a bench for
-one test, which may stop, break and restart it. `connect` connects a client to a bench, and closes it after the test.
+one test, which may stop, break and restart it; `make_pair` starts two sidecars of one bench. `connect` connects a client to a
+bench, and closes it after the test.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tests.wire.bench import APP_SITE, AnyClient, Bench
 from tests.wire.browser import NoChromium, chromium
 from tests.wire.clients import Client
 from tests.wire.conftest import LONG, VERSIONS, Connect, ConnectNode, MakeBench, StartConnecting
+from tests.wire.sidecars import MakePair, Pair
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +86,22 @@ def make_bench(background: Background, tmp_path_factory: pytest.TempPathFactory)
 		one.close()
 	for one in made:
 		one.sidecar.check_log()
+
+
+@pytest.fixture
+def make_pair(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakePair]:
+	"""Return a function that starts two sidecars for one test; its arguments are configuration keys."""
+	made: list[Pair] = []
+
+	def make(**common: object) -> Pair:
+		one = Pair(background, tmp_path_factory.mktemp("own_pair"), common)
+		made.append(one)
+		return one.start()
+
+	yield make
+	for one in made:
+		one.close()
+		one.check_logs()
 
 
 @pytest.fixture

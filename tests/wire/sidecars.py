@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.wire import nodejs
@@ -139,3 +140,7 @@ def metric(bench: Bench, name: str) -> float:
 	wanted = f"frappe_realtime_{name} "
 	lines = bench.sidecar.get("/metrics")[1].splitlines()
 	return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))
+
+
+MakePair = Callable[..., Pair]
+"""Starts two sidecars for one test; its arguments are configuration keys."""

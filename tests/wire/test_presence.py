@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,37 +23,18 @@ from frappe_realtime.publishing.connection import queue_connector
 from frappe_realtime.publishing.questions import ask_sidecars
 from realtime.demo.model import WEBSITE_USER, User
 from tests.wire.apps import install, write_handlers
-from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, SITES, Bench
 from tests.wire.clients import POLLING, WEBSOCKET
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.presence import Watcher
-from tests.wire.sidecars import Pair, metric, others
+from tests.wire.sidecars import MakePair, Pair, metric, others
 from tests.wire.test_access import tell
 from tests.wire.test_recovery import answer as connect_answer
 from tests.wire.test_recovery import event as event_of
 from tests.wire.test_recovery import first as connect_first
 from tests.wire.test_recovery import recover
-
-MakePair = Callable[..., Pair]
-
-
-@pytest.fixture
-def make_pair(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakePair]:
-	"""Return a function that starts two sidecars for one test; its arguments are configuration keys."""
-	made: list[Pair] = []
-
-	def make(**common: object) -> Pair:
-		one = Pair(background, tmp_path_factory.mktemp("presence_pair"), common)
-		made.append(one)
-		return one.start()
-
-	yield make
-	for one in made:
-		one.close()
-		one.check_logs()
 
 
 def place_of(bench: Bench) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,12 +18,10 @@ from tests.wire.clients import Client
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
 from tests.wire.raw import PollingSession, request
-from tests.wire.sidecars import CHANNEL, PYTHON, Pair, metric, others
+from tests.wire.sidecars import CHANNEL, PYTHON, MakePair, Pair, metric, others
 from tests.wire.test_doc_viewers import open_document, viewers
 from tests.wire.test_doc_viewers import wait_for_viewers as sees
 from tests.wire.test_recovery import answer, event, first, recover
-
-MakePair = Callable[..., Pair]
 
 marks = itertools.count()
 rooms = itertools.count()
@@ -42,22 +40,6 @@ def pair(shared_pair: Pair) -> Iterator[Pair]:
 	"""Return the shared sidecars."""
 	yield shared_pair
 	shared_pair.check_logs()
-
-
-@pytest.fixture
-def make_pair(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakePair]:
-	"""Return a function that starts two sidecars for one test; its arguments are configuration keys."""
-	made: list[Pair] = []
-
-	def make(**common: object) -> Pair:
-		one = Pair(background, tmp_path_factory.mktemp("own_pair"), common)
-		made.append(one)
-		return one.start()
-
-	yield make
-	for one in made:
-		one.close()
-		one.check_logs()
 
 
 @pytest.fixture
