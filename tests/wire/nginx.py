@@ -61,7 +61,8 @@ class Nginx:
 		self._process = subprocess.Popen(
 			[NGINX, "-p", str(folder), "-c", str(self.configuration)], stderr=subprocess.DEVNULL
 		)
-		until(lambda: accepts(self.port), "nginx listens")
+		# It listens before it forks; `reload` has to know the workers that it replaces.
+		until(lambda: accepts(self.port) and self._workers() != set(), "nginx has workers")
 
 	def write(
 		self,
