@@ -161,7 +161,7 @@ class Config:
 		"WebSocket frames, polling requests and packets in them that a connection may send, at least realtime_events_per_second; bursts of ten seconds' worth",
 	)
 	realtime_unknown_frames_per_second: float = key(
-		5.0, number(1, 1_000_000), "the same for a connection without a login to a site"
+		3.0, number(1, 1_000_000), "the same for a connection without a login to a site"
 	)
 	realtime_events_per_second: float = key(
 		200.0, number(1, 1_000_000), "events that a connection may send; bursts of ten seconds' worth"
@@ -212,9 +212,15 @@ class Config:
 		5000, integer(1, 10_000_000), "connections from one address, where it is known"
 	)
 	realtime_handshakes_per_second: float = key(
-		50.0,
+		20.0,
 		number(0.1, 1_000_000),
 		"new connections from one address, where it is known; bursts of realtime_connections_per_address, or of ten seconds' worth if that is more",
+		divided=True,
+	)
+	realtime_pages_per_second: float = key(
+		5.0,
+		number(0.1, 1_000_000),
+		"requests for /health and /metrics from one address, where it is known; bursts of ten seconds' worth",
 		divided=True,
 	)
 	realtime_unknown_connections: int = key(

@@ -121,6 +121,8 @@ class ClientLimits(Limiter):
 			part_of(config.realtime_connections_per_address, config.socketio_workers), rate * BURST_SECONDS
 		)
 		self._handshakes = TokenBuckets(rate, burst, monotonic)
+		rate = config.realtime_pages_per_second
+		self._pages = TokenBuckets(rate, rate * BURST_SECONDS, monotonic)
 		self._known = known
 		self._known_handshakes = TokenBuckets(*KNOWN_HANDSHAKES, monotonic)
 		self._questions = _buckets(config.realtime_questions_per_second)
@@ -157,12 +159,14 @@ class ClientLimits(Limiter):
 			oldest.connection.close("forced close")
 
 	def check_page(self, request: Request) -> None:
-		"""Count a request for a page of the sidecar, such as `/health`, as a new connection from its address.
+		"""Count a request for a page of the sidecar, such as `/health`, which costs as much as ten refused connections.
 
 		Raises:
-			RequestRefused: There are too many of them.
+			RequestRefused: There are too many of them from this address.
 		"""
-		self._check_rate(network_of(self.proxies.client_address(request.remote, request.headers)), request)
+		address = network_of(self.proxies.client_address(request.remote, request.headers))
+		if address and not self._pages.take(address):
+			raise self._rate_refusal("realtime_pages_per_second", "requests", self._pages, address, request)
 
 	def _check_rate(self, address: str, request: Request) -> None:
 		if not address or self._handshakes.take(address):
@@ -170,11 +174,15 @@ class ClientLimits(Limiter):
 		credential = header_credential(request.headers)
 		if credential in self._known and self._known_handshakes.take(credential):
 			return
-		key = "realtime_handshakes_per_second"
-		self.record(key, f" from {address}", Source(address=request.remote))
-		raise RequestRefused(
-			3, f"Too many connections ({key})", 429, retry_after=self._handshakes.retry_after(address)
+		raise self._rate_refusal(
+			"realtime_handshakes_per_second", "connections", self._handshakes, address, request
 		)
+
+	def _rate_refusal(
+		self, key: str, what: str, buckets: TokenBuckets, address: str, request: Request
+	) -> RequestRefused:
+		self.record(key, f" from {address}", Source(address=request.remote))
+		return RequestRefused(3, f"Too many {what} ({key})", 429, retry_after=buckets.retry_after(address))
 
 	def on_open(self, client: Client) -> None:
 		client.rate = self._guest_rate
@@ -242,12 +250,17 @@ class ClientLimits(Limiter):
 
 	def _on_too_fast(self, client: Client, notified: bool) -> None:
 		key = self._rate_key(client)
-		self.record(key, f" by {_source(client.connection)}", Source.of_connection(client.connection))
-		if client.credit < -client.rate * BURST_SECONDS:
+		self.reached[key] += 1
+		close = client.credit < -client.rate * BURST_SECONDS
+		if notified and not close:
+			# Thousands of packets a second may follow the first refusal, which was reported.
+			return
+		self._report(key, f" by {_source(client.connection)}", Source.of_connection(client.connection))
+		if close:
 			client.connection.close("forced close")
-		elif not notified:
-			for socket in list(client.sockets.values()):
-				self._notify(socket, key, "further events are ignored for a while")
+			return
+		for socket in list(client.sockets.values()):
+			self._notify(socket, key, "further events are ignored for a while")
 
 	def allows_attachments(self, client: Client, size: int) -> bool:
 		guest = self._is_guest(client)

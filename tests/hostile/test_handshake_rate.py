@@ -45,6 +45,20 @@ def test_a_loop_of_handshakes_is_refused_until_the_rate_allows_it(
 		assert time.monotonic() - began < PATIENCE
 
 
+@pytest.mark.parametrize("path", ["/health", "/metrics"])
+def test_pages_have_a_rate_of_their_own(make_bench: MakeBench, connect: Connect, path: str) -> None:
+	bench = make_bench(common={"realtime_pages_per_second": 0.2})
+	assert [request(bench, "GET", path, FORWARDED).status for _ in range(2)] == [200, 200]
+	answer = request(bench, "GET", path, FORWARDED)
+	assert (answer.status, answer.headers["connection"]) == (429, "close")
+	assert int(answer.headers["retry-after"]) >= 1
+	assert "realtime_pages_per_second" in answer.text
+	assert reached(bench, "realtime_pages_per_second") == 1
+	# Those who connect are not affected, and neither are other addresses.
+	assert connect(bench, bench.user(), headers={**FORWARDED}).connected
+	assert request(bench, "GET", path, {"X-Forwarded-For": "198.51.100.8"}).status == 200
+
+
 INVALID = {
 	"another path": (b"GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n", 404),
 	"a path below": (b"GET /socket.io/socket.io.js HTTP/1.1\r\nHost: a\r\n\r\n", 404),

@@ -158,16 +158,30 @@ def test_new_connections_of_an_address_have_a_rate(clock: list[float]) -> None:
 		opened(subject)
 	assert (refused.value.status, refused.value.retry_after) == (429, 3)
 	assert "realtime_handshakes_per_second" in str(refused.value)
-	page: Any = FakeRequest(ADDRESS)
-	with pytest.raises(RequestRefused):
-		subject.check_page(page)
-	assert subject.reached == {"realtime_handshakes_per_second": 2}
+	assert subject.reached == {"realtime_handshakes_per_second": 1}
 	opened(subject, "198.51.100.8")
 	clock[0] += 5
-	subject.on_close(opened(subject))
-	subject.check_page(page)
+	for _ in range(2):
+		subject.on_close(opened(subject))
 	with pytest.raises(RequestRefused):
 		opened(subject)
+
+
+def test_requests_for_pages_have_a_rate_of_their_own(clock: list[float]) -> None:
+	subject = limits(realtime_pages_per_second=0.4)
+	page: Any = FakeRequest(ADDRESS)
+	for _ in range(4):
+		subject.check_page(page)
+	with pytest.raises(RequestRefused) as refused:
+		subject.check_page(page)
+	assert (refused.value.status, refused.value.retry_after) == (429, 3)
+	assert "realtime_pages_per_second" in str(refused.value)
+	assert subject.reached == {"realtime_pages_per_second": 1}
+	other: Any = FakeRequest("198.51.100.8")
+	subject.check_page(other)
+	opened(subject)
+	clock[0] += 3
+	subject.check_page(page)
 
 
 def test_a_valid_session_connects_although_its_address_has_used_up_the_rate(clock: list[float]) -> None:
@@ -180,8 +194,8 @@ def test_a_valid_session_connects_although_its_address_has_used_up_the_rate(cloc
 		Namespaces(),
 		Usage(100),
 	)
-	page: Any = FakeRequest(ADDRESS)
-	subject.check_page(page)
+	first: Any = FakeRequest(ADDRESS)
+	subject.check_handshake(first)
 	accepted = []
 	for cookie in [*["sid=invented"] * 3, *["a=b; sid=ann"] * 30]:
 		request: Any = FakeRequest(ADDRESS, cookie=cookie)
@@ -192,7 +206,9 @@ def test_a_valid_session_connects_although_its_address_has_used_up_the_rate(cloc
 
 
 def test_an_unknown_address_has_no_rate(clock: list[float]) -> None:
-	subject = limits(realtime_handshakes_per_second=0.1, realtime_connections_per_address=1)
+	subject = limits(
+		realtime_handshakes_per_second=0.1, realtime_connections_per_address=1, realtime_pages_per_second=0.1
+	)
 	page: Any = FakeRequest("127.0.0.1")
 	for _ in range(3):
 		subject.on_close(opened(subject, "127.0.0.1"))
