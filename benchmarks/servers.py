@@ -185,8 +185,8 @@ def make_bench(folder: Path, redis_url: str, web_port: int, **settings: object) 
 	for name in (SITE, PLAIN_SITE):
 		site = folder / "sites" / name
 		site.mkdir(parents=True)
-		(site / "site_config.json").write_text("{}")
-	config = {"redis_queue": redis_url, "webserver_port": web_port, **settings}
+		(site / "site_config.json").write_text(json.dumps({"db_name": name}))
+	config = {"redis_queue": redis_url, "redis_cache": redis_url, "webserver_port": web_port, **settings}
 	(folder / "sites" / "common_site_config.json").write_text(json.dumps(config))
 	return folder
 

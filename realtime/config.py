@@ -121,6 +121,12 @@ class Config:
 	redis_queue_master_service: str = key("", text, "name of redis_queue at the Sentinels")
 	redis_queue_master_username: str = key("", text, "user name at the master")
 	redis_queue_master_password: str = key("", text, "password at the master")
+	redis_cache: str = key(
+		"redis://127.0.0.1:13311",
+		redis_url,
+		"URL of the Redis in which Frappe caches sessions; used while there are too many failed logins",
+		env="FRAPPE_REDIS_CACHE",
+	)
 	# The web process
 	default_site: str = key("", text, "site of requests to localhost", env="FRAPPE_SITE")
 	webserver_host: str = key("127.0.0.1", text, "host of the web process", env="FRAPPE_WEBSERVER_HOST")
@@ -180,7 +186,7 @@ class Config:
 		divided=True,
 	)
 	realtime_unknown_failed_logins_per_second: float = key(
-		50.0,
+		4.0,
 		number(0.1, 1_000_000),
 		"the same for all clients whose address is not known",
 		divided=True,

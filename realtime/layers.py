@@ -8,7 +8,7 @@ from typing import Any
 from .access.authentication import Authenticator
 from .access.client_questions import ClientQuestions
 from .access.document_checks import DocumentRevalidator
-from .access.failed_logins import FailedLoginLimit
+from .access.failed_logins import FailedLoginLimit, KnownCredentials
 from .access.invalidation import AccessInvalidator
 from .access.limits import ClientLimits
 from .access.list_update_filter import ListUpdateFilter
@@ -16,6 +16,7 @@ from .access.list_update_joiner import ListUpdateJoiner
 from .access.monitor_access import MonitorAccess
 from .access.permissions import Permissions
 from .access.revalidation import Revalidator
+from .access.session_cache import SessionCache
 from .access.sites import Sites
 from .access.tasks import TaskAccess
 from .application import EventHandler
@@ -80,9 +81,12 @@ class AccessLayer:
 		namespaces: Namespaces,
 		fanout: Fanout,
 		installed_apps: InstalledApps,
-		failed_logins: FailedLoginLimit,
+		known_credentials: KnownCredentials,
+		on_limit: Callable[[str, str], None],
 	) -> None:
 		self.sites = Sites(config)
+		self.session_cache = SessionCache(config, self.sites)
+		failed_logins = FailedLoginLimit(config, known_credentials, self.session_cache, on_limit)
 		self.authenticator = Authenticator(config, backends.web, installed_apps, failed_logins)
 		self.permissions = Permissions(config, backends.web)
 		self.tasks = TaskAccess(config, backends.store)

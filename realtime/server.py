@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from frappe_realtime.contract import ACCESS_CHANNEL, QUESTIONS_CHANNEL, SIDECARS_CHANNEL
 
-from .access.failed_logins import FailedLoginLimit, KnownCredentials
+from .access.failed_logins import KnownCredentials
 from .access.limits import ClientLimits
 from .access.proxies import TrustedProxies
 from .application import FrappeApplication
@@ -102,8 +102,9 @@ class RealtimeServer:
 
 		files = HandlerFiles(config.bench)
 		apps = InstalledApps(self.backends.web, files, config.sites)
-		failed_logins = FailedLoginLimit(config, known_credentials, on_limit)
-		self.access = AccessLayer(config, self.backends, self.namespaces, self.fanout, apps, failed_logins)
+		self.access = AccessLayer(
+			config, self.backends, self.namespaces, self.fanout, apps, known_credentials, on_limit
+		)
 		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access, on_limit)
 		self.presence = PresenceLayer(config, table, self.namespaces, self.fanout, self.limits, self.access)
 		self.handlers = HandlerLayer(
@@ -266,6 +267,7 @@ class RealtimeServer:
 		if self._pages is not None:
 			await self._pages.cleanup()
 		await self.backends.web.close()
+		self.access.session_cache.close()
 		await self.backends.store.close()
 
 	async def run(self, reporter: Reporter) -> None:

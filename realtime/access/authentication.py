@@ -203,7 +203,9 @@ class Authenticator:
 		try:
 			return await self.sessions.get(
 				(site, credential),
-				lambda: self._failed_logins.ask(credential, attempt, lambda: self._ask(site, credential)),
+				lambda: self._failed_logins.ask(
+					site, credential, attempt, lambda: self._ask(site, credential)
+				),
 			)
 		except WebUnavailable as error:
 			self._log_budget.write(

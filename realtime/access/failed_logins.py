@@ -3,7 +3,8 @@
 Only the answer of the web process tells whether a credential is valid. So a question reserves a token of the client's address,
 and takes it only if the answer is a Guest or a refusal, or if the client leaves before the answer. Valid credentials use nothing
 up: behind a NAT or a proxy any number of users can log in, as fast as the web process answers. A credential that was valid
-before needs no token, so that its user can reconnect while another client at the same address invents session ids.
+before needs no token, and neither does a session that Frappe has in its cache, so that users can connect while another client at
+the same address invents session ids.
 """
 
 from __future__ import annotations
@@ -21,12 +22,18 @@ from ..config import Config
 from ..socketio.errors import ConnectPostponed
 from ..token_buckets import TokenBuckets
 from ..web.frappe_client import Credential
+from .session_cache import SessionCache
 
 BURST_SECONDS = 30
 """Seconds of the rate that may be used at once: all tabs with a session that has ended reconnect when the sidecar restarts."""
 
 WAIT_SECONDS = 5.0
 """Seconds that a question waits for a token of an address that has none; then the client has to connect again."""
+
+
+CACHED_SESSION = (0.2, 5.0)
+"""The rate and the burst with which the web process is asked about one session that is in Frappe's cache, without a token of its
+address: Frappe may refuse even that, as a session that has expired, or one from another address than its user is restricted to."""
 
 
 class LoginAttempt(NamedTuple):
@@ -97,11 +104,20 @@ class FailedLoginLimit:
 	Args:
 		config: The rates.
 		known: The credentials that need no token.
+		cache: The sessions that need no token either.
 		on_limit: Called with the key of a limit that is reached, and where from, for the log.
 	"""
 
-	def __init__(self, config: Config, known: KnownCredentials, on_limit: Callable[[str, str], None]) -> None:
+	def __init__(
+		self,
+		config: Config,
+		known: KnownCredentials,
+		cache: SessionCache,
+		on_limit: Callable[[str, str], None],
+	) -> None:
 		self._known = known
+		self._cache = cache
+		self._cached_sessions = TokenBuckets(*CACHED_SESSION, lambda: asyncio.get_running_loop().time())
 		self._on_limit = on_limit
 		rates = (
 			config.realtime_unknown_failed_logins_per_second,
@@ -119,11 +135,16 @@ class FailedLoginLimit:
 		self._queues: dict[str, _Queue] = {}
 
 	async def ask(
-		self, credential: Credential, attempt: LoginAttempt | None, query: Callable[[], Awaitable[S]]
+		self,
+		site: str,
+		credential: Credential,
+		attempt: LoginAttempt | None,
+		query: Callable[[], Awaitable[S]],
 	) -> S:
 		"""Return the answer of `query`, which asks the web process about `credential`.
 
 		Args:
+			site: The site.
 			credential: The credential of a client.
 			attempt: The client that connects; None for a revalidation, which has no limit.
 			query: Sends the question.
@@ -134,9 +155,12 @@ class FailedLoginLimit:
 		"""
 		if attempt is None or credential.sid == GUEST:
 			return await self._ask(credential, query)
+		address = attempt.address
 		limited = credential not in self._known
-		if limited:
-			await self._reserve(attempt)
+		if limited and not self._reserve(address):
+			limited = not await self._is_cached(site, credential)
+			if limited:
+				await self._wait(attempt)
 		failed = True
 		try:
 			session = await self._ask(credential, query)
@@ -147,9 +171,9 @@ class FailedLoginLimit:
 			raise
 		finally:
 			if failed:
-				self._buckets(attempt.address).withdraw(attempt.address, 1)
+				self._buckets(address).withdraw(address, 1)
 			if limited:
-				self._release(attempt.address)
+				self._release(address)
 
 	async def _ask(self, credential: Credential, query: Callable[[], Awaitable[S]]) -> S:
 		try:
@@ -176,13 +200,29 @@ class FailedLoginLimit:
 		buckets = self._buckets(address)
 		return buckets.tokens(address) < buckets.burst / 2
 
-	async def _reserve(self, attempt: LoginAttempt) -> None:
+	async def _is_cached(self, site: str, credential: Credential) -> bool:
+		"""Return True if Frappe has the session in its cache, unless it was asked about too often."""
+		return await self._cache.has(site, credential.sid) and self._cached_sessions.take(
+			(site, hash(credential))
+		)
+
+	def _reserve(self, address: str) -> bool:
+		"""Reserve a token at once; return False if there is none, or others wait for it."""
+		queue = self._queues.get(address)
+		if queue is None:
+			queue = _Queue()
+			if not self._has_token(address, queue):
+				return False
+			self._queues[address] = queue
+		elif queue.waiting or not self._has_token(address, queue):
+			return False
+		queue.asking += 1
+		return True
+
+	async def _wait(self, attempt: LoginAttempt) -> None:
 		"""Wait for a token that no other question has reserved."""
 		address = attempt.address
 		queue = self._queues.setdefault(address, _Queue())
-		if not queue.waiting and self._has_token(address, queue):
-			queue.asking += 1
-			return
 		future = asyncio.get_running_loop().create_future()
 		queue.waiting[future] = None
 		if attempt.has_failed:

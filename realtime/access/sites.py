@@ -72,6 +72,11 @@ class Sites:
 			return None
 		return (name if "://" in name else f"http://{name}").rstrip("/")
 
+	def database(self, site: str) -> str | None:
+		"""Return the name of the site's database (`db_name` of its configuration); None if it has none."""
+		name = self._config(site).get("db_name")
+		return name if isinstance(name, str) and name else None
+
 	def resolve(self, namespace: str, headers: Mapping[str, str], behind_proxy: bool) -> str:
 		"""Return the site of `namespace`, after a check that the request is for it.
 

@@ -1,4 +1,4 @@
-"""The address of redis_queue: a URL, or the master that Sentinels report. The keys are those that Frappe itself reads."""
+"""The addresses of Redis: a URL, or for redis_queue the master that Sentinels report. The keys are those that Frappe itself reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..config import Config
@@ -36,6 +36,38 @@ class Address:
 	password: str = ""
 	tls: ssl.SSLContext | None = None
 	database: int = 0
+
+
+class Endpoint(Protocol):
+	"""The address of a Redis server."""
+
+	async def connect(self, protocol: Callable[[], ProtocolT]) -> tuple[ProtocolT, Address]:
+		"""Connect, and return the protocol of the connection with the address that it leads to."""
+
+
+class CacheEndpoint:
+	"""The address of redis_cache.
+
+	Args:
+		config: The configuration.
+	"""
+
+	def __init__(self, config: Config) -> None:
+		self._url: str = config.redis_cache
+
+	def __str__(self) -> str:
+		"""Return the address without its password, and its configuration key, for logs."""
+		return f"Redis at {safe_url(self._url)} (redis_cache)"
+
+	async def connect(self, protocol: Callable[[], ProtocolT]) -> tuple[ProtocolT, Address]:
+		"""Connect, and return the protocol of the connection with the address that it leads to.
+
+		Raises:
+			OSError, asyncio.TimeoutError: Redis cannot be reached within `TIMEOUT` seconds.
+			ValueError: The URL is invalid.
+		"""
+		address = parse_address(self._url)
+		return await _open(protocol, address), address
 
 
 class RedisEndpoint:
@@ -68,14 +100,7 @@ class RedisEndpoint:
 			ValueError: The URL is invalid.
 		"""
 		address = await self.address()
-		loop = asyncio.get_running_loop()
-		attempt: Any = (
-			loop.create_unix_connection(protocol, address.path)
-			if address.path
-			else loop.create_connection(protocol, address.host, address.port, ssl=address.tls)
-		)
-		_, connection = await asyncio.wait_for(attempt, timeout=TIMEOUT)
-		return connection, address
+		return await _open(protocol, address), address
 
 	async def address(self) -> Address:
 		"""Return the address to connect to now; Sentinels are queried each time.
@@ -128,6 +153,17 @@ class RedisEndpoint:
 			socket_timeout=TIMEOUT,
 			socket_connect_timeout=TIMEOUT,
 		)
+
+
+async def _open(protocol: Callable[[], ProtocolT], address: Address) -> ProtocolT:
+	loop = asyncio.get_running_loop()
+	attempt: Any = (
+		loop.create_unix_connection(protocol, address.path)
+		if address.path
+		else loop.create_connection(protocol, address.host, address.port, ssl=address.tls)
+	)
+	_, connection = await asyncio.wait_for(attempt, timeout=TIMEOUT)
+	return cast(ProtocolT, connection)
 
 
 def _node(node: str) -> tuple[str, int]:

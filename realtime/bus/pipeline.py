@@ -17,7 +17,7 @@ import hiredis
 from frappe_realtime.contract import TRANSIENT_REDIS_ERRORS
 
 from .commands import Command, greeting, pack
-from .endpoint import TIMEOUT, RedisEndpoint
+from .endpoint import TIMEOUT, Endpoint
 
 
 class _Batch:
@@ -106,13 +106,13 @@ class _Connection(asyncio.Protocol):
 
 
 class RedisPipeline:
-	"""Sends batches of commands to redis_queue.
+	"""Sends batches of commands to one Redis.
 
 	Args:
 		endpoint: The address.
 	"""
 
-	def __init__(self, endpoint: RedisEndpoint) -> None:
+	def __init__(self, endpoint: Endpoint) -> None:
 		self._endpoint = endpoint
 		self._connection: _Connection | None = None
 		self._connecting = asyncio.Lock()

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.wire.bench import APP_SITE, Bench
-from tests.wire.conditions import PATIENCE
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.conditions import PATIENCE, free_port
 from tests.wire.conftest import Connect, MakeBench
 from tests.wire.raw import WebSocketSession
 from tests.wire.test_access import ASKED_WHO
@@ -33,6 +33,12 @@ def questions(bench: Bench) -> int:
 		)
 		for request in list(bench.web.requests)
 	)
+
+
+def cache_session(bench: Bench, headers: dict[str, str], site: str = APP_SITE) -> None:
+	"""Put the session of a client into redis_cache, as Frappe does when a user logs in."""
+	sid = headers["Cookie"].partition("sid=")[2].partition(";")[0]
+	bench.valkey.client.hset(f"_{site}|session", sid, "pickled")
 
 
 class Attack:
@@ -92,6 +98,39 @@ def test_invented_sessions_are_asked_about_at_the_rate(
 		]
 		assert connect(bench, newcomer, headers=other).connected
 	assert BURST - 1 <= asked <= BURST + seconds + 1
+
+
+@pytest.mark.parametrize("key", [KEY, UNKNOWN_KEY])
+def test_a_new_login_that_frappe_has_cached_does_not_wait(make_bench: MakeBench, key: str) -> None:
+	bench = make_bench(common={key: 0.1, "realtime_web_connections": 1})
+	address = ADDRESSES[key]
+	with Attack(bench, address) as attack:
+		while attack.connections < BURST:
+			time.sleep(0.05)
+		headers = {**bench.headers(bench.user()), **address}
+		cache_session(bench, headers)
+		assert WebSocketSession(bench, headers).join().fence()
+		# A session of another site is none of this one.
+		other = {**bench.headers(bench.user()), **address}
+		cache_session(bench, other, STOCK_SITE)
+		waits = WebSocketSession(bench, other)
+		waits.send(f"40/{APP_SITE},")
+		assert waits.ends()
+	assert questions(bench) < BURST
+	assert "(redis_cache)" not in bench.sidecar.log
+
+
+def test_without_redis_cache_new_logins_wait(make_bench: MakeBench) -> None:
+	bench = make_bench(
+		common={KEY: 0.1, "realtime_web_connections": 1, "redis_cache": f"redis://127.0.0.1:{free_port()}"}
+	)
+	headers = {**bench.headers(), **ADDRESSES[KEY]}
+	for number in range(3):
+		WebSocketSession(bench, {**headers, "Cookie": f"sid=invented-{number}"}).join()
+	waits = WebSocketSession(bench, {**bench.headers(bench.user()), **ADDRESSES[KEY]})
+	waits.send(f"40/{APP_SITE},")
+	assert waits.ends()
+	assert f"Redis at {bench.config['redis_cache']} (redis_cache)" in bench.sidecar.log
 
 
 def test_a_new_user_gets_in_during_the_attack(make_bench: MakeBench) -> None:

@@ -36,6 +36,18 @@ def session(
 	return Session(site, Credential(sid=sid or user), user, user_type, user, apps, user_info_has_apps)
 
 
+class FakeSessionCache:
+	"""Frappe's cache of sessions: the session ids in `sids`, of any site."""
+
+	def __init__(self) -> None:
+		self.sids: set[str] = set()
+		self.asked: list[str] = []
+
+	async def has(self, site: str, sid: str) -> bool:
+		self.asked.append(sid)
+		return sid in self.sids
+
+
 class Call(NamedTuple):
 	"""A request to the web process."""
 

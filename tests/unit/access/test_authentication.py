@@ -12,7 +12,7 @@ from realtime.access.authentication import Authenticator, Session, cookie, crede
 from realtime.access.failed_logins import FailedLoginLimit, KnownCredentials
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.web.frappe_client import Credential, FrappeResponse
-from tests.unit.access.fakes import SITE, Call, FakeApps, FakeWeb, config, ok
+from tests.unit.access.fakes import SITE, Call, FakeApps, FakeSessionCache, FakeWeb, config, ok
 from tests.unit.virtual_time import in_virtual_time, turns
 
 ANN = Credential(sid="ann")
@@ -20,7 +20,8 @@ INFO = {"user": "ann@example.com", "user_type": "System User", "installed_apps":
 
 
 def authenticator(web: FakeWeb, apps: FakeApps | None = None) -> Authenticator:
-	limit = FailedLoginLimit(config(), KnownCredentials(10), lambda key, source: None)
+	cache: Any = FakeSessionCache()
+	limit = FailedLoginLimit(config(), KnownCredentials(10), cache, lambda key, source: None)
 	fakes: Any = (web, apps or FakeApps(), limit)
 	return Authenticator(config(), *fakes)
 

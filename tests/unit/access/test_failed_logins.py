@@ -9,10 +9,16 @@ from typing import Any
 import pytest
 
 from frappe_realtime.errors import WebUnavailable
-from realtime.access.failed_logins import WAIT_SECONDS, FailedLoginLimit, KnownCredentials, LoginAttempt
+from realtime.access.failed_logins import (
+	CACHED_SESSION,
+	WAIT_SECONDS,
+	FailedLoginLimit,
+	KnownCredentials,
+	LoginAttempt,
+)
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.web.frappe_client import Credential
-from tests.unit.access.fakes import config, session
+from tests.unit.access.fakes import SITE, FakeSessionCache, config, session
 from tests.unit.virtual_time import in_virtual_time, turns
 
 HERE, ELSEWHERE, UNKNOWN = LoginAttempt("198.51.100.7"), LoginAttempt("198.51.100.8"), LoginAttempt("")
@@ -29,7 +35,9 @@ class Web:
 		self.reached: Counter[str] = Counter()
 		self.known = KnownCredentials(100)
 		keys = {KEY: 1, UNKNOWN_KEY: 1, "realtime_web_connections": 2, **keys}
-		self.limit = FailedLoginLimit(config(**keys), self.known, self.count)
+		self.cache = FakeSessionCache()
+		cache: Any = self.cache
+		self.limit = FailedLoginLimit(config(**keys), self.known, cache, self.count)
 		self.asked: list[str] = []
 		self.pending: dict[str, asyncio.Future[Any]] = {}
 
@@ -47,7 +55,7 @@ class Web:
 		return outcome
 
 	async def connect(self, sid: str, outcome: Any = GUEST, attempt: LoginAttempt | None = HERE) -> Any:
-		return await self.limit.ask(Credential(sid=sid), attempt, lambda: self.answer(sid, outcome))
+		return await self.limit.ask(SITE, Credential(sid=sid), attempt, lambda: self.answer(sid, outcome))
 
 	def start(self, sid: str, outcome: Any = GUEST, attempt: LoginAttempt = HERE) -> asyncio.Task[Any]:
 		return asyncio.get_running_loop().create_task(self.connect(sid, outcome, attempt))
@@ -99,6 +107,47 @@ async def test_what_uses_up_no_failed_login(sid: str, outcome: Any, attempt: Log
 			await web.connect(name, outcome, attempt)
 	await web.use_up()
 	assert asyncio.get_running_loop().time() == began
+
+
+@pytest.mark.parametrize("attempt", [HERE, UNKNOWN])
+@in_virtual_time
+async def test_a_session_in_frappe_s_cache_does_not_wait(attempt: LoginAttempt) -> None:
+	web = Web()
+	began = asyncio.get_running_loop().time()
+	await web.use_up(attempt)
+	attacker = web.start("invented", attempt=attempt)
+	await turns()
+	web.cache.sids.add("new login")
+	assert await web.connect("new login", ANN, attempt) is ANN
+	assert asyncio.get_running_loop().time() == began
+	assert web.asked == ["new login"]
+	await attacker
+	assert asyncio.get_running_loop().time() > began
+
+
+@in_virtual_time
+async def test_a_session_in_frappe_s_cache_that_is_refused_waits_in_the_end() -> None:
+	web = Web()
+	began = asyncio.get_running_loop().time()
+	await web.use_up()
+	web.cache.sids.add("expired")
+	for _ in range(int(CACHED_SESSION[1])):
+		await web.connect("expired")
+	assert asyncio.get_running_loop().time() == began
+	with pytest.raises(ConnectPostponed):
+		await web.connect("expired")
+	assert web.asked == ["expired"] * int(CACHED_SESSION[1])
+
+
+@in_virtual_time
+async def test_the_cache_is_asked_only_when_there_is_no_token() -> None:
+	web = Web()
+	await web.use_up()
+	assert not any(sid.startswith("dead") for sid in web.cache.asked)
+	waiting = web.start("one more")
+	await turns()
+	assert web.cache.asked == ["one more"]
+	await waiting
 
 
 @in_virtual_time
