@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from frappe_realtime.contract import ACCESS_CHANNEL, QUESTIONS_CHANNEL, SIDECARS_CHANNEL
+from frappe_realtime.contract import ACCESS_CHANNEL, CALLS, QUESTIONS_CHANNEL, SIDECARS_CHANNEL
 
 from .access.failed_logins import KnownCredentials
 from .access.limits import ClientLimits
@@ -80,7 +80,7 @@ class RealtimeServer:
 		store = self.backends.store
 		proxies = trusted_proxies(config)
 		known_credentials = KnownCredentials(config.realtime_cache_size)
-		self.namespaces = Namespaces()
+		self.namespaces = Namespaces({CALLS: True})
 		usage = Usage(config.realtime_sidecar_counts)
 		self.limits = ClientLimits(config, proxies, known_credentials, self.namespaces, usage)
 		on_limit = self.limits.record

@@ -7,10 +7,11 @@ import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from frappe_realtime.contract import CALLS, OFFSET_EVENT
+from frappe_realtime.contract import OFFSET_EVENT
 
 from ..engine import Connection, Encoded
 from . import packets
@@ -52,17 +53,22 @@ class RoomObserver(Protocol):
 
 
 class Namespaces(dict[str, "Namespace"]):
-	"""The namespaces that have sockets, by name (`/site`)."""
+	"""The namespaces that have sockets, by name (`/site`).
 
-	def __init__(self) -> None:
+	Args:
+		connect_answer: Entries of the answer to CONNECT for sockets with a session, besides `sid` and `pid` of the protocol.
+	"""
+
+	def __init__(self, connect_answer: Mapping[str, Any] = MappingProxyType({})) -> None:
 		super().__init__()
+		self._connect_answer = connect_answer
 		self._observers: tuple[RoomObserver, ...] = ()
 
 	def open(self, name: str) -> Namespace:
 		"""Return the namespace `name`, which is created if it has no sockets yet."""
 		namespace = self.get(name)
 		if namespace is None:
-			namespace = self[name] = Namespace(name, self._observers)
+			namespace = self[name] = Namespace(name, self._observers, self._connect_answer)
 		return namespace
 
 	def discard_empty(self, namespace: Namespace) -> None:
@@ -94,11 +100,13 @@ class Namespace:
 	Args:
 		name: With its slash, `/site`.
 		observers: Called for every change of a room.
+		connect_answer: Entries of the answer to CONNECT, as for `Namespaces`.
 	"""
 
 	__slots__ = (
 		"_offset_event",
 		"client_events",
+		"connect_answer",
 		"deliveries",
 		"emitted",
 		"held",
@@ -112,9 +120,15 @@ class Namespace:
 		"sockets",
 	)
 
-	def __init__(self, name: str, observers: tuple[RoomObserver, ...] = ()) -> None:
+	def __init__(
+		self,
+		name: str,
+		observers: tuple[RoomObserver, ...] = (),
+		connect_answer: Mapping[str, Any] = MappingProxyType({}),
+	) -> None:
 		self.name = name
 		self.observers = observers
+		self.connect_answer = connect_answer
 		self.sockets: dict[str, ServerSocket] = {}
 		self.rooms: dict[str, dict[ServerSocket, None]] = {}
 		"""The members of each room in the order in which they joined, as in Node."""
@@ -279,7 +293,7 @@ class ServerSocket:
 		if self.pid is not None:
 			answer["pid"] = self.pid
 		if self.session is not None:
-			answer[CALLS] = True
+			answer |= self.namespace.connect_answer
 		first = [packets.encode_connect(self.namespace.name, answer), *missed]
 		if self.offsets:
 			first.append(self.namespace.offset_event)

@@ -87,20 +87,21 @@ def test_the_offset_at_which_a_room_was_joined() -> None:
 	assert socket.joined_at == {"now": "7-0", "before": "3-0"}, "they are still needed for the session"
 
 
+@pytest.mark.parametrize(("entries", "more"), [({}, ""), ({"calls": True}, ',"calls":true')])
 @pytest.mark.parametrize("pid", [None, PID])
-def test_the_answer_to_connect(pid: str | None) -> None:
+def test_the_answer_to_connect(pid: str | None, entries: dict[str, Any], more: str) -> None:
 	"""With what a client has missed, and then the offset."""
-	socket = add_socket(Namespaces(), pid=pid)
+	socket = add_socket(Namespaces(entries), pid=pid)
 	socket.namespace.offset = "5-0"
 	socket.send_connect([Encoded("missed")] if pid else [])
 	if pid:
 		assert sent(socket) == [
-			f'0/{SITE},{{"sid":"{socket.id}","pid":"{pid}","calls":true}}',
+			f'0/{SITE},{{"sid":"{socket.id}","pid":"{pid}"{more}}}',
 			"missed",
 			f'2/{SITE},["frappe_realtime:offset","5-0"]',
 		]
 	else:
-		assert sent(socket) == [f'0/{SITE},{{"sid":"{socket.id}","calls":true}}']
+		assert sent(socket) == [f'0/{SITE},{{"sid":"{socket.id}"{more}}}']
 
 
 @pytest.mark.parametrize(("pid", "end"), [(None, ""), (PID, ',"5-0"')])

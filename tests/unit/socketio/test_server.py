@@ -253,7 +253,7 @@ def test_a_repeated_connect_is_answered_again() -> None:
 	async def test(it: Setting) -> None:
 		wire = it.client("/a")
 		wire.send(text("40/a,"))
-		assert packets_of(wire) == [f'40/a,{{"sid":"{it.application.sockets[0].id}","calls":true}}']
+		assert packets_of(wire) == [f'40/a,{{"sid":"{it.application.sockets[0].id}"}}']
 		assert len(it.application.sockets) == 1
 		assert it.server.counters.connects == 1
 
