@@ -1,8 +1,8 @@
 """Batches of commands to Redis over one connection, which is opened when it is needed.
 
-A batch is one write, and its replies are read as they arrive, also while later batches are under way. The pipeline of
-redis-py takes twenty times as long for a short command, and redis-py itself takes a tenth of the memory of a sidecar
-that has just started.
+The batches of one turn of the event loop are one write: when all clients reconnect, hundreds of sessions are read in one
+turn. Replies are read as they arrive, also while later batches are under way. The pipeline of redis-py takes twenty times
+as long for a short command, and redis-py itself takes a tenth of the memory of a sidecar that has just started.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from .endpoint import TIMEOUT, Endpoint
 
 
 class _Batch:
-	"""The replies to one batch of `count` commands, and the future of all of them."""
+	"""The replies to one batch of `count` commands, the future of all of them, and when they must be there (loop time)."""
 
-	__slots__ = ("count", "done", "replies")
+	__slots__ = ("count", "deadline", "done", "replies")
 
-	def __init__(self, count: int, done: asyncio.Future[list[Any]]) -> None:
+	def __init__(self, count: int, done: asyncio.Future[list[Any]], deadline: float) -> None:
 		self.count = count
 		self.replies: list[Any] = []
 		self.done = done
+		self.deadline = deadline
 
 
 class _Connection(asyncio.Protocol):
@@ -37,6 +38,10 @@ class _Connection(asyncio.Protocol):
 	def __init__(self) -> None:
 		self._reader = hiredis.Reader()
 		self._batches: deque[_Batch] = deque()
+		self._unwritten: list[bytes] = []
+		"""The batches of this turn of the loop."""
+		self._timer: asyncio.TimerHandle | None = None
+		"""One timer for all batches, which time out in their order; it runs while there are any."""
 		self._transport: asyncio.Transport | None = None
 		self._loop = asyncio.get_running_loop()
 
@@ -45,30 +50,45 @@ class _Connection(asyncio.Protocol):
 		"""True until the connection is closed."""
 		return self._transport is not None and not self._transport.is_closing()
 
-	async def execute(self, commands: Sequence[Command]) -> list[Any]:
-		"""Send commands and return their replies; an error of a command is a `hiredis.ReplyError` among them.
+	def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+		"""Send commands at the end of this turn of the loop; return the future of their replies.
 
-		Raises:
-			OSError, asyncio.TimeoutError: There are no replies, and the connection is closed.
+		An error of a command is a `hiredis.ReplyError` among the replies. The future fails with an OSError or an
+		asyncio.TimeoutError if there are no replies; the connection is closed then.
 		"""
+		done: asyncio.Future[list[Any]] = self._loop.create_future()
 		if self._transport is None:
-			raise ConnectionResetError("the connection was closed")
-		batch = _Batch(len(commands), self._loop.create_future())
-		self._batches.append(batch)
-		self._transport.write(pack(commands))
-		timer = self._loop.call_later(TIMEOUT, self._on_timeout)
-		try:
-			return await batch.done
-		finally:
-			timer.cancel()
+			done.set_exception(ConnectionResetError("the connection was closed"))
+			return done
+		deadline = self._loop.time() + TIMEOUT
+		self._batches.append(_Batch(len(commands), done, deadline))
+		if not self._unwritten:
+			self._loop.call_soon(self._write)
+		self._unwritten.append(pack(commands))
+		if self._timer is None:
+			self._timer = self._loop.call_at(deadline, self._on_timer)
+		return done
+
+	def _write(self) -> None:
+		unwritten, self._unwritten = self._unwritten, []
+		if self._transport is not None:
+			self._transport.write(b"".join(unwritten))
 
 	def close(self) -> None:
 		"""Close without waiting for replies."""
 		if self._transport is not None:
 			self._transport.abort()
 
-	def _on_timeout(self) -> None:
-		self._fail(asyncio.TimeoutError(f"no reply within {TIMEOUT:g} s"))
+	def _on_timer(self) -> None:
+		"""Fail if the oldest batch is overdue; otherwise wait for the oldest one that there is now."""
+		self._timer = None
+		if not self._batches:
+			return
+		deadline = self._batches[0].deadline
+		if deadline <= self._loop.time():
+			self._fail(asyncio.TimeoutError(f"no reply within {TIMEOUT:g} s"))
+		else:
+			self._timer = self._loop.call_at(deadline, self._on_timer)
 
 	def _fail(self, error: Exception) -> None:
 		batches, self._batches = self._batches, deque()
@@ -102,6 +122,9 @@ class _Connection(asyncio.Protocol):
 
 	def connection_lost(self, error: Exception | None) -> None:
 		self._transport = None
+		if self._timer is not None:
+			self._timer.cancel()
+			self._timer = None
 		self._fail(ConnectionResetError(str(error or "the connection was closed")))
 
 
@@ -130,7 +153,7 @@ class RedisPipeline:
 		"""
 		connection = await self._connect()
 		batch = [("MULTI",), *commands, ("EXEC",)] if transaction else commands
-		replies = await connection.execute(batch)
+		replies = await connection.send(batch)
 		if transaction:
 			replies = [*replies[:-1], *(replies[-1] if isinstance(replies[-1], list) else [replies[-1]])]
 		try:
@@ -151,7 +174,7 @@ class RedisPipeline:
 			connection, address = await self._endpoint.connect(_Connection)
 			try:
 				if commands := greeting(address):
-					_raise_errors(await connection.execute(commands))
+					_raise_errors(await connection.send(commands))
 			except BaseException:
 				connection.close()
 				raise

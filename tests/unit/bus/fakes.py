@@ -18,8 +18,10 @@ class FakeTransport:
 		self.server = server
 		self.protocol = protocol
 		self.closing = False
+		self.writes = 0
 
 	def write(self, data: bytes) -> None:
+		self.writes += 1
 		reader = hiredis.Reader()
 		reader.feed(data)
 		while (command := reader.gets()) is not False:

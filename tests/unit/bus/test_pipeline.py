@@ -30,6 +30,16 @@ async def test_replies_come_in_the_order_of_the_commands() -> None:
 
 
 @in_virtual_time
+async def test_the_batches_of_one_turn_of_the_loop_are_one_write() -> None:
+	server = FakeServer()
+	it = pipeline(server)
+	await it.execute([("GET", "a")])
+	await asyncio.gather(*[it.execute([("GET", f"{number}")]) for number in range(100)])
+	assert len(server.commands) == 101
+	assert server.transports[0].writes == 2
+
+
+@in_virtual_time
 async def test_replies_in_pieces() -> None:
 	server = FakeServer()
 	server.reply = lambda command: None
@@ -120,6 +130,20 @@ async def test_no_reply_in_time() -> None:
 		await pipeline(server).execute([("GET", "a")])
 	assert asyncio.get_running_loop().time() - began == pytest.approx(TIMEOUT)
 	assert server.transports[0].closing
+
+
+@in_virtual_time
+async def test_each_batch_has_its_own_time() -> None:
+	server = FakeServer()
+	loop = asyncio.get_running_loop()
+	it = pipeline(server)
+	await it.execute([("GET", "a")])
+	await asyncio.sleep(TIMEOUT / 2)
+	server.reply = lambda command: None
+	began = loop.time()
+	with pytest.raises(asyncio.TimeoutError):
+		await it.execute([("GET", "b")])
+	assert loop.time() - began == pytest.approx(TIMEOUT)
 
 
 @in_virtual_time
