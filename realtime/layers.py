@@ -50,10 +50,12 @@ from .presence.feed import PresenceFeed
 from .presence.members import PresenceTable
 from .presence.online import OnlineUsers
 from .presence.presence import Presence
+from .recovery.forced_ends import ForcedEnds
 from .recovery.history import History
 from .recovery.recovery import Recovery
 from .recovery.replay_limit import ReplayLimit
 from .recovery.rewind import RewindReader
+from .recovery.room_access import RoomAccess
 from .recovery.sessions import SessionStore
 from .socketio.fanout import Fanout
 from .socketio.namespace import Namespaces
@@ -121,15 +123,16 @@ class RecoveryLayer:
 		self.sessions = SessionStore(store, namespaces, seconds)
 		limit = ReplayLimit(config, on_limit)
 		self.rewind = RewindReader(config, self.history, access.list_updates, access.revalidator, limit)
+		ForcedEnds(namespaces, self.history, self.sessions)
 		self.recovery = Recovery(
 			config,
 			namespaces,
 			self.history,
 			self.sessions,
 			access.permissions,
+			RoomAccess(access.permissions, access.tasks),
 			access.list_updates,
 			access.joiner,
-			access.tasks,
 			access.revalidator,
 			limit,
 		)

@@ -14,24 +14,12 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from frappe_realtime.contract import (
-	GUEST,
-	SITE_PLACE,
-	SITE_ROOM,
-	SYSTEM_USER,
-	TASK_ROOM,
-	USER_ROOM,
-	WEBSITE_ROOM,
-	presence_room,
-	room_subject,
-	user_room,
-)
+from frappe_realtime.contract import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import Session
@@ -39,7 +27,6 @@ from ..access.list_update_filter import ListUpdateFilter
 from ..access.list_update_joiner import ListUpdateJoiner, is_joinable
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
-from ..access.tasks import TaskAccess
 from ..bus.events import StreamPosition
 from ..bus.kept_events import KeptEvent
 from ..bus.store import StoreDenied, StoreUnavailable
@@ -49,14 +36,16 @@ from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..socketio.errors import ConnectPostponed
 from ..socketio.namespace import RECOVERABLE_REASONS, Admission, Namespaces, ServerSocket
-from .access_log import CHECK_MILLISECONDS, ClientAccess, Subject, room_subjects, session_subject
+from .access_log import CHECK_MILLISECONDS, ClientAccess, room_subjects, session_subject
 from .capabilities import can_recover
 from .entries import HistoryGap
 from .history import History
 from .positions import START, ClientPosition, offset_before, offset_of, parse_client_offset, parse_offset
+from .recovered import Recovered, RecoveryCounters
 from .replay_limit import ReplayLimit
+from .room_access import RoomAccess
 from .sessions import SessionStore
-from .site_stream import OlderEvents, SiteStream
+from .site_stream import SiteStream
 
 logger = logging.getLogger("realtime.recovery")
 
@@ -66,43 +55,7 @@ REDIS_TIMEOUT = 20.0
 REFUSAL_LOG_SECONDS = 10.0
 """Seconds between two log lines about clients that get new sessions."""
 
-SITE_PRESENCE = presence_room(SITE_PLACE)
-"""The room of the members of the site's place, who are System Users."""
-
-NOTHING_OLDER = OlderEvents(START, START)
-
 _PID = re.compile(r"[A-Za-z0-9_-]{20,64}")
-
-
-@dataclass(slots=True)
-class Recovered(Admission):
-	"""The admission of a client that recovers its session.
-
-	Args:
-		rooms: The rooms that it joins, each with the position at which it has joined, as in `select`.
-		stream: The stream of its site.
-		older: What it has missed that is not in the memory of `stream`.
-		received: What it has received.
-		access: Decides on the names of documents in what it has missed.
-		permission_changes: The value of `Permissions.changes` when the permissions for `rooms` were requested.
-	"""
-
-	rooms: Mapping[str | None, StreamPosition] = field(default_factory=dict)
-	stream: SiteStream | None = None
-	older: OlderEvents = NOTHING_OLDER
-	received: ClientPosition = field(default_factory=lambda: ClientPosition(START))
-	access: ClientAccess | None = None
-	permission_changes: int = 0
-
-
-@dataclass(slots=True)
-class RecoveryCounters:
-	"""Counters since the start: sessions recovered, recoveries refused, and events and bytes replayed."""
-
-	recovered: int = 0
-	refused: int = 0
-	replayed: int = 0
-	replayed_bytes: int = 0
 
 
 class Recovery:
@@ -113,10 +66,10 @@ class Recovery:
 		namespaces: The sockets of this process.
 		history: The events of the sites.
 		sessions: The sessions of clients.
-		permissions: Decides which rooms a client may still be in.
+		permissions: Counts the changes of permissions.
+		room_access: Decides which rooms a client may still be in.
 		list_updates: Removes document names from events that are replayed.
 		joiner: Joins list updates that are replayed.
-		tasks: Decides which background tasks a client may still follow.
 		revalidator: Knows which sockets wait for a check of their access.
 		limit: The rates of replayed bytes.
 	"""
@@ -128,9 +81,9 @@ class Recovery:
 		history: History,
 		sessions: SessionStore,
 		permissions: Permissions,
+		room_access: RoomAccess,
 		list_updates: ListUpdateFilter,
 		joiner: ListUpdateJoiner,
-		tasks: TaskAccess,
 		revalidator: Revalidator,
 		limit: ReplayLimit,
 	) -> None:
@@ -141,17 +94,15 @@ class Recovery:
 		self._history = history
 		self._sessions = sessions
 		self._permissions = permissions
+		self._room_access = room_access
 		self._list_updates = list_updates
 		self._joiner = joiner
-		self._tasks = tasks
 		self._revalidator = revalidator
 		self._away_milliseconds = round(1500 * config.realtime_recovery_seconds) + 5000 + CHECK_MILLISECONDS
 		"""Milliseconds for which a session is kept at most (sessions.py), and the time of a check before."""
 		self._limit = limit
 		self._refusals_logged = -REFUSAL_LOG_SECONDS
 		self._postponed_log = LogBudget()
-		history.lost.connect(self.end_sessions)
-		history.access_missed.connect(self.end_concerned)
 
 	# -- admission
 
@@ -229,7 +180,7 @@ class Recovery:
 		permission_changes = self._permissions.invalidations
 		answered = stream.access.count
 		try:
-			permitted = await self._permitted_rooms(session, saved.rooms)
+			permitted = await self._room_access.permitted(session, saved.rooms)
 		except WebUnavailable as error:
 			self._log_postponed(session, error)
 			raise ConnectPostponed from error
@@ -319,35 +270,6 @@ class Recovery:
 				extra=log_fields(session.site, session.user),
 			)
 
-	async def _permitted_rooms(self, session: Session, rooms: Iterable[str]) -> set[str]:
-		"""Return those of `rooms` that the user may still be in, and the rooms that every socket of the user joins."""
-		permitted = {user_room(session.user), WEBSITE_ROOM}
-		if session.user_type == SYSTEM_USER:
-			permitted.add(SITE_ROOM)
-		queries: dict[str, Awaitable[bool]] = {}
-		for room in rooms:
-			subject = room_subject(room)
-			if subject is None:
-				# A task, or a room of a handler, which has decided already. The rooms of the user and the site are those above.
-				if room.startswith(TASK_ROOM):
-					if self._tasks.is_allowed(session, room):
-						permitted.add(room)
-				elif room == SITE_PRESENCE:
-					if SITE_ROOM in permitted:
-						permitted.add(room)
-				elif room not in (SITE_ROOM, WEBSITE_ROOM) and not room.startswith(USER_ROOM):
-					permitted.add(room)
-				continue
-			answer = self._permissions.has_permission(session, *subject)
-			if not isinstance(answer, bool):
-				queries[room] = answer
-			elif answer:
-				permitted.add(room)
-		for room, answer in zip(queries, await asyncio.gather(*queries.values()), strict=True):
-			if answer:
-				permitted.add(room)
-		return permitted
-
 	def restore(self, socket: ServerSocket, admission: Admission) -> list[Encoded]:
 		"""Join the rooms of a client that recovers, and return the events that it has missed, in order.
 
@@ -431,29 +353,3 @@ class Recovery:
 		return any(
 			stream.access.doubt(room_subjects(session.user, room), START, 0, 0) is not None for room in rooms
 		)
-
-	def end_concerned(self, site: str, changes: frozenset[Subject]) -> None:
-		"""Close the connections of the clients of `site` whose access these missed changes concern.
-
-		They reconnect to new sessions: events from before the permission is requested again do not reach them.
-		"""
-		namespace = self._namespaces.get(f"/{site}")
-		for socket in list(namespace.sockets.values()) if namespace is not None else ():
-			session: Session = socket.session
-			if (
-				session.user != GUEST and session_subject(session.credential.sid_hash) in changes
-			) or not changes.isdisjoint(
-				subject for room in socket.rooms for subject in room_subjects(session.user, room)
-			):
-				self._end(socket)
-
-	def end_sessions(self, site: str) -> None:
-		"""Close the connections of all clients of `site`, which reconnect to new sessions: events were lost."""
-		namespace = self._namespaces.get(f"/{site}")
-		for socket in list(namespace.sockets.values()) if namespace is not None else ():
-			self._end(socket)
-
-	def _end(self, socket: ServerSocket) -> None:
-		self._sessions.delete(socket)
-		socket.pid = None
-		socket.connection.close("forced close")

@@ -20,8 +20,10 @@ from realtime.bus.store import Entry
 from realtime.config import Config
 from realtime.recovery.history import History
 from realtime.recovery.positions import START, ClientPosition, parse_client_offset
-from realtime.recovery.recovery import Recovered, Recovery
+from realtime.recovery.recovered import Recovered
+from realtime.recovery.recovery import Recovery
 from realtime.recovery.replay_limit import ReplayLimit
+from realtime.recovery.room_access import RoomAccess
 from realtime.recovery.sessions import SessionStore
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
@@ -76,9 +78,9 @@ class Process:
 			self.history,
 			self.sessions,
 			permissions,
+			RoomAccess(permissions, others),
 			self.filter,
 			self.joiner,
-			others,
 			others,
 			ReplayLimit(config, lambda key: None),
 		)

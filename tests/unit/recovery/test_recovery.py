@@ -20,9 +20,12 @@ from realtime.bus.kept_events import KeptEvent
 from realtime.bus.store import StoreDenied, StoreUnavailable
 from realtime.config import Config
 from realtime.recovery import history, recovery
+from realtime.recovery.forced_ends import ForcedEnds
 from realtime.recovery.history import History
-from realtime.recovery.recovery import Recovered, Recovery
+from realtime.recovery.recovered import Recovered
+from realtime.recovery.recovery import Recovery
 from realtime.recovery.replay_limit import ReplayLimit
+from realtime.recovery.room_access import RoomAccess
 from realtime.recovery.sessions import SessionStore
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import RECOVERABLE_REASONS, Admission, Namespaces, ServerSocket
@@ -101,15 +104,16 @@ class Setting:
 		self.unchecked = False
 		revalidator: Any = SimpleNamespace(is_pending=lambda session: self.unchecked)
 		tasks: Any = SimpleNamespace(is_allowed=lambda session, room: room in self.tasks)
+		ForcedEnds(self.namespaces, self.history, self.sessions)
 		self.recovery = Recovery(
 			Config(bench=Path(), **config),
 			self.namespaces,
 			self.history,
 			self.sessions,
 			permissions,
+			RoomAccess(permissions, tasks),
 			list_updates,
 			ListUpdateJoiner(Config(bench=Path()), self.namespaces, list_updates),
-			tasks,
 			revalidator,
 			ReplayLimit(Config(bench=Path(), **config), self.limits.append),
 		)
