@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import inf
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -29,11 +30,30 @@ class HTTPError(Exception):
 
 
 class HTTPResponse(NamedTuple):
-	"""A response. Header names are as received; the values of a repeated header are joined by a comma."""
+	"""A response.
+
+	Args:
+		status: The HTTP status.
+		fields: The names and values of the headers as received.
+		body: The body.
+	"""
 
 	status: int
-	headers: dict[str, str]
+	fields: Sequence[tuple[bytes, bytes]]
 	body: bytes
+
+	@property
+	def headers(self) -> dict[str, str]:
+		"""The headers by name, as received; the values of a repeated one are joined by a comma.
+
+		Only handlers and the doctor read them, so they are not decoded for each answer.
+		"""
+		headers: dict[str, str] = {}
+		for name, value in self.fields:
+			key, text = name.decode("latin-1"), value.decode("latin-1")
+			known = headers.get(key)
+			headers[key] = text if known is None else f"{known}, {text}"
+		return headers
 
 
 class _Connection(asyncio.Protocol):
@@ -44,10 +64,16 @@ class _Connection(asyncio.Protocol):
 		self._client = client
 		self._transport: asyncio.Transport | None = None
 		self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+		self._loop = asyncio.get_running_loop()
 		self._response: asyncio.Future[HTTPResponse] | None = None
+		self._timeout = 0.0
+		self._deadline = inf
+		"""When the response must be complete (loop time)."""
+		self._timer: asyncio.TimerHandle | None = None
+		"""Set for the deadline or earlier; it outlasts a request, so that most requests set none."""
 		self._bodiless = False
 		self._begun = False
-		self._headers: dict[str, str] = {}
+		self._fields: list[tuple[bytes, bytes]] = []
 		self._body: list[bytes] = []
 		self._size = 0
 
@@ -63,13 +89,15 @@ class _Connection(asyncio.Protocol):
 		Raises:
 			ConnectionError, asyncio.TimeoutError, HTTPError: No response; the connection is closed.
 		"""
-		loop = asyncio.get_running_loop()
 		if self._transport is None or self._transport.is_closing():
 			raise StaleConnection("the connection was closed")
-		self._response = loop.create_future()
+		self._response = self._loop.create_future()
 		self._bodiless = bodiless
 		self._begun = False
-		timer = loop.call_later(timeout, self._fail, asyncio.TimeoutError(f"no answer within {timeout:g} s"))
+		self._timeout = timeout
+		self._deadline = self._loop.time() + timeout
+		if self._timer is None or self._timer.when() > self._deadline:
+			self._set_timer()
 		self._transport.write(head + body)
 		try:
 			return await self._response
@@ -78,8 +106,22 @@ class _Connection(asyncio.Protocol):
 			self.close()
 			raise
 		finally:
-			timer.cancel()
 			self._response = None
+
+	def _set_timer(self) -> None:
+		if self._timer is not None:
+			self._timer.cancel()
+		self._timer = self._loop.call_at(self._deadline, self._on_timer)
+
+	def _on_timer(self) -> None:
+		"""Fail if the request is overdue; wait on if it is a later one than that for which the timer was set."""
+		self._timer = None
+		if self._response is None:
+			return
+		if self._deadline > self._loop.time():
+			self._set_timer()
+		else:
+			self._fail(asyncio.TimeoutError(f"no answer within {self._timeout:g} s"))
 
 	def close(self) -> None:
 		"""Close the connection without flushing."""
@@ -121,6 +163,9 @@ class _Connection(asyncio.Protocol):
 				self._fail(ConnectionResetError("the connection was closed within a response"))
 			else:
 				self._fail(StaleConnection(str(error or "the connection was closed without a response")))
+		if self._timer is not None:
+			self._timer.cancel()
+			self._timer = None
 		# The parser has a reference to this object.
 		self._parser = None
 		self._transport = None
@@ -128,20 +173,18 @@ class _Connection(asyncio.Protocol):
 
 	def _ends_with_connection(self) -> bool:
 		"""Return True if the headers are complete and the end of the connection is the end of the body (RFC 9112, 6.3)."""
-		names = {name.lower() for name in self._headers}
-		return bool(names) and not names & {"content-length", "transfer-encoding"}
+		names = {name.lower() for name, _ in self._fields}
+		return bool(names) and not names & {b"content-length", b"transfer-encoding"}
 
 	# -- httptools
 
 	def on_message_begin(self) -> None:
-		self._headers = {}
+		self._fields = []
 		self._body = []
 		self._size = 0
 
 	def on_header(self, name: bytes, value: bytes) -> None:
-		key, text = name.decode("latin-1"), value.decode("latin-1")
-		known = self._headers.get(key)
-		self._headers[key] = text if known is None else f"{known}, {text}"
+		self._fields.append((name, value))
 
 	def on_headers_complete(self) -> None:
 		assert self._parser is not None
@@ -169,7 +212,7 @@ class _Connection(asyncio.Protocol):
 
 	def _complete(self, status: int) -> None:
 		if self._response is not None and not self._response.done():
-			self._response.set_result(HTTPResponse(status, self._headers, b"".join(self._body)))
+			self._response.set_result(HTTPResponse(status, self._fields, b"".join(self._body)))
 
 
 class StaleConnection(ConnectionResetError):

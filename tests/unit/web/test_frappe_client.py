@@ -19,7 +19,7 @@ from tests.unit.virtual_time import in_virtual_time, turns
 ONE, TWO = "one.test", "two.test"
 PATH = "/api/method/x"
 PING = "/api/method/ping"
-MAINTENANCE = HTTPResponse(503, {}, b'{"exc_type": "SessionStopped"}')
+MAINTENANCE = HTTPResponse(503, (), b'{"exc_type": "SessionStopped"}')
 ANN = Credential(sid="ann")
 
 
@@ -27,7 +27,7 @@ class FakeHTTP:
 	"""The HTTP client: answers each request with `answer(site, target)`."""
 
 	answer: Callable[[str, str], HTTPResponse | Exception] = staticmethod(
-		lambda site, target: HTTPResponse(200, {}, b'{"message": 1}')
+		lambda site, target: HTTPResponse(200, (), b'{"message": 1}')
 	)
 
 	def __init__(self, url: str, timeout: float) -> None:
@@ -70,7 +70,7 @@ class Setting:
 
 
 def status(number: int) -> HTTPResponse:
-	return HTTPResponse(number, {}, b"<h1>")
+	return HTTPResponse(number, (), b"<h1>")
 
 
 @in_virtual_time
@@ -163,7 +163,7 @@ async def test_an_outage_is_over_when_anything_answers() -> None:
 		assert it.client.is_unavailable("three.test")
 		assert it.client.requests <= 40
 		assert len(it.http.requests) - it.client.requests <= 15, "one probe for all"
-		it.answer(lambda site, target: status(404) if target == PING else HTTPResponse(200, {}, b"{}"))
+		it.answer(lambda site, target: status(404) if target == PING else HTTPResponse(200, (), b"{}"))
 		assert [response.status for response in await asyncio.gather(*calls)] == [200] * 40
 		assert not it.client.unavailable
 
@@ -172,7 +172,7 @@ async def test_an_outage_is_over_when_anything_answers() -> None:
 async def test_maintenance_of_one_site_is_one_probe_and_no_other_s_outage() -> None:
 	with pytest.MonkeyPatch.context() as monkeypatch:
 		it = Setting(monkeypatch)
-		it.answer(lambda site, target: MAINTENANCE if site == ONE else HTTPResponse(200, {}, b"{}"))
+		it.answer(lambda site, target: MAINTENANCE if site == ONE else HTTPResponse(200, (), b"{}"))
 		calls = [it.call(max_failures=1) for _ in range(5)]
 		await asyncio.sleep(30)
 		assert len(it.http.requests) <= 5 + 15
@@ -180,7 +180,7 @@ async def test_maintenance_of_one_site_is_one_probe_and_no_other_s_outage() -> N
 		assert not it.client.is_unavailable(TWO)
 		assert (it.client.outage(ONE), it.client.outage(TWO)) == ("maintenance mode", "")
 		assert (await it.call(TWO)).status == 200
-		it.answer(lambda site, target: HTTPResponse(200, {}, b"{}"))
+		it.answer(lambda site, target: HTTPResponse(200, (), b"{}"))
 		assert [response.status for response in await asyncio.gather(*calls)] == [200] * 5
 		assert not it.client.unavailable
 
@@ -219,7 +219,7 @@ def test_one_line_for_each_change_of_state(
 		it.answer(lambda site, target: MAINTENANCE)
 		calls = [it.call() for _ in range(5)]
 		await asyncio.sleep(30)
-		it.answer(lambda site, target: HTTPResponse(200, {}, b"{}"))
+		it.answer(lambda site, target: HTTPResponse(200, (), b"{}"))
 		await asyncio.gather(*calls)
 
 	test()
@@ -233,9 +233,9 @@ def test_one_line_for_each_change_of_state(
 	("response", "maintenance"),
 	[
 		(MAINTENANCE, True),
-		(HTTPResponse(503, {}, b"<h1>Updating</h1> This site is under Maintenance."), True),
-		(HTTPResponse(503, {}, b"<h1>503</h1>"), False),
-		(HTTPResponse(502, {}, b"maintenance"), False),
+		(HTTPResponse(503, (), b"<h1>Updating</h1> This site is under Maintenance."), True),
+		(HTTPResponse(503, (), b"<h1>503</h1>"), False),
+		(HTTPResponse(502, (), b"maintenance"), False),
 	],
 )
 def test_what_is_said_as_maintenance(

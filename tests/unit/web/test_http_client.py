@@ -316,3 +316,34 @@ async def test_what_a_head_cannot_carry_is_not_sent(
 		with pytest.raises(ValueError, match=r"line break|latin-1"):
 			await client.request(method, target, headers)
 		assert not client._connections
+
+
+@in_a_loop
+async def test_each_request_on_a_connection_has_its_own_timeout() -> None:
+	async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+		await head(reader)
+		writer.write(OK)
+		await head(reader)
+		await reader.read()
+
+	async with server(talk, timeout=3600) as client:
+		await get(client)
+		with pytest.raises(asyncio.TimeoutError):
+			await client.request("GET", "/api", HEADERS, timeout=0.05)
+
+
+@in_a_loop
+async def test_the_timeout_of_a_request_does_not_end_the_next_one() -> None:
+	answer = asyncio.Event()
+
+	async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+		await head(reader)
+		writer.write(OK)
+		await head(reader)
+		await answer.wait()
+		writer.write(OK)
+
+	async with server(talk, timeout=3600) as client:
+		await client.request("GET", "/api", HEADERS, timeout=0.05)
+		asyncio.get_running_loop().call_later(0.1, answer.set)
+		assert (await get(client)).body == b"ok"
