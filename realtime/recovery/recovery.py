@@ -142,13 +142,13 @@ class Recovery:
 	async def _admit_with_history(
 		self, session: Session, auth: dict[str, Any], recoverable: bool, address: str
 	) -> Admission:
-		deadline = asyncio.get_running_loop().time() + REDIS_TIMEOUT
-		while True:
+		loop = asyncio.get_running_loop()
+		deadline = loop.time() + REDIS_TIMEOUT
+		while (left := deadline - loop.time()) > 0:
 			try:
-				left = deadline - asyncio.get_running_loop().time()
-				if left <= 0:
-					raise asyncio.TimeoutError
-				stream = await asyncio.wait_for(self._history.follow(session.site), left)
+				stream = self._history.stream(session.site)
+				if stream is None:
+					stream = await asyncio.wait_for(self._history.follow(session.site), left)
 				recovered = await self._recover(session, auth, stream, address) if recoverable else None
 				if recovered is not None:
 					return recovered
@@ -158,10 +158,11 @@ class Recovery:
 			except StoreDenied:
 				return Admission(session)
 			except asyncio.TimeoutError:
-				self._log_postponed(session, "Redis does not answer")
-				raise ConnectPostponed from None
+				break
 			except StoreUnavailable:
 				await asyncio.sleep(random.uniform(0.1, 0.3))
+		self._log_postponed(session, "Redis does not answer")
+		raise ConnectPostponed
 
 	async def _recover(
 		self, session: Session, auth: dict[str, Any], stream: SiteStream, address: str

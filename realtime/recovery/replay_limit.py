@@ -49,6 +49,8 @@ class ReplayLimit:
 
 	def count(self, session: Session, address: str, size: int) -> None:
 		"""Count `size` bytes that were read for a client or are sent to it."""
+		if not size:
+			return
 		for _, buckets, bucket in self._buckets(session, address):
 			buckets.withdraw(bucket, size)
 

@@ -65,7 +65,7 @@ class RoomAccess:
 				queries[room] = answer
 			elif answer:
 				permitted.add(room)
-		for room, answer in zip(queries, await asyncio.gather(*queries.values()), strict=True):
-			if answer:
-				permitted.add(room)
+		if queries:
+			answers = await asyncio.gather(*queries.values())
+			permitted.update(room for room, answer in zip(queries, answers, strict=True) if answer)
 		return permitted

@@ -129,6 +129,9 @@ class SiteStream:
 
 	def missed(self, older: OlderEvents, rooms: Mapping[str | None, StreamPosition]) -> list[KeptEvent]:
 		"""Return what a client has missed, in order, for `rooms` (see `select`)."""
+		if not older.events and min(older.window_from, older.latest_from) >= self.position:
+			# As for most clients that come back after a moment.
+			return []
 		recent = []
 		for event in reversed(self.window):
 			if event.position <= older.window_from:
