@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from time import time
@@ -29,7 +30,10 @@ class OnlineUsers:
 		self._table = table
 		self.hooks: dict[str, bool] = {}
 		"""For each site that had a socket, whether its apps are told which users come and go."""
-		self._away: dict[tuple[Place, str], asyncio.TimerHandle] = {}
+		self._away: OrderedDict[tuple[Place, str], float] = OrderedDict()
+		"""The users whose last connection was lost, and until when they stay online (loop time); the first is due next."""
+		self._timer: asyncio.TimerHandle | None = None
+		"""One timer for all of them: thousands of clients may lose their connections together, and come back in time."""
 
 	def is_online(self, namespace: str, user: str) -> bool:
 		"""Return True if `user` has a socket on any sidecar."""
@@ -55,9 +59,7 @@ class OnlineUsers:
 		if session is None or session.user == GUEST or room != USER_ROOM + session.user:
 			return
 		place = Place(socket.namespace.name, ONLINE_PLACE)
-		timer = self._away.pop((place, session.user), None)
-		if timer is not None:
-			timer.cancel()
+		self._away.pop((place, session.user), None)
 		now = round(time() * 1000)
 		self._table.put(place, Member(session.user, session.user, session.full_name, now, now))
 
@@ -76,16 +78,29 @@ class OnlineUsers:
 			return
 		if self._grace and reason in RECOVERABLE_REASONS:
 			self._table.put(place, replace(member, away=True))
-			loop = asyncio.get_running_loop()
-			self._away[place, user] = loop.call_later(self._grace, self._end, place, user)
+			until = asyncio.get_running_loop().time() + self._grace
+			self._away[place, user] = until
+			if self._timer is None:
+				self._set_timer(until)
 		else:
 			self._table.remove(place, user)
 
 	def stop(self) -> None:
-		"""Cancel all timers."""
-		for timer in self._away.values():
-			timer.cancel()
+		"""Cancel the timer."""
+		if self._timer is not None:
+			self._timer.cancel()
 
-	def _end(self, place: Place, user: str) -> None:
-		del self._away[place, user]
-		self._table.remove(place, user)
+	def _set_timer(self, until: float) -> None:
+		self._timer = asyncio.get_running_loop().call_at(until, self._end_overdue)
+
+	def _end_overdue(self) -> None:
+		"""Remove the users who have not come back in time, and continue when the next one is due."""
+		self._timer = None
+		now = asyncio.get_running_loop().time()
+		while self._away:
+			(place, user), until = next(iter(self._away.items()))
+			if until > now:
+				self._set_timer(until)
+				return
+			del self._away[place, user]
+			self._table.remove(place, user)
