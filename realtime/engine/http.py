@@ -13,30 +13,10 @@ from .errors import BAD_REQUEST, RequestRefused
 from .owners import Handover, owner_of
 from .packets import PayloadError, TooManyPackets, decode_payload
 from .request import Request, add_header, parse_query
+from .responses import PREFLIGHT_HEADERS, REASON_PHRASES, response
 
 MAX_HEAD = 32 * 1024
 """Most bytes in the head of a request; browsers and nginx stay below 16 KiB with all their cookies."""
-
-# The headers that Socket.IO clients send, and no others: a page of another origin must not be able to set the headers of a
-# proxy.
-PREFLIGHT_HEADERS = (
-	b"Access-Control-Allow-Methods: GET, POST, OPTIONS\r\n"
-	b"Access-Control-Allow-Headers: Authorization, Content-Type\r\n"
-	b"Access-Control-Max-Age: 600\r\n"
-)
-
-REASON_PHRASES = {
-	200: "OK",
-	204: "No Content",
-	400: "Bad Request",
-	403: "Forbidden",
-	404: "Not Found",
-	413: "Payload Too Large",
-	429: "Too Many Requests",
-	431: "Request Header Fields Too Large",
-	503: "Service Unavailable",
-}
-
 
 class HTTPEngineContext(EngineContext, Protocol):
 	"""What `HTTPProtocol` uses of the engine; see `Engine`."""
@@ -442,23 +422,12 @@ class HTTPProtocol(asyncio.Protocol):
 			headers: Complete header lines that are added to those of every response.
 		"""
 		self._end_post()
-		head = [f"HTTP/1.1 {status} {REASON_PHRASES[status]}\r\n".encode(), headers]
-		if status != 204:
-			head.append(b"Content-Length: %d\r\n" % len(body))
-		head.append(b"Cache-Control: no-store\r\n")
-		origin = self._headers.get("origin")
-		if origin:
-			# Every origin may read these responses: the origin is checked when the client connects to a namespace.
-			head.append(
-				f"Access-Control-Allow-Origin: {origin}\r\n"
-				"Access-Control-Allow-Credentials: true\r\nVary: Origin\r\n".encode("latin-1")
-			)
 		if not self._keep_alive:
-			head.append(b"Connection: close\r\n")
 			self.engine.timers.schedule(self, self.engine.settings.flush_timeout)
 		if self.transport.is_closing():
 			return
-		self.transport.write(b"".join([*head, b"\r\n", body]))
+		origin = self._headers.get("origin")
+		self.transport.write(response(status, body, headers, origin, self._keep_alive))
 		if not self._keep_alive:
 			self.transport.close()
 			return
