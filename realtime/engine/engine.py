@@ -58,11 +58,17 @@ class Engine:
 	_closing_transports: list[asyncio.Transport] = field(default_factory=list)
 	timers: TimerWheel = field(init=False)
 	path: bytes = field(init=False)
+	_open_settings: str = field(init=False)
+	"""The end of every open packet."""
 
 	def __post_init__(self) -> None:
 		self.path = self.settings.path.rstrip("/").encode()
 		shortest = min(self.settings.ping_interval, self.settings.ping_timeout)
 		self.timers = TimerWheel(shortest / 1000)
+		self._open_settings = (
+			f'"pingInterval":{round(self.settings.ping_interval * 1000)},'
+			f'"pingTimeout":{round(self.settings.ping_timeout * 1000)},"maxPayload":{self.settings.max_payload}'
+		)
 
 	def protocol(self) -> HTTPProtocol:
 		"""Return the protocol of a new TCP connection; the protocol factory of `loop.create_server`."""
@@ -195,10 +201,5 @@ class Engine:
 		return connection
 
 	def _open_packet(self, connection: Connection, upgrades: tuple[str, ...]) -> str:
-		offered = ",".join(f'"{name}"' for name in upgrades if name in self.settings.transports)
-		settings = self.settings
-		return (
-			f'{OPEN}{{"sid":"{connection.id}","upgrades":[{offered}],'
-			f'"pingInterval":{round(settings.ping_interval * 1000)},'
-			f'"pingTimeout":{round(settings.ping_timeout * 1000)},"maxPayload":{settings.max_payload}}}'
-		)
+		offered = ",".join([f'"{name}"' for name in upgrades if name in self.settings.transports])
+		return f'{OPEN}{{"sid":"{connection.id}","upgrades":[{offered}],{self._open_settings}}}'

@@ -12,11 +12,15 @@ from .connection import Connection, EngineContext
 from .errors import BAD_REQUEST, RequestRefused
 from .owners import Handover, owner_of
 from .packets import PayloadError, TooManyPackets, decode_payload
-from .request import Request, add_header, parse_query
+from .request import Request, headers_of, parse_query
 from .responses import PREFLIGHT_HEADERS, REASON_PHRASES, response
 
 MAX_HEAD = 32 * 1024
 """Most bytes in the head of a request; browsers and nginx stay below 16 KiB with all their cookies."""
+
+SEPARATORS = len(": \r\n")
+"""Bytes of a header besides its name and its value."""
+
 
 class HTTPEngineContext(EngineContext, Protocol):
 	"""What `HTTPProtocol` uses of the engine; see `Engine`."""
@@ -52,6 +56,7 @@ class HTTPProtocol(asyncio.Protocol):
 		"_body_size",
 		"_complete",
 		"_connection",
+		"_fields",
 		"_head_size",
 		"_headers",
 		"_keep_alive",
@@ -88,6 +93,7 @@ class HTTPProtocol(asyncio.Protocol):
 		"""Reset the state of a request."""
 		self._target = b""
 		self._query: dict[str, str] = {}
+		self._fields: list[tuple[bytes, bytes]] = []
 		self._headers: dict[str, str] = {}
 		self._head_size = 0
 		# Joined as they arrive: a byte in a segment of its own would otherwise take the memory of an object.
@@ -177,14 +183,15 @@ class HTTPProtocol(asyncio.Protocol):
 		self._target += url
 
 	def on_header(self, name: bytes, value: bytes) -> None:
-		self._head_size += len(name) + len(value) + len(": \r\n")
+		self._head_size += len(name) + len(value) + SEPARATORS
 		# Trailer fields after a chunked body are ignored (RFC 9110, section 6.5.1): no proxy has checked them.
 		if not self._route and self._head_size <= MAX_HEAD:
-			add_header(self._headers, name, value)
+			self._fields.append((name, value))
 
 	def on_headers_complete(self) -> None:
 		assert self._parser is not None
 		path = self._target.partition(b"?")[0]
+		self._headers, self._fields = headers_of(self._fields), []
 		self._keep_alive = self._parser.should_keep_alive()
 		if path in self.engine.fallback_paths:
 			self._route = "application"

@@ -1,6 +1,6 @@
 """The HTTP request that opened a connection: parsed on arrival, then kept as bytes and parsed again when needed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import parse_qs
 
@@ -12,24 +12,25 @@ class _HeadCollector:
 
 	def __init__(self) -> None:
 		self.target = b""
-		self.headers: dict[str, str] = {}
+		self.fields: list[tuple[bytes, bytes]] = []
 
 	def on_url(self, url: bytes) -> None:
 		self.target += url
 
 	def on_header(self, name: bytes, value: bytes) -> None:
-		add_header(self.headers, name, value)
+		self.fields.append((name, value))
 
 
-def add_header(headers: dict[str, str], name: bytes, value: bytes) -> None:
-	"""Add one header to `headers` under its lower-case name; values of a repeated header are joined (RFC 9110, section 5.3)."""
-	key = name.decode("latin-1").lower()
-	text = value.decode("latin-1")
-	previous = headers.get(key)
-	if previous is None:
+def headers_of(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+	"""Return headers by their lower-case names; values of a repeated header are joined (RFC 9110, section 5.3)."""
+	headers: dict[str, str] = {}
+	for name, value in fields:
+		key = name.decode("latin-1").lower()
+		text = value.decode("latin-1")
+		if key in headers:
+			text = headers[key] + ("; " if key == "cookie" else ", ") + text
 		headers[key] = text
-	else:
-		headers[key] = previous + ("; " if key == "cookie" else ", ") + text
+	return headers
 
 
 def parse_query(target: bytes) -> dict[str, str]:
@@ -80,7 +81,7 @@ class Request:
 	def headers(self) -> Mapping[str, str]:
 		"""Header values by lower-case name."""
 		if self._headers is None:
-			return self._parse().headers
+			return headers_of(self._parse().fields)
 		return self._headers
 
 	@property

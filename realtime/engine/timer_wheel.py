@@ -47,7 +47,8 @@ class TimerWheel:
 		# event loop do not add up. Large ones are not subtracted: a client must not have less time to respond because this
 		# process was busy.
 		now = loop.time()
-		now = min(now, max(self._slot_time, now - MAX_LAG_TICKS * self.tick))
+		if self._slot_time < now:
+			now = max(self._slot_time, now - MAX_LAG_TICKS * self.tick)
 		slot = ceil((now + delay) / self.tick)
 		items = self._slots.get(slot)
 		if items is None:
