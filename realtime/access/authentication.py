@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from frappe_realtime.contract import (
 	ALLOWED_ADDRESSES,
@@ -41,8 +40,7 @@ APP = "frappe_realtime"
 """The name of this project's app among the installed apps of a site."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
 	"""An authenticated user. Sockets with the same credential share one session.
 
 	Args:

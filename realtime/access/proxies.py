@@ -11,14 +11,16 @@ from ..engine.request import Request
 MAX_FORWARDED = 16
 """Addresses of `X-Forwarded-For` that are parsed, from the last one on; the others are the client's own or of no use."""
 
-PROXY_HEADERS = (
-	"x-forwarded-for",
-	"x-real-ip",
-	"x-forwarded-host",
-	"x-forwarded-proto",
-	"x-frappe-site-name",
-	"forwarded",
-	"via",
+PROXY_HEADERS = frozenset(
+	{
+		"x-forwarded-for",
+		"x-real-ip",
+		"x-forwarded-host",
+		"x-forwarded-proto",
+		"x-frappe-site-name",
+		"forwarded",
+		"via",
+	}
 )
 """Headers by which a proxy shows itself; bench's nginx sends X-Frappe-Site-Name."""
 
@@ -58,7 +60,7 @@ class TrustedProxies:
 		"""
 		if not self.trusts(peer):
 			return peer
-		if not any(name in headers for name in PROXY_HEADERS):
+		if PROXY_HEADERS.isdisjoint(headers):
 			address = _address(peer)
 			return "" if address is None or address.is_loopback else str(address)
 		for name in reversed(headers.get("x-forwarded-for", "").rsplit(",", MAX_FORWARDED)[-MAX_FORWARDED:]):
@@ -98,7 +100,7 @@ def address_for_restriction(request: Request) -> str:
 	if request.remote:
 		return request.remote
 	headers = request.headers
-	if not any(name in headers for name in PROXY_HEADERS):
+	if PROXY_HEADERS.isdisjoint(headers):
 		return request.peer
 	for text in (headers.get("x-real-ip", ""), headers.get("x-forwarded-for", "").rpartition(",")[2]):
 		if (address := _address(text.strip())) is not None:
@@ -106,6 +108,7 @@ def address_for_restriction(request: Request) -> str:
 	return ""
 
 
+@lru_cache(maxsize=4096)
 def _address(text: str) -> IPv4Address | IPv6Address | None:
 	if not text:
 		return None

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from time import monotonic
 from typing import Any
 
@@ -20,6 +21,7 @@ CACHE_SECONDS = 1.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z")
 
 
+@lru_cache(maxsize=4096)
 def hostname(address: str) -> str:
 	"""Return the host of a URL, an Origin or a Host header, in lower case and without its port."""
 	host = address.partition("://")[2].partition("/")[0] if "://" in address else address

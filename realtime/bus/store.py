@@ -111,8 +111,7 @@ class LatestPage(NamedTuple):
 	removed: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionWrite:
+class SessionWrite(NamedTuple):
 	"""A change of one session: set to `value` for `seconds`, or deleted if `value` is None."""
 
 	key: str

@@ -135,7 +135,8 @@ class CoreHandlers:
 
 	def on_room_changed(self, socket: ServerSocket, room: str) -> None:
 		"""Send `doc_viewers` if `room`, which the socket has joined or left, is that of an open document."""
-		self.on_viewers_changed(socket.namespace, room, {socket.session.user})
+		if room.startswith(OPEN_DOC_ROOM):
+			self.on_viewers_changed(socket.namespace, room, {socket.session.user})
 
 	def on_viewers_changed(self, namespace: Namespace, room: str, acting_users: set[str]) -> None:
 		"""Send `doc_viewers` if `room` is that of an open document.

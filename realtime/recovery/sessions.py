@@ -6,8 +6,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from frappe_realtime.contract import session_key
 
@@ -26,8 +26,7 @@ MAX_WAITING = 50_000
 """Sessions of disconnected clients that wait while Redis is unavailable; beyond that, the oldest are dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class SavedSession:
+class SavedSession(NamedTuple):
 	"""A session that was read from Redis.
 
 	Args:

@@ -44,7 +44,7 @@ class SingleFlightCache(Generic[K, V]):
 		ttl: Seconds for which a value is kept.
 		max_entries: Values that are kept; the oldest is dropped first.
 		is_final: Returns True for a value that no invalidation can make wrong, which is then not loaded again.
-		group_of: Returns the group of a key, for `invalidate_group`.
+		group_of: Returns the group of a key, for `invalidate_group`; None if there are no groups.
 	"""
 
 	def __init__(
@@ -52,7 +52,7 @@ class SingleFlightCache(Generic[K, V]):
 		ttl: float,
 		max_entries: int,
 		is_final: Callable[[V], bool] = lambda value: False,
-		group_of: Callable[[K], Hashable] = lambda key: None,
+		group_of: Callable[[K], Hashable] | None = None,
 	) -> None:
 		self.ttl = ttl
 		self.max_entries = max_entries
@@ -91,7 +91,8 @@ class SingleFlightCache(Generic[K, V]):
 		now = asyncio.get_running_loop().time()
 		self._entries.pop(key, None)
 		self._entries[key] = (now + self.ttl, value)
-		self._groups.setdefault(self._group_of(key), set()).add(key)
+		if self._group_of is not None:
+			self._groups.setdefault(self._group_of(key), set()).add(key)
 		while self._entries:
 			oldest = next(iter(self._entries))
 			if self._entries[oldest][0] >= now and len(self._entries) <= self.max_entries:
@@ -164,11 +165,13 @@ class SingleFlightCache(Generic[K, V]):
 		for key in self._groups.pop(group, ()):
 			del self._entries[key]
 		for key, current in self._loads.items():
-			if self._group_of(key) == group:
+			if self._group_of is not None and self._group_of(key) == group:
 				current.stale = True
 
 	def _remove(self, key: K) -> None:
 		del self._entries[key]
+		if self._group_of is None:
+			return
 		group = self._group_of(key)
 		keys = self._groups[group]
 		keys.discard(key)

@@ -7,9 +7,10 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode
 
 from frappe_realtime.contract import SECRET_HEADER, SITE_HEADER
@@ -59,8 +60,7 @@ class WebFailed(WebUnavailable):
 		self.begins_outage = begins_outage
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
 	"""What a client authenticates with, forwarded unchanged. Exactly one of the two is set.
 
 	Args:
@@ -84,8 +84,7 @@ class Credential:
 		return {"Cookie": f"sid={self.sid}"}
 
 
-@dataclass(frozen=True, slots=True)
-class FrappeResponse:
+class FrappeResponse(NamedTuple):
 	"""A response of the web process.
 
 	Args:
@@ -199,7 +198,8 @@ class FrappeClient:
 		delay = FIRST_PAUSE
 		failures, repeated = 0, False
 		while not self._closed:
-			await self._wait_until_available(site, deadline)
+			if self._outages:
+				await self._wait_until_available(site, deadline)
 			reason = f"no answer from {self.url}{path}"
 			try:
 				headers = {SECRET_HEADER: await self._secret(renew_secret), **credential.headers}
@@ -381,10 +381,15 @@ def _is_maintenance(response: HTTPResponse) -> bool:
 	return response.status == 503 and (b"SessionStopped" in body or b"maintenance" in body.lower())
 
 
+@lru_cache(maxsize=256)
+def _quoted(path: str) -> str:
+	# Reserved characters and percent-encoding of the path are kept.
+	return quote(path, safe="/%?&=:@+,;!$'()*~-._[]")
+
+
 def _target(path: str, params: Mapping[str, str] | None) -> str:
 	"""Return `path`, which may have a query already, with `params`."""
-	# Reserved characters and percent-encoding of the path are kept.
-	target = quote(path, safe="/%?&=:@+,;!$'()*~-._[]")
+	target = _quoted(path)
 	if not params:
 		return target
 	return f"{target}{'&' if '?' in target else '?'}{urlencode(params)}"
