@@ -612,6 +612,24 @@ async def test_a_user_whose_connection_is_lost_is_online_for_the_grace() -> None
 
 
 @in_virtual_time
+async def test_each_user_has_a_grace_of_its_own() -> None:
+	it = Process()
+	ann, bob, eve = it.socket(), it.socket("bob@example.com"), it.socket("eve@example.com")
+	it.disconnect(ann)
+	await asyncio.sleep(2)
+	it.disconnect(bob)
+	await asyncio.sleep(1)
+	it.disconnect(eve)
+	it.socket()
+	await asyncio.sleep(3)
+	assert online(it) == [["ann@example.com", "bob@example.com", "eve@example.com"]]
+	await asyncio.sleep(1.5)
+	assert online(it) == [["ann@example.com", "eve@example.com"]]
+	await asyncio.sleep(1)
+	assert online(it) == [["ann@example.com"]]
+
+
+@in_virtual_time
 async def test_users_are_online_on_all_processes() -> None:
 	one, two = Process(), Process()
 	connect(one, two)
