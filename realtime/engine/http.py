@@ -12,14 +12,9 @@ from .connection import Connection, EngineContext
 from .errors import BAD_REQUEST, RequestRefused
 from .owners import Handover, owner_of
 from .packets import PayloadError, TooManyPackets, decode_payload
-from .request import Request, headers_of, parse_query
+from .request import Request, parse_query
+from .request_reader import MAX_HEAD, RequestReader
 from .responses import PREFLIGHT_HEADERS, REASON_PHRASES, response
-
-MAX_HEAD = 32 * 1024
-"""Most bytes in the head of a request; browsers and nginx stay below 16 KiB with all their cookies."""
-
-SEPARATORS = len(": \r\n")
-"""Bytes of a header besides its name and its value."""
 
 
 class HTTPEngineContext(EngineContext, Protocol):
@@ -44,7 +39,7 @@ class HTTPEngineContext(EngineContext, Protocol):
 	) -> asyncio.Protocol: ...
 
 
-class HTTPProtocol(asyncio.Protocol):
+class HTTPProtocol(RequestReader, asyncio.Protocol):
 	"""Reads the HTTP requests of one TCP connection, one at a time, until another protocol takes the connection over.
 
 	Args:
@@ -52,29 +47,19 @@ class HTTPProtocol(asyncio.Protocol):
 	"""
 
 	__slots__ = (
-		"_body",
-		"_body_size",
-		"_complete",
 		"_connection",
-		"_fields",
-		"_head_size",
-		"_headers",
-		"_keep_alive",
-		"_parser",
 		"_payload_for",
-		"_pipelined",
 		"_posting",
 		"_query",
-		"_received",
 		"_responding",
 		"_route",
-		"_target",
 		"engine",
 		"timer_slot",
 		"transport",
 	)
 
 	def __init__(self, engine: HTTPEngineContext) -> None:
+		super().__init__()
 		self.engine = engine
 		self.timer_slot: int | None = None
 		self.transport: asyncio.Transport
@@ -84,26 +69,16 @@ class HTTPProtocol(asyncio.Protocol):
 		"""The connection for which the last response was, if that was a payload."""
 		self._posting: Connection | None = None
 		"""The connection whose POST is being received."""
-		self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
 		self._responding = False
 		"""True from the end of a request until its response is written."""
-		self._reset()
+		self._route = ""
+		"""Who handles the request, once its head is complete."""
+		self._query: dict[str, str] = {}
 
 	def _reset(self) -> None:
-		"""Reset the state of a request."""
-		self._target = b""
-		self._query: dict[str, str] = {}
-		self._fields: list[tuple[bytes, bytes]] = []
-		self._headers: dict[str, str] = {}
-		self._head_size = 0
-		# Joined as they arrive: a byte in a segment of its own would otherwise take the memory of an object.
-		self._received = bytearray()
-		self._body = bytearray()
-		self._body_size = 0
-		self._keep_alive = True
+		super()._reset()
 		self._route = ""
-		self._complete = False
-		self._pipelined = False
+		self._query = {}
 
 	# -- asyncio.Protocol
 
@@ -118,12 +93,9 @@ class HTTPProtocol(asyncio.Protocol):
 			# Pipelining: no Engine.IO client does it, and its responses would wait behind a poll.
 			self._respond_and_close(400)
 			return
-		if not self._route:
-			self._received += data
-		assert self._parser is not None
 		upgraded_at = -1
 		try:
-			self._parser.feed_data(data)
+			self._feed(data)
 		except httptools.HttpParserUpgrade as upgrade:
 			upgraded_at = upgrade.args[0]
 		except httptools.HttpParserError:
@@ -173,26 +145,9 @@ class HTTPProtocol(asyncio.Protocol):
 		"""Abort: the request was not complete in time, no other one followed, or the last response was not read."""
 		self.transport.abort()
 
-	# -- callbacks of httptools
+	# -- the head of a request
 
-	def on_message_begin(self) -> None:
-		self._pipelined = self._complete
-
-	def on_url(self, url: bytes) -> None:
-		self._head_size += len(url)
-		self._target += url
-
-	def on_header(self, name: bytes, value: bytes) -> None:
-		self._head_size += len(name) + len(value) + SEPARATORS
-		# Trailer fields after a chunked body are ignored (RFC 9110, section 6.5.1): no proxy has checked them.
-		if not self._route and self._head_size <= MAX_HEAD:
-			self._fields.append((name, value))
-
-	def on_headers_complete(self) -> None:
-		assert self._parser is not None
-		path = self._target.partition(b"?")[0]
-		self._headers, self._fields = headers_of(self._fields), []
-		self._keep_alive = self._parser.should_keep_alive()
+	def _on_head(self, path: bytes) -> None:
 		if path in self.engine.fallback_paths:
 			self._route = "application"
 		elif path.rstrip(b"/") != self.engine.path:
@@ -200,7 +155,7 @@ class HTTPProtocol(asyncio.Protocol):
 		else:
 			self._route = "engine"
 			self._query = parse_query(self._target)
-			method = self._parser.get_method()
+			method = self._method
 			if self._is_elsewhere() and method in (b"GET", b"POST"):
 				self._route = "elsewhere"
 			elif method == b"POST" and self._query.get("transport") == "polling":
@@ -223,19 +178,12 @@ class HTTPProtocol(asyncio.Protocol):
 		elif connection is not None:
 			connection.post_in_progress = True
 			self._posting = connection
+			self._max_body = self.engine.settings.max_payload
 
 	def _end_post(self) -> None:
 		if self._posting is not None:
 			self._posting.post_in_progress = False
 			self._posting = None
-
-	def on_body(self, body: bytes) -> None:
-		self._body_size += len(body)
-		if self._posting is not None and self._body_size <= self.engine.settings.max_payload:
-			self._body += body
-
-	def on_message_complete(self) -> None:
-		self._complete = True
 
 	# -- requests
 
@@ -302,11 +250,6 @@ class HTTPProtocol(asyncio.Protocol):
 			return True
 		return False
 
-	@property
-	def received(self) -> bytes:
-		"""All bytes of the current request; complete until its head is parsed."""
-		return bytes(self._received)
-
 	def handed_over(self) -> None:
 		"""Release the TCP connection, of which another process has a descriptor: it stays open."""
 		self.transport.abort()
@@ -317,15 +260,13 @@ class HTTPProtocol(asyncio.Protocol):
 
 	def handshake_request(self) -> Request:
 		"""Return the current request, for the connection that it opens."""
-		assert self._parser is not None
 		# Empty lines before the request line are allowed (RFC 9112, section 2.2), but would end the head when it is parsed again.
 		received = bytes(self._received).lstrip(b"\r\n")
 		end = received.find(b"\r\n\r\n")
 		head = received if end < 0 else received[: end + 4]
 		peer = self.transport.get_extra_info("peername")
 		remote = peer[0] if isinstance(peer, tuple) else ""
-		method = self._parser.get_method().decode("ascii")
-		return Request(method, self._target, self._headers, head, remote)
+		return Request(self._method.decode("ascii"), self._target, self._headers, head, remote)
 
 	def _on_upgrade(self, rest: bytes) -> None:
 		"""Handle a request with an Upgrade header; `rest` follows its head."""
@@ -348,11 +289,10 @@ class HTTPProtocol(asyncio.Protocol):
 
 	def _on_request(self) -> None:
 		"""Handle a complete request of the polling transport."""
-		assert self._parser is not None
 		self._responding = True
 		self._payload_for = None
 		self.engine.timers.cancel(self)
-		method = self._parser.get_method()
+		method = self._method
 		if method == b"OPTIONS":
 			# Browsers cache it; kept open, the TCP connection could be used for any number of requests that no session counts.
 			self._keep_alive = False

@@ -203,10 +203,12 @@ def test_pipelining_in_one_segment_closes_the_connection() -> None:
 		client.send(request())
 		sid = open_packet(client.received())["sid"]
 		client.send(
-			request("POST", f"transport=polling&sid={sid}", b"4first")
+			request("POST", f"transport=polling&sid={sid}", b"4first", "Origin: http://a\r\n")
 			+ request("POST", f"transport=polling&sid={sid}", b"4second")
 		)
-		assert client.received().startswith(b"HTTP/1.1 400 ")
+		response = client.received()
+		assert response.startswith(b"HTTP/1.1 400 ")
+		assert b"Access-Control-Allow-Origin: http://a\r\n" in response, "the page can read it"
 		assert client.transport.closed
 		assert client.listener.messages == []
 		client.engine.close()

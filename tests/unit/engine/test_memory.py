@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from realtime.engine import Encoded
-from realtime.engine.http import MAX_HEAD
+from realtime.engine.request_reader import MAX_HEAD
 from tests.unit.engine.fakes import FakeClient, request, websocket_request
 from tests.unit.engine.test_http import open_packet
 from tests.unit.engine.test_websocket import text
