@@ -26,21 +26,15 @@ from ..socketio.namespace import Namespaces
 from .access_log import NEVER, Subject
 from .access_reader import read_changes, take_change
 from .entries import HistoryGap, check_chain, check_continuity, read_events
-from .latest_values import LatestRead, read_latest
+from .latest_values import read_latest
 from .positions import START, offset_after, offset_of, parse_offset, position_before
 from .site_stream import OlderEvents, SiteStream, select
+from .windows import HistoryWindows
 
 logger = logging.getLogger("realtime.history")
 
 PAGE = 500
 """Events that are read from Redis in one command."""
-
-WINDOW_EVENTS = 5000
-WINDOW_BYTES = 2 * 1024 * 1024
-"""Bounds of the history window of one site: events, and bytes of the memory that they take."""
-
-TOTAL_WINDOW_BYTES = 32 * 1024 * 1024
-"""Bound of the history windows of all sites together, with the events of which only the newest ones are kept."""
 
 DENIED_SECONDS = 60.0
 """Seconds until Redis is asked again for a history that it has denied."""
@@ -87,15 +81,19 @@ class History:
 		self.access_missed: Signal[[str, frozenset[Subject]]] = Signal()
 		"""Sent with a site and the changes of access during an interruption of the subscription, before its events."""
 		self.counters = HistoryCounters()
-		self.window_bytes = 0
-		"""The memory that the events of all history windows take, and those of which only the newest ones are kept."""
 		self._store = store
 		self._deliver = deliver
 		self._namespaces = namespaces
 		self._unrecorded_seconds = unrecorded_seconds
+		self._windows = HistoryWindows()
 		self._streams: dict[str, SiteStream] = {}
 		self._denied: dict[str, tuple[float, str]] = {}
 		"""Sites whose history Redis denies: until when it is not asked again (loop time), and its answer."""
+
+	@property
+	def window_bytes(self) -> int:
+		"""The memory that the events of all history windows take, and those of which only the newest ones are kept."""
+		return self._windows.bytes
 
 	# -- live events
 
@@ -132,28 +130,8 @@ class History:
 			self.counters.repeated += 1
 			return False
 		event.position = stream.position = position
-		if event.latest:
-			self._keep_latest(stream, event)
-			return True
-		kept = KeptEvent.of(event)
-		stream.window.append(kept)
-		stream.window_bytes += kept.memory
-		self.window_bytes += kept.memory
-		while stream.window and (
-			len(stream.window) > WINDOW_EVENTS
-			or stream.window_bytes > WINDOW_BYTES
-			or self.window_bytes > TOTAL_WINDOW_BYTES
-		):
-			oldest = stream.window.popleft()
-			stream.window_start = oldest.position
-			stream.window_bytes -= oldest.memory
-			self.window_bytes -= oldest.memory
+		self._windows.keep(stream, event)
 		return True
-
-	def _keep_latest(self, stream: SiteStream, event: PublishedEvent) -> None:
-		self.window_bytes += stream.latest.put(event)
-		while self.window_bytes > TOTAL_WINDOW_BYTES and (dropped := stream.latest.drop_oldest()):
-			self.window_bytes -= dropped
 
 	# -- changes of access
 
@@ -210,7 +188,7 @@ class History:
 
 	def _forget(self, stream: SiteStream) -> None:
 		del self._streams[stream.site]
-		self.window_bytes -= stream.window_bytes + stream.latest.bytes
+		self._windows.forget(stream)
 		if stream.task is not None:
 			stream.task.cancel()
 
@@ -225,7 +203,7 @@ class History:
 		while True:
 			try:
 				if not stream.ready.done():
-					self._reset(stream, await read_latest(self._store, stream.site, START))
+					self._windows.reset(stream, await read_latest(self._store, stream.site, START))
 				if stream.access.held is not None:
 					was_ready = stream.ready.done()
 					missed = await read_changes(stream, self._store)
@@ -278,41 +256,6 @@ class History:
 		)
 		self.lost.send(stream.site)
 
-	def _reset(self, stream: SiteStream, read: LatestRead) -> None:
-		"""Continue at the end of the stream in Redis, with an empty window.
-
-		Args:
-			stream: The stream.
-			read: Its end, and all events of which only the newest ones are kept.
-		"""
-		stream.position = stream.window_start = parse_offset(read.last) or START
-		self.window_bytes -= stream.window_bytes + stream.latest.bytes
-		if stream.window:
-			stream.delivered_before_reset = frozenset(event.position for event in stream.window)
-		stream.window.clear()
-		stream.window_bytes = 0
-		stream.latest.clear(read.start)
-		for event in read.events:
-			self._keep_latest(stream, event)
-
-	def _rewind(self, stream: SiteStream, end: StreamPosition) -> bool:
-		"""Return to the last event that was delivered up to `end`; return False if that one is not known."""
-		if stream.window_start > end:
-			return False
-		removed = set(stream.delivered_before_reset)
-		while stream.window and stream.window[-1].position > end:
-			event = stream.window.pop()
-			stream.window_bytes -= event.memory
-			self.window_bytes -= event.memory
-			removed.add(event.position)
-		self.window_bytes -= stream.latest.bytes
-		removed.update(stream.latest.remove_after(end))
-		self.window_bytes += stream.latest.bytes
-		stream.delivered_before_reset = frozenset(sorted(removed)[-WINDOW_EVENTS:])
-		newest = stream.window[-1].position if stream.window else stream.window_start
-		stream.position = max(newest, stream.latest.last)
-		return True
-
 	def _on_denied(self, stream: SiteStream, error: StoreDenied) -> None:
 		logger.error(
 			"%s denies the history of %s: %s. Clients lose the events that are published while they are disconnected. %s",
@@ -354,9 +297,9 @@ class History:
 				stream.offset,
 				extra=log_fields(stream.site),
 			)
-			if self._rewind(stream, end):
+			if self._windows.rewind(stream, end):
 				return False
-			self._reset(stream, await read_latest(self._store, stream.site, START))
+			self._windows.reset(stream, await read_latest(self._store, stream.site, START))
 			return True
 		waiting = deque(latest.events)
 		while True:
@@ -366,7 +309,7 @@ class History:
 				if latest.start > began:
 					raise HistoryGap("events of which the newest ones are kept are no longer kept")
 			except HistoryGap as gap:
-				self._reset(stream, await read_latest(self._store, stream.site, START))
+				self._windows.reset(stream, await read_latest(self._store, stream.site, START))
 				stream.valid_from = stream.position
 				self._on_lost(stream, str(gap))
 				return True
@@ -439,7 +382,7 @@ class History:
 					if page.entries:
 						reached = parse_offset(page.entries[-1].id) or reached
 			if position < stream.window_start:
-				self._extend_window(stream, position, events)
+				self._windows.extend(stream, position, events)
 			# Another client may have extended the window while this one waited.
 			read_bytes = sum(event.size for event in events)
 			if position >= stream.window_start:
@@ -476,21 +419,6 @@ class History:
 				# Another sidecar has delivered this event already.
 				raise StoreUnavailable("the client is ahead of this process")
 			raise HistoryGap("Redis does not know this offset (any more)")
-
-	def _extend_window(self, stream: SiteStream, position: StreamPosition, events: list[KeptEvent]) -> None:
-		"""Keep events that were read for one client for the next ones, if the window has room."""
-		# The stream may have been reset to an earlier position while the events were read.
-		before_window = [event for event in events if event.position <= stream.window_start]
-		size = sum(event.memory for event in before_window)
-		if (
-			len(before_window) + len(stream.window) <= WINDOW_EVENTS
-			and stream.window_bytes + size <= WINDOW_BYTES
-			and self.window_bytes + size <= TOTAL_WINDOW_BYTES
-		):
-			stream.window.extendleft(reversed(before_window))
-			stream.window_bytes += size
-			self.window_bytes += size
-			stream.window_start = position
 
 	@property
 	def unavailable(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 from realtime.bus.events import PublishedEvent
 from realtime.bus.kept_events import KeptEvent
 from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
-from realtime.recovery import history, site_stream
+from realtime.recovery import history, site_stream, windows
 from realtime.recovery.entries import HistoryGap
 from realtime.recovery.history import History
 from realtime.recovery.latest_values import LatestRead
@@ -237,7 +237,7 @@ def test_missed_events_come_from_the_window_and_from_redis(
 	monkeypatch: pytest.MonkeyPatch, window: int
 ) -> None:
 	"""From either or both; several clients at once, from different positions."""
-	monkeypatch.setattr(history, "WINDOW_EVENTS", window)
+	monkeypatch.setattr(windows, "WINDOW_EVENTS", window)
 	monkeypatch.setattr(history, "PAGE", 4)
 
 	async def test(it: Setting) -> None:
@@ -400,7 +400,7 @@ def test_repeated_events_are_counted() -> None:
 )
 def test_the_window_is_bounded(monkeypatch: pytest.MonkeyPatch, bound: str, value: int, kept: int) -> None:
 	"""The oldest events leave it."""
-	monkeypatch.setattr(history, bound, value)
+	monkeypatch.setattr(windows, bound, value)
 
 	async def test(it: Setting) -> None:
 		stream = await it.history.follow(SITE)
@@ -415,7 +415,7 @@ def test_the_window_is_bounded(monkeypatch: pytest.MonkeyPatch, bound: str, valu
 
 def test_the_windows_of_all_sites_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""The site that gets an event gives way; a site that is no longer followed leaves its room to others."""
-	monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", 3 * ONE)
+	monkeypatch.setattr(windows, "TOTAL_WINDOW_BYTES", 3 * ONE)
 
 	async def test(it: Setting) -> None:
 		first = await it.history.follow(SITE)
@@ -756,7 +756,7 @@ def test_a_window_that_is_extended_after_a_reset_counts_only_what_it_keeps(
 
 		def reset() -> None:
 			if it.store.reads == reads + 2:
-				it.history._reset(stream, LatestRead([], "2-0", (0, 0)))
+				it.history._windows.reset(stream, LatestRead([], "2-0", (0, 0)))
 
 		it.store.after_reading = reset
 		await it.history.read_before_window(stream, (0, 0), {})
@@ -819,7 +819,7 @@ def test_a_denied_history_is_not_read_again_for_held_events(monkeypatch: pytest.
 
 def test_a_reset_empties_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""Its bytes can be used by all sites."""
-	monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", 3 * ONE)
+	monkeypatch.setattr(windows, "TOTAL_WINDOW_BYTES", 3 * ONE)
 
 	async def test(it: Setting) -> None:
 		stream = await it.history.follow(SITE)
@@ -990,7 +990,7 @@ def test_events_that_were_read_extend_the_window_if_it_has_room(
 		other.site = "two.test"
 		it.history.take([other])
 		fits = {"WINDOW_EVENTS": 3, "WINDOW_BYTES": read + ONE, "TOTAL_WINDOW_BYTES": read + 2 * ONE}[bound]
-		monkeypatch.setattr(history, bound, fits if room else fits - 1)
+		monkeypatch.setattr(windows, bound, fits if room else fits - 1)
 		older = await it.history.read_before_window(stream, (0, 0), {"a": (0, 0)})
 		assert older.read_bytes == sum(sizes)
 		assert [event.position[0] for event in older.events] == ([] if room else [1, 2])

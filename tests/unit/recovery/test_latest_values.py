@@ -9,7 +9,7 @@ import pytest
 
 from realtime.bus.events import PublishedEvent, StreamPosition, read_event
 from realtime.bus.kept_events import KeptEvent
-from realtime.recovery import history, latest_values
+from realtime.recovery import latest_values, windows
 from realtime.recovery.entries import HistoryGap
 from realtime.recovery.latest_values import LatestValues
 from tests.unit.recovery.test_history import Setting, run
@@ -58,13 +58,13 @@ def test_the_memory_of_all_sites_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 	async def test(it: Setting) -> None:
 		stream = await it.history.follow(SITE)
 		it.history.take([it.store.append_value(1, "a")])
-		monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", it.history.window_bytes)
+		monkeypatch.setattr(windows, "TOTAL_WINDOW_BYTES", it.history.window_bytes)
 		it.history.take([it.store.append_value(2, "b")])
 		assert numbers(stream.latest.after((0, 0))) == [2]
 		assert it.history.window_bytes == stream.latest.bytes
 		with pytest.raises(HistoryGap):
 			await it.history.read_before_window(stream, (0, 5), ROOMS)
-		monkeypatch.setattr(history, "TOTAL_WINDOW_BYTES", 0)
+		monkeypatch.setattr(windows, "TOTAL_WINDOW_BYTES", 0)
 		it.history.take([it.store.append_value(3, "b")])
 		assert it.history.window_bytes == 0
 		it.history.on_subscribed()

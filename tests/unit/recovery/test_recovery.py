@@ -19,7 +19,7 @@ from realtime.bus.events import StreamPosition
 from realtime.bus.kept_events import KeptEvent
 from realtime.bus.store import StoreDenied, StoreUnavailable
 from realtime.config import Config
-from realtime.recovery import history, recovery
+from realtime.recovery import recovery, windows
 from realtime.recovery.forced_ends import ForcedEnds
 from realtime.recovery.history import History
 from realtime.recovery.recovered import Recovered
@@ -192,7 +192,7 @@ def test_the_missed_events_of_its_rooms_are_replayed_in_order() -> None:
 
 def test_events_from_before_a_room_was_joined_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""In the window and before it."""
-	monkeypatch.setattr(history, "WINDOW_EVENTS", 2)
+	monkeypatch.setattr(windows, "WINDOW_EVENTS", 2)
 
 	async def test(it: Setting) -> None:
 		it.joined_at = {"website": "2-0", "early": "3-0", "late": "5-0"}
@@ -263,7 +263,7 @@ def test_a_session_without_rooms_is_refused() -> None:
 
 
 def test_older_events_come_from_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-	monkeypatch.setattr(history, "WINDOW_EVENTS", 2)
+	monkeypatch.setattr(windows, "WINDOW_EVENTS", 2)
 
 	async def test(it: Setting) -> None:
 		it.save()
@@ -583,7 +583,7 @@ def test_a_stream_that_is_reset_during_the_recovery() -> None:
 
 
 def test_a_window_that_moves_on_during_the_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
-	monkeypatch.setattr(history, "WINDOW_EVENTS", 2)
+	monkeypatch.setattr(windows, "WINDOW_EVENTS", 2)
 
 	async def test(it: Setting) -> None:
 		it.save()
@@ -801,7 +801,7 @@ def test_replayed_bytes_are_limited_for_each_user() -> None:
 
 def test_bytes_that_are_read_for_a_client_count(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""Whether they are for its rooms or not."""
-	monkeypatch.setattr(history, "WINDOW_EVENTS", 0)
+	monkeypatch.setattr(windows, "WINDOW_EVENTS", 0)
 
 	async def test(it: Setting) -> None:
 		it.save()

@@ -1,0 +1,102 @@
+"""The events that are kept in memory for clients that recover, of all sites together: their bounds."""
+
+from __future__ import annotations
+
+from ..bus.events import PublishedEvent, StreamPosition
+from ..bus.kept_events import KeptEvent
+from .latest_values import LatestRead
+from .positions import START, parse_offset
+from .site_stream import SiteStream
+
+WINDOW_EVENTS = 5000
+WINDOW_BYTES = 2 * 1024 * 1024
+"""Bounds of the history window of one site: events, and bytes of the memory that they take."""
+
+TOTAL_WINDOW_BYTES = 32 * 1024 * 1024
+"""Bound of the history windows of all sites together, with the events of which only the newest ones are kept."""
+
+
+class HistoryWindows:
+	"""Keeps the recent events of each site, and drops the oldest of those that exceed a bound."""
+
+	def __init__(self) -> None:
+		self.bytes = 0
+		"""The memory that the events of all history windows take, and those of which only the newest ones are kept."""
+
+	def keep(self, stream: SiteStream, event: PublishedEvent) -> None:
+		"""Keep the newest event of a site, which has a position."""
+		if event.latest:
+			self._keep_latest(stream, event)
+			return
+		kept = KeptEvent.of(event)
+		stream.window.append(kept)
+		stream.window_bytes += kept.memory
+		self.bytes += kept.memory
+		while stream.window and (
+			len(stream.window) > WINDOW_EVENTS
+			or stream.window_bytes > WINDOW_BYTES
+			or self.bytes > TOTAL_WINDOW_BYTES
+		):
+			oldest = stream.window.popleft()
+			stream.window_start = oldest.position
+			stream.window_bytes -= oldest.memory
+			self.bytes -= oldest.memory
+
+	def _keep_latest(self, stream: SiteStream, event: PublishedEvent) -> None:
+		self.bytes += stream.latest.put(event)
+		while self.bytes > TOTAL_WINDOW_BYTES and (dropped := stream.latest.drop_oldest()):
+			self.bytes -= dropped
+
+	def extend(self, stream: SiteStream, position: StreamPosition, events: list[KeptEvent]) -> None:
+		"""Keep events that were read for one client for the next ones, if the window has room."""
+		# The stream may have been reset to an earlier position while the events were read.
+		before_window = [event for event in events if event.position <= stream.window_start]
+		size = sum(event.memory for event in before_window)
+		if (
+			len(before_window) + len(stream.window) <= WINDOW_EVENTS
+			and stream.window_bytes + size <= WINDOW_BYTES
+			and self.bytes + size <= TOTAL_WINDOW_BYTES
+		):
+			stream.window.extendleft(reversed(before_window))
+			stream.window_bytes += size
+			self.bytes += size
+			stream.window_start = position
+
+	def reset(self, stream: SiteStream, read: LatestRead) -> None:
+		"""Continue at the end of the stream in Redis, with an empty window.
+
+		Args:
+			stream: The stream.
+			read: Its end, and all events of which only the newest ones are kept.
+		"""
+		stream.position = stream.window_start = parse_offset(read.last) or START
+		self.bytes -= stream.window_bytes + stream.latest.bytes
+		if stream.window:
+			stream.delivered_before_reset = frozenset(event.position for event in stream.window)
+		stream.window.clear()
+		stream.window_bytes = 0
+		stream.latest.clear(read.start)
+		for event in read.events:
+			self._keep_latest(stream, event)
+
+	def rewind(self, stream: SiteStream, end: StreamPosition) -> bool:
+		"""Return to the last event that was delivered up to `end`; return False if that one is not known."""
+		if stream.window_start > end:
+			return False
+		removed = set(stream.delivered_before_reset)
+		while stream.window and stream.window[-1].position > end:
+			event = stream.window.pop()
+			stream.window_bytes -= event.memory
+			self.bytes -= event.memory
+			removed.add(event.position)
+		self.bytes -= stream.latest.bytes
+		removed.update(stream.latest.remove_after(end))
+		self.bytes += stream.latest.bytes
+		stream.delivered_before_reset = frozenset(sorted(removed)[-WINDOW_EVENTS:])
+		newest = stream.window[-1].position if stream.window else stream.window_start
+		stream.position = max(newest, stream.latest.last)
+		return True
+
+	def forget(self, stream: SiteStream) -> None:
+		"""Count the events of a site, which is no longer followed, no more."""
+		self.bytes -= stream.window_bytes + stream.latest.bytes
