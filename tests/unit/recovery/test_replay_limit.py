@@ -10,6 +10,7 @@ import pytest
 
 from realtime.config import Config
 from realtime.recovery.replay_limit import ReplayLimit
+from realtime.token_buckets import MAX_BUCKETS
 
 
 def session(user: str, site: str = "one.test") -> Any:
@@ -50,3 +51,12 @@ def test_who_is_limited(client: Any, address: str, size: int, limited: list[tupl
 				assert limit.allows(other, place) is ((other, place) not in limited), (other, place)
 	assert limit.allows(session("ann", "two.test"), "192.0.2.3")
 	assert len(reached) == len(limited)
+
+
+def test_clients_that_miss_nothing_do_not_replace_those_that_are_limited() -> None:
+	config = Config(bench=Path(), **{USER_KEY: 1000})  # type: ignore[arg-type]
+	limit = ReplayLimit(config, lambda key: None)
+	limit.count(ANN, "", 31_000)
+	for number in range(MAX_BUCKETS + 1):
+		limit.count(session(f"user{number}"), "", 0)
+	assert not limit.allows(ANN, "")
