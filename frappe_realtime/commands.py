@@ -10,12 +10,14 @@ import difflib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from frappe.utils import get_bench_path
 
 from .bench import process_config, scaffold
+from .bench.process_files import SetupError
 from .contract import AUTO_WORKERS, MAX_WORKERS
 from .overrides import install_overrides
 
@@ -34,7 +36,7 @@ def realtime() -> None:
 
 
 @realtime.command()
-@click.option("--undo", is_flag=True, help="Restore the Node server.")
+@click.option("--undo", is_flag=True, help="Restore Frappe's own server.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
 	"--workers",
@@ -44,31 +46,39 @@ def realtime() -> None:
 	help="Worker processes behind the port: a number, or auto for one each core. Without it, this stays as it is.",
 )
 def setup(undo: bool, yes: bool, workers: str) -> None:
-	"""Replace the Node server in Procfile, supervisor and systemd configuration.
+	"""Replace Frappe's own server in the files of bench and of pilot: Procfile, supervisor, systemd, gunicorn's companions.
 
 	Shows the changes and asks before it makes them, and keeps a backup beside each file. It can be repeated.
 	"""
 	try:
-		changes = process_config.changes(_bench_path(), undo=undo, workers=workers)
-	except process_config.SetupError as error:
+		plan = process_config.plan(_bench_path(), undo=undo, workers=workers)
+	except SetupError as error:
 		raise click.ClickException(str(error)) from error
-	if not changes:
-		server = "the Node server" if undo else "frappe_realtime"
+	if not plan.changes:
+		server = "Frappe's own server" if undo else "frappe_realtime"
 		click.echo(f"Nothing to change: the bench runs {server} already.")
-		return
+	else:
+		_make(plan.changes, undo, yes)
+	for note in plan.notes:
+		click.echo(f"Note: {note}")
+
+
+def _make(changes: Sequence[process_config.Change], undo: bool, yes: bool) -> None:
+	"""Show changes, make them after a confirmation, and say what to restart."""
 	for change in changes:
 		click.echo("".join(_diff(change)))
 	if not yes:
 		click.confirm("Make these changes?", abort=True)
 	for change in changes:
-		if undo:
-			_write(change.path, change.after)
-			change.backup.unlink(missing_ok=True)
+		if change.backup_content is not None:
+			_write(change.backup, change.backup_content)
+			click.echo(f"Backup: {change.backup}")
+		if change.after is None:
+			_remove(change.path)
 		else:
-			if change.backup_content is not None:
-				_write(change.backup, change.backup_content)
-				click.echo(f"Backup: {change.backup}")
 			_write(change.path, change.after)
+		if undo:
+			change.backup.unlink(missing_ok=True)
 	click.echo("To restart the server, depending on what starts the bench:")
 	for change in changes:
 		click.echo(f"  {change.path.name}: {change.restart}")
@@ -113,8 +123,8 @@ def _bench_path() -> Path:
 
 def _diff(change: process_config.Change) -> list[str]:
 	lines = difflib.unified_diff(
-		change.before.splitlines(keepends=True),
-		change.after.splitlines(keepends=True),
+		(change.before or "").splitlines(keepends=True),
+		(change.after or "").splitlines(keepends=True),
 		str(change.path),
 		str(change.path),
 	)
@@ -125,11 +135,19 @@ def _diff(change: process_config.Change) -> list[str]:
 def _write(path: Path, content: str) -> None:
 	"""Replace a file in one step. A link, as production set-ups make them, stays a link."""
 	target = path.resolve()
+	target.parent.mkdir(parents=True, exist_ok=True)
 	new = target.with_name(target.name + ".new")
 	new.write_bytes(content.encode())
 	if target.exists():
 		new.chmod(target.stat().st_mode)
 	os.replace(new, target)
+
+
+def _remove(path: Path) -> None:
+	"""Remove a file, and its folder if that is empty then, as the folder of a unit's drop-ins."""
+	path.unlink(missing_ok=True)
+	if not any(path.parent.iterdir()):
+		path.parent.rmdir()
 
 
 commands = [realtime]

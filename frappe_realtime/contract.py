@@ -523,3 +523,9 @@ MAX_WORKERS = 1024
 
 AUTO_WORKERS = "auto"
 """The value of `socketio_workers` for one worker for each core."""
+
+BACKEND_KEY = "socketio_backend"
+"""The key of `common_site_config.json` that chooses among the servers of Frappe. `frappe-realtime serve` ignores it."""
+
+EMBEDDED_BACKEND = "python-embedded"
+"""The value of `BACKEND_KEY` with which Frappe's web process (`frappe.asgi`, `frappe.runner`) answers `/socket.io/` itself."""

@@ -7,7 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
-from frappe_realtime.contract import APP_DEFAULTS
+from frappe_realtime.contract import APP_DEFAULTS, BACKEND_KEY, EMBEDDED_BACKEND
 
 from ..access.sites import Sites, hostname
 from ..config import COMMAND_LINE, KEYS, Config
@@ -94,6 +94,22 @@ class BenchChecks:
 				"docs/configuration.md lists the keys",
 			)
 		return Finding("config.ok", OK, f"the configuration in {file} is valid")
+
+	def backend(self) -> list[Finding]:
+		"""Report that Frappe's web process answers `/socket.io/` too: its clients are not those of the sidecar."""
+		if self._files.read_json(self._files.common).get(BACKEND_KEY) != EMBEDDED_BACKEND:
+			return []
+		return [
+			Finding(
+				"backend.embedded",
+				NOTE,
+				f"{BACKEND_KEY} is {EMBEDDED_BACKEND}: a web process that runs frappe.runner or frappe.asgi answers /socket.io/ "
+				"itself, and clients that reach it there are not those of the sidecar",
+				self._files.place(BACKEND_KEY),
+				f"bench set-config -g {BACKEND_KEY} node && bench restart",
+				f"the proxy must pass /socket.io to {listening_address(self._config)}; `{SETUP_NGINX}` does",
+			)
+		]
 
 	def environment(self) -> list[Finding]:
 		"""Report environment variables of this shell that give a key another value than the file does."""

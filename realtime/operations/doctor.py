@@ -188,6 +188,7 @@ class Examination:
 			checks.bench.sites_folder,
 			checks.bench.has_sites,
 			checks.bench.configuration,
+			checks.bench.backend,
 			checks.bench.environment,
 		):
 			self._add(await _run(_done(check)))

@@ -41,6 +41,14 @@ def bench(make_bench: MakeBench) -> Bench:
 	return with_addresses(make_bench(version=17))
 
 
+def test_the_web_process_answers_too(bench: Bench) -> None:
+	bench.write_config(socketio_backend="python-embedded")
+	note = diagnose(bench, *ON_APP_SITE, code=0, row="`socketio_backend` is `python-embedded`")
+	assert note.where == f"socketio_backend in {common(bench)}"
+	cure(bench, note.command)
+	is_well(bench, *ON_APP_SITE)
+
+
 # -- Redis
 
 

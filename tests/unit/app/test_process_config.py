@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.bench.process_config import SetupError, changes
+from frappe_realtime.bench.process_config import Change, plan
+from frappe_realtime.bench.process_files import SetupError
 
 PROCFILE = """redis_cache: redis-server config/redis_cache.conf
 
@@ -71,10 +72,15 @@ def write(bench: Path, command: str = "/usr/bin/node {bench}/apps/frappe/socketi
 	unit.write_text(UNIT.format(bench=bench, command=command))
 
 
+def changes(bench: Path, **kwargs: Any) -> list[Change]:
+	return plan(bench, **kwargs).changes
+
+
 def make(bench: Path, **kwargs: Any) -> dict[str, str]:
 	"""Write the changes as the command does: first the backup, then the file."""
 	made = {}
 	for change in changes(bench, **kwargs):
+		assert change.after is not None
 		if change.backup_content is not None:
 			change.backup.write_bytes(change.backup_content.encode())
 		change.path.write_bytes(change.after.encode())
@@ -319,8 +325,64 @@ def test_only_files_that_exist_are_changed(bench):
 
 
 def test_a_bench_without_process_configuration(bench):
-	with pytest.raises(SetupError, match="bench setup procfile"):
+	with pytest.raises(SetupError) as error:
 		changes(bench)
+	message = str(error.value)
+	for looked_for in (
+		str(bench),
+		"Procfile",
+		"config/supervisor.conf",
+		"config/systemd/*-node-socketio.service",
+		"config/Procfile",
+		"config/supervisor/supervisord.conf",
+		"config/systemd/*-socketio.service",
+		"config/gunicorn.conf.py",
+	):
+		assert looked_for in message
+	assert "bench setup procfile" in message
+	assert "bench setup config" in message
+	assert f"`{bench}/env/bin/frappe-realtime serve --bench {bench}`" in message
+
+
+def test_a_file_without_an_entry_is_named(bench):
+	supervisor = bench / "config" / "supervisor.conf"
+	supervisor.write_text("[program:something]\ncommand=run me\n")
+	with pytest.raises(SetupError, match=r"No entry of the realtime server was found in .*supervisor\.conf"):
+		changes(bench)
+	(bench / "Procfile").write_text(PROCFILE.format(command="bench socketio"))
+	made = plan(bench)
+	assert [change.path.name for change in made.changes] == ["Procfile"]
+	assert made.notes == [f"{supervisor} has no entry of the realtime server, and was left as it is."]
+
+
+@pytest.mark.parametrize("backend", ["node", "python"])
+def test_the_backend_of_bench_has_no_effect_and_needs_no_note(bench, backend):
+	write(bench, "bench socketio")
+	common_site_config(bench, f'{{"socketio_backend": "{backend}"}}')
+	assert plan(bench).notes == []
+
+
+def test_a_backend_that_runs_in_the_web_process_is_named(bench):
+	write(bench, "bench socketio")
+	common_site_config(bench, '{"socketio_backend": "python-embedded"}')
+	(note,) = plan(bench).notes
+	assert f"socketio_backend is python-embedded in {bench}/sites/common_site_config.json" in note
+	assert "bench set-config -g socketio_backend node" in note
+	make(bench)
+	assert plan(bench).notes == [note], "it is named as long as it is set"
+	assert plan(bench, undo=True).notes == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"socketio_backend": null}'])
+def test_a_configuration_that_says_nothing_needs_no_note(bench, content):
+	write(bench, "bench socketio")
+	common_site_config(bench, content)
+	assert plan(bench).notes == []
+
+
+def common_site_config(bench: Path, content: str) -> None:
+	(bench / "sites").mkdir(exist_ok=True)
+	(bench / "sites" / "common_site_config.json").write_text(content)
 
 
 def test_an_environment_without_the_app(bench):
