@@ -11,6 +11,9 @@ from ..engine.request import Request
 MAX_FORWARDED = 16
 """Addresses of `X-Forwarded-For` that are parsed, from the last one on; the others are the client's own or of no use."""
 
+MAX_ADDRESS = 80
+"""Characters of an address with its zone; no longer text is one."""
+
 PROXY_HEADERS = frozenset(
 	{
 		"x-forwarded-for",
@@ -108,10 +111,13 @@ def address_for_restriction(request: Request) -> str:
 	return ""
 
 
-@lru_cache(maxsize=4096)
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-	if not text:
-		return None
+	# A client chooses the text, and could fill the cache with long ones.
+	return _parse_address(text) if 0 < len(text) <= MAX_ADDRESS else None
+
+
+@lru_cache(maxsize=4096)
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
 	try:
 		address = ip_address(text.partition("%")[0])
 	except ValueError:

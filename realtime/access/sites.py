@@ -18,12 +18,20 @@ from ..socketio.errors import ConnectRefused
 CACHE_SECONDS = 1.0
 """Seconds for which the existence of a site is cached: a reconnect of all clients asks thousands of times."""
 
+MAX_CACHED = 300
+"""Characters of an address whose host is cached: a name of 253 with its scheme and its port."""
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}\Z")
 
 
-@lru_cache(maxsize=4096)
 def hostname(address: str) -> str:
 	"""Return the host of a URL, an Origin or a Host header, in lower case and without its port."""
+	# A client chooses the address, and could fill the cache with long ones.
+	return _hostname(address) if len(address) <= MAX_CACHED else _hostname.__wrapped__(address)
+
+
+@lru_cache(maxsize=4096)
+def _hostname(address: str) -> str:
 	host = address.partition("://")[2].partition("/")[0] if "://" in address else address
 	host = host.strip().lower()
 	if host.startswith("["):

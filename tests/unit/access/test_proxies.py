@@ -84,3 +84,10 @@ def test_only_the_last_addresses_are_parsed(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_no_network() -> None:
 	with pytest.raises(ValueError, match="nginx"):
 		TrustedProxies(["127.0.0.1", "nginx"])
+
+
+def test_long_texts_are_no_addresses_and_not_kept() -> None:
+	before = module._parse_address.cache_info().currsize
+	assert module._address("1" * 10_000) is None
+	assert module._address("fe80::1%" + "z" * 10_000) is None
+	assert module._parse_address.cache_info().currsize == before

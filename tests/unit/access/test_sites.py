@@ -229,3 +229,11 @@ def test_requests_for_a_wrong_host_do_not_read_the_folder_each_time(
 	for number in range(100):
 		assert resolve(sites, f"/{ONE}", host=f"{number}.invalid") == NAMESPACE
 	assert 1 <= len(reads) < 50
+
+
+def test_long_addresses_are_not_kept() -> None:
+	"""A client sends them, each up to the size of a request head."""
+	before = module._hostname.cache_info().currsize
+	assert hostname("a" * 10_000 + ":80") == "a" * 10_000
+	assert hostname("http://" + "b" * 10_000) == "b" * 10_000
+	assert module._hostname.cache_info().currsize == before
