@@ -161,11 +161,13 @@ class Endpoints:
 		"""Answer with all metrics in the text format of Prometheus; 403 for addresses outside `realtime_trusted_proxies`."""
 		if not self._server.limits.proxies.trusts(request.remote or ""):
 			raise web.HTTPForbidden(text="add this address or network to realtime_trusted_proxies\n")
+		worker = self._server.worker
+		kept = counters.read_kept(worker.folder) if worker else None
 		own, answers = await asyncio.gather(self._own_metrics(), self._ask("metrics"))
 		known = {name: answer for name, answer in answers.items() if answer is not None}
 		parts = [own, *known.values()]
-		if worker := self._server.worker:
-			parts += counters.of_ended(worker.folder, (worker.name, *known))
+		if worker and kept:
+			parts += kept.without((worker.name, *known))
 		metrics = await asyncio.to_thread(_import_metrics)
 		return web.Response(
 			body=metrics.render(merge.metrics(parts)),

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..json_codec import dumps, loads
 
@@ -39,18 +39,44 @@ def is_kept(folder: Path, name: str) -> bool:
 	return (folder / (name + SUFFIX)).exists()
 
 
-def of_ended(folder: Path, alive: Iterable[str]) -> list[list[Family]]:
-	"""Return the counters of the workers that have ended.
+class Kept(NamedTuple):
+	"""What is kept at one time.
 
 	Args:
-		folder: The folder of the workers.
-		alive: The names of the workers whose counters are known from themselves.
+		ended: The sums of the workers that have ended, as far as the supervisor has added them.
+		workers: The counters of the others, by name.
 	"""
-	sums = _read(folder / SUFFIX)
-	# One that is added already, and whose file is about to be removed, does not count twice.
-	known = {*alive, "", sums.get("last", "")}
-	parts = [_read(path) for path in folder.glob("*" + SUFFIX) if path.name.removesuffix(SUFFIX) not in known]
-	return [part["families"] for part in (sums, *parts) if part]
+
+	ended: list[Family]
+	workers: dict[str, list[Family]]
+
+	def without(self, alive: Iterable[str]) -> list[list[Family]]:
+		"""Return the counters of the workers that have ended.
+
+		Args:
+			alive: The names of the workers whose counters are known from themselves.
+		"""
+		known = set(alive)
+		return [self.ended, *(families for name, families in self.workers.items() if name not in known)]
+
+
+def read_kept(folder: Path) -> Kept:
+	"""Return what is kept.
+
+	It has to be read before the workers are asked: one that answers and then ends would count twice otherwise.
+	"""
+	while True:
+		sums = _read(folder / SUFFIX)
+		# One that is added already, and whose file is about to be removed, does not count twice.
+		added = {"", sums.get("last", "")}
+		parts = {
+			name: part["families"]
+			for path in folder.glob("*" + SUFFIX)
+			if (name := path.name.removesuffix(SUFFIX)) not in added and (part := _read(path))
+		}
+		# One that was added since the sums were read, and whose file is removed, would not count at all.
+		if _read(folder / SUFFIX) == sums:
+			return Kept(sums.get("families", []), parts)
 
 
 def add_ended(folder: Path, name: str) -> None:
