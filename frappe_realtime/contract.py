@@ -115,6 +115,11 @@ def online_key(site: str) -> str:
 	return f"frappe_realtime:{site}:online"
 
 
+def unconfirmed_key(site: str) -> str:
+	"""Return the key of the set of the users of `site` whose hooks may have been called last, without `online_key` saying so yet."""
+	return f"frappe_realtime:{site}:online_unconfirmed"
+
+
 ONLINE_SITES_KEY = "frappe_realtime:online_sites"
 """The set of the sites whose apps have one of these hooks."""
 

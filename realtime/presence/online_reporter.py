@@ -2,7 +2,8 @@
 
 One sidecar of the bench does this: the one that holds a key of Redis, which expires when it is gone. It compares the users who are online
 with those whose coming was reported last, a set in Redis that outlives every sidecar. So each change is reported once, and one that
-happens while no sidecar runs is reported afterwards.
+happens while no sidecar runs is reported afterwards. The users of a report are kept in Redis before it is sent, until it is confirmed:
+if the sidecar or the web process ends in between, what is true then is reported again, so that no change is missed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from frappe_realtime.contract import (
 	ONLINE_SITES_KEY,
 	USERS_CHANGED,
 	online_key,
+	unconfirmed_key,
 )
 from frappe_realtime.errors import WebUnavailable
 
@@ -69,7 +71,7 @@ class OnlineReporter:
 		self._sites: set[str] | None = None
 		"""The sites with hooks, as in Redis; None until they are read."""
 		self._known: dict[str, set[str]] = {}
-		"""By site, the users who were reported as online, as in Redis; empty unless this sidecar reports."""
+		"""By site, the users who were reported as online, as in Redis; without the sites for which they have to be read there."""
 		self._task: asyncio.Task[None] | None = None
 		self._log_budget = LogBudget()
 
@@ -123,13 +125,16 @@ class OnlineReporter:
 				await self._report_site(site)
 
 	async def _report_site(self, site: str) -> None:
-		known = self._known.get(site)
-		if known is None:
-			known = self._known[site] = await self._store.members(online_key(site))
 		users = set(self._online.users(f"/{site}"))
+		# Until this report is confirmed, only Redis has what is known.
+		known = self._known.pop(site, None)
+		if known is None:
+			known = await self._read_known(site, users)
 		came, gone = _first(users - known), _first(known - users)
 		if not (came or gone):
+			self._known[site] = known
 			return
+		await self._store.change_members(unconfirmed_key(site), [*came, *gone])
 		try:
 			accepted = await asyncio.wait_for(self._send(site, came, gone), TIMEOUT)
 		except (WebUnavailable, asyncio.TimeoutError) as error:
@@ -143,9 +148,15 @@ class OnlineReporter:
 			return
 		if accepted:
 			await self._store.change_members(online_key(site), came, gone)
-			known.update(came)
-			known.difference_update(gone)
+			await self._store.change_members(unconfirmed_key(site), (), [*came, *gone])
+			self._known[site] = known.union(came).difference(gone)
 			self.reported += len(came) + len(gone)
+
+	async def _read_known(self, site: str, users: set[str]) -> set[str]:
+		"""Return the users who were reported as online, such that those of an unconfirmed report are reported again."""
+		known = await self._store.members(online_key(site))
+		unconfirmed = await self._store.members(unconfirmed_key(site))
+		return known.union(unconfirmed - users).difference(unconfirmed & users)
 
 	async def _send(self, site: str, came: list[str], gone: list[str]) -> bool:
 		"""Call the endpoint; return True if it has accepted the report."""

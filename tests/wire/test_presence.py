@@ -17,6 +17,8 @@ from frappe_realtime.contract import (
 	PRESENCE_LEAVE,
 	PRESENCE_SET,
 	PRESENCE_SYNC,
+	online_key,
+	unconfirmed_key,
 )
 from frappe_realtime.errors import PresenceRefused, SidecarUnavailable
 from frappe_realtime.publishing.connection import queue_connector
@@ -388,6 +390,10 @@ def test_hooks_over_a_sigkill(make_bench: MakeBench, connect: Connect, connect_n
 	connect_node(bench, NEW, ann)
 	connect(bench, ben)
 	until(lambda: changes(bench, ann) == ["online"] and changes(bench, ben) == ["online"], "both have come")
+	# Otherwise it is reported again, in case that the report was lost.
+	users, keys = {ann.name, ben.name}, bench.valkey.client
+	until(lambda: keys.smembers(online_key(APP_SITE)) == users, "both are kept as online")
+	until(lambda: not keys.exists(unconfirmed_key(APP_SITE)), "no report is unconfirmed")
 	bench.sidecar.kill()
 	bench.sidecar.start()
 	# The key of the sidecar that was killed expires.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from frappe_realtime.errors import WebUnavailable
 from realtime.bus.store import StoreUnavailable
 from realtime.presence.online_reporter import OnlineReporter
@@ -20,6 +22,8 @@ class Store:
 		self.sets: dict[str, set[str]] = {}
 		self.holder = ""
 		self.away = False
+		self.fails_at = ""
+		"""The key of a set that cannot be changed."""
 
 	def check(self) -> None:
 		if self.away:
@@ -31,6 +35,8 @@ class Store:
 
 	async def change_members(self, key: str, add: list[str], remove: list[str] = []) -> None:  # noqa: B006
 		self.check()
+		if key == self.fails_at:
+			raise StoreUnavailable
 		self.sets[key] = (self.sets.get(key, set()) | set(add)) - set(remove)
 
 	async def hold(self, key: str, value: str, seconds: int) -> bool:
@@ -142,6 +148,33 @@ async def test_the_web_process_does_not_take_a_report() -> None:
 	assert await it.report("ann") == []
 	it.web.status, it.web.secret_changed = 200, True
 	assert await it.report("ann") == [(["ann"], [])]
+
+
+@in_virtual_time
+async def test_a_sidecar_ends_before_it_has_kept_what_it_has_reported() -> None:
+	"""What is true afterwards is reported, also about the user who has gone meanwhile, and then nothing twice."""
+	it = Setting()
+	await it.report("old")
+	it.store.fails_at = f"frappe_realtime:{SITE}:online"
+	it.online.present = {"ann", "bob"}
+	with pytest.raises(StoreUnavailable):
+		await it.first.report()
+	assert it.web.reports[1:] == [(["ann", "bob"], ["old"])]
+	it.first, it.store.holder, it.store.fails_at = it.make("third"), "", ""
+	assert await it.report("ann") == [(["ann"], ["bob", "old"])]
+	assert await it.report("ann") == []
+	assert it.store.sets[f"frappe_realtime:{SITE}:online"] == {"ann"}
+	assert it.store.sets[f"frappe_realtime:{SITE}:online_unconfirmed"] == set()
+
+
+@in_virtual_time
+async def test_a_report_whose_response_is_lost() -> None:
+	it = Setting()
+	it.web.away = True
+	assert await it.report("ann") == []
+	it.web.away = False
+	assert await it.report() == [([], ["ann"])], "it may have been accepted"
+	assert await it.report() == []
 
 
 @in_virtual_time
