@@ -7,7 +7,6 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -381,15 +380,10 @@ def _is_maintenance(response: HTTPResponse) -> bool:
 	return response.status == 503 and (b"SessionStopped" in body or b"maintenance" in body.lower())
 
 
-@lru_cache(maxsize=256)
-def _quoted(path: str) -> str:
-	# Reserved characters and percent-encoding of the path are kept.
-	return quote(path, safe="/%?&=:@+,;!$'()*~-._[]")
-
-
 def _target(path: str, params: Mapping[str, str] | None) -> str:
 	"""Return `path`, which may have a query already, with `params`."""
-	target = _quoted(path)
+	# Reserved characters and percent-encoding of the path are kept.
+	target = quote(path, safe="/%?&=:@+,;!$'()*~-._[]")
 	if not params:
 		return target
 	return f"{target}{'&' if '?' in target else '?'}{urlencode(params)}"
