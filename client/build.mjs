@@ -7,7 +7,7 @@ import { build } from "tsdown";
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const PUBLIC = fileURLToPath(new URL("../frappe_realtime/public/js/", import.meta.url));
 
-const ENTRIES = { core: "src/index.ts", vue: "src/index.ts", react: "src/index.tsx" };
+const ENTRIES = { core: "src/index.ts", vue: "src/index.ts", react: "src/index.tsx", yjs: "src/index.ts" };
 
 // Modules without a build step are the same file in /assets and in the package. Their imports of one another have a hash in the
 // query, because browsers keep the files of /assets.

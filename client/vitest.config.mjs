@@ -7,7 +7,7 @@ const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 export default defineConfig({
 	resolve: {
 		alias: [
-			{ find: /^@frappe-realtime\/(core|vue)$/, replacement: path("./$1/src/index.ts") },
+			{ find: /^@frappe-realtime\/(core|vue|yjs)$/, replacement: path("./$1/src/index.ts") },
 			{ find: "@frappe-realtime/react", replacement: path("./react/src/index.tsx") },
 			{ find: /^\.\/(diagnosis|presence)\.js$/, replacement: path("../frappe_realtime/public/js/$1.js") },
 		],

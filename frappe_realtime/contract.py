@@ -169,10 +169,20 @@ ROOM_PLACE = "room:"
 SITE_PLACE = "site"
 """The name of the place of all System Users. A document or a DocType has the name of its room, `doc_room` or `doctype_room`."""
 
-_PERMISSION_PLACES = (PRESENCE_ROOM + DOC_ROOM, PRESENCE_ROOM + DOCTYPE_ROOM)
+SHARED_ROOM = "shared:"
+SHARED_WRITE_ROOM = "shared_write:"
+"""Prefixes of the rooms of the sockets that edit a document together (this project's): those that may read it, and those that
+may also write it. Followed by `doc_room`."""
 
-PERMISSION_ROOMS = (DOC_ROOM, OPEN_DOC_ROOM, DOCTYPE_ROOM, *_PERMISSION_PLACES)
-"""Prefixes of the rooms that are joined with the permission to read a document or a DocType."""
+SHARED_FIELD_ROOM = "shared_field:"
+"""Prefix of the room of one field of such a document: followed by the field, a colon and `doc_room`. It is left with the room
+`SHARED_ROOM` of the document."""
+
+_PERMISSION_PLACES = (PRESENCE_ROOM + DOC_ROOM, PRESENCE_ROOM + DOCTYPE_ROOM)
+_SHARED_DOCUMENTS = (SHARED_ROOM + DOC_ROOM, SHARED_WRITE_ROOM + DOC_ROOM)
+
+PERMISSION_ROOMS = (DOC_ROOM, OPEN_DOC_ROOM, DOCTYPE_ROOM, *_PERMISSION_PLACES, *_SHARED_DOCUMENTS)
+"""Prefixes of the rooms that are joined with a permission on a document or a DocType (`room_permission`)."""
 
 
 def user_room(user: str) -> str:
@@ -205,10 +215,31 @@ def presence_room(place: str) -> str:
 	return f"{PRESENCE_ROOM}{place}"
 
 
+def shared_room(doctype: str, docname: str) -> str:
+	"""Return the room of the sockets that follow a document that is edited together."""
+	return f"{SHARED_ROOM}{doc_room(doctype, docname)}"
+
+
+def shared_write_room(doctype: str, docname: str) -> str:
+	"""Return the room of those of them that may change it."""
+	return f"{SHARED_WRITE_ROOM}{doc_room(doctype, docname)}"
+
+
+def shared_field_room(doctype: str, docname: str, field: str) -> str:
+	"""Return the room of those of them that follow one field."""
+	return f"{SHARED_FIELD_ROOM}{field}:{doc_room(doctype, docname)}"
+
+
 def document_rooms(doctype: str, docname: str) -> tuple[str, ...]:
-	"""Return all rooms that are joined with the permission to read one document."""
+	"""Return all rooms that are joined with a permission on one document."""
 	room = doc_room(doctype, docname)
-	return room, open_doc_room(doctype, docname), presence_room(room)
+	return (
+		room,
+		open_doc_room(doctype, docname),
+		presence_room(room),
+		shared_room(doctype, docname),
+		shared_write_room(doctype, docname),
+	)
 
 
 def room_subject(room: str) -> tuple[str, str] | None:
@@ -217,8 +248,8 @@ def room_subject(room: str) -> tuple[str, str] | None:
 	Returns:
 		None for a room that is joined without a permission.
 	"""
-	if room.startswith(_PERMISSION_PLACES):
-		room = room.removeprefix(PRESENCE_ROOM)
+	if room.startswith((*_PERMISSION_PLACES, *_SHARED_DOCUMENTS)):
+		room = room.partition(":")[2]
 	if room.startswith((DOC_ROOM, OPEN_DOC_ROOM)):
 		doctype, _, name = room.partition(":")[2].partition("/")
 		return (doctype, name) if doctype and name else None
@@ -226,6 +257,16 @@ def room_subject(room: str) -> tuple[str, str] | None:
 		doctype = room.removeprefix(DOCTYPE_ROOM)
 		return (doctype, "") if doctype else None
 	return None
+
+
+def room_permission(room: str) -> tuple[str, str, str] | None:
+	"""Return the permission with which a room is joined: DocType, document name (see `room_subject`) and Frappe's name of it.
+
+	Returns:
+		None for a room that is joined without a permission.
+	"""
+	subject = room_subject(room)
+	return subject and (*subject, "write" if room.startswith(SHARED_WRITE_ROOM) else "read")
 
 
 # -- Users
@@ -370,6 +411,54 @@ PRESENCE_REFUSALS = frozenset(
 		PRESENCE_BAD_REQUEST,
 		PRESENCE_LIMIT,
 		PRESENCE_UNAVAILABLE,
+	}
+)
+
+# -- Shared editing (realtime/shared_editing); also in client/yjs. A document is edited under its DocType, its name and a field, which
+# may be empty. These three come first in each event of a client; each event to a client is an object that has them as `doctype`,
+# `name` and `field`. `update` and `state_vector` are binary, as Yjs encodes them. An acknowledgement that is an error is
+# `{"error": {"code", "message"}}`; the codes are `SHARED_REFUSALS`.
+
+SHARED_JOIN = "frappe_realtime:shared_join"
+"""From the client: follow a document, `(…, state_vector)`. Acknowledged with `{write, peers, members}`: whether the user may change
+it, how many clients were asked (`SHARED_SYNC`) for what is missing, and how many other clients follow it."""
+
+SHARED_SYNC = "frappe_realtime:shared_sync"
+"""From the client: ask for what is missing, `(…, state_vector)`. Acknowledged as `SHARED_JOIN`. To a client that may change the
+document: `{…, from, state_vector}`, which it answers with `SHARED_ANSWER`."""
+
+SHARED_ANSWER = "frappe_realtime:shared_answer"
+"""From the client: what another one lacks, `(…, to, update, state_vector)`, where `to` is what `from` was. Acknowledged with `{}`.
+To the other client: `{…, update, state_vector}`. The state vector is that of the client that answers."""
+
+SHARED_UPDATE = "frappe_realtime:shared_update"
+"""From the client: a change, `(…, update)`. Acknowledged with `{}`. To all others that follow it: `{…, update}`."""
+
+SHARED_LEAVE = "frappe_realtime:shared_leave"
+"""From the client: follow it no longer, `(…)`. Acknowledged with `{}`."""
+
+SHARED_READ_ONLY = "frappe_realtime:shared_read_only"
+"""To a client whose user may not change the document any more: `{…}`."""
+
+SHARED_END = "frappe_realtime:shared_end"
+"""To a client that was made to leave: `{…, code}`; the code is one of `SHARED_REFUSALS`."""
+
+SHARED_NOT_PERMITTED = "not_permitted"
+SHARED_NOT_MEMBER = "not_member"
+SHARED_NO_WRITE = "read_only"
+SHARED_BAD_REQUEST = "bad_request"
+SHARED_TOO_LARGE = "too_large"
+SHARED_LIMIT = "limit"
+SHARED_UNAVAILABLE = "unavailable"
+SHARED_REFUSALS = frozenset(
+	{
+		SHARED_NOT_PERMITTED,
+		SHARED_NOT_MEMBER,
+		SHARED_NO_WRITE,
+		SHARED_BAD_REQUEST,
+		SHARED_TOO_LARGE,
+		SHARED_LIMIT,
+		SHARED_UNAVAILABLE,
 	}
 )
 

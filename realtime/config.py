@@ -202,7 +202,7 @@ class Config:
 	realtime_guest_rooms: tuple[str, ...] = key(
 		("doc", "doctype"),
 		string_list,
-		"kinds of rooms that Guests may subscribe to: doc, doctype, open_doc, presence",
+		"kinds of rooms that Guests may subscribe to: doc, doctype, open_doc, presence, shared",
 		env="FRAPPE_REALTIME_GUEST_ROOMS",
 	)
 	realtime_task_subscribers: str = key(
@@ -292,6 +292,23 @@ class Config:
 		5.0,
 		number(0, 600),
 		"seconds for which a member whose connection is lost stays, so that nobody sees it leave when it reconnects",
+	)
+	# Shared editing
+	realtime_shared_documents: int = key(
+		8, integer(1, 10_000), "documents that one socket edits together with others"
+	)
+	realtime_shared_update_bytes: int = key(
+		262_144, integer(100, 1 << 30), "bytes of one change of a shared document"
+	)
+	realtime_shared_document_bytes: int = key(
+		900_000,
+		integer(100, 1 << 30),
+		"bytes of the state of a shared document, and of what one client sends another that lacks it; below realtime_max_payload",
+	)
+	realtime_shared_updates_per_second: float = key(
+		50.0,
+		number(0.1, 1_000_000),
+		"changes of shared documents that one socket sends; one counts again for each 16 KiB; bursts of ten seconds' worth",
 	)
 	# Recovery
 	realtime_recovery_seconds: float = key(

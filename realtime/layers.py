@@ -57,6 +57,8 @@ from .recovery.replay_limit import ReplayLimit
 from .recovery.rewind import RewindReader
 from .recovery.room_access import RoomAccess
 from .recovery.sessions import SessionStore
+from .shared_editing.events import SharedEvents
+from .shared_editing.members import SharedMembers
 from .socketio.fanout import Fanout
 from .socketio.namespace import Namespaces
 from .web.frappe_client import FrappeClient
@@ -166,6 +168,23 @@ class PresenceLayer:
 		self.feed.stop()
 		self.members.stop()
 		self.online.stop()
+
+
+class SharedEditingLayer:
+	"""Documents that several clients change at once."""
+
+	def __init__(
+		self,
+		config: Config,
+		namespaces: Namespaces,
+		fanout: Fanout,
+		remote: RemoteMembers,
+		limits: ClientLimits,
+		access: AccessLayer,
+	) -> None:
+		self.members = SharedMembers(config, remote)
+		namespaces.observe(self.members)
+		self.events = SharedEvents(config, self.members, fanout, access.permissions, limits)
 
 
 class HandlerLayer:

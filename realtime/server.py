@@ -27,7 +27,15 @@ from .config import EXIT_CONFIG, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .handlers.files import HandlerFiles
 from .handlers.installed_apps import InstalledApps
-from .layers import AccessLayer, Backends, HandlerLayer, MonitorLayer, PresenceLayer, RecoveryLayer
+from .layers import (
+	AccessLayer,
+	Backends,
+	HandlerLayer,
+	MonitorLayer,
+	PresenceLayer,
+	RecoveryLayer,
+	SharedEditingLayer,
+)
 from .listener import Listener
 from .monitor.events import MonitorEvents
 from .presence.members import PresenceTable
@@ -107,6 +115,9 @@ class RealtimeServer:
 		)
 		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access, on_limit)
 		self.presence = PresenceLayer(config, table, self.namespaces, self.fanout, self.limits, self.access)
+		self.shared = SharedEditingLayer(
+			config, self.namespaces, self.fanout, members, self.limits, self.access
+		)
 		self.handlers = HandlerLayer(
 			config,
 			self.backends,
@@ -129,7 +140,7 @@ class RealtimeServer:
 			self.recovery.recovery,
 			self.access.revalidator,
 			self.limits,
-			[self.presence.events, *self.handlers.all, monitor_events],
+			[self.presence.events, self.shared.events, *self.handlers.all, monitor_events],
 			config.developer_mode,
 		)
 		self.socketio = SocketIOServer(

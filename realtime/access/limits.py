@@ -365,8 +365,8 @@ class ClientLimits(Limiter):
 			self._notify(socket, key, "further subscriptions are ignored for a while")
 		return False
 
-	def on_presence_limit(self, socket: ServerSocket, key: str, effect: str) -> None:
-		"""Report that a client met a limit of presence, and send `limit_reached`.
+	def on_client_limit(self, socket: ServerSocket, key: str, effect: str) -> None:
+		"""Report that an event of a client met a limit, and send `limit_reached`.
 
 		Args:
 			socket: The client.

@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Iterable
 from itertools import count
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import GUEST, PERMISSION_ROOMS, room_subject, user_room
+from frappe_realtime.contract import GUEST, PERMISSION_ROOMS, room_permission, user_room
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
@@ -252,19 +252,19 @@ class Revalidator:
 		unavailable = False
 		failed: set[str] = set()
 		while rooms:
-			subjects = {
-				room: subject
+			permissions = {
+				room: permission
 				for room in _take(rooms, ROOMS_PER_CHECK)
-				if (subject := room_subject(room)) is not None
+				if (permission := room_permission(room)) is not None
 			}
 			answers = await asyncio.gather(
 				*[
-					_awaited(self._permissions.has_permission(session, *subject))
-					for subject in subjects.values()
+					_awaited(self._permissions.has_permission(session, *permission))
+					for permission in permissions.values()
 				],
 				return_exceptions=True,
 			)
-			for room, answer in zip(subjects, answers, strict=True):
+			for room, answer in zip(permissions, answers, strict=True):
 				if isinstance(answer, SessionEnded):
 					self._check_with_other_sessions(namespace, session, room)
 				elif isinstance(answer, WebFailed):

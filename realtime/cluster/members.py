@@ -1,7 +1,8 @@
 """The members of rooms on other sidecars, as replicated by their messages. Empty while there is one sidecar only.
 
-Rooms that handlers create and rooms of open documents are replicated. The other rooms of the core (`all`, `website`,
-`user:`, `doctype:`, `doc:`, `task_progress:`) are not: nearly every socket is in some of them, and their members are
+Rooms that handlers create, rooms of open documents, and those of who changes a document and who follows a field of it are
+replicated. The other rooms of the core (`all`, `website`,
+`user:`, `doctype:`, `doc:`, `task_progress:`, `shared:`) are not: nearly every socket is in some of them, and their members are
 never listed. The members of places are replicated with their states (realtime/presence).
 """
 
@@ -13,6 +14,7 @@ from frappe_realtime.contract import (
 	DOC_ROOM,
 	DOCTYPE_ROOM,
 	PRESENCE_ROOM,
+	SHARED_ROOM,
 	SITE_ROOM,
 	TASK_ROOM,
 	USER_ROOM,
@@ -21,7 +23,7 @@ from frappe_realtime.contract import (
 
 from .messages import MAX_NAME, Change
 
-NOT_REPLICATED = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, TASK_ROOM, PRESENCE_ROOM)
+NOT_REPLICATED = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, TASK_ROOM, PRESENCE_ROOM, SHARED_ROOM)
 
 Room = tuple[str, str]
 """A namespace and a room in it."""

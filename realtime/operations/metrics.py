@@ -91,6 +91,7 @@ class ServerCollector(Collector):
 		yield from _web_process(server)
 		yield from _handlers(server)
 		yield from _presence(server)
+		yield from _shared_editing(server)
 		yield from _access(server)
 		yield from _sidecars(server, self._workers)
 		yield from _workers(server)
@@ -309,6 +310,24 @@ def _presence(server: RealtimeServer) -> Iterator[Metric]:
 		"presence_delayed_total",
 		"Times that a place had to wait for realtime_presence_writes_per_second",
 		feed.delayed,
+	)
+
+
+def _shared_editing(server: RealtimeServer) -> Iterator[Metric]:
+	shared = server.shared
+	yield _gauge(
+		"shared_followers",
+		"Documents that the clients of this sidecar edit together, counted for each client",
+		shared.members.count,
+	)
+	yield _counter("shared_updates_total", "Changes of shared documents passed on", shared.events.updates)
+	yield _counter(
+		"shared_update_bytes_total", "Bytes of these changes, each counted once", shared.events.update_bytes
+	)
+	yield _counter(
+		"shared_answers_total",
+		"Answers of clients to others that lacked a part of a document",
+		shared.events.answers,
 	)
 
 

@@ -213,7 +213,7 @@ class PresenceEvents:
 
 	def _refuse(self, socket: ServerSocket, ack: Ack, refused: PresenceRefused) -> None:
 		if refused.limit:
-			self._limits.on_presence_limit(socket, refused.limit, str(refused))
+			self._limits.on_client_limit(socket, refused.limit, str(refused))
 		ack({"error": {"code": refused.code, "message": str(refused)}})
 
 

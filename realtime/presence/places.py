@@ -11,6 +11,9 @@ from frappe_realtime.contract import (
 	PRESENCE_BAD_REQUEST,
 	PRESENCE_ROOM,
 	ROOM_PLACE,
+	SHARED_FIELD_ROOM,
+	SHARED_ROOM,
+	SHARED_WRITE_ROOM,
 	SITE_PLACE,
 	SITE_ROOM,
 	TASK_ROOM,
@@ -23,7 +26,17 @@ from frappe_realtime.errors import PresenceRefused
 MAX_NAME = 1300
 """Characters of the name of a place: those of a DocType and a document (handlers/core.py), and of the prefix."""
 
-_CORE_ROOMS = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, OPEN_DOC_ROOM, TASK_ROOM, PRESENCE_ROOM)
+_CORE_ROOMS = (
+	USER_ROOM,
+	DOCTYPE_ROOM,
+	DOC_ROOM,
+	OPEN_DOC_ROOM,
+	TASK_ROOM,
+	PRESENCE_ROOM,
+	SHARED_ROOM,
+	SHARED_WRITE_ROOM,
+	SHARED_FIELD_ROOM,
+)
 
 
 def check_place(name: Any) -> str:

@@ -1,4 +1,4 @@
-"""The examples of docs/clients.md: those in TypeScript pass the type checker, the programs connect to a bench."""
+"""The examples of docs/clients.md and docs/shared-editing.md: those in TypeScript pass the type checker, the programs connect to a bench."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from tests.wire.nodejs import node
 
 def blocks(language: str) -> list[str]:
 	"""Return the code blocks of a language."""
-	return re.findall(rf"^```{language}\n(.*?)^```$", CLIENTS_MD.read_text(), re.M | re.S)
+	pages = [CLIENTS_MD, CLIENTS_MD.with_name("shared-editing.md")]
+	texts = [page.read_text() for page in pages]
+	return [
+		block for text in texts for block in re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+	]
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def test_the_examples_have_the_right_types(sources: Path) -> None:
 	for number, (kind, text) in enumerate(examples):
 		(sources / f"{number}.{kind}").write_text(text)
 	# Its sources need the packages of all its components.
-	(sources / "libraries.d.ts").write_text('declare module "frappe-ui";\n')
+	(sources / "libraries.d.ts").write_text('declare module "frappe-ui";\ndeclare module "@tiptap/*";\n')
 	options = '"noEmit": true, "noUnusedLocals": false, "paths": {}'
 	(sources / "tsconfig.json").write_text(
 		f'{{"extends": "{CLIENT}/tsconfig.json", "compilerOptions": {{{options}}}, "include": ["."]}}'

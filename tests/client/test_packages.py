@@ -21,7 +21,7 @@ from tests.wire.sidecar import ROOT
 
 CLIENT = ROOT / "client"
 TOOLS = ROOT / ".cache" / "client" / "node_modules"
-PACKAGES = ("core", "vue", "react")
+PACKAGES = ("core", "vue", "react", "yjs")
 CLIENTS_MD = ROOT / "docs" / "clients.md"
 
 if not (CLIENT / "core" / "dist" / "index.js").exists():
@@ -84,7 +84,7 @@ def test_the_documented_size_is_right(package: str, tmp_path: Path) -> None:
 	)
 	minified = tmp_path / "min.js"
 	options = ["--minify", "--format", "esm", "--file", str(minified)]
-	for name in ("socket.io-client", "vue", "react", "react/jsx-runtime", "@frappe-realtime/core"):
+	for name in ("socket.io-client", "vue", "react", "react/jsx-runtime", "yjs", "@frappe-realtime/core"):
 		options += ["--external", name]
 	run("rolldown/bin/cli.mjs", str(CLIENT / package / "dist" / "index.js"), *options)
 	compressor = zlib.compressobj(9, wbits=31)

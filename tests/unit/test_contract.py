@@ -97,6 +97,10 @@ def test_javascript_has_the_same_reserved_events() -> None:
 		("doc:Note/a/b", ("Note", "a/b")),
 		("open_doc:Note/a", ("Note", "a")),
 		("doctype:Note", ("Note", "")),
+		("shared:doc:Note/a/b", ("Note", "a/b")),
+		("shared_write:doc:Note/a", ("Note", "a")),
+		("shared:Note/a", None),
+		("shared_field::doc:Note/a", None),
 		("doc:Note", None),
 		("doc:Note/", None),
 		("doc:/a", None),
@@ -108,6 +112,13 @@ def test_javascript_has_the_same_reserved_events() -> None:
 )
 def test_what_a_room_is_about(room: str, subject: tuple[str, str] | None) -> None:
 	assert contract.room_subject(room) == subject
+
+
+def test_the_permission_of_a_room() -> None:
+	assert contract.room_permission("shared_write:doc:Note/a") == ("Note", "a", "write")
+	for room in ("shared:doc:Note/a", "doc:Note/a", "presence:doc:Note/a"):
+		assert contract.room_permission(room) == ("Note", "a", "read")
+	assert contract.room_permission("all") is None
 
 
 def test_keys_of_a_site() -> None:

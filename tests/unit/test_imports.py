@@ -38,6 +38,7 @@ SIDECAR = {
 	"realtime.monitor",
 	"realtime.presence",
 	"realtime.recovery",
+	"realtime.shared_editing",
 	"realtime.workers",
 }
 ALLOWED: dict[str, set[str]] = {
@@ -91,6 +92,7 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.presence": CORE | {"realtime.access"},
 	"realtime.cluster": CORE - {"realtime.web"} | {"realtime.presence"},
 	"realtime.recovery": CORE | {"realtime.access"},
+	"realtime.shared_editing": CORE | {"realtime.access", "realtime.cluster"},
 	"realtime.handlers": CORE
 	| {"frappe_realtime.handlers", "realtime.access", "realtime.cluster", "realtime.presence"},
 	"realtime.javascript": CORE | {"realtime.access", "realtime.handlers", "realtime.presence"},

@@ -12,7 +12,13 @@ from realtime.access.document_checks import WORKERS, DocumentRevalidator
 from realtime.socketio.namespace import Namespaces
 from tests.unit.access.fakes import SITE, connected, session
 
-ROOMS = {"doc:ToDo/1", "open_doc:ToDo/1", "presence:doc:ToDo/1"}
+ROOMS = {
+	"doc:ToDo/1",
+	"open_doc:ToDo/1",
+	"presence:doc:ToDo/1",
+	"shared:doc:ToDo/1",
+	"shared_write:doc:ToDo/1",
+}
 
 
 class FakePermissions:

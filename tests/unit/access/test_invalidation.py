@@ -208,7 +208,8 @@ def test_a_document_that_is_gone(kind: str, fields: dict[str, str]) -> None:
 		assert it.dropped() == [(SITE, "ann", "ToDo", "1"), (SITE, "bob", "ToDo", "1")]
 		await collected()
 		assert it.revalidator.emptied == [
-			(f"/{SITE}", room) for room in ("doc:ToDo/1", "open_doc:ToDo/1", "presence:doc:ToDo/1")
+			(f"/{SITE}", f"{kind}:ToDo/1")
+			for kind in ("doc", "open_doc", "presence:doc", "shared:doc", "shared_write:doc")
 		]
 
 	test()

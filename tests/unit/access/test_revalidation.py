@@ -60,7 +60,7 @@ class FakePermissions:
 		self.asked: list[tuple[str, str, str]] = []
 		self.at_once = True
 
-	def has_permission(self, user: Session, doctype: str, name: str) -> Any:
+	def has_permission(self, user: Session, doctype: str, name: str, ptype: str = "read") -> Any:
 		self.asked.append((user.credential.sid, doctype, name))
 		answer = self.answers.get((doctype, name), True)
 		if callable(answer):

@@ -1,0 +1,263 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import * as Y from "yjs";
+
+import { RealtimeProvider, type ProviderOptions, type SharedEditingError } from "@frappe-realtime/yjs";
+import { make, type FakeSocket, type Setting } from "./fake_socket.js";
+
+const PREFIX = "frappe_realtime:shared_";
+const NAME = { doctype: "Note", name: "N-1", field: "" };
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => vi.useRealTimers());
+
+interface Page extends Setting {
+	doc: Y.Doc;
+	provider: RealtimeProvider;
+	errors: string[];
+}
+
+function open(options?: ProviderOptions, setting = make()): Page {
+	const doc = new Y.Doc();
+	const provider = new RealtimeProvider(setting.connection, "Note", "N-1", doc, options);
+	const errors: string[] = [];
+	provider.on("error", ({ code }: SharedEditingError) => errors.push(code));
+	return { ...setting, doc, provider, errors };
+}
+
+// What was sent of one event, the acknowledgement last.
+function sent(socket: FakeSocket, event: string): any[][] {
+	return socket.sent.filter(([name]) => name === PREFIX + event).map(([, ...args]) => args);
+}
+
+async function answer(socket: FakeSocket, event: string, value: object): Promise<void> {
+	sent(socket, event).at(-1)!.at(-1)(null, value);
+	await vi.advanceTimersByTimeAsync(0);
+}
+
+async function join(page: Page, value: object = {}): Promise<void> {
+	await answer(page.socket, "join", { write: true, peers: 0, members: 0, ...value });
+}
+
+function update_of(text: string): { update: ArrayBuffer; state_vector: ArrayBuffer } {
+	const doc = new Y.Doc();
+	doc.getText("text").insert(0, text);
+	// As in a browser: an ArrayBuffer.
+	return { update: buffer(Y.encodeStateAsUpdate(doc)), state_vector: buffer(Y.encodeStateVector(doc)) };
+}
+
+function buffer(bytes: Uint8Array): ArrayBuffer {
+	return new Uint8Array(bytes).buffer;
+}
+
+it("says what it has, and is synced when nobody else is there", async () => {
+	const page = open();
+	const states: unknown[] = [];
+	page.provider.on("status", ({ status }) => states.push(status));
+	page.provider.on("sync", (synced) => states.push(synced));
+	const [doctype, name, field, vector] = sent(page.socket, "join")[0]!;
+	expect([doctype, name, field]).toEqual(["Note", "N-1", ""]);
+	expect(vector).toEqual(Y.encodeStateVector(page.doc));
+	await join(page);
+	expect(states).toEqual(["connected", true]);
+	expect(page.provider.write).toBe(true);
+});
+
+it("waits for an answer, takes it and sends what the other one lacks", async () => {
+	const page = open();
+	page.doc.getText("text").insert(0, "mine");
+	await join(page, { peers: 2, members: 2 });
+	expect(page.provider.synced).toBe(false);
+	page.socket.fire(`${PREFIX}answer`, { ...NAME, ...update_of("theirs") });
+	expect(page.provider.synced).toBe(true);
+	expect(page.doc.getText("text").length).toBe(10);
+	await vi.advanceTimersByTimeAsync(100);
+	const [[, , , update]] = sent(page.socket, "update") as [any[]];
+	const other = new Y.Doc();
+	Y.applyUpdate(other, update);
+	expect(other.getText("text").toString()).toBe("mine");
+	// The second answer is taken, and not answered again.
+	await answer(page.socket, "update", {});
+	page.socket.fire(`${PREFIX}answer`, { ...NAME, ...update_of("late") });
+	await vi.advanceTimersByTimeAsync(100);
+	expect(sent(page.socket, "update")).toHaveLength(1);
+	expect(page.doc.getText("text").length).toBe(14);
+});
+
+it("asks others when nobody answers", async () => {
+	const page = open();
+	await join(page, { peers: 1, members: 1 });
+	await vi.advanceTimersByTimeAsync(3000);
+	expect(sent(page.socket, "sync")).toHaveLength(1);
+	await answer(page.socket, "sync", { write: true, peers: 0, members: 0 });
+	expect(page.provider.synced).toBe(true);
+});
+
+it("sends changes together while one is not acknowledged", async () => {
+	const page = open();
+	await join(page);
+	const text = page.doc.getText("text");
+	for (const letter of "abc") text.insert(0, letter);
+	await vi.advanceTimersByTimeAsync(100);
+	text.insert(0, "d");
+	text.insert(0, "e");
+	await vi.advanceTimersByTimeAsync(1000);
+	expect(sent(page.socket, "update")).toHaveLength(1);
+	await answer(page.socket, "update", {});
+	await vi.advanceTimersByTimeAsync(100);
+	const other = new Y.Doc();
+	for (const args of sent(page.socket, "update")) Y.applyUpdate(other, args[3]);
+	expect(sent(page.socket, "update")).toHaveLength(2);
+	expect(other.getText("text").toString()).toBe("edcba");
+});
+
+it("sends a change beyond the rate later, and reports one that is too large", async () => {
+	const page = open();
+	await join(page);
+	page.doc.getText("text").insert(0, "a");
+	await vi.advanceTimersByTimeAsync(100);
+	await answer(page.socket, "update", { error: { code: "limit", message: "too many" } });
+	page.doc.getText("text").insert(0, "b");
+	await vi.advanceTimersByTimeAsync(2000);
+	expect(sent(page.socket, "update")).toHaveLength(2);
+	expect(page.errors).toEqual([]);
+	await answer(page.socket, "update", { error: { code: "too_large", message: "too large" } });
+	expect(page.errors).toEqual(["too_large"]);
+});
+
+it("goes on after a cut, with what was written meanwhile", async () => {
+	const page = open();
+	await join(page);
+	page.doc.getText("text").insert(0, "lost");
+	await vi.advanceTimersByTimeAsync(100);
+	page.socket.lose();
+	expect(page.provider.status).toBe("disconnected");
+	expect(page.provider.synced).toBe(false);
+	expect(page.provider.write).toBe(true);
+	page.doc.getText("text").delete(0, 2);
+	page.socket.accept();
+	await join(page, { peers: 1, members: 1 });
+	page.socket.fire(`${PREFIX}answer`, { ...NAME, ...update_of("theirs ") });
+	await vi.advanceTimersByTimeAsync(100);
+	const other = new Y.Doc();
+	Y.applyUpdate(other, sent(page.socket, "update").at(-1)![3]);
+	expect(other.getText("text").toString()).toBe("st");
+});
+
+it("sends nothing of a reader, and asks nobody to take it", async () => {
+	const page = open();
+	page.doc.getText("text").insert(0, "mine");
+	await join(page, { write: false, peers: 1, members: 1 });
+	page.doc.getText("text").insert(0, "more");
+	page.socket.fire(`${PREFIX}answer`, { ...NAME, ...update_of("theirs") });
+	page.socket.fire(`${PREFIX}sync`, { ...NAME, from: "other", state_vector: new ArrayBuffer(1) });
+	await vi.advanceTimersByTimeAsync(5000);
+	expect(sent(page.socket, "update")).toEqual([]);
+	expect(sent(page.socket, "answer")).toEqual([]);
+	expect(page.provider.write).toBe(false);
+});
+
+it("answers a question with what the other one lacks", async () => {
+	const page = open();
+	await join(page);
+	page.doc.getText("text").insert(0, "all of it");
+	page.socket.fire(`${PREFIX}sync`, { ...NAME, from: "other", state_vector: buffer(Y.encodeStateVector(new Y.Doc())) });
+	const [[, , , to, update, vector]] = sent(page.socket, "answer") as [any[]];
+	const other = new Y.Doc();
+	Y.applyUpdate(other, update);
+	expect([to, other.getText("text").toString()]).toEqual(["other", "all of it"]);
+	expect(vector).toEqual(Y.encodeStateVector(page.doc));
+});
+
+it("takes only what is about its document", async () => {
+	const page = open({ field: "body" });
+	await join(page);
+	page.socket.fire(`${PREFIX}update`, { ...NAME, update: update_of("other field").update });
+	expect(page.doc.getText("text").toString()).toBe("");
+	page.socket.fire(`${PREFIX}update`, { ...NAME, field: "body", update: update_of("this one").update });
+	expect(page.doc.getText("text").toString()).toBe("this one");
+	page.socket.fire(`${PREFIX}update`, { ...NAME, field: "body", update: new Uint8Array([255, 255, 255]).buffer });
+	expect(page.errors).toEqual(["bad_request"]);
+});
+
+it("asks again soon when a change came before one that it is based on", async () => {
+	const page = open();
+	await join(page);
+	await vi.advanceTimersByTimeAsync(2000);
+	await answer(page.socket, "sync", { write: true, peers: 1, members: 1 });
+	page.socket.fire(`${PREFIX}answer`, { ...NAME, ...update_of("") });
+	const before = sent(page.socket, "sync").length;
+	const other = new Y.Doc();
+	other.getText("text").insert(0, "first");
+	const vector = Y.encodeStateVector(other);
+	other.getText("text").insert(5, " second");
+	page.socket.fire(`${PREFIX}update`, { ...NAME, update: buffer(Y.encodeStateAsUpdate(other, vector)) });
+	expect(page.doc.getText("text").toString()).toBe("");
+	await vi.advanceTimersByTimeAsync(2000);
+	expect(sent(page.socket, "sync")).toHaveLength(before + 1);
+});
+
+it("ends when the server ends it, and says why", async () => {
+	const page = open();
+	await join(page);
+	page.socket.fire(`${PREFIX}read_only`, NAME);
+	expect(page.provider.write).toBe(false);
+	page.socket.fire(`${PREFIX}end`, { ...NAME, code: "not_permitted" });
+	expect(page.errors).toEqual(["not_permitted"]);
+	expect(page.provider.status).toBe("disconnected");
+	page.socket.lose();
+	page.socket.accept();
+	expect(sent(page.socket, "join")).toHaveLength(1);
+});
+
+it("joins again when the server does not know it any more, and later when it cannot ask", async () => {
+	const page = open();
+	await join(page);
+	page.doc.getText("text").insert(0, "a");
+	await vi.advanceTimersByTimeAsync(100);
+	await answer(page.socket, "update", { error: { code: "not_member", message: "" } });
+	expect(sent(page.socket, "join")).toHaveLength(2);
+	await answer(page.socket, "join", { error: { code: "unavailable", message: "" } });
+	expect(page.errors).toEqual(["unavailable"]);
+	await vi.advanceTimersByTimeAsync(2000);
+	expect(sent(page.socket, "join")).toHaveLength(3);
+	await join(page, { members: 1 });
+	await vi.advanceTimersByTimeAsync(100);
+	// Nobody could be asked: the others get all of it.
+	const other = new Y.Doc();
+	Y.applyUpdate(other, sent(page.socket, "update").at(-1)![3]);
+	expect(other.getText("text").toString()).toBe("a");
+});
+
+it("lets one document have one provider of a connection", () => {
+	const page = open();
+	expect(() => open({}, page)).toThrow("has a provider on this connection already");
+	page.provider.destroy();
+	page.doc.getText("text").insert(0, "alone");
+	expect(open({}, page).provider.status).toBe("connecting");
+	expect(sent(page.socket, "update")).toEqual([]);
+});
+
+it("shows the states of the others while they are there", async () => {
+	const page = open();
+	const { awareness } = page.provider;
+	const changes: any[] = [];
+	awareness.on("change", (change, origin) => changes.push([change, origin === "local"]));
+	awareness.setLocalStateField("user", { name: "Ann" });
+	const me = { id: "1", user: "ann", full_name: "Ann", joined_at: 1, version: 1, state: {} };
+	const ben = { id: "2", user: "ben", full_name: "Ben", joined_at: 2, version: 1, state: { yjs: { client: 7, state: { cursor: 1 } } } };
+	const [, , , , ack] = page.socket.sent.find(([event]) => event === "frappe_realtime:presence_join")!;
+	ack(null, { me, members: [me, ben], count: 2 });
+	await vi.advanceTimersByTimeAsync(200);
+	expect(awareness.getStates().get(7)).toEqual({ cursor: 1 });
+	const set = page.socket.sent.find(([event]) => event === "frappe_realtime:presence_set")!;
+	expect(set[2]).toEqual({ yjs: { client: awareness.clientID, state: { user: { name: "Ann" } } } });
+	page.socket.fire("frappe_realtime:presence", { place: "doc:Note/N-1", count: 1, leaves: ["2"] });
+	expect(awareness.getStates().has(7)).toBe(false);
+	expect(changes).toEqual([
+		[{ added: [], updated: [awareness.clientID], removed: [] }, true],
+		[{ added: [7], updated: [], removed: [] }, false],
+		[{ added: [], updated: [], removed: [7] }, false],
+	]);
+	page.provider.destroy();
+	expect(page.socket.sent.at(-1)).toEqual(["frappe_realtime:presence_leave", "doc:Note/N-1"]);
+});

@@ -1,0 +1,10 @@
+// The package @frappe-realtime/yjs: shared editing of documents with Yjs.
+
+export { Awareness, type AwarenessChange, type AwarenessEvents, type AwarenessState } from "./awareness.js";
+export {
+	RealtimeProvider,
+	SharedEditingError,
+	type ProviderEvents,
+	type ProviderOptions,
+	type ProviderStatus,
+} from "./provider.js";

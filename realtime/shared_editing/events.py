@@ -1,0 +1,292 @@
+"""The events of clients about shared documents: join, changes, and questions for what a client lacks.
+
+A change is passed on to the others as it is. A client that joins, or has lost a change, sends the state vector of what it has; some
+clients that may change the document are asked, and answer it with the rest. Only they are: what a client without this permission
+sends reaches nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from frappe_realtime.contract import (
+	SHARED_ANSWER,
+	SHARED_BAD_REQUEST,
+	SHARED_JOIN,
+	SHARED_LEAVE,
+	SHARED_LIMIT,
+	SHARED_NO_WRITE,
+	SHARED_NOT_MEMBER,
+	SHARED_NOT_PERMITTED,
+	SHARED_SYNC,
+	SHARED_UNAVAILABLE,
+	SHARED_UPDATE,
+)
+from frappe_realtime.errors import WebUnavailable
+
+from ..access.client_questions import allows_permission_question
+from ..access.limits import BURST_SECONDS, ClientLimits, Source
+from ..access.permissions import Permissions
+from ..config import Config
+from ..log_budget import LogBudget
+from ..socketio.fanout import Fanout
+from ..socketio.namespace import ServerSocket
+from ..socketio.server import Ack
+from ..token_buckets import ReportedBuckets
+from .documents import MAX_STATE_VECTOR, SharedDocument, SharedRefused, check_bytes, check_document
+from .members import SharedMembers
+
+logger = logging.getLogger("realtime.shared")
+
+MAX_PEERS = 2
+"""Clients that are asked for what another one lacks: more than one, because one may be about to leave."""
+
+UNIT = 16_384
+"""Bytes of a change that count as one change more."""
+
+Handler = Callable[..., None]
+
+
+class SharedEvents:
+	"""Handles the events of clients (`EventHandler`).
+
+	Args:
+		config: The limits `realtime_shared_…`.
+		members: Which sockets follow which documents.
+		fanout: Sends changes to rooms.
+		permissions: Answers whether a user may read or write a document.
+		limits: Bounds the rooms of a client, and the questions that it causes.
+	"""
+
+	def __init__(
+		self,
+		config: Config,
+		members: SharedMembers,
+		fanout: Fanout,
+		permissions: Permissions,
+		limits: ClientLimits,
+	) -> None:
+		self.updates = 0
+		"""Changes that were passed on since the start."""
+		self.update_bytes = 0
+		"""Bytes of these changes, each counted once."""
+		self.answers = 0
+		"""Answers of clients to other clients."""
+		self._rate: float = config.realtime_shared_updates_per_second
+		self._sent = ReportedBuckets(self._rate, self._rate * BURST_SECONDS)
+		self._update_bytes: int = config.realtime_shared_update_bytes
+		self._document_bytes: int = config.realtime_shared_document_bytes
+		self._members = members
+		self._fanout = fanout
+		self._permissions = permissions
+		self._limits = limits
+		self._pending: dict[ServerSocket, dict[SharedDocument, asyncio.Task[None]]] = {}
+		"""For each socket, the joins that wait for the web process."""
+		self._log_budget = LogBudget()
+		self._handlers: dict[str, Handler] = {
+			SHARED_JOIN: self._join,
+			SHARED_SYNC: self._sync,
+			SHARED_UPDATE: self._update,
+			SHARED_ANSWER: self._answer,
+			SHARED_LEAVE: self._leave,
+		}
+
+	# -- events of sockets: see `EventHandler`
+
+	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
+		"""Let a socket whose session was recovered follow nothing, until its client joins again."""
+		self._members.leave_rooms(socket)
+
+	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
+		"""Handle `event` if it is about a shared document."""
+		handler = self._handlers.get(event)
+		if handler is None:
+			return
+		answer = ack or _ignore
+		doctype, name, field, *values = [*arguments, None, None, None, None, None, None][:6]
+		try:
+			handler(socket, answer, check_document(doctype, name, field), *values)
+		except SharedRefused as refused:
+			self._refuse(socket, answer, refused)
+
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+		"""Cancel joins that wait, and forget the socket."""
+		for task in self._pending.pop(socket, {}).values():
+			task.cancel()
+		self._sent.forget(socket)
+		self._members.on_disconnect(socket)
+
+	# -- joining
+
+	def _join(
+		self, socket: ServerSocket, ack: Ack, document: SharedDocument, state_vector: Any, *_: Any
+	) -> None:
+		vector = _check_vector(state_vector)
+		self._count(socket)
+		self._members.check_join(socket, document)
+		self._cancel_join(socket, document)
+		if document.read_room not in socket.rooms and not self._limits.allows_room(
+			socket, document.read_room
+		):
+			raise SharedRefused(
+				SHARED_LIMIT,
+				f"{document.text} is not followed: this client is in too many rooms (realtime_rooms_per_socket), "
+				"or a Guest (realtime_guest_rooms)",
+			)
+		for permission in ("read", "write"):
+			if not allows_permission_question(
+				self._permissions, self._limits, socket, document.doctype, document.name, permission
+			):
+				raise SharedRefused(
+					SHARED_LIMIT,
+					f"{document.text} is not followed: this client causes too many requests (realtime_questions_per_second)",
+				)
+		task = asyncio.get_running_loop().create_task(self._join_later(socket, ack, document, vector))
+		self._pending.setdefault(socket, {})[document] = task
+		task.add_done_callback(lambda task: self._forget(socket, document, task))
+
+	async def _join_later(
+		self, socket: ServerSocket, ack: Ack, document: SharedDocument, vector: bytes
+	) -> None:
+		try:
+			may_read, may_write = await asyncio.gather(
+				self._is_permitted(socket, document, "read"), self._is_permitted(socket, document, "write")
+			)
+			if not may_read:
+				raise SharedRefused(
+					SHARED_NOT_PERMITTED, f"{document.text} is not followed: this user may not read it"
+				)
+			if socket.connected:
+				self._members.join(socket, document, may_write)
+				ack(self._ask_peers(socket, document, vector))
+		except SharedRefused as refused:
+			self._refuse(socket, ack, refused)
+		except WebUnavailable as error:
+			self._log_budget.write(
+				logger.warning, "a client does not follow %s: %s", document.text, str(error)
+			)
+			self._refuse(
+				socket,
+				ack,
+				SharedRefused(
+					SHARED_UNAVAILABLE, f"{document.text} is not followed: the web process did not answer"
+				),
+			)
+
+	async def _is_permitted(self, socket: ServerSocket, document: SharedDocument, permission: str) -> bool:
+		answer = self._permissions.has_permission(socket.session, document.doctype, document.name, permission)
+		return answer if isinstance(answer, bool) else await answer
+
+	def _leave(self, socket: ServerSocket, ack: Ack, document: SharedDocument, *_: Any) -> None:
+		self._cancel_join(socket, document)
+		self._members.leave(socket, document)
+		ack({})
+
+	# -- what a client lacks
+
+	def _sync(
+		self, socket: ServerSocket, ack: Ack, document: SharedDocument, state_vector: Any, *_: Any
+	) -> None:
+		vector = _check_vector(state_vector)
+		self._check_member(socket, document)
+		self._count(socket)
+		ack(self._ask_peers(socket, document, vector))
+
+	def _ask_peers(self, socket: ServerSocket, document: SharedDocument, vector: bytes) -> dict[str, Any]:
+		"""Ask some clients for what a client lacks; return the acknowledgement."""
+		peers = self._members.writers(socket, document, MAX_PEERS)
+		question = document.message(state_vector=vector, **{"from": socket.id})
+		for id in peers:
+			self._fanout.emit(socket.namespace, [id], SHARED_SYNC, [question])
+		return {
+			"write": document.write_room in socket.rooms,
+			"peers": len(peers),
+			"members": self._members.others(socket, document),
+		}
+
+	def _answer(
+		self,
+		socket: ServerSocket,
+		ack: Ack,
+		document: SharedDocument,
+		to: Any,
+		update: Any,
+		state_vector: Any,
+	) -> None:
+		vector = _check_vector(state_vector)
+		update = check_bytes(update, "the answer", self._document_bytes, "realtime_shared_document_bytes")
+		self._check_writer(socket, document)
+		self._count(socket, len(update))
+		if not isinstance(to, str) or not self._members.is_member(socket.namespace, document, to):
+			raise SharedRefused(
+				SHARED_BAD_REQUEST, "the client that is answered does not follow the document"
+			)
+		self.answers += 1
+		answer = document.message(update=update, state_vector=vector)
+		self._fanout.emit(socket.namespace, [to], SHARED_ANSWER, [answer])
+		ack({})
+
+	# -- changes
+
+	def _update(self, socket: ServerSocket, ack: Ack, document: SharedDocument, update: Any, *_: Any) -> None:
+		update = check_bytes(update, "the change", self._update_bytes, "realtime_shared_update_bytes")
+		self._check_writer(socket, document)
+		self._count(socket, len(update))
+		self.updates += 1
+		self.update_bytes += len(update)
+		message = document.message(update=update)
+		self._fanout.emit(socket.namespace, [document.room], SHARED_UPDATE, [message], but=socket)
+		ack({})
+
+	# -- checks
+
+	def _check_member(self, socket: ServerSocket, document: SharedDocument) -> None:
+		if not self._members.follows(socket, document):
+			raise SharedRefused(SHARED_NOT_MEMBER, f"this client does not follow {document.text}")
+
+	def _check_writer(self, socket: ServerSocket, document: SharedDocument) -> None:
+		self._check_member(socket, document)
+		if document.write_room not in socket.rooms:
+			raise SharedRefused(
+				SHARED_NO_WRITE, f"{document.text} is not changed: this user may not write it"
+			)
+
+	def _count(self, socket: ServerSocket, size: int = 0) -> None:
+		if self._sent.take(socket):
+			# A large change overdraws the bucket, which then has to fill up again.
+			self._sent.withdraw(socket, size // UNIT)
+			return
+		limit = key = "realtime_shared_updates_per_second"
+		if not self._sent.is_first_refusal(socket):
+			self._limits.record(key, f" by {socket.session.user}", Source.of_socket(socket))
+			limit = ""
+		raise SharedRefused(SHARED_LIMIT, f"too many changes: {key} is {self._rate:g}", limit)
+
+	def _cancel_join(self, socket: ServerSocket, document: SharedDocument) -> None:
+		task = self._pending.get(socket, {}).get(document)
+		if task is not None:
+			task.cancel()
+			self._forget(socket, document, task)
+
+	def _forget(self, socket: ServerSocket, document: SharedDocument, task: asyncio.Task[None]) -> None:
+		waiting = self._pending.get(socket)
+		if waiting is not None and waiting.get(document) is task:
+			del waiting[document]
+			if not waiting:
+				del self._pending[socket]
+
+	def _refuse(self, socket: ServerSocket, ack: Ack, refused: SharedRefused) -> None:
+		if refused.limit:
+			self._limits.on_client_limit(socket, refused.limit, str(refused))
+		ack({"error": {"code": refused.code, "message": str(refused)}})
+
+
+def _check_vector(value: Any) -> bytes:
+	return check_bytes(value, "the state vector", MAX_STATE_VECTOR)
+
+
+def _ignore(*arguments: Any) -> None:
+	"""Stand for the acknowledgement of a client that does not ask for one."""
