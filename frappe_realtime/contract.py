@@ -120,6 +120,22 @@ def unconfirmed_key(site: str) -> str:
 	return f"frappe_realtime:{site}:online_unconfirmed"
 
 
+def shared_key(site: str, doctype: str, name: str) -> str:
+	"""Return the key of the stream with the changes of a shared document of `site` (realtime/shared_editing/states.py)."""
+	return f"frappe_realtime:{site}:shared:{doctype}/{name}"
+
+
+def shared_lock_key(site: str, doctype: str, name: str) -> str:
+	"""Return the key that a sidecar holds while it loads or stores such a document."""
+	return f"frappe_realtime:{site}:shared_lock:{doctype}/{name}"
+
+
+SHARED_STATES_KEY = "frappe_realtime:shared_states"
+"""The sorted set of the keys of these streams, by when they expire, in milliseconds since 1970."""
+
+SHARED_DUE_KEY = "frappe_realtime:shared_due"
+"""The sorted set of the documents that the app is to store, each `[site, doctype, name, field]` as JSON, by when, as above."""
+
 ONLINE_SITES_KEY = "frappe_realtime:online_sites"
 """The set of the sites whose apps have one of these hooks."""
 
@@ -310,6 +326,12 @@ ONLINE_HOOKS = "online_hooks"
 USERS_CHANGED = "users_changed"
 """The endpoint, after `METHOD_PREFIX`, that is told who has come and gone: `{"online": [user, …], "offline": [user, …]}`."""
 
+SHARED_HOOK = "realtime_shared_editing"
+"""A hook that an app names in its hooks.py: by DocType, the functions `load` and `store` for shared documents."""
+
+SHARED_LOAD, SHARED_STORE = "shared_load", "shared_store"
+"""The endpoints, after `METHOD_PREFIX`, that call them: `{"doctype", "name", "field"}`, and `state` in base64 to store."""
+
 MAX_USERS = 500
 """Users who have come, and who have gone, in one request to it."""
 
@@ -421,7 +443,8 @@ PRESENCE_REFUSALS = frozenset(
 
 SHARED_JOIN = "frappe_realtime:shared_join"
 """From the client: follow a document, `(…, state_vector)`. Acknowledged with `{write, peers, members}`: whether the user may change
-it, how many clients were asked (`SHARED_SYNC`) for what is missing, and how many other clients follow it."""
+it, how many clients were asked (`SHARED_SYNC`) for what is missing, and how many other clients follow it. If the sidecar keeps the
+state, nobody is asked, and there are `update`, what is missing, and `state_vector`, that of the state."""
 
 SHARED_SYNC = "frappe_realtime:shared_sync"
 """From the client: ask for what is missing, `(…, state_vector)`. Acknowledged as `SHARED_JOIN`. To a client that may change the

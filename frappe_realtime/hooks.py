@@ -30,6 +30,8 @@ override_whitelisted_methods = {
 	"frappe.realtime.has_permissions": "frappe_realtime.permissions.endpoints.has_permissions",
 	"frappe.realtime.publish_probe": "frappe_realtime.permissions.endpoints.publish_probe",
 	"frappe.realtime.readers": "frappe_realtime.permissions.endpoints.readers",
+	"frappe.realtime.shared_load": "frappe_realtime.permissions.shared_documents.shared_load",
+	"frappe.realtime.shared_store": "frappe_realtime.permissions.shared_documents.shared_store",
 	"frappe.realtime.users_changed": "frappe_realtime.permissions.endpoints.users_changed",
 	"frappe.realtime.can_monitor": "frappe_realtime.permissions.endpoints.can_monitor",
 }

@@ -310,6 +310,19 @@ class Config:
 		number(0.1, 1_000_000),
 		"changes of shared documents that one socket sends; one counts again for each 16 KiB; bursts of ten seconds' worth",
 	)
+	realtime_shared_states: int = key(
+		1000,
+		integer(0, 10_000_000),
+		"shared documents whose state is kept in Redis, with the extra shared-editing; changes of further ones are passed on only",
+	)
+	realtime_shared_state_seconds: int = key(
+		3600,
+		integer(60, 10_000_000),
+		"seconds for which the state of a shared document that nobody follows is kept",
+	)
+	realtime_shared_store_seconds: float = key(
+		10.0, number(0.1, 3600), "seconds from a change of a shared document until the app is given its state"
+	)
 	# Recovery
 	realtime_recovery_seconds: float = key(
 		120.0, number(1, 86400), "seconds after a disconnect in which a client can recover its session"

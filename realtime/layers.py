@@ -57,8 +57,11 @@ from .recovery.replay_limit import ReplayLimit
 from .recovery.rewind import RewindReader
 from .recovery.room_access import RoomAccess
 from .recovery.sessions import SessionStore
+from .shared_editing import crdt
 from .shared_editing.events import SharedEvents
 from .shared_editing.members import SharedMembers
+from .shared_editing.states import SharedStates
+from .shared_editing.storage import AppStates, SharedStorage
 from .socketio.fanout import Fanout
 from .socketio.namespace import Namespaces
 from .web.frappe_client import FrappeClient
@@ -171,11 +174,12 @@ class PresenceLayer:
 
 
 class SharedEditingLayer:
-	"""Documents that several clients change at once."""
+	"""Documents that several clients change at once; their states, if the extra `shared-editing` is installed."""
 
 	def __init__(
 		self,
 		config: Config,
+		backends: Backends,
 		namespaces: Namespaces,
 		fanout: Fanout,
 		remote: RemoteMembers,
@@ -184,7 +188,27 @@ class SharedEditingLayer:
 	) -> None:
 		self.members = SharedMembers(config, remote)
 		namespaces.observe(self.members)
-		self.events = SharedEvents(config, self.members, fanout, access.permissions, limits)
+		self.states: SharedStates | None = None
+		self.storage: SharedStorage | None = None
+		if config.realtime_shared_states and crdt.is_installed():
+			app = AppStates(backends.web)
+			self.states = SharedStates(config, backends.store, app.load, limits.record)
+			self.storage = SharedStorage(config, backends.store, self.states, app)
+			self.members.abandoned.connect(self.states.forget)
+			access.invalidator.received.connect(self.states.on_access)
+		self.events = SharedEvents(config, self.members, fanout, access.permissions, limits, self.states)
+
+	def start(self) -> None:
+		"""Start to hand states to the apps."""
+		if self.storage is not None:
+			self.storage.start()
+
+	def stop(self) -> None:
+		"""Keep no more states."""
+		if self.storage is not None:
+			self.storage.stop()
+		if self.states is not None:
+			self.states.stop()
 
 
 class HandlerLayer:

@@ -116,7 +116,7 @@ class RealtimeServer:
 		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access, on_limit)
 		self.presence = PresenceLayer(config, table, self.namespaces, self.fanout, self.limits, self.access)
 		self.shared = SharedEditingLayer(
-			config, self.namespaces, self.fanout, members, self.limits, self.access
+			config, self.backends, self.namespaces, self.fanout, members, self.limits, self.access
 		)
 		self.handlers = HandlerLayer(
 			config,
@@ -247,6 +247,7 @@ class RealtimeServer:
 		self.recovery.sessions.start()
 		self.cluster.start()
 		self.online_reporter.start()
+		self.shared.start()
 		self.monitor.start()
 		self.handlers.javascript.start()
 		# Created last: importing aiohttp takes longest, and clients reconnect in the first moments.
@@ -270,6 +271,7 @@ class RealtimeServer:
 		self.presence.stop()
 		self.questions.stop()
 		self.online_reporter.stop()
+		self.shared.stop()
 		await self.handlers.python.stop()
 		await self.subscriber.stop()
 		self.recovery.history.stop()

@@ -237,6 +237,27 @@ it("lets one document have one provider of a connection", () => {
 	expect(sent(page.socket, "update")).toEqual([]);
 });
 
+it("sends what waits when the page goes", async () => {
+	const page = open();
+	await join(page);
+	page.doc.getText("text").insert(0, "a");
+	await vi.advanceTimersByTimeAsync(100);
+	page.doc.getText("text").insert(1, "b");
+	page.provider.destroy();
+	const events = page.socket.sent.map(([event]) => event).filter((event) => event.startsWith(PREFIX));
+	expect(events).toEqual(["join", "update", "update", "leave"].map((event) => PREFIX + event));
+});
+
+it("takes what the server keeps, and sends what it lacks", async () => {
+	const page = open();
+	page.doc.getText("text").insert(0, "mine");
+	await join(page, { members: 3, ...update_of("kept") });
+	expect(page.provider.synced).toBe(true);
+	expect(page.doc.getText("text").length).toBe(8);
+	await vi.advanceTimersByTimeAsync(100);
+	expect(sent(page.socket, "update")).toHaveLength(1);
+});
+
 it("shows the states of the others while they are there", async () => {
 	const page = open();
 	const { awareness } = page.provider;

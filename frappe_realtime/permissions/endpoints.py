@@ -12,7 +12,6 @@ sidecar keeps the access that it has granted.
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,19 +30,14 @@ from ..contract import (
 	DOCTOR_EVENT,
 	MAX_USERS,
 	ONLINE_HOOKS,
-	SECRET_HEADER,
-	SECRET_KEY,
 	SYSTEM_MANAGER,
 )
-from ..publishing.connection import queue_connector
 from ..publishing.jobs import is_job_timeout
 from ..publishing.log import logger
 from ..publishing.publish import publish_realtime
 from ..publishing.rate_limited_log import RateLimitedLog
 from .arguments import parse_list, parse_question, raise_malformed
-
-REDIS_TIMEOUT = 1.0
-"""Seconds for which a request waits for the shared secret."""
+from .secret import secret_matches
 
 _log = RateLimitedLog(lambda line: logger().error(line))
 
@@ -58,10 +52,10 @@ def get_user_info() -> dict[str, Any]:
 		missing or wrong, and Frappe requires it (v16 from 2026-02, v17) or the user has an IP restriction.
 	"""
 	_do_not_extend_session()
-	if hasattr(frappe.realtime, "get_socketio_secret") and not _secret_matches():
+	if hasattr(frappe.realtime, "get_socketio_secret") and not secret_matches():
 		return {}
 	addresses = _allowed_addresses(frappe.session.user)
-	if addresses and not _secret_matches():
+	if addresses and not secret_matches():
 		return {}
 	override = _override_of("get_user_info")
 	if override:
@@ -151,7 +145,7 @@ def publish_probe(room: Any = None, worker: Any = 0) -> bool:
 		frappe.ValidationError: `room` is missing or no text.
 	"""
 	_do_not_extend_session()
-	if not _secret_matches():
+	if not secret_matches():
 		raise frappe.PermissionError
 	if not isinstance(room, str) or not room:
 		raise_malformed("room: the id of a socket is expected")
@@ -183,7 +177,7 @@ def readers(doctype: Any = None, name: Any = "", users: Any = None) -> list[str]
 		frappe.PermissionError: The shared secret is missing or wrong.
 		frappe.ValidationError: The arguments are malformed, or there are more than `MAX_QUESTIONS` users.
 	"""
-	if not _secret_matches():
+	if not secret_matches():
 		raise frappe.PermissionError
 	doctype, name, _ = parse_question([doctype, name])
 	users = parse_list(users, "users")
@@ -226,7 +220,7 @@ def users_changed(online: Any = None, offline: Any = None) -> None:
 		frappe.ValidationError: The arguments are malformed.
 	"""
 	_do_not_extend_session()
-	if not _secret_matches():
+	if not secret_matches():
 		raise frappe.PermissionError
 	changes = {
 		"online": parse_list(online, "online", MAX_USERS),
@@ -268,7 +262,7 @@ def _check_address() -> None:
 	The sidecar applies the restriction itself: only the sidecar knows the address of its client.
 	"""
 	addresses = _allowed_addresses(frappe.session.user)
-	if not addresses or (frappe.local.request_ip or "").startswith(tuple(addresses)) or _secret_matches():
+	if not addresses or (frappe.local.request_ip or "").startswith(tuple(addresses)) or secret_matches():
 		return
 	raise frappe.AuthenticationError
 
@@ -396,19 +390,3 @@ def _acting_as(user: str) -> Iterator[None]:
 		frappe.set_user(before[0])
 		session.user, session.sid, session.data = before
 		frappe.local.form_dict = form_dict
-
-
-# -- the shared secret
-
-
-def _secret_matches() -> bool:
-	"""Return whether the request carries the shared secret."""
-	given = frappe.get_request_header(SECRET_HEADER) or ""
-	client = queue_connector(frappe.conf)(REDIS_TIMEOUT)
-	try:
-		# The first process that needs the secret creates it. NX, so that no process replaces it.
-		client.set(SECRET_KEY, frappe.generate_hash(length=32), nx=True)
-		secret: Any = client.get(SECRET_KEY)
-	finally:
-		client.close()
-	return bool(secret) and hmac.compare_digest(secret, given.encode())

@@ -168,7 +168,7 @@ class RedisStore:
 			StoreUnavailable: Redis does not answer.
 			StoreDenied: The user of redis_queue may not read or set the key, or its value is not text.
 		"""
-		_, current = await self._execute([("SET", key, value, "NX"), ("GET", key)])
+		_, current = await self.execute([("SET", key, value, "NX"), ("GET", key)])
 		try:
 			return str(current.decode())
 		except (UnicodeDecodeError, AttributeError) as error:
@@ -180,13 +180,13 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: Redis does not answer, or refuses the command.
 		"""
-		((_, count),) = await self._execute([("PUBSUB", "NUMSUB", channel)])
+		((_, count),) = await self.execute([("PUBSUB", "NUMSUB", channel)])
 		return int(count)
 
 	async def ping(self) -> bool:
 		"""Return True if Redis answers."""
 		try:
-			await self._execute([("PING",)])
+			await self.execute([("PING",)])
 		except (StoreUnavailable, StoreDenied):
 			return False
 		return True
@@ -198,7 +198,7 @@ class RedisStore:
 			StoreUnavailable, StoreDenied: They cannot be read.
 		"""
 		first = f"{max(0, int((time() - seconds) * 1000))}-0"
-		(entries,) = await self._execute([("XRANGE", OUTAGES_KEY, first, "+", "COUNT", OUTAGE_COUNT)])
+		(entries,) = await self.execute([("XRANGE", OUTAGES_KEY, first, "+", "COUNT", OUTAGE_COUNT)])
 		return [
 			outage
 			for _, fields in reversed(entries)
@@ -208,7 +208,7 @@ class RedisStore:
 	async def publish(self, channel: str, payload: str) -> None:
 		"""Publish a message without retries; a failure is logged and the message is lost."""
 		try:
-			await self._execute([("PUBLISH", channel, payload)])
+			await self.execute([("PUBLISH", channel, payload)])
 		except (StoreUnavailable, StoreDenied) as error:
 			self._log_budget.write(logger.warning, "could not publish on %r: %s", channel, error)
 
@@ -218,7 +218,7 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: Some of them may not have been published.
 		"""
-		return await self._execute([("PUBLISH", channel, payload) for payload in payloads])
+		return await self.execute([("PUBLISH", channel, payload) for payload in payloads])
 
 	async def append(self, values: Sequence[tuple[str, str]], seconds: int) -> None:
 		"""Append values to lists, each a key and a value, and keep the lists for `seconds`.
@@ -229,7 +229,7 @@ class RedisStore:
 		commands: list[Command] = []
 		for key, value in values:
 			commands += [("RPUSH", key, value), ("EXPIRE", key, seconds)]
-		await self._execute(commands)
+		await self.execute(commands)
 
 	async def members(self, key: str) -> set[str]:
 		"""Return the members of a set; empty if there is none.
@@ -237,7 +237,7 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: It cannot be read.
 		"""
-		(members,) = await self._execute([("SMEMBERS", key)])
+		(members,) = await self.execute([("SMEMBERS", key)])
 		return {_text(member) for member in members}
 
 	async def change_members(self, key: str, add: Sequence[str], remove: Sequence[str] = ()) -> None:
@@ -251,7 +251,7 @@ class RedisStore:
 			commands.append(("SADD", key, *add))
 		if remove:
 			commands.append(("SREM", key, *remove))
-		await self._execute(commands)
+		await self.execute(commands)
 
 	async def hold(self, key: str, value: str, seconds: int) -> bool:
 		"""Set `key` to `value` for `seconds` unless it has another value; return True if it has `value` now.
@@ -259,10 +259,10 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: Redis does not answer, or refuses the command.
 		"""
-		_, current = await self._execute([("SET", key, value, "NX", "EX", seconds), ("GET", key)])
+		_, current = await self.execute([("SET", key, value, "NX", "EX", seconds), ("GET", key)])
 		if current is None or _text(current) != value:
 			return False
-		await self._execute([("EXPIRE", key, seconds)])
+		await self.execute([("EXPIRE", key, seconds)])
 		return True
 
 	async def entries(self, key: str, count: int) -> list[bytes]:
@@ -271,7 +271,7 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: They cannot be read.
 		"""
-		(entries,) = await self._execute([("XRANGE", key, "-", "+", "COUNT", count)])
+		(entries,) = await self.execute([("XRANGE", key, "-", "+", "COUNT", count)])
 		return [_pairs(fields).get(b"e", b"") for _, fields in entries]
 
 	async def history(self, site: str, first: str, count: int) -> HistoryPage:
@@ -305,7 +305,7 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: The history cannot be read.
 		"""
-		(entries,) = await self._execute([("XREVRANGE", events_key(site), before, "-", "COUNT", count)])
+		(entries,) = await self.execute([("XREVRANGE", events_key(site), before, "-", "COUNT", count)])
 		return [_entry(id, fields) for id, fields in entries]
 
 	async def access_messages(self, site: str, first: str, count: int) -> tuple[list[Entry], str | None]:
@@ -323,7 +323,7 @@ class RedisStore:
 			commands.append(("GET", order))
 		if count:
 			commands.append(("XRANGE", key, first, "+", "COUNT", count))
-		answers = await self._execute(commands, transaction=True)
+		answers = await self.execute(commands, transaction=True)
 		entries = [_entry(id, fields) for id, fields in answers[-1]] if count else []
 		last = None if answers[0] is None else _text(answers[0])
 		return entries, last, answers[1] if order else None
@@ -334,7 +334,7 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: It cannot be read.
 		"""
-		value = (await self._execute([("GET", key)]))[0]
+		value = (await self.execute([("GET", key)]))[0]
 		return None if value is None else _text(value)
 
 	async def write_sessions(self, writes: Sequence[SessionWrite]) -> None:
@@ -343,7 +343,7 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: Some of the changes may not have been made.
 		"""
-		await self._execute(
+		await self.execute(
 			[
 				("DEL", write.key)
 				if write.value is None
@@ -361,9 +361,14 @@ class RedisStore:
 		Raises:
 			StoreUnavailable, StoreDenied: Some of the changes may not have been made.
 		"""
-		return [bool(done) for done in await self._execute([("EXPIRE", key, seconds) for key in keys])]
+		return [bool(done) for done in await self.execute([("EXPIRE", key, seconds) for key in keys])]
 
-	async def _execute(self, commands: Sequence[Command], transaction: bool = False) -> list[Any]:
+	async def execute(self, commands: Sequence[Command], transaction: bool = False) -> list[Any]:
+		"""Send commands, as one transaction if `transaction`; return their replies.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Redis does not answer, or refuses a command; the others may have been executed.
+		"""
 		try:
 			return await self._pipeline.execute(commands, transaction)
 		except (hiredis.ReplyError, OSError, asyncio.TimeoutError, ValueError) as error:

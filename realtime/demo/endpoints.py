@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import json
 import secrets
+from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
@@ -164,6 +165,8 @@ class Endpoints:
 			"frappe.realtime.readers": self._readers,
 			"frappe.realtime.can_monitor": self._can_monitor,
 			"frappe.realtime.users_changed": self._users_changed,
+			"frappe.realtime.shared_load": self._shared_load,
+			"frappe.realtime.shared_store": self._shared_store,
 		}
 
 	def add(self, name: str, method: Method) -> None:
@@ -245,6 +248,23 @@ class Endpoints:
 		if not all(isinstance(user, str) for users in changes.values() for user in users):
 			raise FrappeError(417, "ValidationError", "names of users are expected")
 		call.site.users_changed += [(change, user) for change, users in changes.items() for user in users]
+
+	async def _shared_load(self, call: Call) -> str | None:
+		"""The app's `frappe.realtime.shared_load(doctype, name, field)`."""
+		state = call.site.shared.get(await self._shared_document(call))
+		return None if state is None else b64encode(state).decode()
+
+	async def _shared_store(self, call: Call) -> bool:
+		"""The app's `frappe.realtime.shared_store(doctype, name, field, state)`."""
+		call.site.shared[await self._shared_document(call)] = b64decode(call.arg("state"))
+		return True
+
+	async def _shared_document(self, call: Call) -> tuple[str, str, str]:
+		if self._secret.available and not await self._has_secret(call):
+			raise FrappeError(403, "PermissionError")
+		if call.site.shared_fails:
+			raise FrappeError(500, "ValueError")
+		return call.arg("doctype"), call.arg("name"), call.args.get("field", "")
 
 	async def _readers(self, call: Call) -> list[str]:
 		"""The app's `frappe.realtime.readers(doctype, name, users)`; requires the shared secret on every version."""

@@ -59,6 +59,11 @@ class Site:
 	users_changed: list[tuple[str, str]] = field(default_factory=list)
 	"""Each call of these hooks: `online` or `offline`, and the user."""
 
+	shared: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+	"""What the hook `realtime_shared_editing` has stored, by DocType, name and field."""
+	shared_fails: bool = False
+	"""Whether its functions raise an exception."""
+
 	def __post_init__(self) -> None:
 		self.add_user(ADMINISTRATOR, ADMINISTRATOR)
 		self.add_user(GUEST, GUEST, WEBSITE_USER)

@@ -329,6 +329,22 @@ def _shared_editing(server: RealtimeServer) -> Iterator[Metric]:
 		"Answers of clients to others that lacked a part of a document",
 		shared.events.answers,
 	)
+	states, storage = shared.states, shared.storage
+	yield _counter(
+		"shared_state_reads_total",
+		"States of shared documents that were read for clients",
+		states.reads if states else 0,
+	)
+	yield _counter(
+		"shared_stored_total",
+		"States of shared documents that were handed to apps",
+		storage.stored if storage else 0,
+	)
+	yield _counter(
+		"shared_store_failures_total",
+		"Times that an app did not take the state of a shared document",
+		storage.failed if storage else 0,
+	)
 
 
 def _access(server: RealtimeServer) -> Iterator[Metric]:

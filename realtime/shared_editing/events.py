@@ -1,15 +1,15 @@
 """The events of clients about shared documents: join, changes, and questions for what a client lacks.
 
-A change is passed on to the others as it is. A client that joins, or has lost a change, sends the state vector of what it has; some
-clients that may change the document are asked, and answer it with the rest. Only they are: what a client without this permission
-sends reaches nobody.
+A change is passed on to the others as it is. A client that joins, or has lost a change, sends the state vector of what it has, and gets
+the rest: from the state that the sidecar keeps, or else from some clients that may change the document, which are asked. Only they
+are: what a client without this permission sends reaches nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from frappe_realtime.contract import (
@@ -22,6 +22,7 @@ from frappe_realtime.contract import (
 	SHARED_NOT_MEMBER,
 	SHARED_NOT_PERMITTED,
 	SHARED_SYNC,
+	SHARED_TOO_LARGE,
 	SHARED_UNAVAILABLE,
 	SHARED_UPDATE,
 )
@@ -36,8 +37,10 @@ from ..socketio.fanout import Fanout
 from ..socketio.namespace import ServerSocket
 from ..socketio.server import Ack
 from ..token_buckets import ReportedBuckets
+from .crdt import is_update
 from .documents import MAX_STATE_VECTOR, SharedDocument, SharedRefused, check_bytes, check_document
 from .members import SharedMembers
+from .states import SharedStates, StateUnavailable
 
 logger = logging.getLogger("realtime.shared")
 
@@ -46,6 +49,9 @@ MAX_PEERS = 2
 
 UNIT = 16_384
 """Bytes of a change that count as one change more."""
+
+STATE_COST = 10
+"""Changes as which a question counts that is answered from the state."""
 
 Handler = Callable[..., None]
 
@@ -59,6 +65,7 @@ class SharedEvents:
 		fanout: Sends changes to rooms.
 		permissions: Answers whether a user may read or write a document.
 		limits: Bounds the rooms of a client, and the questions that it causes.
+		states: Keeps the states of documents; None to pass changes on only.
 	"""
 
 	def __init__(
@@ -68,6 +75,7 @@ class SharedEvents:
 		fanout: Fanout,
 		permissions: Permissions,
 		limits: ClientLimits,
+		states: SharedStates | None = None,
 	) -> None:
 		self.updates = 0
 		"""Changes that were passed on since the start."""
@@ -83,8 +91,10 @@ class SharedEvents:
 		self._fanout = fanout
 		self._permissions = permissions
 		self._limits = limits
+		self._states = states
+		self._appends: set[asyncio.Task[None]] = set()
 		self._pending: dict[ServerSocket, dict[SharedDocument, asyncio.Task[None]]] = {}
-		"""For each socket, the joins that wait for the web process."""
+		"""For each socket, the joins and questions that wait for the web process or for Redis."""
 		self._log_budget = LogBudget()
 		self._handlers: dict[str, Handler] = {
 			SHARED_JOIN: self._join,
@@ -127,7 +137,6 @@ class SharedEvents:
 		vector = _check_vector(state_vector)
 		self._count(socket)
 		self._members.check_join(socket, document)
-		self._cancel_join(socket, document)
 		if document.read_room not in socket.rooms and not self._limits.allows_room(
 			socket, document.read_room
 		):
@@ -144,9 +153,7 @@ class SharedEvents:
 					SHARED_LIMIT,
 					f"{document.text} is not followed: this client causes too many requests (realtime_questions_per_second)",
 				)
-		task = asyncio.get_running_loop().create_task(self._join_later(socket, ack, document, vector))
-		self._pending.setdefault(socket, {})[document] = task
-		task.add_done_callback(lambda task: self._forget(socket, document, task))
+		self._start(socket, document, self._join_later(socket, ack, document, vector))
 
 	async def _join_later(
 		self, socket: ServerSocket, ack: Ack, document: SharedDocument, vector: bytes
@@ -161,7 +168,7 @@ class SharedEvents:
 				)
 			if socket.connected:
 				self._members.join(socket, document, may_write)
-				ack(self._ask_peers(socket, document, vector))
+				await self._send_missing(socket, ack, document, vector)
 		except SharedRefused as refused:
 			self._refuse(socket, ack, refused)
 		except WebUnavailable as error:
@@ -193,6 +200,35 @@ class SharedEvents:
 		vector = _check_vector(state_vector)
 		self._check_member(socket, document)
 		self._count(socket)
+		self._start(socket, document, self._send_missing(socket, ack, document, vector))
+
+	async def _send_missing(
+		self, socket: ServerSocket, ack: Ack, document: SharedDocument, vector: bytes
+	) -> None:
+		"""Acknowledge with what a client lacks, or ask other clients for it."""
+		if self._states is not None:
+			# Reading and merging a state takes more than passing a change on.
+			self._sent.withdraw(socket, STATE_COST)
+			try:
+				merged = await self._states.read(socket.session, document, vector)
+			except ValueError:
+				self._refuse(
+					socket, ack, SharedRefused(SHARED_BAD_REQUEST, "the state vector cannot be read")
+				)
+				return
+			except StateUnavailable:
+				pass
+			else:
+				ack(
+					{
+						"write": document.write_room in socket.rooms,
+						"peers": 0,
+						"members": self._members.others(socket, document),
+						"update": merged.difference,
+						"state_vector": merged.state_vector,
+					}
+				)
+				return
 		ack(self._ask_peers(socket, document, vector))
 
 	def _ask_peers(self, socket: ServerSocket, document: SharedDocument, vector: bytes) -> dict[str, Any]:
@@ -235,11 +271,39 @@ class SharedEvents:
 		update = check_bytes(update, "the change", self._update_bytes, "realtime_shared_update_bytes")
 		self._check_writer(socket, document)
 		self._count(socket, len(update))
+		if self._states is not None:
+			if self._states.is_full(socket.session.site, document):
+				key = "realtime_shared_document_bytes"
+				raise SharedRefused(
+					SHARED_TOO_LARGE,
+					f"{document.text} is not changed: its state has more than {key}, {self._document_bytes}",
+					key,
+				)
+			if not is_update(update):
+				raise SharedRefused(SHARED_BAD_REQUEST, "the change cannot be read")
 		self.updates += 1
 		self.update_bytes += len(update)
 		message = document.message(update=update)
 		self._fanout.emit(socket.namespace, [document.room], SHARED_UPDATE, [message], but=socket)
-		ack({})
+		if self._states is None:
+			ack({})
+			return
+		task = asyncio.get_running_loop().create_task(
+			self._append(self._states, socket, ack, document, update)
+		)
+		self._appends.add(task)
+		task.add_done_callback(self._appends.discard)
+
+	async def _append(
+		self, states: SharedStates, socket: ServerSocket, ack: Ack, document: SharedDocument, update: bytes
+	) -> None:
+		try:
+			await states.append(socket.session, document, update)
+		except StateUnavailable as error:
+			message = f"a change of {document.text} is not kept: {error}"
+			self._refuse(socket, ack, SharedRefused(SHARED_UNAVAILABLE, message))
+		else:
+			ack({})
 
 	# -- checks
 
@@ -264,6 +328,15 @@ class SharedEvents:
 			self._limits.record(key, f" by {socket.session.user}", Source.of_socket(socket))
 			limit = ""
 		raise SharedRefused(SHARED_LIMIT, f"too many changes: {key} is {self._rate:g}", limit)
+
+	def _start(
+		self, socket: ServerSocket, document: SharedDocument, answer: Coroutine[Any, Any, None]
+	) -> None:
+		"""Answer an event later, instead of an earlier one about the same document."""
+		self._cancel_join(socket, document)
+		task = asyncio.get_running_loop().create_task(answer)
+		self._pending.setdefault(socket, {})[document] = task
+		task.add_done_callback(lambda task: self._forget(socket, document, task))
 
 	def _cancel_join(self, socket: ServerSocket, document: SharedDocument) -> None:
 		task = self._pending.get(socket, {}).get(document)

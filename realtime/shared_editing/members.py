@@ -22,6 +22,7 @@ from frappe_realtime.contract import (
 
 from ..cluster.members import RemoteMembers
 from ..config import Config
+from ..signals import Signal
 from ..socketio.namespace import Namespace, ServerSocket
 from .documents import SharedDocument, SharedRefused
 
@@ -36,6 +37,8 @@ class SharedMembers:
 
 	def __init__(self, config: Config, remote: RemoteMembers) -> None:
 		self._max_documents: int = config.realtime_shared_documents
+		self.abandoned: Signal[[str, SharedDocument]] = Signal()
+		"""Sent with a site and a document that the last socket of this process has left."""
 		self._remote = remote
 		self._documents: dict[ServerSocket, set[SharedDocument]] = {}
 
@@ -89,6 +92,11 @@ class SharedMembers:
 			socket.leave(document.read_room)
 		if not documents:
 			self._documents.pop(socket, None)
+		self._on_left(socket, document)
+
+	def _on_left(self, socket: ServerSocket, document: SharedDocument) -> None:
+		if not socket.namespace.members(document.room):
+			self.abandoned.send(socket.session.site, document)
 
 	def leave_rooms(self, socket: ServerSocket) -> None:
 		"""Leave the rooms of a session that was recovered: its client joins again, and says what it has."""
@@ -96,9 +104,10 @@ class SharedMembers:
 			if room.startswith((SHARED_ROOM, SHARED_WRITE_ROOM, SHARED_FIELD_ROOM)):
 				socket.leave(room)
 
-	def on_disconnect(self, socket: ServerSocket) -> set[SharedDocument]:
-		"""Forget a socket, which has left its rooms; return the documents that it followed."""
-		return self._documents.pop(socket, set())
+	def on_disconnect(self, socket: ServerSocket) -> None:
+		"""Forget a socket, which has left its rooms."""
+		for document in self._documents.pop(socket, ()):
+			self._on_left(socket, document)
 
 	def others(self, socket: ServerSocket, document: SharedDocument) -> int:
 		"""Return how many other sockets follow `document`, on all sidecars."""

@@ -18,14 +18,12 @@ from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import until
 from tests.wire.nodejs import node
 
+SHARED_EDITING_MD = CLIENTS_MD.with_name("shared-editing.md")
 
-def blocks(language: str) -> list[str]:
+
+def blocks(language: str, page: Path = CLIENTS_MD) -> list[str]:
 	"""Return the code blocks of a language."""
-	pages = [CLIENTS_MD, CLIENTS_MD.with_name("shared-editing.md")]
-	texts = [page.read_text() for page in pages]
-	return [
-		block for text in texts for block in re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
-	]
+	return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
 
 
 @pytest.fixture
@@ -38,7 +36,9 @@ def sources() -> Iterator[Path]:
 
 def test_the_examples_have_the_right_types(sources: Path) -> None:
 	vue = [re.findall(r"<script.*?>(.*?)</script>", block, re.S)[0] for block in blocks("vue")]
-	examples = [("ts", text) for text in [*blocks("ts"), *vue]] + [("tsx", text) for text in blocks("tsx")]
+	examples = [("ts", text) for text in [*blocks("ts"), *blocks("ts", SHARED_EDITING_MD), *vue]] + [
+		("tsx", text) for text in blocks("tsx")
+	]
 	assert len(examples) > 6
 	for number, (kind, text) in enumerate(examples):
 		(sources / f"{number}.{kind}").write_text(text)

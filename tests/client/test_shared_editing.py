@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from pycrdt import Doc, Text
 
-from frappe_realtime.contract import SHARED_ANSWER, SHARED_JOIN, SHARED_SYNC, SHARED_UPDATE
+from frappe_realtime.contract import (
+	SHARED_ANSWER,
+	SHARED_DUE_KEY,
+	SHARED_JOIN,
+	SHARED_SYNC,
+	SHARED_UPDATE,
+	shared_key,
+)
 from realtime.demo.model import WEBSITE_USER
-from tests.wire.bench import SITES, Bench
+from tests.wire.background import Background
+from tests.wire.bench import APP_SITE, SITES, Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
 from tests.wire.editors import BUILT, TYPE, Editors, Page
@@ -29,6 +39,30 @@ def editors() -> Iterator[Editors]:
 	one = Editors()
 	yield one
 	one.close()
+
+
+@pytest.fixture(scope="module")
+def relaying(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+	"""A bench that keeps no states, as without the extra."""
+	one = Bench(background, tmp_path_factory.mktemp("relaying"), common={"realtime_shared_states": 0})
+	yield one.start()
+	one.close()
+
+
+@pytest.fixture
+def keeping(shared_benches: Callable[[int], Bench]) -> Iterator[Bench]:
+	"""A bench that keeps states."""
+	one = shared_benches(16)
+	yield one
+	one.sidecar.check_log()
+
+
+@pytest.fixture(params=["keeping", "relaying"])
+def bench(request: pytest.FixtureRequest, keeping: Bench, relaying: Bench) -> Iterator[Bench]:
+	"""Both in turn."""
+	one = keeping if request.param == "keeping" else relaying
+	yield one
+	one.sidecar.check_log()
 
 
 @pytest.fixture
@@ -179,7 +213,7 @@ def test_limits(make_bench: MakeBench, editors: Editors) -> None:
 		common={
 			"realtime_shared_documents": 1,
 			"realtime_shared_update_bytes": 1000,
-			"realtime_shared_updates_per_second": 1,
+			"realtime_shared_updates_per_second": 5,
 		}
 	)
 	page = editors.open(bench, "N-1").synced()
@@ -190,11 +224,11 @@ def test_limits(make_bench: MakeBench, editors: Editors) -> None:
 	assert "realtime_shared_documents is 1" in answer["error"]["message"]
 	page.insert("x" * 2000)
 	until(lambda: page.state["errors"] == ["too_large"], "the refusal of a large change")
-	answers = [page.do("emit", event=SHARED_UPDATE, args=[TYPE, "N-1", "", update]) for _ in range(12)]
+	answers = [page.do("emit", event=SHARED_UPDATE, args=[TYPE, "N-1", "", update]) for _ in range(60)]
 	assert answers[-1]["error"]["code"] == "limit"
 	# A change beyond the rate is sent later.
 	other.insert("late")
-	for _ in range(15):
+	for _ in range(60):
 		other.do("emit", event=SHARED_UPDATE, args=[TYPE, "N-1", "", update])
 	other.insert("more ")
 	until(lambda: "more" in page.state["text"], "the change beyond the rate")
@@ -208,15 +242,16 @@ def test_what_is_not_understood_changes_nothing(bench: Bench, editors: Editors, 
 		for event in (SHARED_JOIN, SHARED_SYNC, SHARED_UPDATE, SHARED_ANSWER):
 			answer = page.do("emit", event=event, args=args)
 			assert answer["error"]["code"] == "bad_request", (event, args)
-	# Binary, and no change of Yjs: the other page reports it and goes on.
-	page.do("emit", event=SHARED_UPDATE, args=[TYPE, name, "", {"bytes": [255] * 20}])
-	until(lambda: other.state["errors"] == ["bad_request"], "the report")
+	# Binary, and no change of Yjs: a sidecar that keeps the state refuses it, else the other page reports it.
+	answer = page.do("emit", event=SHARED_UPDATE, args=[TYPE, name, "", {"bytes": [255] * 20}])
+	until(lambda: "error" in answer or other.state["errors"] == ["bad_request"], "the report")
 	page.insert("on")
 	other.has("on")
 
 
-def test_pages_on_two_sidecars(make_pair: MakePair, editors: Editors) -> None:
-	pair = make_pair()
+@pytest.mark.parametrize("states", [1000, 0])
+def test_pages_on_two_sidecars(make_pair: MakePair, editors: Editors, states: int) -> None:
+	pair = make_pair(realtime_shared_states=states)
 	user = pair.first.user()
 	pair.first.site().forbid(user.name, TYPE, "N-1", "write")
 	first = editors.open(pair.first, "N-1").synced().insert("one")
@@ -249,3 +284,118 @@ def test_fifty_writers_of_whom_one_is_cut_again_and_again(bench: Bench, editors:
 	text = editors.converge(90)
 	assert len(text) > 20
 	assert all(page.state["errors"] == [] for page in pages[:5])
+
+
+# -- the state in Redis
+
+
+def stored_text(bench: Bench, name: str, field: str = "") -> str:
+	"""Return the text that the app has stored; empty if there is none."""
+	doc: Doc[Any] = Doc()
+	if (state := bench.site().shared.get((TYPE, name, field))) is not None:
+		doc.apply_update(state)
+	return str(doc.get("text", type=Text))
+
+
+def test_the_text_is_there_when_everybody_has_left_and_comes_back(keeping: Bench, editors: Editors) -> None:
+	name = keeping.document()
+	pages = [editors.open(keeping, name).synced() for _ in range(2)]
+	pages[0].insert("kept")
+	pages[1].has("kept")
+	pages[1].do("delete", index=0, length=2)
+	for page in pages:
+		page.do("close")
+	back = editors.open(keeping, name)
+	back.has("pt")
+
+
+def test_the_app_stores_the_state_and_is_asked_for_it(make_bench: MakeBench, editors: Editors) -> None:
+	bench = make_bench(common={"realtime_shared_store_seconds": 0.2})
+	page = editors.open(bench, "N-1").synced().insert("stored")
+	other = editors.open(bench, "N-1", field="title").synced().insert("a title")
+	until(lambda: stored_text(bench, "N-1") == "stored", "the text at the app")
+	until(lambda: stored_text(bench, "N-1", "title") == "a title", "the title at the app")
+	page.insert(" again", 6)
+	until(lambda: stored_text(bench, "N-1") == "stored again", "the next text at the app")
+	assert bench.valkey.client.zcard(SHARED_DUE_KEY) == 0
+	for one in (page, other):
+		one.do("close")
+	bench.valkey.client.flushall()
+	back = editors.open(bench, "N-1").synced()
+	assert back.state["text"] == "stored again"
+	assert metric(bench, "shared_stored_total") >= 3
+
+
+def test_an_app_that_fails_is_given_the_state_later(make_bench: MakeBench, editors: Editors) -> None:
+	bench = make_bench(common={"realtime_shared_store_seconds": 0.2})
+	page = editors.open(bench, "N-1").synced()
+	bench.site().shared_fails = True
+	page.insert("text")
+	until(lambda: metric(bench, "shared_store_failures_total") == 1, "a failure")
+	assert stored_text(bench, "N-1") == ""
+	assert bench.valkey.client.zcard(SHARED_DUE_KEY) == 1
+	# What the app cannot load is taken from the pages.
+	bench.site().shared[TYPE, "N-2", ""] = b""
+	first = editors.open(bench, "N-2").synced().insert("of pages")
+	editors.open(bench, "N-2").has("of pages")
+	bench.site().shared_fails = False
+	client: Any = bench.valkey.client
+	client.zadd(SHARED_DUE_KEY, dict.fromkeys(client.zrange(SHARED_DUE_KEY, 0, -1), 0))
+	until(lambda: stored_text(bench, "N-1") == "text", "the text at the app")
+	assert first.state["errors"] == []
+
+
+def test_a_document_that_is_deleted_leaves_nothing(keeping: Bench, editors: Editors) -> None:
+	name = keeping.document()
+	page = editors.open(keeping, name).synced().insert("old")
+	key = shared_key(APP_SITE, TYPE, name)
+	until(lambda: keeping.valkey.client.xlen(key) > 1, "the change in Redis")
+	page.do("close")
+	tell(keeping, "doc", doctype=TYPE, name=name)
+	until(lambda: not keeping.valkey.client.exists(key), "the end of the state")
+
+
+def test_many_changes_are_merged(make_bench: MakeBench, editors: Editors) -> None:
+	bench = make_bench(common={"realtime_shared_store_seconds": 600})
+	page = editors.open(bench, "N-1").synced()
+	update = {"bytes": [0, 0]}
+	for _ in range(250):
+		assert page.do("emit", event=SHARED_UPDATE, args=[TYPE, "N-1", "", update]) == {}
+	page.insert("text")
+	until(lambda: bench.valkey.client.xlen(shared_key(APP_SITE, TYPE, "N-1")) < 150, "a merged state")
+	editors.open(bench, "N-1").has("text")
+
+
+def test_a_document_that_is_too_large_and_one_too_many(make_bench: MakeBench, editors: Editors) -> None:
+	bench = make_bench(common={"realtime_shared_document_bytes": 1000, "realtime_shared_states": 1})
+	page = editors.open(bench, "N-1").synced().insert("x" * 2000)
+	late = editors.open(bench, "N-1")
+	until(lambda: len(late.state["text"]) == 2000, "the text")
+	page.insert("y")
+	until(lambda: page.state["errors"] == ["too_large"], "the refusal")
+	# Without a state, pages have the text of each other.
+	second = editors.open(bench, "N-2").synced().insert("of pages")
+	editors.open(bench, "N-2").has("of pages")
+	assert second.state["errors"] == []
+	for key in ("document_bytes", "states"):
+		assert metric(bench, f'limit_reached_total{{limit="realtime_shared_{key}"}}') > 0
+
+
+def test_redis_that_is_away_for_a_while(make_bench: MakeBench, editors: Editors) -> None:
+	bench = make_bench(persist=True)
+	pages = [editors.open(bench, "N-1").synced() for _ in range(2)]
+	bench.valkey.stop()
+	pages[0].insert("meanwhile")
+	pages[1].has("meanwhile")
+	bench.valkey.start()
+	until(
+		lambda: (
+			pages[0].do("emit", event=SHARED_SYNC, args=[TYPE, "N-1", "", {"bytes": [0]}])["update"]
+			and pages[0].state["errors"] == []
+		),
+		"the state again",
+	)
+	for page in pages:
+		page.do("close")
+	late = editors.open(bench, "N-1")
+	late.has("meanwhile")

@@ -2,7 +2,8 @@
 //
 // A change is sent to all that follow the document. Who joins, or comes back after a cut, sends the state vector of what it has, gets
 // the rest from clients that may change the document, and sends them what they lack. This is repeated from time to time, so that a
-// change that was lost on its way is not missing for long.
+// change that was lost on its way is not missing for long. If the sidecar keeps the state of the document, it takes the place of the
+// other clients in this.
 
 import type { Connection, Place } from "@frappe-realtime/core";
 import { applyUpdate, decodeStateVector, encodeStateAsUpdate, encodeStateVector, mergeUpdates, type Doc } from "yjs";
@@ -65,6 +66,9 @@ interface Asked {
 	write: boolean;
 	peers: number;
 	members: number;
+	// What is missing, and the state vector of what the server has, if it keeps the state.
+	update?: ArrayBuffer;
+	state_vector?: ArrayBuffer;
 	error?: { code: string; message: string };
 }
 
@@ -138,6 +142,8 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		connection.on("connect", this._on_connect);
 		connection.on("disconnect", this._on_disconnect);
 		for (const [event, listener] of this._server_events) connection.on(event, listener);
+		// Neither Node nor React Native has it.
+		globalThis.addEventListener?.("pagehide", this._on_pagehide);
 		this.awareness.connect(connection, this._place, this._name[2] ? `yjs:${this._name[2]}` : "yjs");
 		if (connection.status === "connected") this._on_connect();
 		else this._set_status("connecting");
@@ -149,8 +155,9 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._is_wanted = false;
 		const connection = this._connection;
 		in_use.get(connection)?.delete(JSON.stringify(this._name));
+		globalThis.removeEventListener?.("pagehide", this._on_pagehide);
 		if (this._is_joined && connection.status === "connected") {
-			this._flush_now();
+			this._on_pagehide();
 			connection.emit(LEAVE, ...this._name);
 		}
 		this.awareness.disconnect();
@@ -170,6 +177,12 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 	}
 
 	private readonly _on_destroy = (): void => this.destroy();
+
+	// The page goes: send what waits, also while an earlier change is not acknowledged.
+	private readonly _on_pagehide = (): void => {
+		this._is_sending = false;
+		this._flush_now();
+	};
 
 	// -- the connection
 
@@ -212,7 +225,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._sync_timer = setTimeout(() => this._ask(event), delay);
 	}
 
-	private _on_asked(event: string, { error, write, peers, members }: Asked): void {
+	private _on_asked(event: string, { error, write, peers, members, update, state_vector }: Asked): void {
 		if (error) {
 			if (error.code === "limit" || error.code === "unavailable") {
 				this._report(error);
@@ -227,6 +240,10 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._is_joined = true;
 		this._set_write(write);
 		this._set_status("connected");
+		if (update && state_vector) {
+			this._on_answer({ update, state_vector });
+			return;
+		}
 		if (peers > 0) {
 			this._ask_in(ANSWER_TIMEOUT);
 			return;
@@ -321,7 +338,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 	}
 
 	private _on_refused(error: { code: string; message: string }, update: Uint8Array): void {
-		if (error.code === "limit") {
+		if (error.code === "limit" || error.code === "unavailable") {
 			this._queue.unshift(update);
 			this._send_timer = setTimeout(() => this._flush_now(), RETRY_DELAY);
 			return;

@@ -484,7 +484,7 @@ todo.flags.name_set = True; todo.db_insert()
 frappe.set_user(outsider)
 session = (frappe.session.user, frappe.session.sid)
 out = {"may": endpoints.has_permissions([["ToDo", "allowed"], ["ToDo", "other"], ["ToDo", "allowed", "write"], ["ToDo"]])}
-endpoints._secret_matches = lambda: True
+endpoints.secret_matches = lambda: True
 out["who"] = endpoints.get_user_info()
 out["readers"] = endpoints.readers("ToDo", "allowed", [outsider, reader])
 out["session"] = session == (frappe.session.user, frappe.session.sid)

@@ -24,6 +24,8 @@ IMPORT_FRAPPE = (
 	"permissions.access_events",
 	"permissions.arguments",
 	"permissions.endpoints",
+	"permissions.secret",
+	"permissions.shared_documents",
 	"publishing.broadcast_warning",
 	"publishing.commit",
 	"publishing.document_changes",

@@ -134,7 +134,8 @@ def endpoints(frappe: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 	importlib.import_module("frappe.utils").get_fullname = lambda user: user
 	module = importlib.import_module("frappe_realtime.permissions.endpoints")
 	frappe.redis = Redis({SECRET_KEY: table.SECRET.encode()})
-	monkeypatch.setattr(module, "queue_connector", lambda conf: lambda timeout: frappe.redis)
+	secret = importlib.import_module("frappe_realtime.permissions.secret")
+	monkeypatch.setattr(secret, "queue_connector", lambda conf: lambda timeout: frappe.redis)
 	frappe.published = []
 	monkeypatch.setattr(
 		module, "publish_realtime", lambda event, room: frappe.published.append((event, room))

@@ -1,0 +1,188 @@
+"""Loads the states of shared documents from the app, and hands them to the app to store, through the web process.
+
+A document that has changed is due `realtime_shared_store_seconds` later; what is due stands in Redis, so that a state is stored also if the
+sidecar that has taken the change ends before. It stays due until the app has stored it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from base64 import b64decode, b64encode
+from time import time
+
+from frappe_realtime.contract import METHOD_PREFIX, SHARED_DUE_KEY, SHARED_LOAD, SHARED_STORE
+from frappe_realtime.errors import WebUnavailable
+
+from ..access.permissions import GUEST_CREDENTIAL
+from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
+from ..config import Config
+from ..json_codec import loads
+from ..log_budget import LogBudget
+from ..web.frappe_client import FrappeClient, FrappeResponse
+from .documents import SharedDocument
+from .states import SharedStates, StateUnavailable
+
+logger = logging.getLogger("realtime.shared")
+
+INTERVAL = 1.0
+"""Seconds between two looks at what is due."""
+
+BATCH = 10
+"""Documents that are stored after one look."""
+
+TIMEOUT = 10.0
+"""Seconds that the web process has to load or to store one document; twice, if the shared secret has changed."""
+
+RETRY_SECONDS = 30.0
+"""Seconds until a state is handed to the app again that it has not stored."""
+
+
+class AppStates:
+	"""Calls the endpoints by which the app loads and stores.
+
+	Args:
+		web: The web process.
+	"""
+
+	def __init__(self, web: FrappeClient) -> None:
+		self._web = web
+
+	def is_unavailable(self, site: str) -> bool:
+		"""Return True while the web process does not answer for `site`."""
+		return self._web.is_unavailable(site)
+
+	async def load(self, site: str, document: SharedDocument) -> bytes:
+		"""Return what the app has stored; empty if there is nothing, or no app of the site has the hook.
+
+		Raises:
+			StateUnavailable: The web process does not answer, or the hook fails.
+		"""
+		response = await self._call(site, SHARED_LOAD, document)
+		if response.status != 200:
+			raise StateUnavailable(f"{SHARED_LOAD} on {site} answered HTTP {response.status}")
+		return b64decode(response.message) if isinstance(response.message, str) else b""
+
+	async def store(self, site: str, document: SharedDocument, state: bytes) -> None:
+		"""Hand a state to the app, which may have no hook for it.
+
+		Raises:
+			StateUnavailable: The web process does not answer, or the hook fails.
+		"""
+		response = await self._call(site, SHARED_STORE, document, state=b64encode(state).decode())
+		if response.status != 200:
+			raise StateUnavailable(f"{SHARED_STORE} on {site} answered HTTP {response.status}")
+
+	async def _call(self, site: str, method: str, document: SharedDocument, **more: str) -> FrappeResponse:
+		path, body = METHOD_PREFIX + method, {**document._asdict(), **more}
+
+		async def call(renew_secret: bool) -> FrappeResponse:
+			return await self._web.call(
+				site, path, GUEST_CREDENTIAL, json=body, renew_secret=renew_secret, max_failures=1
+			)
+
+		try:
+			response = await asyncio.wait_for(call(False), TIMEOUT)
+			if response.status == 403:
+				# The shared secret has been changed.
+				response = await asyncio.wait_for(call(True), TIMEOUT)
+		except (WebUnavailable, asyncio.TimeoutError) as error:
+			raise StateUnavailable(str(error) or "the web process did not answer") from error
+		return response
+
+
+class SharedStorage:
+	"""Stores what is due.
+
+	Args:
+		config: `realtime_shared_store_seconds`.
+		store: redis_queue.
+		states: The states.
+		app: The app's endpoints.
+	"""
+
+	def __init__(self, config: Config, store: RedisStore, states: SharedStates, app: AppStates) -> None:
+		self.stored = 0
+		"""States that were handed to the app since the start."""
+		self.failed = 0
+		"""Times that the app did not take one."""
+		self._seconds: float = config.realtime_shared_store_seconds
+		self._store = store
+		self._states = states
+		self._app = app
+		self._task: asyncio.Task[None] | None = None
+		self._log_budget = LogBudget()
+
+	def start(self) -> None:
+		"""Start to store."""
+		self._task = asyncio.get_running_loop().create_task(self._run())
+
+	def stop(self) -> None:
+		"""Store nothing any more: another sidecar does, or this one after its restart."""
+		if self._task is not None:
+			self._task.cancel()
+
+	async def _run(self) -> None:
+		while True:
+			await asyncio.sleep(INTERVAL)
+			try:
+				await self.store_due()
+			except StoreUnavailable:
+				pass
+			except StoreDenied as error:
+				self._log_budget.write(
+					logger.error,
+					"%s does not let this sidecar keep shared documents: %s. %s",
+					self._store.endpoint,
+					error,
+					error.advice,
+				)
+			except Exception:
+				logger.exception("shared documents were not stored")
+
+	async def store_due(self) -> None:
+		"""Store what is due now.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Redis does not answer, or refuses a command.
+		"""
+		now = round(time() * 1000)
+		(members,) = await self._store.execute(
+			[("ZRANGEBYSCORE", SHARED_DUE_KEY, "-inf", now, "LIMIT", 0, BATCH)]
+		)
+		for member in members:
+			site, *names = loads(member)
+			document = SharedDocument(*names)
+			if self._app.is_unavailable(site) or not await self._states.lock(site, document):
+				# Or another sidecar stores it.
+				continue
+			try:
+				await self._store_one(site, document, member)
+			finally:
+				await self._states.unlock(site, document)
+
+	async def _store_one(self, site: str, document: SharedDocument, member: bytes) -> None:
+		entries = await self._states.entries(site, document)
+		if not entries:
+			await self._store.execute([("ZREM", SHARED_DUE_KEY, member)])
+			return
+		merged = await self._states.merge(entries)
+		try:
+			await self._app.store(site, document, merged.state)
+		except StateUnavailable as error:
+			self.failed += 1
+			self._log_budget.write(logger.warning, "%s of %s is stored later: %s", document.text, site, error)
+			await self._postpone(site, document, member, RETRY_SECONDS)
+			return
+		self.stored += 1
+		stored = await self._states.replace(site, document, entries, merged.state)
+		# First: a change that comes after it makes the document due again.
+		await self._store.execute([("ZREM", SHARED_DUE_KEY, member)])
+		if [entry.id for entry in await self._states.entries(site, document)] != [stored]:
+			await self._postpone(site, document, member, self._seconds)
+
+	async def _postpone(self, site: str, document: SharedDocument, member: bytes, seconds: float) -> None:
+		due = round((time() + seconds) * 1000)
+		# What is not stored yet does not expire.
+		keep = self._states.keep_commands(site, document)
+		await self._store.execute([("ZADD", SHARED_DUE_KEY, due, member), *keep])
