@@ -27,6 +27,7 @@ ELSEWHERE = {
 	Path("CONTRIBUTING.md"): Path("contributing.md"),
 	Path("CHANGELOG.md"): Path("changelog.md"),
 	Path("examples/chat/README.md"): Path("example-chat.md"),
+	Path("examples/shared-editing/README.md"): Path("example-shared-editing.md"),
 	Path("realtime/demo/page/icon.svg"): Path("images/icon.svg"),
 }
 """Files that are not in docs/: path in the repository, path in the site."""

@@ -1,4 +1,4 @@
-// Builds the pages of tests/browser/test_packages.py with Vite, as an app would, into .cache/client/pages.
+// Builds the pages of tests/browser with Vite, as an app would, into .cache/client/pages.
 
 import { fileURLToPath } from "node:url";
 
@@ -6,21 +6,37 @@ import { build } from "vite";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-for (const name of ["vue", "react"]) {
+const PAGES = {
+	vue: path("./vue.js"),
+	react: path("./react.jsx"),
+	shared_editing: path("../../../examples/shared-editing/src/main.js"),
+};
+
+// An example has no packages of its own here: it takes those of the tests.
+const packages_of_tests = {
+	name: "packages-of-tests",
+	resolveId(source, importer) {
+		if (!importer?.includes("/examples/") || source.startsWith(".")) return null;
+		return this.resolve(source, PAGES.vue);
+	},
+};
+
+for (const [name, entry] of Object.entries(PAGES)) {
 	await build({
 		configFile: false,
 		root: path("."),
 		logLevel: "warn",
+		plugins: [packages_of_tests],
 		define: { "process.env.NODE_ENV": '"production"', __VUE_OPTIONS_API__: "false", __VUE_PROD_DEVTOOLS__: "false" },
 		resolve: {
 			alias: { "frappe-ui": path("./frappe_ui.js") },
-			dedupe: ["vue", "react"],
+			dedupe: ["vue", "react", "yjs"],
 		},
 		build: {
 			outDir: path("../../../.cache/client/pages"),
 			emptyOutDir: false,
 			minify: false,
-			lib: { entry: path(`./${name}.${name === "react" ? "jsx" : "js"}`), formats: ["es"], fileName: () => `${name}.js` },
+			lib: { entry, formats: ["es"], fileName: () => `${name}.js` },
 		},
 	});
 }
