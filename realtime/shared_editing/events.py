@@ -47,6 +47,9 @@ logger = logging.getLogger("realtime.shared")
 MAX_PEERS = 2
 """Clients that are asked for what another one lacks: more than one, because one may be about to leave."""
 
+MAX_ATTEMPTS = 20
+"""How often the permissions are asked for, if some are withdrawn meanwhile; most answers are cached then."""
+
 UNIT = 16_384
 """Bytes of a change that count as one change more."""
 
@@ -159,9 +162,7 @@ class SharedEvents:
 		self, socket: ServerSocket, ack: Ack, document: SharedDocument, vector: bytes
 	) -> None:
 		try:
-			may_read, may_write = await asyncio.gather(
-				self._is_permitted(socket, document, "read"), self._is_permitted(socket, document, "write")
-			)
+			may_read, may_write = await self._permitted(socket, document)
 			if not may_read:
 				raise SharedRefused(
 					SHARED_NOT_PERMITTED, f"{document.text} is not followed: this user may not read it"
@@ -182,6 +183,22 @@ class SharedEvents:
 					SHARED_UNAVAILABLE, f"{document.text} is not followed: the web process did not answer"
 				),
 			)
+
+	async def _permitted(self, socket: ServerSocket, document: SharedDocument) -> list[bool]:
+		"""Return whether the user may read and write a document.
+
+		Raises:
+			WebUnavailable: The web process does not answer.
+		"""
+		for _ in range(MAX_ATTEMPTS):
+			before = self._permissions.invalidations
+			answers = await asyncio.gather(
+				*[self._is_permitted(socket, document, permission) for permission in ("read", "write")]
+			)
+			if before == self._permissions.invalidations:
+				return answers
+			# One of them may have been withdrawn while the other was awaited.
+		raise WebUnavailable("permissions change all the time")
 
 	async def _is_permitted(self, socket: ServerSocket, document: SharedDocument, permission: str) -> bool:
 		answer = self._permissions.has_permission(socket.session, document.doctype, document.name, permission)
@@ -219,6 +236,9 @@ class SharedEvents:
 			except StateUnavailable:
 				pass
 			else:
+				if not socket.namespace.members(document.room):
+					# It was made to leave meanwhile.
+					self._states.forget(socket.session.site, document)
 				ack(
 					{
 						"write": document.write_room in socket.rooms,
@@ -285,9 +305,11 @@ class SharedEvents:
 		self.update_bytes += len(update)
 		message = document.message(update=update)
 		self._fanout.emit(socket.namespace, [document.room], SHARED_UPDATE, [message], but=socket)
-		if self._states is None:
+		if self._states is None or not self._states.keeps(socket.session.site, document):
+			# If the state could not be read, clients ask again, and then say what they have.
 			ack({})
 			return
+		# Decided now: the client may leave with its next event, as the last one.
 		task = asyncio.get_running_loop().create_task(
 			self._append(self._states, socket, ack, document, update)
 		)

@@ -99,6 +99,10 @@ class SharedStates:
 		"""End the thread."""
 		self._thread.shutdown(wait=False, cancel_futures=True)
 
+	def keeps(self, site: str, document: SharedDocument) -> bool:
+		"""Return True if the state of `document` is kept: it was read for a client that follows it."""
+		return (site, document) in self._sizes
+
 	def is_full(self, site: str, document: SharedDocument) -> bool:
 		"""Return True if the state of `document` has reached `realtime_shared_document_bytes`."""
 		return self._sizes.get((site, document), 0) > self._max_bytes
@@ -135,15 +139,12 @@ class SharedStates:
 		return merged
 
 	async def append(self, session: Session, document: SharedDocument, update: bytes) -> None:
-		"""Add a change, if the state is kept.
+		"""Add a change to a state that is kept.
 
 		Raises:
 			StateUnavailable: Redis does not answer.
 		"""
 		site = session.site
-		if (site, document) not in self._sizes:
-			# Its clients ask again, and then say what they have.
-			return
 		key = shared_key(site, document.doctype, document.name)
 		due = round((time() + self._store_seconds) * 1000)
 		try:
@@ -160,7 +161,7 @@ class SharedStates:
 				]
 			)
 			size = self._sizes.get((site, document), 0) + len(update)
-			self._sizes[site, document] = size
+			self._set_size(site, document, size)
 			if (length > MAX_ENTRIES or size > self._max_bytes) and (site, document) not in self._merging:
 				await self._compact(site, document)
 		except (StoreUnavailable, StoreDenied) as error:
@@ -178,7 +179,8 @@ class SharedStates:
 
 	async def _delete(self, site: str, doctype: str, name: str) -> None:
 		try:
-			await self._store.execute([("DEL", shared_key(site, doctype, name))])
+			key = shared_key(site, doctype, name)
+			await self._store.execute([("DEL", key), ("ZREM", SHARED_STATES_KEY, key)])
 		except (StoreUnavailable, StoreDenied) as error:
 			self._log_budget.write(
 				logger.warning,
@@ -289,13 +291,18 @@ class SharedStates:
 		finally:
 			await self.unlock(site, document)
 
+	def _set_size(self, site: str, document: SharedDocument, size: int) -> None:
+		# Its last client may have gone meanwhile.
+		if (site, document) in self._sizes:
+			self._sizes[site, document] = size
+
 	async def _compact(self, site: str, document: SharedDocument) -> None:
 		self._merging.add((site, document))
 		try:
 			entries = await self.entries(site, document)
 			merged = await self.merge(entries)
 			await self.replace(site, document, entries, merged.state)
-			self._sizes[site, document] = len(merged.state)
+			self._set_size(site, document, len(merged.state))
 		finally:
 			self._merging.discard((site, document))
 

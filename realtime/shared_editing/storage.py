@@ -28,8 +28,11 @@ logger = logging.getLogger("realtime.shared")
 INTERVAL = 1.0
 """Seconds between two looks at what is due."""
 
-BATCH = 10
+BATCH = 40
 """Documents that are stored after one look."""
+
+CONCURRENT = 4
+"""Requests for them at a time."""
 
 TIMEOUT = 10.0
 """Seconds that the web process has to load or to store one document; twice, if the shared secret has changed."""
@@ -70,7 +73,8 @@ class AppStates:
 			StateUnavailable: The web process does not answer, or the hook fails.
 		"""
 		response = await self._call(site, SHARED_STORE, document, state=b64encode(state).decode())
-		if response.status != 200:
+		# 404: the site does not exist any more.
+		if response.status not in (200, 404):
 			raise StateUnavailable(f"{SHARED_STORE} on {site} answered HTTP {response.status}")
 
 	async def _call(self, site: str, method: str, document: SharedDocument, **more: str) -> FrappeResponse:
@@ -150,16 +154,23 @@ class SharedStorage:
 		(members,) = await self._store.execute(
 			[("ZRANGEBYSCORE", SHARED_DUE_KEY, "-inf", now, "LIMIT", 0, BATCH)]
 		)
-		for member in members:
-			site, *names = loads(member)
-			document = SharedDocument(*names)
-			if self._app.is_unavailable(site) or not await self._states.lock(site, document):
-				# Or another sidecar stores it.
-				continue
-			try:
+		for start in range(0, len(members), CONCURRENT):
+			await asyncio.gather(*[self._take(member) for member in members[start : start + CONCURRENT]])
+
+	async def _take(self, member: bytes) -> None:
+		"""Store a document, unless another sidecar does."""
+		site, *names = loads(member)
+		document = SharedDocument(*names)
+		if not await self._states.lock(site, document):
+			return
+		try:
+			if self._app.is_unavailable(site):
+				# Others come first.
+				await self._postpone(site, document, member, RETRY_SECONDS)
+			else:
 				await self._store_one(site, document, member)
-			finally:
-				await self._states.unlock(site, document)
+		finally:
+			await self._states.unlock(site, document)
 
 	async def _store_one(self, site: str, document: SharedDocument, member: bytes) -> None:
 		entries = await self._states.entries(site, document)

@@ -23,9 +23,11 @@ from realtime.access.authentication import Session
 from realtime.access.limits import ClientLimits
 from realtime.cluster.members import RemoteMembers
 from realtime.config import Config
+from realtime.shared_editing.crdt import Merged
 from realtime.shared_editing.documents import SharedDocument
 from realtime.shared_editing.events import SharedEvents
 from realtime.shared_editing.members import SharedMembers
+from realtime.shared_editing.states import StateUnavailable
 from realtime.socketio import packets
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
@@ -62,6 +64,7 @@ class Permissions:
 	"""Refuses what is in `forbidden`; does not answer while `away` is set."""
 
 	def __init__(self) -> None:
+		self.invalidations = 0
 		self.forbidden: set[tuple[str, str]] = set()
 		self.away = False
 		self.waits: asyncio.Event | None = None
@@ -226,6 +229,22 @@ async def test_a_join_that_waits_is_cancelled_by_leaving_and_by_the_disconnect()
 
 
 @in_virtual_time
+async def test_a_permission_that_is_withdrawn_while_the_other_is_awaited() -> None:
+	it = Process()
+	it.permissions.waits = asyncio.Event()
+	ann = it.socket()
+	answers = it.send(ann, SHARED_JOIN, *NOTE, VECTOR)
+	await turns()
+	it.permissions.waits.set()
+	it.permissions.waits = None
+	it.permissions.invalidations += 1
+	it.permissions.forbidden = {(ann.session.user, "read")}
+	await turns()
+	assert code(answers[0]) == "not_permitted"
+	assert ann.rooms == set()
+
+
+@in_virtual_time
 async def test_a_web_process_that_does_not_answer() -> None:
 	it = Process()
 	it.permissions.away = True
@@ -251,6 +270,115 @@ async def test_nothing_is_left_of_a_socket() -> None:
 	it.send(ann, SHARED_UPDATE, *NOTE, b"x")
 	it.disconnect(ann)
 	assert (it.members.count, it.members._documents, len(it.events._sent)) == (0, {}, 0)
+
+
+class States:
+	"""Keeps the states in memory, and appends as slowly as Redis."""
+
+	def __init__(self) -> None:
+		self.kept: set[SharedDocument] = set()
+		self.appended: list[bytes] = []
+		self.full = False
+		self.away = False
+
+	def keeps(self, site: str, document: SharedDocument) -> bool:
+		return document in self.kept
+
+	def is_full(self, site: str, document: SharedDocument) -> bool:
+		return self.full
+
+	def forget(self, site: str, document: SharedDocument) -> None:
+		self.kept.discard(document)
+
+	async def read(self, session: Session, document: SharedDocument, vector: bytes) -> Merged:
+		await asyncio.sleep(0)
+		if self.away:
+			raise StateUnavailable("away")
+		if vector == b"invalid":
+			raise ValueError(vector)
+		self.kept.add(document)
+		return Merged(b"all", b"their vector", b"missing", 0)
+
+	async def append(self, session: Session, document: SharedDocument, update: bytes) -> None:
+		await asyncio.sleep(0)
+		if self.away:
+			raise StateUnavailable("away")
+		self.appended.append(update)
+
+
+def with_states() -> tuple[Process, States]:
+	it, states = Process(), States()
+	it.members.abandoned.connect(states.forget)
+	it.events._states = states  # type: ignore[assignment]
+	return it, states
+
+
+UPDATE = b"\x00\x00"
+
+
+@in_virtual_time
+async def test_a_state_that_is_kept_takes_the_place_of_other_clients() -> None:
+	it, states = with_states()
+	ann, ben = it.socket(), it.socket("ben")
+	await it.join(ann)
+	answer = await it.join(ben)
+	assert (answer["update"], answer["state_vector"]) == (b"missing", b"their vector")
+	assert received(ann, SHARED_SYNC) == []
+	answers = it.send(ann, SHARED_UPDATE, *NOTE, UPDATE)
+	await turns()
+	assert (answers, states.appended) == ([{}], [UPDATE])
+	assert len(received(ben, SHARED_UPDATE)) == 1
+	assert code(it.send(ann, SHARED_UPDATE, *NOTE, b"\xff\xff")[0]) == "bad_request"
+	answers = it.send(ann, SHARED_SYNC, *NOTE, b"invalid")
+	await turns()
+	assert code(answers[0]) == "bad_request"
+	states.full = True
+	assert code(it.send(ann, SHARED_UPDATE, *NOTE, UPDATE)[0]) == "too_large"
+
+
+@in_virtual_time
+async def test_a_change_of_the_last_client_before_it_leaves_is_kept() -> None:
+	it, states = with_states()
+	ann = it.socket()
+	await it.join(ann)
+	it.send(ann, SHARED_UPDATE, *NOTE, UPDATE)
+	it.send(ann, SHARED_LEAVE, *NOTE)
+	it.disconnect(ann)
+	await turns()
+	assert states.appended == [UPDATE]
+	assert (states.kept, it.events._appends) == (set(), set())
+
+
+@in_virtual_time
+async def test_without_the_state_other_clients_are_asked() -> None:
+	it, states = with_states()
+	states.away = True
+	ann, ben = it.socket(), it.socket("ben")
+	await it.join(ann)
+	assert await it.join(ben) == {"write": True, "peers": 1, "members": 1}
+	assert it.send(ann, SHARED_UPDATE, *NOTE, UPDATE) == [{}]
+	states.away = False
+	it.send(ann, SHARED_SYNC, *NOTE, VECTOR)
+	await turns()
+	states.away = True
+	answers = it.send(ann, SHARED_UPDATE, *NOTE, UPDATE)
+	await turns()
+	assert code(answers[0]) == "unavailable"
+	assert len(received(ben, SHARED_UPDATE)) == 2
+
+
+@in_virtual_time
+async def test_a_client_that_was_made_to_leave_while_the_state_was_read() -> None:
+	it, states = with_states()
+	ann = it.socket()
+	it.send(ann, SHARED_JOIN, *NOTE, VECTOR)
+	for _ in range(50):
+		await asyncio.sleep(0)
+		if ann.rooms:
+			break
+	ann.leave(ROOMS[0])
+	await turns()
+	assert states.kept == set()
 
 
 @in_virtual_time

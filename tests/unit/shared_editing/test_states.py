@@ -174,6 +174,7 @@ def test_another_process_stores_what_one_has_left(valkey: Any) -> None:
 		await two.storage.store_due()
 		assert app.stored == {}
 		app.unavailable = False
+		make_due(valkey)
 		await two.storage.store_due()
 		assert text_of(app.stored[NOTE]) == "left"
 		await two.close()
@@ -198,6 +199,21 @@ def test_what_the_app_does_not_take_stays_due(valkey: Any) -> None:
 	run(test())
 
 
+def test_the_size_of_a_document_that_nobody_follows_is_forgotten(valkey: Any) -> None:
+	async def test() -> None:
+		it = Process(valkey.url, App())
+		await it.states.read(SESSION, NOTE, b"\x00")
+		last = asyncio.create_task(it.states.append(SESSION, NOTE, changes("last")[0]))
+		await asyncio.sleep(0)
+		it.states.forget(SITE, NOTE)
+		await last
+		assert it.states._sizes == {}
+		assert text_of((await it.states.read(SESSION, NOTE, b"\x00")).state) == "last"
+		await it.close()
+
+	run(test())
+
+
 def test_nothing_is_stored_of_a_site_without_the_app(valkey: Any) -> None:
 	async def test() -> None:
 		app = App()
@@ -212,13 +228,13 @@ def test_nothing_is_stored_of_a_site_without_the_app(valkey: Any) -> None:
 	run(test())
 
 
-def test_a_change_of_a_document_whose_state_is_not_kept_is_not_appended(valkey: Any) -> None:
+def test_more_documents_than_are_kept(valkey: Any) -> None:
 	async def test() -> None:
 		it = Process(valkey.url, App(), realtime_shared_states=1)
 		await it.states.read(SESSION, SharedDocument("Note", "N-0", ""), b"\x00")
 		with pytest.raises(StateUnavailable, match="realtime_shared_states is 1"):
 			await it.states.read(SESSION, NOTE, b"\x00")
-		await it.states.append(SESSION, NOTE, changes("text")[0])
+		assert not it.states.keeps(SITE, NOTE)
 		assert valkey.client.exists(shared_key(SITE, "Note", "N-1")) == 0
 		assert it.limits == ["realtime_shared_states"]
 		await it.close()
