@@ -208,6 +208,16 @@ def test_cursors_are_seen_until_their_page_goes(bench: Bench, editors: Editors, 
 	until(lambda: client not in second.state["cursors"], "the end of the cursor")
 
 
+def use_up(page: Page, update: dict[str, Any]) -> None:
+	"""Send changes that change nothing until the rate of the page is used up."""
+
+	def is_refused() -> bool:
+		answer = page.do("emit", event=SHARED_UPDATE, args=[TYPE, "N-1", "", update])
+		return bool(answer.get("error", {}).get("code") == "limit")
+
+	until(is_refused, "a refusal")
+
+
 def test_limits(make_bench: MakeBench, editors: Editors) -> None:
 	bench = make_bench(
 		common={
@@ -224,12 +234,9 @@ def test_limits(make_bench: MakeBench, editors: Editors) -> None:
 	assert "realtime_shared_documents is 1" in answer["error"]["message"]
 	page.insert("x" * 2000)
 	until(lambda: page.state["errors"] == ["too_large"], "the refusal of a large change")
-	answers = [page.do("emit", event=SHARED_UPDATE, args=[TYPE, "N-1", "", update]) for _ in range(60)]
-	assert answers[-1]["error"]["code"] == "limit"
+	use_up(page, update)
 	# A change beyond the rate is sent later.
-	other.insert("late")
-	for _ in range(60):
-		other.do("emit", event=SHARED_UPDATE, args=[TYPE, "N-1", "", update])
+	use_up(other, update)
 	other.insert("more ")
 	until(lambda: "more" in page.state["text"], "the change beyond the rate")
 	for key in ("documents", "update_bytes", "updates_per_second"):
@@ -317,7 +324,7 @@ def test_the_app_stores_the_state_and_is_asked_for_it(make_bench: MakeBench, edi
 	until(lambda: stored_text(bench, "N-1", "title") == "a title", "the title at the app")
 	page.insert(" again", 6)
 	until(lambda: stored_text(bench, "N-1") == "stored again", "the next text at the app")
-	assert bench.valkey.client.zcard(SHARED_DUE_KEY) == 0
+	until(lambda: bench.valkey.client.zcard(SHARED_DUE_KEY) == 0, "nothing is due")
 	for one in (page, other):
 		one.do("close")
 	bench.valkey.client.flushall()
@@ -399,3 +406,15 @@ def test_redis_that_is_away_for_a_while(make_bench: MakeBench, editors: Editors)
 		page.do("close")
 	late = editors.open(bench, "N-1")
 	late.has("meanwhile")
+
+
+def test_a_sidecar_that_is_killed(make_bench: MakeBench, editors: Editors) -> None:
+	bench = make_bench(common={"realtime_shared_store_seconds": 1})
+	pages = [editors.open(bench, "N-1").synced() for _ in range(2)]
+	pages[0].insert("before ")
+	pages[1].has("before ")
+	bench.sidecar.kill()
+	pages[1].insert("meanwhile", 7)
+	bench.sidecar.start()
+	pages[0].has("before meanwhile")
+	until(lambda: stored_text(bench, "N-1") == "before meanwhile", "the text at the app")
