@@ -104,6 +104,12 @@ class Config:
 	realtime_host: str = key(
 		"", text, "address to listen on; empty: all, IPv4 and IPv6", env="FRAPPE_REALTIME_HOST"
 	)
+	realtime_peer_address: str = key(
+		"",
+		text,
+		"host, or host:port, at which the sidecars of other hosts reach this one; empty: realtime_host, or the address of this host on the way to redis_queue",
+		env="FRAPPE_REALTIME_PEER_ADDRESS",
+	)
 	realtime_transports: tuple[str, ...] = key(
 		("polling", "websocket"),
 		transports,
@@ -158,6 +164,11 @@ class Config:
 		1000,
 		integer(1, 1_000_000),
 		"connections that may wait until another worker of the host can receive them; further ones are refused",
+	)
+	realtime_forwarded_connections: int = key(
+		10_000,
+		integer(1, 10_000_000),
+		"connections that a process forwards to the sidecars of other hosts at a time, and that it accepts from them; further ones are refused",
 	)
 	realtime_namespaces_per_connection: int = key(16, integer(1, 1000), "namespaces of one connection")
 	# Limits of clients

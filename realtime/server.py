@@ -22,9 +22,11 @@ from .application import FrappeApplication
 from .bus.subscription import EventSubscriber
 from .cluster.adapter import ClusterAdapter
 from .cluster.members import RemoteMembers
+from .cluster.peer_address import peer_address
 from .cluster.publisher import ClusterPublisher
 from .config import EXIT_CONFIG, Config, ConfigError
 from .engine import Engine, EngineSettings
+from .forwarding.forwarder import SessionForwarder
 from .handlers.files import HandlerFiles
 from .handlers.installed_apps import InstalledApps
 from .layers import (
@@ -104,6 +106,7 @@ class RealtimeServer:
 			usage,
 			worker.name if worker else "",
 			worker.predecessor if worker else "",
+			self._link_address,
 		)
 		members = RemoteMembers(config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members"))
 		self.fanout = Fanout(self.namespaces, publisher)
@@ -150,10 +153,30 @@ class RealtimeServer:
 			config.realtime_connect_timeout,
 			config.realtime_namespaces_per_connection,
 		)
+		self.cluster = ClusterAdapter(
+			config,
+			self.socketio,
+			self.fanout,
+			publisher,
+			members,
+			usage,
+			table,
+			self.handlers.core.on_viewers_changed,
+			on_limit,
+		)
 		self.handover = (
 			WorkerHandover(worker.folder, worker.name, config.realtime_handovers_waiting, on_limit)
 			if worker
 			else None
+		)
+		self.forwarder = SessionForwarder(
+			publisher.id,
+			self._link_address,
+			self.cluster.link_address,
+			self.backends.secret.get,
+			config.realtime_forwarded_connections,
+			on_limit,
+			self.handover,
 		)
 		self.engine = Engine(
 			EngineSettings(
@@ -173,22 +196,11 @@ class RealtimeServer:
 			self.limits.on_engine_limit,
 			PAGE_PATHS,
 			self.limits.check_page,
-			self.handover,
+			self.forwarder,
 		)
 
 		# From Redis to the sockets
 		self._subscribed = asyncio.Event()
-		self.cluster = ClusterAdapter(
-			config,
-			self.socketio,
-			self.fanout,
-			publisher,
-			members,
-			usage,
-			table,
-			self.handlers.core.on_viewers_changed,
-			on_limit,
-		)
 		self.questions = PresenceQuestions(
 			store, self.presence.feed, self.presence.online, self.cluster.is_settled
 		)
@@ -237,6 +249,7 @@ class RealtimeServer:
 		Raises:
 			ConfigError: The address cannot be listened on.
 		"""
+		self.forwarder.start(self.engine)
 		if self.handover is not None:
 			self.handover.start(self.engine.protocol)
 		await self._listener.start()
@@ -263,9 +276,11 @@ class RealtimeServer:
 			self.handover.stop()
 		await asyncio.gather(
 			self.engine.flush(FLUSH_SECONDS),
+			self.forwarder.drain(FLUSH_SECONDS),
 			self.recovery.sessions.stop(FLUSH_SECONDS),
 			self.cluster.stop(FLUSH_SECONDS),
 		)
+		self.forwarder.close()
 		self._listener.remove_socket()
 		self.monitor.stop()
 		self.presence.stop()
@@ -314,6 +329,9 @@ class RealtimeServer:
 		while reporter.watchdog_seconds:
 			reporter.alive()
 			await asyncio.sleep(reporter.watchdog_seconds / 3)
+
+	def _link_address(self) -> str:
+		return peer_address(self.config, self.backends.endpoint.local_host)
 
 	def _page_protocol(self) -> asyncio.Protocol | None:
 		server = None if self._pages is None else self._pages.server

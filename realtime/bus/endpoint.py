@@ -67,7 +67,8 @@ class CacheEndpoint:
 			ValueError: The URL is invalid.
 		"""
 		address = parse_address(self._url)
-		return await _open(protocol, address), address
+		connection, _ = await _open(protocol, address)
+		return connection, address
 
 
 class RedisEndpoint:
@@ -81,6 +82,8 @@ class RedisEndpoint:
 		self._url: str = config.redis_queue
 		self._service: str = config.redis_queue_master_service
 		self._config = config
+		self.local_host = ""
+		"""The local address of the last connection; empty before the first one, and for a Unix socket."""
 		self.sentinels: list[tuple[str, int]] = []
 		if config.redis_queue_sentinel_enabled:
 			self.sentinels = [_node(node) for node in config.redis_queue_sentinels]
@@ -100,7 +103,8 @@ class RedisEndpoint:
 			ValueError: The URL is invalid.
 		"""
 		address = await self.address()
-		return await _open(protocol, address), address
+		connection, self.local_host = await _open(protocol, address)
+		return connection, address
 
 	async def address(self) -> Address:
 		"""Return the address to connect to now; Sentinels are queried each time.
@@ -155,15 +159,17 @@ class RedisEndpoint:
 		)
 
 
-async def _open(protocol: Callable[[], ProtocolT], address: Address) -> ProtocolT:
+async def _open(protocol: Callable[[], ProtocolT], address: Address) -> tuple[ProtocolT, str]:
+	"""Connect, and return the protocol of the connection with its local address; empty for a Unix socket."""
 	loop = asyncio.get_running_loop()
 	attempt: Any = (
 		loop.create_unix_connection(protocol, address.path)
 		if address.path
 		else loop.create_connection(protocol, address.host, address.port, ssl=address.tls)
 	)
-	_, connection = await asyncio.wait_for(attempt, timeout=TIMEOUT)
-	return cast(ProtocolT, connection)
+	transport, connection = await asyncio.wait_for(attempt, timeout=TIMEOUT)
+	local = transport.get_extra_info("sockname")
+	return cast(ProtocolT, connection), local[0] if isinstance(local, tuple) else ""
 
 
 def _node(node: str) -> tuple[str, int]:

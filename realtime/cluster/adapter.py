@@ -60,6 +60,7 @@ class Peer:
 
 	Args:
 		address: Host and port, for operators.
+		link: Host and port at which it accepts links; empty if it does not.
 		seq: The sequence number up to which its members are known; None if a snapshot is needed.
 		missed: Heartbeats of this process since the last heartbeat of the peer.
 		sync_retry: Heartbeats until a snapshot may be requested again.
@@ -69,6 +70,7 @@ class Peer:
 	"""
 
 	address: str
+	link: str = ""
 	seq: int | None = None
 	missed: int = 0
 	sync_retry: int = 0
@@ -169,6 +171,11 @@ class ClusterAdapter:
 		"""
 		return sorted(peer.address for id, peer in self.peers.items() if id not in without)
 
+	def link_address(self, id: str) -> str:
+		"""Return the address at which the peer `id` accepts links; empty if there is no such peer, or it accepts none."""
+		peer = self.peers.get(id)
+		return "" if peer is None else peer.link
+
 	def on_subscribed(self) -> None:
 		"""Publish a heartbeat: messages of peers are received from now on."""
 		if self._subscribed_at is None:
@@ -231,6 +238,7 @@ class ClusterAdapter:
 				return
 			peer = self._add_peer(sender, message.at)
 		peer.missed = 0
+		peer.link = message.link
 		if peer.seq != message.seq:
 			peer.seq = None
 			if peer.sync_retry <= 0:

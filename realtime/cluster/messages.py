@@ -43,10 +43,17 @@ class MessageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-	"""The sender is alive at the address `at`; `seq` is the number of its last `MembershipChanges`."""
+	"""The sender is alive.
+
+	Args:
+		at: Its address, for operators.
+		seq: The number of its last `MembershipChanges`.
+		link: Host and port at which other sidecars open a link to it; empty if they cannot.
+	"""
 
 	at: str
 	seq: int
+	link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +165,8 @@ Message = (
 # -- writing
 
 
-def heartbeat(sender: str, at: str, seq: int) -> bytes:
-	return _head(sender, "alive", [at, seq])
+def heartbeat(sender: str, at: str, seq: int, link: str = "") -> bytes:
+	return _head(sender, "alive", [at, seq, link])
 
 
 def goodbye(sender: str) -> bytes:
@@ -273,8 +280,8 @@ def read(payload: bytes) -> Message:
 	return reader(body, *loads(text))
 
 
-def _read_heartbeat(body: bytes, at: Any, seq: Any) -> Heartbeat:
-	return Heartbeat(_name(at), _count(seq))
+def _read_heartbeat(body: bytes, at: Any, seq: Any, link: Any) -> Heartbeat:
+	return Heartbeat(_name(at), _count(seq), _name(link) if link else "")
 
 
 def _read_goodbye(body: bytes) -> Goodbye:

@@ -36,6 +36,7 @@ class ClusterPublisher:
 		usage: The counts that are published.
 		id: The id of this sidecar among the others; empty to choose one.
 		predecessor: The id of a sidecar in whose place this one is, and which has ended without a goodbye; empty for none.
+		link_address: Returns host and port at which other sidecars reach this one; empty if they cannot.
 	"""
 
 	def __init__(
@@ -48,6 +49,7 @@ class ClusterPublisher:
 		usage: Usage,
 		id: str = "",
 		predecessor: str = "",
+		link_address: Callable[[], str] = str,
 	) -> None:
 		self.id = id or secrets.token_urlsafe(12)
 		self.address = f"{gethostname()}:{config.socketio_uds or config.socketio_port}"
@@ -68,6 +70,7 @@ class ClusterPublisher:
 		self._seq = 0
 		self._changes: dict[Membership, str | None] = {}
 		self._predecessor = predecessor
+		self._link_address = link_address
 		self._heartbeat_due = False
 		self._snapshot_due = False
 		self._sync_requests: set[str] = set()
@@ -173,7 +176,7 @@ class ClusterPublisher:
 		self._publish_presence()
 		if self._heartbeat_due:
 			self._heartbeat_due = False
-			self.queue.put_all([messages.heartbeat(self.id, self.address, self._seq)])
+			self.queue.put_all([messages.heartbeat(self.id, self.address, self._seq, self._link_address())])
 			if self.present and (counts := self._usage.to_publish()) is not None:
 				self.queue.put_all(messages.usage_counts(self.id, counts))
 		if self._snapshot_due:

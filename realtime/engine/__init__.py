@@ -7,7 +7,7 @@ An `Encoded` message is encoded once, however many connections it is sent to.
 from .connection import Connection, Listener
 from .engine import Engine
 from .errors import RequestRefused
-from .owners import Handover, IncomingRequest
+from .owners import Handover, IncomingRequest, RequestPasser
 from .packets import Encoded, PayloadError
 from .request import Request
 from .settings import EngineSettings
@@ -22,5 +22,6 @@ __all__ = [
 	"Listener",
 	"PayloadError",
 	"Request",
+	"RequestPasser",
 	"RequestRefused",
 ]

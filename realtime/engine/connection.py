@@ -299,6 +299,11 @@ class Connection:
 			self._respond_to_poll()
 		return True
 
+	def end_poll(self, request: PollRequest) -> None:
+		"""Respond to `request` at once if it is the pending GET; the client then polls again."""
+		if self._pending_poll is request:
+			self._respond_to_poll()
+
 	def on_poll_lost(self, request: PollRequest) -> None:
 		"""Close the connection if `request`, whose TCP connection was lost, is its pending GET."""
 		if self._pending_poll is request:

@@ -10,7 +10,7 @@ import httptools
 
 from .connection import Connection, EngineContext
 from .errors import BAD_REQUEST, RequestRefused
-from .owners import Handover, owner_of
+from .owners import LINK_PATH, Handover, owner_of
 from .packets import PayloadError, TooManyPackets, decode_payload
 from .request import Request, parse_query
 from .request_reader import MAX_HEAD, RequestReader
@@ -110,6 +110,8 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			self._respond_and_close(404)
 		elif self._route == "application":
 			self._pass_to_application()
+		elif self._route == "link":
+			self._accept_link()
 		elif self._pipelined:
 			self._respond_and_close(400)
 		elif upgraded_at >= 0:
@@ -150,6 +152,9 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 	def _on_head(self, path: bytes) -> None:
 		if path in self.engine.fallback_paths:
 			self._route = "application"
+		elif path == LINK_PATH and self.engine.handover is not None:
+			self._route = "link"
+			self._query = parse_query(self._target)
 		elif path.rstrip(b"/") != self.engine.path:
 			self._route = "unknown"
 		else:
@@ -236,6 +241,15 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			self.transport.resume_reading()
 		return sent
 
+	def _accept_link(self) -> None:
+		"""Pass the TCP connection on, on which another sidecar opens a link."""
+		assert self.engine.handover is not None
+		self._responding = True
+		try:
+			self.engine.handover.accept_link(self._query, self)
+		except RequestRefused as refused:
+			self._respond_with_error(refused)
+
 	def leave_to_any(self, handover: Handover) -> bool:
 		"""Pass the TCP connection to any other process, if no request on it is being handled here.
 
@@ -254,8 +268,19 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		"""Release the TCP connection, of which another process has a descriptor: it stays open."""
 		self.transport.abort()
 
+	def release(self, protocol: asyncio.Protocol) -> None:
+		"""Let `protocol` read the TCP connection from now on; it is responsible for it."""
+		self.engine.timers.cancel(self)
+		self.engine.http_transports.discard(self.transport)
+		# The parser refers to this object and would keep both alive. The headers stay, for `refuse`.
+		self._parser = None
+		self.transport.set_protocol(protocol)
+		protocol.connection_made(self.transport)
+		self.transport.resume_reading()
+
 	def refuse(self, refused: RequestRefused) -> None:
 		"""Respond with an error, and close the TCP connection."""
+		self.transport.set_protocol(self)
 		self._respond_with_error(refused)
 
 	def handshake_request(self) -> Request:

@@ -1,12 +1,14 @@
-"""Session ids that name their owner, for several processes that listen on one port.
+"""Session ids that name their owner, for several processes behind one address.
 
-A request that another process has accepted travels to the owner with its TCP connection. See `workers/handover.py`.
+A request that another process of the host has accepted travels to the owner with its TCP connection (`workers/handover.py`); from
+another host, the bytes of the TCP connection are forwarded (`forwarding/`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from typing import Protocol
 
 from .errors import RequestRefused
@@ -16,6 +18,12 @@ RANDOM_BYTES = 15
 
 SEPARATOR = "."
 """Ends the name of the owner. It is no character of the random part, and needs no encoding in a query."""
+
+LINK_PATH = b"/frappe-realtime/link"
+"""The path at which another sidecar opens a link. It is none that a proxy passes on: bench's nginx has `/socket.io` only."""
+
+LINK_UPGRADE = "frappe-realtime-link"
+"""The protocol in its Upgrade header."""
 
 
 def new_sid(owner: str) -> str:
@@ -45,15 +53,15 @@ class IncomingRequest(Protocol):
 	def handed_over(self) -> None:
 		"""Release the TCP connection, which another process has received."""
 
+	def release(self, protocol: asyncio.Protocol) -> None:
+		"""Let `protocol` read the TCP connection from now on; it is responsible for it."""
+
 	def refuse(self, refused: RequestRefused) -> None:
 		"""Respond with an error, and close the TCP connection."""
 
 
-class Handover(Protocol):
-	"""Passes TCP connections to the owners of sessions."""
-
-	name: str
-	"""The name of this process."""
+class RequestPasser(Protocol):
+	"""Passes TCP connections to other processes, or their bytes."""
 
 	def send(self, owner: str, request: IncomingRequest) -> bool:
 		"""Pass the TCP connection of `request` to the process `owner`, now or as soon as it can receive it.
@@ -67,4 +75,22 @@ class Handover(Protocol):
 
 		Returns:
 			False if there is none.
+		"""
+
+
+class Handover(RequestPasser, Protocol):
+	"""What the engine passes requests to that it does not answer itself."""
+
+	name: str
+	"""The name of this process."""
+
+	def accept_link(self, query: Mapping[str, str], request: IncomingRequest) -> None:
+		"""Take the TCP connection of a request for `LINK_PATH`.
+
+		Args:
+			query: The query parameters of the request.
+			request: The request, whose head is complete.
+
+		Raises:
+			RequestRefused: There is no such process here, or it accepts no link.
 		"""

@@ -88,6 +88,7 @@ class Endpoints:
 		| `connections` | Engine.IO connections |
 		| `clients_without_address` | connections so far for which no proxy names the client's address |
 		| `sidecars` | the other sidecars of the bench, as `host:port`, or `host:path` for a Unix socket |
+		| `unreachable_sidecars` | `{address: reason}`: sidecars to which no link can be opened, see docs/scaling.md |
 		| `workers` | `[{worker, name, pid, subscribed, connections}]`; session ids begin with the name; empty for a single process |
 		| `handlers` | `{python, javascript}`: apps, load errors, and counts of events, failures and drops |
 
@@ -130,6 +131,7 @@ class Endpoints:
 			"connections": host["connections"],
 			"clients_without_address": host["clients_without_address"],
 			"sidecars": server.cluster.health(without=answers),
+			"unreachable_sidecars": host["unreachable_sidecars"],
 			"workers": host["workers"],
 			"handlers": host["handlers"],
 		}
@@ -154,6 +156,7 @@ class Endpoints:
 			},
 			"connections": len(server.engine.connections),
 			"clients_without_address": server.limits.without_address,
+			"unreachable_sidecars": server.forwarder.unreachable(),
 			"handlers": server.handlers.health(),
 		}
 

@@ -37,11 +37,14 @@ def health(parts: Sequence[Mapping[str, Any]], silent: int) -> dict[str, Any]:
 		silent: How many workers have not answered.
 
 	Returns:
-		`subscribed`, `descriptors`, `history`, `connections`, `clients_without_address`, `handlers` and `workers`.
+		`subscribed`, `descriptors`, `history`, `connections`, `clients_without_address`, `unreachable_sidecars`, `handlers` and
+		`workers`.
 	"""
 	refused: dict[str, str] = {}
+	unreachable: dict[str, str] = {}
 	for part in parts:
 		refused |= part["history"]["refused"]
+		unreachable |= part["unreachable_sidecars"]
 	sessions_refused = next(filter(None, (part["history"]["sessions_refused"] for part in parts)), "")
 	handlers = parts[0]["handlers"]
 	for part in parts[1:]:
@@ -59,6 +62,7 @@ def health(parts: Sequence[Mapping[str, Any]], silent: int) -> dict[str, Any]:
 		},
 		"connections": sum(part["connections"] for part in parts),
 		"clients_without_address": sum(part["clients_without_address"] for part in parts),
+		"unreachable_sidecars": unreachable,
 		"handlers": handlers,
 		"workers": sorted(
 			(

@@ -95,6 +95,7 @@ class ServerCollector(Collector):
 		yield from _access(server)
 		yield from _sidecars(server, self._workers)
 		yield from _workers(server)
+		yield from _forwarding(server)
 		yield from _publishers(self._outages)
 
 
@@ -413,6 +414,34 @@ def _workers(server: RealtimeServer) -> Iterator[Metric]:
 		"handovers_waiting",
 		"Connections that wait until another worker can receive them",
 		handover.waiting if handover else 0,
+	)
+
+
+def _forwarding(server: RealtimeServer) -> Iterator[Metric]:
+	forwarder = server.forwarder
+	counters = forwarder.counters
+	yield _gauge("links", "Links with the sidecars of other hosts that are open", forwarder.open_links)
+	yield _gauges(
+		"forwarded_connections",
+		"TCP connections that are forwarded to, and received from, the sidecars of other hosts",
+		"direction",
+		[("sent", len(forwarder.forwarded)), ("received", forwarder.received)],
+	)
+	yield _counters(
+		"forwarded_total",
+		"Requests and WebSockets that were forwarded to, and received from, the sidecars of other hosts",
+		"direction",
+		{"sent": counters.sent, "received": counters.received},
+	)
+	yield _counter(
+		"forwarded_lost_total",
+		"Forwarded requests that were refused because the link could not be opened, or was lost",
+		counters.lost,
+	)
+	yield _counter(
+		"links_refused_total",
+		"Links that were refused: without a proof of the shared secret, or to a process that is gone",
+		counters.refused_links,
 	)
 
 

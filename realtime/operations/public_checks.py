@@ -235,10 +235,10 @@ class PublicChecks:
 				return Finding(
 					"public.sticky",
 					FAILED,
-					f"{what}: several sidecars, and the balancer sends the requests of a client to different ones",
-					"the balancer in front of the sidecars",
+					f"{what}: the balancer sends the requests of a client to several sidecars, which do not reach each other",
+					"unreachable_sidecars in /health; realtime_peer_address of each host",
 					"bench set-config -g -p realtime_transports '[\"websocket\"]'",
-					"or let the balancer send all requests of a client to the same sidecar (docs/operations.md)",
+					"or let the sidecars reach each other (docs/scaling.md)",
 					site=site,
 				)
 			return Finding(

@@ -99,7 +99,7 @@ class _Adopted(asyncio.Protocol):
 
 
 class WorkerHandover:
-	"""The `Handover` of the engine, and the receiver of what other workers hand over.
+	"""Passes requests to the other workers of the host, and receives what they pass on.
 
 	Args:
 		folder: The folder with the sockets of the workers.

@@ -32,6 +32,7 @@ SIDECAR = {
 	"realtime.access",
 	"realtime.application",
 	"realtime.cluster",
+	"realtime.forwarding",
 	"realtime.handlers",
 	"realtime.javascript",
 	"realtime.listener",
@@ -77,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.usage": {"realtime.signals"},
 	"realtime.config": SHARED | {"realtime.config_parsers"},
 	"realtime.engine": {"frappe_realtime.contract"},
+	"realtime.forwarding": {*BASE, "realtime.engine"},
 	"realtime.workers": {*BASE, "realtime.engine", "realtime.listener"},
 	"realtime.socketio": {
 		"frappe_realtime.contract",

@@ -70,8 +70,8 @@ def free_port() -> int:
 			return port
 
 
-def accepts(port: int) -> bool:
-	"""Return whether a process listens on a port of this machine."""
+def accepts(port: int, host: str = "127.0.0.1") -> bool:
+	"""Return whether a process listens on a port of an address of this machine."""
 	with socket.socket() as probe:
 		probe.settimeout(1)
-		return probe.connect_ex(("127.0.0.1", port)) == 0
+		return probe.connect_ex((host, port)) == 0

@@ -16,14 +16,14 @@ ORIGIN = "proxy_set_header Origin $scheme://$http_host;"
 
 _CONFIGURATION = """
 daemon off; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 64; }}
+events {{ worker_connections 1024; }}
 http {{
-	access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+	log_format requests '$status $request_method $args'; access_log {folder}/access.log requests;
+	client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
 	fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-	upstream bench-socketio-server {{ server 127.0.0.1:{target} fail_timeout=0; }}
+	upstream bench-socketio-server {{ {servers} }}
 	server {{
-		listen 127.0.0.1:{port};
-		listen 127.0.0.2:{port};
+		{listen}
 		server_name {names};
 		location / {{ return 404; }}
 		location {location} {{
@@ -47,10 +47,23 @@ class Nginx:
 		folder: An empty folder.
 		target: The port of the sidecar.
 		site: The site in X-Frappe-Site-Name; empty for no such header.
+		hosts: The addresses of the sidecars; each in its turn gets a request.
+		port: The port to listen on; None to choose one.
+		addresses: The addresses to listen on.
 	"""
 
-	def __init__(self, folder: Path, target: int, site: str) -> None:
-		self.port = free_port()
+	def __init__(
+		self,
+		folder: Path,
+		target: int,
+		site: str,
+		hosts: tuple[str, ...] = ("127.0.0.1",),
+		port: int | None = None,
+		addresses: tuple[str, ...] = ("127.0.0.1", "127.0.0.2"),
+	) -> None:
+		self.port = free_port() if port is None else port
+		self._hosts = hosts
+		self._addresses = addresses
 		self.url = f"http://127.0.0.1:{self.port}"
 		self.configuration = folder / "nginx.conf"
 		self._folder = folder
@@ -81,7 +94,10 @@ class Nginx:
 			_CONFIGURATION.format(
 				folder=self._folder,
 				port=self.port,
-				target=target or self._target,
+				servers=" ".join(
+					f"server {host}:{target or self._target} fail_timeout=0;" for host in self._hosts
+				),
+				listen=" ".join(f"listen {address}:{self.port};" for address in self._addresses),
 				location=location,
 				upgrade=upgrade,
 				origin=origin,
@@ -96,6 +112,13 @@ class Nginx:
 		before = self._workers()
 		self._process.send_signal(signal.SIGHUP)
 		until(lambda: (now := self._workers()) and not now & before, "nginx has new workers")
+
+	@property
+	def failed(self) -> list[str]:
+		"""The requests, as status, method and query, that clients have waited for and that were answered with an error."""
+		lines = (self._folder / "access.log").read_text().splitlines()
+		# 499: the client has left before.
+		return [line for line in lines if line[:1] not in "123" and not line.startswith("499")]
 
 	def _workers(self) -> set[int]:
 		children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()

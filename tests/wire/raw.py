@@ -36,7 +36,7 @@ class WebSocketSession:
 		self._connection: ClientConnection = self._stack.enter_context(
 			connect_websocket(
 				f"ws://{headers['Host']}{HANDSHAKE}websocket",
-				sock=socket.create_connection(("127.0.0.1", bench.sidecar.port)),
+				sock=socket.create_connection((bench.sidecar.host, bench.sidecar.port)),
 				origin=headers.get("Origin"),  # type: ignore[arg-type]
 				additional_headers=rest,
 				compression=None,
@@ -112,7 +112,7 @@ def request(
 	bench: Bench, method: str, path: str, headers: dict[str, str], body: str | bytes | None = None
 ) -> Answer:
 	"""Send one HTTP request to the sidecar, with exactly these headers and Content-Length."""
-	connection = http.client.HTTPConnection("127.0.0.1", bench.sidecar.port, timeout=PATIENCE)
+	connection = http.client.HTTPConnection(bench.sidecar.host, bench.sidecar.port, timeout=PATIENCE)
 	try:
 		connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
 		for key, value in headers.items():
@@ -153,7 +153,7 @@ class PollingSession:
 
 def send_bytes(bench: Bench, data: bytes) -> bytes:
 	"""Send bytes to the port of the sidecar, shut down writing, and return all bytes that come back."""
-	with socket.create_connection(("127.0.0.1", bench.sidecar.port), timeout=PATIENCE) as connection:
+	with socket.create_connection((bench.sidecar.host, bench.sidecar.port), timeout=PATIENCE) as connection:
 		try:
 			connection.sendall(data)
 			connection.shutdown(socket.SHUT_WR)

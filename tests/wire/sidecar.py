@@ -33,6 +33,7 @@ class Sidecar:
 		env: More environment variables.
 		port: The port in its configuration. If None, a free port is given as an argument.
 		command: The command before the word `serve`.
+		host: The address that it listens on.
 	"""
 
 	def __init__(
@@ -43,14 +44,16 @@ class Sidecar:
 		env: dict[str, str] | None = None,
 		port: int | None = None,
 		command: tuple[str, ...] = (sys.executable, "-m", "realtime"),
+		host: str = "127.0.0.1",
 	) -> None:
+		self.host = host
 		self.port = port or free_port()
 		self.log_path = log
 		self.expects_traceback = False
 		self.cwd = ROOT
 		self._command = [*command, "serve", "--bench", str(bench)]
 		if port is None:
-			self._command += ["--host", "127.0.0.1", "--port", str(self.port)]
+			self._command += ["--host", host, "--port", str(self.port)]
 		self._command += arguments
 		self._env = environment(**(env or {}))
 		self._checked = 0
@@ -78,7 +81,7 @@ class Sidecar:
 	@property
 	def url(self) -> str:
 		"""The URL of the sidecar."""
-		return f"http://127.0.0.1:{self.port}"
+		return f"http://{self.host}:{self.port}"
 
 	@property
 	def log(self) -> str:
@@ -95,7 +98,7 @@ class Sidecar:
 	def start(self) -> None:
 		"""Start the process and wait until it listens."""
 		self.launch()
-		until(lambda: accepts(self.port) or not self.alive, "the sidecar listens")
+		until(lambda: accepts(self.port, self.host) or not self.alive, "the sidecar listens")
 		assert self.alive, f"the sidecar ended during its start:\n{self.log}"
 
 	@property

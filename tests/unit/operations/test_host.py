@@ -19,6 +19,7 @@ def part(worker: int, **more: Any) -> dict[str, Any]:
 		"history": {"refused": {}, "sessions_refused": ""},
 		"connections": worker,
 		"clients_without_address": 1,
+		"unreachable_sidecars": {},
 		"handlers": {
 			"python": {"apps": {"crm": {"events": ["a"], "set_up": True}}, "errors": {}, "events": 2},
 			"javascript": {"apps": [], "failures": {"crm": 1}, "process": worker, "starts": 1},

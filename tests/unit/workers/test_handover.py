@@ -41,6 +41,9 @@ class Sent(asyncio.Protocol):
 	def handed_over(self) -> None:
 		self.transport.abort()
 
+	def release(self, protocol: asyncio.Protocol) -> None:
+		raise NotImplementedError
+
 	def refuse(self, refused: RequestRefused) -> None:
 		self.refused.append(refused)
 		self.transport.abort()

@@ -1,0 +1,133 @@
+"""The other end of a stream: the TCP connection of a client whose session belongs to a sidecar on another host."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ..engine import IncomingRequest, RequestRefused
+from ..engine.errors import UNKNOWN_SID
+from .stream import Stream
+
+MAX_WAITING = 64 * 1024
+"""Bytes of a client that wait for the link before the client is not read any more."""
+
+FLUSH_SECONDS = 10.0
+"""Seconds that a client has to read what the owner has sent before its TCP connection is closed."""
+
+
+class ForwardedConnection(asyncio.Protocol):
+	"""Passes the bytes of a TCP connection on to a stream, and back.
+
+	Args:
+		request: The request that is forwarded.
+		stream: A new stream to the owner of its session.
+		next_protocol: Creates the protocol that reads the next request on the TCP connection.
+		on_ended: Called once when the TCP connection belongs to this object no more.
+		on_refused: Called before a request is refused because the owner, or the link to it, is gone.
+	"""
+
+	def __init__(
+		self,
+		request: IncomingRequest,
+		stream: Stream,
+		next_protocol: Callable[[], asyncio.Protocol],
+		on_ended: Callable[[ForwardedConnection], None],
+		on_refused: Callable[[], None],
+	) -> None:
+		self.transport = request.transport
+		self.stream = stream
+		self._request: IncomingRequest | None = request
+		"""None from the first byte of the response on."""
+		self._next_protocol = next_protocol
+		self._on_ended = on_ended
+		self._on_refused = on_refused
+		self._write_paused = False
+		self._owed = 0
+		"""Bytes that the client has not read yet, although its TCP connection was given them."""
+		self._ended = False
+		self._closing: asyncio.TimerHandle | None = None
+		stream.receiver = self
+		received = request.received
+		request.release(self)
+		self.data_received(received)
+
+	# -- asyncio.Protocol
+
+	def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+
+	def data_received(self, data: bytes) -> None:
+		self.stream.write(data)
+		if self.stream.waiting > MAX_WAITING:
+			self.transport.pause_reading()
+
+	def connection_lost(self, error: Exception | None) -> None:
+		if self._closing is not None:
+			self._closing.cancel()
+		self.stream.reset()
+		self._end()
+
+	def pause_writing(self) -> None:
+		self._write_paused = True
+
+	def resume_writing(self) -> None:
+		self._write_paused = False
+		owed, self._owed = self._owed, 0
+		self.stream.passed_on(owed)
+
+	# -- Receiver
+
+	def on_data(self, data: bytes) -> None:
+		"""Write bytes of the owner to the client."""
+		self._request = None
+		self.transport.write(data)
+		if self._write_paused:
+			self._owed += len(data)
+		else:
+			self.stream.passed_on(len(data))
+
+	def on_flushed(self) -> None:
+		"""Read the client again."""
+		if not self.transport.is_closing():
+			self.transport.resume_reading()
+
+	def on_drain(self) -> None:
+		"""Nothing: only this end of a stream asks for it."""
+
+	def on_end(self) -> None:
+		"""Read the next request on the TCP connection here."""
+		self._end()
+		if not self.transport.is_closing():
+			protocol = self._next_protocol()
+			self.transport.set_protocol(protocol)
+			protocol.connection_made(self.transport)
+			if self._write_paused:
+				protocol.pause_writing()
+			else:
+				self.transport.resume_reading()
+
+	def on_close(self) -> None:
+		"""Close the TCP connection when the client has read everything."""
+		# Its owner does not wait any more.
+		self._closing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.transport.abort)
+		self.transport.close()
+		self._end()
+
+	def on_reset(self) -> None:
+		"""Refuse the request, or close the TCP connection if the response has begun."""
+		request = self._request
+		self._end()
+		if self.transport.is_closing():
+			return
+		if request is None:
+			self.transport.abort()
+		else:
+			self._on_refused()
+			# The client gives the session up, connects anew and recovers.
+			request.refuse(RequestRefused(UNKNOWN_SID))
+
+	def _end(self) -> None:
+		if not self._ended:
+			self._ended = True
+			self._request = None
+			self._on_ended(self)

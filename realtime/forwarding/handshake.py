@@ -1,0 +1,132 @@
+"""Opens a link, from both ends: the HTTP request, and the proofs. See `proofs.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from ..engine.owners import LINK_PATH, LINK_UPGRADE
+from . import proofs
+from .link import Link, transport_of
+
+MAX_UNREAD = 4096
+"""Bytes that are kept until they are read; beyond, the TCP connection is not read."""
+
+Secret = Callable[[bool], Awaitable[str]]
+"""Returns the shared secret; with True it is read from Redis again."""
+
+
+class HandshakeError(Exception):
+	"""The other end does not accept the link, or has not proved itself."""
+
+
+class Exchange(asyncio.Protocol):
+	"""A TCP connection from which a coroutine reads."""
+
+	def __init__(self) -> None:
+		self.transport: asyncio.Transport
+		self._unread = bytearray()
+		self._ended = False
+		self._changed = asyncio.Event()
+
+	def connection_made(self, transport: asyncio.BaseTransport) -> None:
+		self.transport = transport_of(transport)
+
+	def data_received(self, data: bytes) -> None:
+		self._unread += data
+		if len(self._unread) > MAX_UNREAD:
+			self.transport.pause_reading()
+		self._changed.set()
+
+	def connection_lost(self, error: Exception | None) -> None:
+		self._ended = True
+		self._changed.set()
+
+	async def read(self, size: int) -> bytes:
+		"""Return the next `size` bytes; raises `HandshakeError`."""
+		while len(self._unread) < size:
+			await self._more()
+		data = bytes(self._unread[:size])
+		del self._unread[:size]
+		return data
+
+	async def read_head(self) -> str:
+		"""Return the head of an HTTP response; raises `HandshakeError`."""
+		while (end := self._unread.find(b"\r\n\r\n")) < 0:
+			await self._more()
+		return (await self.read(end + 4)).decode("latin-1")
+
+	async def _more(self) -> None:
+		if len(self._unread) > MAX_UNREAD:
+			raise HandshakeError("it sends what is no handshake")
+		if self._ended or self.transport.is_closing():
+			raise HandshakeError("it has closed the connection")
+		self._changed.clear()
+		await self._changed.wait()
+
+	def attach(self, link: Link) -> None:
+		"""Let a link use the TCP connection, with the frames that have arrived already.
+
+		Raises:
+			HandshakeError: The TCP connection is closed.
+		"""
+		if self._ended or self.transport.is_closing():
+			raise HandshakeError("it has closed the connection")
+		link.attach(self.transport)
+		self.transport.resume_reading()
+		if self._unread:
+			link.data_received(bytes(self._unread))
+
+
+def request_head(own: str, peer: str, host: str) -> bytes:
+	"""Return the request with which `own` opens a link to `peer`."""
+	return (
+		f"GET {LINK_PATH.decode()}?from={own}&to={peer} HTTP/1.1\r\nHost: {host}\r\n"
+		f"Connection: Upgrade\r\nUpgrade: {LINK_UPGRADE}\r\n\r\n"
+	).encode()
+
+
+RESPONSE_HEAD = (
+	f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {LINK_UPGRADE}\r\n\r\n".encode()
+)
+
+
+async def connect(exchange: Exchange, own: str, peer: str, host: str, secret: str) -> None:
+	"""Open a link on a TCP connection to `peer`.
+
+	Raises:
+		HandshakeError: The peer refuses, or does not know the secret.
+	"""
+	exchange.transport.write(request_head(own, peer, host))
+	head = await exchange.read_head()
+	if not head.startswith("HTTP/1.1 101 "):
+		raise HandshakeError(f"it has answered {head.partition(chr(13))[0]!r}")
+	names = (own, peer)
+	nonces = (proofs.new_nonce(), await exchange.read(proofs.NONCE_SIZE))
+	exchange.transport.write(nonces[0] + proofs.proof(secret, proofs.CONNECTS, names, nonces))
+	try:
+		received = await exchange.read(proofs.PROOF_SIZE)
+	except HandshakeError:
+		raise HandshakeError("it does not accept the shared secret (socketio_auth_secret)") from None
+	if not proofs.is_valid(received, secret, proofs.ACCEPTS, names, nonces):
+		raise HandshakeError("it does not know the shared secret (socketio_auth_secret)")
+
+
+async def accept(exchange: Exchange, own: str, peer: str, secret: Secret) -> None:
+	"""Accept a link on a TCP connection whose request was read.
+
+	Raises:
+		HandshakeError: The peer does not know the secret.
+	"""
+	nonce = proofs.new_nonce()
+	exchange.transport.write(RESPONSE_HEAD + nonce)
+	names = (peer, own)
+	nonces = (await exchange.read(proofs.NONCE_SIZE), nonce)
+	received = await exchange.read(proofs.PROOF_SIZE)
+	for renew in (False, True):
+		value = await secret(renew)
+		if proofs.is_valid(received, value, proofs.CONNECTS, names, nonces):
+			break
+	else:
+		raise HandshakeError("it does not know the shared secret (socketio_auth_secret)")
+	exchange.transport.write(proofs.proof(value, proofs.ACCEPTS, names, nonces))
