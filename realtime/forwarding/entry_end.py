@@ -12,6 +12,9 @@ from .stream import Stream
 MAX_WAITING = 64 * 1024
 """Bytes of a client that wait for the link before the client is not read any more."""
 
+UPGRADED = b"HTTP/1.1 101 "
+"""The begin of a response after which the TCP connection is a WebSocket."""
+
 FLUSH_SECONDS = 10.0
 """Seconds that a client has to read what the owner has sent before its TCP connection is closed."""
 
@@ -46,6 +49,8 @@ class ForwardedConnection(asyncio.Protocol):
 		self._owed = 0
 		"""Bytes that the client has not read yet, although its TCP connection was given them."""
 		self._ended = False
+		self._responding = False
+		"""True from the first byte of a response on, unless it begins a WebSocket."""
 		self._closing: asyncio.TimerHandle | None = None
 		stream.receiver = self
 		received = request.received
@@ -79,7 +84,12 @@ class ForwardedConnection(asyncio.Protocol):
 
 	def on_data(self, data: bytes) -> None:
 		"""Write bytes of the owner to the client."""
-		self._request = None
+		if self._request is not None:
+			self._request = None
+			if not data.startswith(UPGRADED):
+				# What the client sends after this response is its next request, which does not belong to the stream.
+				self._responding = True
+				self.transport.pause_reading()
 		self.transport.write(data)
 		if self._write_paused:
 			self._owed += len(data)
@@ -88,7 +98,7 @@ class ForwardedConnection(asyncio.Protocol):
 
 	def on_flushed(self) -> None:
 		"""Read the client again."""
-		if not self.transport.is_closing():
+		if not self._responding and not self.transport.is_closing():
 			self.transport.resume_reading()
 
 	def on_drain(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from realtime.engine import Encoded, Engine, EngineSettings
 from realtime.forwarding import forwarder as module
 from realtime.forwarding import proofs
+from realtime.forwarding.entry_end import ForwardedConnection
 from realtime.forwarding.forwarder import KEY, SessionForwarder
 from realtime.forwarding.handshake import request_head
 from realtime.forwarding.link import Link
@@ -448,5 +449,31 @@ def test_the_secret_is_never_sent() -> None:
 		assert b"4hello" in seen
 		assert SECRET.encode() not in seen
 		server.close()
+
+	run(scenario)
+
+
+def test_a_request_that_follows_before_the_end_of_the_stream_is_known(
+	monkeypatch: pytest.MonkeyPatch,
+) -> None:
+	"""The last bytes of a response and the frame that ends the stream may arrive one after the other."""
+	ends: list[Callable[[], None]] = []
+	on_end = ForwardedConnection.on_end
+	monkeypatch.setattr(ForwardedConnection, "on_end", lambda self: ends.append(lambda: on_end(self)))
+
+	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
+		own, other = await entry.session(), await owner.session()
+		reader, writer = await entry.connect()
+		writer.write(request("POST", query(other), b"4first"))
+		assert (await answer(reader))[:2] == (200, "ok")
+		writer.write(request("POST", query(own), b"4second"))
+		await writer.drain()
+		later = await entry.session()
+		assert later, "the event loop has had the time to read it"
+		assert entry.listener.messages == []
+		ends[0]()
+		assert (await answer(reader))[:2] == (200, "ok")
+		assert entry.listener.messages == ["second"]
+		assert owner.listener.messages == ["first"]
 
 	run(scenario)
