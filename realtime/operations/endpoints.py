@@ -88,7 +88,7 @@ class Endpoints:
 		| `connections` | Engine.IO connections |
 		| `clients_without_address` | connections so far for which no proxy names the client's address |
 		| `sidecars` | the other sidecars of the bench, as `host:port`, or `host:path` for a Unix socket |
-		| `unreachable_sidecars` | `{address: reason}`: sidecars to which no link can be opened, see docs/scaling.md |
+		| `unreachable_sidecars` | `{address: reason}`: sidecars to which no link can be opened |
 		| `workers` | `[{worker, name, pid, subscribed, connections}]`; session ids begin with the name; empty for a single process |
 		| `handlers` | `{python, javascript}`: apps, load errors, and counts of events, failures and drops |
 
