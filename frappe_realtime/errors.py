@@ -39,6 +39,19 @@ class PresenceRefused(RealtimeError):
 		self.limit = limit
 
 
+class RewindRefused(RealtimeError):
+	"""A socket has not joined a room, and was not sent what the room has. Raised by `Socket.rewind`.
+
+	Args:
+		code: `bad_request`, `not_permitted`, `limit_reached`, `unsubscribed` (the socket has left the room meanwhile) or `unavailable`.
+		message: Why, and what to do; names the key of a limit.
+	"""
+
+	def __init__(self, code: str, message: str) -> None:
+		super().__init__(message)
+		self.code = code
+
+
 class NoAnswer(RealtimeError, AssertionError):
 	"""No handler acknowledged the event. Raised by `call` of a client of `frappe_realtime.testing`.
 

@@ -355,7 +355,7 @@ class Config:
 		8_000_000, integer(1000, 1 << 40), "the same for all clients of one address, where it is known"
 	)
 	realtime_rewind_events: int = key(
-		200, integer(1, 100_000), "last events of a room that a subscription may ask for"
+		200, integer(1, 100_000), "last events of a room that a subscription or a handler may ask for"
 	)
 	# Handlers
 	realtime_handler_queue: int = key(

@@ -27,6 +27,7 @@ from .cluster.adapter import ClusterAdapter
 from .cluster.members import RemoteMembers
 from .config import Config
 from .engine import Engine
+from .handlers.app_rewinds import AppRewinds
 from .handlers.core import CoreHandlers
 from .handlers.editor import EditorRequests
 from .handlers.executor import HandlerLimits
@@ -227,6 +228,7 @@ class HandlerLayer:
 		rewind: RewindReader,
 		files: HandlerFiles,
 	) -> None:
+		rewinds = Rewinds(rewind, config.realtime_rewind_events)
 		self.core = CoreHandlers(
 			access.permissions,
 			fanout,
@@ -234,10 +236,11 @@ class HandlerLayer:
 			access.tasks,
 			members,
 			access.revalidator,
-			Rewinds(rewind, config.realtime_rewind_events),
+			rewinds,
 			EditorRequests(backends.store).send if config.developer_mode else None,
 		)
 		questions = ClientQuestions(access.permissions, limits)
+		app_rewinds = AppRewinds(rewinds, questions.has_permission, access.tasks.may_follow)
 		self.python = PythonHandlers(
 			files,
 			config.sites,
@@ -246,6 +249,7 @@ class HandlerLayer:
 			questions.has_permission,
 			FrappeRequests(backends.web, backends.secret.get).send,
 			presence,
+			app_rewinds,
 			HandlerLimits(
 				queue=config.realtime_handler_queue,
 				queue_bytes=config.realtime_handler_queue_bytes,
@@ -257,7 +261,7 @@ class HandlerLayer:
 			members,
 		)
 		self.javascript = JavaScriptHandlers(
-			config, files, namespaces, fanout, questions, presence, backends.secret.get
+			config, files, namespaces, fanout, questions, presence, app_rewinds, backends.secret.get
 		)
 		self.all: list[EventHandler] = [self.core, self.python, self.javascript]
 

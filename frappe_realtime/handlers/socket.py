@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .awaitable import must_be_awaited
 from .broadcast import COMPLETED, BroadcastOperator, Rooms, arguments_of, rooms_of
@@ -130,8 +130,28 @@ class Socket:
 	def leave(self, room: Rooms) -> Awaitable[None]:
 		"""Leave a room, or several."""
 		for one in rooms_of(room):
-			self._server_socket.leave(one)
+			self._runtime.leave(self._server_socket, one)
 		return COMPLETED
+
+	@must_be_awaited
+	async def rewind(self, room: str, rewind: Literal["latest"] | int) -> int:
+		"""Join a room, and send this client first what was published to the room before.
+
+		The client gets ordinary events, in their order and without a gap before the live ones. For a room of the handler, the handler
+		decides who may be in it; the rooms of documents, DocTypes and tasks need the permission of the user, as for clients.
+
+		Args:
+			room: The room. A client that is in it already is sent the events again.
+			rewind: `"latest"` for the events of which only the newest ones are kept (`history="latest"`), or the number of
+				the last events, at most `realtime_rewind_events`.
+
+		Returns:
+			The number of events that were sent; 0 if the client has disconnected.
+
+		Raises:
+			frappe_realtime.errors.RewindRefused: The client has not joined the room, and nothing was sent; `code` says why.
+		"""
+		return await self._runtime.rewind(self._server_socket, room, rewind)
 
 	def participants(self, room: str) -> list[str]:
 		"""Return the ids of the sockets in `room`, including those on other sidecars if a handler has made the room."""

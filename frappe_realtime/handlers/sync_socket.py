@@ -6,7 +6,7 @@ A plain handler runs in a thread. Each call runs on the event loop, while the th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from .broadcast import BroadcastOperator, Rooms
 from .presence import SyncPresence
@@ -162,6 +162,10 @@ class SyncSocket:
 	def leave(self, room: Rooms) -> None:
 		"""Leave a room, or several."""
 		return self._run(lambda: self._socket.leave(room))
+
+	def rewind(self, room: str, rewind: Literal["latest"] | int) -> int:
+		"""Join a room, and send this client first what was published to the room before; see `Socket.rewind`."""
+		return self._run(lambda: self._socket.rewind(room, rewind))
 
 	def participants(self, room: str) -> list[str]:
 		"""Return the ids of the sockets in `room`; see `Socket.participants`."""

@@ -7,12 +7,13 @@ import importlib.util
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..bench.launch import sidecar_module
 from ..contract import GUEST, SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, WEBSITE_USER, user_room
 from ..handlers.response import Response
 from .client import Client
+from .history import KeptEvent, PublishedEvents
 
 if TYPE_CHECKING:
 	from realtime.access.authentication import Session
@@ -50,18 +51,22 @@ class Site:
 		self._errors: list[BaseException] = []
 		self._loop = asyncio.new_event_loop()
 		namespaces = sidecar_module("socketio.namespace").Namespaces()
-		fanout = sidecar_module("socketio.fanout").Fanout(namespaces)
+		self._fanout = sidecar_module("socketio.fanout").Fanout(namespaces)
 		# Without an interval, members get each change at once.
 		config = sidecar_module("config").Config(bench=Path(), realtime_presence_interval=0.0)
 		table = sidecar_module("presence.members").PresenceTable(0)
 		presence = sidecar_module("presence.presence").Presence(config, table)
-		feed = sidecar_module("presence.feed").PresenceFeed(config, table, namespaces, fanout)
+		feed = sidecar_module("presence.feed").PresenceFeed(config, table, namespaces, self._fanout)
 		namespaces.observe(presence)
+		self._published = PublishedEvents()
+		rewinds = sidecar_module("handlers.rewinds").Rewinds(self._published, config.realtime_rewind_events)
 		self.handlers = self._make_handlers(
-			namespaces, fanout, sidecar_module("presence.app_presence").AppPresence(presence, feed)
+			namespaces,
+			sidecar_module("presence.app_presence").AppPresence(presence, feed),
+			sidecar_module("handlers.app_rewinds").AppRewinds(rewinds, self._may_read, _may_follow_task),
 		)
 		self._server = sidecar_module("socketio.server").SocketIOServer(
-			_Application(self.handlers, presence), namespaces
+			_Application(self.handlers, presence, rewinds), namespaces
 		)
 
 	def __enter__(self) -> Site:
@@ -153,21 +158,39 @@ class Site:
 		else:
 			self._answers[path] = _response(message, status)
 
+	def publish(
+		self, event: str, message: Any, room: str, history: Literal["all", "latest", "none"] = "all"
+	) -> None:
+		"""Publish an event to the clients in `room`, and keep it for handlers that call `rewind`.
+
+		Stands for `frappe_realtime.publish_realtime` on the site.
+
+		Args:
+			event: The name of the event.
+			message: The message.
+			room: The room.
+			history: What is kept: each event, the newest one of its name and room, or nothing.
+		"""
+		if history != "none":
+			self._published.keep(KeptEvent(room, event, message, history == "latest"))
+		self._run(self._emit(event, message, room))
+
 	def run(self, seconds: float = 0.0) -> None:
 		"""Run the event loop for some seconds, for tasks that handlers have started."""
 		self._run(asyncio.sleep(seconds))
 
 	# -- the handlers
 
-	def _make_handlers(self, namespaces: Any, fanout: Any, presence: Any) -> Any:
+	def _make_handlers(self, namespaces: Any, presence: Any, rewinds: Any) -> Any:
 		handlers = sidecar_module("handlers.python").PythonHandlers(
 			_HandlerFiles(self._files),
 			Path(),
 			namespaces,
-			fanout,
+			self._fanout,
 			self._has_permission,
 			self._frappe_request,
 			presence,
+			rewinds,
 			loop=self._loop,
 		)
 		handlers.executor.handler_failed.connect(lambda queue, event, error: self._errors.append(error))
@@ -177,6 +200,10 @@ class Site:
 		self.handlers.start()
 		for error in self.handlers.apps.errors.values():
 			raise ImportError(f"{error['file']} does not load: {error['traceback']}")
+
+	async def _emit(self, event: str, message: Any, room: str) -> None:
+		namespace = self._server.namespaces.open(f"/{self.name}")
+		self._fanout.emit(namespace, (room,), event, (message,), None)
 
 	def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
 		"""Run `work` and all handlers that it starts; raise the first error of a handler."""
@@ -206,6 +233,9 @@ class Site:
 			permitted = self._permissions.get((session.user, doctype, "", ptype))
 		return session.user_type == SYSTEM_USER if permitted is None else permitted
 
+	def _may_read(self, server_socket: Any, doctype: str, name: str) -> bool:
+		return self._has_permission(server_socket, doctype, name, "read")
+
 	async def _frappe_request(
 		self, session: Session, path: str, args: Any, method: str, body: Any, headers: Any
 	) -> Response:
@@ -221,9 +251,10 @@ class Site:
 class _Application:
 	"""Joins the rooms that every socket is in, and passes all events to the handlers."""
 
-	def __init__(self, handlers: Any, presence: Any) -> None:
+	def __init__(self, handlers: Any, presence: Any, rewinds: Any) -> None:
 		self._handlers = handlers
 		self._presence = presence
+		self._rewinds = rewinds
 
 	def on_connect(self, socket: Any, auth: dict[str, Any]) -> None:
 		socket.join(user_room(socket.session.user))
@@ -236,8 +267,14 @@ class _Application:
 		self._handlers.on_event(socket, event, arguments, ack)
 
 	def on_disconnect(self, socket: Any, reason: str, rooms: set[str]) -> None:
+		self._rewinds.on_disconnect(socket)
 		self._presence.on_disconnect(socket, may_return=False)
 		self._handlers.on_disconnect(socket, reason, rooms)
+
+
+async def _may_follow_task(session: Session, task_id: str) -> bool:
+	"""Return whether the user may follow a task: each System User, as without the app."""
+	return session.user_type == SYSTEM_USER
 
 
 class _HandlerFiles:

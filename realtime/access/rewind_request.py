@@ -1,4 +1,4 @@
-"""A subscription that asks for what its room has, and the refusal of one."""
+"""A subscription that asks for what its room has."""
 
 from __future__ import annotations
 
@@ -6,25 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from frappe_realtime.errors import RewindRefused
+
 LATEST = "latest"
-
-
-class RewindRefused(Exception):
-	"""A request is not granted.
-
-	Args:
-		code: `bad_request`, `not_permitted`, `limit_reached`, `unsubscribed` or `unavailable`.
-		message: Why, and what to do.
-	"""
-
-	def __init__(self, code: str, message: str) -> None:
-		super().__init__(message)
-		self.code = code
 
 
 @dataclass(frozen=True, slots=True)
 class RewindRequest:
-	"""What a client asks for.
+	"""What a client asks for, or a handler for its client.
 
 	Args:
 		rooms: The rooms whose events it asks for.
@@ -38,7 +27,7 @@ class RewindRequest:
 
 	@classmethod
 	def parse(cls, rooms: Sequence[str], rewind: Any, most: int, event: str = "") -> RewindRequest:
-		"""Return the request for `rewind`, which a client has sent.
+		"""Return the request for `rewind`, as a client or a handler has written it.
 
 		Raises:
 			RewindRefused: It is neither "latest" nor a number from 1 to `most`.

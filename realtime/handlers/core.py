@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from frappe_realtime.contract import (
@@ -21,14 +22,13 @@ from frappe_realtime.contract import (
 	task_room,
 	user_room,
 )
-from frappe_realtime.errors import WebUnavailable
+from frappe_realtime.errors import RewindRefused, WebUnavailable
 
 from ..access.authentication import Session
 from ..access.client_questions import allows_permission_question
 from ..access.limits import ClientLimits
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
-from ..access.rewind_request import RewindRefused
 from ..access.tasks import TaskAccess
 from ..cluster.members import RemoteMembers
 from ..log_budget import LogBudget
@@ -36,7 +36,7 @@ from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, ServerSocket
 from ..socketio.server import Ack
 from .reply import reply_of
-from .rewinds import Rewinds, may_rewind, refuse
+from .rewinds import Rewinds, acknowledge, may_rewind
 
 logger = logging.getLogger("realtime.handlers")
 
@@ -258,8 +258,9 @@ class CoreHandlers:
 			rooms = [user_room(session.user), WEBSITE_ROOM, SITE_ROOM]
 			rooms = [room for room in rooms if room in socket.rooms and may_rewind(session, room)]
 			if _is_name(name) and rooms:
+				answer = partial(acknowledge, ack)
 				self._rewinds.start(
-					socket, rooms, options["rewind"], ack, _permitted, lambda: True, event=str(name)
+					socket, rooms, options["rewind"], answer, _permitted, lambda: True, event=str(name)
 				)
 		elif event in ("task_subscribe", "progress_subscribe"):
 			if _is_name(arguments[0]):
@@ -289,7 +290,7 @@ class CoreHandlers:
 		if event == "doc_subscribe" and not name:
 			return
 		if not allows_permission_question(self._permissions, self._limits, socket, doctype, name):
-			refuse(ack, RewindRefused(LIMIT_REACHED, "the client asks for too many permissions"))
+			acknowledge(ack, RewindRefused(LIMIT_REACHED, "the client asks for too many permissions"))
 			return
 
 		async def is_permitted() -> bool:
@@ -316,9 +317,11 @@ class CoreHandlers:
 			return True
 
 		if room in socket.rooms or self._limits.allows_room(socket, room):
-			self._rewinds.start(socket, [room], options["rewind"], ack, is_permitted, join)
+			answer = partial(acknowledge, ack)
+			self._rewinds.start(socket, [room], options["rewind"], answer, is_permitted, join)
 		else:
-			refuse(ack, RewindRefused(LIMIT_REACHED, "the client may not join this room, or is in too many"))
+			refusal = RewindRefused(LIMIT_REACHED, "the client may not join this room, or is in too many")
+			acknowledge(ack, refusal)
 
 	# -- rooms
 

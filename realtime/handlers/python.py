@@ -14,6 +14,7 @@ from ..presence.app_presence import AppPresence
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..socketio.server import Ack
+from .app_rewinds import AppRewinds
 from .executor import HandlerExecutor, HandlerLimits
 from .files import HandlerFiles
 from .loaded_apps import LoadedApps
@@ -37,6 +38,7 @@ class PythonHandlers:
 		has_permission: Answers `socket.has_permission`.
 		frappe_request: Answers `socket.frappe_request`.
 		presence: Answers `socket.presence`.
+		rewinds: Answers `socket.rewind`.
 		limits: The limits of handlers.
 		developer_mode: True to load changed files again, and to send errors of files to System Users.
 		remote: The members of rooms on other sidecars.
@@ -52,6 +54,7 @@ class PythonHandlers:
 		has_permission: HasPermission,
 		frappe_request: FrappeRequest,
 		presence: AppPresence,
+		rewinds: AppRewinds,
 		limits: HandlerLimits | None = None,
 		developer_mode: bool = False,
 		remote: RemoteMembers | None = None,
@@ -65,6 +68,7 @@ class PythonHandlers:
 			frappe_request,
 			remote or RemoteMembers(),
 			presence,
+			rewinds,
 			self.apps,
 			self.executor,
 		)

@@ -1,7 +1,8 @@
-"""Subscriptions that ask for what their rooms have: `{"rewind": "latest"}` or `{"rewind": n}` as an additional argument.
+"""Joins that ask for what the room has: of clients, with `{"rewind": …}` as an additional argument, and of handlers.
 
 The events come as ordinary events, in order, in the step in which the socket joins the room: before all live events, and
-without a gap. Then comes the acknowledgement, `{"rewound": n}`, or `{"error": {"code", "message"}}` if nothing was sent.
+without a gap. Then comes the answer; for a client the acknowledgement, `{"rewound": n}`, or `{"error": {"code", "message"}}`
+if nothing was sent.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from frappe_realtime.contract import GUEST, LIMIT_REACHED, USER_ROOM
-from frappe_realtime.errors import WebUnavailable
+from frappe_realtime.errors import RewindRefused, WebUnavailable
 
 from ..access.authentication import Session
-from ..access.rewind_request import RewindRefused, RewindRequest
+from ..access.rewind_request import RewindRequest
 from ..engine import Encoded
 from ..socketio.namespace import ServerSocket, joined
 from ..socketio.server import Ack
@@ -24,6 +26,10 @@ logger = logging.getLogger("realtime.handlers")
 
 MAX_PENDING = 20
 """Requests of one socket that are answered at the same time."""
+
+
+Answer = Callable[["int | RewindRefused"], None]
+"""Takes the number of events that were sent, or the reason why none was. It is not called if the client has gone."""
 
 
 class RewindSource(Protocol):
@@ -58,21 +64,24 @@ class Rewinds:
 		socket: ServerSocket,
 		rooms: Sequence[str],
 		rewind: Any,
-		ack: Ack | None,
+		answer: Answer,
 		is_permitted: Callable[[], Awaitable[bool]],
 		join: Callable[[], bool],
 		event: str = "",
-	) -> None:
-		"""Send what `rooms` have, and acknowledge the event.
+	) -> asyncio.Task[None] | None:
+		"""Send what `rooms` have, and answer.
 
 		Args:
 			socket: The socket.
-			rooms: The room that it subscribes to, or those that it is in.
+			rooms: The room that it joins, or those that it is in.
 			rewind: What it asks for.
-			ack: Acknowledges the event.
+			answer: Called in the step in which the events are sent.
 			is_permitted: Asks for the permission.
 			join: Joins the room if a limit allows it, and returns whether it did.
 			event: Only events of this name.
+
+		Returns:
+			The work; None if it is refused already.
 		"""
 		try:
 			request = RewindRequest.parse(rooms, rewind, self._most, event)
@@ -82,13 +91,14 @@ class Rewinds:
 					LIMIT_REACHED, f"{MAX_PENDING} requests of this client wait for an answer"
 				)
 		except RewindRefused as error:
-			refuse(ack, error)
-			return
+			answer(error)
+			return None
 		of_room = running.setdefault(rooms[0], [])
-		work = self._answer(socket, request, ack, is_permitted, join, of_room[-1] if of_room else None)
+		work = self._rewind(socket, request, answer, is_permitted, join, of_room[-1] if of_room else None)
 		task = asyncio.get_running_loop().create_task(work)
 		of_room.append(task)
-		task.add_done_callback(lambda task: self._remove(socket, rooms[0], task))
+		task.add_done_callback(partial(self._ended, socket, rooms[0], answer))
+		return task
 
 	def cancel(self, socket: ServerSocket, room: str) -> None:
 		"""End the requests for a room that the socket leaves."""
@@ -100,7 +110,9 @@ class Rewinds:
 		for room in list(self._running.get(socket, ())):
 			self.cancel(socket, room)
 
-	def _remove(self, socket: ServerSocket, room: str, task: asyncio.Task[None]) -> None:
+	def _ended(self, socket: ServerSocket, room: str, answer: Answer, task: asyncio.Task[None]) -> None:
+		if task.cancelled() and socket.connected:
+			answer(RewindRefused("unsubscribed", "the client has left the room meanwhile"))
 		running = self._running.get(socket, {})
 		of_room = running.get(room, [])
 		if task in of_room:
@@ -110,11 +122,11 @@ class Rewinds:
 		if not running:
 			self._running.pop(socket, None)
 
-	async def _answer(
+	async def _rewind(
 		self,
 		socket: ServerSocket,
 		request: RewindRequest,
-		ack: Ack | None,
+		answer: Answer,
 		is_permitted: Callable[[], Awaitable[bool]],
 		join: Callable[[], bool],
 		earlier: asyncio.Task[None] | None,
@@ -123,7 +135,7 @@ class Rewinds:
 			if earlier is not None:
 				await asyncio.wait([earlier])
 			collect = await self._source.read(socket, request, is_permitted)
-			# No other event is sent to the socket from here to the acknowledgement.
+			# No other event is sent to the socket from here to the answer.
 			if not socket.connected:
 				return
 			if not join():
@@ -131,16 +143,11 @@ class Rewinds:
 			events = collect()
 			if events:
 				socket.send(joined(events))
-			if ack is not None:
-				ack({"rewound": len(events)})
+			answer(len(events))
 		except RewindRefused as error:
-			refuse(ack, error)
+			answer(error)
 		except WebUnavailable as error:
-			refuse(ack, RewindRefused("unavailable", f"the web process did not answer: {error}"))
-		except asyncio.CancelledError:
-			if socket.connected:
-				refuse(ack, RewindRefused("unsubscribed", "the client has left the room meanwhile"))
-			raise
+			answer(RewindRefused("unavailable", f"the permission is unknown: {error}"))
 
 
 def may_rewind(session: Session, room: str) -> bool:
@@ -148,7 +155,11 @@ def may_rewind(session: Session, room: str) -> bool:
 	return session.user != GUEST or not room.startswith(USER_ROOM)
 
 
-def refuse(ack: Ack | None, error: RewindRefused) -> None:
-	"""Acknowledge an event with the reason why nothing is sent."""
-	if ack is not None:
-		ack({"error": {"code": error.code, "message": str(error)}})
+def acknowledge(ack: Ack | None, answer: int | RewindRefused) -> None:
+	"""Acknowledge the event of a client that asked for what a room has; see `Answer`."""
+	if ack is None:
+		return
+	if isinstance(answer, RewindRefused):
+		ack({"error": {"code": answer.code, "message": str(answer)}})
+	else:
+		ack({"rewound": answer})

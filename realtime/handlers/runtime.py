@@ -16,6 +16,7 @@ from ..presence.app_presence import AppPresence
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, ServerSocket
 from .app import App
+from .app_rewinds import AppRewinds
 from .executor import HandlerExecutor
 from .loaded_apps import LoadedApps
 from .queue import HandlerQueue
@@ -52,6 +53,7 @@ class HandlerRuntime:
 		frappe_request: Answers `socket.frappe_request`.
 		remote: The members of rooms on other sidecars.
 		presence: The members of places.
+		rewinds: Answers `socket.rewind`.
 		apps: The apps with handlers.
 		executor: Runs the handlers.
 	"""
@@ -63,6 +65,7 @@ class HandlerRuntime:
 		frappe_request: FrappeRequest,
 		remote: RemoteMembers,
 		presence: AppPresence,
+		rewinds: AppRewinds,
 		apps: LoadedApps,
 		executor: HandlerExecutor,
 	) -> None:
@@ -71,6 +74,7 @@ class HandlerRuntime:
 		self._frappe_request = frappe_request
 		self._remote = remote
 		self._presence = presence
+		self._rewinds = rewinds
 		self._apps = apps
 		self._executor = executor
 
@@ -102,6 +106,13 @@ class HandlerRuntime:
 
 	def socket_of(self, server_socket: ServerSocket) -> Socket:
 		return self.view_of(server_socket).socket
+
+	def leave(self, server_socket: ServerSocket, room: str) -> None:
+		self._rewinds.cancel(server_socket, room)
+		server_socket.leave(room)
+
+	async def rewind(self, server_socket: ServerSocket, room: str, rewind: Any) -> int:
+		return await self._rewinds.rewind(server_socket, room, rewind)
 
 	def remote_socket_ids(self, namespace: Namespace, room: str) -> Iterable[str]:
 		return self._remote.ids(namespace.name, room)

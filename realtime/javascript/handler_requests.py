@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from frappe_realtime.contract import CALL_FAILED, CALL_NOT_ALLOWED
-from frappe_realtime.errors import PresenceRefused, WebUnavailable
+from frappe_realtime.errors import PresenceRefused, RewindRefused, WebUnavailable
 
 from ..access.client_questions import ClientQuestions
 from ..engine import Encoded
+from ..handlers.app_rewinds import AppRewinds
 from ..handlers.core import MAX_NAME
 from ..handlers.reply import reply_of
 from ..json_codec import loads
@@ -42,6 +43,7 @@ class HandlerRequests:
 		fanout: Sends broadcasts.
 		questions: Answers `has_permission`.
 		presence: Answers `presence`.
+		rewinds: Answers `rewind`.
 		background: Runs tasks.
 		on_app_loaded: Called with the app, the error or None, and all files that the process has loaded.
 		on_ready: Called when the process is ready for events.
@@ -56,6 +58,7 @@ class HandlerRequests:
 		fanout: Fanout,
 		questions: ClientQuestions,
 		presence: AppPresence,
+		rewinds: AppRewinds,
 		background: BackgroundTasks,
 		on_app_loaded: Callable[[str, str | None, list[str]], None],
 		on_ready: Callable[[], None],
@@ -67,6 +70,7 @@ class HandlerRequests:
 		self._fanout = fanout
 		self._questions = questions
 		self._presence = presence
+		self._rewinds = rewinds
 		self._background = background
 		self._log_budget = LogBudget()
 		self._operations: dict[str, Callable[..., None]] = {
@@ -79,6 +83,7 @@ class HandlerRequests:
 			"disconnect": self._disconnect,
 			"has_permission": self._has_permission,
 			"presence": self._answer_presence,
+			"rewind": self._rewind,
 			"app_loaded": on_app_loaded,
 			"ready": on_ready,
 			"calls": on_calls,
@@ -100,7 +105,28 @@ class HandlerRequests:
 		self._sockets.move(id, room, inside=True)
 
 	def _leave(self, id: str, room: str) -> None:
+		replica = self._sockets.get(id)
+		if replica is not None:
+			self._rewinds.cancel(replica.socket, room)
 		self._sockets.move(id, room, inside=False)
+
+	def _rewind(self, token: int, id: str, room: str, rewind: Any) -> None:
+		replica = self._sockets.get(id)
+		if replica is None:
+			# The socket has left its namespace.
+			self._channel.send("answer", token, None, 0)
+		else:
+			self._background.start(
+				self._send_rewind_answer(token, self._rewinds.rewind(replica.socket, room, rewind))
+			)
+
+	async def _send_rewind_answer(self, token: int, answer: Awaitable[int]) -> None:
+		try:
+			count = await answer
+		except RewindRefused as refused:
+			self._channel.send("answer", token, [refused.code, str(refused)], None)
+		else:
+			self._channel.send("answer", token, None, count)
 
 	def _emit(self, id: str, token: int | None, json: str, attachments: list[bytes]) -> None:
 		replica = self._sockets.get(id)
@@ -162,7 +188,7 @@ class HandlerRequests:
 		replica = self._sockets.get(id)
 		if replica is None:
 			# The socket has left its namespace.
-			self._channel.send("presence", token, None, [[], 0])
+			self._channel.send("answer", token, None, [[], 0])
 			return
 		socket = replica.socket
 		try:
@@ -176,9 +202,9 @@ class HandlerRequests:
 			else:
 				answer = self._presence.members(socket.namespace.name, place)
 		except PresenceRefused as refused:
-			self._channel.send("presence", token, [refused.code, str(refused)], None)
+			self._channel.send("answer", token, [refused.code, str(refused)], None)
 		else:
-			self._channel.send("presence", token, None, answer)
+			self._channel.send("answer", token, None, answer)
 
 	def _has_permission(self, token: int, id: str, doctype: str, name: str) -> None:
 		replica = self._sockets.get(id)

@@ -10,6 +10,7 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..access.client_questions import ClientQuestions
 from ..config import Config
+from ..handlers.app_rewinds import AppRewinds
 from ..handlers.calls import CallReports, HandlerCalls
 from ..handlers.files import HandlerFiles
 from ..histogram import Histogram
@@ -40,6 +41,7 @@ class JavaScriptHandlers:
 		fanout: Sends broadcasts of handlers.
 		questions: Answers `has_permission` of handlers.
 		presence: Answers `presence` of handlers.
+		rewinds: Answers `rewind` of handlers.
 		secret: Returns the secret that Frappe shares with its realtime server; may raise `WebUnavailable`.
 	"""
 
@@ -51,6 +53,7 @@ class JavaScriptHandlers:
 		fanout: Fanout,
 		questions: ClientQuestions,
 		presence: AppPresence,
+		rewinds: AppRewinds,
 		secret: Callable[[], Awaitable[str]],
 	) -> None:
 		self._config = config
@@ -81,6 +84,7 @@ class JavaScriptHandlers:
 			fanout,
 			questions,
 			presence,
+			rewinds,
 			self._background,
 			self._on_app_loaded,
 			self._events.on_ready,

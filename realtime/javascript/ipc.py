@@ -16,7 +16,8 @@ To the Node process:
     event         id, token or null, count, arguments, true if it is a call (`contract.CALL`)
     ack           id, token, count, arguments the client has acknowledged an `emit`
     permission    token, allowed              response to `has_permission`
-    presence      token, [code, message] or null, [members, count] or null  response to `presence`
+    answer        token, [code, message] or null, value   response to `presence`: [members, count] or null; and to
+                                              `rewind`: the number of events
     secret        value                       the secret that Frappe shares with its realtime server
     ready                                     all that comes before has been sent
     watch         sites                       report the calls of listeners on these sites, and on no others
@@ -34,6 +35,7 @@ From the Node process:
     disconnect    id, close
     has_permission token, id, doctype, name
     presence      token, id, join, set, leave or members, place, state or null, seconds or null
+    rewind        token, id, room, "latest" or a number
     pong          number
     latency       app, counts, seconds        listeners called since the last report: by bucket, and the sum of their times
     calls         site, app, event, calls, seconds, errors, last error

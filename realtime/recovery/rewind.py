@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from frappe_realtime.contract import LIMIT_REACHED
+from frappe_realtime.errors import RewindRefused
 
 from ..access.authentication import Session
 from ..access.list_update_filter import ListUpdateFilter
 from ..access.list_update_joiner import is_joinable
 from ..access.proxies import network_of
 from ..access.revalidation import Revalidator
-from ..access.rewind_request import RewindRefused, RewindRequest
+from ..access.rewind_request import RewindRequest
 from ..bus.events import StreamPosition
 from ..bus.kept_events import KeptEvent
 from ..bus.store import StoreDenied, StoreUnavailable

@@ -34,7 +34,8 @@ class Runtime {
 		this._namespaces = new Map();
 		this._sockets = new Map();
 		this._permission_queries = new Map();
-		this._presence_queries = new Map();
+		// Questions about presence, and calls of `rewind`.
+		this._questions = new Map();
 		this._last_token = 0;
 		this._queue = [];
 		this._executed = 0;
@@ -57,10 +58,19 @@ class Runtime {
 
 	/** Ask the sidecar for something about presence; resolves to what it answers. */
 	ask_presence(socket, action, place, state, ttl) {
+		return this._ask("presence", socket, action, place, state, ttl);
+	}
+
+	/** Let the sidecar join a room and send what the room has; resolves to the number of events. */
+	ask_rewind(socket, room, rewind) {
+		return this._ask("rewind", socket, room, rewind);
+	}
+
+	_ask(name, socket, ...values) {
 		return new Promise((resolve, reject) => {
 			const token = this.next_token();
-			this._presence_queries.set(token, { resolve, reject });
-			this.channel.send(["presence", token, socket.id, action, place, state, ttl]);
+			this._questions.set(token, { resolve, reject });
+			this.channel.send([name, token, socket.id, ...values]);
 		});
 	}
 
@@ -163,11 +173,11 @@ class Runtime {
 		if (allowed && resolve) resolve();
 	}
 
-	on_presence(token, error, answer) {
-		const query = this._presence_queries.get(token);
-		this._presence_queries.delete(token);
-		if (error) query?.reject(Object.assign(new Error(error[1]), { code: error[0] }));
-		else query?.resolve(answer);
+	on_answer(token, error, value) {
+		const question = this._questions.get(token);
+		this._questions.delete(token);
+		if (error) question?.reject(Object.assign(new Error(error[1]), { code: error[0] }));
+		else question?.resolve(value);
 	}
 
 	on_ready() {

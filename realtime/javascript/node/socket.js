@@ -57,6 +57,8 @@ class Socket extends EventEmitter {
 		hide(this, "_pending_acks", new Map());
 		// room as text → the room, and the number of joins and leaves that the sidecar has not executed yet
 		hide(this, "_pending_moves", new Map());
+		// room as text → the number of calls of `rewind` that the sidecar has not answered yet
+		hide(this, "_pending_rewinds", new Map());
 	}
 
 	// -- listeners
@@ -97,9 +99,28 @@ class Socket extends EventEmitter {
 	}
 
 	leave(room) {
-		if (!this.rooms.has(room)) return;
+		if (!this.rooms.has(room) && !this._pending_rewinds.has(String(room))) return;
 		this.adapter.remove(this.id, room);
 		this._send_move("leave", room);
+	}
+
+	/**
+	 * Join a room, and send this client first what was published to the room before; not in Frappe's server.
+	 *
+	 * @param {string} room
+	 * @param {"latest" | number} rewind the events of which only the newest ones are kept, or how many of the last events
+	 * @returns {Promise<number>} how many were sent; rejected with an Error that has a `code`, the room is not joined then
+	 */
+	async rewind(room, rewind) {
+		const key = String(room);
+		this._pending_rewinds.set(key, (this._pending_rewinds.get(key) ?? 0) + 1);
+		try {
+			return await this._runtime.ask_rewind(this, key, rewind);
+		} finally {
+			const left = this._pending_rewinds.get(key) - 1;
+			if (left) this._pending_rewinds.set(key, left);
+			else this._pending_rewinds.delete(key);
+		}
 	}
 
 	// -- sending

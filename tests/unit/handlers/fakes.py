@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from frappe_realtime.errors import RewindRefused
 from realtime.access.authentication import Session
-from realtime.access.rewind_request import RewindRefused, RewindRequest
+from realtime.access.rewind_request import RewindRequest
 from realtime.cluster.members import RemoteMembers
 from realtime.engine import Encoded
 from realtime.handlers.core import CoreHandlers
@@ -86,9 +87,15 @@ class FakeTasks:
 class FakeRewindSource:
 	"""Every room has one event, `had`, with what was asked for."""
 
+	def __init__(self) -> None:
+		self.error: Exception | None = None
+		"""Raised instead of an answer."""
+
 	async def read(
 		self, socket: ServerSocket, request: RewindRequest, is_permitted: Callable[[], Awaitable[bool]]
 	) -> Callable[[], list[Encoded]]:
+		if self.error is not None:
+			raise self.error
 		if not await is_permitted():
 			raise RewindRefused("not_permitted", "no")
 		message = [*request.rooms, request.count, request.event]
@@ -106,6 +113,7 @@ class Core:
 		self.room_withdrawn: Signal[[ServerSocket, str]] = Signal()
 		self.opened_in_editor: list[dict[str, Any]] = []
 		self.source: Any = FakeRewindSource()
+		self.rewinds = Rewinds(self.source, 10)
 		self._namespaces = Namespaces()
 		fakes: Any = self
 		self.handlers = CoreHandlers(
@@ -115,7 +123,7 @@ class Core:
 			fakes.tasks,
 			self.remote,
 			fakes,
-			Rewinds(self.source, 10),
+			self.rewinds,
 			self.opened_in_editor.append,
 		)
 

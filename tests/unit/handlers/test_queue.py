@@ -53,6 +53,7 @@ class AppOfOneSocket:
 			unused,
 			RemoteMembers(),
 			unused,
+			unused,
 			LoadedApps(HandlerFiles(Path("no such bench")), Path()),
 			self.executor,
 		)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import REWIND_EVENT
-from frappe_realtime.errors import WebUnavailable
+from frappe_realtime.contract import LIMIT_REACHED, REWIND_EVENT
+from frappe_realtime.errors import RewindRefused, WebUnavailable
+from realtime.access.authentication import Session
+from realtime.handlers.app_rewinds import AppRewinds
 from tests.unit.handlers.fakes import Core
 from tests.unit.virtual_time import in_virtual_time
 
@@ -81,6 +83,16 @@ async def test_leaving_the_room_ends_the_request() -> None:
 
 
 @in_virtual_time
+async def test_leaving_the_room_in_the_same_turn_is_an_answer_too() -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
+	core.handlers.on_event(socket, "doc_unsubscribe", ["ToDo", "1"], None)
+	await settle()
+	assert ack.code == "unsubscribed"
+
+
+@in_virtual_time
 async def test_requests_for_one_room_are_answered_one_after_the_other() -> None:
 	"""A plain subscription before or between them joins with them."""
 	core, ack = Core(), Acks()
@@ -143,6 +155,69 @@ async def test_the_rooms_that_every_socket_is_in() -> None:
 		core.handlers.on_event(socket, REWIND_EVENT, [{"event": "unread", "rewind": "latest"}], ack)
 		await settle()
 		assert socket.connection.events == [["had", [*rooms, 0, "unread"]]]  # type: ignore[attr-defined]
+
+
+def app_rewinds(core: Core) -> AppRewinds:
+	"""Return what handlers have; the permission is the one that `core` asks for."""
+
+	async def may_follow(session: Session, task_id: str) -> bool:
+		return task_id == "own"
+
+	return AppRewinds(
+		core.rewinds,
+		lambda socket, doctype, name: core.permissions.has_permission(socket.session, doctype, name),
+		may_follow,
+	)
+
+
+@in_virtual_time
+async def test_a_handler_leaves_the_room_that_it_is_about_to_join() -> None:
+	"""At once, and while the permission is awaited."""
+	core = Core()
+	apps = app_rewinds(core)
+	socket = core.connect()
+	for turns in (0, 20):
+		answer = apps.rewind(socket, ROOM, "latest")
+		for _ in range(turns):
+			await asyncio.sleep(0)
+		apps.cancel(socket, ROOM)
+		with pytest.raises(RewindRefused) as refused:
+			await answer
+		assert refused.value.code == "unsubscribed"
+	assert not socket.rooms
+
+
+@in_virtual_time
+async def test_a_client_goes_while_a_handler_lets_it_join() -> None:
+	core = Core()
+	apps = app_rewinds(core)
+	socket = core.connect()
+	answer = asyncio.ensure_future(apps.rewind(socket, ROOM, "latest"))
+	await settle()
+	core.disconnect(socket)
+	assert await answer == 0
+	assert await apps.rewind(socket, "chat:1", "latest") == 0
+	assert socket.connection.events == []  # type: ignore[attr-defined]
+
+
+@in_virtual_time
+async def test_the_requests_of_handlers_and_of_their_client_are_bounded_together() -> None:
+	core, ack = Core(), Acks()
+	apps = app_rewinds(core)
+	socket = core.connect()
+	for number in range(20):
+		core.handlers.on_event(socket, "doc_subscribe", ["ToDo", str(number), LATEST], ack)
+	with pytest.raises(RewindRefused) as refused:
+		await apps.rewind(socket, "chat:1", 3)
+	assert refused.value.code == LIMIT_REACHED
+
+
+@in_virtual_time
+async def test_a_source_that_fails_is_an_error_of_the_handler() -> None:
+	core = Core()
+	core.source.error = ZeroDivisionError("on purpose")
+	with pytest.raises(ZeroDivisionError):
+		await app_rewinds(core).rewind(core.connect(), "chat:1", 3)
 
 
 @pytest.mark.parametrize(
