@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ USERS: dict[str, dict[str, str]] = {
 	"ann@example.com": {"full_name": "Ann Abara", "role": "Sales", "colour": "#0f766e"},
 	"ben@example.com": {"full_name": "Ben Osei", "role": "Warehouse", "colour": "#c2410c"},
 }
+FIELDS = ("delivery", "note")
+"""The fields that the page can change."""
+MAX_VALUE = 200
+"""Characters of the value of a field."""
 ROWS = 400
 """The number of rows that the background job imports."""
 ROWS_PER_STEP = 20
@@ -61,9 +66,9 @@ class DemoWebProcess(FakeWebProcess):
 		self._socketio_client = socketio_client
 		self._command = command
 		self._orders: dict[str, dict[str, Any]] = {
-			"SO-0042": {"customer": "Northwind Bakery", "step": 1},
-			"SO-0043": {"customer": "Aurora Cycles", "step": 0},
-			"SO-0044": {"customer": "Harbour Books", "step": 2},
+			"SO-0042": {"customer": "Northwind Bakery", "step": 1, "delivery": "Tuesday", "note": ""},
+			"SO-0043": {"customer": "Aurora Cycles", "step": 0, "delivery": "Monday", "note": "Call first"},
+			"SO-0044": {"customer": "Harbour Books", "step": 2, "delivery": "Thursday", "note": ""},
 		}
 		self._jobs: set[asyncio.Task[None]] = set()
 		self._outbox = Outbox(redis_connector(redis_url), logger.warning)
@@ -73,6 +78,7 @@ class DemoWebProcess(FakeWebProcess):
 		self._endpoints.add("demo.state", self._state)
 		self._endpoints.add("demo.log_in", self._log_in)
 		self._endpoints.add("demo.advance", self._advance)
+		self._endpoints.add("demo.set_value", self._set_value)
 		self._endpoints.add("demo.start_job", self._start_job)
 
 	def application(self) -> web.Application:
@@ -116,14 +122,33 @@ class DemoWebProcess(FakeWebProcess):
 
 	def _advance(self, call: Call) -> None:
 		"""`demo.advance(name)`: set a sales order to its next step."""
-		name = call.arg("name")
-		order = self._orders.get(name)
+		order = self._order(call)
+		order["step"] = (order["step"] + 1) % len(STEPS)
+		message = self._publish_update(call, order, f"set it to {STEPS[order['step']]}")
+		self.publish(LIST_UPDATE, message, doctype_room(DOCTYPE))
+
+	def _set_value(self, call: Call) -> None:
+		"""`demo.set_value(name, field, value)`: change a field of a sales order."""
+		order, field, value = self._order(call), call.arg("field"), str(call.arg("value"))
+		if field not in FIELDS or len(value) > MAX_VALUE:
+			raise FrappeError(417, "ValidationError")
+		if order[field] != value:
+			order[field] = value
+			self._publish_update(call, order, f"changed the {field} to {value}")
+
+	def _order(self, call: Call) -> dict[str, Any]:
+		order = self._orders.get(call.arg("name"))
 		if order is None:
 			raise FrappeError(404, "DoesNotExistError")
-		order["step"] = (order["step"] + 1) % len(STEPS)
-		message = {"doctype": DOCTYPE, "name": name, "step": order["step"], "by": call.user.name}
+		return order
+
+	def _publish_update(self, call: Call, order: dict[str, Any], action: str) -> dict[str, Any]:
+		"""Publish that the caller has changed an order, and return the message."""
+		name = call.arg("name")
+		message = {"doctype": DOCTYPE, "name": name, **order}
+		message |= {"by": call.user.name, "action": action, "at": time.time()}
 		self.publish("doc_update", message, doc_room(DOCTYPE, name))
-		self.publish(LIST_UPDATE, message, doctype_room(DOCTYPE))
+		return message
 
 	def _start_job(self, call: Call) -> None:
 		"""`demo.start_job()`: start an import of `ROWS` rows."""

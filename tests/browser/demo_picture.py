@@ -14,7 +14,7 @@ from tests.wire.browser import NoChromium, chromium
 from tests.wire.sidecar import ROOT
 
 PICTURE = ROOT / "docs" / "images" / "demo.png"
-WIDTH, HEIGHT = 1280, 672
+WIDTH, HEIGHT = 1280, 800
 
 
 def main() -> int:
@@ -50,6 +50,8 @@ def take(browser: Browser, url: str) -> None:
 	expect(ann.locator("#progress")).to_have_text(re.compile(r"Row 1\d\d"))
 	ben.locator("#text").fill("Shall I")
 	expect(ann.locator("#typing")).to_contain_text("is typing")
+	ann.locator("#note").focus()
+	expect(ben.locator("[data-field=note] .editors")).to_have_text("Ann Abara")
 	ann.locator("body").evaluate("() => scrollTo(0, 0)")
 	page.screenshot(path=PICTURE)
 

@@ -127,6 +127,54 @@ def test_two_users_see_each_others_changes(demo: Demo, context: BrowserContext) 
 	expect(ann.locator("#viewers .avatar")).to_have_count(1)
 
 
+def test_a_page_shows_who_edits_which_field(demo: Demo, context: BrowserContext) -> None:
+	ann, ben = log_in(context, demo, ANN), log_in(context, demo, BEN)
+	for page in (ann, ben):
+		expect(page.locator("#viewers .avatar")).to_have_count(2)
+	ann.focus("#note")
+	expect(ben.locator("[data-field=note] .editors")).to_have_text("Ann Abara")
+	expect(ben.locator("[data-field=delivery] .editors")).to_be_empty()
+	expect(ann.locator("[data-field=note] .editors")).to_be_empty()
+	ann.fill("#note", "To the back door")
+	ann.focus("#delivery")
+	expect(ben.locator("#note")).to_have_value("To the back door")
+	expect(ben.locator("[data-field=delivery] .editors")).to_have_text("Ann Abara")
+	expect(ben.locator("[data-field=note] .editors")).to_be_empty()
+
+	ben.fill("#delivery", "half a word")
+	ann.fill("#delivery", "Friday")
+	ann.press("#delivery", "Tab")
+	expect(ben.locator("#activity")).to_contain_text("changed the delivery to Friday")
+	expect(ben.locator("#delivery")).to_have_value("half a word")
+
+	ann.click("#orders button:last-child")
+	expect(ben.locator("[data-field=delivery] .editors")).to_be_empty()
+	expect(ann.locator("#note")).to_have_value("")
+
+
+def test_a_page_that_is_opened_late_shows_what_has_happened(demo: Demo, context: BrowserContext) -> None:
+	"""The last events of the order come with its subscription: in order, and before the live ones."""
+	ben = log_in(context, demo, BEN)
+	expect(ben.locator("#activity li")).to_have_count(0)
+	for step in ("Packed", "Shipped"):
+		ben.click("#advance")
+		expect(ben.locator(".steps .now")).to_have_text(step)
+	ann = log_in(context, demo, ANN)
+	expect(ann.locator("#activity b")).to_have_text(["set it to Shipped", "set it to Packed"])
+	expect(ann.locator("#toasts p")).to_have_count(0)
+	ben.click("#advance")
+	live = ["set it to Draft", "set it to Shipped", "set it to Packed"]
+	for page in (ann, ben):
+		expect(page.locator("#activity b")).to_have_text(live)
+	expect(ann.locator("#toasts")).to_have_text("Ben Osei set it to Draft: SO-0042")
+
+	ann.click("#orders button:last-child")
+	expect(ann.locator("#activity li")).to_have_count(0)
+	ann.click("#orders button:first-child")
+	expect(ann.locator("#activity b")).to_have_text(live)
+	expect(ann.locator(".steps .now")).to_have_text("Draft")
+
+
 def test_event_from_the_command_line(demo: Demo, context: BrowserContext) -> None:
 	ann, ben = log_in(context, demo, ANN), log_in(context, demo, BEN)
 	command = shlex.split(ann.locator("#command").inner_text())

@@ -9,6 +9,9 @@ const SHOWN_EVENTS = /^(doc_update|list_update|progress|chat_|pong)/;
 // Events between the server and its clients, such as the one that carries the offset only.
 const INTERNAL_PREFIX = "frappe_realtime:";
 const FEED_LENGTH = 40;
+// The last changes of an order that are shown, also those from before the page was opened.
+const ACTIVITY = 4;
+const FIELDS = ["delivery", "note"];
 
 const $ = (id) => document.getElementById(id);
 const user = new URLSearchParams(location.search).get("user");
@@ -21,6 +24,7 @@ let current = null;
 let realtime = null;
 let here = null; // the presence of the current order
 let chat = null; // the presence of its chat
+let is_live = false; // whether what the order has was sent, so that what comes now is new
 
 if (user) open_desk();
 else show_welcome();
@@ -74,10 +78,13 @@ function listen() {
 		orders[name].step = step;
 		show_orders();
 	});
-	realtime.on("doc_update", ({ name, step, by }) => {
-		orders[name].step = step;
-		if (name === current) show_order();
-		if (by !== user) toast(`${users[by].full_name} set ${name} to ${steps[step]}`);
+	realtime.on("doc_update", (change) => {
+		const { name, step, delivery, note, by, action } = change;
+		Object.assign(orders[name], { step, delivery, note });
+		if (name !== current) return;
+		show_order();
+		show_change(change);
+		if (is_live && by !== user) toast(`${users[by].full_name} ${action}: ${name}`);
 	});
 	realtime.progress(({ percent, description }) => {
 		$("bar").style.width = `${percent}%`;
@@ -116,6 +123,11 @@ $("copy").onclick = async () => {
 	await navigator.clipboard.writeText($("command").textContent);
 	toast("Copied. Run it in the folder where you started the demo.");
 };
+for (const field of FIELDS) {
+	$(field).onfocus = () => here.set({ field });
+	$(field).onblur = () => here.set({ field: null });
+	$(field).onchange = () => call("demo.set_value", { name: current, field, value: $(field).value });
+}
 $("text").oninput = () => chat?.me && chat.set({ typing: $("text").value ? true : null }, { ttl: 5 });
 $("compose").onsubmit = async (event) => {
 	event.preventDefault();
@@ -134,13 +146,19 @@ function open_order(name) {
 	}
 	current = name;
 	show_orders();
+	$("activity").replaceChildren();
 	show_order();
+	for (const field of FIELDS) $(field).value = orders[name][field];
 	here = realtime.presence(DOCTYPE, name);
 	chat = null;
 	$("messages").replaceChildren();
 	$("typing").textContent = "";
-	realtime.doc_subscribe(DOCTYPE, name);
-	watch(here, show_viewers);
+	is_live = false;
+	realtime
+		.doc_subscribe(DOCTYPE, name, { rewind: ACTIVITY })
+		.catch(({ message }) => toast(message))
+		.finally(() => (is_live ||= name === current));
+	watch(here, show_present);
 	here.join();
 	if (realtime.status === "connected") open_chat();
 }
@@ -168,12 +186,35 @@ function show_order() {
 		})
 	);
 	const next = (order.step + 1) % steps.length;
+	// What somebody is writing is not replaced.
+	for (const field of FIELDS) if ($(field) !== document.activeElement) $(field).value = order[field];
 	$("advance").textContent = next ? `Set to ${steps[next]}` : "Start over";
 }
 
-function show_viewers(place) {
+function show_change({ by, action, at }) {
+	const line = element("li", {}, `${clock(new Date(at * 1000))} ${users[by].full_name} `);
+	line.append(element("b", {}, action));
+	$("activity").prepend(line);
+	$("activity").children[ACTIVITY]?.remove();
+}
+
+function show_present(place) {
 	if (place !== here) return;
+	show_viewers(place);
+	for (const field of FIELDS) {
+		const editors = place.members.filter((member) => member.state.field === field && member.id !== place.me?.id);
+		const label = document.querySelector(`[data-field=${field}]`);
+		label.querySelector(".editors").textContent = editors.map((member) => member.full_name).join(", ");
+		if (editors.length) label.style.setProperty("--colour", users[editors[0].user].colour);
+		else label.removeAttribute("style");
+	}
+}
+
+function show_viewers(place) {
 	const viewers = new Set([...place.users.map((one) => one.user), user]);
+	// Only when somebody comes or goes: each change of a field would show the pictures anew.
+	const titles = [...$("viewers").querySelectorAll(".avatar")].map((one) => one.title).join();
+	if (titles === [...viewers].map(full_name).join()) return;
 	const text = viewers.size > 1 ? `${viewers.size} are viewing` : "Only you are viewing";
 	$("viewers").replaceChildren(element("small", {}, text), ...[...viewers].map(avatar));
 }
@@ -210,6 +251,10 @@ function toast(text) {
 	const line = element("p", {}, text);
 	$("toasts").append(line);
 	setTimeout(() => line.remove(), 5000);
+}
+
+function full_name(name) {
+	return users[name]?.full_name ?? name;
 }
 
 function avatar(name) {
