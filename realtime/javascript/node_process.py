@@ -159,6 +159,7 @@ class ProcessSupervisor:
 					*map(str, fds),
 					self._web_url,
 					",".join(map(str, LATENCY_BOUNDS)),
+					str(self.starts),
 					stdin=asyncio.subprocess.DEVNULL,
 					pass_fds=fds,
 					cwd=self._bench,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire.bench import STOCK_SITE, Bench
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import Client
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
@@ -22,6 +22,7 @@ from tests.wire.javascript import (
 	wait_for_process,
 	write_app,
 )
+from tests.wire.workers import guest
 
 __all__ = ["make_javascript_bench"]
 
@@ -372,3 +373,34 @@ def test_every_version_with_and_without_the_app(
 	bench.start()
 	wait_for_good(connect(bench, bench.user(STOCK_SITE), STOCK_SITE))
 	wait_for_good(connect(bench, bench.user()))
+
+
+def test_an_answer_to_a_process_that_has_ended_is_not_taken_for_another(
+	make_javascript_bench: MakeJavaScriptBench,
+) -> None:
+	"""The client acknowledges an event of the process before, while the next one waits for another acknowledgement."""
+	bench = make_javascript_bench(
+		asking='socket.on("ask", (name) => socket.emit("question", name, (text) => socket.emit("answered", name, text)));'
+	)
+	session = guest(bench)
+
+	def ask(name: str) -> str:
+		"""Let the handler ask the client; return the number by which the client acknowledges the question."""
+		assert session.post(f'42/{APP_SITE},["ask","{name}"]').status == 200
+		return packet(f'["question","{name}"]').partition(",")[2].partition("[")[0]
+
+	def packet(end: str) -> str:
+		"""Return the next packet that ends so."""
+		packets: list[str] = []
+		while not packets:
+			packets = [one for one in session.poll() if one.endswith(end)]
+		return packets[0]
+
+	before = ask("first")
+	pid = wait_for_process(bench)
+	os.kill(pid, signal.SIGKILL)
+	wait_for_process(bench, other_than=pid)
+	after = ask("second")
+	for number, text in ((before, "late"), (after, "right")):
+		assert session.post(f'43/{APP_SITE},{number}["{text}"]').status == 200
+	assert packet("]").endswith('["answered","second","right"]')

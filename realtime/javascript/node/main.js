@@ -2,7 +2,7 @@
 // Runs the handlers.js files of apps for the sidecar; started by realtime/javascript/node_process.py.
 
 const log = require("./log");
-const { channel_fd, latency_bounds, web_url } = require("./process_arguments");
+const { channel_fd, latency_bounds, number, web_url } = require("./process_arguments");
 const { Runtime } = require("./runtime");
 
 log.install();
@@ -10,4 +10,4 @@ log.install();
 // this process exits when the channel is closed.
 process.on("SIGINT", () => {});
 process.on("SIGTERM", () => {});
-module.exports = new Runtime(channel_fd, web_url, latency_bounds);
+module.exports = new Runtime(channel_fd, web_url, latency_bounds, number);

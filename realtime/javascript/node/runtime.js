@@ -17,11 +17,15 @@ const WITH_ATTACHMENTS = new Set(["event", "ack"]);
 // Operations that call handlers.
 const CALLS_HANDLERS = new Set(["event", "call_handlers"]);
 
+// Tokens of one process; with a million processes they are still exact numbers.
+const TOKENS = 2 ** 32;
+
 class Runtime {
 	/** @param {number} fd the open socket to the sidecar
 	 *  @param {string} web_url the address of Frappe's web process
-	 *  @param {number[]} latency_bounds the upper bounds of the buckets of a latency, in seconds */
-	constructor(fd, web_url, latency_bounds) {
+	 *  @param {number[]} latency_bounds the upper bounds of the buckets of a latency, in seconds
+	 *  @param {number} number the number of this process among those of the sidecar */
+	constructor(fd, web_url, latency_bounds, number) {
 		this.channel = new Channel(
 			fd,
 			(operations, attachments) => this._enqueue(operations, attachments),
@@ -36,7 +40,8 @@ class Runtime {
 		this._permission_queries = new Map();
 		// Questions about presence, and calls of `rewind`.
 		this._questions = new Map();
-		this._last_token = 0;
+		// What a process before has asked may be answered only now: its tokens are not used again.
+		this._last_token = number * TOKENS;
 		this._queue = [];
 		this._executed = 0;
 		this._attachments = [];
