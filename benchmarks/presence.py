@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from benchmarks.delivery.parts import OURS, SITE, Redis, Server, end, web_process
+from benchmarks.recovering import RecoveringClient
 from benchmarks.servers import cpu_of
 from frappe_realtime.contract import PRESENCE, PRESENCE_JOIN, PRESENCE_SET, PRESENCE_SYNC
 
@@ -56,7 +55,6 @@ class Member:
 
 	def __init__(self, number: int, place: str, ports: list[int]) -> None:
 		self.place = place
-		self.id = ""
 		self.state: dict[str, Any] = {}
 		self.typing_until = 0.0
 		self.present = False
@@ -70,12 +68,15 @@ class Member:
 		self.roster: dict[str, dict[str, Any]] = {}
 		self.counts: Counter[str] = Counter()
 		self.connected_seconds = 0.0
-		self._number = number
+		self._client = RecoveringClient(SITE, f"session-{number}")
 		self._ports = ports
-		self._pid = self._offset = ""
-		self._socket: ClientConnection | None = None
 		self._versions: dict[str, int] = {}
 		self._ids: list[str] = []
+
+	@property
+	def id(self) -> str:
+		"""Its id."""
+		return self._client.id
 
 	@property
 	def ids(self) -> list[str]:
@@ -113,40 +114,17 @@ class Member:
 				await asyncio.sleep(randoms.uniform(0.1, 0.3))
 
 	async def _connect(self, randoms: random.Random) -> None:
-		port = randoms.choice(self._ports)
-		# Only a client that recovers is sent offsets; a browser is one.
-		headers = {"Cookie": f"sid=session-{self._number}", "User-Agent": "Mozilla/5.0 benchmark"}
-		headers |= {"Origin": f"http://{SITE}", "X-Frappe-Site-Name": SITE}
-		self._socket = await asyncio.wait_for(
-			connect(
-				f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket",
-				additional_headers=headers,
-				user_agent_header=None,
-				compression=None,
-				max_queue=None,
-			),
-			5,
-		)
-		await self._socket.recv()
-		auth = json.dumps({"pid": self._pid, "offset": self._offset}) if self._pid else ""
-		await self._socket.send(f"40/{SITE},{auth}")
-		while not (text := str(await asyncio.wait_for(self._socket.recv(), 10))).startswith("40/"):
-			pass
-		answer = json.loads(text.partition(",")[2])
-		self.counts["recovered" if answer.get("pid") == self._pid else "new sessions"] += 1
-		if answer["sid"] != self.id:
-			self.id, self._pid = answer["sid"], answer.get("pid", "")
+		recovered = await self._client.connect(randoms.choice(self._ports))
+		self.counts["recovered" if recovered else "new sessions"] += 1
+		if not self._ids or self._ids[-1] != self.id:
 			self._ids.append(self.id)
-		await self._socket.send(
-			f"42/{SITE},0" + json.dumps([PRESENCE_JOIN, self.place, {"typing": None, **self.state}])
-		)
+		await self._client.emit(PRESENCE_JOIN, self.place, {"typing": None, **self.state}, ack=0)
 		self.present, self.changed, self.lost_at = True, time.monotonic(), 0.0
-		self._reading = asyncio.create_task(self._read(self._socket))
+		self._reading = asyncio.create_task(self._read())
 
 	async def _live(self, until: float, randoms: random.Random) -> None:
 		began = time.monotonic()
 		end_of_life = min(until, began + randoms.expovariate(1 / 12))
-		assert self._socket is not None
 		try:
 			while time.monotonic() < end_of_life:
 				done, _ = await asyncio.wait([self._reading], timeout=randoms.uniform(0.1, 4))
@@ -160,21 +138,19 @@ class Member:
 		self.seen_since = 0.0
 		if time.monotonic() >= until or randoms.random() < 0.3:
 			# It goes, and comes back as a new member.
-			await self._socket.send(f"41/{SITE},")
-			await self._socket.close()
-			self.present, self.changed, self._pid, self.typing_until = False, time.monotonic(), "", 0.0
+			await self._client.leave()
+			self.present, self.changed, self.typing_until = False, time.monotonic(), 0.0
 			self.lost_at = 0.0
 			self.counts["left"] += 1
 			await asyncio.sleep(0 if time.monotonic() >= until else randoms.uniform(3, 6))
 		else:
 			# A reset, as of a broken network; the client recovers, maybe through another sidecar.
-			self._socket.transport.abort()
+			self._client.drop()
 			self.lost_at = time.monotonic()
 			self.counts["dropped"] += 1
 			await asyncio.sleep(randoms.uniform(0.2, 1.5))
 
 	async def _change(self, randoms: random.Random) -> None:
-		assert self._socket is not None
 		now = time.monotonic()
 		if randoms.random() < 0.2:
 			message: list[Any] = [PRESENCE_SET, self.place, {"typing": True}, TYPING_SECONDS]
@@ -184,28 +160,18 @@ class Member:
 			message = [PRESENCE_SET, self.place, self.state]
 		self.changed = now
 		self.counts["changes"] += 1
-		await self._socket.send(f"42/{SITE}," + json.dumps(message))
+		await self._client.emit(*message)
 
 	# -- what it sees
 
-	async def _read(self, socket: ClientConnection) -> None:
-		with suppress(ConnectionClosed):
-			async for text in socket:
-				if text == "2":
-					await socket.send("3")
-				elif str(text).startswith("43/"):
-					(answer,) = json.loads(str(text).partition("[")[1] + str(text).partition("[")[2])
-					if "error" in answer:
-						raise RuntimeError(answer)
-					self._sync(answer)
-				elif str(text).startswith("42/"):
-					event, *arguments = json.loads(str(text).partition(",")[2])
-					if arguments and isinstance(arguments[-1], str):
-						self._offset = arguments[-1]
-					if event == PRESENCE_SYNC:
-						self._sync(arguments[0])
-					elif event == PRESENCE:
-						self._apply(arguments[0])
+	async def _read(self) -> None:
+		async for event, *arguments in self._client.received():
+			if not event and "error" in arguments[0]:
+				raise RuntimeError(arguments[0])
+			if event in ("", PRESENCE_SYNC):
+				self._sync(arguments[0])
+			elif event == PRESENCE:
+				self._apply(arguments[0])
 
 	def _sync(self, answer: dict[str, Any]) -> None:
 		before, self.roster = self.roster, {}

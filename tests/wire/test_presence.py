@@ -145,6 +145,58 @@ async def exit(socket):
 	second.client.emit("exit")
 	first.sees(ann.name)
 	until(lambda: second.roster.ended, "the end of the membership")
+	assert second.roster.members == {}
+
+
+LOBBY = """
+from frappe.realtime import realtime
+
+@realtime.on("enter")
+async def enter(socket):
+	await socket.join("lobby")
+	return True
+
+@realtime.on("expel")
+async def expel(socket, sid):
+	await socket.nsp.sockets[sid].leave("lobby")
+"""
+
+
+@pytest.mark.parametrize("how", ["permission", "logout"])
+@pytest.mark.parametrize("kind", ["document", "doctype", "site", "room"])
+def test_withdrawn_access_ends_each_kind_of_place(
+	make_bench: MakeBench, connect: Connect, connect_node: ConnectNode, kind: str, how: str
+) -> None:
+	"""At once, although a member that has lost its connection would stay for the grace."""
+	bench = make_bench(start=False, common={"realtime_presence_grace_seconds": 600})
+	write_handlers(bench, "lobby", LOBBY)
+	install(bench, "lobby")
+	bench.start()
+	ann, ben, document = bench.user(), bench.user(), place_of(bench)
+	place = {"document": document, "doctype": "doctype:ToDo", "site": "site", "room": "room:lobby"}[kind]
+	watching, leaving = connect(bench, ann), connect_node(bench, NEW, ben)
+	if kind == "room":
+		assert watching.call("enter")
+		assert leaving.call("enter")
+	stays, goes = Watcher(watching, place), Watcher(leaving, place)
+	stays.sees(ann.name, ben.name)
+	if how == "logout":
+		bench.site().disable(ben.name)
+		tell(bench, "user", user=ben.name)
+	elif kind == "room":
+		watching.emit("expel", leaving.state()["id"])
+	else:
+		if kind == "site":
+			ben.user_type = WEBSITE_USER
+		else:
+			bench.site().forbid(ben.name, "ToDo", document.rpartition("/")[2] if kind == "document" else "")
+		tell(bench, "user", user=ben.name)
+	stays.sees(ann.name)
+	if how == "permission" and kind != "site":
+		until(lambda: goes.roster.ended == "not_permitted", "the end of the membership")
+		assert goes.roster.members == {}
+	else:
+		leaving.wait_for("disconnect")
 
 
 def test_nothing_of_it_is_kept_in_redis(bench: Bench, connect: Connect) -> None:
