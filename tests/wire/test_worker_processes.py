@@ -406,3 +406,33 @@ def test_no_event_is_lost_behind_nginx_while_workers_are_killed_and_replaced(
 			assert [args[0] for args in client.all("count")] == published
 	finally:
 		nginx.close()
+
+
+def test_who_is_online_over_a_killed_worker(
+	make_bench: MakeBench, connect: Connect, connect_node: ConnectNode
+) -> None:
+	"""Users whose clients reconnect were never offline for the hooks of apps; those whose clients do not are."""
+	bench = make_bench(start=False, common=SEVERAL)
+	bench.site().online_hooks = True
+	bench.start()
+	pids = workers(bench)
+	stay = [bench.user() for _ in range(6)]
+	go = [bench.user() for _ in range(9)]
+	for user in stay:
+		connect_node(bench, NEW, user)
+	clients = {user.name: connect(bench, user) for user in go}
+	names = {user.name for user in (*stay, *go)}
+	until(lambda: {name for _, name in bench.site().users_changed} == names, "all have come")
+	(victim, *_) = {owner_of(client.sio.eio.sid) for client in clients.values()}
+	lost = {name for name, client in clients.items() if owner_of(client.sio.eio.sid) == victim}
+	(pid,) = [one["pid"] for one in bench.sidecar.health()[1]["workers"] if one["name"] == victim]
+	assert pid in pids.values()
+	os.kill(pid, signal.SIGKILL)
+	# If it was the one that reports, another one does when its key has expired.
+	bench.valkey.client.delete("frappe_realtime:online_reporter")
+
+	def offline() -> set[str]:
+		return {name for change, name in bench.site().users_changed if change == "offline"}
+
+	until(lambda: offline() == lost, f"{lost} are offline")
+	assert len(bench.site().users_changed) == len(names) + len(lost)
