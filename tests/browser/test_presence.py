@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from frappe_realtime.contract import PRESENCE_SET
+from frappe_realtime.contract import PRESENCE_LEAVE, PRESENCE_SET
 from realtime.demo.model import User
 from tests.browser.conftest import EVERYTHING_ELSE, OpenPage, address, hand_out, sign_in
 from tests.browser.driving import connect as connect_page
 from tests.browser.driving import lose_connection, wait_for_status, wait_until
+from tests.unit.docs.blocks import blocks_in
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
 from tests.wire.conditions import until
@@ -247,3 +248,71 @@ def test_a_handler_lets_the_page_join(make_bench: MakeBench, open_portal: OpenPa
 	page.evaluate(f"{CLIENT}.emit('send_me_out')")
 	wait_until(page, "window.ended === 'not_permitted'")
 	assert page.evaluate("place.members") == []
+
+
+def documented(text: str) -> str:
+	"""Return the only JavaScript block of docs/presence.md that contains `text`."""
+	(block,) = [one for one in blocks_in("js") if one.page.name == "presence.md" and text in one.text]
+	return block.text
+
+
+class Console:
+	"""The lines that a page writes to its console from now on."""
+
+	def __init__(self, page: Page) -> None:
+		self._page = page
+		self._lines: list[str] = []
+		page.on("console", lambda message: self._lines.append(message.text))
+		page.on("pageerror", lambda error: self._lines.append(str(error)))
+
+	def has(self, line: str) -> None:
+		"""Wait for a line."""
+
+		def is_there() -> bool:
+			# Events of the page arrive while it is asked for something.
+			return bool(self._page.evaluate("true")) and line in self._lines
+
+		until(is_there, f"{line!r} in the console")
+
+
+def test_the_documented_example_in_the_desk(
+	make_bench: MakeBench, connect: Connect, open_desk: OpenPage
+) -> None:
+	"""It stops before `leave`, until others have come, changed and gone."""
+	bench = make_bench()
+	ann, ben, cleo = bench.user(), bench.user(), bench.user()
+	place = "doc:Task/TASK-0001"
+	watcher = Watcher(connect(bench, ben), place)
+	page = open_desk(bench, ann)
+	wait_for_status(page, "connected")
+	console = Console(page)
+	example = documented("task.leave()")
+	assert example.endswith("task.leave();\n")
+	example = example.replace(
+		"task.leave();", "await new Promise((resolve) => (window.go_on = resolve)); task.leave();"
+	)
+	page.evaluate(f"() => {{ (async () => {{ {example} }})(); }}")
+	watcher.sees(ann.name, ben.name)
+	(id,) = [id for id in watcher.roster.members if id != watcher.id]
+	until(lambda: watcher.roster.states()[id].get("field") == "due_date", "the changes")
+	console.has(f"[{ben.full_name}, {ann.full_name}]")
+	other = Watcher(connect(bench, cleo), place)
+	console.has(f"{cleo.full_name} has come")
+	other.client.call(PRESENCE_SET, place, {"field": "subject"})
+	console.has(f"{cleo.full_name} {{field: subject}}")
+	other.client.call(PRESENCE_LEAVE, place)
+	console.has(f"{cleo.full_name} has gone")
+	wait_until(page, "typeof window.go_on === 'function'")
+	page.evaluate("go_on()")
+	watcher.sees(ben.name)
+
+
+def test_the_documented_example_on_other_pages(
+	make_bench: MakeBench, connect: Connect, open_portal: OpenPage
+) -> None:
+	bench = make_bench()
+	page = open_portal(bench, bench.user())
+	console = Console(page)
+	Watcher(connect(bench, bench.user()), "doc:Task/TASK-0001")
+	page.add_script_tag(content=documented("await connect()"), type="module")
+	console.has("here: 2 of 2")
