@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, OrderedDict
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from frappe_realtime.contract import (
 	GUEST,
@@ -32,6 +32,7 @@ from ..usage import Usage
 from .authentication import Session, cookie, header_credential
 from .client_counts import ClientCounts
 from .failed_logins import KnownCredentials
+from .limit_source import UNKNOWN_SOURCE, Source
 from .proxies import TrustedProxies, names_address, network_of
 
 logger = logging.getLogger("realtime.limits")
@@ -45,40 +46,6 @@ KNOWN_HANDSHAKES = (1.0, 20.0)
 
 WARN_SECONDS = 60.0
 """Seconds between two warnings about one limit."""
-
-
-class Source(NamedTuple):
-	"""Which client met a limit, as far as it is known.
-
-	Args:
-		site: The site of its socket.
-		user: The user of its socket.
-		address: The address of its connection.
-		socket: The id of its socket.
-	"""
-
-	site: str = ""
-	user: str = ""
-	address: str = ""
-	socket: str = ""
-
-	@classmethod
-	def of_socket(cls, socket: ServerSocket) -> Source:
-		"""Return the source of what a socket does."""
-		session: Session = socket.session
-		return cls(session.site, session.user, socket.connection.request.remote, socket.id)
-
-	@classmethod
-	def of_connection(cls, connection: Connection) -> Source:
-		"""Return the source of what a connection does: its first socket with a session."""
-		client: Client | None = connection.data
-		for socket in [] if client is None else client.sockets.values():
-			if socket.session is not None:
-				return cls.of_socket(socket)
-		return cls(address=connection.request.remote)
-
-
-UNKNOWN_SOURCE = Source()
 
 
 class ClientLimits(Limiter):

@@ -24,7 +24,7 @@ from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace
 from ..socketio.server import SocketIOServer
 from ..usage import Usage
-from . import messages
+from . import message_reader
 from .members import Changed, RemoteMembers
 from .messages import (
 	Change,
@@ -196,12 +196,12 @@ class ClusterAdapter:
 	def take(self, payload: bytes) -> None:
 		"""Receive one message of the channel."""
 		try:
-			sender = messages.sender_of(payload)
+			sender = message_reader.sender_of(payload)
 			if sender == self.publisher.id:
 				if payload.startswith(b"alive ", len(sender) + 1):
 					self._on_own_heartbeat()
 				return
-			message = messages.read(payload)
+			message = message_reader.read(payload)
 		except (ValueError, TypeError):
 			self.received["invalid"] += 1
 			if self.received["invalid"] == 1:

@@ -13,7 +13,7 @@ from ..engine import Encoded
 from ..presence.members import PresenceTable
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..usage import Usage
-from . import messages
+from . import message_writer, messages
 from .members import is_replicated
 from .messages import Change, Membership
 from .publish_queue import PublishQueue
@@ -87,7 +87,7 @@ class ClusterPublisher:
 	def bury_predecessor(self) -> None:
 		"""Publish the goodbye that a killed predecessor has not published, so that its clients do not stay for some heartbeats."""
 		if self._predecessor:
-			self.queue.put_all([messages.goodbye(self._predecessor)])
+			self.queue.put_all([message_writer.goodbye(self._predecessor)])
 			self._predecessor = ""
 
 	def begin_replication(self) -> None:
@@ -111,7 +111,7 @@ class ClusterPublisher:
 		if self.present:
 			self._publish_changes()
 			self._publish_presence()
-			self.queue.put_all([messages.goodbye(self.id)])
+			self.queue.put_all([message_writer.goodbye(self.id)])
 		await self.queue.stop(timeout)
 
 	# -- events of handlers
@@ -122,24 +122,24 @@ class ClusterPublisher:
 		"""Publish an event for the sockets of the peers; the packet itself names the namespace."""
 		# Earlier joins and leaves first, so that the order is kept.
 		self._publish_changes()
-		self.queue.put(messages.emit(self.id, rooms, encoded, excluded))
+		self.queue.put(message_writer.emit(self.id, rooms, encoded, excluded))
 
 	def socket_moved(self, socket: ServerSocket) -> None:
 		"""Publish that the client of `socket` has reconnected here, in case a peer still has its old socket."""
 		if self.present:
 			self._publish_changes()
-			self.queue.put(messages.socket_moved(self.id, socket.namespace.name, socket.id))
+			self.queue.put(message_writer.socket_moved(self.id, socket.namespace.name, socket.id))
 
 	# -- questions to the peers
 
 	def request(self, id: str, method: str, arguments: dict[str, Any]) -> None:
 		"""Publish a question to all peers."""
-		self.queue.put(messages.request(self.id, id, method, arguments))
+		self.queue.put(message_writer.request(self.id, id, method, arguments))
 
 	def reply(self, to: str, id: str, answer: Any) -> None:
 		"""Publish the answer to the request `id` of the peer `to`."""
 		if not self.stopped:
-			self.queue.put(messages.reply(self.id, to, id, answer))
+			self.queue.put(message_writer.reply(self.id, to, id, answer))
 
 	# -- replication of room members
 
@@ -176,15 +176,17 @@ class ClusterPublisher:
 		self._publish_presence()
 		if self._heartbeat_due:
 			self._heartbeat_due = False
-			self.queue.put_all([messages.heartbeat(self.id, self.address, self._seq, self._link_address())])
+			self.queue.put_all(
+				[message_writer.heartbeat(self.id, self.address, self._seq, self._link_address())]
+			)
 			if self.present and (counts := self._usage.to_publish()) is not None:
-				self.queue.put_all(messages.usage_counts(self.id, counts))
+				self.queue.put_all(message_writer.usage_counts(self.id, counts))
 		if self._snapshot_due:
 			self._snapshot_due = False
 			members = list(self._presence.local_members())
-			self.queue.put_all(messages.snapshot(self.id, self._seq, self._members(), members))
+			self.queue.put_all(message_writer.snapshot(self.id, self._seq, self._members(), members))
 		# After the heartbeat, on which the peer begins to replicate if this is the first sidecar that it sees.
-		self.queue.put_all([messages.sync_request(self.id, peer) for peer in self._sync_requests])
+		self.queue.put_all([message_writer.sync_request(self.id, peer) for peer in self._sync_requests])
 		self._sync_requests.clear()
 
 	def _publish_changes(self) -> None:
@@ -192,10 +194,10 @@ class ClusterPublisher:
 			return
 		changes: list[Change] = [(*membership, user) for membership, user in self._changes.items()]
 		self._changes.clear()
-		for part in messages.parts(changes, messages.PART):
+		for part in message_writer.parts(changes, messages.PART):
 			# Incremented even when the message is dropped, so that peers detect the gap.
 			self._seq += 1
-			self.queue.put(messages.membership_changes(self.id, self._seq, part))
+			self.queue.put(message_writer.membership_changes(self.id, self._seq, part))
 
 	def _on_presence_due(self) -> None:
 		"""Publish what has changed in places, or forget it while there is no peer: a new one requests a snapshot."""
@@ -208,9 +210,9 @@ class ClusterPublisher:
 		if not self.present:
 			return
 		changes = self._presence.take_unpublished()
-		for part in messages.parts(changes, messages.PRESENCE_PART):
+		for part in message_writer.parts(changes, messages.PRESENCE_PART):
 			self._seq += 1
-			self.queue.put(messages.presence_changes(self.id, self._seq, part))
+			self.queue.put(message_writer.presence_changes(self.id, self._seq, part))
 
 	def _members(self) -> list[Change]:
 		members: list[Change] = [

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from ..access.limits import UNKNOWN_SOURCE, Source
+from ..access.limit_source import UNKNOWN_SOURCE, Source
 from ..json_codec import loads
 from ..log_format import log_fields
 from ..signals import Signal

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from time import time
 from typing import Any, NamedTuple
 
-from ..access.limits import ClientLimits, Source
+from ..access.limit_source import Source
+from ..access.limits import ClientLimits
 from ..access.sites import Sites
 from ..bus.subscription import EventSubscriber
 from ..config import KEYS, Config

@@ -19,7 +19,7 @@ from frappe_realtime.contract import EVENTS_CHANNEL, SIDECARS_CHANNEL
 from ..bus.endpoint import safe_url
 from ..bus.store import RedisStore
 from ..bus.subscription import EventSubscriber
-from ..cluster import messages
+from ..cluster import message_reader, messages
 from ..config import Config
 from .bench_checks import listening_address
 from .bench_files import BenchFiles
@@ -177,7 +177,7 @@ class SidecarChecks:
 
 		def on_message(payload: bytes) -> None:
 			with suppress(ValueError, TypeError):
-				message = messages.read(payload)
+				message = message_reader.read(payload)
 				if isinstance(message, messages.Heartbeat):
 					addresses.put_nowait(message.at)
 

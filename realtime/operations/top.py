@@ -26,7 +26,7 @@ from frappe_realtime.contract import SIDECARS_CHANNEL
 from ..bus.endpoint import RedisEndpoint
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..bus.subscription import EventSubscriber
-from ..cluster import messages
+from ..cluster import message_reader, message_writer, messages
 from ..config import Config
 from ..monitor import merge
 from ..monitor.bench import ANSWER_TIMEOUT, BENCH, INTERVAL
@@ -84,7 +84,7 @@ class Sidecars:
 		"""
 		self._request = str(next(self._numbers))
 		self._replies = asyncio.Queue()
-		request = messages.request(self._id, self._request, BENCH, {})
+		request = message_writer.request(self._id, self._request, BENCH, {})
 		try:
 			await asyncio.wait_for(self._subscribed.wait(), TIMEOUT)
 			(receivers,) = await asyncio.wait_for(
@@ -121,7 +121,7 @@ class Sidecars:
 		if b" reply " not in payload[:30]:
 			return
 		try:
-			reply = messages.read(payload)
+			reply = message_reader.read(payload)
 		except (ValueError, TypeError):
 			return
 		if (

@@ -25,7 +25,8 @@ from frappe_realtime.contract import (
 from frappe_realtime.errors import PresenceRefused, WebUnavailable
 
 from ..access.client_questions import allows_permission_question
-from ..access.limits import BURST_SECONDS, ClientLimits, Source
+from ..access.limit_source import Source
+from ..access.limits import BURST_SECONDS, ClientLimits
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
 from ..config import Config

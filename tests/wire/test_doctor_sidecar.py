@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from frappe_realtime.contract import SIDECARS_CHANNEL
-from realtime.cluster import messages
+from realtime.cluster import message_writer
 from tests.wire import nodejs
 from tests.wire.apps import write_handlers
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
@@ -126,7 +126,7 @@ def test_the_sidecar_runs_on_another_port(bench: Bench, by_environment: bool) ->
 
 def test_the_sidecar_runs_on_another_machine(bench: Bench) -> None:
 	bench.sidecar.stop()
-	beat = messages.heartbeat("A" * 16, "elsewhere:9000", 1)
+	beat = message_writer.heartbeat("A" * 16, "elsewhere:9000", 1)
 	stopped = threading.Event()
 
 	def publish() -> None:

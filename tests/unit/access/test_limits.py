@@ -11,7 +11,8 @@ import pytest
 from frappe_realtime.contract import user_room
 from realtime.access import limits as module
 from realtime.access.failed_logins import KnownCredentials
-from realtime.access.limits import BURST_SECONDS, KNOWN_HANDSHAKES, ClientLimits, Source
+from realtime.access.limit_source import Source
+from realtime.access.limits import BURST_SECONDS, KNOWN_HANDSHAKES, ClientLimits
 from realtime.access.proxies import TrustedProxies
 from realtime.config import PRIVATE_NETWORKS
 from realtime.engine import RequestRefused

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frappe_realtime.contract import MAX_ATTACHMENTS
-from realtime.cluster import messages
+from realtime.cluster import message_reader, message_writer, messages
 from realtime.cluster.messages import (
 	PART,
 	PRESENCE_PART,
@@ -32,29 +32,29 @@ MEMBER = Member("id", "ann", "Ann", 1, 2, {"a": [1, None], "b": "é"}, {"a": 3},
 
 
 def read(payload: bytes) -> messages.Message:
-	assert messages.sender_of(payload) == SENDER
-	return messages.read(payload)
+	assert message_reader.sender_of(payload) == SENDER
+	return message_reader.read(payload)
 
 
 @pytest.mark.parametrize(
 	("written", "message"),
 	[
-		(messages.heartbeat(SENDER, "host:9000", 7), Heartbeat("host:9000", 7)),
-		(messages.goodbye(SENDER), Goodbye()),
-		(messages.sync_request(SENDER, "other"), SyncRequest("other")),
+		(message_writer.heartbeat(SENDER, "host:9000", 7), Heartbeat("host:9000", 7)),
+		(message_writer.goodbye(SENDER), Goodbye()),
+		(message_writer.sync_request(SENDER, "other"), SyncRequest("other")),
 		(
-			messages.usage_counts(SENDER, {"user a b": 5})[0],
+			message_writer.usage_counts(SENDER, {"user a b": 5})[0],
 			UsageCounts(False, [("user a b", 5)]),
 		),
-		(messages.socket_moved(SENDER, "/site", "id"), SocketMoved("/site", "id")),
+		(message_writer.socket_moved(SENDER, "/site", "id"), SocketMoved("/site", "id")),
 		(
-			messages.membership_changes(
+			message_writer.membership_changes(
 				SENDER, 3, [("/site", "room\n", "id", "user"), ("/site", "é", "id", None)]
 			),
 			MembershipChanges(3, [("/site", "room\n", "id", "user"), ("/site", "é", "id", None)]),
 		),
 		(
-			messages.presence_changes(
+			message_writer.presence_changes(
 				SENDER, 4, [("/site", "site", "id", MEMBER), ("/site", "é", "id", None)]
 			),
 			PresenceChanges(4, [("/site", "site", "id", MEMBER), ("/site", "é", "id", None)]),
@@ -68,7 +68,7 @@ def test_a_message_is_decoded_as_it_was_encoded(written: bytes, message: message
 @pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2)])
 def test_counts_in_parts(count: int, parts: int) -> None:
 	counts = {str(number): number for number in range(count)}
-	found = [read(written) for written in messages.usage_counts(SENDER, counts)]
+	found = [read(written) for written in message_writer.usage_counts(SENDER, counts)]
 	assert [one.more for one in found if isinstance(one, UsageCounts)] == [False, True][:parts]
 	assert dict(item for one in found if isinstance(one, UsageCounts) for item in one.counts) == counts
 
@@ -76,7 +76,7 @@ def test_counts_in_parts(count: int, parts: int) -> None:
 @pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2)])
 def test_a_snapshot_in_parts(count: int, parts: int) -> None:
 	members: list[messages.Change] = [("/site", "room", str(number), "user") for number in range(count)]
-	states = [read(written) for written in messages.snapshot(SENDER, 5, members)]
+	states = [read(written) for written in message_writer.snapshot(SENDER, 5, members)]
 	assert [(one.seq, one.part, one.parts) for one in states if isinstance(one, Snapshot)] == [
 		(5, number, parts) for number in range(parts)
 	]
@@ -86,7 +86,8 @@ def test_a_snapshot_in_parts(count: int, parts: int) -> None:
 def test_a_snapshot_with_members_of_places_in_parts() -> None:
 	presence: list[Any] = [("/site", "site", "id", MEMBER)] * (PRESENCE_PART + 1)
 	states: list[Any] = [
-		read(written) for written in messages.snapshot(SENDER, 5, [("/site", "room", "1", "user")], presence)
+		read(written)
+		for written in message_writer.snapshot(SENDER, 5, [("/site", "room", "1", "user")], presence)
 	]
 	assert [(one.part, one.parts, len(one.members), len(one.presence)) for one in states] == [
 		(0, 3, 1, 0),
@@ -110,7 +111,7 @@ def test_an_event_is_decoded_as_it_was_encoded(
 	encoded = packets.encode_event("/site.test", ["event", *values])
 	if len(encoded.messages) > MAX_ATTACHMENTS:
 		return
-	emit = read(messages.emit(SENDER, rooms, encoded, excluded))
+	emit = read(message_writer.emit(SENDER, rooms, encoded, excluded))
 	assert isinstance(emit, Emit)
 	assert (emit.namespace, emit.rooms, emit.excluded) == ("/site.test", rooms, excluded)
 	assert emit.encoded.messages == encoded.messages
@@ -120,8 +121,8 @@ def test_an_event_is_decoded_as_it_was_encoded(
 def test_noise_raises_value_error_or_type_error(noise: bytes) -> None:
 	for payload in (noise, SENDER.encode() + b" emit " + noise, SENDER.encode() + b" changes [1]\n" + noise):
 		try:
-			messages.sender_of(payload)
-			messages.read(payload)
+			message_reader.sender_of(payload)
+			message_reader.read(payload)
 		except (ValueError, TypeError):
 			pass
 
@@ -136,4 +137,4 @@ def test_only_events_without_acknowledgement_are_decoded() -> None:
 		'2/site,["connect"]',
 	):
 		with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
-			messages.read(messages.emit(SENDER, None, Encoded(text), ()))
+			message_reader.read(message_writer.emit(SENDER, None, Encoded(text), ()))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from realtime.access.limits import Source
+from realtime.access.limit_source import Source
 from realtime.javascript.process_log import (
 	BURST,
 	LINES_PER_SECOND,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from frappe_realtime.contract import GUEST
-from realtime.access.limits import Source
+from realtime.access.limit_source import Source
 from realtime.monitor.incidents import MAX_INCIDENTS, MAX_TEXT, Incidents
 from realtime.signals import Signal
 from realtime.socketio.errors import ConnectRefused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from realtime.cluster import messages
+from realtime.cluster import message_reader, message_writer, messages
 from realtime.monitor.peers import PeerQuestions
 from tests.unit.cluster.test_adapter import Channel, Process, beat, settle
 from tests.unit.virtual_time import in_virtual_time
@@ -74,7 +74,7 @@ async def test_a_late_answer_is_ignored() -> None:
 	await it.meet()
 	it.channel.adapters.remove(it.second.adapter)
 	await it.of_first.ask("site", {}, 1.0)
-	it.first.adapter.take(messages.reply(it.second.publisher.id, it.first.publisher.id, "1", ["late"]))
+	it.first.adapter.take(message_writer.reply(it.second.publisher.id, it.first.publisher.id, "1", ["late"]))
 	it.channel.adapters.append(it.second.adapter)
 	(answer,) = (await it.of_first.ask("site", {}, 1.0)).values()
 	assert answer == ["second", "site", {}]
@@ -89,7 +89,7 @@ async def test_a_peer_that_stops_is_not_waited_for() -> None:
 	started = loop.time()
 	question = asyncio.ensure_future(it.of_first.ask("site", {}, 10.0))
 	await settle()
-	it.first.adapter.take(messages.goodbye(it.second.publisher.id))
+	it.first.adapter.take(message_writer.goodbye(it.second.publisher.id))
 	assert await question == {}
 	assert loop.time() == started
 
@@ -101,7 +101,7 @@ async def test_an_answer_of_a_process_that_was_not_asked_does_not_count() -> Non
 	it.channel.adapters.remove(it.second.adapter)
 	question = asyncio.ensure_future(it.of_first.ask("site", {}, 1.0))
 	await settle()
-	it.first.adapter.take(messages.reply("x" * 16, it.first.publisher.id, "1", ["forged"]))
+	it.first.adapter.take(message_writer.reply("x" * 16, it.first.publisher.id, "1", ["forged"]))
 	assert await question == {}
 
 
@@ -110,7 +110,7 @@ async def test_an_invalid_question_is_counted_and_gets_no_answer() -> None:
 	it = Pair()
 	await it.meet()
 	before = len(it.channel.published)
-	it.second.adapter.take(messages.request("x" * 16, "1", "unknown", {}))
+	it.second.adapter.take(message_writer.request("x" * 16, "1", "unknown", {}))
 	await settle()
 	assert it.second.adapter.received["invalid"] == 1
 	assert len(it.channel.published) == before
@@ -119,7 +119,7 @@ async def test_an_invalid_question_is_counted_and_gets_no_answer() -> None:
 @in_virtual_time
 async def test_a_process_that_is_no_sidecar_gets_an_answer() -> None:
 	it = Pair()
-	it.first.adapter.take(messages.request("x" * 16, "7", "bench", {}))
+	it.first.adapter.take(message_writer.request("x" * 16, "7", "bench", {}))
 	await settle()
-	reply = messages.read(it.channel.published[-1])
+	reply = message_reader.read(it.channel.published[-1])
 	assert reply == messages.Reply("x" * 16, "7", ["first", "bench", {}])
