@@ -59,6 +59,9 @@ REPORT = 3.0
 REPORTER_DEAD = 32.0
 """Seconds after which another worker reports, if the one that did was killed."""
 
+STARTED = 10.0
+"""Seconds from the beginning of the run after which a worker reports."""
+
 MAX_LAG = 0.3
 """Seconds that an answer may take; what is asked during a longer one is not compared."""
 
@@ -100,6 +103,8 @@ class User:
 
 	def __init__(self, name: str, session: str, kills: list[float]) -> None:
 		self.name = name
+		# Before that a sidecar that has started waits until its clients have had time to reconnect.
+		self._reported_from = time.monotonic() + STARTED
 		self.absences = [Absence(0.0, False, 0.0)]
 		self.reports: list[tuple[float, str]] = []
 		"""When the hooks were called, and which."""
@@ -218,6 +223,7 @@ class User:
 
 	def _due(self, start: float) -> float:
 		"""Return until when the hooks have to be told what is so since a time."""
+		start = max(start, self._reported_from)
 		for kill in self._kills:
 			if kill - REPORT < start < kill + REPORTER_DEAD:
 				start = kill + REPORTER_DEAD
