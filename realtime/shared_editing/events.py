@@ -29,7 +29,8 @@ from frappe_realtime.contract import (
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.client_questions import allows_permission_question
-from ..access.limits import BURST_SECONDS, ClientLimits, Source
+from ..access.limit_source import Source
+from ..access.limits import BURST_SECONDS, ClientLimits
 from ..access.permissions import Permissions
 from ..config import Config
 from ..log_budget import LogBudget
