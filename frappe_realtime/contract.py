@@ -621,6 +621,7 @@ APP_DEFAULTS = {
 	"realtime_pending_count": 10_000,
 	"realtime_pending_seconds": 60,
 	"realtime_websocket_only": 0,
+	"realtime_desk_collaboration": 0,
 }
 
 REDIS_QUEUE_KEYS = (

@@ -3,6 +3,7 @@
 // Code of Frappe and of other apps that uses it works as before. In addition it reconnects for as long as the page
 // exists, subscribes again after a reconnect, and has `once`, `emitWithAck` and `status`.
 
+import { collaborate } from "./desk_collaboration.js";
 import { refresh_after_unnamed_updates } from "./desk_lists.js";
 import { add_page_header, show_progress } from "./desk_progress.js";
 import { StatusSign } from "./desk_status.js";
@@ -50,6 +51,7 @@ function extend(realtime) {
 			if (!this.socket) return;
 			attach();
 			if (frappe.boot.realtime_websocket_only) this.socket.io.opts.transports = ["websocket"];
+			if (frappe.boot.realtime_desk_collaboration) collaborate(window.jQuery, this);
 			if (lazy_connect) return;
 			sign?.update(connection.status);
 			this.connect();

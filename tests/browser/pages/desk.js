@@ -101,7 +101,7 @@ for (const [method, event] of [
 
 frappe.realtime = new StandInForRealTimeClient();
 window.stock = frappe.realtime;
-window.__ = (text) => text;
+window.__ = (text, values) => text.replace(/\{(\d)\}/g, (found, index) => values?.[index] ?? found);
 
 // A dialog of the Desk, as far as a progress bar needs it: it takes a while to appear, and cannot be hidden until then.
 class Dialog {
@@ -153,8 +153,10 @@ frappe.show_progress = (title, count, total) => {
 // A list view of the Desk, as far as updates concern it. As in v15 to v17, it fetches the rows that updates name once none has
 // arrived for a while, and raises an error for an update without a name. A fetch of the same page within three seconds is left out.
 class ListView {
-	constructor(doctype) {
+	constructor(doctype, names = []) {
 		this.doctype = doctype;
+		this.data = names.map((name) => ({ name }));
+		this.$result = $("<div>").appendTo(document.body);
 		this.last_args = null;
 		let timer;
 		const process = this.process_document_refreshes.bind(this);
@@ -176,6 +178,14 @@ class ListView {
 			this.debounced_refresh();
 		});
 		this.realtime_events_setup = true;
+	}
+
+	render_list() {
+		this.$result.html('<div class="list-row-container"><header class="list-row-head"></header></div>');
+		for (const { name } of this.data) {
+			const subject = `<div class="level-left"><div class="list-subject">${name}</div></div>`;
+			this.$result.append(`<div class="list-row-container"><div class="level list-row">${subject}</div></div>`);
+		}
 	}
 
 	disable_realtime_updates() {

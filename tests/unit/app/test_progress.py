@@ -115,3 +115,13 @@ def test_websocket_only_is_in_the_boot_data_of_pages(frappe: Any) -> None:
 	boot.update_website_context(context)
 	boot.update_website_context({})
 	assert info == context["boot"] == {"realtime_websocket_only": 1}
+
+
+def test_the_desk_is_told_whether_users_see_each_other_in_forms(frappe: Any) -> None:
+	boot = importlib.import_module("frappe_realtime.boot")
+	info: dict[str, Any] = {}
+	context: dict[str, Any] = {"boot": {}}
+	frappe.conf["realtime_desk_collaboration"] = 1
+	boot.extend_bootinfo(bootinfo=info)
+	boot.update_website_context(context)
+	assert (info, context["boot"]) == ({"realtime_desk_collaboration": 1}, {}), "the website has no forms"
