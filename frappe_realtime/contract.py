@@ -419,7 +419,17 @@ ASK_PRESENCE = "presence"
 ASK_ONLINE = "online"
 """Which of `users` have a socket (without `users`: which users)? Answered with a list of users."""
 
-QUESTION_KINDS = frozenset({ASK_PRESENCE, ASK_ONLINE})
+ASK_USERS = "users"
+"""Which users are in each of `places`, `MAX_ASKED_PLACES` at most? Answered with `{place: {users, count}}`, without places where nobody
+is. `users` are the first `MAX_PLACE_USERS`, `{user, full_name}`, of those who are listed; `count` is the number of those."""
+
+QUESTION_KINDS = frozenset({ASK_PRESENCE, ASK_ONLINE, ASK_USERS})
+
+MAX_ASKED_PLACES = 100
+"""Places about which one question asks."""
+
+MAX_PLACE_USERS = 5
+"""Users of one place in the answer to `ASK_USERS`."""
 
 PRESENCE_NOT_PERMITTED = "not_permitted"
 PRESENCE_NOT_MEMBER = "not_member"

@@ -7,7 +7,7 @@ from typing import Any
 
 import frappe
 
-from .contract import ASK_ONLINE, ASK_PRESENCE
+from .contract import ASK_ONLINE, ASK_PRESENCE, ASK_USERS
 from .handlers.presence import Member, PresentMembers, place_of
 from .publishing.connection import queue_connector
 from .publishing.questions import ask_sidecars
@@ -37,6 +37,23 @@ def presence(
 	"""
 	answer = _ask({"kind": ASK_PRESENCE, "place": place_of(doctype, name, room)}, timeout)
 	return PresentMembers([Member.of(one) for one in answer["members"]], answer["count"])
+
+
+def users_of_places(places: list[str], *, timeout: float = TIMEOUT) -> dict[str, dict[str, Any]]:
+	"""Return who is in each of many places of this site, without the places where nobody is. The caller decides who may know it.
+
+	Args:
+		places: Names of places, `MAX_ASKED_PLACES` at most.
+		timeout: Seconds to wait for the answer.
+
+	Returns:
+		`users` and `count` by place, as `ASK_USERS` in the contract describes them.
+
+	Raises:
+		frappe_realtime.errors.SidecarUnavailable: There is no answer.
+		frappe_realtime.errors.PresenceRefused: One of them is no place.
+	"""
+	return dict(_ask({"kind": ASK_USERS, "places": places}, timeout))
 
 
 def is_online(user: str, *, timeout: float = TIMEOUT) -> bool:

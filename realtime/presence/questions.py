@@ -12,6 +12,9 @@ from frappe_realtime.contract import (
 	ANSWER_SECONDS,
 	ASK_ONLINE,
 	ASK_PRESENCE,
+	ASK_USERS,
+	MAX_ASKED_PLACES,
+	MAX_PLACE_USERS,
 	PRESENCE_BAD_REQUEST,
 	QUESTIONS_CHANNEL,
 	answer_key,
@@ -92,17 +95,31 @@ class PresenceQuestions:
 
 	def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
 		namespace = "/" + question["site"]
-		if question["kind"] == ASK_PRESENCE:
-			try:
+		try:
+			if question["kind"] == ASK_PRESENCE:
 				return {"answer": self._feed.current(Place(namespace, check_place(question["place"])))}
-			except PresenceRefused as refused:
-				return {"error": {"code": PRESENCE_BAD_REQUEST, "message": str(refused)}}
+			if question["kind"] == ASK_USERS:
+				return {"answer": self._users(namespace, question["places"])}
+		except PresenceRefused as refused:
+			return {"error": {"code": PRESENCE_BAD_REQUEST, "message": str(refused)}}
 		if question["kind"] != ASK_ONLINE:
 			raise ValueError("unknown kind of question")
 		users = question.get("users")
 		if users is None:
 			return {"answer": list(self._online.users(namespace))}
 		return {"answer": [user for user in users if self._online.is_online(namespace, user)]}
+
+	def _users(self, namespace: str, names: list[Any]) -> dict[str, Any]:
+		if len(names) > MAX_ASKED_PLACES:
+			raise ValueError("too many places")
+		answer = {}
+		for name in names:
+			members = self._feed.current(Place(namespace, check_place(name)))["members"]
+			users = {member["user"]: member["full_name"] for member in members}
+			if users:
+				first = [{"user": user, "full_name": users[user]} for user in list(users)[:MAX_PLACE_USERS]]
+				answer[name] = {"users": first, "count": len(users)}
+		return answer
 
 	async def _write(self) -> None:
 		try:

@@ -1,4 +1,4 @@
-"""Two users with one form of the Desk, on a site that has turned `realtime_desk_collaboration` on."""
+"""Two users with one form or list of the Desk, on a site that has turned `realtime_desk_collaboration` on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.bench.collaboration import click_cell, fill, open_contact, save, turned_on
 from tests.bench.conftest import OpenWindow
-from tests.bench.desk import PATIENCE, photograph, wait_until
+from tests.bench.desk import PATIENCE, open_desk, origin, photograph, wait_until
 from tests.bench.installation import Bench, Person
 
 MEMBER = ".realtime-member"
@@ -127,3 +127,32 @@ def test_own_changes_can_be_discarded(bench: Bench, open_window: OpenWindow, con
 	wait_until(page, "cur_frm.doc.last_name === 'Saved' && !cur_frm.is_dirty()")
 	expect(notice).to_have_count(0)
 	assert field(page, "last_name") == "Saved"
+
+
+def test_a_list_shows_who_has_which_document_open(
+	bench: Bench, open_window: OpenWindow, contact: str
+) -> None:
+	page = open_desk(bench, open_window(bench.person("manager")), origin(bench, bench.site), "contact")
+	wait_until(page, "cur_list?.doctype === 'Contact' && cur_list.realtime_events_setup")
+	row = page.locator(".list-row-container", has_text=contact)
+	expect(row).to_have_count(1, timeout=PATIENCE)
+	other = open_form(bench, open_window, bench.person("colleague"), contact)
+	members = row.locator(".realtime-row-members .sr-only")
+	expect(members).to_have_text(["Colleague has this open"], timeout=PATIENCE)
+	expect(page.locator(".realtime-row-members")).to_have_count(1)
+	photograph(bench, page, "list-presence")
+	other.evaluate("frappe.set_route('List', 'Contact', 'List')")
+	expect(members).to_have_count(0, timeout=PATIENCE)
+
+
+def test_a_list_does_not_show_who_is_in_a_document_that_may_not_be_read(
+	bench: Bench, open_window: OpenWindow
+) -> None:
+	manager, reader = bench.person("manager"), bench.person("reader")
+	private = bench.insert(manager, "Note", title=f"Private {bench.event()}", public=0)
+	page = open_desk(bench, open_window(manager), origin(bench, bench.site), f"note/{private}")
+	wait_until(page, "name => frappe.realtime.presence('Note', name).me", private)
+	path = "/api/method/frappe_realtime.desk.members_of_documents"
+	question = {"doctype": "Note", "names": [private]}
+	assert bench.request(manager, path, question)["message"][private]["users"][0]["user"] == manager.name
+	assert bench.request(reader, path, question)["message"] == {}

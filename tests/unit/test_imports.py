@@ -60,6 +60,14 @@ ALLOWED: dict[str, set[str]] = {
 	"frappe_realtime.overrides": {"frappe", "frappe_realtime.permissions", "frappe_realtime.publishing"},
 	"frappe_realtime.boot": SHARED | {"frappe"},
 	"frappe_realtime.members": SHARED | {"frappe", "frappe_realtime.handlers", "frappe_realtime.publishing"},
+	"frappe_realtime.desk": SHARED
+	| {
+		"frappe",
+		"frappe_realtime.boot",
+		"frappe_realtime.handlers",
+		"frappe_realtime.members",
+		"frappe_realtime.permissions",
+	},
 	"frappe_realtime.online_hooks": SHARED | {"frappe", "frappe_realtime.publishing"},
 	"frappe_realtime.monitor": SHARED | {"frappe", "frappe_realtime.publishing"},
 	"frappe_realtime.bench": SHARED | {"frappe", "realtime.__main__"},

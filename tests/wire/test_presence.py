@@ -12,6 +12,7 @@ import pytest
 from frappe_realtime.contract import (
 	ASK_ONLINE,
 	ASK_PRESENCE,
+	ASK_USERS,
 	PRESENCE,
 	PRESENCE_JOIN,
 	PRESENCE_LEAVE,
@@ -380,6 +381,8 @@ def test_a_process_of_frappe_asks(bench: Bench, connect: Connect) -> None:
 	watcher = Watcher(client, place, {"page": 1})
 	answer = ask(bench, ASK_PRESENCE, place=place)
 	assert [(one["id"], one["state"]) for one in answer["members"]] == [(watcher.id, {"page": 1})]
+	users = {"users": [{"user": ann.name, "full_name": ann.full_name}], "count": 1}
+	assert ask(bench, ASK_USERS, places=[place, place_of(bench)]) == {place: users}
 	client.close()
 	until(lambda: ask(bench, ASK_ONLINE, users=[ann.name]) == [], "the end of the user")
 	assert ask(bench, ASK_PRESENCE, place=place)["count"] == 0

@@ -31,7 +31,12 @@ function is_incomplete({ name, more }) {
 	return !name || Boolean(more);
 }
 
-function is_shown(list) {
+/**
+ * Return whether a list is what the page shows.
+ *
+ * @param {object} list
+ */
+export function is_shown(list) {
 	const [view, doctype] = frappe.get_route() ?? [];
 	return view === "List" && doctype === list.doctype && window.cur_list === list;
 }

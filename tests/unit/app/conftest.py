@@ -16,6 +16,7 @@ import pytest
 IMPORT_FRAPPE = (
 	"boot",
 	"commands",
+	"desk",
 	"install",
 	"members",
 	"monitor",

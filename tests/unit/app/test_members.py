@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +61,17 @@ def test_presence(redis: Callable[..., Redis]) -> None:
 	(question,) = it.questions
 	assert {**question, "id": ""} == {"kind": "presence", "place": "doc:Task/1", "site": "one", "id": ""}
 	assert it.closed == 1
+
+
+def test_users_of_places(redis: Callable[..., Redis]) -> None:
+	answer = {"doc:Task/1": {"users": [{"user": "ann", "full_name": "Ann"}], "count": 1}}
+	it = redis({"ready": True, "answer": answer})
+	assert (
+		importlib.import_module("frappe_realtime.members").users_of_places(["doc:Task/1", "doc:Task/2"])
+		== answer
+	)
+	(question,) = it.questions
+	assert (question["kind"], question["places"]) == ("users", ["doc:Task/1", "doc:Task/2"])
 
 
 def test_is_online(redis: Callable[..., Redis]) -> None:

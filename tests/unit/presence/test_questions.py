@@ -59,6 +59,22 @@ async def test_who_is_in_a_place() -> None:
 
 
 @in_virtual_time
+async def test_who_is_in_many_places() -> None:
+	it = Setting()
+	users = [f"user-{number}@example.com" for number in range(6)]
+	for user in [*users, users[0]]:
+		it.process.send(it.process.socket(user), PRESENCE_JOIN, "doc:Task/1", {"a": 1})
+	places = ["doc:Task/1", "doc:Task/2"]
+	answer = (await it.ask(kind="users", places=places))["answer"]
+	assert list(answer) == places[:1]
+	assert answer["doc:Task/1"]["count"] == 6
+	found = {one["user"]: one["full_name"] for one in answer["doc:Task/1"]["users"]}
+	assert (len(found), found.keys() <= set(users)) == (5, True)
+	assert (await it.ask(kind="users", places=["nowhere"]))["error"]["code"] == "bad_request"
+	assert await it.ask(kind="users", places=places * 51) is None
+
+
+@in_virtual_time
 async def test_who_is_online() -> None:
 	it = Setting()
 	it.ready = False
