@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.bench.collaboration import click_cell, fill, open_contact, save, turned_on
-from tests.bench.desk import open_desk, origin, set_theme
+from tests.bench.desk import set_theme
 from tests.bench.installation import Bench, NotSuitable, Person
 from tests.bench.screenshots import running_bench
 from tests.wire.browser import NoChromium, chromium
@@ -112,13 +112,6 @@ def take_pictures(
 	page.locator(".realtime-saved").wait_for()
 	page.wait_for_timeout(1000)
 	shoot(page, folder, bench, "saved")
-	open_contact(bench, windows[2], names[0])
-	watcher = open_desk(
-		bench, open_window(bench, browser, bench.person()), origin(bench, bench.site), "contact"
-	)
-	watcher.locator(".realtime-row-members").nth(1).wait_for()
-	watcher.wait_for_timeout(1000)
-	shoot(watcher, folder, bench, "list")
 
 
 def shoot(page: Page, folder: Path, bench: Bench, name: str) -> None:
