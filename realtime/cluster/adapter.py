@@ -67,6 +67,7 @@ class Peer:
 		parts: The members in the parts of a snapshot that is not complete yet.
 		presence_parts: The members of places in them.
 		next_part: The number of the part that is expected next.
+		parts_seq: The sequence number of that snapshot.
 	"""
 
 	address: str
@@ -77,6 +78,7 @@ class Peer:
 	parts: list[Change] = field(default_factory=list)
 	presence_parts: list[PresenceChange] = field(default_factory=list)
 	next_part: int = 0
+	parts_seq: int = 0
 
 
 class ClusterAdapter:
@@ -258,7 +260,9 @@ class ClusterAdapter:
 			return
 		if message.part == 0:
 			peer.parts, peer.presence_parts, peer.next_part = [], [], 0
-		if message.part != peer.next_part:
+			peer.parts_seq = message.seq
+		# After a loss, this may be a part of another snapshot than the parts before.
+		if (message.part, message.seq) != (peer.next_part, peer.parts_seq):
 			return
 		if len(peer.parts) < self._max_members:
 			peer.parts += message.members
