@@ -56,6 +56,9 @@ class EngineContext(Protocol):
 class PollRequest(Protocol):
 	"""A polling GET, and the TCP connection of its response."""
 
+	is_confirmed: bool
+	"""True if `Connection.confirm` is called when the response has reached the TCP connection of the client, or was lost."""
+
 	def unread(self, connection: Connection) -> int:
 		"""Return the number of bytes of the response for `connection` that are not read yet."""
 
@@ -89,6 +92,7 @@ class Connection:
 		"_frame_rate",
 		"_last_poll",
 		"_pending_poll",
+		"_unconfirmed",
 		"_unread",
 		"_websocket",
 		"_write_buffer",
@@ -129,6 +133,8 @@ class Connection:
 		self._pending_poll: PollRequest | None = None
 		self._last_poll: PollRequest | None = None
 		"""The latest polling GET, whose response the client may not have read yet."""
+		self._unconfirmed: PollRequest | None = None
+		"""The polling GET whose response may still be lost. A proxy would repeat it, and the client would not notice."""
 		self._write_buffer: list[Encoded | str] | None = None
 		self._write_buffer_size = 0
 		self._unread: UnreadFrames | None = None
@@ -208,9 +214,13 @@ class Connection:
 			self._respond_to_poll()
 
 	def _respond_to_poll(self) -> None:
+		if self._unconfirmed is not None:
+			return
 		assert self._pending_poll is not None
 		buffer, self._write_buffer, self._write_buffer_size = self._write_buffer or [NOOP], None, 0
 		poll, self._pending_poll = self._pending_poll, None
+		if poll.is_confirmed:
+			self._unconfirmed = poll
 		poll.respond_payload(
 			SEPARATOR.join([item if isinstance(item, str) else item.packets for item in buffer])
 		)
@@ -304,6 +314,23 @@ class Connection:
 		if self._pending_poll is request:
 			self._respond_to_poll()
 
+	def confirm(self, request: PollRequest, delivered: bool) -> None:
+		"""Respond to further GETs after the response to `request`; close the connection if that was lost.
+
+		Args:
+			request: A GET whose `is_confirmed` is true.
+			delivered: True if the response has reached the TCP connection of the client.
+		"""
+		if self._unconfirmed is not request:
+			return
+		self._unconfirmed = None
+		if not delivered:
+			# What follows must not reach the client before what it has missed: it connects anew and recovers.
+			self._write_buffer = None
+			self.close("transport error")
+		elif self._pending_poll is not None and (self._write_buffer or self.upgrading):
+			self._respond_to_poll()
+
 	def on_poll_lost(self, request: PollRequest) -> None:
 		"""Close the connection if `request`, whose TCP connection was lost, is its pending GET."""
 		if self._pending_poll is request:
@@ -315,7 +342,7 @@ class Connection:
 	def attach(self, websocket: WebSocket) -> None:
 		"""Use `websocket` from now on, and send on it first what no poll has fetched."""
 		self._websocket = websocket
-		self._last_poll = None
+		self._last_poll = self._unconfirmed = None
 		self.upgrading = False
 		buffer, self._write_buffer, self._write_buffer_size = self._write_buffer, None, 0
 		if buffer:
@@ -365,9 +392,10 @@ class Connection:
 				self._write_unread(self._websocket)
 			self._websocket.close(abort, code)
 		elif self._pending_poll is not None:
-			if self._write_buffer is None:
+			if self._write_buffer is None or self._unconfirmed is not None:
 				self._write_buffer = []
 			self._write_buffer.append(CLOSE)
+			self._unconfirmed = None
 			self._respond_to_poll()
 		self._write_buffer = self._last_poll = self._unread = None
 		self._write_buffer_size = 0

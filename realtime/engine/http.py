@@ -58,6 +58,8 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		"transport",
 	)
 
+	is_confirmed = False
+
 	def __init__(self, engine: HTTPEngineContext) -> None:
 		super().__init__()
 		self.engine = engine

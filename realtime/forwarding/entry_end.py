@@ -15,6 +15,9 @@ MAX_WAITING = 64 * 1024
 UPGRADED = b"HTTP/1.1 101 "
 """The begin of a response after which the TCP connection is a WebSocket."""
 
+CONFIRM_PAUSE = 0.02
+"""Seconds after which it is looked again whether a client has read enough of a response."""
+
 FLUSH_SECONDS = 10.0
 """Seconds that a client has to read what the owner has sent before its TCP connection is closed."""
 
@@ -69,6 +72,7 @@ class ForwardedConnection(asyncio.Protocol):
 	def connection_lost(self, error: Exception | None) -> None:
 		if self._closing is not None:
 			self._closing.cancel()
+			self.stream.confirm(delivered=error is None)
 		self.stream.reset()
 		self._end()
 
@@ -104,9 +108,15 @@ class ForwardedConnection(asyncio.Protocol):
 	def on_drain(self) -> None:
 		"""Nothing: only this end of a stream asks for it."""
 
+	def on_done(self) -> None:
+		"""End the stream: only this end sends this, so the owner does not keep to the protocol."""
+		self.on_reset()
+
 	def on_end(self) -> None:
 		"""Read the next request on the TCP connection here."""
-		self._end()
+		self._request = None
+		# What was just written is with the kernel at the end of this turn of the event loop.
+		asyncio.get_running_loop().call_soon(self._confirm)
 		if not self.transport.is_closing():
 			protocol = self._next_protocol()
 			self.transport.set_protocol(protocol)
@@ -115,6 +125,15 @@ class ForwardedConnection(asyncio.Protocol):
 				protocol.pause_writing()
 			else:
 				self.transport.resume_reading()
+
+	def _confirm(self) -> None:
+		"""Tell the owner when the kernel has the whole response, or that the client's TCP connection was lost before."""
+		lost = self.transport.is_closing()
+		if self.transport.get_write_buffer_size() and not lost:
+			asyncio.get_running_loop().call_later(CONFIRM_PAUSE, self._confirm)
+			return
+		self.stream.confirm(delivered=not lost)
+		self._end()
 
 	def on_close(self) -> None:
 		"""Close the TCP connection when the client has read everything."""

@@ -19,10 +19,10 @@ CREDIT = 3
 """The receiver of a stream has passed on as many bytes as the payload says, and more may follow."""
 
 END = 4
-"""From the owner: the response is complete, and the stream ends. The client may send another request on its TCP connection."""
+"""From the owner: the response is complete. The client may send another request on its TCP connection."""
 
 CLOSE = 5
-"""From the owner: the stream ends, and the client's TCP connection is closed when the client has read everything."""
+"""From the owner: the client's TCP connection is closed when the client has read everything."""
 
 RESET = 6
 """The stream ends at once, with what was not passed on yet."""
@@ -33,7 +33,10 @@ DRAIN = 7
 PING, PONG = 8, 9
 """Show that the other end is alive; they belong to no stream."""
 
-KINDS = frozenset((OPEN, DATA, CREDIT, END, CLOSE, RESET, DRAIN, PING, PONG))
+DONE = 10
+"""To the owner, after `END` or `CLOSE`: the TCP connection of the client has taken everything, and the stream ends."""
+
+KINDS = frozenset((OPEN, DATA, CREDIT, END, CLOSE, RESET, DRAIN, PING, PONG, DONE))
 
 MAX_DATA = 16 * 1024
 """Bytes of the largest payload, so that no stream keeps the others waiting for long."""

@@ -39,6 +39,8 @@ class StreamTransport(asyncio.Transport):
 		"""What was received while the protocol does not read; at most a window."""
 		self._closing = False
 		self._lost = False
+		self.delivered = False
+		"""True if the other sidecar has passed on everything that was written."""
 		stream.receiver = self
 
 	# -- asyncio.Transport
@@ -92,8 +94,6 @@ class StreamTransport(asyncio.Transport):
 		if not self._closing:
 			self._closing = True
 			self._stream.finish(kind)
-			if self._stream.ended:
-				self._lose(None)
 
 	def _lose(self, error: Exception | None) -> None:
 		"""Report the end to the protocol, in the next turn of the event loop."""
@@ -121,10 +121,8 @@ class StreamTransport(asyncio.Transport):
 			self._unread += data
 
 	def on_flushed(self) -> None:
-		"""Let the protocol write again, or end."""
-		if self._stream.ended:
-			self._lose(None)
-		elif self._write_paused:
+		"""Let the protocol write again."""
+		if self._write_paused:
 			self._write_paused = False
 			self._protocol.resume_writing()
 
@@ -138,6 +136,11 @@ class StreamTransport(asyncio.Transport):
 				protocol.close(abort=True)
 			else:
 				protocol.connection.close("transport close")
+
+	def on_done(self) -> None:
+		"""Report the end to the protocol: the other end has passed everything on."""
+		self.delivered = True
+		self._lose(None)
 
 	def on_end(self) -> None:
 		"""End the stream: only the owner sends this, so the other end does not keep to the protocol."""
@@ -157,7 +160,15 @@ class ForwardedRequests(HTTPProtocol):
 
 	__slots__ = ()
 
+	is_confirmed = True
+
 	transport: StreamTransport
+
+	def connection_lost(self, error: Exception | None) -> None:
+		connection = self._payload_for
+		super().connection_lost(error)
+		if connection is not None:
+			connection.confirm(self, self.transport.delivered)
 
 	def _is_elsewhere(self) -> bool:
 		# It was forwarded to here: there is no further owner.

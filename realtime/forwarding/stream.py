@@ -33,7 +33,7 @@ class StreamLink(Protocol):
 
 
 class Receiver(Protocol):
-	"""What receives from a stream. After one of `on_end`, `on_close` and `on_reset` nothing else is called."""
+	"""What receives from a stream. After one of `on_end`, `on_close`, `on_done` and `on_reset` nothing else is called."""
 
 	def on_data(self, data: bytes) -> None:
 		"""Handle bytes; `Stream.passed_on` is to be called when they are passed on."""
@@ -50,8 +50,11 @@ class Receiver(Protocol):
 	def on_close(self) -> None:
 		"""Handle that the TCP connection is to be closed."""
 
+	def on_done(self) -> None:
+		"""Handle that the other end has passed everything on."""
+
 	def on_reset(self) -> None:
-		"""Handle that the stream has ended early, or its link was lost."""
+		"""Handle that the stream has ended early, or its link was lost; after `Stream.finish`, that what was sent may be lost."""
 
 
 class Stream:
@@ -65,6 +68,7 @@ class Stream:
 	__slots__ = (
 		"_credit",
 		"_ending",
+		"_finished",
 		"_link",
 		"_owed",
 		"_unpassed",
@@ -83,6 +87,8 @@ class Stream:
 		self._credit = WINDOW
 		self._ending = 0
 		"""The frame that is sent when nothing waits any more; 0 for none."""
+		self._finished = False
+		"""True when that frame is sent; the stream ends when the other end has passed everything on."""
 		self._unpassed = 0
 		"""Bytes that were received and not passed on."""
 		self._owed = 0
@@ -111,7 +117,7 @@ class Stream:
 			self.flush()
 
 	def finish(self, kind: int) -> None:
-		"""End the stream with a frame of this kind, after all bytes that wait."""
+		"""Send a frame of this kind after all bytes that wait; the stream ends when the other end has passed them on."""
 		if not self.ended and not self._ending:
 			self._ending = kind
 			self.flush()
@@ -122,9 +128,13 @@ class Stream:
 			self._link.send(frames.RESET, self.number)
 			self._end()
 
+	def confirm(self, delivered: bool) -> None:
+		"""Tell the owner of a stream that was ended by `on_end` or `on_close` whether everything was passed on."""
+		self._link.send(frames.DONE if delivered else frames.RESET, self.number)
+
 	def flush(self) -> None:
 		"""Send what waits, as far as the other end and the link can take it."""
-		if self.ended:
+		if self.ended or self._finished:
 			return
 		had_waiting = bool(self._waiting)
 		while self._waiting and self._credit and self._link.writable:
@@ -140,8 +150,8 @@ class Stream:
 		else:
 			receiver = self.receiver
 			if self._ending:
+				self._finished = True
 				self._link.send(self._ending, self.number)
-				self._end()
 			if had_waiting and receiver is not None:
 				receiver.on_flushed()
 
@@ -178,6 +188,9 @@ class Stream:
 			receiver.on_data(payload)
 		elif kind == frames.DRAIN:
 			receiver.on_drain()
+		elif kind == frames.DONE:
+			self._end()
+			receiver.on_done()
 		elif kind in (frames.END, frames.CLOSE):
 			self._end()
 			receiver.on_end() if kind == frames.END else receiver.on_close()

@@ -58,6 +58,9 @@ class FakeReceiver:
 	def on_close(self) -> None:
 		self.calls.append("close")
 
+	def on_done(self) -> None:
+		self.calls.append("done")
+
 	def on_reset(self) -> None:
 		self.calls.append("reset")
 
@@ -90,6 +93,24 @@ def test_not_more_than_a_window_is_on_the_way() -> None:
 	assert receiver.calls == ["flushed"]
 
 
+@pytest.mark.parametrize("kind", [frames.END, frames.CLOSE])
+def test_what_was_sent_before_the_end_may_be_lost(kind: int) -> None:
+	_, receiver, stream = make()
+	stream.write(b"response")
+	stream.finish(kind)
+	stream.on_lost()
+	assert receiver.calls == ["reset"]
+
+
+@pytest.mark.parametrize(("delivered", "kind"), [(True, frames.DONE), (False, frames.RESET)])
+def test_the_owner_is_told_whether_all_was_passed_on(delivered: bool, kind: int) -> None:
+	link, _, stream = make()
+	stream.on_frame(frames.END, b"")
+	assert stream.ended
+	stream.confirm(delivered)
+	assert link.sent == [(kind, b"")]
+
+
 def test_the_end_follows_all_that_waits() -> None:
 	link, receiver, stream = make()
 	stream.write(b"x" * (WINDOW + 10))
@@ -97,9 +118,14 @@ def test_the_end_follows_all_that_waits() -> None:
 	assert not stream.ended
 	credit(stream, WINDOW)
 	assert [kind for kind, _ in link.sent[-2:]] == [frames.DATA, frames.END]
+	assert not stream.ended
+	credit(stream, 10)
+	assert link.sent[-1][0] == frames.END, "once"
+	stream.on_frame(frames.DONE, b"")
 	assert stream.ended
+	assert receiver.calls[-1] == "done"
 	assert link.forgotten
-	assert receiver.calls == ["flushed"]
+	assert receiver.calls == ["flushed", "done"]
 	stream.write(b"more")
 	assert link.sent[-1][0] == frames.END
 
