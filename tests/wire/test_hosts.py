@@ -255,8 +255,12 @@ class Load:
 
 @pytest.fixture
 def own_hosts(background: Background, tmp_path: Path) -> Iterator[Hosts]:
-	"""Start two hosts for one test."""
-	one = Hosts(background, tmp_path)
+	"""Start two hosts for one test.
+
+	engine.io-client stops to poll while it upgrades, and does not begin again if its WebSocket is cut then: it notices after
+	a ping interval and timeout.
+	"""
+	one = Hosts(background, tmp_path, {"realtime_ping_interval": 2, "realtime_ping_timeout": 2})
 	yield one.start()
 	one.close()
 	one.check_logs()
