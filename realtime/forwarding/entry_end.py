@@ -127,13 +127,15 @@ class ForwardedConnection(asyncio.Protocol):
 				self.transport.resume_reading()
 
 	def _confirm(self) -> None:
-		"""Tell the owner when the kernel has the whole response, or that the client's TCP connection was lost before."""
-		lost = self.transport.is_closing()
-		if self.transport.get_write_buffer_size() and not lost:
+		"""Tell the owner when the kernel has the whole response.
+
+		A proxy may close the TCP connection as soon as it has the response. If it closes it before, the client knows.
+		"""
+		if self.transport.get_write_buffer_size() and not self.transport.is_closing():
 			asyncio.get_running_loop().call_later(CONFIRM_PAUSE, self._confirm)
-			return
-		self.stream.confirm(delivered=not lost)
-		self._end()
+		else:
+			self.stream.confirm(delivered=True)
+			self._end()
 
 	def on_close(self) -> None:
 		"""Close the TCP connection when the client has read everything."""
