@@ -394,17 +394,21 @@ def test_load_waits_for_the_write_of_the_session() -> None:
 
 def test_load_fails_while_the_session_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""What Redis has is outdated."""
-	monkeypatch.setattr(random, "uniform", lambda low, high: 1)
+
+	async def away(writes: Sequence[SessionWrite]) -> None:
+		raise StoreUnavailable("away")
 
 	async def test(it: Setting) -> None:
 		socket = it.socket()
 		socket.join("a")
 		await it.written()
-		it.redis.failures = [StoreUnavailable("away")]
+		# However often it is tried again before the session is loaded.
+		monkeypatch.setattr(it.redis, "write_sessions", away)
 		it.store.delete(socket)
 		await it.written()
 		with pytest.raises(StoreUnavailable):
 			await it.store.load(SITE, PID)
+		assert it.redis.saved() is not None
 
 	run(test)
 
