@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from frappe_realtime.errors import WebUnavailable
 
@@ -112,6 +112,7 @@ class SingleFlightCache(Generic[K, V]):
 		current = self._loads.get(key)
 		if current is None:
 			task = asyncio.get_running_loop().create_task(self._load(key, load))
+			task.add_done_callback(_retrieve_exception)
 			current = self._loads[key] = _Load(task)
 		current.waiters += 1
 		try:
@@ -177,3 +178,12 @@ class SingleFlightCache(Generic[K, V]):
 		keys.discard(key)
 		if not keys:
 			del self._groups[group]
+
+
+def _retrieve_exception(task: asyncio.Task[Any]) -> None:
+	"""Take the exception of a load that nobody waits for any more; asyncio would log it.
+
+	Up to Python 3.11, `wait_for` loses a cancellation that comes together with its result, so that such a load may go on.
+	"""
+	if not task.cancelled():
+		task.exception()

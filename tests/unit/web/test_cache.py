@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -224,5 +225,33 @@ def test_groups_do_not_outlive_their_values() -> None:
 		cache.invalidate_group("a")
 		assert cache.peek("b") is None
 		assert not cache._groups
+
+	run(test)
+
+
+def test_a_load_that_fails_after_its_last_caller_is_not_logged() -> None:
+	"""Up to Python 3.11 `wait_for` loses a cancellation, so that a load may go on without a caller."""
+
+	async def test() -> None:
+		logged: list[dict[str, Any]] = []
+		asyncio.get_running_loop().set_exception_handler(lambda loop, context: logged.append(context))
+		cache: SingleFlightCache[str, int] = SingleFlightCache(5, 10)
+		ended = asyncio.Event()
+
+		async def load() -> int:
+			try:
+				await asyncio.sleep(10)
+			except asyncio.CancelledError:
+				ended.set()
+			raise ValueError("nobody waits")
+
+		caller = asyncio.get_running_loop().create_task(cache.get("a", load))
+		await turns()
+		caller.cancel()
+		await ended.wait()
+		await turns()
+		del caller
+		gc.collect()
+		assert logged == []
 
 	run(test)
