@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import http.client
 import json
 import os
 import signal
@@ -29,7 +28,7 @@ from tests.wire.raw import HANDSHAKE, PollingSession, request
 from tests.wire.test_monitor import manager, query
 from tests.wire.test_worker_processes import wait_for_count
 from tests.wire.test_workers import unsent
-from tests.wire.workers import PING, guest
+from tests.wire.workers import PING, guest, post_in_turns
 
 pytestmark = pytest.mark.skipif(not NGINX, reason="nginx is not installed")
 
@@ -106,17 +105,7 @@ def test_a_session_is_reached_through_every_host(hosts: Hosts, bench: Bench) -> 
 def test_one_tcp_connection_with_requests_for_sessions_of_two_hosts(hosts: Hosts) -> None:
 	"""As a proxy sends them that keeps its connections."""
 	sessions = [guest(at(hosts, number)) for number in range(2)]
-	connection = http.client.HTTPConnection(ADDRESSES[0], hosts.port, timeout=PATIENCE)
-	connection.connect()
-	tcp = connection.sock
-	for number in range(20):
-		session = sessions[number % 2]
-		headers = {**session.headers, "Content-Type": "text/plain"}
-		connection.request("POST", session.path, PING, headers)
-		response = connection.getresponse()
-		assert (response.status, response.read()) == (200, b"ok")
-		assert connection.sock is tcp, "the connection was closed"
-	connection.close()
+	post_in_turns(ADDRESSES[0], hosts.port, sessions)
 
 
 def test_a_large_body_and_a_head_in_pieces_reach_the_owner(hosts: Hosts) -> None:

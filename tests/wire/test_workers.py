@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import socket
@@ -26,6 +25,7 @@ from tests.wire.workers import (
 	guest,
 	metric,
 	owner,
+	post_in_turns,
 	sessions_of_several,
 	workers,
 )
@@ -92,18 +92,7 @@ def test_a_session_is_reached_through_every_worker(bench: Bench) -> None:
 
 def test_one_tcp_connection_with_requests_for_sessions_of_two_workers(bench: Bench) -> None:
 	"""As a proxy sends them: the connection is handed over with each request for another worker's session."""
-	sessions = sessions_of_several(bench)
-	connection = http.client.HTTPConnection("127.0.0.1", bench.sidecar.port, timeout=PATIENCE)
-	connection.connect()
-	tcp = connection.sock
-	for number in range(20):
-		session = sessions[number % 2]
-		headers = {**session.headers, "Content-Type": "text/plain"}
-		connection.request("POST", session.path, PING, headers)
-		response = connection.getresponse()
-		assert (response.status, response.read()) == (200, b"ok")
-		assert connection.sock is tcp, "the worker has closed the connection"
-	connection.close()
+	post_in_turns("127.0.0.1", bench.sidecar.port, sessions_of_several(bench))
 
 
 def test_a_large_body_and_a_head_in_pieces_reach_the_owner(bench: Bench) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+from collections.abc import Sequence
 from typing import Any
 
 from realtime.engine.owners import SEPARATOR, owner_of
 from tests.wire.bench import APP_SITE, Bench
-from tests.wire.conditions import until
+from tests.wire.conditions import PATIENCE, until
 from tests.wire.raw import PollingSession
 
 COUNT = 3
@@ -37,6 +39,21 @@ def guest(bench: Bench) -> PollingSession:
 	while not any(packet.startswith(f"40/{APP_SITE},") for packet in session.poll()):
 		pass
 	return session
+
+
+def post_in_turns(host: str, port: int, sessions: Sequence[PollingSession]) -> None:
+	"""Post on one TCP connection for several sessions, as a proxy does; fail if the server closes it."""
+	connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+	connection.connect()
+	tcp = connection.sock
+	for number in range(20):
+		session = sessions[number % len(sessions)]
+		headers = {**session.headers, "Content-Type": "text/plain"}
+		connection.request("POST", session.path, PING, headers)
+		response = connection.getresponse()
+		assert (response.status, response.read()) == (200, b"ok")
+		assert connection.sock is tcp, "the server has closed the connection"
+	connection.close()
 
 
 def sessions_of_several(bench: Bench, count: int = 2) -> list[PollingSession]:
