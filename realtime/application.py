@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from frappe_realtime.contract import (
@@ -49,7 +49,7 @@ class EventHandler(Protocol):
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Handle an event of a client; `ack` is None if it does not ask for an acknowledgement."""
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Handle the end of a socket, which has left its namespace and all its `rooms`."""
 
 
@@ -200,7 +200,7 @@ class FrappeApplication:
 		if not is_own_event(event):
 			reply.end()
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Mapping[str, str]) -> None:
 		if socket.session is not None:
 			self._limits.on_disconnect(socket)
 			self._recovery.on_disconnect(socket, reason, rooms)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class SocketEcho:
 		elif event == "message-with-ack" and ack is not None:
 			ack(*arguments)
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None: ...
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None: ...
 
 
 async def serve(port: int, engine_only: bool, ping_interval: float) -> None:

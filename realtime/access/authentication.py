@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
+from sys import intern
 from typing import Any, NamedTuple, Protocol
 
 from frappe_realtime.contract import (
@@ -138,6 +140,12 @@ def cookie(header: str, name: str) -> str:
 	return ""
 
 
+@lru_cache(maxsize=1000)
+def _shared(apps: tuple[str, ...]) -> tuple[str, ...]:
+	"""Return one tuple for equal ones: the sessions of a site have the same apps."""
+	return apps
+
+
 class AppsOfSite(Protocol):
 	"""Knows the installed apps of sites whose Frappe does not return them with the user: v15 without our app."""
 
@@ -248,9 +256,9 @@ class Authenticator:
 			site=site,
 			credential=credential,
 			user=info["user"],
-			user_type=str(info.get("user_type") or WEBSITE_USER),
+			user_type=intern(str(info.get("user_type") or WEBSITE_USER)),
 			full_name=str(info.get("full_name") or info["user"]),
-			installed_apps=None if apps is None else tuple(str(app) for app in apps),
+			installed_apps=None if apps is None else _shared(tuple(str(app) for app in apps)),
 			user_info_has_apps=user_info_has_apps,
 			allowed_addresses=tuple(str(address) for address in info.get(ALLOWED_ADDRESSES) or ()),
 			online_hooks=info.get(ONLINE_HOOKS) is True,

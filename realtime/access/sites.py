@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from sys import intern
 from time import monotonic
 from typing import Any
 
@@ -121,7 +122,8 @@ class Sites:
 				f"the page is from {hostname(origin)!r}; add it to realtime_allowed_origins to allow it",
 				origin=hostname(origin),
 			)
-		return site
+		# One string for all clients of the site, which keep it.
+		return intern(site)
 
 	def check_fetch_site(self, headers: Mapping[str, str], behind_proxy: bool) -> None:
 		"""Check `Sec-Fetch-Site` of a request with a cookie, where the proxy replaces the Origin of the page.

@@ -291,9 +291,11 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		received = bytes(self._received).lstrip(b"\r\n")
 		end = received.find(b"\r\n\r\n")
 		head = received if end < 0 else received[: end + 4]
+		# The connection keeps the request: a constant takes no memory for each of them.
+		method = "GET" if self._method == b"GET" else self._method.decode("ascii")
 		peer = self.transport.get_extra_info("peername")
 		remote = peer[0] if isinstance(peer, tuple) else ""
-		return Request(self._method.decode("ascii"), self._target, self._headers, head, remote)
+		return Request(method, self._target, self._headers, head, remote)
 
 	def _on_upgrade(self, rest: bytes) -> None:
 		"""Handle a request with an Upgrade header; `rest` follows its head."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -122,7 +122,7 @@ class CoreHandlers:
 		if reply is not None:
 			reply.no_answer("frappe")
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Cancel pending joins, and send `doc_viewers` for the documents that the socket had open."""
 		self._tasks.on_disconnect(socket)
 		self._rewinds.on_disconnect(socket)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ class PythonHandlers:
 		if handled:
 			self.executor.counters.events += 1
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Drop the events that wait; queue the event `disconnect`, which gets the reason, for each app that handles it."""
 		view: SocketView | None = socket.view
 		for waiting in [] if view is None else view.queues.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from frappe_realtime.errors import WebUnavailable
@@ -145,7 +145,7 @@ class JavaScriptHandlers:
 		if replica is not None and replica.apps and self._process.started:
 			self._events.dispatch(replica, event, arguments, ack)
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Let the handlers know that the socket has left its namespace, and drop its events that wait."""
 		self._events.drop_events(socket.id)
 		self._sockets.remove(socket, reason)

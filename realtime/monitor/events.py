@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from frappe_realtime.contract import MONITOR, MONITOR_QUERY
@@ -30,6 +31,6 @@ class MonitorEvents:
 		if event in EVENTS and ack is not None:
 			self.requested.send(socket, event, arguments[0] if arguments else None, ack)
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Pass on that a socket has left."""
 		self.disconnected.send(socket)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from frappe_realtime.contract import (
@@ -102,7 +102,7 @@ class PresenceEvents:
 		except PresenceRefused as refused:
 			self._refuse(socket, answer, refused)
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Cancel joins that wait; end the memberships of the socket, at once or after the grace."""
 		for task in self._pending.pop(socket, {}).values():
 			task.cancel()

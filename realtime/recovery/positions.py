@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote
 
 from ..bus.events import StreamPosition
@@ -32,6 +33,7 @@ def parse_offset(text: object) -> StreamPosition | None:
 	return (milliseconds, sequence) if milliseconds < _END and sequence < _END else None
 
 
+@lru_cache(maxsize=64)
 def offset_of(position: StreamPosition) -> str:
 	"""Return `position` as an offset."""
 	return f"{position[0]}-{position[1]}"

@@ -14,7 +14,7 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -336,7 +336,7 @@ class Recovery:
 
 	# -- the end of sockets
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Mapping[str, str]) -> None:
 		"""Keep or delete the session of a socket that was in `rooms`, depending on the `reason` of its end."""
 		if socket.pid is None:
 			return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -98,7 +98,7 @@ class SessionStore:
 		if socket.pid is not None:
 			self._enqueue(socket.pid, socket)
 
-	def detach(self, socket: ServerSocket, rooms: set[str]) -> None:
+	def detach(self, socket: ServerSocket, rooms: Mapping[str, str]) -> None:
 		"""Write the session of a client that has disconnected and may recover `rooms`."""
 		assert socket.pid is not None
 		key = session_key(socket.session.site, socket.pid)
@@ -158,7 +158,7 @@ class SessionStore:
 		if isinstance(item, SessionWrite):
 			return item
 		return SessionWrite(
-			session_key(item.session.site, pid), _record(item, item.rooms), self._live_seconds
+			session_key(item.session.site, pid), _record(item, item.joined_at), self._live_seconds
 		)
 
 	def _drop_excess(self) -> None:
@@ -217,13 +217,12 @@ def _position(offset: object) -> StreamPosition:
 	return position
 
 
-def _record(socket: ServerSocket, rooms: Iterable[str]) -> str:
-	joined_at = socket.joined_at
+def _record(socket: ServerSocket, rooms: Mapping[str, str]) -> str:
 	return dumps(
 		{
 			"id": socket.id,
 			"user": socket.session.user,
 			"sid_hash": socket.session.credential.sid_hash,
-			"rooms": {room: joined_at.get(room) for room in rooms},
+			"rooms": rooms,
 		}
 	)

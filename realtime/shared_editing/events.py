@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from frappe_realtime.contract import (
@@ -126,7 +126,7 @@ class SharedEvents:
 		except SharedRefused as refused:
 			self._refuse(socket, answer, refused)
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Cancel joins that wait, and forget the socket."""
 		for task in self._pending.pop(socket, {}).values():
 			task.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from frappe_realtime.contract import OFFSET_EVENT
 
 from ..engine import Connection, Encoded
 from . import packets
+from .rooms import Rooms
 
 if TYPE_CHECKING:
 	from .client import Client
@@ -130,8 +131,7 @@ class Namespace:
 		self.observers = observers
 		self.connect_answer = connect_answer
 		self.sockets: dict[str, ServerSocket] = {}
-		self.rooms: dict[str, dict[ServerSocket, None]] = {}
-		"""The members of each room in the order in which they joined, as in Node."""
+		self.rooms = Rooms()
 		self.offset: str = ""
 		"""The newest offset up to which all events have been written to these sockets, except those of `held`."""
 		self.held: dict[str, str] = {}
@@ -182,8 +182,8 @@ class Namespace:
 
 	def members(self, room: str) -> Collection[ServerSocket]:
 		"""Return the sockets in `room`. As in Socket.IO, the id of a socket is a room with this socket in it."""
-		members = self.rooms.get(room)
-		if members is not None:
+		members = self.rooms.members(room)
+		if members:
 			return members
 		socket = self.sockets.get(room)
 		return () if socket is None else (socket,)
@@ -209,7 +209,6 @@ class ServerSocket:
 		"namespace",
 		"offsets",
 		"pid",
-		"rooms",
 		"session",
 		"view",
 	)
@@ -221,9 +220,8 @@ class ServerSocket:
 		self.session = admission.session
 		self.connected_at = time()
 		"""When the socket was admitted, in seconds since 1970."""
-		self.rooms: set[str] = set()
 		self.joined_at: dict[str, str] = {}
-		"""The newest offset at the time when each room was joined; only if the client can recover."""
+		"""The rooms, each with the newest offset at the time when it was joined; empty if the client cannot recover."""
 		self.pid = admission.pid
 		"""The private session id by which the client can recover; None when it cannot (any more)."""
 		self.offsets = admission.pid is not None
@@ -232,6 +230,11 @@ class ServerSocket:
 		"""The object that Python handlers are given for this socket; created when the first handler needs it."""
 		self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
 		self._last_ack = 0
+
+	@property
+	def rooms(self) -> KeysView[str]:
+		"""The rooms that the socket is in; the view follows every change."""
+		return self.joined_at.keys()
 
 	@property
 	def connected(self) -> bool:
@@ -245,31 +248,19 @@ class ServerSocket:
 			room: The room.
 			offset: The offset at which a socket that recovers has joined the room before; empty: the newest one.
 		"""
-		if room in self.rooms or not self.connected:
+		if room in self.joined_at or not self.connected:
 			return
-		self.rooms.add(room)
-		if self.offsets:
-			self.joined_at[room] = offset or self.namespace.offset
-		members = self.namespace.rooms.get(room)
-		if members is None:
-			self.namespace.rooms[room] = {self: None}
-		else:
-			members[self] = None
+		self.joined_at[room] = (offset or self.namespace.offset) if self.offsets else ""
+		self.namespace.rooms.add(room, self)
 		for observer in self.namespace.observers:
 			observer.joined(self, room)
 
 	def leave(self, room: str) -> None:
 		"""Leave `room`; does nothing if the socket is not in it."""
-		if room not in self.rooms:
+		if room not in self.joined_at:
 			return
-		self.rooms.discard(room)
-		if self.connected:
-			# After a disconnect the offsets are still needed for the session.
-			self.joined_at.pop(room, None)
-		members = self.namespace.rooms[room]
-		members.pop(self, None)
-		if not members:
-			del self.namespace.rooms[room]
+		del self.joined_at[room]
+		self.namespace.rooms.remove(room, self)
 		for observer in self.namespace.observers:
 			observer.left(self, room)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
@@ -53,8 +53,14 @@ class Application(Protocol):
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Handle an event of a client; `ack` is None if it does not ask for an acknowledgement."""
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
-		"""Handle the end of a socket that was in `rooms`; `reason` is one of Socket.IO's."""
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Mapping[str, str]) -> None:
+		"""Handle the end of a socket.
+
+		Args:
+			socket: The socket, which has left its rooms.
+			reason: One of Socket.IO's.
+			rooms: The rooms that it was in, as in `ServerSocket.joined_at`.
+		"""
 
 
 @dataclass(slots=True)
@@ -278,7 +284,8 @@ class SocketIOServer:
 		namespace.sockets[socket.id] = socket
 		if socket.offsets:
 			namespace.recoverable += 1
-		client.sockets[name] = socket
+		# Not the name in the packet, which would stay in memory for each client.
+		client.sockets[namespace.name] = socket
 		if admission.session is not None:
 			connection.engine.timers.cancel(client)
 		connection.request.release()
@@ -331,7 +338,7 @@ class SocketIOServer:
 			client.sockets.pop(socket.namespace.name, None)
 		socket.pid = None
 		self._leave(socket)
-		self.application.on_disconnect(socket, "transport close", set())
+		self.application.on_disconnect(socket, "transport close", {})
 		socket.connection.close("transport close", abort=True)
 
 	def _end(self, socket: ServerSocket, reason: str) -> None:
@@ -343,12 +350,12 @@ class SocketIOServer:
 		self.application.on_disconnect(socket, reason, rooms)
 
 	@staticmethod
-	def _leave(socket: ServerSocket) -> set[str]:
-		"""Remove `socket` from its namespace and its rooms, and return the rooms."""
+	def _leave(socket: ServerSocket) -> dict[str, str]:
+		"""Remove `socket` from its namespace and its rooms, and return these (`ServerSocket.joined_at`)."""
 		namespace = socket.namespace
 		if namespace.sockets.pop(socket.id, None) is not None and socket.offsets:
 			namespace.recoverable -= 1
-		rooms = set(socket.rooms)
+		rooms = socket.joined_at.copy()
 		for room in rooms:
 			socket.leave(room)
 		socket.cancel_acks()

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 import traceback
+from collections.abc import Collection
 from random import Random
 from typing import Any
 
@@ -54,7 +55,7 @@ class Application:
 		if ack is not None:
 			ack(*arguments)
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		assert "room" in rooms
 
 

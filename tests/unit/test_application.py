@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
@@ -34,7 +34,7 @@ class RecordingHandler:
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Any) -> None:
 		self.calls.append((self.name, event, arguments, ack))
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		self.calls.append((self.name, "disconnect", reason, rooms))
 
 
@@ -178,7 +178,7 @@ def test_the_namespace_without_site_is_open() -> None:
 	connection: Any = socket.connection
 	assert len(connection.sent) == 1
 	it.application.on_event(socket, "event", [], None)
-	it.application.on_disconnect(socket, "transport close", set())
+	it.application.on_disconnect(socket, "transport close", {})
 	assert it.calls == []
 	assert socket.rooms == set()
 	it.limits.on_connect.assert_not_called()
@@ -237,16 +237,16 @@ def test_handlers_are_called_in_order() -> None:
 	socket = it.connect()
 	ack = Mock()
 	it.application.on_event(socket, "event", [1], ack)
-	it.application.on_disconnect(socket, "transport close", {"room"})
+	it.application.on_disconnect(socket, "transport close", {"room": "5-0"})
 	assert it.calls == [
 		("first", "connect", {"auth": 1}),
 		("second", "connect", {"auth": 1}),
 		("first", "event", [1], ack),
 		("second", "event", [1], ack),
-		("first", "disconnect", "transport close", {"room"}),
-		("second", "disconnect", "transport close", {"room"}),
+		("first", "disconnect", "transport close", {"room": "5-0"}),
+		("second", "disconnect", "transport close", {"room": "5-0"}),
 	]
-	it.recovery.on_disconnect.assert_called_once_with(socket, "transport close", {"room"})
+	it.recovery.on_disconnect.assert_called_once_with(socket, "transport close", {"room": "5-0"})
 	it.limits.on_disconnect.assert_called_once_with(socket)
 
 

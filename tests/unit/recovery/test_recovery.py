@@ -732,7 +732,7 @@ def test_the_session_of_a_new_client_is_written() -> None:
 def test_a_lost_connection_keeps_the_session(reason: str) -> None:
 	async def test(it: Setting) -> None:
 		socket = add_socket(it.namespaces, USER, PID)
-		it.recovery.on_disconnect(socket, reason, {"room"})
+		it.recovery.on_disconnect(socket, reason, {"room": "5-0"})
 		for _ in range(100):
 			await asyncio.sleep(0)
 		assert it.redis.rooms() == {"room"}
@@ -747,9 +747,9 @@ def test_another_end_deletes_the_session(reason: str) -> None:
 	async def test(it: Setting) -> None:
 		it.save("room")
 		socket = add_socket(it.namespaces, USER, PID)
-		it.recovery.on_disconnect(socket, reason, {"room"})
+		it.recovery.on_disconnect(socket, reason, {"room": "5-0"})
 		without_pid = add_socket(it.namespaces, USER)
-		it.recovery.on_disconnect(without_pid, reason, set())
+		it.recovery.on_disconnect(without_pid, reason, {})
 		for _ in range(100):
 			await asyncio.sleep(0)
 		assert it.redis.values == {}

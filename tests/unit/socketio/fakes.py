@@ -55,11 +55,11 @@ def add_socket(
 	return socket
 
 
-def remove_socket(socket: ServerSocket) -> set[str]:
-	"""Remove a socket as the server does when its connection ends; return its rooms."""
+def remove_socket(socket: ServerSocket) -> dict[str, str]:
+	"""Remove a socket as the server does when its connection ends; return its rooms (`ServerSocket.joined_at`)."""
 	socket.namespace.sockets.pop(socket.id)
 	socket.namespace.recoverable -= socket.offsets
-	rooms = set(socket.rooms)
+	rooms = socket.joined_at.copy()
 	for room in rooms:
 		socket.leave(room)
 	return rooms

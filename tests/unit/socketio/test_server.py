@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -39,9 +40,9 @@ class Application:
 		self.events.append((event, arguments))
 		self.acks.append(ack)
 
-	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: set[str]) -> None:
+	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		self.calls.append(f"disconnect {socket.namespace.name}")
-		self.ends.append((reason, rooms))
+		self.ends.append((reason, set(rooms)))
 
 
 def connected() -> tuple[FakeClient, SocketIOServer, Application]:
