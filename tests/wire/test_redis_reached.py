@@ -181,6 +181,8 @@ def test_a_user_of_its_own_with_the_rights_that_are_documented(
 		*("+get", "+set", "+del", "+expire", "+xrange", "+xrevrange", "+multi", "+exec"),
 		*("+rpush", "+sadd", "+srem", "+smembers"),
 		*("+subscribe", "+publish"),
+		# With the extra `shared-editing`, which the environment of the tests has.
+		*("+xadd", "+xdel", "+xlen", "+zadd", "+zcard", "+zrangebyscore", "+zrem", "+zremrangebyscore"),
 	)
 	acl(
 		*("ACL", "SETUSER", "web", "on", ">pw", *keys, "&events", "&frappe_realtime:*", *connection),
