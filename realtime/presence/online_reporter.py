@@ -25,15 +25,13 @@ from frappe_realtime.contract import (
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.permissions import GUEST_CREDENTIAL
-from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
+from ..bus.periodic import PeriodicStoreTask
+from ..bus.store import RedisStore, StoreUnavailable
 from ..log_budget import LogBudget
 from ..web.frappe_client import FrappeClient
 from .online import OnlineUsers
 
 logger = logging.getLogger("realtime.presence")
-
-INTERVAL = 1.0
-"""Seconds between two comparisons."""
 
 HOLD_SECONDS = 30
 """Seconds after which another sidecar reports, if this one is gone."""
@@ -72,35 +70,16 @@ class OnlineReporter:
 		"""The sites with hooks, as in Redis; None until they are read."""
 		self._known: dict[str, set[str]] = {}
 		"""By site, the users who were reported as online, as in Redis; without the sites for which they have to be read there."""
-		self._task: asyncio.Task[None] | None = None
+		self._task = PeriodicStoreTask(store, self.report, "who is online", logger)
 		self._log_budget = LogBudget()
 
 	def start(self) -> None:
-		"""Start to report."""
-		self._task = asyncio.get_running_loop().create_task(self._run())
+		"""Start to report, once a second."""
+		self._task.start()
 
 	def stop(self) -> None:
 		"""Report nothing any more."""
-		if self._task is not None:
-			self._task.cancel()
-
-	async def _run(self) -> None:
-		while True:
-			await asyncio.sleep(INTERVAL)
-			try:
-				await self.report()
-			except StoreUnavailable:
-				self._known.clear()
-			except StoreDenied as error:
-				self._log_budget.write(
-					logger.error,
-					"%s does not let this sidecar keep who is online: %s. %s",
-					self._store.endpoint,
-					error,
-					error.advice,
-				)
-			except Exception:
-				logger.exception("who has come and gone was not reported")
+		self._task.stop()
 
 	async def report(self) -> None:
 		"""Report all changes since the last call, if this sidecar is the one that does.
@@ -108,6 +87,14 @@ class OnlineReporter:
 		Raises:
 			StoreUnavailable, StoreDenied: Redis does not answer, or refuses a command.
 		"""
+		try:
+			await self._report()
+		except StoreUnavailable:
+			# Another one may report meanwhile.
+			self._known.clear()
+			raise
+
+	async def _report(self) -> None:
 		if self._sites is None:
 			self._sites = await self._store.members(ONLINE_SITES_KEY)
 		new = {site for site, has_hooks in self._online.hooks.items() if has_hooks} - self._sites

@@ -15,7 +15,8 @@ from frappe_realtime.contract import METHOD_PREFIX, SHARED_DUE_KEY, SHARED_LOAD,
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.permissions import GUEST_CREDENTIAL
-from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
+from ..bus.periodic import PeriodicStoreTask
+from ..bus.store import RedisStore
 from ..config import Config
 from ..json_codec import loads
 from ..log_budget import LogBudget
@@ -24,9 +25,6 @@ from .documents import SharedDocument
 from .states import SharedStates, StateUnavailable
 
 logger = logging.getLogger("realtime.shared")
-
-INTERVAL = 1.0
-"""Seconds between two looks at what is due."""
 
 BATCH = 40
 """Documents that are stored after one look."""
@@ -114,35 +112,16 @@ class SharedStorage:
 		self._store = store
 		self._states = states
 		self._app = app
-		self._task: asyncio.Task[None] | None = None
+		self._task = PeriodicStoreTask(store, self.store_due, "shared documents", logger)
 		self._log_budget = LogBudget()
 
 	def start(self) -> None:
-		"""Start to store."""
-		self._task = asyncio.get_running_loop().create_task(self._run())
+		"""Start to store what is due, once a second."""
+		self._task.start()
 
 	def stop(self) -> None:
 		"""Store nothing any more: another sidecar does, or this one after its restart."""
-		if self._task is not None:
-			self._task.cancel()
-
-	async def _run(self) -> None:
-		while True:
-			await asyncio.sleep(INTERVAL)
-			try:
-				await self.store_due()
-			except StoreUnavailable:
-				pass
-			except StoreDenied as error:
-				self._log_budget.write(
-					logger.error,
-					"%s does not let this sidecar keep shared documents: %s. %s",
-					self._store.endpoint,
-					error,
-					error.advice,
-				)
-			except Exception:
-				logger.exception("shared documents were not stored")
+		self._task.stop()
 
 	async def store_due(self) -> None:
 		"""Store what is due now.
