@@ -30,7 +30,7 @@ from ..log_format import log_fields
 from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..web.cache import SingleFlightCache
-from ..web.frappe_client import Credential, FrappeClient
+from ..web.frappe_client import Credential, FrappeClient, FrappeResponse
 from .failed_logins import FailedLoginLimit, LoginAttempt
 from .proxies import address_for_restriction
 
@@ -116,6 +116,11 @@ def header_credential(headers: Mapping[str, str]) -> Credential | None:
 		return Credential(authorization=authorization)
 	sid = cookie(headers.get("cookie", ""), "sid")
 	return Credential(sid=sid) if sid else None
+
+
+def names_no_user(response: FrappeResponse) -> bool:
+	"""Return True for the answer of `USER_INFO` to a wrong shared secret, or to one that Frappe creates in this very request."""
+	return response.status == 200 and response.message == {}
 
 
 def _as_authorization(token: str) -> str:
@@ -224,16 +229,13 @@ class Authenticator:
 			raise ConnectPostponed from error
 
 	async def _ask(self, site: str, credential: Credential) -> Session:
-		response = await self._web.call(site, USER_INFO, credential)
-		if response.status == 200 and response.message == {}:
-			# The secret was created during this very request, or has been changed.
-			response = await self._web.call(site, USER_INFO, credential, renew_secret=True)
-			if response.status == 200 and response.message == {}:
-				raise ConnectRefused(
-					"Unauthorized: the web process does not accept the shared secret",
-					SECRET_REJECTED,
-					"does redis_queue name the same Redis for the sidecar and the web process?",
-				)
+		response = await self._web.call(site, USER_INFO, credential, secret_rejected=names_no_user)
+		if names_no_user(response):
+			raise ConnectRefused(
+				"Unauthorized: the web process does not accept the shared secret",
+				SECRET_REJECTED,
+				"does redis_queue name the same Redis for the sidecar and the web process?",
+			)
 		if response.status == 404:
 			raise ConnectRefused("Invalid namespace", SITE_UNKNOWN, "the web process does not know this site")
 		info = response.message

@@ -17,7 +17,7 @@ from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..signals import Signal
 from ..web.cache import SingleFlightCache
-from ..web.frappe_client import Credential, FrappeClient, FrappeResponse, WebFailed
+from ..web.frappe_client import Credential, FrappeClient, FrappeResponse, WebFailed, is_forbidden
 from .authentication import Session
 
 logger = logging.getLogger("realtime.permissions")
@@ -214,18 +214,13 @@ class Permissions:
 		body = {"doctype": question.doctype, "name": question.name, "users": list(question.users)}
 		self.requests += 1
 		response = await self._web.call(
-			question.site, path, GUEST_CREDENTIAL, json=body, max_failures=MAX_FAILURES
+			question.site,
+			path,
+			GUEST_CREDENTIAL,
+			json=body,
+			secret_rejected=is_forbidden,
+			max_failures=MAX_FAILURES,
 		)
-		if response.status == 403:
-			# The shared secret has been changed.
-			response = await self._web.call(
-				question.site,
-				path,
-				GUEST_CREDENTIAL,
-				json=body,
-				renew_secret=True,
-				max_failures=MAX_FAILURES,
-			)
 		if response.status != 200 or not isinstance(response.message, list):
 			raise WebUnavailable(f"{path} on {question.site} answered HTTP {response.status}")
 		return frozenset(response.message)
@@ -380,11 +375,16 @@ class Permissions:
 			WebUnavailable: It gives no answer.
 		"""
 		self.requests += 1
-		arguments = (session.site, prefix + method, session.credential, params, json)
-		response = await self._web.call(*arguments, max_failures=max_failures)
-		if response.status == 401 and session.allowed_addresses:
-			# The shared secret has been changed. It proves that the sidecar applies the user's IP restriction.
-			response = await self._web.call(*arguments, renew_secret=True, max_failures=max_failures)
+		response = await self._web.call(
+			session.site,
+			prefix + method,
+			session.credential,
+			params,
+			json,
+			# The secret proves that the sidecar applies the user's IP restriction.
+			secret_rejected=_is_unauthorized if session.allowed_addresses else None,
+			max_failures=max_failures,
+		)
 		ended = isinstance(response.data, dict) and response.data.get("session_expired")
 		if response.status == 401 or (ended and session.user != GUEST):
 			# Frappe answered for a Guest; that is no answer about this user.
@@ -400,6 +400,10 @@ def _take(pending: deque[PendingQuestion], count: int) -> list[PendingQuestion]:
 		if not question[1].cancelled():
 			questions.append(question)
 	return questions
+
+
+def _is_unauthorized(response: FrappeResponse) -> bool:
+	return response.status == 401
 
 
 def _is_text(name: str) -> bool:

@@ -16,7 +16,7 @@ import aiohttp
 from frappe_realtime.contract import SITE_HEADER
 from frappe_realtime.errors import WebUnavailable
 
-from ..access.authentication import USER_INFO
+from ..access.authentication import USER_INFO, names_no_user
 from ..access.permissions import GUEST_CREDENTIAL
 from ..access.sites import Sites
 from ..bus.endpoint import safe_url
@@ -189,11 +189,9 @@ class WebChecks:
 		config = replace(self._config, realtime_web_patience=0.0, realtime_web_timeout=TIMEOUT)
 		web = FrappeClient(config, SharedSecret(self._store).get)
 		try:
-			answer = await asyncio.wait_for(web.call(site, USER_INFO, GUEST_CREDENTIAL), TIMEOUT + 1)
-			if answer.message == {}:
-				answer = await asyncio.wait_for(
-					web.call(site, USER_INFO, GUEST_CREDENTIAL, renew_secret=True), TIMEOUT + 1
-				)
+			answer = await asyncio.wait_for(
+				web.call(site, USER_INFO, GUEST_CREDENTIAL, secret_rejected=names_no_user), TIMEOUT + 1
+			)
 		except (WebUnavailable, asyncio.TimeoutError) as error:
 			reason = str(error) or f"no answer within {TIMEOUT:g} s"
 			if "maintenance mode" in reason:
@@ -211,7 +209,7 @@ class WebChecks:
 		finally:
 			await web.close()
 		info = answer.message
-		if info == {}:
+		if names_no_user(answer):
 			raise CheckFailed(self._other_secret(site))
 		if answer.status != 200 or not isinstance(info, dict) or "user" not in info:
 			raise CheckFailed(

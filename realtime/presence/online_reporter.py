@@ -28,7 +28,7 @@ from ..access.permissions import GUEST_CREDENTIAL
 from ..bus.periodic import PeriodicStoreTask
 from ..bus.store import RedisStore, StoreUnavailable
 from ..log_budget import LogBudget
-from ..web.frappe_client import FrappeClient
+from ..web.frappe_client import FrappeClient, is_forbidden
 from .online import OnlineUsers
 
 logger = logging.getLogger("realtime.presence")
@@ -149,12 +149,9 @@ class OnlineReporter:
 		"""Call the endpoint; return True if it has accepted the report."""
 		path = METHOD_PREFIX + USERS_CHANGED
 		body = {"online": came, "offline": gone}
-		response = await self._web.call(site, path, GUEST_CREDENTIAL, json=body, max_failures=1)
-		if response.status == 403:
-			# The shared secret has been changed.
-			response = await self._web.call(
-				site, path, GUEST_CREDENTIAL, json=body, renew_secret=True, max_failures=1
-			)
+		response = await self._web.call(
+			site, path, GUEST_CREDENTIAL, json=body, secret_rejected=is_forbidden, max_failures=1
+		)
 		if response.status != 200:
 			self._log_budget.write(logger.warning, "%s on %s answered HTTP %s", path, site, response.status)
 		return response.status == 200

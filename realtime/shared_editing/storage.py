@@ -20,7 +20,7 @@ from ..bus.store import RedisStore
 from ..config import Config
 from ..json_codec import loads
 from ..log_budget import LogBudget
-from ..web.frappe_client import FrappeClient, FrappeResponse
+from ..web.frappe_client import FrappeClient, FrappeResponse, is_forbidden
 from .documents import SharedDocument
 from .states import SharedStates, StateUnavailable
 
@@ -33,7 +33,7 @@ CONCURRENT = 4
 """Requests for them at a time."""
 
 TIMEOUT = 10.0
-"""Seconds that the web process has to load or to store one document; twice, if the shared secret has changed."""
+"""Seconds that the web process has to load or to store one document."""
 
 RETRY_SECONDS = 30.0
 """Seconds until a state is handed to the app again that it has not stored."""
@@ -76,21 +76,18 @@ class AppStates:
 			raise StateUnavailable(f"{SHARED_STORE} on {site} answered HTTP {response.status}")
 
 	async def _call(self, site: str, method: str, document: SharedDocument, **more: str) -> FrappeResponse:
-		path, body = METHOD_PREFIX + method, {**document._asdict(), **more}
-
-		async def call(renew_secret: bool) -> FrappeResponse:
-			return await self._web.call(
-				site, path, GUEST_CREDENTIAL, json=body, renew_secret=renew_secret, max_failures=1
-			)
-
+		call = self._web.call(
+			site,
+			METHOD_PREFIX + method,
+			GUEST_CREDENTIAL,
+			json={**document._asdict(), **more},
+			secret_rejected=is_forbidden,
+			max_failures=1,
+		)
 		try:
-			response = await asyncio.wait_for(call(False), TIMEOUT)
-			if response.status == 403:
-				# The shared secret has been changed.
-				response = await asyncio.wait_for(call(True), TIMEOUT)
+			return await asyncio.wait_for(call, TIMEOUT)
 		except (WebUnavailable, asyncio.TimeoutError) as error:
 			raise StateUnavailable(str(error) or "the web process did not answer") from error
-		return response
 
 
 class SharedStorage:

@@ -100,6 +100,11 @@ class FrappeResponse(NamedTuple):
 		return self.data.get("message") if isinstance(self.data, dict) else None
 
 
+def is_forbidden(response: FrappeResponse) -> bool:
+	"""Return True for HTTP 403, with which endpoints that only the sidecar may call refuse the shared secret."""
+	return response.status == 403
+
+
 @dataclass(slots=True)
 class _Outage:
 	"""A time in which the web process does not answer, or only errors for one site; one probe waits for its end."""
@@ -169,10 +174,12 @@ class FrappeClient:
 		credential: Credential,
 		params: Mapping[str, str] | None = None,
 		json: Any = None,
-		renew_secret: bool = False,
+		secret_rejected: Callable[[FrappeResponse], bool] | None = None,
 		max_failures: int | None = None,
 	) -> FrappeResponse:
 		"""GET `path` with a client's credential and the shared secret; wait while the web process is unavailable.
+
+		The shared secret may have been changed: if the response says so, the secret is read anew, and the request repeated once.
 
 		Args:
 			site: The site that the request is for.
@@ -180,7 +187,7 @@ class FrappeClient:
 			credential: The client's credential.
 			params: The query.
 			json: The body, as JSON; None for none.
-			renew_secret: Read the shared secret anew: the last one was not accepted.
+			secret_rejected: Returns True for a response that can mean that the secret was not accepted; None if none can.
 			max_failures: Attempts at which the web process may fail (HTTP 500 and the like, no answer in time, the
 				connection closed) before `WebFailed` is raised; None for as many as there is time for. With 1, an
 				answer that begins an outage is not counted, so that the request is repeated when the outage is over.
@@ -192,6 +199,22 @@ class FrappeClient:
 			WebFailed: The web process failed `max_failures` times at this request.
 			WebUnavailable: No response within `realtime_web_patience`, or Redis with the secret does not answer.
 		"""
+		response = await self._call(site, path, credential, params, json, False, max_failures)
+		if secret_rejected is not None and secret_rejected(response):
+			response = await self._call(site, path, credential, params, json, True, max_failures)
+		return response
+
+	async def _call(
+		self,
+		site: str,
+		path: str,
+		credential: Credential,
+		params: Mapping[str, str] | None,
+		json: Any,
+		renew_secret: bool,
+		max_failures: int | None,
+	) -> FrappeResponse:
+		"""Send a request until there is a response; read the shared secret anew for it if `renew_secret`."""
 		loop = asyncio.get_running_loop()
 		deadline = loop.time() + self._patience
 		delay = FIRST_PAUSE

@@ -57,6 +57,8 @@ class Call(NamedTuple):
 	params: Any
 	json: Any
 	options: dict[str, Any]
+	renewed: bool = False
+	"""True if the shared secret has been read anew for it."""
 
 	@property
 	def method(self) -> str:
@@ -83,9 +85,16 @@ class FakeWeb:
 		credential: Credential,
 		params: Any = None,
 		json: Any = None,
+		secret_rejected: Callable[[FrappeResponse], bool] | None = None,
 		**options: Any,
 	) -> FrappeResponse:
 		call = Call(site, path, credential, params, json, options)
+		response = await self._respond(call)
+		if secret_rejected is not None and secret_rejected(response):
+			response = await self._respond(call._replace(renewed=True))
+		return response
+
+	async def _respond(self, call: Call) -> FrappeResponse:
 		self.calls.append(call)
 		if self.answer is not None:
 			await asyncio.sleep(0)

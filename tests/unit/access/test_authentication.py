@@ -137,7 +137,7 @@ def test_what_is_refused(response: FrappeResponse, message: str) -> None:
 
 @in_virtual_time
 async def test_an_empty_answer_renews_the_shared_secret_once() -> None:
-	web = FakeWeb(lambda call: ok(INFO if call.options.get("renew_secret") else {}))
+	web = FakeWeb(lambda call: ok(INFO if call.renewed else {}))
 	found = await authenticator(web).authenticate(SITE, ANN)
 	assert found.user == "ann@example.com"
 	assert len(web.calls) == 2

@@ -417,7 +417,7 @@ async def test_readers_are_queried_in_parts() -> None:
 @in_virtual_time
 async def test_a_readers_query_renews_the_shared_secret_once() -> None:
 	def answer(call: Call) -> FrappeResponse:
-		return answer_readers(call) if call.options.get("renew_secret") else FrappeResponse(403, None)
+		return answer_readers(call) if call.renewed else FrappeResponse(403, None)
 
 	web = FakeWeb(answer)
 	subject = permissions(web)

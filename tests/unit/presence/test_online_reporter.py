@@ -10,6 +10,7 @@ import pytest
 from frappe_realtime.errors import WebUnavailable
 from realtime.bus.store import StoreUnavailable
 from realtime.presence.online_reporter import OnlineReporter
+from realtime.web.frappe_client import FrappeResponse
 from tests.unit.virtual_time import in_virtual_time
 
 SITE = "one.test"
@@ -60,9 +61,9 @@ class Web:
 		assert (site, path) == (SITE, "/api/method/frappe.realtime.users_changed")
 		if self.away:
 			raise WebUnavailable("away")
-		response = type("Response", (), {"status": self.status})()
-		if self.secret_changed and not more.get("renew_secret"):
-			response.status = 403
+		response = FrappeResponse(self.status, None)
+		if self.secret_changed and not more["secret_rejected"](FrappeResponse(403, None)):
+			response = FrappeResponse(403, None)
 		if response.status == 200:
 			self.reports.append((more["json"]["online"], more["json"]["offline"]))
 		return response

@@ -11,7 +11,7 @@ import pytest
 
 from frappe_realtime.errors import WebUnavailable
 from realtime.web import frappe_client as module
-from realtime.web.frappe_client import Credential, FrappeClient, FrappeResponse, WebFailed
+from realtime.web.frappe_client import Credential, FrappeClient, FrappeResponse, WebFailed, is_forbidden
 from realtime.web.http_client import HTTPError, HTTPResponse
 from tests.unit.access.fakes import config
 from tests.unit.virtual_time import in_virtual_time, turns
@@ -77,14 +77,42 @@ def status(number: int) -> HTTPResponse:
 async def test_a_request_carries_site_secret_and_credential() -> None:
 	with pytest.MonkeyPatch.context() as monkeypatch:
 		it = Setting(monkeypatch)
-		response = await it.call(renew_secret=True)
+		response = await it.call()
 		assert (response.status, response.message) == (200, 1)
 		[headers] = it.http.headers
 		assert headers["Host"] == headers["X-Frappe-Site-Name"] == ONE
 		assert headers["X-Frappe-Socket-Secret"] == "secret"
 		assert headers["Cookie"] == "sid=ann"
-		assert it.renewed == [True]
+		assert it.renewed == [False]
 		assert it.client.requests == 1
+
+
+@pytest.mark.parametrize(
+	("statuses", "rejected", "renewed"),
+	[
+		([403, 200], is_forbidden, [False, True]),
+		([403, 403, 200], is_forbidden, [False, True]),
+		([401, 200], is_forbidden, [False]),
+		([403, 200], None, [False]),
+		([500, 403, 500, 200], is_forbidden, [False, False, True, True]),
+	],
+)
+def test_a_secret_that_was_not_accepted_is_read_anew_once(
+	monkeypatch: pytest.MonkeyPatch,
+	statuses: list[int],
+	rejected: Callable[[FrappeResponse], bool] | None,
+	renewed: list[bool],
+) -> None:
+	@in_virtual_time
+	async def test() -> None:
+		it = Setting(monkeypatch)
+		answers = iter(statuses)
+		it.answer(lambda site, target: status(next(answers)))
+		response = await it.call(secret_rejected=rejected)
+		assert response.status == statuses[len(renewed) - 1]
+		assert it.renewed == renewed
+
+	test()
 
 
 FAILURES = [
