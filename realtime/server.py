@@ -153,6 +153,7 @@ class RealtimeServer:
 			config.realtime_connect_timeout,
 			config.realtime_namespaces_per_connection,
 		)
+		self.recovery.sessions.recovered_elsewhere.connect(self.socketio.supersede)
 		self.cluster = ClusterAdapter(
 			config,
 			self.socketio,

@@ -112,11 +112,38 @@ class LatestPage(NamedTuple):
 
 
 class SessionWrite(NamedTuple):
-	"""A change of one session: set to `value` for `seconds`, or deleted if `value` is None."""
+	"""A change of one session: set to `value` for `seconds`, or deleted if `value` is None.
+
+	Args:
+		key: Its key.
+		value: JSON whose first field is `recoveries`, with the same number as below.
+		seconds: For how long it is kept.
+		recoveries: How often its client has recovered it. A session that was recovered more often is not changed.
+	"""
 
 	key: str
 	value: str | None
 	seconds: int = 0
+	recoveries: int = 0
+
+
+WRITE_SESSIONS = """
+local outdated = {}
+for number, key in ipairs(KEYS) do
+	local recoveries, seconds, value = ARGV[3 * number - 2], ARGV[3 * number - 1], ARGV[3 * number]
+	local stored = redis.call('GET', key)
+	local known = stored and string.match(stored, '^{"recoveries":%s*(%d+)') or '0'
+	if tonumber(known) > tonumber(recoveries) then
+		table.insert(outdated, number)
+	elseif value == '' then
+		redis.call('DEL', key)
+	else
+		redis.call('SET', key, value, 'EX', seconds)
+	end
+end
+return outdated
+"""
+"""Changes sessions; returns the numbers, from 1 on, of those that were recovered more often than the writer knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,20 +364,21 @@ class RedisStore:
 		value = (await self.execute([("GET", key)]))[0]
 		return None if value is None else _text(value)
 
-	async def write_sessions(self, writes: Sequence[SessionWrite]) -> None:
-		"""Set and delete sessions.
+	async def write_sessions(self, writes: Sequence[SessionWrite]) -> list[int]:
+		"""Set and delete sessions, unless their clients have recovered them elsewhere since.
+
+		Returns:
+			The positions in `writes` of those that were recovered elsewhere, and are not changed.
 
 		Raises:
 			StoreUnavailable, StoreDenied: Some of the changes may not have been made.
 		"""
-		await self.execute(
-			[
-				("DEL", write.key)
-				if write.value is None
-				else ("SET", write.key, write.value, "EX", write.seconds)
-				for write in writes
-			]
-		)
+		arguments = [
+			argument for write in writes for argument in (write.recoveries, write.seconds, write.value or "")
+		]
+		keys = [write.key for write in writes]
+		(outdated,) = await self.execute([("EVAL", WRITE_SESSIONS, len(keys), *keys, *arguments)])
+		return [number - 1 for number in outdated]
 
 	async def prolong_sessions(self, keys: Sequence[str], seconds: int) -> list[bool]:
 		"""Set the remaining lifetime of sessions in seconds.

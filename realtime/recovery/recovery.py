@@ -240,6 +240,7 @@ class Recovery:
 			session,
 			pid,
 			saved.id,
+			saved.recoveries + 1,
 			rooms,
 			stream,
 			older,

@@ -14,6 +14,7 @@ from frappe_realtime.contract import session_key
 from ..bus.events import StreamPosition
 from ..bus.store import RedisStore, SessionWrite, StoreDenied, StoreUnavailable
 from ..json_codec import dumps, loads
+from ..signals import Signal
 from ..socketio.namespace import Namespaces, ServerSocket
 from .positions import parse_offset
 
@@ -34,12 +35,14 @@ class SavedSession(NamedTuple):
 		user: The user of the socket.
 		rooms: The rooms that it was in, each with the position at which it joined: earlier events are not replayed.
 		sid_hash: The hash of its session id in Frappe; empty if it had none.
+		recoveries: How often the client has recovered it so far.
 	"""
 
 	id: str
 	user: str
 	rooms: Mapping[str, StreamPosition]
 	sid_hash: str = ""
+	recoveries: int = 0
 
 
 class SessionStore:
@@ -47,6 +50,9 @@ class SessionStore:
 
 	A session is kept for `seconds` after the disconnect. While the client is connected it is kept for half as long again,
 	and extended in time, so that it outlives a process that is killed.
+
+	A host that was separated from Redis may still have the socket of a client that has recovered at another one. Its writes are
+	refused, because the session was recovered more often since, and it learns so that this socket is outdated.
 
 	Args:
 		store: redis_queue.
@@ -57,6 +63,8 @@ class SessionStore:
 	def __init__(self, store: RedisStore, namespaces: Namespaces, seconds: float) -> None:
 		self.denied = ""
 		"""The answer of a Redis that denies to keep sessions; empty otherwise."""
+		self.recovered_elsewhere: Signal[[str, str]] = Signal()
+		"""Sent with the namespace and the id of a socket whose client has recovered at another process."""
 		self._store = store
 		self._seconds = max(1, round(seconds))
 		self._live_seconds = max(2, round(seconds * 1.5)) + 5
@@ -102,12 +110,14 @@ class SessionStore:
 		"""Write the session of a client that has disconnected and may recover `rooms`."""
 		assert socket.pid is not None
 		key = session_key(socket.session.site, socket.pid)
-		self._enqueue(socket.pid, SessionWrite(key, _record(socket, rooms), self._seconds))
+		write = SessionWrite(key, _record(socket, rooms), self._seconds, socket.recoveries)
+		self._enqueue(socket.pid, write)
 
 	def delete(self, socket: ServerSocket) -> None:
 		"""Delete the session of `socket`: its client must not recover it."""
 		if socket.pid is not None:
-			self._enqueue(socket.pid, SessionWrite(session_key(socket.session.site, socket.pid), None))
+			key = session_key(socket.session.site, socket.pid)
+			self._enqueue(socket.pid, SessionWrite(key, None, recoveries=socket.recoveries))
 
 	def on_subscribed(self) -> None:
 		"""Write the sessions of all live sockets: Redis may have lost some while it was unavailable."""
@@ -129,9 +139,11 @@ class SessionStore:
 				for pid in self._in_flight:
 					del self._waiting[pid]
 				try:
-					await self._store.write_sessions(
+					items = list(self._in_flight.values())
+					for position in await self._store.write_sessions(
 						[self._as_write(*item) for item in self._in_flight.items()]
-					)
+					):
+						self._on_outdated(items[position])
 					self.denied = ""
 					self._unavailable = False
 				except StoreUnavailable:
@@ -157,9 +169,13 @@ class SessionStore:
 	def _as_write(self, pid: str, item: ServerSocket | SessionWrite) -> SessionWrite:
 		if isinstance(item, SessionWrite):
 			return item
-		return SessionWrite(
-			session_key(item.session.site, pid), _record(item, item.joined_at), self._live_seconds
-		)
+		key = session_key(item.session.site, pid)
+		return SessionWrite(key, _record(item, item.joined_at), self._live_seconds, item.recoveries)
+
+	def _on_outdated(self, item: ServerSocket | SessionWrite) -> None:
+		"""Report a socket whose client has recovered elsewhere."""
+		if isinstance(item, ServerSocket) and item.connected:
+			self.recovered_elsewhere.send(item.namespace.name, item.id)
 
 	def _drop_excess(self) -> None:
 		detached = [pid for pid, item in self._waiting.items() if isinstance(item, SessionWrite)]
@@ -204,7 +220,8 @@ class SessionStore:
 		try:
 			data = loads(text)
 			rooms = {room: _position(offset) for room, offset in data["rooms"].items()}
-			return SavedSession(data["id"], data["user"], rooms, str(data.get("sid_hash", "")))
+			recoveries = int(data.get("recoveries", 0))
+			return SavedSession(data["id"], data["user"], rooms, str(data.get("sid_hash", "")), recoveries)
 		except (ValueError, KeyError, TypeError, AttributeError):
 			# Also a session of a version that stored no positions.
 			return None
@@ -220,6 +237,8 @@ def _position(offset: object) -> StreamPosition:
 def _record(socket: ServerSocket, rooms: Mapping[str, str]) -> str:
 	return dumps(
 		{
+			# First: `WRITE_SESSIONS` looks there.
+			"recoveries": socket.recoveries,
 			"id": socket.id,
 			"user": socket.session.user,
 			"sid_hash": socket.session.credential.sid_hash,

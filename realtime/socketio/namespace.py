@@ -36,11 +36,13 @@ class Admission:
 			in such namespaces only counts as unknown, and is closed after the connect timeout.
 		pid: The private session id of a client that can recover (Socket.IO protocol 5, connection state recovery).
 		id: The id of the socket that a recovering client had before; empty for a new socket.
+		recoveries: How often the client has recovered, this time included.
 	"""
 
 	session: Any
 	pid: str | None = None
 	id: str | None = None
+	recoveries: int = 0
 
 
 class RoomObserver(Protocol):
@@ -209,6 +211,7 @@ class ServerSocket:
 		"namespace",
 		"offsets",
 		"pid",
+		"recoveries",
 		"session",
 		"view",
 	)
@@ -224,6 +227,8 @@ class ServerSocket:
 		"""The rooms, each with the newest offset at the time when it was joined; empty if the client cannot recover."""
 		self.pid = admission.pid
 		"""The private session id by which the client can recover; None when it cannot (any more)."""
+		self.recoveries = admission.recoveries
+		"""How often the client has recovered; the socket of the last time is the valid one."""
 		self.offsets = admission.pid is not None
 		"""True if every event to this client ends with an offset."""
 		self.view: Any = None

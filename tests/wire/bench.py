@@ -36,6 +36,7 @@ class Bench:
 		persist: Whether Valkey keeps its data when it restarts.
 		common: More keys of common_site_config.json.
 		env: More environment variables of the sidecar.
+		host: The address of Valkey and of the web process.
 	"""
 
 	def __init__(
@@ -47,12 +48,14 @@ class Bench:
 		persist: bool = False,
 		common: dict[str, Any] | None = None,
 		env: dict[str, str] | None = None,
+		host: str = "127.0.0.1",
 	) -> None:
 		self.background = background
 		self.folder = folder / "bench"
 		self.version = version
-		self.valkey = Valkey(folder / "valkey", persist)
+		self.valkey = Valkey(folder / "valkey", persist, host)
 		self.web = FakeWebProcess(version, self.valkey.url, secret)
+		self.web_host = host
 		self.web_port = free_port()
 		self.sidecar = Sidecar(self.folder, folder / "sidecar.log", env=env)
 		self.config: dict[str, Any] = {
@@ -101,7 +104,7 @@ class Bench:
 
 	def start_web(self) -> None:
 		"""Start the web process, or start it again."""
-		self.background.run(self.web.listen(self.web_port))
+		self.background.run(self.web.listen(self.web_port, self.web_host))
 
 	def stop_web(self) -> None:
 		"""Stop the web process; connections to it are refused then."""

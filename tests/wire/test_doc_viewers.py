@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.wire.bench import APP_SITE, SITES, Bench
+from tests.wire.bench import APP_SITE, SITES, AnyClient, Bench
 from tests.wire.clients import Client
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect
 
 
-def viewers(client: Client, name: str) -> list[str]:
+def viewers(client: AnyClient, name: str) -> list[str]:
 	"""Return the users in the last `doc_viewers` that a client has received for a document, sorted."""
 	received: list[Any] = [args[0] for args in client.all("doc_viewers") if args[0]["docname"] == name]
 	return sorted(received[-1]["users"]) if received else []
 
 
-def wait_for_viewers(client: Client, name: str, *users: str) -> None:
+def wait_for_viewers(client: AnyClient, name: str, *users: str) -> None:
 	"""Wait until a client has received exactly these viewers of a document."""
 	until(
 		lambda: viewers(client, name) == sorted(users),

@@ -7,6 +7,7 @@ import json
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from frappe_realtime.contract import session_key
 from realtime.demo.model import User
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import POLLING, WEBSOCKET
@@ -244,6 +245,18 @@ def first(bench: Bench, user: User) -> tuple[WebSocketSession, dict[str, str], s
 	name, offset = event(raw)
 	assert name == "frappe_realtime:offset"
 	return raw, known, str(offset)
+
+
+def test_a_session_that_was_recovered_elsewhere_meanwhile(bench: Bench) -> None:
+	"""By a process of which this one has not heard: its socket ends, and does not replace what is kept of the client."""
+	old, known, _ = first(bench, bench.user())
+	key = session_key(APP_SITE, known["pid"])
+	text = until(lambda: bench.valkey.client.get(key), "the session")
+	record = {**json.loads(str(text)), "recoveries": 1}
+	bench.valkey.client.set(key, json.dumps(record, separators=(",", ":")), keepttl=True)
+	old.send(f'42/{APP_SITE},["doc_subscribe","ToDo","{bench.document()}"]')
+	assert old.ends()
+	assert json.loads(str(bench.valkey.client.get(key))) == record
 
 
 def test_the_old_connection_is_still_open(bench: Bench, publisher: Publisher, connect: Connect) -> None:

@@ -179,7 +179,7 @@ def test_a_user_of_its_own_with_the_rights_that_are_documented(
 	acl(
 		*("ACL", "SETUSER", "sidecar", "on", ">pw", *keys, "&events", "&frappe_realtime:*", *connection),
 		*("+get", "+set", "+del", "+expire", "+xrange", "+xrevrange", "+multi", "+exec"),
-		*("+rpush", "+sadd", "+srem", "+smembers"),
+		*("+eval", "+rpush", "+sadd", "+srem", "+smembers"),
 		*("+subscribe", "+publish"),
 		# With the extra `shared-editing`, which the environment of the tests has.
 		*("+xadd", "+xdel", "+xlen", "+zadd", "+zcard", "+zrangebyscore", "+zrem", "+zremrangebyscore"),

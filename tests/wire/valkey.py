@@ -21,14 +21,17 @@ class Valkey:
 	Args:
 		folder: The folder of its data.
 		persist: Whether it keeps its data when it restarts.
+		host: The address that it listens on.
 	"""
 
-	def __init__(self, folder: Path, persist: bool = False) -> None:
+	def __init__(self, folder: Path, persist: bool = False, host: str = "127.0.0.1") -> None:
 		self.port = free_port()
-		self.url = f"redis://127.0.0.1:{self.port}"
+		self.url = f"redis://{host}:{self.port}"
 		self.client = redis.Redis.from_url(self.url, decode_responses=True)
 		config = {"appendonly": "yes", "appendfsync": "always"} if persist else {}
-		self._server = ValkeyServer(port=self.port, data_dir=folder, config=config)
+		if host != "127.0.0.1":
+			config |= {"bind": host, "protected-mode": "no"}
+		self._server = ValkeyServer(port=self.port, host=host, data_dir=folder, config=config)
 
 	@property
 	def pid(self) -> int:

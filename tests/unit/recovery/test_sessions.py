@@ -39,16 +39,21 @@ class FakeRedis:
 		if self.failures:
 			raise self.failures.pop(0)
 
-	async def write_sessions(self, writes: Sequence[SessionWrite]) -> None:
+	async def write_sessions(self, writes: Sequence[SessionWrite]) -> list[int]:
 		await self.gate.wait()
 		await asyncio.sleep(0)
 		self._fail()
 		self.batches.append(list(writes))
-		for write in writes:
-			if write.value is None:
+		outdated: list[int] = []
+		for position, write in enumerate(writes):
+			stored = self.saved(write.key)
+			if stored is not None and stored.get("recoveries", 0) > write.recoveries:
+				outdated.append(position)
+			elif write.value is None:
 				self.values.pop(write.key, None)
 			else:
 				self.values[write.key] = (write.value, write.seconds)
+		return outdated
 
 	async def prolong_sessions(self, keys: Sequence[str], seconds: int) -> list[bool]:
 		await asyncio.sleep(0)
@@ -124,6 +129,7 @@ def test_a_session_is_written_as_its_rooms_change() -> None:
 		await it.written()
 		assert it.redis.rooms() == {"b"}
 		assert it.redis.saved() == {
+			"recoveries": 0,
 			"id": socket.id,
 			"user": "ann@example.com",
 			"sid_hash": "",
@@ -395,7 +401,7 @@ def test_load_waits_for_the_write_of_the_session() -> None:
 def test_load_fails_while_the_session_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""What Redis has is outdated."""
 
-	async def away(writes: Sequence[SessionWrite]) -> None:
+	async def away(writes: Sequence[SessionWrite]) -> list[int]:
 		raise StoreUnavailable("away")
 
 	async def test(it: Setting) -> None:
@@ -409,6 +415,35 @@ def test_load_fails_while_the_session_cannot_be_written(monkeypatch: pytest.Monk
 		with pytest.raises(StoreUnavailable):
 			await it.store.load(SITE, PID)
 		assert it.redis.saved() is not None
+
+	run(test)
+
+
+def test_the_socket_of_a_client_that_has_recovered_elsewhere_is_reported() -> None:
+	"""This process was separated from Redis, and from the process that has the client now."""
+
+	async def test(it: Setting) -> None:
+		outdated: list[tuple[str, str]] = []
+		it.store.recovered_elsewhere.connect(lambda *names: outdated.append(names))
+		socket, other = it.socket(), it.socket("q" * 24)
+		for one in (socket, other):
+			one.join("old")
+		await it.written()
+		record = {**(it.redis.saved() or {}), "recoveries": 1, "rooms": {"new": "1-0"}}
+		it.redis.values[KEY] = (json.dumps(record), SECONDS)
+		it.store.on_subscribed()
+		await it.written()
+		assert outdated == [(f"/{SITE}", socket.id)]
+		assert it.redis.saved() == record
+		loaded = await it.store.load(SITE, PID)
+		assert loaded is not None
+		assert loaded.recoveries == 1
+		# Neither how it ends matters.
+		it.store.detach(socket, {"old": "1-0"})
+		await it.written()
+		it.store.delete(socket)
+		await it.written()
+		assert it.redis.saved() == record
 
 	run(test)
 
