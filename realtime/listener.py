@@ -103,14 +103,22 @@ class Listener:
 		self._socket_path = os.path.abspath(own) if own else ""
 		self._server: asyncio.AbstractServer | None = None
 
-	async def start(self) -> None:
-		"""Begin to accept.
+	def listen(self) -> None:
+		"""Let connections wait until they are accepted.
 
 		Raises:
 			ConfigError: The address cannot be listened on; the message names the configuration key.
 		"""
+		if self._listening is None:
+			self._listening = bind(self._config)
+			self._listening.listen(BACKLOG)
+
+	async def start(self) -> None:
+		"""Begin to accept; raises `ConfigError` as `listen`."""
+		self.listen()
 		loop = asyncio.get_running_loop()
-		listening = self._listening or bind(self._config)
+		listening = self._listening
+		assert listening is not None
 		if listening.family == socket.AF_UNIX:
 			self._server = await loop.create_unix_server(self._protocol, sock=listening, backlog=BACKLOG)
 			where = self._config.socketio_uds

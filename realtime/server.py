@@ -58,6 +58,9 @@ logger = logging.getLogger("realtime.server")
 READY_SECONDS = 5.0
 """Seconds that `run` waits for the subscription before it reports that it serves: without Redis it serves too."""
 
+ANNOUNCE_SECONDS = 1.0
+"""Seconds that `start` waits until the other sidecars know this process: without Redis it serves too."""
+
 FLUSH_SECONDS = 3.0
 """Seconds that `stop` waits until pending writes to clients and to Redis are done."""
 
@@ -247,14 +250,15 @@ class RealtimeServer:
 	async def start(self) -> None:
 		"""Listen first, so that clients can reconnect while the rest starts.
 
+		Connections are accepted when the other sidecars know this process: they would refuse requests for its sessions before.
+
 		Raises:
 			ConfigError: The address cannot be listened on.
 		"""
+		self._listener.listen()
 		self.forwarder.start(self.engine)
 		if self.handover is not None:
 			self.handover.start(self.engine.protocol)
-		await self._listener.start()
-		# In the same turn of the event loop, so that no client connects before the handlers are loaded.
 		self.handlers.python.start()
 		self.access.revalidator.start()
 		self.subscriber.start()
@@ -264,6 +268,9 @@ class RealtimeServer:
 		self.shared.start()
 		self.monitor.start()
 		self.handlers.javascript.start()
+		with suppress(asyncio.TimeoutError):
+			await asyncio.wait_for(self.cluster.announced.wait(), ANNOUNCE_SECONDS)
+		await self._listener.start()
 		# Created last: importing aiohttp takes longest, and clients reconnect in the first moments.
 		self._pages = self._make_pages(self)
 		await self._pages.setup()

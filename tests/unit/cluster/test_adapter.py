@@ -304,3 +304,20 @@ def test_the_publish_queue_is_bounded() -> None:
 		assert set(one.limits) == {"realtime_sidecar_unsent"}
 
 	asyncio.run(test())
+
+
+def test_a_sidecar_is_announced_when_its_heartbeat_has_come_back() -> None:
+	"""From then on it may create sessions: the others know where to forward their requests."""
+
+	async def test() -> None:
+		channel = Channel()
+		old, new = Process(channel), Process(channel)
+		channel.away = True
+		await beat(new)
+		assert not new.adapter.announced.is_set()
+		channel.away = False
+		await beat(new)
+		assert new.adapter.announced.is_set()
+		assert new.publisher.id in old.adapter.peers
+
+	asyncio.run(test())
