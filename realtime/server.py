@@ -61,6 +61,9 @@ READY_SECONDS = 5.0
 ANNOUNCE_SECONDS = 1.0
 """Seconds that `start` waits until the other sidecars know this process: without Redis it serves too."""
 
+DRAIN_SECONDS = 3.0
+"""Seconds that `stop` waits for clients that are between two polls, so that their next one does not fail."""
+
 FLUSH_SECONDS = 3.0
 """Seconds that `stop` waits until pending writes to clients and to Redis are done."""
 
@@ -279,6 +282,9 @@ class RealtimeServer:
 		"""Close all connections so that the clients reconnect at once, and release everything."""
 		self._listener.close()
 		self.access.joiner.flush()
+		if self.handover is not None:
+			self.handover.leave()
+		await self.engine.drain(DRAIN_SECONDS)
 		self.engine.close()
 		if self.handover is not None:
 			self.handover.stop()

@@ -18,6 +18,9 @@ from .unread import UnreadFrames
 
 PING_FRAME = text_frame(PING)
 
+STOPPING = "server shutting down"
+"""The reason for which connections are closed when the process stops."""
+
 PACKET_OVERHEAD = 200
 """Bytes that a packet in the write buffer takes besides its text, however short that is."""
 
@@ -90,6 +93,7 @@ class Connection:
 		"_awaiting_pong",
 		"_credit_time",
 		"_frame_rate",
+		"_has_left",
 		"_last_poll",
 		"_pending_poll",
 		"_unconfirmed",
@@ -102,6 +106,7 @@ class Connection:
 		"engine",
 		"frame_credit",
 		"id",
+		"leaving",
 		"post_in_progress",
 		"probe_in_progress",
 		"request",
@@ -129,6 +134,10 @@ class Connection:
 		"""True while a WebSocket is open that is to become the transport of this client."""
 		self.post_in_progress = False
 		"""True while the body of a POST of this client is being received."""
+		self.leaving = False
+		"""True when the process stops, and the connection is closed as soon as its client can be told."""
+		self._has_left = False
+		"""True when the client has got the last messages, and is told with its next poll."""
 		self._websocket: WebSocket | None = None
 		self._pending_poll: PollRequest | None = None
 		self._last_poll: PollRequest | None = None
@@ -204,7 +213,7 @@ class Connection:
 
 	def _buffer(self, packet: Encoded | str, text: str) -> None:
 		"""Keep a packet, whose encoding is `text`, for the next poll, or respond to the pending one."""
-		if self.close_if_too_slow():
+		if self._has_left or self.close_if_too_slow():
 			return
 		if self._write_buffer is None:
 			self._write_buffer = []
@@ -305,7 +314,9 @@ class Connection:
 		if self._last_poll is not None and self._last_poll.unread(self):
 			return False
 		self._pending_poll = self._last_poll = request
-		if self._write_buffer or self.upgrading:
+		if self.leaving:
+			self._leave_with_poll()
+		elif self._write_buffer or self.upgrading:
 			self._respond_to_poll()
 		return True
 
@@ -328,6 +339,8 @@ class Connection:
 			# What follows must not reach the client before what it has missed: it connects anew and recovers.
 			self._write_buffer = None
 			self.close("transport error")
+		elif self._pending_poll is not None and self.leaving:
+			self._leave_with_poll()
 		elif self._pending_poll is not None and (self._write_buffer or self.upgrading):
 			self._respond_to_poll()
 
@@ -350,6 +363,8 @@ class Connection:
 				b"".join([text_frame(item) if isinstance(item, str) else item.frames for item in buffer])
 			)
 		self.set_write_paused(websocket.write_paused)
+		if self.leaving:
+			self.close(STOPPING)
 
 	def start_upgrade(self) -> None:
 		"""Respond to the pending GET, so that the client can send the upgrade packet (protocol v4, "Upgrade")."""
@@ -373,6 +388,31 @@ class Connection:
 			websocket.transport.write(bytes(frames))
 
 	# -- closing
+
+	def leave(self) -> None:
+		"""Close the connection as soon as its client can be told: now, with its next poll, or at the end of its upgrade.
+
+		A request for a connection that is closed before would fail.
+		"""
+		self.leaving = True
+		if self._websocket is not None:
+			self.close(STOPPING)
+		elif self._pending_poll is not None:
+			self._leave_with_poll()
+
+	def _leave_with_poll(self) -> None:
+		"""Respond to the pending poll with the messages that wait, or else close the connection.
+
+		Not both: socket.io-client handles a message after the close that follows it in a payload, reconnects with the offset before
+		it, and gets it again. Later messages are not kept, so that there is an end: a client that recovers gets them.
+		"""
+		if self._unconfirmed is not None:
+			return
+		if self._write_buffer:
+			self._has_left = True
+			self._respond_to_poll()
+		else:
+			self.close(STOPPING)
 
 	def close(self, reason: str, abort: bool = False, code: int = CloseCode.NORMAL_CLOSURE) -> None:
 		"""Close the connection.

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .connection import Connection, Listener
+from .connection import STOPPING, Connection, Listener
 from .errors import (
 	BAD_HANDSHAKE_METHOD,
 	BAD_REQUEST,
@@ -55,6 +55,8 @@ class Engine:
 	"""TCP connections that are read as HTTP: not yet, or not, upgraded to WebSocket."""
 	counters: EngineCounters = field(default_factory=EngineCounters)
 	accepting: bool = True
+	left: set[str] = field(default_factory=set)
+	"""The session ids of connections that were closed since this process has begun to stop."""
 	_closing_transports: list[asyncio.Transport] = field(default_factory=list)
 	timers: TimerWheel = field(init=False)
 	path: bytes = field(init=False)
@@ -78,27 +80,42 @@ class Engine:
 		"""Remove a closed connection from the table."""
 		self.timers.cancel(connection)
 		self.connections.pop(connection.id, None)
+		if not self.accepting:
+			self.left.add(connection.id)
+			if connection.transport is not None:
+				self._closing_transports.append(connection.transport)
 
-	def close(self) -> None:
-		"""Reject new connections and close all others, for a reason after which clients reconnect.
+	async def drain(self, timeout: float) -> None:
+		"""Reject new connections, and close all others in a way that no request fails; wait for that at most `timeout` seconds.
 
-		A TCP connection between two requests, or on which the first one has not arrived, belongs to no client yet: if another
-		process listens on the port, it takes it over.
+		A client between two polls is told with the next one. A TCP connection between two requests, or on which the first one
+		has not arrived, belongs to no client yet: if another process listens on the port, it takes it over.
 		"""
 		self.accepting = False
 		for connection in list(self.connections.values()):
-			transport = connection.transport
-			if transport is not None:
-				self._closing_transports.append(transport)
-			connection.close("server shutting down")
+			connection.leave()
 		for transport in list(self.http_transports):
-			if self.handover is not None:
-				protocol = transport.get_protocol()
-				if isinstance(protocol, HTTPProtocol) and protocol.leave_to_any(self.handover):
-					continue
-			self._closing_transports.append(transport)
-			transport.close()
+			self._leave_to_any(transport)
+		deadline = asyncio.get_running_loop().time() + timeout
+		while self.connections:
+			if asyncio.get_running_loop().time() > deadline:
+				break
+			await asyncio.sleep(0.02)
+
+	def close(self) -> None:
+		"""Reject new connections and close all others, for a reason after which clients reconnect."""
+		self.accepting = False
+		for connection in list(self.connections.values()):
+			connection.close(STOPPING)
+		for transport in list(self.http_transports):
+			if not self._leave_to_any(transport):
+				self._closing_transports.append(transport)
+				transport.close()
 		self.timers.stop()
+
+	def _leave_to_any(self, transport: asyncio.Transport) -> bool:
+		protocol = transport.get_protocol()
+		return isinstance(protocol, HTTPProtocol) and protocol.leave_to_any()
 
 	async def flush(self, timeout: float) -> None:
 		"""Wait until the clients have been sent what was written before `close`, at most `timeout` seconds."""
@@ -172,9 +189,9 @@ class Engine:
 		sid = query.get("sid", "")
 		if sid:
 			connection = self.connections.get(sid)
-			if connection is None:
+			if connection is None and sid not in self.left:
 				raise RequestRefused(UNKNOWN_SID)
-			if connection.transport_name != "polling" or connection.probe_in_progress:
+			if connection is None or connection.transport_name != "polling" or connection.probe_in_progress:
 				# Like Node: the handshake succeeds and the new WebSocket is closed; the transport in use is not affected.
 				transport.write(response + CLOSE_FRAME)
 				transport.close()

@@ -16,6 +16,9 @@ from .request import Request, parse_query
 from .request_reader import MAX_HEAD, RequestReader
 from .responses import PREFLIGHT_HEADERS, REASON_PHRASES, response
 
+OK_HEADERS = b"Content-Type: text/html\r\n"
+"""The headers of the response to a POST."""
+
 
 class HTTPEngineContext(EngineContext, Protocol):
 	"""What `HTTPProtocol` uses of the engine; see `Engine`."""
@@ -25,6 +28,8 @@ class HTTPEngineContext(EngineContext, Protocol):
 	connections: dict[str, Connection]
 	http_transports: set[asyncio.Transport]
 	handover: Handover | None
+	accepting: bool
+	left: set[str]
 
 	@property
 	def fallback_protocol(self) -> Callable[[], asyncio.Protocol | None]: ...
@@ -59,6 +64,8 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 	)
 
 	is_confirmed = False
+	_leaves_with_process = True
+	"""True if nobody else reads the TCP connection when this process stops."""
 
 	def __init__(self, engine: HTTPEngineContext) -> None:
 		super().__init__()
@@ -252,19 +259,29 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		except RequestRefused as refused:
 			self._respond_with_error(refused)
 
-	def leave_to_any(self, handover: Handover) -> bool:
+	def leave_to_any(self) -> bool:
 		"""Pass the TCP connection to any other process, if no request on it is being handled here.
 
 		Returns:
 			False if it stays here.
 		"""
-		if self._responding or self._route or self.transport.get_write_buffer_size():
+		return not self._responding and not self._route and self._pass_to_any()
+
+	def _pass_to_any(self) -> bool:
+		"""Pass the TCP connection to any other process of the host; returns False if there is none."""
+		handover = self.engine.handover
+		if handover is None or self.transport.get_write_buffer_size():
 			return False
 		self.transport.pause_reading()
 		if handover.send_to_any(self):
 			self._responding = True
 			return True
+		self.transport.resume_reading()
 		return False
+
+	def _leaves(self) -> bool:
+		"""Return True if this was a handshake that another process has to answer, because this one stops."""
+		return not self.engine.accepting and not self._query.get("sid") and self._pass_to_any()
 
 	def handed_over(self) -> None:
 		"""Release the TCP connection, of which another process has a descriptor: it stays open."""
@@ -305,6 +322,8 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			# Some proxies offer HTTP/2 in this way with every request.
 			self._on_request()
 			return
+		if self._leaves():
+			return
 		self._responding = True
 		try:
 			protocol = self.engine.accept_websocket(self.handshake_request(), self._query, self.transport)
@@ -318,6 +337,8 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 
 	def _on_request(self) -> None:
 		"""Handle a complete request of the polling transport."""
+		if self._leaves():
+			return
 		self._responding = True
 		self._payload_for = None
 		self.engine.timers.cancel(self)
@@ -326,6 +347,10 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			# Browsers cache it; kept open, the TCP connection could be used for any number of requests that no session counts.
 			self._keep_alive = False
 			self.respond(204, b"", PREFLIGHT_HEADERS)
+			return
+		if method == b"POST" and self._query.get("sid", "") in self.engine.left:
+			# The client was told that its connection is closed, and has sent this before it has read that.
+			self.respond(200, b"ok", OK_HEADERS)
 			return
 		try:
 			connection = self.engine.polling_connection(method.decode("ascii"), self._query, self)
@@ -360,7 +385,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		if not connection.count_frames(len(packets)):
 			self._respond_with_error(RequestRefused(BAD_REQUEST, "Too many packets", 429))
 			return
-		self.respond(200, b"ok", b"Content-Type: text/html\r\n")
+		self.respond(200, b"ok", OK_HEADERS)
 		for packet_type, data in packets:
 			connection.receive(packet_type, data)
 
@@ -398,6 +423,9 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			headers: Complete header lines that are added to those of every response.
 		"""
 		self._end_post()
+		if self._leaves_with_process and not self.engine.accepting:
+			# The next request of the client finds another process.
+			self._keep_alive = False
 		if not self._keep_alive:
 			self.engine.timers.schedule(self, self.engine.settings.flush_timeout)
 		if self.transport.is_closing():

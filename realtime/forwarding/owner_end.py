@@ -10,7 +10,6 @@ from typing import cast
 
 from ..engine.engine import Engine
 from ..engine.http import HTTPProtocol
-from ..engine.owners import Handover
 from ..engine.websocket import WebSocketProtocol
 from . import frames
 from .stream import Stream
@@ -161,6 +160,7 @@ class ForwardedRequests(HTTPProtocol):
 	__slots__ = ()
 
 	is_confirmed = True
+	_leaves_with_process = False
 
 	transport: StreamTransport
 
@@ -180,8 +180,8 @@ class ForwardedRequests(HTTPProtocol):
 	def _accept_link(self) -> None:
 		self._respond_and_close(404)
 
-	def leave_to_any(self, handover: Handover) -> bool:
-		"""Return False: the TCP connection is on another host."""
+	def _pass_to_any(self) -> bool:
+		# The TCP connection is on another host.
 		return False
 
 	def end_poll(self) -> None:

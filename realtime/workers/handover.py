@@ -27,6 +27,9 @@ logger = logging.getLogger("realtime.workers")
 
 SUFFIX = ".handover"
 
+LEAVING = ".leaving"
+"""The suffix of the file of a worker that stops: it takes requests for its own sessions only."""
+
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The names of workers, so that no session id leads to a file outside the folder."""
 
@@ -169,7 +172,7 @@ class WorkerHandover:
 		for path in self._folder.glob("*" + SUFFIX):
 			name = path.name.removesuffix(SUFFIX)
 			with suppress(RequestRefused):
-				if name != self.name and self.send(name, request):
+				if name != self.name and not path.with_suffix(LEAVING).exists() and self.send(name, request):
 					return True
 		return False
 
@@ -231,10 +234,16 @@ class WorkerHandover:
 		self._socket.bind(str(path))
 		asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
 
+	def leave(self) -> None:
+		"""Let the other workers send requests for sessions of this one only."""
+		with suppress(OSError):
+			(self._folder / (self.name + LEAVING)).touch()
+
 	def stop(self) -> None:
 		"""Receive no more connections, and send none; those that wait are refused."""
 		if self._socket is not None:
-			(self._folder / (self.name + SUFFIX)).unlink(missing_ok=True)
+			for suffix in (SUFFIX, LEAVING):
+				(self._folder / (self.name + suffix)).unlink(missing_ok=True)
 			asyncio.get_running_loop().remove_reader(self._socket)
 			# What has arrived already is closed by the kernel.
 			self._socket.close()

@@ -292,6 +292,7 @@ def test_no_event_is_lost_in_a_rolling_restart(
 		)
 		own_hosts.wait_until_together()
 	load.check()
+	assert own_hosts.nginx.failed == []
 
 
 def test_a_host_that_cannot_be_reached_is_named(background: Background, tmp_path: Path) -> None:

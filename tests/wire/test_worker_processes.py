@@ -408,6 +408,44 @@ def test_no_event_is_lost_behind_nginx_while_workers_are_killed_and_replaced(
 		nginx.close()
 
 
+@pytest.mark.skipif(not NGINX, reason="nginx is not installed")
+def test_no_request_fails_in_a_reload(
+	make_bench: MakeBench, clients: list[AnyClient], tmp_path: Path, node_version: str
+) -> None:
+	"""A polling client is between two polls most of the time: it has an event for each of them."""
+	bench = make_bench(common=SEVERAL)
+	pids = workers(bench)
+	nginx = Nginx(tmp_path, bench.sidecar.port, APP_SITE)
+	try:
+		nodes = [
+			NodeClient(node_version, f"{nginx.url}/{APP_SITE}", bench.headers(bench.user()), transports, {})
+			for transports in (POLLING, POLLING, BOTH) * 2
+		]
+		clients += nodes
+		for client in nodes:
+			client.connect()
+		publisher = Publisher(bench.valkey.url)
+		published: list[int] = []
+
+		def replaced() -> bool:
+			published.append(len(published))
+			publisher.publish("count", published[-1])
+			return not set(pids.values()) & set(workers(bench).values())
+
+		bench.sidecar.signal(signal.SIGHUP)
+		until(replaced, "the reload")
+		publisher.flush()
+		for client in nodes:
+			wait_for_count(client, len(published))
+			assert [args[0] for args in client.all("count")] == published
+			reasons = {line["disconnect"] for line in client.lines if "disconnect" in line}
+			assert reasons <= {"transport close"}, "it was told"
+			assert not any("connect_error" in line for line in client.lines)
+		assert nginx.failed == []
+	finally:
+		nginx.close()
+
+
 def test_who_is_online_over_a_killed_worker(
 	make_bench: MakeBench, connect: Connect, connect_node: ConnectNode
 ) -> None:

@@ -68,6 +68,15 @@ class Pair:
 		_, sent = await asyncio.get_running_loop().connect_accepted_socket(lambda: Sent(received), server)
 		return client, sent
 
+	async def passes(self) -> bool:
+		"""Return whether `one` can pass a connection without a session to another worker."""
+		client, sent = await self.accepted(b"")
+		passed = self.one.send_to_any(sent)
+		client.close()
+		if not passed:
+			sent.transport.abort()
+		return passed
+
 
 def run(folder: Path, scenario: Callable[[Pair], Awaitable[None]]) -> None:
 	async def main() -> None:
@@ -221,6 +230,19 @@ def test_a_fresh_connection_goes_to_any_worker(tmp_path: Path) -> None:
 		client, sent = await pair.accepted(b"")
 		assert not pair.other.send_to_any(sent), "there is no other one"
 		sent.transport.abort()
+		client.close()
+
+	run(tmp_path, scenario)
+
+
+def test_a_worker_that_leaves_gets_requests_for_its_own_sessions_only(tmp_path: Path) -> None:
+	async def scenario(pair: Pair) -> None:
+		assert await pair.passes()
+		pair.other.leave()
+		assert not await pair.passes()
+		client, sent = await pair.accepted(b"to its owner")
+		assert pair.one.send("other", sent)
+		assert await asyncio.get_running_loop().sock_recv(client, 100) == b"to its owner"
 		client.close()
 
 	run(tmp_path, scenario)
