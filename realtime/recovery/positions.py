@@ -7,7 +7,6 @@ it has all events up to its position, except for list updates of these rooms fro
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,7 +15,7 @@ from urllib.parse import unquote
 from ..bus.events import StreamPosition
 from ..socketio.namespace import held_text
 
-_OFFSET = re.compile("([0-9]{1,20})-([0-9]{1,20})")
+_DIGITS = 20
 _END = 1 << 64
 """Both parts of a stream id are unsigned 64-bit integers in Redis."""
 
@@ -26,10 +25,13 @@ START: StreamPosition = (0, 0)
 
 def parse_offset(text: object) -> StreamPosition | None:
 	"""Return the position that an offset denotes; None if `text` is not a valid offset."""
-	match = _OFFSET.fullmatch(text) if isinstance(text, str) else None
-	if match is None:
+	# Once for each event of each site. A regular expression takes twice as long.
+	if not isinstance(text, str) or not text.isascii():
 		return None
-	milliseconds, sequence = map(int, match.groups())
+	first, _, second = text.partition("-")
+	if not first.isdigit() or not second.isdigit() or len(first) > _DIGITS or len(second) > _DIGITS:
+		return None
+	milliseconds, sequence = int(first), int(second)
 	return (milliseconds, sequence) if milliseconds < _END and sequence < _END else None
 
 
