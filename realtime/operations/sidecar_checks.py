@@ -32,6 +32,9 @@ MIN_DESCRIPTORS = 4096
 MAX_DESCRIPTOR_USE = 0.8
 """The part of the limit from which the open files are reported."""
 
+MAX_NAMED = 5
+"""Sidecars that cannot be reached that are named."""
+
 HEARTBEAT_TIMEOUT = 3.0
 """Seconds in which a running sidecar publishes a heartbeat; it publishes one every two seconds."""
 
@@ -262,6 +265,7 @@ class SidecarChecks:
 			*self._web(health),
 			*self._history(health),
 			*self._descriptors(health),
+			*self._links(health),
 			*self._handlers(health),
 		]
 
@@ -366,6 +370,22 @@ class SidecarChecks:
 			where,
 			command,
 		)
+
+	def _links(self, health: Health) -> Iterator[Finding]:
+		unreachable = health.get("unreachable_sidecars") or {}
+		if unreachable:
+			named = "; ".join(
+				f"{address} ({reason})" for address, reason in sorted(unreachable.items())[:MAX_NAMED]
+			)
+			yield Finding(
+				"sidecar.links",
+				NOTE,
+				f"the sidecar does not reach {named}: behind a balancer that sends the requests of one client to several "
+				"hosts, clients that poll lose their connection",
+				"realtime_peer_address of that host, and the network between the hosts",
+				advice="let the hosts reach each other on socketio_port; until then, let the balancer send each client to one "
+				"host (sticky sessions)",
+			)
 
 	def _handlers(self, health: Health) -> Iterator[Finding]:
 		handlers = health.get("handlers", {})

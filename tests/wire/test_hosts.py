@@ -20,6 +20,7 @@ from tests.wire.bench import APP_SITE, AnyClient, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET
 from tests.wire.conditions import PATIENCE, until
 from tests.wire.conftest import Connect, ConnectNode
+from tests.wire.doctor import ON_APP_SITE, run_doctor
 from tests.wire.hosts import ADDRESSES, WORKERS, Hosts
 from tests.wire.nginx import NGINX
 from tests.wire.nodejs import NodeClient
@@ -312,5 +313,7 @@ def test_a_host_that_cannot_be_reached_is_named(background: Background, tmp_path
 		(line,) = [line for line in hosts.sidecars[0].log.splitlines() if "no link to the sidecar" in line]
 		assert address in line
 		assert "realtime_peer_address" in line
+		said = run_doctor(hosts.bench, *ON_APP_SITE, env={"FRAPPE_REALTIME_HOST": ADDRESSES[0]})[1]
+		assert f"the sidecar does not reach {address} ({reason})" in said, said
 	finally:
 		hosts.close()

@@ -177,5 +177,9 @@ def test_the_health_of_the_sidecar(bench: Path) -> None:
 	}
 	broken, left_out = checks._handlers(health(handlers=handlers))
 	assert (broken.code, broken.where, left_out.state) == ("handlers.import", "f", "note")
+	assert [*checks._links(health(unreachable_sidecars={}))] == []
+	unreachable = {f"10.0.0.{number}:9000": "refused" for number in range(9)}
+	(links,) = checks._links(health(unreachable_sidecars=unreachable))
+	assert (links.code, links.state, links.what.count("refused")) == ("sidecar.links", "note", 5)
 	(history,) = checks._history(health(history={"ok": False, "refused": {"one.test": "NOPERM"}}))
 	assert "NOPERM" in history.what
