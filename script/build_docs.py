@@ -27,6 +27,8 @@ ELSEWHERE = {
 	Path("CONTRIBUTING.md"): Path("contributing.md"),
 	Path("CHANGELOG.md"): Path("changelog.md"),
 	Path("examples/chat/README.md"): Path("example-chat.md"),
+	Path("examples/frappe-react-sdk/README.md"): Path("example-frappe-react-sdk.md"),
+	Path("examples/frappe-ui/README.md"): Path("example-frappe-ui.md"),
 	Path("examples/shared-editing/README.md"): Path("example-shared-editing.md"),
 	Path("realtime/demo/page/icon.svg"): Path("images/icon.svg"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from realtime.demo import npm
+from script.library_examples import build_library_examples
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache"
@@ -159,6 +159,7 @@ def build_client() -> None:
 		install_client_tools()
 		for script in CLIENT_SCRIPTS:
 			subprocess.run([npm.node(), script], cwd=ROOT / "client", check=True)
+		build_library_examples()
 	except (npm.NpmError, subprocess.CalledProcessError) as error:
 		print(error, file=sys.stderr)
 
@@ -174,12 +175,6 @@ def install_client_tools() -> None:
 	_link(ROOT / "client" / "node_modules", packages)
 	for package in (ROOT / "client").glob("*/package.json"):
 		_link(packages / "@frappe-realtime" / package.parent.name, package.parent)
-	version = json.loads((ROOT / "client" / "package.json").read_text())["frappe-ui"]
-	archive = CLIENT_FOLDER / f"frappe-ui-{version}.tgz"
-	if not archive.exists():
-		# Without its dependencies, which are large: the tests use its resources only.
-		npm.run(CLIENT_FOLDER, "pack", f"frappe-ui@{version}", "--loglevel=error")
-		shutil.unpack_archive(archive, CLIENT_FOLDER / "frappe-ui", filter="data")
 
 
 def _link(link: Path, target: Path) -> None:

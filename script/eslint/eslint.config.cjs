@@ -43,7 +43,7 @@ module.exports = [
 	},
 	{
 		// The sources of the packages are TypeScript: tsc checks them.
-		files: ["client/tests/pages/*.{js,jsx}"],
+		files: ["client/tests/pages/*.{js,jsx}", "examples/frappe-*/src/*.{js,jsx}"],
 		languageOptions: {
 			sourceType: "module",
 			globals: globals.browser,

@@ -22,12 +22,15 @@ from tests.wire.nodejs import NEW, NODE_FOLDER, OLD, missing
 from tests.wire.sidecar import ROOT
 
 PAGES = Path(__file__).parent / "pages"
+LIBRARY_EXAMPLES = ROOT / ".cache" / "client" / "examples"
 FOLDERS = {
 	"/assets/frappe_realtime/node_modules/socket.io-client/": NODE_FOLDER / "node_modules" / NEW,
 	"/assets/frappe/node_modules/socket.io-client/": NODE_FOLDER / "node_modules" / OLD,
 	"/assets/frappe/node_modules/jquery/": NODE_FOLDER / "node_modules" / "jquery",
 	"/assets/frappe_realtime/": ROOT / "frappe_realtime" / "public",
 	"/packages/": ROOT / ".cache" / "client" / "pages",
+	"/frappe-ui/": LIBRARY_EXAMPLES / "frappe-ui" / "dist",
+	"/frappe-react-sdk/": LIBRARY_EXAMPLES / "frappe-react-sdk" / "dist",
 	"/": PAGES,
 }
 EVERYTHING_ELSE = re.compile(r"^http://[^/]+/(?!socket\.io/)")

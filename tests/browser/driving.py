@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Page
@@ -101,3 +102,26 @@ def settle(bench: Bench, page: Page) -> None:
 	)
 	bench.publish(event, {}, "website")
 	wait_until(page, "event => window[event]", event)
+
+
+def wait_for_texts(page: Page, name: str, *texts: str) -> None:
+	"""Wait until the elements of a class have these texts."""
+	wait_until(
+		page,
+		"""([name, texts]) => JSON.stringify(texts) ===
+			JSON.stringify([...document.querySelectorAll("." + name)].map((one) => one.textContent))""",
+		[name, list(texts)],
+	)
+
+
+def publish_until(
+	bench: Bench, page: Page, event: str, message: Any, room: str, arrived: Callable[[], Any]
+) -> None:
+	"""Publish an event again and again until it has had its effect; the page may not be in the room yet."""
+
+	def publish() -> Any:
+		bench.publish(event, message, room)
+		page.evaluate("0")
+		return arrived()
+
+	until(publish, f"{event} has an effect")

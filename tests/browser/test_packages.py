@@ -1,49 +1,23 @@
-"""The npm packages in pages that Vite has built: @frappe-realtime/vue with frappe-ui, @frappe-realtime/react with frappe-react-sdk."""
+"""The npm packages in pages that Vite has built: @frappe-realtime/vue and @frappe-realtime/react."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route
+from playwright.sync_api import BrowserContext, Page
 
 from frappe_realtime.contract import ACCESS_CHANNEL, USER_CHANGED
 from tests.browser.conftest import FOLDERS, OpenPage, sign_in
-from tests.browser.driving import wait_to_see, wait_until
+from tests.browser.documents import Documents
+from tests.browser.driving import publish_until, wait_for_texts, wait_to_see
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import APP_SITE, Bench
-from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
 
 pytestmark = pytest.mark.parametrize("framework", ["vue", "react"])
-
-
-class Documents:
-	"""What the web process answers: the ToDos of a site. `loads` has the paths of the requests, in order."""
-
-	def __init__(self, window: BrowserContext) -> None:
-		self.descriptions = {"T-1": "one"}
-		self.loads: list[str] = []
-		self.authorizations: set[str] = set()
-		window.route("**/api/**", self._answer)
-
-	def _answer(self, route: Route) -> None:
-		url = urlsplit(route.request.url)
-		self.authorizations.add(route.request.headers.get("authorization", ""))
-		parameters = {key: value[0] for key, value in parse_qs(url.query).items()}
-		self.loads.append(url.path)
-		rows = [{"name": name} for name in self.descriptions]
-		if url.path == "/api/method/frappe.client.get_list":
-			route.fulfill(json={"message": rows})
-		elif url.path == "/api/resource/ToDo":
-			assert json.loads(parameters["fields"]) == ["name"]
-			route.fulfill(json={"data": rows})
-		else:
-			name = url.path.removeprefix("/api/resource/ToDo/")
-			route.fulfill(json={"data": {"name": name, "description": self.descriptions[name]}})
 
 
 @pytest.fixture
@@ -72,32 +46,9 @@ def mount(framework: str, documents: Documents, open_portal: OpenPage) -> Callab
 	return mount
 
 
-def wait_for_texts(page: Page, name: str, *texts: str) -> None:
-	"""Wait until the elements of a class have these texts."""
-	wait_until(
-		page,
-		"""([name, texts]) => JSON.stringify(texts) ===
-			JSON.stringify([...document.querySelectorAll("." + name)].map((one) => one.textContent))""",
-		[name, list(texts)],
-	)
-
-
 def wait_for_status(page: Page, status: str) -> None:
 	"""Wait until the page shows this status of its connection."""
 	wait_for_texts(page, "status", f"{status} ")
-
-
-def publish_until(
-	bench: Bench, page: Page, event: str, message: Any, room: str, arrived: Callable[[], Any]
-) -> None:
-	"""Publish an event again and again until it has had its effect; the page may not be in the room yet."""
-
-	def publish() -> Any:
-		bench.publish(event, message, room)
-		page.evaluate("0")
-		return arrived()
-
-	until(publish, f"{event} has an effect")
 
 
 def update(bench: Bench, page: Page, documents: Documents, description: str) -> None:
@@ -124,18 +75,15 @@ def test_two_components_on_one_document(
 	wait_for_texts(page, "doc", "three false false")
 
 
-def test_a_list_and_that_of_the_library_are_live(
-	bench: Bench, mount: Callable[..., Page], documents: Documents
-) -> None:
+def test_a_list(bench: Bench, mount: Callable[..., Page], documents: Documents) -> None:
 	page = mount(bench, bench.user())
 	wait_for_status(page, "connected")
 	wait_for_texts(page, "list", "T-1")
-	wait_for_texts(page, "library", "T-1")
 	documents.descriptions["T-2"] = "two"
 	message = {"doctype": "ToDo", "name": "T-2"}
 
 	def shows() -> bool:
-		return page.locator(".list, .library").all_text_contents() == ["T-1 T-2", "T-1 T-2"]
+		return page.locator(".list").all_text_contents() == ["T-1 T-2"]
 
 	publish_until(bench, page, "list_update", message, "doctype:ToDo", shows)
 
@@ -156,7 +104,6 @@ def test_after_missed_events_everything_is_loaded_again(
 	bench.sidecar.start()
 	wait_for_texts(page, "doc", "three false false", "three false false")
 	wait_for_texts(page, "list", "T-1 T-2")
-	wait_for_texts(page, "library", "T-1 T-2")
 	update(bench, page, documents, "four")
 
 

@@ -29,7 +29,6 @@ for (const [name, entry] of Object.entries(PAGES)) {
 		plugins: [packages_of_tests],
 		define: { "process.env.NODE_ENV": '"production"', __VUE_OPTIONS_API__: "false", __VUE_PROD_DEVTOOLS__: "false" },
 		resolve: {
-			alias: { "frappe-ui": path("./frappe_ui.js") },
 			dedupe: ["vue", "react", "yjs"],
 		},
 		build: {

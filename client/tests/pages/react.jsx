@@ -1,7 +1,6 @@
-// What tests/browser/test_packages.py does with @frappe-realtime/react and with frappe-react-sdk.
+// What tests/browser/test_packages.py does with @frappe-realtime/react.
 
-import { RealtimeProvider, useDoc, useEvent, useList, useLive, usePresence, useProgress, useRealtime } from "@frappe-realtime/react";
-import { FrappeProvider, useFrappeGetDocList } from "frappe-react-sdk";
+import { RealtimeProvider, useDoc, useEvent, useList, usePresence, useProgress, useRealtime } from "@frappe-realtime/react";
 import { useState } from "react";
 import { createRoot } from "react-dom/client";
 
@@ -13,13 +12,6 @@ function Doc({ name }) {
 function List() {
 	const { rows, error } = useList("ToDo", { fields: ["name"] });
 	return <p className="list">{error?.message ?? rows?.map(({ name }) => name).join(" ")}</p>;
-}
-
-// As a page of frappe-react-sdk, with one line more.
-function Sdk() {
-	const todos = useFrappeGetDocList("ToDo", { fields: ["name"] });
-	useLive(todos, { doctype: "ToDo" });
-	return <p className="library">{todos.data?.map(({ name }) => name).join(" ")}</p>;
 }
 
 function Status() {
@@ -37,7 +29,7 @@ function Here() {
 }
 
 function Page() {
-	const [shown, show] = useState(["first", "second", "list", "library"]);
+	const [shown, show] = useState(["first", "second", "list"]);
 	window.show = (...names) => show(names);
 	return (
 		<>
@@ -47,17 +39,14 @@ function Page() {
 			{shown.includes("first") && <Doc name="T-1" />}
 			{shown.includes("second") && <Doc name="T-1" />}
 			{shown.includes("list") && <List />}
-			{shown.includes("library") && <Sdk />}
 		</>
 	);
 }
 
 export function mount(element, options) {
 	createRoot(element).render(
-		<FrappeProvider enableSocket={false}>
-			<RealtimeProvider options={options}>
-				<Page />
-			</RealtimeProvider>
-		</FrappeProvider>,
+		<RealtimeProvider options={options}>
+			<Page />
+		</RealtimeProvider>,
 	);
 }

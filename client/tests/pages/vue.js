@@ -1,7 +1,6 @@
-// What tests/browser/test_packages.py does with @frappe-realtime/vue and with frappe-ui.
+// What tests/browser/test_packages.py does with @frappe-realtime/vue.
 
-import { createRealtime, useDoc, useEvent, useList, useLive, usePresence, useProgress, useRealtime } from "@frappe-realtime/vue";
-import { createListResource, frappeRequest, setConfig } from "frappe-ui";
+import { createRealtime, useDoc, useEvent, useList, usePresence, useProgress, useRealtime } from "@frappe-realtime/vue";
 import { createApp, defineComponent, h, ref } from "vue";
 
 const Doc = defineComponent({
@@ -19,15 +18,6 @@ const List = defineComponent({
 	},
 });
 
-// As a page of frappe-ui, with one line more.
-const FrappeUI = defineComponent({
-	setup() {
-		const todos = createListResource({ doctype: "ToDo", fields: ["name"], auto: true });
-		useLive(todos);
-		return () => h("p", { class: "library" }, todos.data?.map(({ name }) => name).join(" "));
-	},
-});
-
 const Status = defineComponent({
 	setup() {
 		const { status, emitWithAck } = useRealtime();
@@ -38,9 +28,6 @@ const Status = defineComponent({
 	},
 });
 
-// As the set-up of frappe-ui says.
-setConfig("resourceFetcher", frappeRequest);
-
 const Here = defineComponent({
 	setup() {
 		const { members, me, set } = usePresence({ doctype: "ToDo", name: "T-1" }, { at: "start" });
@@ -50,7 +37,7 @@ const Here = defineComponent({
 });
 
 export function mount(element, options) {
-	const shown = ref(["first", "second", "list", "library"]);
+	const shown = ref(["first", "second", "list"]);
 	window.show = (...names) => (shown.value = names);
 	const app = createApp({
 		setup: () => () => [
@@ -60,7 +47,6 @@ export function mount(element, options) {
 			shown.value.includes("first") && h(Doc, { name: "T-1", key: "first" }),
 			shown.value.includes("second") && h(Doc, { name: "T-1", key: "second" }),
 			shown.value.includes("list") && h(List),
-			shown.value.includes("library") && h(FrappeUI),
 		],
 	});
 	app.use(createRealtime(options));
