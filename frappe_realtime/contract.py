@@ -473,6 +473,9 @@ SHARED_LEAVE = "frappe_realtime:shared_leave"
 SHARED_READ_ONLY = "frappe_realtime:shared_read_only"
 """To a client whose user may not change the document any more: `{…}`."""
 
+SHARED_MAY_WRITE = "frappe_realtime:shared_may_write"
+"""To a client whose user may change the document now: `{…}`."""
+
 SHARED_END = "frappe_realtime:shared_end"
 """To a client that was made to leave: `{…, code}`; the code is one of `SHARED_REFUSALS`."""
 

@@ -63,6 +63,7 @@ from .shared_editing.events import SharedEvents
 from .shared_editing.members import SharedMembers
 from .shared_editing.states import SharedStates
 from .shared_editing.storage import AppStates, SharedStorage
+from .shared_editing.write_grants import WriteGrants
 from .socketio.fanout import Fanout
 from .socketio.namespace import Namespaces
 from .web.frappe_client import FrappeClient
@@ -197,6 +198,8 @@ class SharedEditingLayer:
 			self.storage = SharedStorage(config, backends.store, self.states, app)
 			self.members.abandoned.connect(self.states.forget)
 			access.invalidator.received.connect(self.states.on_access)
+		self.grants = WriteGrants(namespaces, self.members, access.permissions)
+		access.invalidator.received.connect(self.grants.on_access)
 		self.events = SharedEvents(config, self.members, fanout, access.permissions, limits, self.states)
 
 	def start(self) -> None:
@@ -206,6 +209,7 @@ class SharedEditingLayer:
 
 	def stop(self) -> None:
 		"""Keep no more states."""
+		self.grants.stop()
 		if self.storage is not None:
 			self.storage.stop()
 		if self.states is not None:

@@ -226,6 +226,7 @@ class RealtimeServer:
 				# First: the others send commands.
 				self.backends.store.on_subscribed,
 				self.access.invalidator.on_subscribed,
+				self.shared.grants.on_subscribed,
 				self.access.tasks.on_subscribed,
 				self.recovery.history.on_subscribed,
 				self.recovery.sessions.on_subscribed,

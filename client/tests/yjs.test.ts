@@ -282,3 +282,25 @@ it("shows the states of the others while they are there", async () => {
 	page.provider.destroy();
 	expect(page.socket.sent.at(-1)).toEqual(["frappe_realtime:presence_leave", "doc:Note/N-1"]);
 });
+
+it("may write from the moment on at which the server says so, and sends what it has written before", async () => {
+	const page = open();
+	const access: boolean[] = [];
+	page.provider.on("access", ({ write }) => access.push(write));
+	await join(page, { write: false, peers: 0, members: 1 });
+	page.doc.getText("text").insert(0, "mine");
+	await vi.advanceTimersByTimeAsync(100);
+	expect(sent(page.socket, "update")).toEqual([]);
+	page.socket.fire(`${PREFIX}may_write`, { ...NAME, field: "other" });
+	expect(page.provider.write).toBe(false);
+	page.socket.fire(`${PREFIX}may_write`, NAME);
+	expect(access).toEqual([true]);
+	await answer(page.socket, "sync", { write: true, peers: 0, members: 1 });
+	await vi.advanceTimersByTimeAsync(100);
+	const [[, , , update]] = sent(page.socket, "update") as [any[]];
+	const other = new Y.Doc();
+	Y.applyUpdate(other, update);
+	expect(other.getText("text").toString()).toBe("mine");
+	page.socket.fire(`${PREFIX}may_write`, NAME);
+	expect(sent(page.socket, "sync")).toHaveLength(1);
+});

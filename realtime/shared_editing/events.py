@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from frappe_realtime.contract import (
@@ -218,7 +219,27 @@ class SharedEvents:
 		vector = _check_vector(state_vector)
 		self._check_member(socket, document)
 		self._count(socket)
-		self._start(socket, document, self._send_missing(socket, ack, document, vector))
+		if (
+			document.write_room in socket.rooms
+			or socket.session.has_app
+			or not allows_permission_question(
+				self._permissions, self._limits, socket, document.doctype, document.name, "write"
+			)
+		):
+			self._start(socket, document, self._send_missing(socket, ack, document, vector))
+		else:
+			self._start(socket, document, self._sync_reader(socket, ack, document, vector))
+
+	async def _sync_reader(
+		self, socket: ServerSocket, ack: Ack, document: SharedDocument, vector: bytes
+	) -> None:
+		"""Answer a client of a site without the app, which does not report that the user may write now."""
+		with suppress(WebUnavailable):
+			if await self._is_permitted(socket, document, "write") and self._members.follows(
+				socket, document
+			):
+				self._members.allow_write(socket, document)
+		await self._send_missing(socket, ack, document, vector)
 
 	async def _send_missing(
 		self, socket: ServerSocket, ack: Ack, document: SharedDocument, vector: bytes

@@ -47,6 +47,15 @@ class SharedMembers:
 		"""How many documents the sockets of this process follow, all together."""
 		return sum(map(len, self._documents.values()))
 
+	@property
+	def sockets(self) -> list[ServerSocket]:
+		"""The sockets of this process that follow a document."""
+		return list(self._documents)
+
+	def documents(self, socket: ServerSocket) -> list[SharedDocument]:
+		"""Return what `socket` follows."""
+		return list(self._documents.get(socket, ()))
+
 	def follows(self, socket: ServerSocket, document: SharedDocument) -> bool:
 		"""Return True if `socket` follows `document`."""
 		return document in self._documents.get(socket, ())
@@ -81,6 +90,10 @@ class SharedMembers:
 		if may_write:
 			socket.join(document.write_room)
 		socket.join(document.room)
+
+	def allow_write(self, socket: ServerSocket, document: SharedDocument) -> None:
+		"""Let `socket`, which follows `document`, change it from now on; its user may write it."""
+		socket.join(document.write_room)
 
 	def leave(self, socket: ServerSocket, document: SharedDocument) -> None:
 		"""Let `socket` follow `document` no longer."""

@@ -191,6 +191,28 @@ def test_a_writer_who_may_only_read_any_more(bench: Bench, editors: Editors, nam
 	stays.has("kept ")
 
 
+@pytest.mark.parametrize("how", ["user", "document"])
+def test_a_reader_who_is_given_write_writes_without_a_new_connection(
+	bench: Bench, editors: Editors, name: str, how: str
+) -> None:
+	user = bench.user()
+	bench.site().forbid(user.name, TYPE, name, "write")
+	writer = editors.open(bench, name).synced()
+	reader = editors.open(bench, name, user).synced()
+	reader.insert("before ")
+	sid = reader.state["sid"]
+	bench.site().allow(user.name, TYPE, name, "write")
+	if how == "user":
+		tell(bench, "user", user=user.name)
+	else:
+		tell(bench, "changed", doctype=TYPE, name=name)
+	until(lambda: reader.state["write"], "the permission to write")
+	reader.insert("after", 7)
+	writer.has("before after")
+	assert reader.state["sid"] == sid
+	assert reader.state["errors"] == []
+
+
 def test_fields_are_documents_of_their_own(bench: Bench, editors: Editors, name: str) -> None:
 	title, body = (editors.open(bench, name, field=field).synced() for field in ("title", "body"))
 	other = editors.open(bench, name, field="title")

@@ -18,6 +18,7 @@ const ANSWER = "frappe_realtime:shared_answer";
 const UPDATE = "frappe_realtime:shared_update";
 const LEAVE = "frappe_realtime:shared_leave";
 const READ_ONLY = "frappe_realtime:shared_read_only";
+const MAY_WRITE = "frappe_realtime:shared_may_write";
 const END = "frappe_realtime:shared_end";
 
 // Milliseconds between two changes that are sent; those in between are sent together.
@@ -290,6 +291,14 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		if (this.doc.store.pendingStructs && !this._is_asking && this._is_joined) this._ask_in(FIRST_RESYNC);
 	}
 
+	private _on_may_write(): void {
+		// While it joins, the answer says it.
+		if (!this._is_joined || this.write) return;
+		this._set_write(true);
+		// What was written without the permission is sent now.
+		this._ask(SYNC);
+	}
+
 	private _on_end({ code, message = `${this._name.join(" ")} is not followed any more` }: { code: string; message?: string }): void {
 		this.disconnect();
 		this._set_write(false);
@@ -360,6 +369,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 			[ANSWER, (message) => this._on_answer(message)],
 			[SYNC, (message) => this._on_question(message)],
 			[READ_ONLY, () => this._set_write(false)],
+			[MAY_WRITE, () => this._on_may_write()],
 			[END, (message) => this._on_end(message)],
 		] as [string, (message: any) => void][]
 	).map(([event, handle]) => [
