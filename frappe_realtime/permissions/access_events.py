@@ -14,7 +14,8 @@ permissions for the rooms of the DocType and its documents are checked again |
 | `changed` | `doctype`, `name` | a document was saved (publishing/document_changes.py) | the permissions for its rooms \
 are checked again |
 | `doc` | `doctype`, `name` | a document was deleted | its rooms are emptied |
-| `renamed` | `doctype`, `old`, `new` | a document was renamed | the rooms of the old name are emptied |
+| `renamed` | `doctype`, `old`, `new`, `merge` if so | a document was renamed, or merged into another | the rooms of the old name are \
+emptied; the state of shared editing gets the new name, or is deleted after a merge |
 | `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
 | `site` | | a role changed, or all caches were cleared | all sockets of the site are checked again |
 
@@ -70,7 +71,7 @@ def _logs_failures(hook: _Hook) -> _Hook:
 	return guarded  # type: ignore[return-value]
 
 
-def announce(kind: str, **fields: str) -> None:
+def announce(kind: str, **fields: str | bool) -> None:
 	"""Publish an access event when the transaction commits. Equal events of a transaction are published once.
 
 	Args:
@@ -83,7 +84,7 @@ def announce(kind: str, **fields: str) -> None:
 		held.append(message)
 
 
-def _held_events() -> list[dict[str, str]]:
+def _held_events() -> list[dict[str, str | bool]]:
 	return held_for_commit("frappe_realtime_access", _send_last)
 
 
@@ -174,8 +175,9 @@ def on_delete(doc: Any, method: str) -> None:
 
 @_logs_failures
 def on_rename(doc: Any, method: str, old: str, new: str, merge: bool = False) -> None:
-	"""Announce a renamed document."""
-	announce(DOC_RENAMED, doctype=doc.doctype, old=str(old), new=str(new))
+	"""Announce a renamed document, or one that was merged into another."""
+	merged = {"merge": True} if merge else {}
+	announce(DOC_RENAMED, doctype=doc.doctype, old=str(old), new=str(new), **merged)
 
 
 @_logs_failures

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import time
 from typing import Any, NamedTuple
@@ -44,6 +44,11 @@ LOCK_SECONDS = 30
 LOCK_ATTEMPTS = 100
 LOCK_PAUSE = 0.1
 """How often a lock is tried that another process holds, and the seconds between two attempts."""
+
+
+MOVE_AGAIN_SECONDS = 2.0
+"""Seconds from the move of a renamed document's state until changes are looked for that were on their way: more than all sidecars take to
+make their clients leave the old name."""
 
 
 class StateUnavailable(Exception):
@@ -168,14 +173,70 @@ class SharedStates:
 			raise self._unavailable(document, error) from error
 
 	def on_access(self, message: dict[str, Any]) -> None:
-		"""Delete the state of a document that is deleted or renamed: another one may get its name."""
-		if message["kind"] in (DOC_DELETED, DOC_RENAMED):
-			name = message["old" if message["kind"] == DOC_RENAMED else "name"]
-			task = asyncio.get_running_loop().create_task(
-				self._delete(message["site"], message["doctype"], name)
+		"""Delete the state of a document that is deleted, and move that of one that is renamed."""
+		kind, site, doctype = message["kind"], message["site"], message.get("doctype", "")
+		if kind == DOC_DELETED:
+			self._start(self._delete(site, doctype, message["name"]))
+		elif kind == DOC_RENAMED and message.get("merge"):
+			# The document with the new name has a state of its own.
+			self._start(self._delete(site, doctype, message["old"]))
+		elif kind == DOC_RENAMED:
+			self._start(self._move(site, doctype, message["old"], message["new"]))
+
+	def _start(self, work: Coroutine[Any, Any, None]) -> None:
+		task = asyncio.get_running_loop().create_task(work)
+		self._tasks.add(task)
+		task.add_done_callback(self._tasks.discard)
+
+	async def _move(self, site: str, doctype: str, old: str, new: str) -> None:
+		"""Move the state of a renamed document; each sidecar tries, and the first one does it."""
+		try:
+			await self._move_entries(site, doctype, old, new)
+			# A change that was on its way, here or on another sidecar.
+			await asyncio.sleep(MOVE_AGAIN_SECONDS)
+			await self._move_entries(site, doctype, old, new, is_again=True)
+		except (StoreUnavailable, StoreDenied) as error:
+			self._log_budget.write(
+				logger.warning,
+				"the state of %s %s is not moved to its new name, %s: %s",
+				doctype,
+				old,
+				new,
+				error,
 			)
-			self._tasks.add(task)
-			task.add_done_callback(self._tasks.discard)
+
+	async def _move_entries(
+		self, site: str, doctype: str, old: str, new: str, is_again: bool = False
+	) -> None:
+		before, after = SharedDocument(doctype, old, ""), SharedDocument(doctype, new, "")
+		# The app may be storing it under the old name.
+		if not await self.lock(site, before, LOCK_ATTEMPTS):
+			raise StoreUnavailable("another process holds its lock")
+		try:
+			key = shared_key(site, doctype, old)
+			(entries,) = await self._store.execute([("XRANGE", key, "-", "+")])
+			fields = {_entry(*entry).field for entry in entries}
+			if not entries or (is_again and any(_entry(*entry).is_loaded for entry in entries)):
+				# Nothing is left, or a new document has got the old name.
+				return
+			commands: list[Command] = []
+			for _, values in entries:
+				commands.append(("XADD", shared_key(site, doctype, new), "*", *values))
+			due = round((time() + self._store_seconds) * 1000)
+			for field in fields:
+				commands += [
+					("ZREM", SHARED_DUE_KEY, dumps([site, *before._replace(field=field)])),
+					("ZADD", SHARED_DUE_KEY, "NX", due, dumps([site, *after._replace(field=field)])),
+				]
+			# By their ids: a change that comes meanwhile stays for the second attempt.
+			commands += [
+				("XDEL", key, *[id for id, _ in entries]),
+				("ZREM", SHARED_STATES_KEY, key),
+				*self.keep_commands(site, after),
+			]
+			await self._store.execute(commands, transaction=True)
+		finally:
+			await self.unlock(site, before)
 
 	async def _delete(self, site: str, doctype: str, name: str) -> None:
 		try:
@@ -200,13 +261,8 @@ class SharedStates:
 		"""
 		key = shared_key(site, document.doctype, document.name)
 		(answer,) = await self._store.execute([("XRANGE", key, "-", "+")])
-		entries = []
-		for id, values in answer:
-			fields = dict(zip(values[::2], values[1::2], strict=True))
-			entry = Entry(id, fields.get(b"f", b"").decode(), fields.get(b"u", b""), b"l" in fields)
-			if entry.field == document.field:
-				entries.append(entry)
-		return entries
+		entries = [_entry(*each) for each in answer]
+		return [entry for entry in entries if entry.field == document.field]
 
 	async def merge(self, entries: Sequence[Entry], state_vector: bytes = b"\x00") -> Merged:
 		"""Merge entries in a thread.
@@ -318,3 +374,8 @@ class SharedStates:
 			logger.warning, "the state of %s is not known: Redis: %s.%s", document.text, error, advice
 		)
 		return StateUnavailable(str(error))
+
+
+def _entry(id: bytes, values: list[bytes]) -> Entry:
+	fields = dict(zip(values[::2], values[1::2], strict=True))
+	return Entry(id, fields.get(b"f", b"").decode(), fields.get(b"u", b""), b"l" in fields)

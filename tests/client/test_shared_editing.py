@@ -384,6 +384,20 @@ def test_a_document_that_is_deleted_leaves_nothing(keeping: Bench, editors: Edit
 	until(lambda: not keeping.valkey.client.exists(key), "the end of the state")
 
 
+def test_a_document_that_is_renamed_keeps_what_was_not_stored(keeping: Bench, editors: Editors) -> None:
+	name, new_name = keeping.document(), keeping.document()
+	page = editors.open(keeping, name).synced().insert("not stored")
+	until(lambda: keeping.valkey.client.xlen(shared_key(APP_SITE, TYPE, name)) > 1, "the change in Redis")
+	assert stored_text(keeping, name) == ""
+	tell(keeping, "renamed", doctype=TYPE, old=name, new=new_name)
+	until(lambda: page.state["errors"] == ["not_permitted"], "the end of the old name")
+	editors.open(keeping, new_name).has("not stored")
+	due: Any = keeping.valkey.client
+	due.zadd(SHARED_DUE_KEY, dict.fromkeys(due.zrange(SHARED_DUE_KEY, 0, -1), 0))
+	until(lambda: stored_text(keeping, new_name) == "not stored", "the text at the app")
+	assert stored_text(keeping, name) == ""
+
+
 def test_many_changes_are_merged(make_bench: MakeBench, editors: Editors) -> None:
 	bench = make_bench(common={"realtime_shared_store_seconds": 600})
 	page = editors.open(bench, "N-1").synced()

@@ -40,7 +40,7 @@ def doctype(name: str) -> dict[str, str]:
 
 SITE = {"kind": "site"}
 NOTE = document(doctype="Note", name=5)
-ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, str]]]] = [
+ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, Any]]]] = [
 	("on_clear_doctype_cache", (None, "Note"), [doctype("Note")]),
 	("on_clear_cache", (), [SITE]),
 	("on_change", (NOTE, "on_change"), [{"kind": "changed", "doctype": "Note", "name": "5"}]),
@@ -49,6 +49,11 @@ ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, str]]]] = [
 		"on_rename",
 		(NOTE, "after_rename", 5, 6),
 		[{"kind": "renamed", "doctype": "Note", "old": "5", "new": "6"}],
+	),
+	(
+		"on_rename",
+		(NOTE, "after_rename", 5, 6, True),
+		[{"kind": "renamed", "doctype": "Note", "old": "5", "new": "6", "merge": True}],
 	),
 	("on_user_change", (document(name="ann"), "on_update"), [user("ann")]),
 	("on_user_rename", (document(name="bea"), "after_rename", "ann", "bea"), [user("ann"), user("bea")]),
