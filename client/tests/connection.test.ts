@@ -1,7 +1,7 @@
-import { afterEach, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 
-import { lazy_connection, page_id } from "@frappe-realtime/core";
-import { make } from "./fake_socket.js";
+import { lazy_connection, page_id, share, type Connection } from "@frappe-realtime/core";
+import { FakeSocket, make } from "./fake_socket.js";
 
 afterEach(() => {
 	vi.useRealTimers();
@@ -98,4 +98,66 @@ it("is opened when it is needed, and again after it was closed", () => {
 	const given = lazy_connection(connection);
 	given.close();
 	expect(connection.status).toBe("connected");
+});
+
+describe("a socket that another part of the page has opened", () => {
+	const NOTE = ["Note", "N-1"] as const;
+
+	function shared(): { socket: FakeSocket; connection: Connection } {
+		const socket = new FakeSocket("http://a.site/a.site", {});
+		return { socket, connection: share(socket, { api: "http://a.site" }) };
+	}
+
+	it("stays in the rooms of that part", () => {
+		const { socket, connection } = shared();
+		socket.accept();
+		socket.emit("doc_subscribe", ...NOTE);
+		connection.doc_subscribe(...NOTE);
+		connection.doc_unsubscribe(...NOTE);
+		expect(socket.sent.map(([event]) => event)).toEqual(["doc_subscribe", "doc_subscribe"]);
+		socket.emit("doc_unsubscribe", ...NOTE);
+		expect(socket.sent.at(-1)).toEqual(["doc_unsubscribe", ...NOTE]);
+	});
+
+	it("stays in the rooms of the connection", () => {
+		const { socket, connection } = shared();
+		socket.accept();
+		connection.doc_subscribe(...NOTE);
+		for (let time = 0; time < 2; time++) socket.emit("doc_subscribe", ...NOTE);
+		expect(socket.emit("doc_unsubscribe", ...NOTE)).toBe(socket);
+		expect(socket.sent.at(-1)).toEqual(["doc_subscribe", ...NOTE]);
+		connection.doc_unsubscribe(...NOTE);
+		expect(socket.sent.at(-1)).toEqual(["doc_unsubscribe", ...NOTE]);
+	});
+
+	it("is in the rooms of both again after a reconnect", () => {
+		const { socket, connection } = shared();
+		// As a shell does that knows its own rooms.
+		socket.on("connect", () => socket.emit("doc_subscribe", ...NOTE));
+		socket.accept();
+		connection.doctype_subscribe("Note");
+		socket.lose();
+		socket.sent.length = 0;
+		socket.accept();
+		expect(socket.sent).toContainEqual(["doc_subscribe", ...NOTE]);
+		expect(socket.sent).toContainEqual(["doctype_subscribe", "Note"]);
+		socket.emit("doc_unsubscribe", ...NOTE);
+		expect(socket.sent.at(-1)).toEqual(["doc_unsubscribe", ...NOTE]);
+	});
+
+	it("passes other events on", () => {
+		const { socket } = shared();
+		socket.accept();
+		socket.emit("order_ready", { order: 1 });
+		expect(socket.sent).toEqual([["order_ready", { order: 1 }]]);
+	});
+
+	it("remembers a bounded number of rooms of the other part", () => {
+		const { socket, connection } = shared();
+		socket.accept();
+		for (let number = 0; number <= 1000; number++) socket.emit("doc_subscribe", "Note", `N-${number}`);
+		connection.doc_subscribe("Note", "N-0");
+		connection.doc_unsubscribe("Note", "N-0");
+		expect(socket.sent.at(-1)).toEqual(["doc_unsubscribe", "Note", "N-0"]);
+	});
 });

@@ -141,6 +141,26 @@ export function open(io: Io, options: ConnectOptions = {}): Connection {
 }
 
 /**
+ * Use a socket that another part of the page has opened and goes on using, as the shell of a Desk does.
+ *
+ * That part counts its subscriptions itself and emits them over the socket; together they count as one more holder here. So neither
+ * makes the other leave a room. The socket reconnects for as long as the page lives, and is in its rooms again then.
+ *
+ * @param {any} socket a socket of socket.io-client 4.6 or later, connected or not, for the namespace of the site
+ * @param {{ api?: string }} [options] `api`: see `ConnectOptions`
+ * @returns {Connection} its `close` closes the socket; leave that to the part that has opened it
+ */
+export function share(socket: any, { api }: { api?: string } = {}): Connection {
+	const connection = new Connection(socket);
+	if (api !== undefined) connection.api = new Api(api, null);
+	const { emit } = socket;
+	socket.emit = function (event: string, ...args: any[]) {
+		return connection.is_sent(event, args) ? emit.call(this, event, ...args) : this;
+	};
+	return connection;
+}
+
+/**
  * An event was not acknowledged.
  *
  * `code` is `no_handler`, `no_answer`, `bad_arguments`, `not_allowed`, `dropped` or `failed` if the server says so, otherwise
@@ -184,6 +204,8 @@ export class Connection {
 	private _refusals: number;
 	private readonly _reported: Set<string>;
 	private _retry: ReturnType<typeof setTimeout> | undefined;
+	// Whether what is emitted at this moment comes from here, and not from another part of the page that has the socket too.
+	private _is_emitting: boolean;
 	private readonly _on_online: () => void;
 
 	/**
@@ -196,7 +218,8 @@ export class Connection {
 		this.api = new Api(page_origin(), credentials);
 		this._credentials = credentials;
 		this._local_events = new LocalEvents();
-		this._subscriptions = new Subscriptions((packet) => this.socket.emit(...packet));
+		this._is_emitting = false;
+		this._subscriptions = new Subscriptions((packet) => this._emit(packet));
 		this._presences = new Presences(this);
 		this._has_offsets = false;
 		this._has_calls = false;
@@ -328,7 +351,7 @@ export class Connection {
 	 * @param {...any} args
 	 */
 	emit(event: string, ...args: any[]): void {
-		if (this.count(event, args)) this.socket.emit(event, ...args);
+		if (this.count(event, args)) this._emit([event, ...args]);
 	}
 
 	/**
@@ -340,6 +363,17 @@ export class Connection {
 	 */
 	count(event: string, args: any[]): boolean {
 		return this._subscriptions.count(event, args);
+	}
+
+	/**
+	 * Note an event that is emitted over the socket; see `share`.
+	 *
+	 * @param {string} event
+	 * @param {any[]} args
+	 * @returns {boolean} whether the event is to be sent: false if it would end a subscription that is held here
+	 */
+	is_sent(event: string, args: any[]): boolean {
+		return this._is_emitting || this._subscriptions.note_other(event, args);
 	}
 
 	/**
@@ -463,6 +497,15 @@ export class Connection {
 		this._set_status("closed");
 	}
 
+	private _emit(packet: Packet): void {
+		this._is_emitting = true;
+		try {
+			this.socket.emit(...packet);
+		} finally {
+			this._is_emitting = false;
+		}
+	}
+
 	private _subscribe(event: string, args: any[], options?: RewindOptions): Promise<number> | undefined {
 		if (!options?.rewind) {
 			this.emit(event, ...args);
@@ -546,6 +589,7 @@ class Subscriptions {
 	private readonly _active: Map<string, SentPacket>;
 	private readonly _ended: Map<string, SentPacket>;
 	private readonly _holders: Map<string, number>;
+	private readonly _others: Set<string>;
 	private readonly _rewinds: Map<string, RewindRequest>;
 	private _to_resend: string[];
 	private _timer: ReturnType<typeof setTimeout> | undefined;
@@ -557,6 +601,8 @@ class Subscriptions {
 		this._ended = new Map();
 		// By subscription: how many parts of the page hold it.
 		this._holders = new Map();
+		// Subscriptions that another part of the page holds, which counts them itself.
+		this._others = new Set();
 		// By subscription: what it asks for, until that has come; the latest values for as long as it exists.
 		this._rewinds = new Map();
 		this._to_resend = [];
@@ -571,7 +617,22 @@ class Subscriptions {
 		this._holders.delete(key);
 		if (holders > 0) this._holders.set(key, holders);
 		delete_oldest(this._holders, () => this._holders.size > MAX_SUBSCRIPTIONS);
-		return !is_end || holders <= 0;
+		return !is_end || (holders <= 0 && !this._others.has(key));
+	}
+
+	/** Note what another part of the page emits; return whether it is to be sent. */
+	note_other(event: string, args: any[]): boolean {
+		if (COUNTED.includes(event)) {
+			const key = key_of(SUBSCRIBE_EVENTS[event]!, args);
+			this._others.delete(key);
+			return !this._holders.has(key);
+		}
+		if (COUNTED.some((end) => SUBSCRIBE_EVENTS[end] === event)) {
+			const names = args.filter((arg) => typeof arg !== "object" && typeof arg !== "function");
+			const [oldest] = this._others.add(key_of(event, names));
+			if (this._others.size > MAX_SUBSCRIPTIONS) this._others.delete(oldest!);
+		}
+		return true;
 	}
 
 	/** Subscribe, and ask for what the room has; return a promise of the number of events. */

@@ -91,6 +91,26 @@ export function open(io, options = {}) {
 	return connection;
 }
 /**
+ * Use a socket that another part of the page has opened and goes on using, as the shell of a Desk does.
+ *
+ * That part counts its subscriptions itself and emits them over the socket; together they count as one more holder here. So neither
+ * makes the other leave a room. The socket reconnects for as long as the page lives, and is in its rooms again then.
+ *
+ * @param {any} socket a socket of socket.io-client 4.6 or later, connected or not, for the namespace of the site
+ * @param {{ api?: string }} [options] `api`: see `ConnectOptions`
+ * @returns {Connection} its `close` closes the socket; leave that to the part that has opened it
+ */
+export function share(socket, { api } = {}) {
+	const connection = new Connection(socket);
+	if (api !== undefined)
+		connection.api = new Api(api, null);
+	const { emit } = socket;
+	socket.emit = function (event, ...args) {
+		return connection.is_sent(event, args) ? emit.call(this, event, ...args) : this;
+	};
+	return connection;
+}
+/**
  * An event was not acknowledged.
  *
  * `code` is `no_handler`, `no_answer`, `bad_arguments`, `not_allowed`, `dropped` or `failed` if the server says so, otherwise
@@ -126,7 +146,8 @@ export class Connection {
 		this.api = new Api(page_origin(), credentials);
 		this._credentials = credentials;
 		this._local_events = new LocalEvents();
-		this._subscriptions = new Subscriptions((packet) => this.socket.emit(...packet));
+		this._is_emitting = false;
+		this._subscriptions = new Subscriptions((packet) => this._emit(packet));
 		this._presences = new Presences(this);
 		this._has_offsets = false;
 		this._has_calls = false;
@@ -244,7 +265,7 @@ export class Connection {
 	 */
 	emit(event, ...args) {
 		if (this.count(event, args))
-			this.socket.emit(event, ...args);
+			this._emit([event, ...args]);
 	}
 	/**
 	 * Count a part of the page that subscribes or ends its subscription.
@@ -255,6 +276,16 @@ export class Connection {
 	 */
 	count(event, args) {
 		return this._subscriptions.count(event, args);
+	}
+	/**
+	 * Note an event that is emitted over the socket; see `share`.
+	 *
+	 * @param {string} event
+	 * @param {any[]} args
+	 * @returns {boolean} whether the event is to be sent: false if it would end a subscription that is held here
+	 */
+	is_sent(event, args) {
+		return this._is_emitting || this._subscriptions.note_other(event, args);
 	}
 	/**
 	 * Emit an event and wait for its acknowledgement.
@@ -367,6 +398,15 @@ export class Connection {
 		this.socket.disconnect();
 		this._set_status("closed");
 	}
+	_emit(packet) {
+		this._is_emitting = true;
+		try {
+			this.socket.emit(...packet);
+		}
+		finally {
+			this._is_emitting = false;
+		}
+	}
 	_subscribe(event, args, options) {
 		if (!options?.rewind) {
 			this.emit(event, ...args);
@@ -439,6 +479,8 @@ class Subscriptions {
 		this._ended = new Map();
 		// By subscription: how many parts of the page hold it.
 		this._holders = new Map();
+		// Subscriptions that another part of the page holds, which counts them itself.
+		this._others = new Set();
 		// By subscription: what it asks for, until that has come; the latest values for as long as it exists.
 		this._rewinds = new Map();
 		this._to_resend = [];
@@ -454,7 +496,22 @@ class Subscriptions {
 		if (holders > 0)
 			this._holders.set(key, holders);
 		delete_oldest(this._holders, () => this._holders.size > MAX_SUBSCRIPTIONS);
-		return !is_end || holders <= 0;
+		return !is_end || (holders <= 0 && !this._others.has(key));
+	}
+	/** Note what another part of the page emits; return whether it is to be sent. */
+	note_other(event, args) {
+		if (COUNTED.includes(event)) {
+			const key = key_of(SUBSCRIBE_EVENTS[event], args);
+			this._others.delete(key);
+			return !this._holders.has(key);
+		}
+		if (COUNTED.some((end) => SUBSCRIBE_EVENTS[end] === event)) {
+			const names = args.filter((arg) => typeof arg !== "object" && typeof arg !== "function");
+			const [oldest] = this._others.add(key_of(event, names));
+			if (this._others.size > MAX_SUBSCRIPTIONS)
+				this._others.delete(oldest);
+		}
+		return true;
 	}
 	/** Subscribe, and ask for what the room has; return a promise of the number of events. */
 	rewind(event, args, { rewind }) {
