@@ -26,6 +26,13 @@ def blocks(language: str, page: Path = CLIENTS_MD) -> list[str]:
 	return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
 
 
+def example(heading: str, language: str) -> str:
+	"""Return the only block of a language in a section of docs/clients.md."""
+	section = CLIENTS_MD.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+	(text,) = re.findall(rf"^```{language}\n(.*?)^```$", section, re.M | re.S)
+	return str(text)
+
+
 @pytest.fixture
 def sources() -> Iterator[Path]:
 	"""A folder of modules that find the packages."""
@@ -94,22 +101,31 @@ def with_credential(bench: Bench, text: str, credential: str, token: str, cookie
 	)
 
 
+TOKEN_OPTION = 'token: "api_key:api_secret"'
+COOKIE_OPTION = 'extraHeaders: { Cookie: "sid=…" }'
 CREDENTIALS = pytest.mark.parametrize("credential", ["token", "Bearer", "cookie"])
 
 
 @CREDENTIALS
 def test_the_example_for_node(bench: Bench, sources: Path, tmp_path: Path, credential: str) -> None:
-	(text,) = blocks("js")
-	cookie = 'extraHeaders: { Cookie: "sid=…" }'
-	assert cookie in CLIENTS_MD.read_text()
+	text = example("Node", "js")
 	program = sources / "example.mjs"
-	program.write_text(with_credential(bench, text, credential, 'token: "api_key:api_secret"', cookie))
+	program.write_text(with_credential(bench, text, credential, TOKEN_OPTION, COOKIE_OPTION))
 	check_program(bench, [node(), str(program)], tmp_path / "output", sources)
 
 
 @CREDENTIALS
+def test_the_example_for_react_native(bench: Bench, sources: Path, tmp_path: Path, credential: str) -> None:
+	text = example("React Native", "js")
+	module = sources / "example.mjs"
+	module.write_text(with_credential(bench, text, credential, TOKEN_OPTION, COOKIE_OPTION))
+	command = [node(), str(CLIENT / "tests" / "react_native.mjs"), str(module), str(tmp_path / "built")]
+	check_program(bench, command, tmp_path / "output", sources)
+
+
+@CREDENTIALS
 def test_the_example_for_python(bench: Bench, tmp_path: Path, credential: str) -> None:
-	(text,) = blocks("python")
+	text = example("Python", "python")
 	cookie = 'headers={"Cookie": "sid=…"}'
 	assert cookie in CLIENTS_MD.read_text()
 	program = tmp_path / "example.py"
