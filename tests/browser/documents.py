@@ -21,11 +21,14 @@ class Documents:
 		"""The documents: the description of each by its name."""
 		self.authorizations: set[str] = set()
 		"""The headers Authorization of the requests; one that is missing is empty."""
+		self.loads: list[str] = []
+		"""The paths of the requests, in order."""
 		window.route("**/api/**", self._answer)
 
 	def _answer(self, route: Route) -> None:
 		request = route.request
 		url = urlsplit(request.url)
+		self.loads.append(url.path)
 		self.authorizations.add(request.headers.get("authorization", ""))
 		parameters: dict[str, Any] = {key: value[0] for key, value in parse_qs(url.query).items()}
 		parameters.update(request.post_data_json or {})

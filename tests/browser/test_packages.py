@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from frappe_realtime.contract import ACCESS_CHANNEL, USER_CHANGED
+from frappe_realtime.contract import ACCESS_CHANNEL, GUEST, USER_CHANGED
 from tests.browser.conftest import FOLDERS, OpenPage, sign_in
 from tests.browser.documents import Documents
-from tests.browser.driving import publish_until, wait_for_texts, wait_to_see
+from tests.browser.driving import publish_until, wait_for_texts, wait_to_see, wait_until
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conftest import MakeBench
+from tests.wire.javascript import write_app
+from tests.wire.nodejs import node
+from tests.wire.publisher import Publisher
 
 pytestmark = pytest.mark.parametrize("framework", ["vue", "react"])
 
@@ -107,6 +110,29 @@ def test_after_missed_events_everything_is_loaded_again(
 	update(bench, page, documents, "four")
 
 
+def test_a_reconnect_brings_what_has_happened_meanwhile(
+	make_bench: MakeBench, mount: Callable[..., Page], documents: Documents
+) -> None:
+	bench = make_bench()
+	publisher = Publisher(bench.valkey.url)
+	page = mount(bench, bench.user())
+	wait_for_status(page, "connected")
+	publisher.publish("news", "first")
+	wait_to_see(page, "first")
+	update(bench, page, documents, "two")
+	wait_for_texts(page, "doc", "two false false", "two false false")
+	loads_of_lists = documents.loads.count("/api/resource/ToDo")
+	bench.sidecar.kill()
+	wait_for_status(page, "lost")
+	documents.descriptions["T-1"] = "three"
+	publisher.publish("doc_update", {"doctype": "ToDo", "name": "T-1", "modified": "three"}, "doc:ToDo/T-1")
+	bench.sidecar.start()
+	wait_for_texts(page, "doc", "three false false", "three false false")
+	wait_for_status(page, "connected")
+	# Nothing was missed, so that nothing else is loaded again.
+	assert documents.loads.count("/api/resource/ToDo") == loads_of_lists
+
+
 def test_logout_ends_the_connection_and_login_brings_it_back(
 	bench: Bench, mount: Callable[..., Page], documents: Documents, window: BrowserContext
 ) -> None:
@@ -146,6 +172,34 @@ def test_a_token_that_has_expired_is_renewed(
 	assert fresh in documents.authorizations
 
 
+@pytest.mark.parametrize("scheme", ["token", "Bearer"])
+def test_a_token_that_expires_while_the_page_is_open(
+	bench: Bench, mount: Callable[..., Page], documents: Documents, scheme: str
+) -> None:
+	site = bench.site()
+	user = bench.user()
+	expiring, fresh = (site.authorization(user.name, scheme) for _ in range(2))
+	tokens = [one.removeprefix("token ") for one in (expiring, fresh)]
+	page = mount(
+		bench,
+		None,
+		f"""{{ token: async ({{ renew }}) => {{
+			if (renew) window.is_renewed = true;
+			return {json.dumps(tokens)}[window.is_renewed ? 1 : 0];
+		}} }}""",
+	)
+	wait_for_status(page, "connected")
+	update(bench, page, documents, "two")
+	assert not page.evaluate("window.is_renewed")
+	site.revoke(expiring)
+	message = {"site": APP_SITE, "kind": USER_CHANGED, "user": user.name}
+	bench.valkey.client.publish(ACCESS_CHANNEL, json.dumps(message))
+	wait_until(page, "window.is_renewed")
+	wait_for_status(page, "connected")
+	update(bench, page, documents, "three")
+	assert documents.authorizations == {expiring, fresh}
+
+
 def test_presence(bench: Bench, mount: Callable[..., Page], window: BrowserContext) -> None:
 	page = mount(bench, bench.user())
 	other = mount(bench)
@@ -169,14 +223,36 @@ from frappe.realtime import realtime
 @realtime.on("add")
 async def add(socket, one, other):
 	return one + other
+
+@realtime.on("fails")
+async def fails(socket):
+	raise ValueError("a reason")
+"""
+SCRIPTS = """module.exports = function handlers(socket) {
+	socket.on("js add", (one, other, answer) => answer(one + other));
+	socket.on("js fails", function failing(answer) { throw new TypeError("a reason"); });
+};
 """
 
 
-def test_events_progress_and_calls(make_bench: MakeBench, mount: Callable[..., Page]) -> None:
-	bench = make_bench(start=False)
-	write_handlers(bench, "shop", HANDLERS)
-	install(bench, "shop")
-	bench.start()
+@pytest.fixture
+def shop(make_bench: MakeBench) -> Callable[..., Bench]:
+	"""Start a bench with an app that has handlers in Python, and one that has them in JavaScript."""
+
+	def shop(**common: Any) -> Bench:
+		bench = make_bench(start=False, common=common, env={"FRAPPE_REALTIME_NODE": node()})
+		bench.sidecar.expects_traceback = True
+		write_handlers(bench, "shop", HANDLERS)
+		write_app(bench, "scripts", SCRIPTS)
+		for app in ("shop", "scripts"):
+			install(bench, app)
+		return bench.start()
+
+	return shop
+
+
+def test_events_progress_and_calls(shop: Callable[..., Bench], mount: Callable[..., Page]) -> None:
+	bench = shop()
 	user = bench.user()
 	page = mount(bench, user)
 	wait_for_status(page, "connected")
@@ -184,5 +260,32 @@ def test_events_progress_and_calls(make_bench: MakeBench, mount: Callable[..., P
 	wait_to_see(page, "hello")
 	bench.publish("progress", {"percent": 30, "title": "Import"}, f"user:{user.name}")
 	wait_for_texts(page, "status", "connected 30")
-	assert page.evaluate("emitWithAck('add', 1, 2)") == 3
-	assert page.evaluate("emitWithAck('unknown').catch(({ code }) => code)") == "no_handler"
+	for event in ("add", "js add"):
+		assert page.evaluate("event => emitWithAck(event, 1, 2)", event) == 3
+
+
+CALL = "event => emitWithAck(event).catch(({ name, code, message, traceback }) => [name, code, message, traceback])"
+
+
+@pytest.mark.parametrize("is_developer", [False, True], ids=["production", "developer_mode"])
+def test_calls_that_fail_reject_at_once(
+	shop: Callable[..., Bench], mount: Callable[..., Page], is_developer: bool
+) -> None:
+	bench = shop(developer_mode=is_developer)
+	page = mount(bench, bench.user())
+	wait_for_status(page, "connected")
+	assert page.evaluate(CALL, "unknown") == [
+		"CallError",
+		"no_handler",
+		'No app on app.test handles the event "unknown".',
+		"",
+	]
+	for event, app, place in (("fails", "shop", "in fails\n"), ("js fails", "scripts", "failing")):
+		name, code, message, traceback = page.evaluate(CALL, event)
+		assert (name, code) == ("CallError", "failed")
+		assert f'The handler of "{event}" in the app {app} has failed' in message
+		assert ("a reason" in message) == is_developer
+		assert (place in traceback) == is_developer
+	guest = mount(bench, GUEST)
+	wait_for_status(guest, "connected")
+	assert guest.evaluate(CALL, "add")[1] == "not_allowed"
