@@ -28,13 +28,19 @@ def blocks(heading: str, language: str) -> list[str]:
 	return re.findall(rf"^```{language}\n(.*?)^```$", section, re.M | re.S)
 
 
-def check_page(bench: Bench, window: BrowserContext, url: str, html: str, user: str) -> None:
-	"""Open a page, and wait until it prints what was published to its user."""
+def open_page(window: BrowserContext, url: str, html: str) -> tuple[Page, list[str]]:
+	"""Open a page; return it, and the list of what it prints."""
 	printed: list[str] = []
-	page: Page = window.new_page()
+	page = window.new_page()
 	page.on("console", lambda message: printed.append(message.text))
 	page.route(url, lambda route: route.fulfill(content_type="text/html", body=f"<!doctype html>{html}"))
 	page.goto(url)
+	return page, printed
+
+
+def check_page(bench: Bench, window: BrowserContext, url: str, html: str, user: str) -> None:
+	"""Open a page, and wait until it prints what was published to its user."""
+	page, printed = open_page(window, url, html)
 
 	def arrived() -> bool:
 		bench.publish("order_ready", "SO-0001", f"user:{user}")
@@ -63,11 +69,11 @@ def test_a_page_of_the_site(bench: Bench, window: BrowserContext, credential: st
 
 
 @pytest.fixture
-def start_nginx(tmp_path: Path) -> Iterator[Callable[[Bench], nginx.Nginx]]:
+def start_nginx(tmp_path: Path) -> Iterator[Callable[..., nginx.Nginx]]:
 	"""Start nginx with the documented locations, in front of a bench and of the files of /assets."""
 	started: list[nginx.Nginx] = []
 
-	def start(bench: Bench) -> nginx.Nginx:
+	def start(bench: Bench, has_header: bool) -> nginx.Nginx:
 		assets = tmp_path / "sites" / "assets" / "frappe_realtime"
 		shutil.copytree(ROOT / "frappe_realtime" / "public" / "js", assets / "js")
 		client = FOLDERS["/assets/frappe_realtime/node_modules/socket.io-client/"]
@@ -77,6 +83,8 @@ def start_nginx(tmp_path: Path) -> Iterator[Callable[[Bench], nginx.Nginx]]:
 			"127.0.0.1:9000", f"127.0.0.1:{bench.sidecar.port}"
 		)
 		locations = locations.replace("https://app.example.com", f"http://{OTHER}")
+		if not has_header:
+			locations = re.sub("add_header.*", "", locations)
 		types = "types { text/javascript js; }"
 		one = nginx.Nginx(tmp_path, f"root {tmp_path / 'sites'}; {types} {locations}")
 		started.append(one)
@@ -88,15 +96,25 @@ def start_nginx(tmp_path: Path) -> Iterator[Callable[[Bench], nginx.Nginx]]:
 
 
 @pytest.mark.skipif(not Path(nginx.COMMAND).exists(), reason="no nginx")
+@pytest.mark.parametrize("has_header", [True, False])
 def test_a_page_of_another_origin(
 	make_bench: MakeBench,
 	browser_context: BrowserContext,
-	start_nginx: Callable[[Bench], nginx.Nginx],
+	start_nginx: Callable[..., nginx.Nginx],
+	has_header: bool,
 ) -> None:
 	keys = re.findall(r"bench set-config -gp (realtime_allowed_origins) '\[\"app\.example\.com\"\]'", TEXT)
 	bench = make_bench(common={key: [OTHER] for key in keys})
-	site = f"http://{APP_SITE}:{start_nginx(bench).port}"
+	site = f"http://{APP_SITE}:{start_nginx(bench, has_header).port}"
 	user = bench.user()
 	(html,) = blocks("Another origin", "html")
 	html = html.replace("https://erp.example.com", site).replace("erp.example.com", APP_SITE)
-	check_page(bench, browser_context, f"http://{OTHER}/page", with_token(bench, html, user.name), user.name)
+	html = with_token(bench, html, user.name)
+	url = f"http://{OTHER}/page"
+	if has_header:
+		check_page(bench, browser_context, url, html, user.name)
+	else:
+		page, printed = open_page(browser_context, url, html)
+		until(
+			lambda: page.evaluate("1") and any("CORS" in one for one in printed), "the refusal of the module"
+		)
