@@ -1,19 +1,70 @@
-"""Builds the examples for frappe-ui and frappe-react-sdk as their users do: with npm and Vite, from what npm publishes."""
+"""Builds pages of frappe-ui and frappe-react-sdk as their users do: with npm and Vite, from what npm publishes.
+
+They are the examples of both, and the components of docs/clients.md.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from realtime.demo import npm
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".cache" / "client" / "examples"
 """Has a copy of each example, with its packages and, in `dist`, its pages."""
-EXAMPLES = {"frappe-ui": "vue", "frappe-react-sdk": "react"}
-"""The examples, and which package of `client/` each uses beside the core."""
+CLIENTS_MD = ROOT / "docs" / "clients.md"
+
+
+class Example(NamedTuple):
+	"""An example, and the components of docs/clients.md that use the same packages.
+
+	Attributes:
+		name: The name of its folder.
+		package: Which package of `client/` it uses beside the core.
+		language: The language of the blocks with components.
+		mount: The module that shows the two components, which are the files `0` and `1`.
+	"""
+
+	name: str
+	package: str
+	language: str
+	mount: str
+
+
+EXAMPLES = (
+	Example(
+		"frappe-ui",
+		"vue",
+		"vue",
+		"""
+import { createRealtime } from "@frappe-realtime/vue";
+import { frappeRequest, setConfig } from "frappe-ui";
+import { createApp, h } from "vue";
+import First from "./0.vue";
+import Library from "./1.vue";
+
+setConfig("resourceFetcher", frappeRequest);
+createApp(() => [h(First), h(Library)]).use(createRealtime()).mount("main");
+""",
+	),
+	Example(
+		"frappe-react-sdk",
+		"react",
+		"tsx",
+		"""
+import { createRoot } from "react-dom/client";
+import { App as First } from "./0.tsx";
+import { App as Library } from "./1.tsx";
+
+createRoot(document.querySelector("main")).render(<><First /><Library /></>);
+""",
+	),
+)
 
 
 def build_library_examples() -> None:
@@ -24,16 +75,30 @@ def build_library_examples() -> None:
 	"""
 	FOLDER.mkdir(parents=True, exist_ok=True)
 	core = _pack("core")
-	for example, package in EXAMPLES.items():
-		source, folder = ROOT / "examples" / example, FOLDER / example
+	for example in EXAMPLES:
+		source, folder = ROOT / "examples" / example.name, FOLDER / example.name
 		shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("package.json"))
 		manifest = json.loads((source / "package.json").read_text())
 		manifest["dependencies"]["@frappe-realtime/core"] = f"file:{core}"
-		manifest["dependencies"][f"@frappe-realtime/{package}"] = f"file:{_pack(package)}"
-		wanted = FOLDER / f"{example}.json"
+		manifest["dependencies"][f"@frappe-realtime/{example.package}"] = f"file:{_pack(example.package)}"
+		wanted = FOLDER / f"{example.name}.json"
 		wanted.write_text(json.dumps(manifest, indent="\t"))
 		npm.install(folder, wanted)
 		npm.run(folder, "run", "build", "--silent")
+		_build_components(example, folder)
+
+
+def _build_components(example: Example, project: Path) -> None:
+	"""Build the components of docs/clients.md into `documented/dist` of a project."""
+	folder = project / "documented"
+	folder.mkdir(exist_ok=True)
+	components = re.findall(rf"^```{example.language}\n(.*?)^```$", CLIENTS_MD.read_text(), re.M | re.S)
+	for number, component in enumerate(components):
+		(folder / f"{number}.{example.language}").write_text(component)
+	(folder / "main.jsx").write_text(example.mount)
+	page = '<!doctype html><main></main><script type="module" src="./main.jsx"></script>'
+	(folder / "index.html").write_text(page)
+	npm.run(project, "exec", "--", "vite", "build", "documented", "--config", "vite.config.mjs")
 
 
 def _pack(package: str) -> Path:

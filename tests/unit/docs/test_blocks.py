@@ -22,7 +22,8 @@ from script.rings import RINGS
 from tests.unit.docs.blocks import BLOCKS, PAGES, ROOT, Block, blocks_in
 
 LANGUAGES = {"dart", "html", "ini", "js", "json", "nginx", "python", "sh", "text", "ts", "tsx", "vue", "yaml"}
-"""All but `text`, which is for output, and `dart`, which is marked as not run, are checked; `ts`, `tsx` and `vue` by tests/client/test_documentation.py."""
+"""All but `text`, which is for output, and `dart`, which is marked as not run, are checked; `ts`, `tsx` and `vue` by tests/client/test_documentation.py, and
+components and pages of docs/clients.md in tests/browser/test_documented_*.py."""
 NGINX_CONTEXTS = ("{}", "server {{ {} }}", "server {{ location / {{ {} }} }}")
 """What a block of nginx may stand in."""
 
