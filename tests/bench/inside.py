@@ -242,6 +242,23 @@ def make_owned_doctype(name):
 	).insert(ignore_permissions=True)
 
 
+def add_field(doctype, fieldname, fieldtype):
+	"""Add a custom field to a DocType; return the name of its document."""
+	from frappe.custom.doctype.custom_field.custom_field import create_custom_field
+
+	create_custom_field(doctype, {"fieldname": fieldname, "fieldtype": fieldtype, "label": fieldname.title()})
+	return frappe.db.get_value("Custom Field", {"dt": doctype, "fieldname": fieldname})
+
+
+def remove_field(doctype, name):
+	"""Remove a custom field that add_field has added, with its column."""
+	fieldname = frappe.db.get_value("Custom Field", name, "fieldname")
+	frappe.delete_doc("Custom Field", name, force=True)
+	frappe.db.commit()
+	if fieldname in frappe.db.get_table_columns(doctype):
+		frappe.db.sql_ddl(f"alter table `tab{doctype}` drop column `{fieldname}`")
+
+
 def set_values(doctype, name, fields):
 	"""Change a document without saving it, and commit; return the time of the commit, in seconds since 1970."""
 	from frappe_realtime.overrides import install_overrides

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
+from tests.bench.apps import installed, write_app
 from tests.bench.desk import open_desk, origin, set_theme
-from tests.bench.handlers_app import app_with_handlers
 from tests.bench.installation import INSIDE, Bench, NotSuitable, Person
 from tests.bench.processes import Process
 from tests.wire.background import Background
@@ -78,6 +78,14 @@ async def search(socket, message):
 """
 
 
+@contextlib.contextmanager
+def chat(bench: Bench, folder: Path) -> Iterator[None]:
+	"""Install the app whose handlers are called."""
+	write_app(folder / CHAT, CHAT, {"realtime/handlers.py": CHAT_HANDLERS})
+	with installed(bench, folder / CHAT):
+		yield
+
+
 def main() -> int:
 	"""Take the pictures; return the exit code."""
 	parser = argparse.ArgumentParser(description=__doc__)
@@ -92,8 +100,9 @@ def main() -> int:
 	options.folder.mkdir(parents=True, exist_ok=True)
 	try:
 		with (
+			tempfile.TemporaryDirectory() as apps,
 			running_bench(Path(root)) as bench,
-			app_with_handlers(bench, CHAT, CHAT_HANDLERS),
+			chat(bench, Path(apps)),
 			chromium("--host-resolver-rules=MAP * 127.0.0.1") as browser,
 			team(bench) as people,
 			connected_clients(bench, people, options.clients),

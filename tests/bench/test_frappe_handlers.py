@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from tests.bench.apps import installed, skip_unless_apps_can_be_installed, write_app
 from tests.bench.conftest import ConnectNode
-from tests.bench.handlers_app import app_with_handlers
 from tests.bench.installation import Bench
 
 APP = "realtime_bench_handlers"
@@ -38,13 +37,12 @@ def add(socket, description, fails):
 
 
 @pytest.fixture(scope="module")
-def with_handlers(bench: Bench) -> Iterator[Bench]:
+def with_handlers(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 	"""The bench with the app, whose web processes and sidecar have been started since it was installed."""
-	if names := ", ".join(bench.foreign_processes()):
-		pytest.skip(f"not started by the tests, which may not stop it therefore: {names}")
-	if not shutil.which("bench"):
-		pytest.skip("there is no bench command on PATH")
-	with app_with_handlers(bench, APP, HANDLERS):
+	skip_unless_apps_can_be_installed(bench)
+	source = tmp_path_factory.mktemp("app") / APP
+	write_app(source, APP, {"realtime/handlers.py": HANDLERS})
+	with installed(bench, source):
 		yield bench
 
 

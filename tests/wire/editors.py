@@ -54,20 +54,17 @@ class Editors:
 		self, bench: Bench, name: str, user: User | str = "", site: str = APP_SITE, **options: Any
 	) -> Page:
 		"""Open a page with a document."""
-		number = f"page-{next(self._ids)}"
 		# With polling, Node decides on the header Host itself.
 		headers = bench.headers(user or bench.user(site), site, more={"X-Frappe-Site-Name": site})
-		self.do(
-			"open",
-			page=number,
-			url=bench.sidecar.url,
-			site=site,
-			headers=headers,
-			doctype=TYPE,
-			name=name,
-			**options,
-		)
-		return Page(self, number)
+		return self.open_at(bench.sidecar.url, headers, site, TYPE, name, **options)
+
+	def open_at(
+		self, url: str, headers: dict[str, str], site: str, doctype: str, name: str, **options: Any
+	) -> Page:
+		"""Open a page with a document, of any server."""
+		page = f"page-{next(self._ids)}"
+		self.do("open", page=page, url=url, site=site, headers=headers, doctype=doctype, name=name, **options)
+		return Page(self, page)
 
 	def converge(self, patience: float = PATIENCE) -> str:
 		"""Wait until all pages have the same text, and return it."""

@@ -1,0 +1,79 @@
+"""Apps that are installed on the site of a bench for a while."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.bench.installation import Bench
+
+HOOKS = """
+app_name = "{app}"
+app_title = "{app}"
+app_publisher = app_description = app_email = app_license = "-"
+"""
+
+
+def skip_unless_apps_can_be_installed(bench: Bench) -> None:
+	"""Skip the test if processes that import apps are not those of the tests, or if there is no bench command."""
+	if names := ", ".join(bench.foreign_processes()):
+		pytest.skip(f"not started by the tests, which may not stop it therefore: {names}")
+	if not shutil.which("bench"):
+		pytest.skip("there is no bench command on PATH")
+
+
+def write_app(folder: Path, app: str, files: Mapping[str, str], hooks: str = "") -> None:
+	"""Write an app.
+
+	Args:
+		folder: Where; it does not exist.
+		app: The name of the app.
+		files: The texts of the modules, by their paths in the package.
+		hooks: More lines of its `hooks.py`.
+	"""
+	package = folder / app
+	package.mkdir(parents=True)
+	(package / "__init__.py").write_text('__version__ = "1.0"\n')
+	(package / "hooks.py").write_text(HOOKS.format(app=app) + hooks)
+	for name in ("modules.txt", "patches.txt"):
+		(package / name).touch()
+	for path, text in files.items():
+		(package / path).parent.mkdir(parents=True, exist_ok=True)
+		(package / path).write_text(text)
+
+
+@contextmanager
+def installed(bench: Bench, source: Path) -> Iterator[None]:
+	"""Install an app on the site with the app, and start the processes of the bench again that import apps; undo it in the end.
+
+	Args:
+		bench: The bench.
+		source: The folder of the app, which has its name; it is copied.
+	"""
+	app = source.name
+	(site_packages,) = bench.root.glob("env/lib/python3*/site-packages")
+	link = site_packages.relative_to(bench.root) / f"{app}.pth"
+	folder = bench.root / "apps" / app
+	with bench.kept(f"apps/{app}", str(link), "sites/apps.txt", "sites/apps.json"):
+		shutil.copytree(source, folder, symlinks=True)
+		# What `pip install --editable` writes, without a build.
+		(bench.root / link).write_text(f"{folder}\n")
+		apps = bench.sites / "apps.txt"
+		apps.write_text(f"{apps.read_text().rstrip()}\n{app}\n")
+		try:
+			bench.bench("--site", bench.site, "install-app", app)
+			_restart(bench)
+			yield
+		finally:
+			bench.bench("--site", bench.site, "uninstall-app", "--yes", "--no-backup", "--force", app)
+	_restart(bench)
+
+
+def _restart(bench: Bench) -> None:
+	for process in (bench.sidecar, bench.worker, bench.web):
+		process.stop()
+	bench.start_processes()
