@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.bench.collaboration import click_cell, fill, open_contact, save, turned_on
-from tests.bench.desk import set_theme
+from tests.bench.desk import PATIENCE, set_theme, wait_until
 from tests.bench.installation import Bench, NotSuitable, Person
 from tests.bench.screenshots import running_bench
 from tests.wire.browser import NoChromium, chromium
@@ -92,7 +92,7 @@ def open_window(bench: Bench, browser: Browser, person: Person) -> BrowserContex
 def take_pictures(
 	bench: Bench, browser: Browser, people: list[Person], names: list[str], folder: Path
 ) -> None:
-	"""Open forms of all people, and save what the first one sees."""
+	"""Open forms of all people, and the list, and save what the first one sees."""
 	windows = [open_window(bench, browser, person) for person in people]
 	pages = [open_contact(bench, window, names[-1]) for window in windows]
 	page, other, third = pages
@@ -106,6 +106,16 @@ def take_pictures(
 		page.wait_for_timeout(1000)
 		shoot(page, folder, bench, theme)
 	set_theme(page, "light")
+	third.evaluate("name => frappe.set_route('Form', 'Contact', name)", names[0])
+	page.evaluate("frappe.set_route('List', 'Contact', 'List')")
+	rows = page.locator(".list-row-container:visible", has=page.locator(".realtime-row-members"))
+	expect(rows).to_have_count(2, timeout=PATIENCE)
+	page.wait_for_timeout(1000)
+	shoot(page, folder, bench, "list")
+	page.evaluate("name => frappe.set_route('Form', 'Contact', name)", names[-1])
+	wait_until(
+		page, "name => cur_frm?.docname === name && frappe.realtime.presence('Contact', name).me", names[-1]
+	)
 	fill(page, "last_name", "Moss-Reed")
 	fill(other, "middle_name", "Maria")
 	save(other)
