@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -34,13 +35,17 @@ def test_clients_are_notified_of_events_that_redis_has_lost(make_bench: MakeBenc
 	offset = tab.offset
 	[writer] = valkey.keys("frappe_realtime:writer:*")
 	written = valkey.get(writer) or ""
-	# The sidecar subscribes again 0.1 s later, as to a new master, and does not receive this event.
-	valkey.client_kill_filter(_type="pubsub")
-	publisher.publish("secret", 2)
-	publisher.flush()
-	valkey.xtrim(STREAM, maxlen=0)
-	valkey.set(LAST, offset)
-	valkey.set(writer, written)
+	# The sidecar subscribes again, as to a new master, when this event is published and lost.
+	bench.sidecar.signal(signal.SIGSTOP)
+	try:
+		valkey.client_kill_filter(_type="pubsub")
+		publisher.publish("secret", 2)
+		publisher.flush()
+		valkey.xtrim(STREAM, maxlen=0)
+		valkey.set(LAST, offset)
+		valkey.set(writer, written)
+	finally:
+		bench.sidecar.signal(signal.SIGCONT)
 	bench.wait_until_subscribed()
 	publisher.publish("secret", 3)
 	assert tab.raw.ends()
