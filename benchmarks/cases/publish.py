@@ -6,6 +6,7 @@ import time
 
 from benchmarks.cases.common import Figures, Setup, percentile, settle
 from benchmarks.client import MARK
+from benchmarks.columns import FLOOR
 from benchmarks.web_process import app_publish, frappe_publish
 
 CLIENTS = 100
@@ -16,6 +17,9 @@ def publish(setup: Setup) -> Figures:
 
 	The figures are µs of CPU of the publishing process for a call, and milliseconds from the call to the receipt.
 	"""
+	if setup.column.name == FLOOR:
+		# The C program reads JSON without spaces only, and Frappe writes spaces.
+		return {}
 	make = app_publish if setup.column.has_app else frappe_publish
 	call = make(setup.site, setup.redis_url)
 	message = {"mark": MARK.decode(), "text": "x" * 70}
