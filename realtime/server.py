@@ -59,7 +59,7 @@ READY_SECONDS = 5.0
 """Seconds that `run` waits for the subscription before it reports that it serves: without Redis it serves too."""
 
 ANNOUNCE_SECONDS = 1.0
-"""Seconds that `start` waits until the other sidecars know this process: without Redis it serves too."""
+"""Seconds that `start` waits until the other sidecars know this process, if Redis can be reached."""
 
 DRAIN_SECONDS = 3.0
 """Seconds that `stop` waits for clients that are between two polls, so that their next one does not fail."""
@@ -234,6 +234,10 @@ class RealtimeServer:
 				self._subscribed.set,
 			],
 		)
+		self._may_accept = asyncio.Event()
+		"""Set when the other sidecars know this process, or Redis is away."""
+		self.cluster.announced.connect(self._may_accept.set)
+		self.subscriber.lost.connect(lambda reason: self._may_accept.set())
 		self.monitor = MonitorLayer(
 			config,
 			self.backends,
@@ -273,7 +277,7 @@ class RealtimeServer:
 		self.monitor.start()
 		self.handlers.javascript.start()
 		with suppress(asyncio.TimeoutError):
-			await asyncio.wait_for(self.cluster.announced.wait(), ANNOUNCE_SECONDS)
+			await asyncio.wait_for(self._may_accept.wait(), ANNOUNCE_SECONDS)
 		await self._listener.start()
 		# Created last: importing aiohttp takes longest, and clients reconnect in the first moments.
 		self._pages = self._make_pages(self)

@@ -118,8 +118,8 @@ class ClusterAdapter:
 		"""Sent with the id of a peer and its reply to a request of this sidecar."""
 		self.peer_removed: Signal[[str]] = Signal()
 		"""Sent with the id of a peer that has stopped or no longer sends heartbeats."""
-		self.announced = asyncio.Event()
-		"""Set when the first heartbeat of this process has come back from Redis, and so the peers know it."""
+		self.announced: Signal[[]] = Signal()
+		"""Sent when a heartbeat of this process has come back from Redis, and so the peers know it."""
 		self.publisher = publisher
 		self.members = members
 		self.usage = usage
@@ -224,7 +224,7 @@ class ClusterAdapter:
 		Silence is measured by what Redis delivers and not by a clock, so that neither an outage of Redis nor a blocked
 		event loop makes peers look dead.
 		"""
-		self.announced.set()
+		self.announced.send()
 		if self._own_heartbeat_seen:
 			return
 		self._own_heartbeat_seen = True
