@@ -61,7 +61,7 @@ READY_SECONDS = 5.0
 ANNOUNCE_SECONDS = 1.0
 """Seconds that `start` waits until the other sidecars know this process, if Redis can be reached."""
 
-DRAIN_SECONDS = 3.0
+DRAIN_SECONDS = 5.0
 """Seconds that `stop` waits for clients that are between two polls, so that their next one does not fail."""
 
 FLUSH_SECONDS = 3.0
@@ -289,7 +289,8 @@ class RealtimeServer:
 		self.access.joiner.flush()
 		if self.handover is not None:
 			self.handover.leave()
-		await self.engine.drain(DRAIN_SECONDS)
+		if self._has_others():
+			await self.engine.drain(DRAIN_SECONDS)
 		self.engine.close()
 		if self.handover is not None:
 			self.handover.stop()
@@ -348,6 +349,13 @@ class RealtimeServer:
 		while reporter.watchdog_seconds:
 			reporter.alive()
 			await asyncio.sleep(reporter.watchdog_seconds / 3)
+
+	def _has_others(self) -> bool:
+		"""Return True if another process of this host, or another host, takes the requests of the clients."""
+		if self.handover is not None and self.handover.has_others():
+			return True
+		own = self._link_address()
+		return any(peer.link not in ("", own) for peer in self.cluster.peers.values())
 
 	def _link_address(self) -> str:
 		return peer_address(self.config, self.backends.endpoint.local_host)

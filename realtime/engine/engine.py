@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ from .request import Request
 from .settings import EngineCounters, EngineSettings
 from .timer_wheel import TimerWheel
 from .websocket import CLOSE_FRAME, WebSocketProtocol, handshake_response
+
+logger = logging.getLogger("realtime.engine")
 
 
 @dataclass(slots=True)
@@ -86,21 +89,30 @@ class Engine:
 				self._closing_transports.append(connection.transport)
 
 	async def drain(self, timeout: float) -> None:
-		"""Reject new connections, and close all others in a way that no request fails; wait for that at most `timeout` seconds.
+		"""Reject new connections, and close those on polling in a way that no request fails; wait for that at most `timeout` seconds.
 
-		A client between two polls is told with the next one. A TCP connection between two requests, or on which the first one
-		has not arrived, belongs to no client yet: if another process listens on the port, it takes it over.
+		A client between two polls is told with the next one. Those on WebSocket stay meanwhile, so that the clients that
+		reconnect do not delay that poll. A TCP connection between two requests, or on which the first one has not
+		arrived, belongs to no client yet: if another process listens on the port, it takes it over.
 		"""
 		self.accepting = False
-		for connection in list(self.connections.values()):
+		for connection in self._polling():
 			connection.leave()
 		for transport in list(self.http_transports):
 			self._leave_to_any(transport)
 		deadline = asyncio.get_running_loop().time() + timeout
-		while self.connections:
+		while waiting := self._polling():
 			if asyncio.get_running_loop().time() > deadline:
+				logger.info(
+					"%d clients have not polled within %.0f s: their next request fails",
+					len(waiting),
+					timeout,
+				)
 				break
 			await asyncio.sleep(0.02)
+
+	def _polling(self) -> list[Connection]:
+		return [connection for connection in self.connections.values() if connection.transport is None]
 
 	def close(self) -> None:
 		"""Reject new connections and close all others, for a reason after which clients reconnect."""

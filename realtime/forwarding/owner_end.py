@@ -132,7 +132,8 @@ class StreamTransport(asyncio.Transport):
 			protocol.end_poll()
 		elif isinstance(protocol, WebSocketProtocol):
 			if protocol.probing:
-				protocol.close(abort=True)
+				# The client may poll no more, so the upgrade has to be completed before it can be told.
+				protocol.connection.leave()
 			else:
 				protocol.connection.close("transport close")
 

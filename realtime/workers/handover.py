@@ -14,7 +14,7 @@ import os
 import re
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -169,12 +169,21 @@ class WorkerHandover:
 		Returns:
 			False if there is none that can receive it.
 		"""
-		for path in self._folder.glob("*" + SUFFIX):
-			name = path.name.removesuffix(SUFFIX)
+		for name in self._others():
 			with suppress(RequestRefused):
-				if name != self.name and not path.with_suffix(LEAVING).exists() and self.send(name, request):
+				if self.send(name, request):
 					return True
 		return False
+
+	def has_others(self) -> bool:
+		"""Return True if there is another worker that does not stop."""
+		return any(True for _ in self._others())
+
+	def _others(self) -> Iterator[str]:
+		for path in self._folder.glob("*" + SUFFIX):
+			name = path.name.removesuffix(SUFFIX)
+			if name != self.name and not path.with_suffix(LEAVING).exists():
+				yield name
 
 	def _way(self, owner: str) -> _Owner | None:
 		way = self._owners.get(owner)

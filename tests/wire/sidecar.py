@@ -164,7 +164,7 @@ class Sidecar:
 			self.signal(signal.SIGCONT)
 			self.signal(signal.SIGTERM)
 			try:
-				self.wait(10)
+				self.wait(20)
 			except subprocess.TimeoutExpired:
 				self.kill()
 				raise AssertionError(f"SIGTERM did not end the sidecar:\n{self.log}") from None

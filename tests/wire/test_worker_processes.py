@@ -158,6 +158,8 @@ def test_reload_with_another_configuration(make_bench: MakeBench) -> None:
 			session = PollingSession(bench, bench.headers())
 			assert session.handshake["pingInterval"] == (20 + count) * 1000
 			session.post("40")
+			# The next reload would wait for its poll.
+			session.post("1")
 
 
 @pytest.mark.parametrize("broken", ["config", "value", "port", "code"])

@@ -11,6 +11,7 @@ from realtime.engine import Connection, Encoded
 from tests.unit.engine.fakes import FakeClient, request, websocket_request
 from tests.unit.engine.test_confirmed_polls import ForwardedPoll
 from tests.unit.engine.test_http import open_packet
+from tests.unit.engine.test_websocket import text
 
 PATIENCE = 30.0
 
@@ -114,6 +115,38 @@ def test_a_poll_whose_response_is_not_confirmed_yet(waits: bool) -> None:
 		assert second.payload is None
 		connection.confirm(first, delivered=True)
 		assert second.payload == "1"
+
+	draining(scenario, before)
+
+
+def test_clients_on_websocket_stay_until_the_others_have_left() -> None:
+	async def run() -> None:
+		client = FakeClient()
+		client.send(websocket_request())
+		await client.engine.drain(PATIENCE)
+		assert client.listener.closed == []
+		client.received()
+		client.engine.close()
+		assert client.listener.closed == ["server shutting down"]
+		assert client.received().startswith(b"\x88")
+
+	asyncio.run(run())
+
+
+def test_an_upgrade_that_is_under_way_is_completed() -> None:
+	"""Its client does not poll any more, and would not notice before its ping timeout that the connection is closed."""
+	upgrade: list[FakeClient] = []
+
+	def before(client: FakeClient, sid: str) -> None:
+		upgrade.append(FakeClient(client.engine))
+		upgrade[0].send(websocket_request(f"EIO=4&transport=websocket&sid={sid}"))
+		upgrade[0].send(text("2probe"))
+
+	async def scenario(client: FakeClient, sid: str, drain: asyncio.Task[None]) -> None:
+		assert client.listener.closed == []
+		upgrade[0].received()
+		upgrade[0].send(text("5"))
+		assert upgrade[0].received().startswith(b"\x88")
 
 	draining(scenario, before)
 

@@ -221,6 +221,42 @@ def test_an_entry_that_stops_answers_the_polls_that_it_forwards() -> None:
 	run(scenario)
 
 
+def test_an_upgrade_through_an_entry_that_stops_is_completed() -> None:
+	"""Its client polls no more: it would not notice before its ping timeout that the WebSocket is gone."""
+
+	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
+		sid = await owner.session()
+		reader, writer = await entry.connect()
+		writer.write(websocket_request(query(sid, "websocket")))
+		assert (await answer(reader))[0] == 101
+		writer.write(frame("2probe"))
+		assert await reader.readexactly(8) == b"\x81\x063probe"
+		stop = asyncio.ensure_future(entry.forwarder.drain(PATIENCE))
+		await until(lambda: owner.engine.connections[sid].leaving)
+		writer.write(frame("5"))
+		assert (await reader.read()).startswith(b"\x88")
+		await stop
+		assert len(owner.listener.closed) == 1
+
+	run(scenario)
+
+
+def test_an_owner_that_stops_tells_a_client_between_two_polls() -> None:
+	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
+		sid = await owner.session()
+		drain = asyncio.ensure_future(owner.engine.drain(PATIENCE))
+		reader, writer = await entry.connect()
+		writer.write(request(query=query(sid)))
+		status, body, head = await answer(reader)
+		assert (status, body) == (200, "1")
+		assert "Connection: close" not in head, "the entry serves on"
+		writer.write(request("POST", query(sid), b"4late"))
+		assert (await answer(reader))[:2] == (200, "ok")
+		await drain
+
+	run(scenario)
+
+
 def test_an_owner_that_stops_says_so_to_the_client() -> None:
 	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
 		sid = await owner.session()

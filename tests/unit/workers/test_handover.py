@@ -237,8 +237,10 @@ def test_a_fresh_connection_goes_to_any_worker(tmp_path: Path) -> None:
 
 def test_a_worker_that_leaves_gets_requests_for_its_own_sessions_only(tmp_path: Path) -> None:
 	async def scenario(pair: Pair) -> None:
+		assert pair.one.has_others()
 		assert await pair.passes()
 		pair.other.leave()
+		assert not pair.one.has_others()
 		assert not await pair.passes()
 		client, sent = await pair.accepted(b"to its owner")
 		assert pair.one.send("other", sent)
