@@ -4,6 +4,7 @@
 //
 // Each command on standard input is answered by one line on standard output:
 //   connected   the number of connected clients
+//   troubles    how often each reason of a disconnect, and each error, was reported by a client, as an object
 //   report      per client: [delivered, duplicates, out of order, last, notified, silent, recovered, reconnects, of other sites]
 // The messages of the event `tick` are the integers from 1 on. A missing number counts as *notified* if the client has
 // reconnected without `recovered` in the meantime, so that a page can load what it has missed; otherwise as *silent*.
@@ -12,6 +13,12 @@ const readline = require("node:readline");
 const { io } = require("socket.io-client-4");
 
 const [, , url, site, count, transports, first = 0] = process.argv;
+
+const troubles = {};
+
+function note(what) {
+	troubles[what] = (troubles[what] ?? 0) + 1;
+}
 
 const clients = Array.from({ length: Number(count) }, (_, index) => {
 	const number = Number(first) + index;
@@ -35,6 +42,8 @@ const clients = Array.from({ length: Number(count) }, (_, index) => {
 			else client.anew = true;
 		}
 	});
+	socket.on("disconnect", (reason) => note(reason));
+	socket.io.on("error", (error) => note(error.message));
 	socket.on("site", (name) => {
 		if (name !== site) client.strays++;
 	});
@@ -75,7 +84,11 @@ function report(published) {
 
 readline.createInterface({ input: process.stdin }).on("line", (line) => {
 	const [command, argument] = line.split(" ");
-	const answer = command === "report" ? report(Number(argument)) : clients.filter(({ socket }) => socket.connected).length;
-	process.stdout.write(JSON.stringify(answer) + "\n");
+	const answers = {
+		report: () => report(Number(argument)),
+		troubles: () => troubles,
+		connected: () => clients.filter(({ socket }) => socket.connected).length,
+	};
+	process.stdout.write(JSON.stringify(answers[command]()) + "\n");
 });
 process.stdin.on("end", () => process.exit(0));

@@ -28,6 +28,11 @@ CLIENTS = ROOT / ".cache" / "node"
 def install() -> None:
 	"""Install the packages of the servers and clients from the npm registry, unless they are installed."""
 	install_peers()
+	install_clients()
+
+
+def install_clients() -> None:
+	"""Install the packages of the clients from the npm registry, unless they are installed."""
 	if not (CLIENTS / "node_modules" / "socket.io-client-4").is_dir():
 		CLIENTS.mkdir(parents=True, exist_ok=True)
 		(CLIENTS / "package.json").write_text((ROOT / "tests" / "node" / "package.json").read_text())

@@ -16,7 +16,7 @@ ORIGIN = "proxy_set_header Origin $scheme://$http_host;"
 
 _CONFIGURATION = """
 daemon off; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 1024; }}
+events {{ worker_connections {connections}; }}
 http {{
 	log_format requests '$status $request_method $args'; access_log {folder}/access.log requests;
 	client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
@@ -50,6 +50,7 @@ class Nginx:
 		hosts: The addresses of the sidecars; each in its turn gets a request.
 		port: The port to listen on; None to choose one.
 		addresses: The addresses to listen on.
+		connections: TCP connections that it may have, to both sides.
 	"""
 
 	def __init__(
@@ -60,10 +61,12 @@ class Nginx:
 		hosts: tuple[str, ...] = ("127.0.0.1",),
 		port: int | None = None,
 		addresses: tuple[str, ...] = ("127.0.0.1", "127.0.0.2"),
+		connections: int = 1024,
 	) -> None:
 		self.port = free_port() if port is None else port
 		self._hosts = hosts
 		self._addresses = addresses
+		self._connections = connections
 		self.url = f"http://127.0.0.1:{self.port}"
 		self.configuration = folder / "nginx.conf"
 		self._folder = folder
@@ -94,6 +97,7 @@ class Nginx:
 			_CONFIGURATION.format(
 				folder=self._folder,
 				port=self.port,
+				connections=self._connections,
 				servers=" ".join(
 					f"server {host}:{target or self._target} fail_timeout=0;" for host in self._hosts
 				),
@@ -114,11 +118,18 @@ class Nginx:
 		until(lambda: (now := self._workers()) and not now & before, "nginx has new workers")
 
 	@property
+	def answered(self) -> int:
+		"""The number of requests so far."""
+		return len(self._lines())
+
+	@property
 	def failed(self) -> list[str]:
 		"""The requests, as status, method and query, that clients have waited for and that were answered with an error."""
-		lines = (self._folder / "access.log").read_text().splitlines()
 		# 499: the client has left before.
-		return [line for line in lines if line[:1] not in "123" and not line.startswith("499")]
+		return [line for line in self._lines() if line[:1] not in "123" and not line.startswith("499")]
+
+	def _lines(self) -> list[str]:
+		return (self._folder / "access.log").read_text().splitlines()
 
 	def _workers(self) -> set[int]:
 		children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
