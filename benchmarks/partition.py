@@ -28,6 +28,9 @@ from tests.wire.separate_hosts import (
 	separate_hosts,
 )
 
+PINGS: dict[str, object] = {"realtime_ping_interval": 5, "realtime_ping_timeout": 5}
+"""So that the clients behind nginx notice within the partition that their host is gone."""
+
 KINDS = (WEBSOCKET, POLLING, BOTH)
 
 
@@ -94,7 +97,7 @@ def main() -> None:
 	if reason := missing():
 		sys.exit(reason)
 	failure = ""
-	with tempfile.TemporaryDirectory() as folder, separate_hosts(Path(folder), {}) as hosts:
+	with tempfile.TemporaryDirectory() as folder, separate_hosts(Path(folder), PINGS) as hosts:
 		run = Run(hosts, options)
 		try:
 			run.run()
