@@ -51,6 +51,8 @@ from .presence.feed import PresenceFeed
 from .presence.members import PresenceTable
 from .presence.online import OnlineUsers
 from .presence.presence import Presence
+from .presence.sender import ChangeSender
+from .presence.viewers import DocumentViewers
 from .recovery.forced_ends import ForcedEnds
 from .recovery.history import History
 from .recovery.recovery import Recovery
@@ -152,13 +154,16 @@ class PresenceLayer:
 		self,
 		config: Config,
 		table: PresenceTable,
+		remote: RemoteMembers,
 		namespaces: Namespaces,
 		fanout: Fanout,
 		limits: ClientLimits,
 		access: AccessLayer,
 	) -> None:
 		self.table = table
-		self.feed = PresenceFeed(config, table, namespaces, fanout)
+		self.sender = ChangeSender(config, namespaces, fanout)
+		self.viewers = DocumentViewers(namespaces, self.sender, remote.users)
+		self.feed = PresenceFeed(config, table, self.sender)
 		self.members = Presence(config, table)
 		namespaces.observe(self.members)
 		self.apps = AppPresence(self.members, self.feed)
@@ -170,7 +175,7 @@ class PresenceLayer:
 
 	def stop(self) -> None:
 		"""Cancel all timers."""
-		self.feed.stop()
+		self.sender.stop()
 		self.members.stop()
 		self.online.stop()
 
@@ -228,18 +233,16 @@ class HandlerLayer:
 		members: RemoteMembers,
 		limits: ClientLimits,
 		access: AccessLayer,
-		presence: AppPresence,
+		presence: PresenceLayer,
 		rewind: RewindReader,
 		files: HandlerFiles,
 	) -> None:
 		rewinds = Rewinds(rewind, config.realtime_rewind_events)
 		self.core = CoreHandlers(
 			access.permissions,
-			fanout,
 			limits,
 			access.tasks,
-			members,
-			access.revalidator,
+			presence.viewers,
 			rewinds,
 			EditorRequests(backends.store).send if config.developer_mode else None,
 		)
@@ -252,7 +255,7 @@ class HandlerLayer:
 			fanout,
 			questions.has_permission,
 			FrappeRequests(backends.web, backends.secret.get).send,
-			presence,
+			presence.apps,
 			app_rewinds,
 			HandlerLimits(
 				queue=config.realtime_handler_queue,
@@ -265,7 +268,7 @@ class HandlerLayer:
 			members,
 		)
 		self.javascript = JavaScriptHandlers(
-			config, files, namespaces, fanout, questions, presence, app_rewinds, backends.secret.get
+			config, files, namespaces, fanout, questions, presence.apps, app_rewinds, backends.secret.get
 		)
 		self.all: list[EventHandler] = [self.core, self.python, self.javascript]
 

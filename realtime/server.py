@@ -123,7 +123,9 @@ class RealtimeServer:
 			config, self.backends, self.namespaces, self.fanout, apps, known_credentials, on_limit
 		)
 		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access, on_limit)
-		self.presence = PresenceLayer(config, table, self.namespaces, self.fanout, self.limits, self.access)
+		self.presence = PresenceLayer(
+			config, table, members, self.namespaces, self.fanout, self.limits, self.access
+		)
 		self.shared = SharedEditingLayer(
 			config, self.backends, self.namespaces, self.fanout, members, self.limits, self.access
 		)
@@ -135,7 +137,7 @@ class RealtimeServer:
 			members,
 			self.limits,
 			self.access,
-			self.presence.apps,
+			self.presence,
 			self.recovery.rewind,
 			files,
 		)
@@ -168,7 +170,7 @@ class RealtimeServer:
 			members,
 			usage,
 			table,
-			self.handlers.core.on_viewers_changed,
+			self.presence.viewers.on_remote_change,
 			on_limit,
 		)
 		self.handover = (

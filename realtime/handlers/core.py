@@ -1,4 +1,4 @@
-"""Frappe's core events: subscriptions to documents, lists and tasks, the viewers of a document, and ping."""
+"""Frappe's core events: subscriptions to documents, lists and tasks, and ping."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from functools import partial
 from typing import Any
 
 from frappe_realtime.contract import (
-	DOC_VIEWERS,
 	LIMIT_REACHED,
-	OPEN_DOC_ROOM,
 	REWIND_EVENT,
 	SITE_ROOM,
 	SYSTEM_USER,
@@ -28,12 +26,10 @@ from ..access.authentication import Session
 from ..access.client_questions import allows_permission_question
 from ..access.limits import ClientLimits
 from ..access.permissions import Permissions
-from ..access.revalidation import Revalidator
 from ..access.tasks import TaskAccess
-from ..cluster.members import RemoteMembers
 from ..log_budget import LogBudget
-from ..socketio.fanout import Fanout
-from ..socketio.namespace import Namespace, ServerSocket
+from ..presence.viewers import DocumentViewers
+from ..socketio.namespace import ServerSocket
 from ..socketio.server import Ack
 from .reply import reply_of
 from .rewinds import Rewinds, acknowledge, may_rewind
@@ -54,11 +50,9 @@ class CoreHandlers:
 
 	Args:
 		permissions: Answers whether a user may read a document or a DocType.
-		fanout: Sends events to rooms.
 		limits: Bounds the rooms of a client.
 		tasks: Answers whether a user may follow a task.
-		remote: The members of rooms on other sidecars.
-		revalidator: Removes sockets from rooms that their users may no longer read.
+		viewers: Sends who has a document open.
 		rewinds: Answers subscriptions that ask for what their rooms have.
 		open_in_editor: Publishes the requests of `open_in_editor`; None unless in developer mode.
 	"""
@@ -66,19 +60,16 @@ class CoreHandlers:
 	def __init__(
 		self,
 		permissions: Permissions,
-		fanout: Fanout,
 		limits: ClientLimits,
 		tasks: TaskAccess,
-		remote: RemoteMembers,
-		revalidator: Revalidator,
+		viewers: DocumentViewers,
 		rewinds: Rewinds,
 		open_in_editor: Callable[[dict[str, Any]], None] | None = None,
 	) -> None:
 		self._permissions = permissions
-		self._fanout = fanout
 		self._limits = limits
 		self._tasks = tasks
-		self._remote = remote
+		self._viewers = viewers
 		self._rewinds = rewinds
 		self._open_in_editor = open_in_editor
 		self._pending_joins: dict[ServerSocket, dict[str, asyncio.Future[bool]]] = {}
@@ -98,14 +89,11 @@ class CoreHandlers:
 			"open_in_editor": self.open_in_editor,
 			REWIND_EVENT: lambda *_: None,
 		}
-		revalidator.room_withdrawn.connect(self.on_room_changed)
 
 	# -- events of sockets: see `EventHandler`
 
 	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
-		"""Send `doc_viewers` for the documents that a recovered socket has open."""
-		for room in list(socket.rooms):
-			self.on_room_changed(socket, room)
+		"""Do nothing: a recovered socket is in its rooms already."""
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Handle `event` if it is a core event."""
@@ -123,62 +111,11 @@ class CoreHandlers:
 			reply.no_answer("frappe")
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
-		"""Cancel pending joins, and send `doc_viewers` for the documents that the socket had open."""
+		"""Cancel what is pending for the socket."""
 		self._tasks.on_disconnect(socket)
 		self._rewinds.on_disconnect(socket)
 		for answer in self._pending_joins.pop(socket, {}).values():
 			answer.cancel()
-		for room in rooms:
-			self.on_room_changed(socket, room)
-
-	# -- viewers of documents
-
-	def on_room_changed(self, socket: ServerSocket, room: str) -> None:
-		"""Send `doc_viewers` if `room`, which the socket has joined or left, is that of an open document."""
-		if room.startswith(OPEN_DOC_ROOM):
-			self.on_viewers_changed(socket.namespace, room, {socket.session.user})
-
-	def on_viewers_changed(self, namespace: Namespace, room: str, acting_users: set[str]) -> None:
-		"""Send `doc_viewers` if `room` is that of an open document.
-
-		Args:
-			namespace: The namespace of the site.
-			room: The room that sockets have joined or left, here or on another sidecar.
-			acting_users: The users of these sockets.
-		"""
-		if room.startswith(OPEN_DOC_ROOM):
-			doctype, _, name = room.removeprefix(OPEN_DOC_ROOM).partition("/")
-			self._send_viewers(namespace, doctype, name, acting_users)
-
-	def _send_viewers(self, namespace: Namespace, doctype: str, name: str, acting_users: set[str]) -> None:
-		"""Send `doc_viewers` to the sockets of this sidecar that have the document open.
-
-		The payload is `{"doctype": str, "docname": str, "users": [str, …]}`: each user who has the document open on any
-		sidecar, once. As in Frappe's Node server, nothing is sent if the only viewer is the user who has just acted.
-		"""
-		viewers = self._viewers(namespace, doctype, name, acting_users)
-		if viewers is not None:
-			self._fanout.emit_local(namespace, open_doc_room(doctype, name), DOC_VIEWERS, viewers)
-
-	def _send_viewers_to(self, socket: ServerSocket, doctype: str, name: str) -> None:
-		"""Send `doc_viewers` to a socket that opens the document again; for the others nothing has changed."""
-		viewers = self._viewers(socket.namespace, doctype, name, {socket.session.user})
-		if viewers is not None:
-			socket.emit(DOC_VIEWERS, viewers)
-
-	def _viewers(
-		self, namespace: Namespace, doctype: str, name: str, acting_users: set[str]
-	) -> dict[str, Any] | None:
-		"""Return the payload of `doc_viewers`; None if it must not be sent."""
-		room = open_doc_room(doctype, name)
-		users = dict.fromkeys(member.session.user for member in namespace.members(room))
-		users.update(dict.fromkeys(self._remote.users(namespace.name, room)))
-		if not users or (len(acting_users) == 1 and acting_users == users.keys()):
-			return None
-		return {"doctype": doctype, "docname": name, "users": list(users)}
-
-	def _viewer_acted(self, socket: ServerSocket, doctype: str, name: str) -> None:
-		self._send_viewers(socket.namespace, doctype, name, {socket.session.user})
 
 	# -- core events
 
@@ -214,19 +151,15 @@ class CoreHandlers:
 		if _is_name(doctype) and name:
 			room = open_doc_room(doctype, name)
 			if room in socket.rooms:
-				self._send_viewers_to(socket, doctype, name)
+				self._viewers.send_to(socket, room)
 			else:
-				self._join(socket, room, doctype, name, lambda: self._viewer_acted(socket, doctype, name))
+				self._join(socket, room, doctype, name)
 
 	def doc_close(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		"""Leave the room of a document's viewers."""
 		name = _document_name(name)
 		if _is_name(doctype) and name:
-			room = open_doc_room(doctype, name)
-			was_viewer = room in socket.rooms
-			self._leave(socket, room)
-			if was_viewer:
-				self._viewer_acted(socket, doctype, name)
+			self._leave(socket, open_doc_room(doctype, name))
 
 	def task_subscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
 		"""Join the room of a background job."""
@@ -325,14 +258,7 @@ class CoreHandlers:
 
 	# -- rooms
 
-	def _join(
-		self,
-		socket: ServerSocket,
-		room: str,
-		doctype: str,
-		name: str,
-		on_joined: Callable[[], None] = lambda: None,
-	) -> None:
+	def _join(self, socket: ServerSocket, room: str, doctype: str, name: str) -> None:
 		"""Join `room` if the user may read the document, or the DocType if `name` is empty."""
 		if room in socket.rooms or room in self._pending_joins.get(socket, {}):
 			return
@@ -346,15 +272,12 @@ class CoreHandlers:
 		if isinstance(permitted, bool):
 			if permitted:
 				socket.join(room)
-				on_joined()
 			return
 		answer = asyncio.ensure_future(permitted)
 		self._pending_joins.setdefault(socket, {})[room] = answer
-		answer.add_done_callback(lambda answer: self._complete_join(socket, room, answer, on_joined))
+		answer.add_done_callback(partial(self._complete_join, socket, room))
 
-	def _complete_join(
-		self, socket: ServerSocket, room: str, answer: asyncio.Future[bool], on_joined: Callable[[], None]
-	) -> None:
+	def _complete_join(self, socket: ServerSocket, room: str, answer: asyncio.Future[bool]) -> None:
 		# The client may have left the room while the answer was awaited, and asked for it again since.
 		if self._pending_joins.get(socket, {}).get(room) is not answer:
 			return
@@ -365,7 +288,6 @@ class CoreHandlers:
 			and self._limits.allows_room(socket, room)
 		):
 			socket.join(room)
-			on_joined()
 
 	def _is_granted(self, answer: asyncio.Future[bool]) -> bool:
 		"""Return the answer, or False if there is none: the client subscribes again when it reconnects."""

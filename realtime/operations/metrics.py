@@ -269,7 +269,7 @@ def _handlers(server: RealtimeServer) -> Iterator[Metric]:
 
 
 def _presence(server: RealtimeServer) -> Iterator[Metric]:
-	table, feed = server.presence.table, server.presence.feed
+	table, sender = server.presence.table, server.presence.sender
 	yield _gauge("presence_places", "Places with members, on all sidecars", table.places())
 	yield _gauge("presence_members", "Members of places, of this sidecar", table.local_count)
 	yield _gauge(
@@ -303,14 +303,14 @@ def _presence(server: RealtimeServer) -> Iterator[Metric]:
 	)
 	yield _counter(
 		"presence_messages_total",
-		"Messages about members, at most one for each place and interval",
-		feed.messages,
+		"Messages about members and viewers, at most one for each place and interval",
+		sender.messages,
 	)
-	yield _counter("presence_writes_total", "Sockets to which these messages were written", feed.writes)
+	yield _counter("presence_writes_total", "Sockets to which these messages were written", sender.writes)
 	yield _counter(
 		"presence_delayed_total",
 		"Times that a place had to wait for realtime_presence_writes_per_second",
-		feed.delayed,
+		sender.delayed,
 	)
 
 

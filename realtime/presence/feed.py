@@ -1,24 +1,23 @@
-"""Sends the changes of places to the sockets in them, combined: one message for each place that has changed, in each interval.
+"""What the sockets in a place are told of its members.
 
 Each member of a place sees the same: the first `realtime_presence_roster` members and the number of all. A message holds the
-difference to what was sent before, so that nothing is sent while nothing changes, and a member that goes and comes back in between
-is not mentioned.
+difference to what was sent before (`ChangeSender` sends it), so that nothing is sent while nothing changes, and a member that goes and
+comes back in between is not mentioned.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from heapq import nsmallest
 from typing import Any
 
 from frappe_realtime.contract import GUEST, PRESENCE, presence_room
 
 from ..config import Config
-from ..socketio.fanout import Fanout
-from ..socketio.namespace import Namespaces
 from .members import Member, Place, PresenceTable
+from .sender import ChangeSender
 from .states import changed_keys
 
 
@@ -40,38 +39,24 @@ class View:
 
 
 class PresenceFeed:
-	"""Sends `PRESENCE`, and lets the changes of this process be published to the other sidecars, once in each interval.
+	"""Makes the event `PRESENCE`, and answers who is in a place.
 
 	Args:
 		config: The limits `realtime_presence_…`.
-		table: The members.
-		namespaces: The sockets of this process.
-		fanout: Sends the messages.
+		table: The members. Their changes in this process are published to the other sidecars once in each interval.
+		sender: Sends the messages.
 	"""
 
-	def __init__(self, config: Config, table: PresenceTable, namespaces: Namespaces, fanout: Fanout) -> None:
-		self.messages = 0
-		"""Messages about changes, one for each place and interval."""
-		self.writes = 0
-		"""Sockets to which they were written."""
-		self.delayed = 0
-		"""Places that had to wait for `realtime_presence_writes_per_second`."""
+	event = PRESENCE
+
+	def __init__(self, config: Config, table: PresenceTable, sender: ChangeSender) -> None:
 		self._table = table
-		self._namespaces = namespaces
-		self._fanout = fanout
-		self._interval: float = config.realtime_presence_interval
 		self._roster: int = config.realtime_presence_roster
 		self._states: int = config.realtime_presence_states
 		self._guest_states: int = config.realtime_presence_guest_states
-		self._rate: float = config.realtime_presence_writes_per_second
-		self._most = max(1.0, self._rate * self._interval)
-		self._budget = self._most
 		self._views: dict[Place, View] = {}
-		self._changed: dict[Place, set[str]] = {}
-		"""Places with changes that were not sent, the oldest first, and the ids of the members."""
-		self._timer: asyncio.TimerHandle | None = None
-		self._last = -self._interval
-		table.changed.connect(self._on_changed)
+		table.changed.connect(partial(sender.add, self))
+		sender.due.connect(table.publish.send)
 
 	def roster(self, place: Place) -> dict[str, Any]:
 		"""Return what a new member is sent, `{members, count}`.
@@ -89,52 +74,27 @@ class PresenceFeed:
 		view = self._current(place)
 		return {"members": [member.public() for member in view.members.values()], "count": view.count}
 
-	def stop(self) -> None:
-		"""Send nothing any more."""
-		if self._timer is not None:
-			self._timer.cancel()
+	# -- messages: see `PlaceMessages`
 
-	# -- sending
+	def room(self, place: Place) -> str:
+		"""Return the room of a place."""
+		return presence_room(place.name)
 
-	def _on_changed(self, place: Place, id: str) -> None:
-		self._changed.setdefault(place, set()).add(id)
-		if self._timer is None:
-			loop = asyncio.get_running_loop()
-			self._timer = loop.call_at(max(loop.time(), self._last + self._interval), self._send_changes)
+	def forget(self, place: Place) -> None:
+		"""Forget what the sockets were sent that have left a place."""
+		self._views.pop(place, None)
 
-	def _send_changes(self) -> None:
-		loop = asyncio.get_running_loop()
-		now = loop.time()
-		self._budget = min(self._most, self._budget + self._rate * (now - self._last))
-		self._last = now
-		self._timer = None
-		self._table.publish.send()
-		for place in list(self._changed):
-			if self._budget <= 0:
-				self.delayed += len(self._changed)
-				if self._timer is None:
-					self._timer = loop.call_at(now + self._interval, self._send_changes)
-				return
-			self._budget -= self._send(place, self._changed.pop(place))
+	def message(self, place: Place, changed: set[str]) -> dict[str, Any] | None:
+		"""Return the message about the members that have changed; None if the difference to what was sent is nothing.
 
-	def _send(self, place: Place, ids: set[str]) -> int:
-		"""Send the changes of one place; return to how many sockets."""
-		namespace = self._namespaces.get(place.namespace)
-		room = presence_room(place.name)
-		sockets = 0 if namespace is None else len(namespace.rooms.get(room, ()))
-		if namespace is None or not sockets:
-			self._views.pop(place, None)
-			return 0
+		Args:
+			place: The place.
+			changed: The ids of these members.
+		"""
 		view = self._views.get(place)
 		if view is None:
 			view = self._views[place] = View({}, 0, False)
-		message = self._difference(place, view, ids)
-		if message is None:
-			return 0
-		self._fanout.emit_local(namespace, room, PRESENCE, message)
-		self.messages += 1
-		self.writes += sockets
-		return sockets
+		return self._difference(place, view, changed)
 
 	def _difference(self, place: Place, view: View, ids: set[str]) -> dict[str, Any] | None:
 		"""Bring `view` up to date, and return the message about what has changed; None if nothing has."""

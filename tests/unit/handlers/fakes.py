@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from frappe_realtime.errors import RewindRefused
 from realtime.access.authentication import Session
 from realtime.access.rewind_request import RewindRequest
-from realtime.cluster.members import RemoteMembers
+from realtime.config import Config
 from realtime.engine import Encoded
 from realtime.handlers.core import CoreHandlers
 from realtime.handlers.rewinds import Rewinds
-from realtime.signals import Signal
+from realtime.presence.sender import ChangeSender
+from realtime.presence.viewers import DocumentViewers
 from realtime.socketio import packets
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
@@ -109,20 +111,17 @@ class Core:
 		self.permissions = FakePermissions()
 		self.limits = FakeLimits()
 		self.tasks = FakeTasks()
-		self.remote = RemoteMembers(1000)
-		self.room_withdrawn: Signal[[ServerSocket, str]] = Signal()
 		self.opened_in_editor: list[dict[str, Any]] = []
 		self.source: Any = FakeRewindSource()
 		self.rewinds = Rewinds(self.source, 10)
 		self._namespaces = Namespaces()
 		fakes: Any = self
+		sender = ChangeSender(Config(bench=Path()), self._namespaces, Fanout(self._namespaces))
 		self.handlers = CoreHandlers(
 			fakes.permissions,
-			Fanout(self._namespaces),
 			fakes.limits,
 			fakes.tasks,
-			self.remote,
-			fakes,
+			DocumentViewers(self._namespaces, sender, lambda namespace, room: ()),
 			self.rewinds,
 			self.opened_in_editor.append,
 		)

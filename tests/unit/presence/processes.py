@@ -9,12 +9,15 @@ from typing import Any
 
 from realtime.access.authentication import Session
 from realtime.access.limits import ClientLimits
+from realtime.cluster.members import RemoteMembers
 from realtime.config import Config
 from realtime.presence.events import PresenceEvents
 from realtime.presence.feed import PresenceFeed
 from realtime.presence.members import PresenceTable
 from realtime.presence.online import OnlineUsers
 from realtime.presence.presence import Presence
+from realtime.presence.sender import ChangeSender
+from realtime.presence.viewers import DocumentViewers
 from realtime.signals import Signal
 from realtime.socketio import packets
 from realtime.socketio.fanout import Fanout
@@ -71,7 +74,8 @@ class Process:
 		self.full = 0
 		self.namespaces = Namespaces()
 		self.table = PresenceTable(keys.get("realtime_sidecar_members", 1000), self._on_full)
-		self.feed = PresenceFeed(config, self.table, self.namespaces, Fanout(self.namespaces))
+		self.sender = ChangeSender(config, self.namespaces, Fanout(self.namespaces))
+		self.feed = PresenceFeed(config, self.table, self.sender)
 		self.presence = Presence(config, self.table, loop.time)
 		self.namespaces.observe(self.presence)
 		self.online = OnlineUsers(config, self.table)
@@ -81,6 +85,8 @@ class Process:
 		self.events = PresenceEvents(
 			config, self.presence, self.online, self.feed, fakes.permissions, self.limits, fakes
 		)
+		self.remote = RemoteMembers(1000)
+		self.viewers = DocumentViewers(self.namespaces, self.sender, self.remote.users)
 		self.peers: list[tuple[str, Process]] = []
 		self.table.publish.connect(self._publish)
 

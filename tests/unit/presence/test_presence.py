@@ -375,14 +375,14 @@ async def test_writes_have_a_rate_and_the_other_places_wait_for_their_turn() -> 
 		for socket in sockets[place]:
 			join(it, socket, place)
 	await asyncio.sleep(2)
-	before = it.feed.writes
+	before = it.sender.writes
 	for place in places:
 		it.send(sockets[place][0], PRESENCE_SET, place, {"x": 1})
 	began = asyncio.get_running_loop().time()
-	while it.feed.writes < before + 16:
+	while it.sender.writes < before + 16:
 		await asyncio.sleep(0.01)
 	assert asyncio.get_running_loop().time() - began > INTERVAL
-	assert it.feed.delayed
+	assert it.sender.delayed
 	for place in places:
 		assert all(received(socket, PRESENCE)[-1]["updates"] for socket in sockets[place])
 
@@ -566,13 +566,14 @@ async def test_nothing_is_left_of_those_who_have_gone() -> None:
 	presence: Any = it.presence
 	events: Any = it.events
 	feed: Any = it.feed
+	sender: Any = it.sender
 	kept = (
 		presence._members,
 		presence._of_socket,
 		events._changes,
 		events._changes._refused,
 		feed._views,
-		feed._changed,
+		sender._changed,
 	)
 	assert [len(one) for one in kept] == [0] * 6
 	assert it.table.places() == 0
