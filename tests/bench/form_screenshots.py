@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.bench.collaboration import click_cell, fill, open_contact, save, turned_on
 from tests.bench.desk import PATIENCE, set_theme, wait_until
 from tests.bench.installation import Bench, NotSuitable, Person
-from tests.bench.screenshots import running_bench
+from tests.bench.screenshots import running_bench, save_picture
 from tests.wire.browser import NoChromium, chromium
 
 PEOPLE = {
@@ -104,14 +104,14 @@ def take_pictures(
 		set_theme(page, theme)
 		# Transitions of colours.
 		page.wait_for_timeout(1000)
-		shoot(page, folder, bench, theme)
+		save_picture(page, folder, f"forms-v{bench.version}-{theme}")
 	set_theme(page, "light")
 	third.evaluate("name => frappe.set_route('Form', 'Contact', name)", names[0])
 	page.evaluate("frappe.set_route('List', 'Contact', 'List')")
 	rows = page.locator(".list-row-container:visible", has=page.locator(".realtime-row-members"))
 	expect(rows).to_have_count(2, timeout=PATIENCE)
 	page.wait_for_timeout(1000)
-	shoot(page, folder, bench, "list")
+	save_picture(page, folder, f"forms-v{bench.version}-list")
 	page.evaluate("name => frappe.set_route('Form', 'Contact', name)", names[-1])
 	wait_until(
 		page, "name => cur_frm?.docname === name && frappe.realtime.presence('Contact', name).me", names[-1]
@@ -121,14 +121,7 @@ def take_pictures(
 	save(other)
 	page.locator(".realtime-saved").wait_for()
 	page.wait_for_timeout(1000)
-	shoot(page, folder, bench, "saved")
-
-
-def shoot(page: Page, folder: Path, bench: Bench, name: str) -> None:
-	"""Save a picture."""
-	path = folder / f"forms-v{bench.version}-{name}.png"
-	page.screenshot(path=path)
-	print(path)
+	save_picture(page, folder, f"forms-v{bench.version}-saved")
 
 
 if __name__ == "__main__":

@@ -250,19 +250,19 @@ def take_pictures(bench: Bench, browser: Browser, folder: Path) -> None:
 		page.locator(".desk-alert").wait_for(state="detached")
 		if height < MANY_ROWS:
 			page.locator(".realtime-handlers").scroll_into_view_if_needed()
-		save(page, folder, bench, name)
+		save_picture(page, folder, f"monitoring-v{bench.version}-{name}")
 	set_theme(page, "light")
 	page.set_viewport_size({"width": 1280, "height": 900})
 	page.reload(wait_until="domcontentloaded")
 	page.get_by_role("button", name=f"{FIRST_NAMES[-1]}.{LAST_NAMES[-1]}@example.com").click()
 	page.locator(".modal.show .realtime-socket").first.wait_for()
 	page.wait_for_timeout(1000)
-	save(page, folder, bench, "user")
+	save_picture(page, folder, f"monitoring-v{bench.version}-user")
 
 
-def save(page: Page, folder: Path, bench: Bench, name: str) -> None:
-	"""Save a picture."""
-	path = folder / f"monitoring-v{bench.version}-{name}.png"
+def save_picture(page: Page, folder: Path, name: str) -> None:
+	"""Save a picture of a page, and print its path."""
+	path = folder / f"{name}.png"
 	page.screenshot(path=path)
 	print(path)
 
