@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.bench.installation import Bench
+from tests.wire.nodejs import node
+from tests.wire.sidecar import ROOT
+
+PACKAGES = ROOT / ".cache" / "client" / "node_modules"
+"""The npm packages of `client/` and the tools that build a page."""
 
 HOOKS = """
 app_name = "{app}"
@@ -46,9 +52,43 @@ def write_app(folder: Path, app: str, files: Mapping[str, str], hooks: str = "")
 		(package / path).write_text(text)
 
 
+def skip_unless_pages_can_be_built() -> None:
+	"""Skip the test if Vite or the packages of `client/` are missing."""
+	if not (PACKAGES / "@vitejs").exists() or not (ROOT / "client" / "yjs" / "dist").exists():
+		pytest.skip("the npm packages are not built: run script/test once")
+
+
+def build_page(folder: Path) -> None:
+	"""Build a page with Vite.
+
+	Args:
+		folder: The project, with a configuration of Vite.
+	"""
+	packages = folder / "node_modules"
+	packages.symlink_to(PACKAGES)
+	command = [node(), "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"]
+	built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+	packages.unlink()
+	assert built.returncode == 0, built.stdout + built.stderr
+
+
+@contextmanager
+def linked_assets(bench: Bench, app: str) -> Iterator[None]:
+	"""Let the web server hand out the folder `public` of an app, as `bench build` does; undo it in the end."""
+	link = bench.sites / "assets" / app
+	link.unlink(missing_ok=True)
+	link.symlink_to(bench.root / "apps" / app / app / "public")
+	try:
+		yield
+	finally:
+		link.unlink()
+
+
 @contextmanager
 def installed(bench: Bench, source: Path) -> Iterator[None]:
-	"""Install an app on the site with the app, and start the processes of the bench again that import apps; undo it in the end.
+	"""Install an app on the site with the app, while the processes that import apps are stopped; undo it in the end.
+
+	A process that runs meanwhile may put the modules and DocTypes that it knows back into Frappe's cache, without those of the app.
 
 	Args:
 		bench: The bench.
@@ -64,16 +104,17 @@ def installed(bench: Bench, source: Path) -> Iterator[None]:
 		(bench.root / link).write_text(f"{folder}\n")
 		apps = bench.sites / "apps.txt"
 		apps.write_text(f"{apps.read_text().rstrip()}\n{app}\n")
+		_stop(bench)
 		try:
 			bench.bench("--site", bench.site, "install-app", app)
-			_restart(bench)
+			bench.start_processes()
 			yield
 		finally:
+			_stop(bench)
 			bench.bench("--site", bench.site, "uninstall-app", "--yes", "--no-backup", "--force", app)
-	_restart(bench)
+	bench.start_processes()
 
 
-def _restart(bench: Bench) -> None:
+def _stop(bench: Bench) -> None:
 	for process in (bench.sidecar, bench.worker, bench.web):
 		process.stop()
-	bench.start_processes()

@@ -50,7 +50,10 @@ def test_the_examples_have_the_right_types(sources: Path) -> None:
 	for number, (kind, text) in enumerate(examples):
 		(sources / f"{number}.{kind}").write_text(text)
 	# Its sources need the packages of all its components.
-	(sources / "libraries.d.ts").write_text('declare module "frappe-ui";\n')
+	(sources / "libraries.d.ts").write_text(
+		'declare module "frappe-ui";\n'
+		'declare module "*.vue" {\n\tconst component: import("vue").Component;\n\texport default component;\n}\n'
+	)
 	options = '"noEmit": true, "noUnusedLocals": false, "paths": {}'
 	(sources / "tsconfig.json").write_text(
 		f'{{"extends": "{CLIENT}/tsconfig.json", "compilerOptions": {{{options}}}, "include": ["."]}}'
