@@ -45,7 +45,7 @@ class Run:
 	def __init__(self, hosts: SeparateHosts, options: argparse.Namespace) -> None:
 		self._hosts = hosts
 		self._options = options
-		self._audience = Audience(hosts, NEW, patience=120.0, pause=1 / options.rate)
+		self._audience = Audience(hosts, NEW, pause=1 / options.rate)
 
 	def run(self) -> None:
 		"""Separate a host and join it again; raises AssertionError if something is not as it has to be."""

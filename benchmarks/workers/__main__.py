@@ -1,7 +1,8 @@
 """python -m benchmarks.workers [--quick]
 
 Compares several workers of one sidecar with single processes: memory, deliveries to the clients of one room, events that concern
-a client of another worker, and polling handshakes, of which every other request reaches the wrong worker.
+a client of another worker, polling handshakes, of which every other request reaches the wrong worker, and the questions to the web
+process when all tabs of all users connect at once.
 
 All server processes are pinned to one core and the load generator to the other, and only the CPU time of the server processes
 counts. So a figure for two workers is what they carry with a core for each: the busiest of them limits it.
@@ -24,6 +25,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.client import Client, head
 from benchmarks.load import Load
 from benchmarks.publishers import AppPublisher
 from benchmarks.servers import (
@@ -46,6 +48,9 @@ SETTINGS = {
 """All clients have one address and one user."""
 
 MEMORY_PROCESSES = 4
+TABS = 4
+"""Sockets of one session in a storm."""
+
 BATCH = 100
 """Events for one user that are published at once."""
 
@@ -84,6 +89,14 @@ class Sidecar:
 		"""Return the seconds of CPU of each process that serves clients."""
 		return [cpu_of(pid) for pid in self._pids]
 
+	def questions(self) -> int:
+		"""Return the requests to the web process so far."""
+		with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
+			for line in answer.read().decode().splitlines():
+				if line.startswith("frappe_realtime_web_requests_total "):
+					return int(float(line.split()[1]))
+		raise RuntimeError("no web_requests_total")
+
 	def wait_until_idle(self) -> None:
 		"""Wait until the processes take hardly any CPU time."""
 		last = self.cpu()
@@ -93,6 +106,13 @@ class Sidecar:
 			if len(now) == len(last) and max(map(float.__sub__, now, last)) < 0.03:
 				return
 			last = now
+
+
+class Tabs(Load):
+	"""Clients of which each `TABS` have one session."""
+
+	def _head(self, method: str, query: str, client: Client, extra: str = "") -> bytes:
+		return head(method, query, f"session-{client.id // TABS}", extra, self.site)
 
 
 class Measurement:
@@ -198,6 +218,17 @@ class Measurement:
 			load.drop(keep=False)
 		return used / count * 1e6
 
+	def storm(self, workers: int) -> tuple[float, float]:
+		"""Return, for each session whose tabs all connect at once, the questions to the web process and the µs of CPU."""
+		sessions = max(50, int(500 * self._scale))
+		with self.sidecar(workers) as one:
+			before, asked = sum(one.cpu()), one.questions()
+			load = Tabs(one.port, offset_event=True)
+			load.connect(sessions * TABS)
+			used, questions = sum(one.cpu()) - before, one.questions() - asked
+			load.drop(keep=False)
+		return questions / sessions, used / sessions * 1e6
+
 
 def _pss(pid: int) -> float:
 	for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -214,6 +245,7 @@ def main() -> None:
 		formatter_class=argparse.RawDescriptionHelpFormatter,
 	)
 	parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+	parser.add_argument("--storm", action="store_true", help="the questions in a storm only")
 	parser.add_argument("--rounds", type=int, default=3, help="the median of so many is printed")
 	options = parser.parse_args()
 	with backends("frappe_realtime") as (redis_port, web_port), tempfile.TemporaryDirectory() as folder:
@@ -223,18 +255,24 @@ def main() -> None:
 		def median(function: Callable[..., float], *arguments: int) -> float:
 			return statistics.median(function(*arguments) for _ in range(options.rounds))
 
-		count = MEMORY_PROCESSES
-		single = median(measurement.memory, 1, count)
-		several = median(measurement.memory, count, 1)
-		print(f"memory: {count} single processes {single / 1e6:.1f} MB, ", end="")
-		print(f"{count} workers and their supervisor {several / 1e6:.1f} MB: {several / single:.2f}")
-		one = median(measurement.deliveries, 1)
-		two = median(measurement.deliveries, 2)
-		print(f"deliveries per second: one process {one:,.0f}, two workers {two:,.0f}: {two / one:.2f}")
-		print(f"an event for a user of another worker: {median(measurement.foreign_events):.1f} µs")
-		one = median(measurement.polling, 1)
-		two = median(measurement.polling, 2)
-		print(f"handshake by polling, with the upgrade: one process {one:.0f} µs, two workers {two:.0f} µs")
+		if not options.storm:
+			count = MEMORY_PROCESSES
+			single = median(measurement.memory, 1, count)
+			several = median(measurement.memory, count, 1)
+			print(f"memory: {count} single processes {single / 1e6:.1f} MB, ", end="")
+			print(f"{count} workers and their supervisor {several / 1e6:.1f} MB: {several / single:.2f}")
+			one = median(measurement.deliveries, 1)
+			two = median(measurement.deliveries, 2)
+			print(f"deliveries per second: one process {one:,.0f}, two workers {two:,.0f}: {two / one:.2f}")
+			print(f"an event for a user of another worker: {median(measurement.foreign_events):.1f} µs")
+			one = median(measurement.polling, 1)
+			two = median(measurement.polling, 2)
+			print(
+				f"handshake by polling, with the upgrade: one process {one:.0f} µs, two workers {two:.0f} µs"
+			)
+		for count in (1, 2, 4):
+			asked, used = measurement.storm(count)
+			print(f"{TABS} tabs of a session at once, {count} workers: {asked:.2f} questions, {used:.0f} µs")
 
 
 if __name__ == "__main__":
