@@ -64,9 +64,9 @@ class Load:
 
 	# -- clients
 
-	def connect(self, count: int, window: int = 200) -> None:
-		"""Connect `count` clients by WebSocket, at most `window` at a time."""
-		self._connect(count, window, self._start_websocket)
+	def connect(self, count: int, window: int = 200, first: int = 0) -> None:
+		"""Connect `count` clients by WebSocket, at most `window` at a time; `first` is the id of the first one."""
+		self._connect(count, window, self._start_websocket, first)
 
 	def connect_polling(self, count: int, window: int = 100) -> None:
 		"""Connect `count` clients by polling, followed by the upgrade to WebSocket."""

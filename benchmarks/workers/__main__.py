@@ -11,41 +11,18 @@ counts. So a figure for two workers is what they carry with a core for each: the
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
 
 from benchmarks.client import Client, head
 from benchmarks.load import Load
 from benchmarks.publishers import AppPublisher
-from benchmarks.servers import (
-	ROOT,
-	SERVER_CORE,
-	backends,
-	cpu_of,
-	environment,
-	free_port,
-	make_bench,
-	wait_for_port,
-)
+from benchmarks.servers import backends, make_bench
+from benchmarks.workers.sidecar import SETTINGS, Sidecar, running
 from frappe_realtime.contract import SITE_ROOM, user_room
-
-SETTINGS = {
-	"realtime_connections_per_address": 1_000_000,
-	"realtime_sockets_per_user": 1_000_000,
-	"realtime_handshakes_per_second": 1_000_000,
-}
-"""All clients have one address and one user."""
 
 MEMORY_PROCESSES = 4
 TABS = 4
@@ -53,59 +30,6 @@ TABS = 4
 
 BATCH = 100
 """Events for one user that are published at once."""
-
-
-class Sidecar:
-	"""A sidecar with one or several workers.
-
-	Args:
-		port: Its port.
-		process: The process that was started.
-		workers: How many workers it has.
-	"""
-
-	def __init__(self, port: int, process: subprocess.Popen[bytes], workers: int) -> None:
-		self.port = port
-		self._process = process
-		self._pids = self._wait(workers)
-
-	def _wait(self, workers: int) -> list[int]:
-		"""Wait until all workers serve, and return the processes that serve clients."""
-		wait_for_port(self.port, self._process)
-		while True:
-			with suppress(urllib.error.HTTPError):
-				with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health") as answer:
-					body: dict[str, Any] = json.load(answer)
-				pids = [one["pid"] for one in body["workers"]] or [self._process.pid]
-				if len(pids) == workers:
-					return pids
-			time.sleep(0.1)
-
-	def memory(self) -> float:
-		"""Return the proportional set size of all processes in bytes: memory that processes share counts once."""
-		return sum(map(_pss, {self._process.pid, *self._pids}))
-
-	def cpu(self) -> list[float]:
-		"""Return the seconds of CPU of each process that serves clients."""
-		return [cpu_of(pid) for pid in self._pids]
-
-	def questions(self) -> int:
-		"""Return the requests to the web process so far."""
-		with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
-			for line in answer.read().decode().splitlines():
-				if line.startswith("frappe_realtime_web_requests_total "):
-					return int(float(line.split()[1]))
-		raise RuntimeError("no web_requests_total")
-
-	def wait_until_idle(self) -> None:
-		"""Wait until the processes take hardly any CPU time."""
-		last = self.cpu()
-		while True:
-			time.sleep(0.5)
-			now = self.cpu()
-			if len(now) == len(last) and max(map(float.__sub__, now, last)) < 0.03:
-				return
-			last = now
 
 
 class Tabs(Load):
@@ -131,34 +55,9 @@ class Measurement:
 		self._web_port = web_port
 		self._scale = scale
 
-	@contextmanager
-	def sidecar(self, workers: int) -> Iterator[Sidecar]:
+	def sidecar(self, workers: int) -> AbstractContextManager[Sidecar]:
 		"""Run a sidecar for the time of the block."""
-		port = free_port()
-		process = subprocess.Popen(
-			[
-				sys.executable,
-				"-m",
-				"realtime",
-				"serve",
-				"--bench",
-				str(self._bench),
-				"--port",
-				str(port),
-				"--workers",
-				str(workers),
-			],
-			env=environment(port, f"redis://127.0.0.1:{self._redis_port}", self._web_port),
-			cwd=ROOT,
-			preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
-		)
-		try:
-			one = Sidecar(port, process, workers)
-			one.wait_until_idle()
-			yield one
-		finally:
-			process.terminate()
-			process.wait()
+		return running(self._bench, self._redis_port, self._web_port, workers)
 
 	def memory(self, workers: int, sidecars: int) -> float:
 		"""Return the memory of `sidecars` idle sidecars, each with so many workers, in bytes."""
@@ -228,13 +127,6 @@ class Measurement:
 			used, questions = sum(one.cpu()) - before, one.questions() - asked
 			load.drop(keep=False)
 		return questions / sessions, used / sessions * 1e6
-
-
-def _pss(pid: int) -> float:
-	for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-		if line.startswith("Pss:"):
-			return int(line.split()[1]) * 1024
-	raise RuntimeError("no Pss")
 
 
 def main() -> None:
