@@ -43,7 +43,7 @@ class ClientCounts:
 	def sockets_of(self, site: str, user: str) -> int:
 		"""Return the number of sockets of a user of a site on all sidecars."""
 		namespace = self._namespaces.get(f"/{site}")
-		own = 0 if namespace is None else len(namespace.rooms.get(user_room(user), ()))
+		own = 0 if namespace is None else len(namespace.rooms.members(user_room(user)))
 		return own + self._usage.of_others(user_key(site, user))
 
 	def count_connection(self, address: str, change: int) -> None:
@@ -60,7 +60,7 @@ class ClientCounts:
 
 	def count_user(self, namespace: Namespace, user: str) -> None:
 		"""Take note that a socket has joined or left the room of `user`."""
-		count = len(namespace.rooms.get(user_room(user), ()))
+		count = len(namespace.rooms.members(user_room(user)))
 		most: int = self._config.realtime_sockets_per_user
 		self._usage.set(user_key(namespace.name.removeprefix("/"), user), count, most)
 

@@ -42,7 +42,7 @@ class Lookups:
 		namespace = self._namespaces.get(f"/{site}")
 		if namespace is None:
 			return []
-		users = Counter(socket.session.user for socket in namespace.rooms.get(room, ()))
+		users = Counter(socket.session.user for socket in namespace.rooms.members(room))
 		return [[user, count] for user, count in users.most_common(MAX_MEMBERS)]
 
 	def user(self, site: str, user: str) -> list[dict[str, Any]]:
@@ -63,7 +63,7 @@ class Lookups:
 
 	def _sockets(self, site: str, user: str) -> list[ServerSocket]:
 		namespace = self._namespaces.get(f"/{site}")
-		return [] if namespace is None else list(namespace.rooms.get(user_room(user), ()))
+		return [] if namespace is None else list(namespace.rooms.members(user_room(user)))
 
 	def _describe(self, socket: ServerSocket) -> dict[str, Any]:
 		connection = socket.connection

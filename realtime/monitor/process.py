@@ -165,7 +165,7 @@ class ProcessMonitor:
 		return {
 			"sockets": len(namespace.sockets),
 			"websocket": websocket,
-			"guests": len(namespace.rooms.get(user_room(GUEST), ())),
+			"guests": len(namespace.rooms.members(user_room(GUEST))),
 			"users": users,
 			"hidden_users": len(user_rooms) - len(users),
 			"rooms": [_room(namespace, room) for _, room in listed],

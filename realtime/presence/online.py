@@ -70,7 +70,7 @@ class OnlineUsers:
 		"""Handle the end of a socket, which has left its rooms."""
 		user = socket.session.user
 		namespace = socket.namespace
-		if user == GUEST or namespace.rooms.get(USER_ROOM + user):
+		if user == GUEST or namespace.rooms.members(USER_ROOM + user):
 			return
 		place = Place(namespace.name, ONLINE_PLACE)
 		member = self._table.of(LOCAL, place, user)

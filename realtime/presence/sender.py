@@ -105,7 +105,7 @@ class ChangeSender:
 		"""Send the message about one place; return to how many sockets."""
 		namespace = self._namespaces.get(place.namespace)
 		room = messages.room(place)
-		sockets = 0 if namespace is None else len(namespace.rooms.get(room, ()))
+		sockets = 0 if namespace is None else len(namespace.rooms.members(room))
 		if namespace is None or not sockets:
 			messages.forget(place)
 			return 0
