@@ -135,9 +135,9 @@ class Connection:
 		self.post_in_progress = False
 		"""True while the body of a POST of this client is being received."""
 		self.leaving = False
-		"""True when the process stops, and the connection is closed as soon as its client can be told."""
+		"""True when the process stops: the connection is closed as soon as a close packet can be sent to its client."""
 		self._has_left = False
-		"""True when the client has got the last messages, and is told with its next poll."""
+		"""True when the last messages are sent: the answer to the client's next poll is the close packet."""
 		self._websocket: WebSocket | None = None
 		self._pending_poll: PollRequest | None = None
 		self._last_poll: PollRequest | None = None
@@ -390,7 +390,7 @@ class Connection:
 	# -- closing
 
 	def leave(self) -> None:
-		"""Close the connection as soon as its client can be told: now, with its next poll, or at the end of its upgrade.
+		"""Close the connection as soon as a close packet can be sent: now, with the next poll, or at the end of the upgrade.
 
 		A request for a connection that is closed before would fail.
 		"""

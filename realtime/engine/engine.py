@@ -91,7 +91,7 @@ class Engine:
 	async def drain(self, timeout: float) -> None:
 		"""Reject new connections, and close those on polling in a way that no request fails; wait for that at most `timeout` seconds.
 
-		A client between two polls is told with the next one. Those on WebSocket stay meanwhile, so that the clients that
+		A client between two polls gets the close packet with the next one. Those on WebSocket stay meanwhile, so that the clients that
 		reconnect do not delay that poll. A TCP connection between two requests, or on which the first one has not
 		arrived, belongs to no client yet: if another process listens on the port, it takes it over.
 		"""

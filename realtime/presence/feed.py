@@ -1,4 +1,4 @@
-"""What the sockets in a place are told of its members.
+"""The event that tells the sockets in a place who its members are.
 
 Each member of a place sees the same: the first `realtime_presence_roster` members and the number of all. A message holds the
 difference to what was sent before (`ChangeSender` sends it), so that nothing is sent while nothing changes, and a member that goes and
