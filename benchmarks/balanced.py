@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.delivery.parts import SITE, Clients, Publisher, Redis, end, install_clients, web_process
-from benchmarks.servers import ROOT, free_port
+from benchmarks.servers import ROOT, free_port, raise_file_limit
 from tests.wire.nginx import NGINX, Nginx
 
 KINDS = ("polling", "polling,websocket", "websocket")
@@ -272,8 +271,7 @@ def main() -> None:
 	if not NGINX:
 		sys.exit("nginx is not installed")
 	install_clients()
-	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+	raise_file_limit()
 	print("| phase | s | requests | failed | what clients report |\n|---|---|---|---|---|", flush=True)
 	is_right = True
 	for name in options.layouts.split(","):

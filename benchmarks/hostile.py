@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import socket
 import subprocess
 import sys
@@ -37,7 +36,7 @@ from benchmarks.cases.common import percentile, settle
 from benchmarks.client import SITE, UPGRADE
 from benchmarks.load import Load
 from benchmarks.publishers import Publisher
-from benchmarks.servers import Server, free_port, make_bench, running, wait_for_port
+from benchmarks.servers import Server, free_port, make_bench, raise_file_limit, running, wait_for_port
 
 OTHERS = 100
 """Clients that are connected and receive events."""
@@ -264,8 +263,7 @@ def main() -> None:
 	parser.add_argument("--only", default="", help="run only the attacks whose name contains this text")
 	parser.add_argument("--write", type=Path, help="file that the result is written to")
 	options = parser.parse_args()
-	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+	raise_file_limit()
 	web_ports = {with_app: free_port() for with_app in (False, True)}
 	rows: list[Row] = []
 	idle: dict[str, float] = {}

@@ -146,6 +146,12 @@ def running(name: str, bench: Path, redis_url: str, web_port: int, **variables: 
 			process.wait()
 
 
+def raise_file_limit() -> None:
+	"""Let this process, and those that it starts, open as many files as the hard limit allows, up to 65,536."""
+	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+
+
 @contextmanager
 def backends(*apps: str) -> Iterator[tuple[int, int]]:
 	"""Run a Valkey and a stand-in for the web process for the time of the block; yields their ports.
@@ -156,8 +162,7 @@ def backends(*apps: str) -> Iterator[tuple[int, int]]:
 		apps: The apps of the site, besides frappe.
 	"""
 	install_peers()
-	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+	raise_file_limit()
 	os.sched_setaffinity(0, {LOAD_CORE})
 	gc.disable()
 	redis_port, web_port = free_port(), free_port()

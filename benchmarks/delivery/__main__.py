@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from benchmarks.delivery.parts import (
 	web_process,
 )
 from benchmarks.delivery.proxy import BLACK_HOLE, HALF_OPEN, RESET, Proxy
+from benchmarks.servers import raise_file_limit
 
 CUT_SECONDS = 2.0
 REDIS_DOWN_SECONDS = 5.0
@@ -229,8 +229,7 @@ def main() -> None:
 	if unknown := (set(names) - set(SERVERS)) | (set(cases) - set(CASES)):
 		parser.error(f"unknown: {', '.join(sorted(unknown))}")
 	install()
-	_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-	resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+	raise_file_limit()
 	lines = [
 		f"{options.clients} clients, {options.rate:g} events/s for {options.seconds:g} s, each client cut off every "
 		"5 to 10 s for 2 s.\n",
