@@ -148,6 +148,14 @@ def test_logout_ends_the_connection_and_login_brings_it_back(
 	wait_for_status(page, "connected")
 
 
+def renewing(tokens: list[str]) -> str:
+	"""Return options of the client, in JavaScript: the first token until the client asks for a renewed one, then the second."""
+	return f"""{{ token: async ({{ renew }}) => {{
+		if (renew) window.is_renewed = true;
+		return {json.dumps(tokens)}[window.is_renewed ? 1 : 0];
+	}} }}"""
+
+
 @pytest.mark.parametrize("scheme", ["token", "Bearer"])
 def test_a_token_that_has_expired_is_renewed(
 	bench: Bench, mount: Callable[..., Page], documents: Documents, scheme: str
@@ -158,14 +166,7 @@ def test_a_token_that_has_expired_is_renewed(
 	site.revoke(expired)
 	fresh = site.authorization(user.name, scheme)
 	tokens = [one.removeprefix("token ") for one in (expired, fresh)]
-	page = mount(
-		bench,
-		None,
-		f"""{{ token: async ({{ renew }}) => {{
-			if (renew) window.is_renewed = true;
-			return {json.dumps(tokens)}[window.is_renewed ? 1 : 0];
-		}} }}""",
-	)
+	page = mount(bench, None, renewing(tokens))
 	wait_for_status(page, "connected")
 	wait_for_texts(page, "doc", "one false false", "one false false")
 	update(bench, page, documents, "two")
@@ -180,14 +181,7 @@ def test_a_token_that_expires_while_the_page_is_open(
 	user = bench.user()
 	expiring, fresh = (site.authorization(user.name, scheme) for _ in range(2))
 	tokens = [one.removeprefix("token ") for one in (expiring, fresh)]
-	page = mount(
-		bench,
-		None,
-		f"""{{ token: async ({{ renew }}) => {{
-			if (renew) window.is_renewed = true;
-			return {json.dumps(tokens)}[window.is_renewed ? 1 : 0];
-		}} }}""",
-	)
+	page = mount(bench, None, renewing(tokens))
 	wait_for_status(page, "connected")
 	update(bench, page, documents, "two")
 	assert not page.evaluate("window.is_renewed")
