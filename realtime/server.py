@@ -59,7 +59,7 @@ READY_SECONDS = 5.0
 """Seconds that `run` waits for the subscription before it reports that it serves: without Redis it serves too."""
 
 ANNOUNCE_SECONDS = 1.0
-"""Seconds that `start` waits until the other sidecars know this process, if Redis can be reached."""
+"""Seconds that `start` waits until this process and the other sidecars know each other, if Redis can be reached."""
 
 DRAIN_SECONDS = 5.0
 """Seconds that `stop` waits for clients that are between two polls, so that their next one does not fail."""
@@ -237,7 +237,7 @@ class RealtimeServer:
 			],
 		)
 		self._may_accept = asyncio.Event()
-		"""Set when the other sidecars know this process, or Redis is away."""
+		"""Set when this process and the other sidecars know each other, or Redis is away."""
 		self.cluster.announced.connect(self._may_accept.set)
 		self.subscriber.lost.connect(lambda reason: self._may_accept.set())
 		self.monitor = MonitorLayer(
@@ -260,7 +260,8 @@ class RealtimeServer:
 	async def start(self) -> None:
 		"""Listen first, so that clients can reconnect while the rest starts.
 
-		Connections are accepted when the other sidecars know this process: they would refuse requests for its sessions before.
+		Connections are accepted when this process and the other sidecars know each other: they would refuse requests for its sessions
+		before, and this process those for theirs.
 
 		Raises:
 			ConfigError: The address cannot be listened on.
@@ -298,10 +299,10 @@ class RealtimeServer:
 			self.handover.stop()
 		await asyncio.gather(
 			self.engine.flush(FLUSH_SECONDS),
-			self.forwarder.drain(FLUSH_SECONDS),
 			self.recovery.sessions.stop(FLUSH_SECONDS),
 			self.cluster.stop(FLUSH_SECONDS),
 		)
+		await self.forwarder.drain(FLUSH_SECONDS)
 		self.forwarder.close()
 		self._listener.remove_socket()
 		self.monitor.stop()

@@ -119,7 +119,8 @@ class ClusterAdapter:
 		self.peer_removed: Signal[[str]] = Signal()
 		"""Sent with the id of a peer that has stopped or no longer sends heartbeats."""
 		self.announced: Signal[[]] = Signal()
-		"""Sent when a heartbeat of this process has come back from Redis, and so the peers know it."""
+		"""Sent when this process and its peers know each other: a heartbeat has come back from Redis, and each other process that
+		listens on the channel has answered it."""
 		self.publisher = publisher
 		self.members = members
 		self.usage = usage
@@ -132,6 +133,9 @@ class ClusterAdapter:
 		self._on_change = on_change
 		self._on_limit = on_limit
 		self._own_heartbeat_seen = False
+		self._listening: int | None = None
+		"""How many processes listen on the channel, as Redis has counted them."""
+		publisher.published.connect(self._on_published)
 		self._subscribed_at: float | None = None
 		self._heartbeats: asyncio.Task[None] | None = None
 		self._receivers: dict[type, Callable[[str, Any], None]] = {
@@ -224,14 +228,26 @@ class ClusterAdapter:
 		Silence is measured by what Redis delivers and not by a clock, so that neither an outage of Redis nor a blocked
 		event loop makes peers look dead.
 		"""
-		self.announced.send()
 		if self._own_heartbeat_seen:
 			return
 		self._own_heartbeat_seen = True
+		self._check_announced()
 		for id, peer in list(self.peers.items()):
 			peer.missed += 1
 			if peer.missed > MISSED_HEARTBEATS:
 				self._remove_peer(id, "no longer sends heartbeats")
+
+	def _on_published(self, listening: int) -> None:
+		self._listening = listening
+		self._check_announced()
+
+	def _check_announced(self) -> None:
+		if (
+			self._own_heartbeat_seen
+			and self._listening is not None
+			and len(self.peers) + 1 >= self._listening
+		):
+			self.announced.send()
 
 	def _on_heartbeat(self, sender: str, message: Heartbeat) -> None:
 		peer = self.peers.get(sender)
@@ -321,6 +337,7 @@ class ClusterAdapter:
 		peer = self.peers[id] = Peer(address)
 		self.usage.set_sidecars(len(self.peers) + 1)
 		self.publisher.heartbeat()
+		self._check_announced()
 		return peer
 
 	def _remove_peer(self, id: str, reason: str, grace: float = 0.0) -> None:

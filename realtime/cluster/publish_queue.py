@@ -30,10 +30,17 @@ class PublishQueue:
 		max_bytes: Bytes that may wait; further messages are dropped.
 		on_full: Called for each message that is dropped.
 		fill: Called before each round trip, to add the messages that are put together as late as possible.
+		on_published: Called after each round trip with the number of processes that Redis has sent the last message to, this one
+			included.
 	"""
 
 	def __init__(
-		self, store: RedisStore, max_bytes: int, on_full: Callable[[], None], fill: Callable[[], None]
+		self,
+		store: RedisStore,
+		max_bytes: int,
+		on_full: Callable[[], None],
+		fill: Callable[[], None],
+		on_published: Callable[[int], None],
 	) -> None:
 		self.lost = 0
 		"""Messages that Redis did not accept."""
@@ -41,6 +48,7 @@ class PublishQueue:
 		self._max_bytes = max_bytes
 		self._on_full = on_full
 		self._fill = fill
+		self._on_published = on_published
 		self._queue: deque[bytes] = deque()
 		self._size = 0
 		self._denied = ""
@@ -79,7 +87,7 @@ class PublishQueue:
 					return
 				batch = self._next_batch()
 				try:
-					await self._store.publish_all(SIDECARS_CHANNEL, batch)
+					self._on_published((await self._store.publish_all(SIDECARS_CHANNEL, batch))[-1])
 					self._denied = ""
 				except StoreUnavailable:
 					self._lose(batch)

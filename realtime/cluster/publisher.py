@@ -11,6 +11,7 @@ from ..bus.store import RedisStore
 from ..config import Config
 from ..engine import Encoded
 from ..presence.members import PresenceTable
+from ..signals import Signal
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..usage import Usage
 from . import message_writer, messages
@@ -56,11 +57,14 @@ class ClusterPublisher:
 		self.present = False
 		"""True if there is a peer."""
 		self.stopped = False
+		self.published: Signal[[int]] = Signal()
+		"""Sent after each round trip with the number of processes that listen on the channel, this one included."""
 		self.queue = PublishQueue(
 			store,
 			config.realtime_sidecar_unsent,
 			lambda: on_limit("realtime_sidecar_unsent"),
 			self._add_latest,
+			self.published.send,
 		)
 		self._max_members = config.realtime_sidecar_members
 		self._namespaces = namespaces

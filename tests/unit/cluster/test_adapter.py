@@ -49,7 +49,7 @@ class Channel:
 		self.adapters: list[ClusterAdapter] = []
 		self.published: list[bytes] = []
 
-	async def publish_all(self, channel: str, payloads: list[bytes]) -> None:
+	async def publish_all(self, channel: str, payloads: list[bytes]) -> list[int]:
 		if self.away:
 			raise StoreUnavailable
 		self.published += payloads
@@ -57,6 +57,7 @@ class Channel:
 			if not self.loses():
 				for adapter in list(self.adapters):
 					adapter.take(payload)
+		return [len(self.adapters)] * len(payloads)
 
 
 class Process:
@@ -132,7 +133,14 @@ class Process:
 
 async def settle() -> None:
 	"""Wait until every message has been published and received."""
-	for _ in range(20):
+
+	def publishing() -> list[asyncio.Task[Any]]:
+		return [task for task in asyncio.all_tasks() if "PublishQueue._write" in repr(task.get_coro())]
+
+	# A task may start others in its first turn.
+	await asyncio.sleep(0)
+	while tasks := publishing():
+		await asyncio.wait(tasks)
 		await asyncio.sleep(0)
 
 
@@ -206,6 +214,40 @@ def test_members_converge(moves: Any, seed: int, lossy: float) -> None:
 				for *place, id, member in one.presence.local_members()
 			}
 			assert process.said() == said
+
+	asyncio.run(test())
+
+
+def test_a_process_is_announced_when_it_and_all_others_know_each_other() -> None:
+	async def test() -> None:
+		channel = Channel()
+		first, second = Process(channel), Process(channel)
+		await beat(first, second)
+		new = Process(channel)
+		announced: list[int] = []
+		new.adapter.announced.connect(lambda: announced.append(len(new.adapter.peers)))
+		# The heartbeat of the new process is received, and the answers of the others are lost.
+		losses = iter([False])
+		channel.loses = lambda: next(losses, True)
+		await beat(new)
+		assert (len(first.adapter.peers), announced) == (2, [])
+		losses = iter([False])
+		await beat(first)
+		assert (len(new.adapter.peers), announced) == (1, [])
+		channel.loses = lambda: False
+		await beat(second)
+		assert announced[0] == 2
+
+	asyncio.run(test())
+
+
+def test_a_process_without_others_is_announced_at_once() -> None:
+	async def test() -> None:
+		alone = Process(Channel())
+		announced: list[bool] = []
+		alone.adapter.announced.connect(lambda: announced.append(True))
+		await beat(alone)
+		assert announced
 
 	asyncio.run(test())
 
