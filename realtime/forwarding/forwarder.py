@@ -16,7 +16,7 @@ from frappe_realtime.errors import WebUnavailable
 from ..engine import Engine, IncomingRequest, RequestPasser, RequestRefused
 from ..engine.errors import BAD_REQUEST, UNKNOWN_SID
 from ..log_budget import LogBudget
-from . import frames, owner_end
+from . import owner_end
 from .entry_end import ForwardedConnection
 from .handshake import Exchange, HandshakeError, connect
 from .handshake import accept as accept_handshake
@@ -115,12 +115,14 @@ class SessionForwarder:
 		self._engine = engine
 
 	async def drain(self, timeout: float) -> None:
-		"""Accept and open no more links, and wait at most `timeout` seconds until nothing is forwarded any more."""
+		"""Accept no more links, and wait at most `timeout` seconds until nothing is forwarded any more.
+
+		A request that is read meanwhile, on a TCP connection that was accepted before, is forwarded as before. If `close` is called
+		in the same turn of the event loop in which this returns, none is lost between the two.
+		"""
 		self._stopping = True
-		for link in self._links:
-			for stream in link.streams:
-				if isinstance(stream.receiver, ForwardedConnection):
-					link.send(frames.DRAIN, stream.number)
+		for connection in self.forwarded:
+			connection.stream.drain()
 		deadline = asyncio.get_running_loop().time() + timeout
 		while self.forwarded:
 			if asyncio.get_running_loop().time() > deadline:
@@ -128,7 +130,8 @@ class SessionForwarder:
 			await asyncio.sleep(0.02)
 
 	def close(self) -> None:
-		"""End the links when all that was written is sent."""
+		"""Forward nothing more, and end the links when all that was written is sent."""
+		self._engine = None
 		for task in self._handshakes:
 			task.cancel()
 		for link in list(self._links):
@@ -155,20 +158,23 @@ class SessionForwarder:
 		"""Pass a request on to its owner; returns False if there is no such process. Raises `RequestRefused`."""
 		if self._workers is not None and self._workers.send(owner, request):
 			return True
+		engine = self._engine
+		if engine is None:
+			return False
 		link = self._by_owner.get(owner) or self._open(owner)
 		if link is None:
 			return False
 		if len(self.forwarded) >= self._max_connections:
 			self._on_limit(KEY)
 			raise RequestRefused(BAD_REQUEST, f"Too many requests ({KEY})", 503)
-		engine = self._engine
-		assert engine is not None
 		peer = request.transport.get_extra_info("peername")
 		stream = link.open_stream(peer[0] if isinstance(peer, tuple) else "")
 		self.counters.sent += 1
 		self.forwarded.add(
 			ForwardedConnection(request, stream, engine.protocol, self.forwarded.discard, self._count_lost)
 		)
+		if self._stopping:
+			stream.drain()
 		return True
 
 	def send_to_any(self, request: IncomingRequest) -> bool:
@@ -209,7 +215,7 @@ class SessionForwarder:
 	def _open(self, owner: str) -> Link | None:
 		"""Begin to open a link; returns None if there is no such sidecar, or it cannot be reached."""
 		address = self._address_of(owner)
-		if self._stopping or not address or address == self._own_address():
+		if not address or address == self._own_address():
 			return None
 		failure = self._failures.get(owner)
 		if failure is not None and failure.retry_at > asyncio.get_running_loop().time():

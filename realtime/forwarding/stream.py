@@ -67,6 +67,7 @@ class Stream:
 
 	__slots__ = (
 		"_credit",
+		"_draining",
 		"_ending",
 		"_finished",
 		"_link",
@@ -85,6 +86,8 @@ class Stream:
 		self._link = link
 		self._waiting = bytearray()
 		self._credit = WINDOW
+		self._draining = False
+		"""True while a DRAIN frame is to be sent when nothing waits any more."""
 		self._ending = 0
 		"""The frame that is sent when nothing waits any more; 0 for none."""
 		self._finished = False
@@ -116,6 +119,11 @@ class Stream:
 			self._waiting += data
 			self.flush()
 
+	def drain(self) -> None:
+		"""Ask the owner, after all bytes that wait, to let the client leave this sidecar."""
+		self._draining = True
+		self.flush()
+
 	def finish(self, kind: int) -> None:
 		"""Send a frame of this kind after all bytes that wait; the stream ends when the other end has passed them on."""
 		if not self.ended and not self._ending:
@@ -145,10 +153,13 @@ class Stream:
 		if self._waiting:
 			if self._credit:
 				self._link.wait(self)
-		elif self._ending and not self._link.writable:
+		elif (self._ending or self._draining) and not self._link.writable:
 			self._link.wait(self)
 		else:
 			receiver = self.receiver
+			if self._draining:
+				self._draining = False
+				self._link.send(frames.DRAIN, self.number)
 			if self._ending:
 				self._finished = True
 				self._link.send(self._ending, self.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,8 @@ http {{
 	}}
 }}
 """
+
+_REFUSED_UPGRADE = re.compile(r"400 GET EIO=4&transport=websocket&sid=")
 
 
 class Nginx:
@@ -124,9 +127,16 @@ class Nginx:
 
 	@property
 	def failed(self) -> list[str]:
-		"""The requests, as status, method and query, that clients have waited for and that were answered with an error."""
+		"""The requests, as status, method and query, that clients have waited for and that were answered with an error.
+
+		Not the upgrade of a session that ends before it arrives: its client has read of the end with its poll by then.
+		"""
 		# 499: the client has left before.
-		return [line for line in self._lines() if line[:1] not in "123" and not line.startswith("499")]
+		return [
+			line
+			for line in self._lines()
+			if line[:1] not in "123" and not line.startswith("499") and not _REFUSED_UPGRADE.match(line)
+		]
 
 	def _lines(self) -> list[str]:
 		return (self._folder / "access.log").read_text().splitlines()

@@ -221,6 +221,28 @@ def test_an_entry_that_stops_answers_the_polls_that_it_forwards() -> None:
 	run(scenario)
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_an_entry_that_stops_forwards_what_arrives_late(linked: bool) -> None:
+	"""It has accepted the TCP connection before. The poll is not held back until the links end."""
+
+	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
+		sid = await owner.session()
+		reader, writer = await entry.connect()
+		if linked:
+			writer.write(request("POST", query(sid), b"4x"))
+			assert (await answer(reader))[:2] == (200, "ok")
+		await entry.forwarder.drain(PATIENCE)
+		writer.write(request(query=query(sid)))
+		assert (await answer(reader))[:2] == (200, "6")
+		assert owner.listener.closed == []
+		await until(lambda: not entry.forwarder.forwarded)
+		entry.forwarder.close()
+		writer.write(request(query=query(sid)))
+		assert (await answer(reader))[0] == 400
+
+	run(scenario)
+
+
 def test_an_upgrade_through_an_entry_that_stops_is_completed() -> None:
 	"""Its client polls no more: it would not notice before its ping timeout that the WebSocket is gone."""
 
