@@ -110,6 +110,7 @@ def run_ring(name: str, arguments: list[str]) -> Result:
 	command = [sys.executable, "-m", "pytest", *(f"tests/{folder}" for folder in RINGS[name])]
 	command.append(f"--junitxml={report}")
 	if name == "unit" and not arguments:
+		command += ["--numprocesses=2", "--dist=loadfile"]
 		# The floor is in pyproject.toml (tool.coverage.report.fail_under); it holds for the whole ring only.
 		command += ["--cov", "--cov-report=term:skip-covered"]
 	if name != "unit":

@@ -96,17 +96,20 @@ def test_garbage_affects_no_other_connection(garbage: bytes, places: list[int]) 
 @pytest.mark.parametrize(
 	"sent",
 	[
-		Frame(Opcode.TEXT, b"4not masked").serialize(mask=False),
-		masked(Opcode.TEXT, b"4\xff"),
-		masked(Opcode.CONT, b"no first fragment"),
-		text("9"),
-		text(""),
-		text("2"),
-		text("b!"),
-		masked(Opcode.TEXT, b"4" * 1001),
-		masked(Opcode.BINARY, b"4" * 900, fin=False) + masked(Opcode.CONT, b"4" * 200),
-		bytes((0x89, 0xFE, 0, 126, 0, 0, 0, 0)) + b"p" * 126,
-		bytes((0xC1, 0x80, 0, 0, 0, 0)),
+		pytest.param(Frame(Opcode.TEXT, b"4not masked").serialize(mask=False), id="not masked"),
+		pytest.param(masked(Opcode.TEXT, b"4\xff"), id="no UTF-8"),
+		pytest.param(masked(Opcode.CONT, b"no first fragment"), id="no first fragment"),
+		pytest.param(text("9"), id="unknown packet type"),
+		pytest.param(text(""), id="no packet type"),
+		pytest.param(text("2"), id="ping"),
+		pytest.param(text("b!"), id="no Base64"),
+		pytest.param(masked(Opcode.TEXT, b"4" * 1001), id="too long"),
+		pytest.param(
+			masked(Opcode.BINARY, b"4" * 900, fin=False) + masked(Opcode.CONT, b"4" * 200),
+			id="too long in fragments",
+		),
+		pytest.param(bytes((0x89, 0xFE, 0, 126, 0, 0, 0, 0)) + b"p" * 126, id="long control frame"),
+		pytest.param(bytes((0xC1, 0x80, 0, 0, 0, 0)), id="reserved bit"),
 	],
 )
 def test_protocol_error_closes_the_connection(sent: bytes) -> None:

@@ -230,13 +230,18 @@ def test_attachments_complete_an_acknowledgement() -> None:
 @pytest.mark.parametrize(
 	"sent",
 	[
-		masked(Opcode.BINARY, b"unexpected"),
-		text('451-/a,["x",{"_placeholder":true,"num":0}]') + text('42/a,["y"]'),
-		text('451-/a,["x",{"_placeholder":true,"num":1}]') + masked(Opcode.BINARY, b"one"),
-		text('42/b,["not joined"]'),
-		text("41/b,"),
-		text("47"),
-		text("4not a packet"),
+		pytest.param(masked(Opcode.BINARY, b"unexpected"), id="attachment of no event"),
+		pytest.param(
+			text('451-/a,["x",{"_placeholder":true,"num":0}]') + text('42/a,["y"]'), id="no attachment"
+		),
+		pytest.param(
+			text('451-/a,["x",{"_placeholder":true,"num":1}]') + masked(Opcode.BINARY, b"one"),
+			id="unknown attachment",
+		),
+		pytest.param(text('42/b,["not joined"]'), id="namespace not connected"),
+		pytest.param(text("41/b,"), id="leaves a namespace not connected"),
+		pytest.param(text("47"), id="unknown packet type"),
+		pytest.param(text("4not a packet"), id="no packet"),
 	],
 )
 def test_invalid_packets_close_the_connection(sent: bytes) -> None:
