@@ -4,7 +4,7 @@ Where the app is installed, the events of a site have ids from a Redis stream (`
 entry names the entry before it, so that a gap is always detected. A `SiteStream` follows the stream of one site: events that
 were delivered already are dropped, and after an interruption of the subscription the stream is read from the last known
 position while live events are held back. Recent events stay in memory (the history window), so that most clients
-recover without a query to Redis.
+recover without a query to Redis; older ones are read by `HistoryReader`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..bus.events import PublishedEvent, StreamPosition
-from ..bus.kept_events import KeptEvent
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..log_format import log_fields
 from ..signals import Signal
@@ -26,37 +24,16 @@ from ..socketio.namespace import Namespaces
 from .access_log import NEVER, Subject
 from .access_reader import read_changes, take_change
 from .entries import HistoryGap, check_chain, check_continuity, read_events
+from .history_reader import PAGE, HistoryCounters, HistoryReader
 from .latest_values import read_latest
-from .positions import START, offset_after, offset_of, parse_offset, position_before
-from .site_stream import OlderEvents, SiteStream, select
+from .positions import START, offset_after, parse_offset
+from .site_stream import SiteStream
 from .windows import HistoryWindows
 
 logger = logging.getLogger("realtime.history")
 
-PAGE = 500
-"""Events that are read from Redis in one command."""
-
 DENIED_SECONDS = 60.0
 """Seconds until Redis is asked again for a history that it has denied."""
-
-
-@dataclass(slots=True)
-class HistoryCounters:
-	"""Counters since the start.
-
-	Args:
-		repeated: Live events that were delivered already.
-		caught_up: Events that were read from a stream after the subscription was interrupted.
-		read: Events that were read from Redis for clients that recover.
-		gaps: Sites whose clients had to start with new sessions.
-		forged: Live events whose offset Redis has not assigned.
-	"""
-
-	repeated: int = 0
-	caught_up: int = 0
-	read: int = 0
-	gaps: int = 0
-	forged: int = 0
 
 
 class History:
@@ -86,6 +63,8 @@ class History:
 		self._namespaces = namespaces
 		self._unrecorded_seconds = unrecorded_seconds
 		self._windows = HistoryWindows()
+		self.reader = HistoryReader(store, self._windows, self.counters, unrecorded_seconds)
+		"""Reads the events that are not in memory."""
 		self._streams: dict[str, SiteStream] = {}
 		self._denied: dict[str, tuple[float, str]] = {}
 		"""Sites whose history Redis denies: until when it is not asked again (loop time), and its answer."""
@@ -333,106 +312,11 @@ class History:
 			stream.position = max(stream.position, parse_offset(page.entries[-1].id) or START)
 			page = await self._store.history(stream.site, offset_after(stream.position), PAGE)
 
-	# -- what a client has missed
-
-	async def read_before_window(
-		self, stream: SiteStream, position: StreamPosition, rooms: Mapping[str | None, StreamPosition]
-	) -> OlderEvents:
-		"""Return the events after `position` that are not in memory.
-
-		The result is valid in the same turn of the event loop, together with `stream.missed`.
-
-		Args:
-			stream: The stream of the site.
-			position: The position of the client.
-			rooms: The rooms of the client, as in `select`.
-
-		Raises:
-			HistoryGap: The history does not reach back to `position`.
-			StoreUnavailable: Redis does not answer, or this process is behind another one.
-			StoreDenied: Redis denies the history.
-		"""
-		if reason := self._unrecorded_reason(stream):
-			raise HistoryGap(f"an event was published without an offset: {reason}")
-		if position < stream.valid_from:
-			raise HistoryGap("events after this offset are lost")
-		if position < stream.latest.start:
-			raise HistoryGap("events of which the newest ones are kept are no longer kept")
-		await self.check_known(stream, position)
-		if position >= stream.window_start:
-			return OlderEvents(position, position)
-		async with stream.lock:
-			events: list[KeptEvent] = []
-			reached = position
-			while reached < stream.window_start:
-				page = await self._store.history(stream.site, offset_after(reached), PAGE)
-				check_continuity(reached, page)
-				self.counters.read += len(page.entries)
-				if not page.entries:
-					if (parse_offset(page.last) or START) < stream.window_start:
-						raise HistoryGap("Redis has lost events")
-					reached = stream.window_start
-				for event in read_events(stream.site, page.entries):
-					reached = event.position
-					if reached > stream.window_start:
-						reached = stream.window_start
-						break
-					events.append(KeptEvent.of(event))
-				else:
-					if page.entries:
-						reached = parse_offset(page.entries[-1].id) or reached
-			if position < stream.window_start:
-				self._windows.extend(stream, position, events)
-			# Another client may have extended the window while this one waited.
-			read_bytes = sum(event.size for event in events)
-			if position >= stream.window_start:
-				return OlderEvents(position, position, read_bytes=read_bytes)
-			return OlderEvents(reached, position, select(events, rooms), read_bytes)
-
-	async def read_back(
-		self, site: str, position: StreamPosition
-	) -> tuple[list[KeptEvent], StreamPosition | None]:
-		"""Return a page of the last events of a site up to `position`, the newest first.
-
-		Returns:
-			The events, and the position for the next page; None if there is none.
-
-		Raises:
-			StoreUnavailable, StoreDenied: They cannot be read.
-		"""
-		entries = await self._store.history_backwards(site, offset_of(position), PAGE)
-		self.counters.read += len(entries)
-		events = [KeptEvent.of(event) for event in read_events(site, entries)]
-		first = parse_offset(entries[-1].id) if len(entries) == PAGE else None
-		return events, None if first is None else position_before(first)
-
-	async def check_known(self, stream: SiteStream, position: StreamPosition) -> None:
-		"""Raise unless `stream` has reached `position`.
-
-		Raises:
-			HistoryGap: Redis does not know the position.
-			StoreUnavailable: Redis does not answer, or this process is behind another one.
-		"""
-		if position > stream.position:
-			page = await self._store.history(stream.site, "-", 0)
-			if position <= (parse_offset(page.last) or START):
-				# Another sidecar has delivered this event already.
-				raise StoreUnavailable("the client is ahead of this process")
-			raise HistoryGap("Redis does not know this offset (any more)")
-
 	@property
 	def unavailable(self) -> dict[str, str]:
 		"""The sites without a complete history, each with the answer of Redis."""
 		found = {site: reason for site, (_, reason) in self._denied.items()}
 		for stream in self._streams.values():
-			if reason := self._unrecorded_reason(stream):
+			if reason := stream.unrecorded_reason(self._unrecorded_seconds):
 				found[stream.site] = reason
 		return found
-
-	def _unrecorded_reason(self, stream: SiteStream) -> str:
-		if stream.unrecorded is None:
-			return ""
-		if asyncio.get_running_loop().time() - stream.unrecorded[0] > self._unrecorded_seconds:
-			stream.unrecorded = None
-			return ""
-		return stream.unrecorded[1]

@@ -195,8 +195,8 @@ class Recovery:
 		first = max(min(received.of(room) for room in rooms), began)
 		try:
 			if first < position:
-				await self._history.check_known(stream, position)
-			older = await self._history.read_before_window(stream, first, rooms)
+				await self._history.reader.check_known(stream, position)
+			older = await self._history.reader.read_before_window(stream, first, rooms)
 		except HistoryGap as gap:
 			self._on_refused(session, str(gap))
 			return None

@@ -142,7 +142,7 @@ class RewindReader:
 		position: StreamPosition | None = window_from
 		while position is not None and len(older) < wanted:
 			self._check_limit(session, address)
-			page, position = await self._history.read_back(stream.site, position)
+			page, position = await self._history.reader.read_back(stream.site, position)
 			self._limit.count(session, address, sum(event.size for event in page))
 			older += [event for event in page if _matches(event, request)]
 		older = older[:wanted]

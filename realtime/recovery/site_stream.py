@@ -94,6 +94,15 @@ class SiteStream:
 		"""The offset of a client that has every event that was delivered."""
 		return offset_of(self.position)
 
+	def unrecorded_reason(self, seconds: float) -> str:
+		"""Return why an event of the last `seconds` could not be recorded by its publisher; empty if there is none."""
+		if self.unrecorded is None:
+			return ""
+		if asyncio.get_running_loop().time() - self.unrecorded[0] > seconds:
+			self.unrecorded = None
+			return ""
+		return self.unrecorded[1]
+
 	def is_far_ahead(self, position: StreamPosition) -> bool:
 		"""Return True if Redis must be asked whether it has assigned `position`."""
 		milliseconds = position[0] - MAX_AHEAD

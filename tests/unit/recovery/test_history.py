@@ -14,7 +14,7 @@ import pytest
 from realtime.bus.events import PublishedEvent
 from realtime.bus.kept_events import KeptEvent
 from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
-from realtime.recovery import history, site_stream, windows
+from realtime.recovery import history, history_reader, site_stream, windows
 from realtime.recovery.entries import HistoryGap
 from realtime.recovery.history import History
 from realtime.recovery.latest_values import LatestRead
@@ -73,6 +73,12 @@ async def _run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
 	setting = Setting()
 	await test(setting)
 	assert setting.empty_batches == 0
+
+
+def read_pages_of(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+	"""Let so many events be read from Redis in one command."""
+	for module in (history, history_reader):
+		monkeypatch.setattr(module, "PAGE", count)
 
 
 def test_an_event_is_delivered_once() -> None:
@@ -238,7 +244,7 @@ def test_missed_events_come_from_the_window_and_from_redis(
 ) -> None:
 	"""From either or both; several clients at once, from different positions."""
 	monkeypatch.setattr(windows, "WINDOW_EVENTS", window)
-	monkeypatch.setattr(history, "PAGE", 4)
+	read_pages_of(monkeypatch, 4)
 
 	async def test(it: Setting) -> None:
 		for number in range(1, 21):
@@ -248,7 +254,7 @@ def test_missed_events_come_from_the_window_and_from_redis(
 			it.history.take([it.store.append(number, "a" if number % 2 else "b")])
 
 		async def missed(since: int) -> list[Any]:
-			older = await it.history.read_before_window(stream, (since, 0), {"a": (0, 0)})
+			older = await it.history.reader.read_before_window(stream, (since, 0), {"a": (0, 0)})
 			return [event.position[0] for event in stream.missed(older, {"a": (0, 0)})]
 
 		positions = [7, 3, 12, 25, 3, 0, 29, 30]
@@ -266,16 +272,16 @@ def test_an_offset_that_another_sidecar_has_sent() -> None:
 		it.live(1)
 		event = it.store.append(2)
 		with pytest.raises(StoreUnavailable):
-			await it.history.read_before_window(stream, (2, 0), {"website": (0, 0)})
+			await it.history.reader.read_before_window(stream, (2, 0), {"website": (0, 0)})
 		it.history.take([event])
-		assert await it.history.read_before_window(stream, (2, 0), {"website": (0, 0)}) == (
+		assert await it.history.reader.read_before_window(stream, (2, 0), {"website": (0, 0)}) == (
 			(2, 0),
 			(2, 0),
 			(),
 			0,
 		)
 		with pytest.raises(HistoryGap):
-			await it.history.read_before_window(stream, (3, 0), {"website": (0, 0)})
+			await it.history.reader.read_before_window(stream, (3, 0), {"website": (0, 0)})
 
 	run(test)
 
@@ -296,10 +302,10 @@ def test_a_position_before_the_history_is_a_gap() -> None:
 			it.store.append(number)
 		stream = await it.history.follow(SITE)
 		del it.store.entries[:5]
-		assert await it.history.read_before_window(stream, (5, 0), {})
+		assert await it.history.reader.read_before_window(stream, (5, 0), {})
 		for position in ((4, 0), (0, 0), (11, 0)):
 			with pytest.raises(HistoryGap):
-				await it.history.read_before_window(stream, position, {})
+				await it.history.reader.read_before_window(stream, position, {})
 
 	run(test)
 
@@ -309,7 +315,7 @@ def test_an_event_that_could_not_be_recorded_is_a_gap() -> None:
 		stream = await it.history.follow(SITE)
 		it.history.take([event(1, None, unrecorded="NOPERM")])
 		with pytest.raises(HistoryGap):
-			await it.history.read_before_window(stream, (0, 0), {})
+			await it.history.reader.read_before_window(stream, (0, 0), {})
 		assert it.history.unavailable == {SITE: "NOPERM"}
 
 	run(test)
@@ -478,7 +484,7 @@ def test_an_unrecorded_event_is_a_gap_for_a_while() -> None:
 		it.history.take([event(1, None, unrecorded="NOPERM")])
 		assert stream.unrecorded is not None
 		stream.unrecorded = (stream.unrecorded[0] - 121, "NOPERM")
-		assert (await it.history.read_before_window(stream, (0, 0), {})).events == ()
+		assert (await it.history.reader.read_before_window(stream, (0, 0), {})).events == ()
 		assert it.history.unavailable == {}
 
 	run(test)
@@ -503,7 +509,7 @@ def test_too_many_held_events_are_read_from_the_stream(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("page", [1, 2])
 def test_an_entry_that_is_no_event_is_skipped(monkeypatch: pytest.MonkeyPatch, page: int) -> None:
 	"""Also the last of a page."""
-	monkeypatch.setattr(history, "PAGE", page)
+	read_pages_of(monkeypatch, page)
 
 	async def test(it: Setting) -> None:
 		stream = await it.history.follow(SITE)
@@ -582,8 +588,8 @@ def test_a_stream_that_has_continued_from_an_earlier_event() -> None:
 		assert stream.offset == "4-0"
 		for position in ((1, 0), (3, 0)):
 			with pytest.raises(HistoryGap):
-				await it.history.read_before_window(stream, position, {})
-		assert (await it.history.read_before_window(stream, (4, 0), {})).window_from == (4, 0)
+				await it.history.reader.read_before_window(stream, position, {})
+		assert (await it.history.reader.read_before_window(stream, (4, 0), {})).window_from == (4, 0)
 		it.live(5)
 		assert it.delivered == [1, 3, 5]
 
@@ -647,7 +653,7 @@ def test_recorded_events_do_not_end_the_gap_of_an_unrecorded_one() -> None:
 		it.history.take([event(1, None, unrecorded="NOPERM")])
 		it.live(2)
 		with pytest.raises(HistoryGap, match="NOPERM"):
-			await it.history.read_before_window(stream, (0, 0), {})
+			await it.history.reader.read_before_window(stream, (0, 0), {})
 
 	run(test)
 
@@ -746,7 +752,7 @@ def test_a_window_that_is_extended_after_a_reset_counts_only_what_it_keeps(
 	monkeypatch: pytest.MonkeyPatch,
 ) -> None:
 	"""The stream continues at an earlier position while the second page is read for a client."""
-	monkeypatch.setattr(history, "PAGE", 4)
+	read_pages_of(monkeypatch, 4)
 
 	async def test(it: Setting) -> None:
 		for number in range(1, 6):
@@ -759,7 +765,7 @@ def test_a_window_that_is_extended_after_a_reset_counts_only_what_it_keeps(
 				it.history._windows.reset(stream, LatestRead([], "2-0", (0, 0)))
 
 		it.store.after_reading = reset
-		await it.history.read_before_window(stream, (0, 0), {})
+		await it.history.reader.read_before_window(stream, (0, 0), {})
 		assert [event.position[0] for event in stream.window] == [1, 2]
 		assert stream.window_bytes == sum(event.memory for event in stream.window)
 
@@ -771,7 +777,7 @@ def test_the_position_of_a_stream_is_read_without_its_entries() -> None:
 		it.store.append(1)
 		stream = await it.history.follow(SITE)
 		with pytest.raises(HistoryGap):
-			await it.history.read_before_window(stream, (2, 0), {})
+			await it.history.reader.read_before_window(stream, (2, 0), {})
 		assert (stream.offset, it.store.reads, it.store.entries_read) == ("1-0", 2, 0)
 
 	run(test)
@@ -919,7 +925,7 @@ def test_the_window_is_kept_if_nothing_was_missed() -> None:
 @pytest.mark.parametrize("page", [2, 500])
 def test_only_events_before_the_window_count_as_read(monkeypatch: pytest.MonkeyPatch, page: int) -> None:
 	"""The replay limit of a user counts these bytes. The last page also has entries of the window."""
-	monkeypatch.setattr(history, "PAGE", page)
+	read_pages_of(monkeypatch, page)
 
 	async def test(it: Setting) -> None:
 		for number in range(1, 4):
@@ -928,7 +934,7 @@ def test_only_events_before_the_window_count_as_read(monkeypatch: pytest.MonkeyP
 		for number in range(4, 7):
 			it.live(number)
 		size = sum(len(entry.payload) for entry in it.store.entries[:3])
-		assert await it.history.read_before_window(stream, (0, 0), {}) == ((0, 0), (0, 0), (), size)
+		assert await it.history.reader.read_before_window(stream, (0, 0), {}) == ((0, 0), (0, 0), (), size)
 		assert [event.position[0] for event in stream.window] == [1, 2, 3, 4, 5, 6]
 		assert stream.window_bytes == sum(event.memory for event in stream.window)
 		assert it.history.counters.read == it.store.entries_read > 0
@@ -946,7 +952,7 @@ def test_events_that_redis_loses_before_they_are_read_are_a_gap() -> None:
 		it.store.entries = it.store.entries[:1]
 		it.store.last = "1-0"
 		with pytest.raises(HistoryGap, match="Redis has lost events"):
-			await it.history.read_before_window(stream, (1, 0), {})
+			await it.history.reader.read_before_window(stream, (1, 0), {})
 
 	run(test)
 
@@ -960,8 +966,8 @@ def test_clients_that_recover_at_once_share_one_reading() -> None:
 		stream = await it.history.follow(SITE)
 		reads = it.store.reads
 		first, second = await asyncio.gather(
-			it.history.read_before_window(stream, (0, 0), {}),
-			it.history.read_before_window(stream, (1, 0), {}),
+			it.history.reader.read_before_window(stream, (0, 0), {}),
+			it.history.reader.read_before_window(stream, (1, 0), {}),
 		)
 		assert first.read_bytes == sum(event.size for event in stream.window)
 		assert second == ((1, 0), (1, 0), (), 0)
@@ -991,7 +997,7 @@ def test_events_that_were_read_extend_the_window_if_it_has_room(
 		it.history.take([other])
 		fits = {"WINDOW_EVENTS": 3, "WINDOW_BYTES": read + ONE, "TOTAL_WINDOW_BYTES": read + 2 * ONE}[bound]
 		monkeypatch.setattr(windows, bound, fits if room else fits - 1)
-		older = await it.history.read_before_window(stream, (0, 0), {"a": (0, 0)})
+		older = await it.history.reader.read_before_window(stream, (0, 0), {"a": (0, 0)})
 		assert older.read_bytes == sum(sizes)
 		assert [event.position[0] for event in older.events] == ([] if room else [1, 2])
 		assert older.window_from == ((0, 0) if room else (2, 0))
@@ -1030,14 +1036,14 @@ def test_an_offset_of_a_redis_that_has_lost_everything_is_a_gap() -> None:
 	async def test(it: Setting) -> None:
 		stream = await it.history.follow(SITE)
 		with pytest.raises(HistoryGap, match="does not know"):
-			await it.history.read_before_window(stream, (1, 0), {})
+			await it.history.reader.read_before_window(stream, (1, 0), {})
 
 	run(test)
 
 
 def test_an_entry_that_is_no_event_is_skipped_for_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""Also if a page has nothing else."""
-	monkeypatch.setattr(history, "PAGE", 2)
+	read_pages_of(monkeypatch, 2)
 
 	async def test(it: Setting) -> None:
 		for number in range(1, 7):
@@ -1046,7 +1052,7 @@ def test_an_entry_that_is_no_event_is_skipped_for_a_client(monkeypatch: pytest.M
 			entry = it.store.entries[index]
 			it.store.entries[index] = Entry(entry.id, b"[]", entry.before)
 		stream = await it.history.follow(SITE)
-		await it.history.read_before_window(stream, (0, 0), {})
+		await it.history.reader.read_before_window(stream, (0, 0), {})
 		assert [event.position[0] for event in stream.window] == [1, 5]
 		assert it.store.entries_read == 6
 

@@ -63,7 +63,7 @@ def test_the_memory_of_all_sites_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 		assert numbers(stream.latest.after((0, 0))) == [2]
 		assert it.history.window_bytes == stream.latest.bytes
 		with pytest.raises(HistoryGap):
-			await it.history.read_before_window(stream, (0, 5), ROOMS)
+			await it.history.reader.read_before_window(stream, (0, 5), ROOMS)
 		monkeypatch.setattr(windows, "TOTAL_WINDOW_BYTES", 0)
 		it.history.take([it.store.append_value(3, "b")])
 		assert it.history.window_bytes == 0
@@ -89,7 +89,7 @@ def test_a_client_gets_the_newest_of_each_key_and_all_other_events_in_order() ->
 			it.history.take([it.store.append_value(number, key) if key else it.store.append(number)])
 		assert it.delivered == [1, 2, 3, 4, 5, 6]
 		for since, missed in ((0, [1, 3, 4, 5, 6]), (2, [3, 4, 5, 6]), (5, [6])):
-			older = await it.history.read_before_window(stream, (since, 0), ROOMS)
+			older = await it.history.reader.read_before_window(stream, (since, 0), ROOMS)
 			assert numbers(stream.missed(older, ROOMS)) == missed
 		assert it.history.window_bytes == stream.window_bytes + stream.latest.bytes
 
@@ -107,7 +107,7 @@ def test_values_are_read_when_a_site_is_followed() -> None:
 				it.store.append(number)
 		stream = await it.history.follow(SITE)
 		assert it.delivered == []
-		older = await it.history.read_before_window(stream, (1, 0), ROOMS)
+		older = await it.history.reader.read_before_window(stream, (1, 0), ROOMS)
 		assert numbers(stream.missed(older, ROOMS)) == [2, 3, 4, 5, 6, 7]
 
 	for page in (2, 4, 500):
@@ -124,7 +124,7 @@ def test_only_values_were_missed() -> None:
 		for number in (2, 3):
 			it.store.append_value(number, "a")
 		stream = await it.history.follow(SITE)
-		older = await it.history.read_before_window(stream, (1, 0), ROOMS)
+		older = await it.history.reader.read_before_window(stream, (1, 0), ROOMS)
 		assert numbers(stream.missed(older, ROOMS)) == [3]
 
 	run(test)
@@ -139,7 +139,7 @@ def test_redis_has_lost_the_values_that_a_client_has_missed(last: str) -> None:
 		stream = await it.history.follow(SITE)
 		it.store.last = last
 		with pytest.raises(HistoryGap):
-			await it.history.read_before_window(stream, (1, 5), ROOMS)
+			await it.history.reader.read_before_window(stream, (1, 5), ROOMS)
 
 	run(test)
 
@@ -196,7 +196,7 @@ def test_values_that_redis_has_removed_are_a_gap() -> None:
 		assert it.lost == [SITE]
 		assert numbers(stream.latest.after((0, 0))) == [3]
 		with pytest.raises(HistoryGap):
-			await it.history.read_before_window(stream, (1, 0), ROOMS)
+			await it.history.reader.read_before_window(stream, (1, 0), ROOMS)
 
 	run(test)
 
@@ -208,8 +208,8 @@ def test_values_that_have_expired_are_a_gap() -> None:
 		it.store.values.clear()
 		stream = await it.history.follow(SITE)
 		with pytest.raises(HistoryGap):
-			await it.history.read_before_window(stream, (1, 0), ROOMS)
-		older = await it.history.read_before_window(stream, (2, 0), ROOMS)
+			await it.history.reader.read_before_window(stream, (1, 0), ROOMS)
+		older = await it.history.reader.read_before_window(stream, (2, 0), ROOMS)
 		assert stream.missed(older, ROOMS) == []
 
 	run(test)
