@@ -17,7 +17,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,9 +31,9 @@ from typing import Any
 
 from websockets.exceptions import WebSocketException
 
-from benchmarks.delivery.parts import SITE, Redis, end
+from benchmarks.delivery.parts import SITE, Redis, start_sidecar
 from benchmarks.recovering import RecoveringClient
-from benchmarks.servers import ROOT, free_port, wait_for_port
+from benchmarks.servers import free_port
 from frappe_realtime.contract import ASK_ONLINE, SYSTEM_USER
 from frappe_realtime.errors import SidecarUnavailable
 from frappe_realtime.publishing.connection import queue_connector
@@ -312,25 +311,12 @@ class Run:
 		web_port = free_port()
 		await self._web.listen(web_port)
 		with ExitStack() as stack:
-			port = self._start_sidecar(folder, web_port, stack)
+			workers = ("--workers", str(self._options.workers))
+			port = start_sidecar(folder, self._redis.url, web_port, stack, *workers)
 			await asyncio.to_thread(self._wait_for_workers, port)
 			await self._drive(port)
 		await self._web.close()
 		return self._print()
-
-	def _start_sidecar(self, folder: Path, web_port: int, stack: ExitStack) -> int:
-		port = free_port()
-		(folder / "sites" / SITE).mkdir(parents=True)
-		(folder / "sites" / SITE / "site_config.json").write_text("{}")
-		config = {"redis_queue": self._redis.url, "webserver_port": web_port}
-		(folder / "sites" / "common_site_config.json").write_text(json.dumps(config))
-		command = [sys.executable, "-m", "realtime", "serve", "--bench", str(folder), "--host", "127.0.0.1"]
-		command += ["--port", str(port), "--workers", str(self._options.workers)]
-		with (folder / "server.log").open("wb") as log:
-			process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-		stack.callback(end, process)
-		wait_for_port(port, process)
-		return port
 
 	def _wait_for_workers(self, port: int) -> None:
 		while True:

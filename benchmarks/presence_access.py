@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,9 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.delivery.parts import SITE, Redis, end
+from benchmarks.delivery.parts import SITE, Redis, start_sidecar
 from benchmarks.recovering import RecoveringClient
-from benchmarks.servers import ROOT, free_port, wait_for_port
+from benchmarks.servers import free_port
 from frappe_realtime.contract import (
 	PRESENCE,
 	PRESENCE_END,
@@ -130,7 +128,8 @@ class Run:
 		await self._web.listen(web_port)
 		longest = 0.0
 		with ExitStack() as stack:
-			port = self._start_sidecar(folder, web_port, stack)
+			_write_app(folder / "apps" / "lobby" / "lobby")
+			port = start_sidecar(folder, self._redis.url, web_port, stack)
 			for kind in PLACES:
 				for how in ("permission", "session"):
 					times = [
@@ -145,26 +144,6 @@ class Run:
 		await self._web.close()
 		print(f"{'right' if longest <= MOST else 'WRONG'}: at most {longest:.3f} s")
 		return int(longest > MOST)
-
-	def _start_sidecar(self, folder: Path, web_port: int, stack: ExitStack) -> int:
-		port = free_port()
-		files = {
-			"sites/common_site_config.json": json.dumps(
-				{"redis_queue": self._redis.url, "webserver_port": web_port}
-			),
-			f"sites/{SITE}/site_config.json": "{}",
-			"apps/lobby/lobby/__init__.py": "",
-			"apps/lobby/lobby/realtime/handlers.py": HANDLERS,
-		}
-		for name, text in files.items():
-			(folder / name).parent.mkdir(parents=True, exist_ok=True)
-			(folder / name).write_text(text)
-		command = [sys.executable, "-m", "realtime", "serve", "--bench", str(folder), "--host", "127.0.0.1"]
-		with (folder / "server.log").open("wb") as log:
-			process = subprocess.Popen([*command, "--port", str(port)], cwd=ROOT, stdout=log, stderr=log)
-		stack.callback(end, process)
-		wait_for_port(port, process)
-		return port
 
 	async def _round(self, port: int, kind: str, how: str, number: int) -> tuple[float, float]:
 		"""Return the seconds until another member and the member itself are told."""
@@ -218,6 +197,12 @@ class Run:
 			self._site.forbid(user, doctype, name)
 		message = access_message({"site": SITE, "kind": USER_CHANGED, "user": user}, expires=False)
 		await asyncio.to_thread(self._outbox.send, [message])
+
+
+def _write_app(package: Path) -> None:
+	(package / "realtime").mkdir(parents=True)
+	(package / "__init__.py").write_text("")
+	(package / "realtime" / "handlers.py").write_text(HANDLERS)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,31 @@ def end(process: subprocess.Popen[Any]) -> None:
 	except subprocess.TimeoutExpired:
 		process.kill()
 		process.wait()
+
+
+def start_sidecar(folder: Path, redis_url: str, web_port: int, stack: ExitStack, *arguments: str) -> int:
+	"""Start a sidecar with a bench of one site, and return its port when it listens.
+
+	Args:
+		folder: The folder of the bench; it may have apps.
+		redis_url: The URL of redis_queue.
+		web_port: The port of the web process.
+		stack: Ends the sidecar.
+		arguments: Further arguments of `serve`.
+	"""
+	port = free_port()
+	config = {"redis_queue": redis_url, "webserver_port": web_port}
+	(folder / "sites" / SITE).mkdir(parents=True)
+	(folder / "sites" / SITE / "site_config.json").write_text("{}")
+	(folder / "sites" / "common_site_config.json").write_text(json.dumps(config))
+	command = [sys.executable, "-m", "realtime", "serve", "--bench", str(folder), "--host", "127.0.0.1"]
+	with (folder / "server.log").open("wb") as log:
+		process = subprocess.Popen(
+			[*command, "--port", str(port), *arguments], cwd=ROOT, stdout=log, stderr=log
+		)
+	stack.callback(end, process)
+	wait_for_port(port, process)
+	return port
 
 
 class Redis:
