@@ -16,7 +16,7 @@ from ..config import Config
 from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..signals import Signal
-from ..web.cache import SingleFlightCache
+from ..web.cache import Loaded, SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient, FrappeResponse, WebFailed, is_forbidden
 from .authentication import Session
 
@@ -72,10 +72,10 @@ class ReadersCache(SingleFlightCache[ReadersQuestion, frozenset[str]]):
 		super().__init__(answers.ttl, answers.max_entries, group_of=_document_of)
 		self._answers = answers
 
-	def put(self, key: ReadersQuestion, answer: frozenset[str]) -> None:
+	def keep(self, key: ReadersQuestion, loaded: Loaded) -> None:
 		for user in key.users:
 			question = Question(key.site, user, key.doctype, key.name, "read")
-			self._answers.put(question, user in answer)
+			self._answers.keep(question, loaded._replace(value=user in loaded.value))
 
 
 def _document_of(question: Question | ReadersQuestion) -> tuple[str, str, str]:

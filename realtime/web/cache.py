@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from frappe_realtime.errors import WebUnavailable
 
@@ -24,12 +25,28 @@ class Unsettled(WebUnavailable):
 	"""The value was invalidated during each of `MAX_ATTEMPTS` attempts to load it, so none of them can be trusted."""
 
 
+class Loaded(NamedTuple):
+	"""A value, and how old it is.
+
+	Args:
+		value: The value.
+		began: When the attempt to load it began (`time.monotonic`, which is the same clock in all processes of a host).
+		expires: Until when it is kept, by the clock of the event loop.
+	"""
+
+	value: Any
+	began: float
+	expires: float
+
+
 @dataclass(slots=True)
-class _Load(Generic[V]):
+class _Load:
 	"""One load under way, for all callers that wait for it."""
 
-	task: asyncio.Task[V]
+	task: asyncio.Task[Loaded]
 	waiters: int = 0
+	began: float = 0.0
+	"""When the current attempt began (`time.monotonic`)."""
 	stale: bool = False
 	"""Invalidated since the current attempt began: what this attempt returns may be from before the change."""
 
@@ -57,15 +74,15 @@ class SingleFlightCache(Generic[K, V]):
 		self.ttl = ttl
 		self.max_entries = max_entries
 		self.misses = 0
-		"""Attempts to load a value."""
+		"""Attempts to load a value in this process."""
 		self.hits = 0
 		"""Values that were returned from the cache."""
 		self._is_final = is_final
 		self._group_of = group_of
-		# All are kept equally long, so they expire in the order in which they came.
-		self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
+		# The oldest first. Those that were loaded here expire in this order too.
+		self._entries: OrderedDict[K, Loaded] = OrderedDict()
 		self._groups: dict[Hashable, set[K]] = {}
-		self._loads: dict[K, _Load[V]] = {}
+		self._loads: dict[K, _Load] = {}
 
 	def __len__(self) -> int:
 		return len(self._entries)
@@ -77,25 +94,35 @@ class SingleFlightCache(Generic[K, V]):
 
 	def peek(self, key: K) -> V | None:
 		"""Return the value of `key` if it is in the cache and has not expired, else None."""
-		entry = self._entries.get(key)
+		entry = self._entry(key)
 		if entry is None:
 			return None
-		if entry[0] < asyncio.get_running_loop().time():
+		self.hits += 1
+		value: V = entry.value
+		return value
+
+	def _entry(self, key: K) -> Loaded | None:
+		"""Return what is kept for `key` if it has not expired."""
+		entry = self._entries.get(key)
+		if entry is not None and entry.expires < asyncio.get_running_loop().time():
 			self._remove(key)
 			return None
-		self.hits += 1
-		return entry[1]
+		return entry
 
 	def put(self, key: K, value: V) -> None:
-		"""Keep `value` for `ttl` seconds from now."""
+		"""Keep `value` for `ttl` seconds from now; it counts as older than any change."""
+		self.keep(key, Loaded(value, 0.0, asyncio.get_running_loop().time() + self.ttl))
+
+	def keep(self, key: K, loaded: Loaded) -> None:
+		"""Keep a value until it expires."""
 		now = asyncio.get_running_loop().time()
 		self._entries.pop(key, None)
-		self._entries[key] = (now + self.ttl, value)
+		self._entries[key] = loaded
 		if self._group_of is not None:
 			self._groups.setdefault(self._group_of(key), set()).add(key)
 		while self._entries:
 			oldest = next(iter(self._entries))
-			if self._entries[oldest][0] >= now and len(self._entries) <= self.max_entries:
+			if self._entries[oldest].expires >= now and len(self._entries) <= self.max_entries:
 				break
 			self._remove(oldest)
 
@@ -107,11 +134,22 @@ class SingleFlightCache(Generic[K, V]):
 			Exception: What `load` raises is raised to every caller that waits, and is not kept.
 		"""
 		value = self.peek(key)
-		if value is not None:
-			return value
+		if value is None:
+			value = (await self._join(key, lambda: self._loaded(load))).value
+		return value
+
+	async def _loaded(self, load: Callable[[], Awaitable[V]]) -> Loaded:
+		"""Load a value in this process."""
+		self.misses += 1
+		began = time.monotonic()
+		value = await load()
+		return Loaded(value, began, asyncio.get_running_loop().time() + self.ttl)
+
+	async def _join(self, key: K, attempt: Callable[[], Awaitable[Loaded]]) -> Loaded:
+		"""Return the result of the load of `key` that is under way, or of one that begins with `attempt`."""
 		current = self._loads.get(key)
 		if current is None:
-			task = asyncio.get_running_loop().create_task(self._load(key, load))
+			task = asyncio.get_running_loop().create_task(self._load(key, attempt))
 			task.add_done_callback(_retrieve_exception)
 			current = self._loads[key] = _Load(task)
 		current.waiters += 1
@@ -126,23 +164,22 @@ class SingleFlightCache(Generic[K, V]):
 				if self._loads.get(key) is current:
 					del self._loads[key]
 
-	async def _load(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
+	async def _load(self, key: K, attempt: Callable[[], Awaitable[Loaded]]) -> Loaded:
 		current = self._loads[key]
 		try:
-			for attempt in range(MAX_ATTEMPTS):
-				if attempt > 1:
-					await asyncio.sleep(FIRST_PAUSE * 2 ** (attempt - 2))
-				self.misses += 1
-				current.stale = False
+			for number in range(MAX_ATTEMPTS):
+				if number > 1:
+					await asyncio.sleep(FIRST_PAUSE * 2 ** (number - 2))
+				current.began, current.stale = time.monotonic(), False
 				try:
-					value = await load()
+					loaded = await attempt()
 				except Exception:
 					if not current.stale:
 						raise
 					continue
-				if not current.stale or self._is_final(value):
-					self.put(key, value)
-					return value
+				if not current.stale or self._is_final(loaded.value):
+					self.keep(key, loaded)
+					return loaded
 			raise Unsettled(f"access changed during each of {MAX_ATTEMPTS} attempts to ask about {key!r}")
 		finally:
 			if self._loads.get(key) is current:
@@ -154,8 +191,8 @@ class SingleFlightCache(Generic[K, V]):
 		Args:
 			concerned: Called with each key and its value; the value is None for a load that is under way.
 		"""
-		for key, (_, value) in list(self._entries.items()):
-			if concerned(key, value):
+		for key, entry in list(self._entries.items()):
+			if concerned(key, entry.value):
 				self._remove(key)
 		for key, current in self._loads.items():
 			if concerned(key, None):
