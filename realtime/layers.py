@@ -17,6 +17,7 @@ from .access.monitor_access import MonitorAccess
 from .access.permissions import Permissions
 from .access.revalidation import Revalidator
 from .access.session_cache import SessionCache
+from .access.shared_cache import Workers
 from .access.sites import Sites
 from .access.tasks import TaskAccess
 from .application import EventHandler
@@ -94,12 +95,13 @@ class AccessLayer:
 		installed_apps: InstalledApps,
 		known_credentials: KnownCredentials,
 		on_limit: Callable[[str, str], None],
+		workers: Workers | None,
 	) -> None:
 		self.sites = Sites(config)
 		self.session_cache = SessionCache(config, self.sites)
 		failed_logins = FailedLoginLimit(config, known_credentials, self.session_cache, on_limit)
-		self.authenticator = Authenticator(config, backends.web, installed_apps, failed_logins)
-		self.permissions = Permissions(config, backends.web)
+		self.authenticator = Authenticator(config, backends.web, installed_apps, failed_logins, workers)
+		self.permissions = Permissions(config, backends.web, workers)
 		self.tasks = TaskAccess(config, backends.store)
 		self.monitor = MonitorAccess(config, self.permissions)
 		self.list_updates = ListUpdateFilter(namespaces, fanout, self.permissions)

@@ -48,6 +48,7 @@ from .socketio.namespace import Namespaces
 from .socketio.server import SocketIOServer
 from .usage import Usage
 from .workers.handover import WorkerHandover
+from .workers.shared_questions import SharedQuestions
 from .workers.worker import Reporter, Worker
 
 if TYPE_CHECKING:
@@ -119,8 +120,16 @@ class RealtimeServer:
 
 		files = HandlerFiles(config.bench)
 		apps = InstalledApps(self.backends.web, files, config.sites)
+		self.shared_questions = SharedQuestions(worker.folder, worker.name) if worker else None
 		self.access = AccessLayer(
-			config, self.backends, self.namespaces, self.fanout, apps, known_credentials, on_limit
+			config,
+			self.backends,
+			self.namespaces,
+			self.fanout,
+			apps,
+			known_credentials,
+			on_limit,
+			self.shared_questions,
 		)
 		self.recovery = RecoveryLayer(config, store, self.namespaces, self.access, on_limit)
 		self.presence = PresenceLayer(
@@ -270,6 +279,8 @@ class RealtimeServer:
 		self.forwarder.start(self.engine)
 		if self.handover is not None:
 			self.handover.start(self.engine.protocol)
+		if self.shared_questions is not None:
+			await self.shared_questions.start()
 		self.handlers.python.start()
 		self.access.revalidator.start()
 		self.subscriber.start()
@@ -292,6 +303,8 @@ class RealtimeServer:
 		self.access.joiner.flush()
 		if self.handover is not None:
 			self.handover.leave()
+		if self.shared_questions is not None:
+			self.shared_questions.stop()
 		if self._has_others():
 			await self.engine.drain(DRAIN_SECONDS)
 		self.engine.close()

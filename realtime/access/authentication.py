@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from sys import intern
 from typing import Any, NamedTuple, Protocol
@@ -29,10 +29,10 @@ from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
-from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient, FrappeResponse
 from .failed_logins import FailedLoginLimit, LoginAttempt
 from .proxies import address_for_restriction
+from .shared_cache import Exchange, SharedCache, Workers
 
 logger = logging.getLogger("realtime.auth")
 
@@ -79,6 +79,27 @@ class Session(NamedTuple):
 	def has_app(self) -> bool:
 		"""True if this project's app is installed on the site, so that its endpoints and access events exist."""
 		return self.installed_apps is not None and APP in self.installed_apps
+
+	def as_json(self) -> list[Any]:
+		"""Return all of it as JSON, for another worker of the host."""
+		site, credential, *rest = self
+		return [site, [*credential], *rest]
+
+	@classmethod
+	def from_json(cls, written: list[Any]) -> Session:
+		"""Return the session of which `as_json` has been called."""
+		site, credential, user, user_type, full_name, apps, has_apps, addresses, online_hooks = written
+		return cls(
+			site,
+			Credential(*credential),
+			user,
+			intern(user_type),
+			full_name,
+			None if apps is None else _shared(tuple(apps)),
+			has_apps,
+			tuple(addresses),
+			online_hooks,
+		)
 
 
 def credential_of(headers: Mapping[str, str], auth: Mapping[str, Any]) -> Credential:
@@ -136,6 +157,11 @@ def _as_authorization(token: str) -> str:
 	return f"token {token}" if ":" in token else f"Bearer {token}"
 
 
+def _subject(key: tuple[str, Credential]) -> str:
+	site, credential = key
+	return f"{site} {credential.sid or credential.authorization}"
+
+
 def cookie(header: str, name: str) -> str:
 	"""Return the value of the cookie `name` in a Cookie header; empty if there is none."""
 	for part in header.split(";"):
@@ -169,19 +195,28 @@ class Authenticator:
 		web: Answers who the user is.
 		apps: Answers which apps a site has if `web` does not.
 		failed_logins: Limits the questions about invalid credentials.
+		workers: The workers of the host; None if this process is the only one.
 	"""
 
 	def __init__(
-		self, config: Config, web: FrappeClient, apps: AppsOfSite, failed_logins: FailedLoginLimit
+		self,
+		config: Config,
+		web: FrappeClient,
+		apps: AppsOfSite,
+		failed_logins: FailedLoginLimit,
+		workers: Workers | None = None,
 	) -> None:
 		self._web = web
 		self._apps = apps
 		self._failed_logins = failed_logins
 		# A Guest has no access that a change could withdraw, so an answer for a Guest is valid whatever changes meanwhile.
 		# Without this, a dead session id is asked about without end: Frappe announces its end in answer to the question.
-		self.sessions: SingleFlightCache[tuple[str, Credential], Session] = SingleFlightCache(
+		self.sessions: SharedCache[tuple[str, Credential], Session] = SharedCache(
 			config.realtime_cache_seconds,
 			config.realtime_cache_size,
+			Exchange(workers, "session", _subject, self._read_question, Session.as_json, self._read_answer)
+			if workers is not None
+			else None,
 			is_final=lambda session: session.user == GUEST,
 		)
 		self._log_budget = LogBudget()
@@ -212,12 +247,15 @@ class Authenticator:
 			ConnectPostponed: The web process gives no answer, or the client's address has too many failed logins.
 		"""
 		try:
-			return await self.sessions.get(
+			return await self.sessions.get_shared(
 				(site, credential),
-				lambda: self._failed_logins.ask(
-					site, credential, attempt, lambda: self._ask(site, credential)
-				),
+				lambda: self._load(site, credential, attempt),
+				lambda: [site, [*credential], attempt and [*attempt]],
 			)
+		except ConnectRefused:
+			# Perhaps another worker has asked.
+			self._failed_logins.learn(credential, is_valid=False)
+			raise
 		except WebUnavailable as error:
 			self._log_budget.write(
 				logger.warning,
@@ -227,6 +265,22 @@ class Authenticator:
 				extra=log_fields(site),
 			)
 			raise ConnectPostponed from error
+
+	async def _load(self, site: str, credential: Credential, attempt: LoginAttempt | None) -> Session:
+		return await self._failed_logins.ask(site, credential, attempt, lambda: self._ask(site, credential))
+
+	def _read_question(self, written: Any) -> tuple[tuple[str, Credential], Callable[[], Awaitable[Session]]]:
+		"""Return what a question of another worker is about, and what asks the web process."""
+		site, credential, attempt = written[0], Credential(*written[1]), written[2]
+		return (site, credential), lambda: self._load(site, credential, attempt and LoginAttempt(*attempt))
+
+	async def _read_answer(self, key: tuple[str, Credential], written: Any) -> Session:
+		session = Session.from_json(written)
+		self._failed_logins.learn(session.credential, is_valid=session.user != GUEST)
+		if not session.user_info_has_apps:
+			# Each worker tells its own handlers when it knows the apps.
+			session = session._replace(installed_apps=await self._apps.ask(*key, session.user))
+		return session
 
 	async def _ask(self, site: str, credential: Credential) -> Session:
 		response = await self._web.call(site, USER_INFO, credential, secret_rejected=names_no_user)

@@ -181,13 +181,17 @@ class FailedLoginLimit:
 		except WebUnavailable:
 			raise
 		except Exception:
-			self._known.discard(credential)
+			self.learn(credential, is_valid=False)
 			raise
-		if session.user == GUEST:
-			self._known.discard(credential)
-		else:
-			self._known.add(credential)
+		self.learn(credential, is_valid=session.user != GUEST)
 		return session
+
+	def learn(self, credential: Credential, is_valid: bool) -> None:
+		"""Remember what the web process has answered about a credential."""
+		if is_valid:
+			self._known.add(credential)
+		else:
+			self._known.discard(credential)
 
 	def _buckets(self, address: str) -> TokenBuckets:
 		return self._addresses if address else self._unknown

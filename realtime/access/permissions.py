@@ -19,6 +19,7 @@ from ..signals import Signal
 from ..web.cache import Loaded, SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient, FrappeResponse, WebFailed, is_forbidden
 from .authentication import Session
+from .shared_cache import Exchange, SharedCache, Workers
 
 logger = logging.getLogger("realtime.permissions")
 
@@ -78,6 +79,11 @@ class ReadersCache(SingleFlightCache[ReadersQuestion, frozenset[str]]):
 			self._answers.keep(question, loaded._replace(value=user in loaded.value))
 
 
+def _subject(question: Question) -> str:
+	# One worker for all questions about a user, which it sends together.
+	return f"{question.site} {question.user}"
+
+
 def _document_of(question: Question | ReadersQuestion) -> tuple[str, str, str]:
 	return question.site, question.doctype, question.name
 
@@ -97,12 +103,23 @@ class Batch:
 
 
 class Permissions:
-	"""Answers permission questions from the cache or from the web process."""
+	"""Answers permission questions from the cache or from the web process.
 
-	def __init__(self, config: Config, web: FrappeClient) -> None:
+	Args:
+		config: The configuration.
+		web: The web process.
+		workers: The workers of the host; None if this process is the only one.
+	"""
+
+	def __init__(self, config: Config, web: FrappeClient, workers: Workers | None = None) -> None:
 		self._web = web
-		self.answers: SingleFlightCache[Question, bool] = SingleFlightCache(
-			config.realtime_cache_seconds, config.realtime_cache_size, group_of=_document_of
+		self.answers: SharedCache[Question, bool] = SharedCache(
+			config.realtime_cache_seconds,
+			config.realtime_cache_size,
+			Exchange(workers, "permission", _subject, self._read_question, bool, _read_answer)
+			if workers is not None
+			else None,
+			group_of=_document_of,
 		)
 		self._readers = ReadersCache(self.answers)
 		self._failures: SingleFlightCache[Question, str] = SingleFlightCache(
@@ -162,7 +179,11 @@ class Permissions:
 				raise WebFailed(failure)
 			before = self.invalidations
 			try:
-				return await self.answers.get(question, lambda: self._enqueue(session, question))
+				return await self.answers.get_shared(
+					question,
+					lambda: self._enqueue(session, question),
+					lambda: [session.as_json(), question[2:]],
+				)
 			except WebFailed as error:
 				if before == self.invalidations:
 					self._failures.put(question, str(error))
@@ -224,6 +245,12 @@ class Permissions:
 		if response.status != 200 or not isinstance(response.message, list):
 			raise WebUnavailable(f"{path} on {question.site} answered HTTP {response.status}")
 		return frozenset(response.message)
+
+	def _read_question(self, written: Any) -> tuple[Question, Callable[[], Awaitable[bool]]]:
+		"""Return a question of another worker, and what asks the web process."""
+		session = Session.from_json(written[0])
+		question = Question(session.site, session.user, *written[1])
+		return question, lambda: self._enqueue(session, question)
 
 	def _enqueue(self, session: Session, question: Question) -> Awaitable[bool]:
 		loop = asyncio.get_running_loop()
@@ -390,6 +417,10 @@ class Permissions:
 			# Frappe answered for a Guest; that is no answer about this user.
 			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}", session)
 		return response
+
+
+async def _read_answer(question: Question, written: Any) -> bool:
+	return written is True
 
 
 def _take(pending: deque[PendingQuestion], count: int) -> list[PendingQuestion]:

@@ -243,6 +243,9 @@ def _web_process(server: RealtimeServer) -> Iterator[Metric]:
 		("permissions", server.access.permissions.answers),
 	):
 		yield _counter(f"{name}_asked_total", f"Lookups of {name} that asked the web process", cache.misses)
+		yield _counter(
+			f"{name}_shared_total", f"Lookups of {name} answered by another worker of the host", cache.shared
+		)
 		yield _counter(f"{name}_known_total", f"Lookups of {name} answered from the cache", cache.hits)
 		yield _gauge(f"{name}_kept", f"Entries in the cache of {name}", len(cache))
 

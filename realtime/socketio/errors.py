@@ -31,6 +31,16 @@ class ConnectRefused(Exception):
 		"""The `data` of the error in the client: `{code, reason, …}`; None without a code."""
 		return {"code": self.code, "reason": self.reason, **self._details} if self.code else None
 
+	def as_json(self) -> list[Any]:
+		"""Return all of it as JSON, for another worker of the host."""
+		return [self.message, self.code, self.reason, self.counted_as, self._details]
+
+	@classmethod
+	def from_json(cls, written: list[Any]) -> ConnectRefused:
+		"""Return the refusal of which `as_json` has been called."""
+		message, code, reason, counted_as, details = written
+		return cls(message, code, reason, counted_as=counted_as, **details)
+
 
 class ConnectPostponed(Exception):
 	"""Closes the connection of a client on which no decision can be made now; socket.io-client reconnects by itself."""

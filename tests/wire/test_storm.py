@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import until
 from tests.wire.raw import HANDSHAKE
+from tests.wire.workers import workers
 
 SESSIONS, TABS = 150, 3
 SLOTS = 8
@@ -52,8 +53,19 @@ async def answers(tabs: list[Tab]) -> list[str]:
 
 
 @pytest.mark.parametrize("app", [True, False], ids=["with the app", "without"])
-def test_a_storm(make_bench: MakeBench, app: bool) -> None:
-	bench = make_bench(common={"realtime_web_connections": SLOTS})
+@pytest.mark.parametrize("count", [1, 4], ids=["one process", "four workers"])
+def test_a_storm(make_bench: MakeBench, count: int, app: bool) -> None:
+	"""The web process answers only when all have connected, so that each question has the tabs of a user at several workers."""
+	bench = make_bench(
+		common={
+			"socketio_workers": count,
+			"realtime_web_connections": SLOTS,
+			# A tab that comes late must not find that the answer has expired.
+			"realtime_cache_seconds": 3600,
+		}
+	)
+	if count > 1:
+		workers(bench, count)
 	bench.site().installed_apps[:] = ["frappe", "frappe_realtime"] if app else ["frappe"]
 	tabs = []
 	for _ in range(SESSIONS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from frappe_realtime.contract import user_room
 from realtime.access.authentication import Session
 from realtime.config import Config
 from realtime.engine import Encoded
+from realtime.json_codec import dumps, loads
 from realtime.signals import Signal
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.web.frappe_client import Credential, FrappeResponse
@@ -126,6 +127,41 @@ class FakeApps:
 	async def ask(self, site: str, credential: Credential, user: str) -> tuple[str, ...] | None:
 		self.asked.append((site, user))
 		return self.apps
+
+
+class FakeHost:
+	"""The workers of a host, of which the first one is asked by the others."""
+
+	def __init__(self) -> None:
+		self.answers: dict[str, list[Callable[[Any], Awaitable[Any]]]] = {}
+		self.is_silent = False
+		"""True if no question gets an answer."""
+		self._count = 0
+
+	def worker(self) -> FakeWorker:
+		"""Return the next worker."""
+		self._count += 1
+		return FakeWorker(self, self._count - 1)
+
+
+class FakeWorker:
+	"""One of the workers of a host."""
+
+	def __init__(self, host: FakeHost, number: int) -> None:
+		self._host = host
+		self._number = number
+		self.asks = 0
+		"""The number of the worker that this one asks."""
+		self.asked = 0
+
+	async def ask(self, kind: str, subject: str, question: Any) -> Any:
+		if self.asks == self._number or self._host.is_silent:
+			return None
+		self.asked += 1
+		return loads(dumps(await self._host.answers[kind][self.asks](loads(dumps(question)))))
+
+	def on_question(self, kind: str, answer: Callable[[Any], Awaitable[Any]]) -> None:
+		self._host.answers.setdefault(kind, []).append(answer)
 
 
 class FakeConnection:

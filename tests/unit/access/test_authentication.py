@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from frappe_realtime.contract import ALLOWED_ADDRESSES, ONLINE_HOOKS
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Authenticator, Session, cookie, credential_of
-from realtime.access.failed_logins import FailedLoginLimit, KnownCredentials
+from realtime.access.failed_logins import BURST_SECONDS, FailedLoginLimit, KnownCredentials, LoginAttempt
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.web.frappe_client import Credential, FrappeResponse
-from tests.unit.access.fakes import SITE, Call, FakeApps, FakeSessionCache, FakeWeb, config, ok
+from tests.unit.access.fakes import (
+	SITE,
+	Call,
+	FakeApps,
+	FakeHost,
+	FakeSessionCache,
+	FakeWeb,
+	FakeWorker,
+	config,
+	ok,
+)
 from tests.unit.virtual_time import in_virtual_time, turns
 
 ANN = Credential(sid="ann")
 INFO = {"user": "ann@example.com", "user_type": "System User", "installed_apps": ["frappe"]}
 
 
-def authenticator(web: FakeWeb, apps: FakeApps | None = None) -> Authenticator:
+def authenticator(
+	web: FakeWeb,
+	apps: FakeApps | None = None,
+	workers: FakeWorker | None = None,
+	known: KnownCredentials | None = None,
+) -> Authenticator:
 	cache: Any = FakeSessionCache()
-	limit = FailedLoginLimit(config(), KnownCredentials(10), cache, lambda key, source: None)
-	fakes: Any = (web, apps or FakeApps(), limit)
+	limit = FailedLoginLimit(config(), known or KnownCredentials(10), cache, lambda key, source: None)
+	fakes: Any = (web, apps or FakeApps(), limit, workers)
 	return Authenticator(config(), *fakes)
 
 
@@ -209,3 +226,103 @@ async def test_sessions_without_apps_are_dropped_when_the_apps_are_known() -> No
 		if subject.cached(site, Credential(sid=sid)) is not None
 	]
 	assert kept == [(SITE, "2"), ("two.test", "1"), ("two.test", "2")]
+
+
+# -- several workers
+
+
+class Pair:
+	"""Two workers, of which the first one asks for both.
+
+	Args:
+		answer: The answers of the web process.
+		apps: What each of them finds out about the apps of a site with v15.
+	"""
+
+	def __init__(self, answer: Callable[[Call], FrappeResponse], *apps: FakeApps) -> None:
+		host = FakeHost()
+		self.webs = [FakeWeb(answer), FakeWeb(answer)]
+		self.known = [KnownCredentials(10), KnownCredentials(10)]
+		self.both = [
+			authenticator(web, one, host.worker(), known)
+			for web, one, known in zip(self.webs, apps or (None, None), self.known, strict=True)
+		]
+
+	@property
+	def calls(self) -> list[int]:
+		return [len(web.calls) for web in self.webs]
+
+
+RESTRICTED = {**INFO, "full_name": "Ann", ALLOWED_ADDRESSES: ["192.0.2."], ONLINE_HOOKS: True}
+
+
+@pytest.mark.parametrize("info", [INFO, RESTRICTED, {**INFO, "user": "Guest", "installed_apps": []}])
+@pytest.mark.parametrize("credential", [ANN, Credential(authorization="token k:s")])
+def test_a_session_from_another_worker_is_the_same(info: dict[str, Any], credential: Credential) -> None:
+	@in_virtual_time
+	async def test() -> None:
+		pair = Pair(lambda call: ok(info))
+		second, first = [
+			await pair.both[number].authenticate(SITE, credential, LoginAttempt("192.0.2.1"))
+			for number in (1, 0)
+		]
+		assert second == first
+		assert pair.calls == [1, 0]
+		assert [credential in known for known in pair.known] == [info["user"] != "Guest"] * 2
+
+	test()
+
+
+@in_virtual_time
+async def test_a_refusal_from_another_worker_is_the_same() -> None:
+	pair = Pair(lambda call: FrappeResponse(403, None))
+	for known in pair.known:
+		known.add(ANN)
+	caught = []
+	for one in pair.both[::-1]:
+		with pytest.raises(ConnectRefused) as refused:
+			await one.authenticate(SITE, ANN)
+		caught.append(refused.value)
+	assert [error.message for error in caught] == ["Unauthorized: the web process answered HTTP 403"] * 2
+	assert caught[0].data == caught[1].data
+	assert caught[0].counted_as == caught[1].counted_as == "Unauthorized"
+	assert [ANN in known for known in pair.known] == [False, False]
+	assert pair.calls == [2, 0]
+
+
+@in_virtual_time
+async def test_no_answer_at_another_worker_postpones() -> None:
+	def unavailable(call: Call) -> FrappeResponse:
+		raise WebUnavailable("no answer")
+
+	pair = Pair(unavailable)
+	with pytest.raises(ConnectPostponed):
+		await pair.both[1].authenticate(SITE, ANN)
+	assert pair.calls == [1, 0]
+
+
+@in_virtual_time
+async def test_the_address_of_the_client_pays_at_the_worker_that_asks() -> None:
+	burst = round(config().realtime_failed_logins_per_second * BURST_SECONDS)
+	pair = Pair(lambda call: FrappeResponse(403, None))
+
+	async def fail(address: str) -> float:
+		"""Return the seconds that a failed login has waited for a token of its address."""
+		started = asyncio.get_running_loop().time()
+		with pytest.raises(ConnectRefused):
+			await pair.both[1].authenticate(SITE, ANN, LoginAttempt(address))
+		return asyncio.get_running_loop().time() - started
+
+	assert {await fail("192.0.2.1") for _ in range(burst)} == {0.0}
+	assert await fail("192.0.2.1") > 0.0
+	assert await fail("192.0.2.2") == 0.0
+	assert pair.calls == [burst + 2, 0]
+
+
+@in_virtual_time
+async def test_each_worker_finds_out_the_apps_of_v15() -> None:
+	"""Its handlers run for the apps that it knows itself."""
+	pair = Pair(lambda call: ok({"user": "b"}), FakeApps(None), FakeApps(("frappe",)))
+	second, first = [await pair.both[number].authenticate(SITE, ANN) for number in (1, 0)]
+	assert (first.installed_apps, second.installed_apps) == (None, ("frappe",))
+	assert pair.calls == [1, 0]
