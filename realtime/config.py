@@ -384,7 +384,7 @@ class Config:
 	# Other sidecars
 	realtime_sidecars: int = key(64, integer(1, 10_000), "other sidecars of the bench that are tracked")
 	realtime_sidecar_members: int = key(
-		100_000, integer(1, 10_000_000), "sockets in rooms of other sidecars that are tracked"
+		100_000, integer(1, 10_000_000), "sockets, and sockets in rooms, of other sidecars that are tracked"
 	)
 	realtime_sidecar_counts: int = key(
 		100_000,

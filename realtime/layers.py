@@ -26,8 +26,10 @@ from .bus.store import RedisStore
 from .bus.subscription import EventSubscriber
 from .cluster.adapter import ClusterAdapter
 from .cluster.members import RemoteMembers
+from .cluster.sockets import SocketTable
 from .config import Config
 from .engine import Engine
+from .handlers.announcer import SocketAnnouncer
 from .handlers.app_rewinds import AppRewinds
 from .handlers.core import CoreHandlers
 from .handlers.editor import EditorRequests
@@ -233,6 +235,7 @@ class HandlerLayer:
 		namespaces: Namespaces,
 		fanout: Fanout,
 		members: RemoteMembers,
+		sockets: SocketTable,
 		limits: ClientLimits,
 		access: AccessLayer,
 		presence: PresenceLayer,
@@ -268,11 +271,25 @@ class HandlerLayer:
 			),
 			config.developer_mode,
 			members,
+			sockets,
 		)
 		self.javascript = JavaScriptHandlers(
-			config, files, namespaces, fanout, questions, presence.apps, app_rewinds, backends.secret.get
+			config,
+			files,
+			namespaces,
+			sockets,
+			members,
+			fanout,
+			questions,
+			presence.apps,
+			app_rewinds,
+			backends.secret.get,
 		)
-		self.all: list[EventHandler] = [self.core, self.python, self.javascript]
+		announcer = SocketAnnouncer(
+			sockets,
+			lambda session: self.python.has_handlers(session) or self.javascript.has_handlers(session),
+		)
+		self.all: list[EventHandler] = [announcer, self.core, self.python, self.javascript]
 
 	def health(self) -> dict[str, Any]:
 		"""Return the state of the apps' handlers, by language, for `/health`."""

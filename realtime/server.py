@@ -24,6 +24,7 @@ from .cluster.adapter import ClusterAdapter
 from .cluster.members import RemoteMembers
 from .cluster.peer_address import peer_address
 from .cluster.publisher import ClusterPublisher
+from .cluster.sockets import SocketTable
 from .config import EXIT_CONFIG, Config, ConfigError
 from .engine import Engine, EngineSettings
 from .forwarding.forwarder import SessionForwarder
@@ -104,11 +105,15 @@ class RealtimeServer:
 
 		# Sockets and rooms, in this process and in other sidecars
 		table = PresenceTable(config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members"))
+		sockets = SocketTable(
+			self.namespaces, config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members")
+		)
 		publisher = ClusterPublisher(
 			config,
 			self.namespaces,
 			store,
 			table,
+			sockets,
 			on_limit,
 			usage,
 			worker.name if worker else "",
@@ -144,6 +149,7 @@ class RealtimeServer:
 			self.namespaces,
 			self.fanout,
 			members,
+			sockets,
 			self.limits,
 			self.access,
 			self.presence,
@@ -179,6 +185,7 @@ class RealtimeServer:
 			members,
 			usage,
 			table,
+			sockets,
 			self.presence.viewers.on_remote_change,
 			on_limit,
 		)

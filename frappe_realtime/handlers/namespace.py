@@ -6,61 +6,76 @@ from collections.abc import Awaitable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .broadcast import BroadcastOperator, Rooms
+from .remote_socket import RemoteSocket
 from .runtime import Runtime
 
 if TYPE_CHECKING:
 	from .socket import Socket
 
 
-class NamespaceSockets(Mapping[str, "Socket"]):
-	"""The sockets of a namespace in this process by id; a live view."""
+class NamespaceSockets(Mapping[str, "Socket | RemoteSocket"]):
+	"""The sockets of a namespace in all processes by id, those of this process first; a live view."""
 
 	def __init__(self, runtime: Runtime, namespace: Any) -> None:
 		self._runtime = runtime
 		self._namespace = namespace
 
-	def __getitem__(self, sid: str) -> Socket:
-		return self._runtime.socket_of(self._namespace.sockets[sid])
+	def __getitem__(self, sid: str) -> Socket | RemoteSocket:
+		socket = self._namespace.sockets.get(sid)
+		if socket is not None:
+			return self._runtime.socket_of(socket)
+		remote = self._runtime.remote_socket(self._namespace, sid)
+		if remote is None:
+			raise KeyError(sid)
+		return remote
 
 	def __iter__(self) -> Iterator[str]:
-		return iter(list(self._namespace.sockets))
+		return iter([*self._namespace.sockets, *self._runtime.remote_sockets(self._namespace)])
 
 	def __len__(self) -> int:
-		return len(self._namespace.sockets)
+		return len(self._namespace.sockets) + len(self._runtime.remote_sockets(self._namespace))
 
 
 class NamespaceRooms(Mapping[str, frozenset[str]]):
-	"""The socket ids of this process in each room of a namespace; a live view. Empty rooms do not exist."""
+	"""The socket ids in each room of a namespace; a live view. Empty rooms do not exist.
 
-	def __init__(self, namespace: Any) -> None:
+	The sockets of other processes are in the rooms that a handler has made and in `open_doc:` rooms.
+	"""
+
+	def __init__(self, runtime: Runtime, namespace: Any) -> None:
+		self._runtime = runtime
 		self._namespace = namespace
 
 	def __getitem__(self, room: str) -> frozenset[str]:
-		members = frozenset(member.id for member in self._namespace.members(room))
+		local = (member.id for member in self._namespace.members(room))
+		members = frozenset((*local, *self._runtime.remote_socket_ids(self._namespace, room)))
 		if not members:
 			raise KeyError(room)
 		return members
 
 	def __iter__(self) -> Iterator[str]:
-		return iter(list(self._namespace.rooms))
+		return iter(self._names())
 
 	def __len__(self) -> int:
-		return len(self._namespace.rooms)
+		return len(self._names())
+
+	def _names(self) -> dict[str, None]:
+		return dict.fromkeys((*self._namespace.rooms, *self._runtime.remote_rooms(self._namespace)))
 
 
 class Namespace:
-	"""All sockets of one site. Emits reach the sockets on all sidecars.
+	"""All sockets of one site, on all sidecars.
 
 	Attributes:
 		name: `/` and the name of the site.
-		sockets: The sockets in this process, by id.
-		rooms: The rooms with sockets in this process, and the ids of these sockets.
+		sockets: The sockets by id, `Socket` for those of this process and `RemoteSocket` for the others.
+		rooms: The rooms, and the ids of the sockets in them.
 	"""
 
 	def __init__(self, runtime: Runtime, namespace: Any) -> None:
 		self.name: str = namespace.name
-		self.sockets: Mapping[str, Socket] = NamespaceSockets(runtime, namespace)
-		self.rooms: Mapping[str, frozenset[str]] = NamespaceRooms(namespace)
+		self.sockets: Mapping[str, Socket | RemoteSocket] = NamespaceSockets(runtime, namespace)
+		self.rooms: Mapping[str, frozenset[str]] = NamespaceRooms(runtime, namespace)
 		self._broadcast = BroadcastOperator(runtime, namespace)
 
 	def to(self, rooms: Rooms) -> BroadcastOperator:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .response import Response
 
 if TYPE_CHECKING:
+	from .remote_socket import RemoteSocket
 	from .socket import Socket
 
 
@@ -36,6 +37,21 @@ class Runtime(Protocol):
 
 	def remote_user(self, namespace: Any, sid: str) -> str | None:
 		"""Return the user of a socket on another sidecar; None if it is unknown."""
+
+	def remote_sockets(self, namespace: Any) -> Collection[str]:
+		"""Return the ids of the sockets of a namespace on other sidecars."""
+
+	def remote_socket(self, namespace: Any, sid: str) -> RemoteSocket | None:
+		"""Return a socket on another sidecar; None if it is unknown."""
+
+	def remote_rooms(self, namespace: Any) -> Iterable[str]:
+		"""Return the rooms of a namespace that have sockets on other sidecars, as far as they are known."""
+
+	def remote_rooms_of(self, namespace: Any, sid: str) -> Iterable[str]:
+		"""Return the rooms of a socket on another sidecar, as far as they are known."""
+
+	def command(self, namespace: Any, sid: str, action: Any, room: str) -> None:
+		"""Let a socket `join` or `leave` a room, `disconnect`, or `close` its connection, on whichever sidecar it is."""
 
 	def presence_join(self, server_socket: Any, place: str, state: Any, seconds: float | None) -> None:
 		"""Let a socket join a place, or change its state there; raises `PresenceRefused`."""

@@ -160,10 +160,7 @@ class Socket:
 		return list(dict.fromkeys([*local, *self._runtime.remote_socket_ids(namespace, room)]))
 
 	def user_of(self, sid: str) -> str | None:
-		"""Return the user of another socket of this site; None if there is no such socket.
-
-		A socket on another sidecar is known while it is in a room that a handler has made.
-		"""
+		"""Return the user of another socket of this site, on any sidecar; None if there is no such socket."""
 		namespace = self._server_socket.namespace
 		other = namespace.sockets.get(sid)
 		return self._runtime.remote_user(namespace, sid) if other is None else other.session.user

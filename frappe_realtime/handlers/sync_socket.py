@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from .broadcast import BroadcastOperator, Rooms
 from .presence import SyncPresence
+from .remote_socket import RemoteSocket
 from .response import Response
 from .runtime import Runtime
 from .socket import Handshake, Socket
@@ -43,14 +44,14 @@ class SyncNamespace:
 
 	@property
 	def sockets(self) -> Mapping[str, SyncSocket]:
-		"""The sockets in this process, by id."""
+		"""The sockets on all sidecars, by id. Those of other processes can do what a `RemoteSocket` can."""
 		return self._runtime.run_in_loop(
 			lambda: {sid: SyncSocket(self._runtime, other) for sid, other in self._socket.nsp.sockets.items()}
 		)
 
 	@property
 	def rooms(self) -> Mapping[str, frozenset[str]]:
-		"""The rooms with sockets in this process, and the ids of these sockets."""
+		"""The rooms, and the ids of the sockets in them."""
 		return self._runtime.run_in_loop(lambda: dict(self._socket.nsp.rooms))
 
 	def to(self, rooms: Rooms) -> SyncBroadcastOperator:
@@ -71,7 +72,7 @@ class SyncSocket:
 
 	__slots__ = ("_runtime", "_socket")
 
-	def __init__(self, runtime: Runtime, socket: Socket) -> None:
+	def __init__(self, runtime: Runtime, socket: Socket | RemoteSocket) -> None:
 		object.__setattr__(self, "_runtime", runtime)
 		object.__setattr__(self, "_socket", socket)
 

@@ -36,11 +36,15 @@ from .messages import (
 	Reply,
 	Request,
 	Snapshot,
+	SocketChanges,
+	SocketCommand,
 	SocketMoved,
 	SyncRequest,
 	UsageCounts,
 )
 from .publisher import ClusterPublisher
+from .sockets import Change as SocketChange
+from .sockets import SocketTable
 
 logger = logging.getLogger("realtime.cluster")
 
@@ -66,6 +70,7 @@ class Peer:
 		sync_retry: Heartbeats until a snapshot may be requested again.
 		parts: The members in the parts of a snapshot that is not complete yet.
 		presence_parts: The members of places in them.
+		socket_parts: The sockets in them.
 		next_part: The number of the part that is expected next.
 		parts_seq: The sequence number of that snapshot.
 	"""
@@ -77,6 +82,7 @@ class Peer:
 	sync_retry: int = 0
 	parts: list[Change] = field(default_factory=list)
 	presence_parts: list[PresenceChange] = field(default_factory=list)
+	socket_parts: list[SocketChange] = field(default_factory=list)
 	next_part: int = 0
 	parts_seq: int = 0
 
@@ -92,6 +98,7 @@ class ClusterAdapter:
 		members: The replicated members of rooms.
 		usage: What users and addresses use on the peers.
 		presence: The members of places.
+		sockets: The sockets that handlers may list.
 		on_change: Called with a namespace, a room whose remote members have changed, and the users of these members.
 		on_limit: Called with the key of a limit that is reached.
 	"""
@@ -105,6 +112,7 @@ class ClusterAdapter:
 		members: RemoteMembers,
 		usage: Usage,
 		presence: PresenceTable,
+		sockets: SocketTable,
 		on_change: Callable[[Namespace, str, set[str]], None],
 		on_limit: Callable[[str], None],
 	) -> None:
@@ -124,6 +132,7 @@ class ClusterAdapter:
 		self.publisher = publisher
 		self.members = members
 		self.usage = usage
+		self.sockets = sockets
 		self._presence = presence
 		self._max_peers = config.realtime_sidecars
 		self._max_members = config.realtime_sidecar_members
@@ -146,6 +155,8 @@ class ClusterAdapter:
 			MembershipChanges: self._on_membership_changes,
 			UsageCounts: self._on_usage_counts,
 			PresenceChanges: self._on_presence_changes,
+			SocketChanges: self._on_socket_changes,
+			SocketCommand: self._on_socket_command,
 			Emit: self._on_emit,
 			SocketMoved: self._on_socket_moved,
 			Request: self.requested.send,
@@ -278,7 +289,7 @@ class ClusterAdapter:
 		if peer is None or peer.seq == message.seq:
 			return
 		if message.part == 0:
-			peer.parts, peer.presence_parts, peer.next_part = [], [], 0
+			peer.parts, peer.presence_parts, peer.socket_parts, peer.next_part = [], [], [], 0
 			peer.parts_seq = message.seq
 		# After a loss, this may be a part of another snapshot than the parts before.
 		if (message.part, message.seq) != (peer.next_part, peer.parts_seq):
@@ -287,11 +298,15 @@ class ClusterAdapter:
 			peer.parts += message.members
 		if len(peer.presence_parts) < self._max_members:
 			peer.presence_parts += message.presence
+		if len(peer.socket_parts) < self._max_members:
+			peer.socket_parts += message.sockets
 		peer.next_part += 1
 		if peer.next_part == message.parts:
 			peer.seq, peer.sync_retry = message.seq, 0
 			members, peer.parts = peer.parts, []
 			presence, peer.presence_parts = peer.presence_parts, []
+			sockets, peer.socket_parts = peer.socket_parts, []
+			self.sockets.replace(sender, sockets)
 			self._report(self.members.replace(sender, members))
 			self._presence.replace(sender, presence)
 
@@ -306,6 +321,13 @@ class ClusterAdapter:
 	def _on_presence_changes(self, sender: str, message: PresenceChanges) -> None:
 		if self._is_next(sender, message.seq):
 			self._presence.apply(sender, message.changes)
+
+	def _on_socket_changes(self, sender: str, message: SocketChanges) -> None:
+		if self._is_next(sender, message.seq):
+			self.sockets.apply(sender, message.changes)
+
+	def _on_socket_command(self, sender: str, message: SocketCommand) -> None:
+		self.sockets.execute(message.namespace, message.id, message.action, message.room)
 
 	def _is_next(self, sender: str, seq: int) -> bool:
 		"""Return True if no change of a peer is missing before the one with this number, which is then the last one applied."""
@@ -351,6 +373,7 @@ class ClusterAdapter:
 		self.usage.forget(id)
 		self.usage.set_sidecars(len(self.peers) + 1)
 		self._report(self.members.forget(id))
+		self.sockets.forget(id)
 		if grace:
 			asyncio.get_running_loop().call_later(grace, self._presence.forget, id)
 		else:

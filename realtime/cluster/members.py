@@ -21,6 +21,7 @@ from frappe_realtime.contract import (
 	WEBSITE_ROOM,
 )
 
+from ..signals import Signal
 from .messages import MAX_NAME, Change
 
 NOT_REPLICATED = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, TASK_ROOM, PRESENCE_ROOM, SHARED_ROOM)
@@ -55,8 +56,10 @@ class RemoteMembers:
 		self._on_full = on_full
 		self._rooms: dict[Room, dict[str, dict[str, str]]] = {}
 		"""For each room, the users of its sockets by sidecar and socket id."""
-		self._users: dict[tuple[str, str], tuple[str, int]] = {}
-		"""For each namespace and socket id, the user and the number of rooms that the socket is in."""
+		self._rooms_of: dict[tuple[str, str], tuple[str, ...]] = {}
+		"""For each namespace and socket id, the rooms that the socket is in, one entry for each sidecar."""
+		self.moved: Signal[[str, str, str, bool]] = Signal()
+		"""Sent with the namespace, the id and the room of a socket that has joined (True) or left (False) a room."""
 		self.count = 0
 		"""The number of memberships."""
 
@@ -70,10 +73,13 @@ class RemoteMembers:
 		for members in self._rooms.get((namespace, room), {}).values():
 			yield from members.values()
 
-	def user_of(self, namespace: str, id: str) -> str | None:
-		"""Return the user of a socket that is in a replicated room; None for an unknown id."""
-		user = self._users.get((namespace, id))
-		return None if user is None else user[0]
+	def rooms_of(self, namespace: str, id: str) -> tuple[str, ...]:
+		"""Return the replicated rooms of a socket, one twice while two sidecars have the socket."""
+		return self._rooms_of.get((namespace, id), ())
+
+	def rooms(self, namespace: str) -> Iterator[str]:
+		"""Return the replicated rooms of a namespace."""
+		return (room for name, room in self._rooms if name == namespace)
 
 	def apply(self, sidecar: str, changes: Iterable[Change]) -> Changed:
 		"""Apply changes of `sidecar`, and return what has changed."""
@@ -109,9 +115,11 @@ class RemoteMembers:
 			self._on_full()
 			return False
 		self._rooms.setdefault((namespace, room), {}).setdefault(sidecar, {})[id] = user
-		_, rooms = self._users.get((namespace, id), (user, 0))
-		self._users[namespace, id] = (user, rooms + 1)
+		rooms = self.rooms_of(namespace, id)
+		self._rooms_of[namespace, id] = (*rooms, room)
 		self.count += 1
+		if room not in rooms:
+			self.moved.send(namespace, id, room, True)
 		return True
 
 	def _leave(self, sidecar: str, namespace: str, room: str, id: str) -> str | None:
@@ -123,10 +131,11 @@ class RemoteMembers:
 			del sidecars[sidecar]
 		if not sidecars:
 			del self._rooms[namespace, room]
-		rooms = self._users[namespace, id][1]
-		if rooms > 1:
-			self._users[namespace, id] = (user, rooms - 1)
-		else:
-			del self._users[namespace, id]
+		rooms = list(self._rooms_of.pop((namespace, id)))
+		rooms.remove(room)
+		if rooms:
+			self._rooms_of[namespace, id] = tuple(rooms)
 		self.count -= 1
+		if room not in rooms:
+			self.moved.send(namespace, id, room, False)
 		return user

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from sys import intern
+from typing import Any, get_args
 
 from ..engine import Encoded
 from ..json_codec import loads
@@ -26,11 +27,16 @@ from .messages import (
 	Reply,
 	Request,
 	Snapshot,
+	SocketChanges,
+	SocketCommand,
 	SocketMoved,
 	SyncRequest,
 	UsageCounts,
 )
+from .sockets import Action, Identity
+from .sockets import Change as SocketChange
 
+_ACTIONS = get_args(Action)
 _SENDER = re.compile(rb"[A-Za-z0-9_-]{16}")
 
 
@@ -67,9 +73,14 @@ def _read_sync_request(body: bytes, of: Any) -> SyncRequest:
 def _read_snapshot(body: bytes, seq: Any, part: Any, parts: Any) -> Snapshot:
 	if _count(part) >= _count(parts):
 		raise MessageError("the part number is too large")
-	members, presence = loads(body)
+	members, presence, sockets = loads(body)
 	return Snapshot(
-		_count(seq), part, parts, _changes(members, leaving=False), _presence(presence, leaving=False)
+		_count(seq),
+		part,
+		parts,
+		_changes(members, leaving=False),
+		_presence(presence, leaving=False),
+		_sockets(sockets, leaving=False),
 	)
 
 
@@ -86,6 +97,18 @@ def _read_usage_counts(body: bytes, more: Any) -> UsageCounts:
 
 def _read_presence_changes(body: bytes, seq: Any) -> PresenceChanges:
 	return PresenceChanges(_count(seq), _presence(loads(body), leaving=True))
+
+
+def _read_socket_changes(body: bytes, seq: Any) -> SocketChanges:
+	return SocketChanges(_count(seq), _sockets(loads(body), leaving=True))
+
+
+def _read_socket_command(body: bytes, namespace: Any, id: Any, action: Any, room: Any) -> SocketCommand:
+	if action not in _ACTIONS:
+		raise MessageError("unknown action")
+	return SocketCommand(
+		_name(namespace), _name(id), action, _name(room) if action in ("join", "leave") else ""
+	)
 
 
 def _read_emit(body: bytes, rooms: Any, excluded: Any, lengths: Any) -> Emit:
@@ -134,6 +157,8 @@ _READERS: dict[bytes, Callable[..., Message]] = {
 	b"changes": _read_membership_changes,
 	b"usage": _read_usage_counts,
 	b"presence": _read_presence_changes,
+	b"sockets": _read_socket_changes,
+	b"command": _read_socket_command,
 	b"emit": _read_emit,
 	b"returned": _read_socket_moved,
 	b"request": _read_request,
@@ -162,6 +187,22 @@ def _presence(values: Any, leaving: bool) -> list[PresenceChange]:
 		)
 		for namespace, place, id, member in values
 	]
+
+
+def _sockets(values: Any, leaving: bool) -> list[SocketChange]:
+	if not isinstance(values, list) or len(values) > PART:
+		raise MessageError("not a list of at most PART sockets")
+	return [
+		(_name(namespace), _name(id), None if leaving and identity is None else _identity(*identity))
+		for namespace, id, identity in values
+	]
+
+
+def _identity(user: Any, user_type: Any, full_name: Any) -> Identity:
+	if not isinstance(full_name, str):
+		raise MessageError("invalid full name")
+	# Interned: thousands of sockets have one of two types.
+	return Identity(_name(user), intern(_name(user_type)), full_name)
 
 
 def _member(

@@ -9,6 +9,7 @@ from ..engine import Encoded
 from ..json_codec import dumps
 from ..presence.members import Change as PresenceChange
 from .messages import PART, PRESENCE_PART, Change
+from .sockets import Change as SocketChange
 
 T = TypeVar("T")
 
@@ -26,12 +27,17 @@ def sync_request(sender: str, of: str) -> bytes:
 
 
 def snapshot(
-	sender: str, seq: int, members: Sequence[Change], presence: Sequence[PresenceChange] = ()
+	sender: str,
+	seq: int,
+	members: Sequence[Change],
+	presence: Sequence[PresenceChange] = (),
+	sockets: Sequence[SocketChange] = (),
 ) -> list[bytes]:
 	"""Return the messages of a snapshot; at least one, also without members."""
-	contents: list[list[Any]] = [[part, []] for part in parts(members, PART)]
-	contents += [[[], _presence_values(part)] for part in parts(presence, PRESENCE_PART)]
-	contents = contents or [[[], []]]
+	contents: list[list[Any]] = [[part, [], []] for part in parts(members, PART)]
+	contents += [[[], _presence_values(part), []] for part in parts(presence, PRESENCE_PART)]
+	contents += [[[], [], part] for part in parts(sockets, PART)]
+	contents = contents or [[[], [], []]]
 	return [
 		_head(sender, "state", [seq, number, len(contents)]) + b"\n" + dumps(content).encode()
 		for number, content in enumerate(contents)
@@ -80,6 +86,14 @@ def _presence_values(changes: Iterable[PresenceChange]) -> list[list[Any]]:
 		]
 		for namespace, place, id, member in changes
 	]
+
+
+def socket_changes(sender: str, seq: int, changes: Sequence[SocketChange]) -> bytes:
+	return _head(sender, "sockets", [seq]) + b"\n" + dumps(changes).encode()
+
+
+def socket_command(sender: str, namespace: str, id: str, action: str, room: str) -> bytes:
+	return _head(sender, "command", [namespace, id, action, room])
 
 
 def emit(sender: str, rooms: Iterable[str] | None, encoded: Encoded, excluded: Iterable[str]) -> bytes:

@@ -1,7 +1,7 @@
 """Messages between sidecars. `message_writer` turns them into bytes, `message_reader` turns bytes into them.
 
 As bytes, each message is `sender kind json`: the sender's id, a word for the kind, and a JSON list. The packet of an `Emit`, the
-members of a `Snapshot`, of `MembershipChanges` or of `PresenceChanges`, and the answer in a `Reply` follow after a line feed.
+members of a `Snapshot`, of `MembershipChanges`, `PresenceChanges` or `SocketChanges`, and the answer in a `Reply` follow after a line feed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Any
 
 from ..engine import Encoded
 from ..presence.members import Change as PresenceChange
+from .sockets import Action
+from .sockets import Change as SocketChange
 
 MAX_NAME = 2000
 """Characters of a room, a namespace, a user or an id in a message."""
 
 PART = 1000
-"""Memberships in one message; a larger snapshot is sent in parts."""
+"""Memberships or sockets in one message; a larger snapshot is sent in parts."""
 
 PRESENCE_PART = 100
 """Members of places in one message: each may have a state of some kilobytes."""
@@ -69,6 +71,7 @@ class Snapshot:
 		parts: The number of all parts.
 		members: Members of rooms.
 		presence: Members of places.
+		sockets: Sockets that handlers may list.
 	"""
 
 	seq: int
@@ -76,6 +79,7 @@ class Snapshot:
 	parts: int
 	members: list[Change]
 	presence: list[PresenceChange] = field(default_factory=list)
+	sockets: list[SocketChange] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,24 @@ class PresenceChanges:
 
 	seq: int
 	changes: list[PresenceChange]
+
+
+@dataclass(frozen=True, slots=True)
+class SocketChanges:
+	"""Sockets that have come or gone, in namespaces with handlers; numbered together with `MembershipChanges`."""
+
+	seq: int
+	changes: list[SocketChange]
+
+
+@dataclass(frozen=True, slots=True)
+class SocketCommand:
+	"""A handler of the sender does something to the socket `id`, which another sidecar has; `room` only for `join` and `leave`."""
+
+	namespace: str
+	id: str
+	action: Action
+	room: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +168,8 @@ Message = (
 	| MembershipChanges
 	| UsageCounts
 	| PresenceChanges
+	| SocketChanges
+	| SocketCommand
 	| Emit
 	| SocketMoved
 	| Request

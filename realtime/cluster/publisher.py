@@ -18,6 +18,8 @@ from . import message_writer, messages
 from .members import is_replicated
 from .messages import Change, Membership
 from .publish_queue import PublishQueue
+from .sockets import Action, SocketTable
+from .sockets import Change as SocketChange
 
 MAX_CHANGES = 20_000
 """Changes that wait for Redis; past them they are dropped, and the peers request a snapshot."""
@@ -33,6 +35,7 @@ class ClusterPublisher:
 		namespaces: The sockets of this process.
 		store: redis_queue.
 		presence: The members of places.
+		sockets: The sockets that handlers may list.
 		on_limit: Called with the key of a limit that is reached.
 		usage: The counts that are published.
 		id: The id of this sidecar among the others; empty to choose one.
@@ -46,6 +49,7 @@ class ClusterPublisher:
 		namespaces: Namespaces,
 		store: RedisStore,
 		presence: PresenceTable,
+		sockets: SocketTable,
 		on_limit: Callable[[str], None],
 		usage: Usage,
 		id: str = "",
@@ -70,6 +74,7 @@ class ClusterPublisher:
 		self._namespaces = namespaces
 		self._usage = usage
 		self._presence = presence
+		self._sockets = sockets
 		self._on_limit = on_limit
 		self._seq = 0
 		self._changes: dict[Membership, str | None] = {}
@@ -79,6 +84,8 @@ class ClusterPublisher:
 		self._snapshot_due = False
 		self._sync_requests: set[str] = set()
 		presence.publish.connect(self._on_presence_due)
+		sockets.publish.connect(self._on_sockets_due)
+		sockets.commanded.connect(self._send_command)
 
 	# -- the life of this sidecar
 
@@ -107,6 +114,7 @@ class ClusterPublisher:
 		self._namespaces.unobserve(self)
 		self._changes.clear()
 		self._presence.take_unpublished()
+		self._sockets.take_unpublished()
 
 	async def stop(self, timeout: float) -> None:
 		"""Publish a goodbye after all sockets have been closed, within `timeout` seconds."""
@@ -133,6 +141,12 @@ class ClusterPublisher:
 		if self.present:
 			self._publish_changes()
 			self.queue.put(message_writer.socket_moved(self.id, socket.namespace.name, socket.id))
+
+	def _send_command(self, namespace: str, id: str, action: Action, room: str) -> None:
+		"""Publish what a handler does to a socket of a peer."""
+		if self.present:
+			self._publish_changes()
+			self.queue.put(message_writer.socket_command(self.id, namespace, id, action, room))
 
 	# -- questions to the peers
 
@@ -187,21 +201,37 @@ class ClusterPublisher:
 				self.queue.put_all(message_writer.usage_counts(self.id, counts))
 		if self._snapshot_due:
 			self._snapshot_due = False
-			members = list(self._presence.local_members())
-			self.queue.put_all(message_writer.snapshot(self.id, self._seq, self._members(), members))
+			presence, sockets = list(self._presence.local_members()), list(self._sockets.local_sockets())
+			self.queue.put_all(
+				message_writer.snapshot(self.id, self._seq, self._members(), presence, sockets)
+			)
 		# After the heartbeat, on which the peer begins to replicate if this is the first sidecar that it sees.
 		self.queue.put_all([message_writer.sync_request(self.id, peer) for peer in self._sync_requests])
 		self._sync_requests.clear()
 
 	def _publish_changes(self) -> None:
-		if not self._changes:
-			return
+		# So that the socket of each membership is known: first those that have come, last those that have gone.
+		come, gone = self._sockets.take_unpublished()
+		self._publish_sockets(come)
 		changes: list[Change] = [(*membership, user) for membership, user in self._changes.items()]
 		self._changes.clear()
 		for part in message_writer.parts(changes, messages.PART):
 			# Incremented even when the message is dropped, so that peers detect the gap.
 			self._seq += 1
 			self.queue.put(message_writer.membership_changes(self.id, self._seq, part))
+		self._publish_sockets(gone)
+
+	def _publish_sockets(self, changes: list[SocketChange]) -> None:
+		for part in message_writer.parts(changes, messages.PART):
+			self._seq += 1
+			self.queue.put(message_writer.socket_changes(self.id, self._seq, part))
+
+	def _on_sockets_due(self) -> None:
+		"""Publish which sockets have come and gone, or forget it while there is no peer: a new one requests a snapshot."""
+		if self.present:
+			self.queue.wake()
+		else:
+			self._sockets.take_unpublished()
 
 	def _on_presence_due(self) -> None:
 		"""Publish what has changed in places, or forget it while there is no peer: a new one requests a snapshot."""

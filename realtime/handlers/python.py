@@ -9,7 +9,9 @@ from typing import Any
 
 from frappe_realtime.contract import HANDLERS_ERROR, SYSTEM_USER
 
+from ..access.authentication import Session
 from ..cluster.members import RemoteMembers
+from ..cluster.sockets import SocketTable
 from ..presence.app_presence import AppPresence
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespaces, ServerSocket
@@ -42,6 +44,7 @@ class PythonHandlers:
 		limits: The limits of handlers.
 		developer_mode: True to load changed files again, and to send errors of files to System Users.
 		remote: The members of rooms on other sidecars.
+		sockets: The sockets on other sidecars.
 		loop: The event loop; the running one if None.
 	"""
 
@@ -58,6 +61,7 @@ class PythonHandlers:
 		limits: HandlerLimits | None = None,
 		developer_mode: bool = False,
 		remote: RemoteMembers | None = None,
+		sockets: SocketTable | None = None,
 		loop: asyncio.AbstractEventLoop | None = None,
 	) -> None:
 		self.apps = LoadedApps(files, sites)
@@ -67,6 +71,7 @@ class PythonHandlers:
 			has_permission,
 			frappe_request,
 			remote or RemoteMembers(),
+			sockets or SocketTable(namespaces),
 			presence,
 			rewinds,
 			self.apps,
@@ -91,6 +96,10 @@ class PythonHandlers:
 		for task in self._tasks:
 			task.cancel()
 		self.executor.stop()
+
+	def has_handlers(self, session: Session) -> bool:
+		"""Return True if an app on the site of a session has handlers in Python."""
+		return bool(self.apps.installed(session.installed_apps))
 
 	def health(self) -> dict[str, Any]:
 		"""Return what `/health` reports about handlers in Python.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from frappe_realtime.handlers.registry import Handler, Signature, current_app, is_async
+from frappe_realtime.handlers.remote_socket import RemoteSocket
 from frappe_realtime.handlers.response import Response
 from frappe_realtime.handlers.socket import Socket
 from frappe_realtime.handlers.sync_socket import SyncSocket
 
 from ..access.authentication import Session
 from ..cluster.members import RemoteMembers
+from ..cluster.sockets import Action, SocketTable
 from ..presence.app_presence import AppPresence
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, ServerSocket
@@ -52,6 +54,7 @@ class HandlerRuntime:
 		has_permission: Answers `socket.has_permission`.
 		frappe_request: Answers `socket.frappe_request`.
 		remote: The members of rooms on other sidecars.
+		sockets: The sockets on other sidecars.
 		presence: The members of places.
 		rewinds: Answers `socket.rewind`.
 		apps: The apps with handlers.
@@ -64,6 +67,7 @@ class HandlerRuntime:
 		has_permission: HasPermission,
 		frappe_request: FrappeRequest,
 		remote: RemoteMembers,
+		sockets: SocketTable,
 		presence: AppPresence,
 		rewinds: AppRewinds,
 		apps: LoadedApps,
@@ -73,6 +77,7 @@ class HandlerRuntime:
 		self._has_permission = has_permission
 		self._frappe_request = frappe_request
 		self._remote = remote
+		self._sockets = sockets
 		self._presence = presence
 		self._rewinds = rewinds
 		self._apps = apps
@@ -118,7 +123,29 @@ class HandlerRuntime:
 		return self._remote.ids(namespace.name, room)
 
 	def remote_user(self, namespace: Namespace, sid: str) -> str | None:
-		return self._remote.user_of(namespace.name, sid)
+		socket = self._sockets.get(namespace.name, sid)
+		return None if socket is None else socket.identity.user
+
+	def remote_sockets(self, namespace: Namespace) -> Collection[str]:
+		return self._sockets.ids(namespace.name)
+
+	def remote_socket(self, namespace: Namespace, sid: str) -> RemoteSocket | None:
+		socket = self._sockets.get(namespace.name, sid)
+		if socket is None:
+			return None
+		if socket.view is None:
+			socket.view = RemoteSocket(self, namespace, socket)
+		view: RemoteSocket = socket.view
+		return view
+
+	def remote_rooms(self, namespace: Namespace) -> Iterable[str]:
+		return self._remote.rooms(namespace.name)
+
+	def remote_rooms_of(self, namespace: Namespace, sid: str) -> Iterable[str]:
+		return self._remote.rooms_of(namespace.name, sid)
+
+	def command(self, namespace: Namespace, sid: str, action: Action, room: str) -> None:
+		self._sockets.command(namespace.name, sid, action, room)
 
 	def presence_join(
 		self, server_socket: ServerSocket, place: str, state: Any, seconds: float | None

@@ -10,6 +10,7 @@ from frappe_realtime.contract import CALL_FAILED, CALL_NOT_ALLOWED
 from frappe_realtime.errors import PresenceRefused, RewindRefused, WebUnavailable
 
 from ..access.client_questions import ClientQuestions
+from ..cluster.sockets import SocketTable
 from ..engine import Encoded
 from ..handlers.app_rewinds import AppRewinds
 from ..handlers.core import MAX_NAME
@@ -40,6 +41,7 @@ class HandlerRequests:
 	Args:
 		channel: The channel to the process.
 		sockets: The replicated sockets.
+		table: The sockets of other sidecars.
 		fanout: Sends broadcasts.
 		questions: Answers `has_permission`.
 		presence: Answers `presence`.
@@ -55,6 +57,7 @@ class HandlerRequests:
 		self,
 		channel: Channel,
 		sockets: SocketReplicator,
+		table: SocketTable,
 		fanout: Fanout,
 		questions: ClientQuestions,
 		presence: AppPresence,
@@ -81,6 +84,7 @@ class HandlerRequests:
 			"ack": self._ack,
 			"call_ended": self._call_ended,
 			"disconnect": self._disconnect,
+			"command": table.command,
 			"has_permission": self._has_permission,
 			"presence": self._answer_presence,
 			"rewind": self._rewind,

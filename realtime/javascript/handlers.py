@@ -8,7 +8,10 @@ from typing import Any
 
 from frappe_realtime.errors import WebUnavailable
 
+from ..access.authentication import Session
 from ..access.client_questions import ClientQuestions
+from ..cluster.members import RemoteMembers
+from ..cluster.sockets import SocketTable
 from ..config import Config
 from ..handlers.app_rewinds import AppRewinds
 from ..handlers.calls import CallReports, HandlerCalls
@@ -26,6 +29,7 @@ from .file_watcher import FileWatcher
 from .handler_requests import HandlerRequests
 from .node_process import ProcessSupervisor, find_node
 from .process_log import ProcessLog
+from .remote_replication import RemoteReplicator
 from .replication import SocketReplicator
 
 logger = logging.getLogger("realtime.javascript")
@@ -38,6 +42,8 @@ class JavaScriptHandlers:
 		config: The configuration.
 		files: Finds the handlers files of the apps.
 		namespaces: The sockets of this process.
+		sockets: The sockets of other sidecars.
+		members: Their rooms.
 		fanout: Sends broadcasts of handlers.
 		questions: Answers `has_permission` of handlers.
 		presence: Answers `presence` of handlers.
@@ -50,6 +56,8 @@ class JavaScriptHandlers:
 		config: Config,
 		files: HandlerFiles,
 		namespaces: Namespaces,
+		sockets: SocketTable,
+		members: RemoteMembers,
 		fanout: Fanout,
 		questions: ClientQuestions,
 		presence: AppPresence,
@@ -69,7 +77,9 @@ class JavaScriptHandlers:
 		self._log = ProcessLog()
 		self.handler_failed = self._log.handler_failed
 		self._apps = AppLoader(config.bench, files, self._channel)
-		self._sockets = SocketReplicator(self._channel, self._apps)
+		self._sockets = SocketReplicator(
+			self._channel, self._apps, RemoteReplicator(self._channel, sockets, members)
+		)
 		self._events = EventDispatcher(
 			self._channel,
 			self._sockets,
@@ -81,6 +91,7 @@ class JavaScriptHandlers:
 		self._requests = HandlerRequests(
 			self._channel,
 			self._sockets,
+			sockets,
 			fanout,
 			questions,
 			presence,
@@ -120,6 +131,10 @@ class JavaScriptHandlers:
 			"sockets": len(self._sockets),
 			"dropped_events": self._events.dropped,
 		}
+
+	def has_handlers(self, session: Session) -> bool:
+		"""Return True if an app on the site of a session has handlers in JavaScript."""
+		return bool(self._apps.apps_of(session))
 
 	def reload(self) -> None:
 		"""Load all handlers again in a new process; the sockets stay connected."""

@@ -13,6 +13,10 @@ To the Node process:
     join, leave   id, room                    the sidecar has moved the socket
     move_done     id, room, inside            result of a `join` or `leave` of a handler
     remove_socket id, reason
+    add_remotes   namespace, [[id, user, user type, rooms], …]   sockets of other sidecars
+    move_remote   namespace, id, room, inside
+    remove_remote namespace, id
+    remove_namespace namespace                no socket of this sidecar is in it any more
     event         id, token or null, count, arguments, true if it is a call (`contract.CALL`)
     ack           id, token, count, arguments the client has acknowledged an `emit`
     permission    token, allowed              response to `has_permission`
@@ -33,6 +37,7 @@ From the Node process:
     ack           id, token, json, count      a handler has acknowledged an `event`
     call_ended    id, token, app, code, reason, stack   no handler will answer a call
     disconnect    id, close
+    command       namespace, id, action, room a handler does something to a socket of another sidecar (`SocketTable.command`)
     has_permission token, id, doctype, name
     presence      token, id, join, set, leave or members, place, state or null, seconds or null
     rewind        token, id, room, "latest" or a number

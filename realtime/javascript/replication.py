@@ -11,6 +11,7 @@ from ..socketio.namespace import ServerSocket
 from ..socketio.server import Ack
 from .app_loader import AppLoader
 from .channel import Channel
+from .remote_replication import RemoteReplicator
 
 MAX_PENDING_ACKS = 1000
 """Most acknowledgements that handlers owe to one socket; beyond, the oldest is discarded."""
@@ -86,11 +87,13 @@ class SocketReplicator:
 	Args:
 		channel: The channel to the process.
 		apps: The apps with handlers in JavaScript.
+		remote: Replicates the sockets of other sidecars.
 	"""
 
-	def __init__(self, channel: Channel, apps: AppLoader) -> None:
+	def __init__(self, channel: Channel, apps: AppLoader, remote: RemoteReplicator) -> None:
 		self._channel = channel
 		self._apps = apps
+		self._remote = remote
 		self._replicas: dict[str, SocketReplica] = {}
 		self._requested_move: tuple[ServerSocket, str] | None = None
 		"""The socket and the room of the handler's `join` or `leave` that is being executed."""
@@ -110,6 +113,7 @@ class SocketReplicator:
 		namespace = socket.namespace
 		if self not in namespace.observers and self._apps.apps_of(socket.session):
 			namespace.observe(self)
+			self._remote.begin(namespace.name)
 			for other in namespace.sockets.values():
 				if other is not socket:
 					self._add(other, {})
@@ -135,9 +139,15 @@ class SocketReplicator:
 		"""Remove a socket that has left its namespace."""
 		if self._replicas.pop(socket.id, None) is not None:
 			self._channel.send("remove_socket", socket.id, reason)
+			namespace = socket.namespace
+			if namespace.sockets:
+				self._remote.restore(namespace.name, socket.id)
+			else:
+				self._remote.end(namespace.name)
 
 	def on_process_started(self) -> None:
 		"""Replicate all sockets to a new process, and only then call handlers, which may look for other sockets."""
+		self._remote.on_process_started()
 		for replica in self:
 			self._send_socket(replica)
 		for replica in self:

@@ -19,6 +19,7 @@ MOST = frozenset(
 		"frappe_realtime_web_away",
 		"frappe_realtime_sidecars",
 		"frappe_realtime_sidecar_members",
+		"frappe_realtime_sidecar_sockets",
 		"frappe_realtime_sidecar_counts",
 		"frappe_realtime_publisher_outages",
 		"frappe_realtime_publisher_dropped_events",

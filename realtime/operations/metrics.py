@@ -384,6 +384,7 @@ def _sidecars(server: RealtimeServer, workers: Collection[str]) -> Iterator[Metr
 	others = sum(id not in workers for id in cluster.peers)
 	yield _gauge("sidecars", "Other sidecars of the bench that are alive", others)
 	yield _gauge("sidecar_members", "Sockets in rooms on other sidecars", cluster.members.count)
+	yield _gauge("sidecar_sockets", "Sockets on other sidecars that handlers find", cluster.sockets.count)
 	yield _gauge(
 		"sidecar_counts", "Users and addresses with many sockets on other sidecars", len(cluster.usage)
 	)

@@ -105,7 +105,8 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.shared_editing": CORE | {"realtime.access", "realtime.cluster"},
 	"realtime.handlers": CORE
 	| {"frappe_realtime.handlers", "realtime.access", "realtime.cluster", "realtime.presence"},
-	"realtime.javascript": CORE | {"realtime.access", "realtime.handlers", "realtime.presence"},
+	"realtime.javascript": CORE
+	| {"realtime.access", "realtime.cluster", "realtime.handlers", "realtime.presence"},
 	"realtime.application": CORE
 	| {"realtime.access", "realtime.cluster", "realtime.handlers", "realtime.recovery"},
 	"realtime.monitor": CORE

@@ -63,7 +63,7 @@ def who_in_thread(socket, room):
 
 @realtime.on("here")
 async def here(socket, room):
-	return [sorted(socket.nsp.rooms.get(room, ())), len(socket.nsp.sockets)]
+	return [sorted(socket.nsp.rooms.get(room, ())), sorted(socket.nsp.sockets)]
 
 @realtime.on("disconnect")
 async def gone(socket):

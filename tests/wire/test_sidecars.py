@@ -191,13 +191,34 @@ def test_participants_and_their_users(pair: Pair, connect: Connect, room: str, a
 	until(lambda: len(clients[2].call(ask, room)) == 1, "one is left")
 
 
-def test_calls_that_see_this_sidecar_only(pair: Pair, connect: Connect, room: str) -> None:
+def test_rooms_and_sockets_of_the_namespace(pair: Pair, connect: Connect, room: str) -> None:
 	clients = inside(pair, connect, room)
-	here, count = clients[0].call("here", room)
-	assert here == sorted(client.id for client in clients[:2])
-	assert count == 2
+	expected = [sorted(client.id for client in clients[:3]), sorted(client.id for client in clients)]
+	for client in clients:
+		# Those of other tests may still be leaving.
+		until(lambda client=client: client.call("here", room) == expected, "these four")  # type: ignore[misc]
 	# Rooms of the core are not told: nearly every socket is in them.
 	assert len(clients[0].call("who", "website")) == 2
+
+
+def test_a_socket_that_moves_is_listed_once(pair: Pair, connect: Connect) -> None:
+	"""Its old sidecar announces it until it learns that the client has recovered at the other one."""
+	user = pair.first.user()
+	old, known, offset = first(pair.first, user)
+	watchers = [connect(bench, bench.user()) for bench in (pair.first, pair.second)]
+	everybody = sorted([known["sid"], *(watcher.id for watcher in watchers)])
+	for watcher in watchers:
+		until(lambda watcher=watcher: watcher.call("here", "")[1] == everybody, "all sockets")  # type: ignore[misc]
+	new = recover(pair.second, user, known["pid"], offset)
+	assert answer(new) == known
+	assert old.ends()
+	passed(watchers[0], *watchers)
+	passed(watchers[1], *watchers)
+	for watcher in watchers:
+		assert watcher.call("here", "")[1] == everybody
+	new.close()
+	for watcher in watchers:
+		until(lambda watcher=watcher: known["sid"] not in watcher.call("here", "")[1], "no such socket")  # type: ignore[misc]
 
 
 def test_a_sidecar_that_starts_later_gets_a_snapshot(make_pair: MakePair, connect: Connect) -> None:
@@ -415,7 +436,8 @@ def test_an_emit_to_a_local_socket_is_not_published(pair: Pair, connect: Connect
 	client.emit("mark", mark)
 	said: list[str] = []
 	until(lambda: said.extend(messages(listener)) or any(mark in one for one in said), "the mark")
-	# Others may still be leaving.
+	# Others may still be leaving. Who has connected is published, for `nsp.sockets` of the other sidecar.
+	said = [one for one in said if one.split(" ")[1] != "sockets"]
 	own = [one for one in said if any(word in one for word in (client.id, other.id, '"own"', '"here"'))]
 	assert [mark in one for one in own] == [True]
 

@@ -108,7 +108,7 @@ function add_rooms(set, rooms) {
 	return all;
 }
 
-/** A namespace. Its sockets and rooms are kept equal to those of the sidecar by `Runtime`. */
+/** A namespace. Its sockets and rooms are kept equal to those of all sidecars by `Runtime`. */
 class Namespace extends EventEmitter {
 	constructor(name, channel) {
 		super();

@@ -10,6 +10,7 @@ const { FrappeClient } = require("./frappe_client");
 const { Latencies } = require("./latencies");
 const log = require("./log");
 const { Namespace } = require("./namespace");
+const { RemoteSocket } = require("./remote_socket");
 const { Socket } = require("./socket");
 
 // Operations with attachments; their number is the fourth value.
@@ -82,7 +83,12 @@ class Runtime {
 	/** Forget a socket that has left its namespace. */
 	remove(socket) {
 		this._sockets.delete(socket.id);
-		if (socket.nsp.sockets.size === 0) this._namespaces.delete(socket.nsp.name);
+	}
+
+	_namespace(name) {
+		let nsp = this._namespaces.get(name);
+		if (!nsp) this._namespaces.set(name, (nsp = new Namespace(name, this.channel)));
+		return nsp;
 	}
 
 	_enqueue(operations, attachments) {
@@ -125,11 +131,9 @@ class Runtime {
 	}
 
 	on_add_socket(name, id, description, rooms) {
-		let nsp = this._namespaces.get(name);
-		if (!nsp) {
-			nsp = new Namespace(name, this.channel);
-			this._namespaces.set(name, nsp);
-		}
+		// Its client may have been connected to another sidecar before.
+		this.on_remove_remote(name, id);
+		const nsp = this._namespace(name);
 		const socket = new Socket(nsp, id, description, this);
 		this._sockets.set(id, socket);
 		nsp.sockets.set(id, socket);
@@ -156,6 +160,37 @@ class Runtime {
 
 	on_remove_socket(id, reason) {
 		this._sockets.get(id)?._on_disconnect(reason);
+	}
+
+	on_remove_namespace(name) {
+		this._namespaces.delete(name);
+	}
+
+	on_add_remotes(name, descriptions) {
+		const nsp = this._namespace(name);
+		for (const [id, user, user_type, rooms] of descriptions) {
+			const known = nsp.sockets.get(id);
+			if (known instanceof Socket) continue;
+			if (known) Object.assign(known, { user, user_type });
+			else nsp.sockets.set(id, new RemoteSocket(nsp, id, user, user_type));
+			for (const room of [id, ...rooms]) nsp.adapter.add(id, room);
+		}
+	}
+
+	on_move_remote(name, id, room, inside) {
+		const nsp = this._namespaces.get(name);
+		if (!(nsp?.sockets.get(id) instanceof RemoteSocket)) return;
+		if (inside) nsp.adapter.add(id, room);
+		else nsp.adapter.remove(id, room);
+	}
+
+	on_remove_remote(name, id) {
+		const nsp = this._namespaces.get(name);
+		const socket = nsp?.sockets.get(id);
+		if (!(socket instanceof RemoteSocket)) return;
+		nsp.adapter.remove_all(id);
+		nsp.sockets.delete(id);
+		socket.connected = false;
 	}
 
 	on_event(id, token, count, values, is_call) {

@@ -17,6 +17,7 @@ from realtime.cluster import publish_queue
 from realtime.cluster.adapter import MISSED_HEARTBEATS, ClusterAdapter
 from realtime.cluster.members import RemoteMembers
 from realtime.cluster.publisher import MAX_CHANGES, ClusterPublisher
+from realtime.cluster.sockets import SocketTable
 from realtime.config import Config
 from realtime.presence.members import LOCAL, Member, Place, PresenceTable
 from realtime.socketio.fanout import Fanout
@@ -30,6 +31,8 @@ SITE = "/site.test"
 class Session:
 	def __init__(self, user: str) -> None:
 		self.user = user
+		self.user_type = "System User"
+		self.full_name = user.title()
 
 
 class Connection:
@@ -72,8 +75,9 @@ class Process:
 		self.namespaces = Namespaces()
 		self.usage = Usage(config.realtime_sidecar_counts)
 		self.presence = PresenceTable(1000)
+		self.sockets = SocketTable(self.namespaces, 1000)
 		self.publisher = ClusterPublisher(
-			config, self.namespaces, store, self.presence, self.limits.append, self.usage
+			config, self.namespaces, store, self.presence, self.sockets, self.limits.append, self.usage
 		)
 		self.members = RemoteMembers(
 			config.realtime_sidecar_members, lambda: self.limits.append("realtime_sidecar_members")
@@ -88,11 +92,12 @@ class Process:
 			self.members,
 			self.usage,
 			self.presence,
+			self.sockets,
 			lambda namespace, room, users: self.changes.append((namespace.name, room, users)),
 			self.limits.append,
 		)
 		channel.adapters.append(self.adapter)
-		self.namespaces.open(SITE)
+		self.sockets.announce(self.namespaces.open(SITE))
 
 	def socket(self, user: str) -> ServerSocket:
 		namespace = self.namespaces[SITE]
@@ -100,6 +105,28 @@ class Process:
 		socket = ServerSocket(namespace, connection, Admission(Session(user)))
 		namespace.sockets[socket.id] = socket
 		return socket
+
+	def come(self, user: str) -> ServerSocket:
+		"""Let a socket connect that handlers may list."""
+		socket = self.socket(user)
+		self.sockets.put(socket)
+		return socket
+
+	def go(self, socket: ServerSocket) -> None:
+		"""Let a socket leave its namespace."""
+		for room in list(socket.rooms):
+			socket.leave(room)
+		del socket.namespace.sockets[socket.id]
+		self.sockets.remove(socket)
+
+	def listed(self) -> dict[str, str]:
+		"""Return the users of the sockets of this process by id."""
+		return {id: socket.session.user for id, socket in self.namespaces[SITE].sockets.items()}
+
+	def listed_elsewhere(self) -> dict[str, str]:
+		"""Return the users of the sockets of the other processes by id, as replicated to this one."""
+		found = {id: self.sockets.get(SITE, id) for id in self.sockets.ids(SITE)}
+		return {id: socket.identity.user for id, socket in found.items() if socket}
 
 	def say(self, id: str, state: str) -> None:
 		"""Let a member change its state in a place, or leave if it has this state already."""
@@ -167,6 +194,7 @@ MOVES = st.lists(
 	st.one_of(
 		st.tuples(st.just("move"), st.integers(0, 5), st.sampled_from("xyz")),
 		st.tuples(st.just("say"), st.integers(0, 5), st.sampled_from("xyz")),
+		st.tuples(st.just("come or go"), st.integers(0, 5), st.just("")),
 		st.tuples(st.just("pass"), st.just(0), st.just("")),
 		st.tuples(st.just("beat"), st.just(0), st.just("")),
 		st.tuples(st.just("away"), st.just(0), st.just("")),
@@ -186,6 +214,7 @@ def test_members_converge(moves: Any, seed: int, lossy: float) -> None:
 		channel = Channel()
 		processes = [Process(channel) for _ in range(3)]
 		sockets = [process.socket(f"user {n}") for n in range(2) for process in processes]
+		extra: dict[int, ServerSocket] = {}
 		channel.loses = lambda: dice.random() < lossy
 		for what, number, room in moves:
 			if what == "move":
@@ -193,6 +222,13 @@ def test_members_converge(moves: Any, seed: int, lossy: float) -> None:
 				(socket.leave if room in socket.rooms else socket.join)(room)
 			elif what == "say":
 				processes[number % 3].say(f"user {number}", room)
+			elif what == "come or go":
+				process = processes[number % 3]
+				if number in extra:
+					process.go(extra.pop(number))
+				else:
+					extra[number] = process.come(f"extra {number}")
+					extra[number].join("x")
 			elif what == "away":
 				channel.away = not channel.away
 			elif what == "beat":
@@ -208,6 +244,9 @@ def test_members_converge(moves: Any, seed: int, lossy: float) -> None:
 					for room, users in other.rooms().items():
 						expected[room] = sorted(expected.get(room, []) + users)
 			assert process.rooms_elsewhere() == expected
+			assert process.listed_elsewhere() == {
+				id: user for one in processes if one is not process for id, user in one.listed().items()
+			}
 			said = {
 				(*place, id): member
 				for one in processes
@@ -263,11 +302,60 @@ def test_a_silent_peer_is_removed_and_its_members_are_reported() -> None:
 		stays.changes.clear()
 		await beat(stays, times=MISSED_HEARTBEATS)
 		assert stays.rooms_elsewhere() == {"room": ["ann"]}
+		assert stays.listed_elsewhere() == dies.listed() != {}
 		await beat(stays)
 		assert stays.rooms_elsewhere() == {}
+		assert stays.listed_elsewhere() == {}
 		assert stays.changes == [(SITE, "room", {"ann"})]
 		assert not stays.publisher.present
 		assert stays.namespaces._observers == stays.namespaces[SITE].observers == ()
+
+	asyncio.run(test())
+
+
+def test_a_socket_is_listed_before_and_after_its_rooms() -> None:
+	"""A handler that finds an id in a room finds its socket too."""
+
+	async def test() -> None:
+		channel = Channel()
+		one, other = Process(channel), Process(channel)
+		await beat(one, other, times=2)
+		seen: list[tuple[bool, bool]] = []
+		other.members.moved.connect(
+			lambda namespace, id, room, inside: seen.append(
+				(inside, other.sockets.get(namespace, id) is not None)
+			)
+		)
+		socket = one.come("ann")
+		socket.join("room")
+		await settle()
+		one.go(socket)
+		await settle()
+		assert seen == [(True, True), (False, True)]
+		assert other.listed_elsewhere() == {}
+
+	asyncio.run(test())
+
+
+def test_a_command_reaches_the_process_of_the_socket() -> None:
+	async def test() -> None:
+		channel = Channel()
+		one, other = Process(channel), Process(channel)
+		await beat(one, other, times=2)
+		socket = one.come("ann")
+		await settle()
+		other.sockets.command(SITE, socket.id, "join", "room")
+		await settle()
+		assert socket.rooms == {"room"}
+		assert other.members.rooms_of(SITE, socket.id) == ("room",)
+		other.sockets.command(SITE, socket.id, "leave", "room")
+		await settle()
+		assert socket.rooms == set()
+		published = len(channel.published)
+		one.sockets.command(SITE, socket.id, "join", "here")
+		assert socket.rooms == {"here"}
+		await settle()
+		assert [payload.split(b" ")[1] for payload in channel.published[published:]] == [b"changes"]
 
 	asyncio.run(test())
 

@@ -29,6 +29,14 @@ def user(id: str) -> str:
 def test_equals_a_set(steps: list[tuple[str, str, list[tuple[tuple[str, str, str], bool]]]]) -> None:
 	members = RemoteMembers(1000)
 	known: set[tuple[str, str, str, str]] = set()
+	moved: set[tuple[str, str, str]] = set()
+
+	def on_move(namespace: str, id: str, room: str, inside: bool) -> None:
+		move = (namespace, room, id)
+		assert (move in moved) is not inside
+		(moved.add if inside else moved.discard)(move)
+
+	members.moved.connect(on_move)
 	for step, sidecar, moves in steps:
 		before = set(known)
 		changes: list[Change] = [(*move, user(move[2]) if inside else None) for move, inside in moves]
@@ -51,12 +59,14 @@ def test_equals_a_set(steps: list[tuple[str, str, list[tuple[tuple[str, str, str
 				assert sorted(members.ids(namespace, room)) == there
 				assert sorted(members.users(namespace, room)) == [user(id) for id in there]
 			for id in "1234":
-				is_there = any((n, i) == (namespace, id) for _, n, _, i in known)
-				assert members.user_of(namespace, id) == (user(id) if is_there else None)
+				there = sorted(r for _, n, r, i in known if (n, i) == (namespace, id))
+				assert sorted(members.rooms_of(namespace, id)) == there
+			assert set(members.rooms(namespace)) == {r for _, n, r, _ in known if n == namespace}
+		assert moved == {move[1:] for move in known}
 	for sidecar in ("one", "two"):
 		members.forget(sidecar)
 	assert members._rooms == {}
-	assert members._users == {}
+	assert members._rooms_of == {}
 
 
 def test_a_known_membership_is_no_change() -> None:
@@ -72,7 +82,7 @@ def test_memberships_are_bounded() -> None:
 	members = RemoteMembers(2, lambda: refused.append(1))
 	members.apply("one", [("/a", "x", str(number), "ann") for number in range(5)])
 	assert (members.count, len(refused)) == (2, 3)
-	assert members.user_of("/a", "4") is None
+	assert members.rooms_of("/a", "4") == ()
 	members.forget("one")
 	members.apply("two", [("/a", "x", "4", "ann")])
 	assert members.count == 1

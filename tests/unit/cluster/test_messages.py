@@ -19,16 +19,21 @@ from realtime.cluster.messages import (
 	MembershipChanges,
 	PresenceChanges,
 	Snapshot,
+	SocketChanges,
+	SocketCommand,
 	SocketMoved,
 	SyncRequest,
 	UsageCounts,
 )
+from realtime.cluster.sockets import Identity
 from realtime.engine import Encoded
 from realtime.presence.members import Member
 from realtime.socketio import packets
 
 SENDER = "0123456789abc-_Z"
 MEMBER = Member("id", "ann", "Ann", 1, 2, {"a": [1, None], "b": "é"}, {"a": 3}, away=True)
+
+ANN = Identity("ann", "System User", "")
 
 
 def read(payload: bytes) -> messages.Message:
@@ -58,6 +63,18 @@ def read(payload: bytes) -> messages.Message:
 				SENDER, 4, [("/site", "site", "id", MEMBER), ("/site", "é", "id", None)]
 			),
 			PresenceChanges(4, [("/site", "site", "id", MEMBER), ("/site", "é", "id", None)]),
+		),
+		(
+			message_writer.socket_changes(SENDER, 5, [("/site", "id", ANN), ("/site", "é", None)]),
+			SocketChanges(5, [("/site", "id", ANN), ("/site", "é", None)]),
+		),
+		(
+			message_writer.socket_command(SENDER, "/site", "id", "join", "room"),
+			SocketCommand("/site", "id", "join", "room"),
+		),
+		(
+			message_writer.socket_command(SENDER, "/site", "id", "close", ""),
+			SocketCommand("/site", "id", "close", ""),
 		),
 	],
 )
@@ -95,6 +112,21 @@ def test_a_snapshot_with_members_of_places_in_parts() -> None:
 		(2, 3, 0, 1),
 	]
 	assert states[2].presence == presence[:1]
+
+
+def test_a_snapshot_with_sockets_in_parts() -> None:
+	sockets: list[Any] = [("/site", str(number), ANN) for number in range(PART + 1)]
+	states: list[Any] = [read(written) for written in message_writer.snapshot(SENDER, 5, [], (), sockets)]
+	assert [(one.part, one.parts) for one in states] == [(0, 2), (1, 2)]
+	assert [socket for one in states for socket in one.sockets] == sockets
+
+
+@pytest.mark.parametrize(
+	("action", "room"), [("join", ""), ("leave", "x" * 3000), ("emit", "room"), ("", ""), (["join"], "room")]
+)
+def test_an_invalid_command_is_refused(action: Any, room: str) -> None:
+	with pytest.raises(messages.MessageError):
+		message_reader.read(message_writer.socket_command(SENDER, "/site", "id", action, room))
 
 
 @given(

@@ -14,6 +14,7 @@ import pytest
 from frappe_realtime.handlers.registry import Handler, Registry, Signature, current_app, is_async
 from frappe_realtime.handlers.sync_socket import SyncSocket
 from realtime.cluster.members import RemoteMembers
+from realtime.cluster.sockets import SocketTable
 from realtime.handlers.app import App
 from realtime.handlers.executor import HandlerExecutor, HandlerLimits
 from realtime.handlers.files import HandlerFiles
@@ -52,6 +53,7 @@ class AppOfOneSocket:
 			unused,
 			unused,
 			RemoteMembers(),
+			SocketTable(namespaces),
 			unused,
 			unused,
 			LoadedApps(HandlerFiles(Path("no such bench")), Path()),

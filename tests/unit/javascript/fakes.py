@@ -8,13 +8,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from realtime.access.authentication import Session
+from realtime.cluster.members import RemoteMembers
+from realtime.cluster.sockets import SocketTable
 from realtime.engine import Connection, Request
 from realtime.handlers.files import HandlerFiles
 from realtime.javascript.app_loader import AppLoader
 from realtime.javascript.channel import Channel
 from realtime.javascript.ipc import FrameDecoder
+from realtime.javascript.remote_replication import RemoteReplicator
 from realtime.javascript.replication import SocketReplicator
-from realtime.socketio.namespace import Admission, Namespace, ServerSocket
+from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.web.frappe_client import Credential
 
 SITE = "site.test"
@@ -60,8 +63,12 @@ class JavaScriptBench:
 		self.channel = Channel()
 		self.process = FakeProcess()
 		self.apps = AppLoader(folder, HandlerFiles(folder), self.channel)
-		self.sockets = SocketReplicator(self.channel, self.apps)
-		self.namespace = Namespace(f"/{SITE}")
+		namespaces = Namespaces()
+		self.namespace = namespaces.open(f"/{SITE}")
+		self.table = SocketTable(namespaces, 1000)
+		self.members = RemoteMembers(1000)
+		remote = RemoteReplicator(self.channel, self.table, self.members)
+		self.sockets = SocketReplicator(self.channel, self.apps, remote)
 
 	def start_process(self) -> None:
 		"""Connect a process, and bring it up to date."""

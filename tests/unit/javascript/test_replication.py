@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from realtime.cluster.sockets import Identity
 from realtime.javascript.replication import MAX_PENDING_ACKS, SocketReplica
 from tests.unit.javascript.fakes import SITE, JavaScriptBench
 
@@ -129,6 +130,99 @@ def test_socket_that_leaves_is_removed_once(tmp_path: Path) -> None:
 		bench.sockets.remove(socket, "transport close")
 		assert await bench.process.operations() == [["remove_socket", "one", "transport close"]]
 		assert len(bench.sockets) == 0
+
+	asyncio.run(run())
+
+
+# -- sockets of other sidecars
+
+ANN = Identity("ann@example.com", "System User", "Ann")
+NAMESPACE = f"/{SITE}"
+
+
+def test_remote_sockets_and_their_moves_are_replicated(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		bench.table.apply("other", [(NAMESPACE, "early", ANN), ("/another", "early", ANN)])
+		bench.members.apply("other", [(NAMESPACE, "room", "early", ANN.user)])
+		assert await bench.process.operations() == []
+		bench.connect("one", "chat")
+		operations = await bench.process.operations()
+		assert [operation[0] for operation in operations] == [
+			"add_remotes",
+			"add_socket",
+			"load_app",
+			"call_handlers",
+		]
+		assert operations[0] == ["add_remotes", NAMESPACE, [["early", ANN.user, "System User", ["room"]]]]
+		bench.table.apply("other", [(NAMESPACE, "late", ANN), ("/another", "late", ANN)])
+		bench.members.apply(
+			"other", [(NAMESPACE, "room", "late", ANN.user), (NAMESPACE, "room", "early", None)]
+		)
+		bench.members.apply("other", [(NAMESPACE, "room", "unknown", ANN.user)])
+		bench.table.forget("other")
+		assert await bench.process.operations() == [
+			["add_remotes", NAMESPACE, [["late", ANN.user, "System User", []]]],
+			["move_remote", NAMESPACE, "late", "room", True],
+			["move_remote", NAMESPACE, "early", "room", False],
+			["remove_remote", NAMESPACE, "early"],
+			["remove_remote", NAMESPACE, "late"],
+		]
+
+	asyncio.run(run())
+
+
+def test_a_socket_that_moves_between_sidecars_is_replicated_once(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		bench.connect("stays", "chat")
+		socket = bench.connect("moves", "chat")
+		await bench.process.operations()
+		bench.table.apply("other", [(NAMESPACE, "moves", ANN)])
+		bench.members.apply("other", [(NAMESPACE, "room", "moves", ANN.user)])
+		assert all(operation[0] != "add_remotes" for operation in await bench.process.operations())
+		del bench.namespace.sockets["moves"]
+		bench.sockets.remove(socket, "server namespace disconnect")
+		assert await bench.process.operations() == [
+			["remove_socket", "moves", "server namespace disconnect"],
+			["add_remotes", NAMESPACE, [["moves", ANN.user, "System User", ["room"]]]],
+		]
+
+	asyncio.run(run())
+
+
+def test_a_namespace_without_sockets_here_is_not_replicated(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		socket = bench.connect("one", "chat")
+		await bench.process.operations()
+		del bench.namespace.sockets["one"]
+		bench.sockets.remove(socket, "transport close")
+		bench.table.apply("other", [(NAMESPACE, "late", ANN)])
+		assert await bench.process.operations() == [
+			["remove_socket", "one", "transport close"],
+			["remove_namespace", NAMESPACE],
+		]
+
+	asyncio.run(run())
+
+
+def test_next_process_gets_remote_sockets_before_handlers_are_called(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.connect("one", "chat")
+		bench.table.apply("other", [(NAMESPACE, "far", ANN)])
+		bench.start_process()
+		operations = await bench.process.operations()
+		assert [operation[0] for operation in operations] == [
+			"add_remotes",
+			"add_socket",
+			"load_app",
+			"call_handlers",
+		]
 
 	asyncio.run(run())
 

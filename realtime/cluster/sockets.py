@@ -1,0 +1,218 @@
+"""The sockets that handlers list as `nsp.sockets`: those of this process are announced, those of the other sidecars are kept.
+
+Only namespaces in which handlers run are announced, and only while there is another sidecar. The rooms of these sockets are in
+`RemoteMembers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ..signals import Signal
+from ..socketio.namespace import Namespace, Namespaces, ServerSocket
+
+
+class Identity(NamedTuple):
+	"""What the other sidecars know of a socket besides its id and its rooms."""
+
+	user: str
+	user_type: str
+	full_name: str
+
+
+Change = tuple[str, str, Identity | None]
+"""A namespace and the id of a socket in it, and its identity; None if the socket has left."""
+
+Action = Literal["join", "leave", "disconnect", "close"]
+"""What a handler does to a socket of another sidecar; `close` also closes the connection."""
+
+
+@dataclass(slots=True, eq=False)
+class RemoteSocket:
+	"""A socket of another sidecar.
+
+	Args:
+		id: Its id.
+		identity: What is known of it.
+		sidecars: The sidecars that have announced it: two for a moment, when its client reconnects to another one.
+		view: The object that Python handlers are given for it; created when the first handler needs it.
+	"""
+
+	id: str
+	identity: Identity
+	sidecars: tuple[str, ...]
+	view: Any = None
+
+
+class SocketTable:
+	"""The announced sockets of all sidecars.
+
+	Args:
+		namespaces: The sockets of this process.
+		max_remote: Sockets of other sidecars that are kept (`realtime_sidecar_members`); further ones are ignored.
+		on_full: Called for each socket that is ignored.
+	"""
+
+	def __init__(
+		self, namespaces: Namespaces, max_remote: int = 0, on_full: Callable[[], None] = lambda: None
+	) -> None:
+		self.changed: Signal[[str, str]] = Signal()
+		"""Sent with the namespace and the id of a socket of another sidecar that has come, changed or gone."""
+		self.publish: Signal[[]] = Signal()
+		"""Sent when the changes of this process are to be published to the other sidecars."""
+		self.commanded: Signal[[str, str, Action, str]] = Signal()
+		"""Sent with the arguments of a `command` that other sidecars are to execute."""
+		self.count = 0
+		"""The number of sockets of other sidecars."""
+		self._namespaces = namespaces
+		self._max_remote = max_remote
+		self._on_full = on_full
+		self._announced: set[str] = set()
+		"""The names of the namespaces in which handlers have run."""
+		self._unpublished: dict[tuple[str, str], Identity | None] = {}
+		self._remote: dict[str, dict[str, RemoteSocket]] = {}
+
+	# -- sockets of this process
+
+	def is_announced(self, namespace: str) -> bool:
+		"""Return True if the sockets of a namespace are announced."""
+		return namespace in self._announced
+
+	def announce(self, namespace: Namespace) -> None:
+		"""Announce all sockets of a namespace, now and from now on."""
+		self._announced.add(namespace.name)
+		for socket in namespace.sockets.values():
+			self.put(socket)
+
+	def put(self, socket: ServerSocket) -> None:
+		"""Publish that a socket of an announced namespace has connected."""
+		if socket.session is not None:
+			self._unpublished[socket.namespace.name, socket.id] = _identity(socket)
+			self.publish.send()
+
+	def remove(self, socket: ServerSocket) -> None:
+		"""Publish that a socket has left its namespace, if it was announced."""
+		if socket.namespace.name in self._announced:
+			self._unpublished[socket.namespace.name, socket.id] = None
+			self.publish.send()
+
+	def take_unpublished(self) -> tuple[list[Change], list[Change]]:
+		"""Return the sockets that have come and those that have gone since the last call."""
+		come: list[Change] = []
+		gone: list[Change] = []
+		for (namespace, id), identity in self._unpublished.items():
+			(gone if identity is None else come).append((namespace, id, identity))
+		self._unpublished.clear()
+		return come, gone
+
+	def local_sockets(self) -> Iterator[Change]:
+		"""Return all announced sockets of this process."""
+		for name in self._announced:
+			namespace = self._namespaces.get(name)
+			for socket in () if namespace is None else namespace.sockets.values():
+				if socket.session is not None:
+					yield (name, socket.id, _identity(socket))
+
+	# -- sockets of other sidecars
+
+	def get(self, namespace: str, id: str) -> RemoteSocket | None:
+		"""Return a socket of another sidecar; None if there is none, or if the client is connected to this process again."""
+		return None if self._local(namespace, id) else self._remote.get(namespace, {}).get(id)
+
+	def ids(self, namespace: str) -> list[str]:
+		"""Return the ids of the sockets of other sidecars in a namespace."""
+		here = self._namespaces.get(namespace)
+		local = {} if here is None else here.sockets
+		return [id for id in self._remote.get(namespace, ()) if id not in local]
+
+	def apply(self, sidecar: str, changes: Iterable[Change]) -> None:
+		"""Apply changes that `sidecar` has published."""
+		for namespace, id, identity in changes:
+			if identity is None:
+				self._remove(sidecar, namespace, id)
+			else:
+				self._put(sidecar, namespace, id, identity)
+
+	def replace(self, sidecar: str, changes: Iterable[Change]) -> None:
+		"""Replace all sockets of `sidecar`."""
+		changes = list(changes)
+		stay = {(namespace, id) for namespace, id, _ in changes}
+		gone = [
+			(namespace, id)
+			for namespace, sockets in self._remote.items()
+			for id, socket in sockets.items()
+			if sidecar in socket.sidecars and (namespace, id) not in stay
+		]
+		for namespace, id in gone:
+			self._remove(sidecar, namespace, id)
+		self.apply(sidecar, changes)
+
+	def forget(self, sidecar: str) -> None:
+		"""Remove all sockets of `sidecar`."""
+		self.replace(sidecar, ())
+
+	def _put(self, sidecar: str, namespace: str, id: str, identity: Identity) -> None:
+		socket = self._remote.get(namespace, {}).get(id)
+		if socket is not None:
+			socket.identity = identity
+			if sidecar not in socket.sidecars:
+				socket.sidecars += (sidecar,)
+		elif self.count >= self._max_remote:
+			self._on_full()
+			return
+		else:
+			self._remote.setdefault(namespace, {})[id] = RemoteSocket(id, identity, (sidecar,))
+			self.count += 1
+		self.changed.send(namespace, id)
+
+	def _remove(self, sidecar: str, namespace: str, id: str) -> None:
+		sockets = self._remote.get(namespace, {})
+		socket = sockets.get(id)
+		if socket is None or sidecar not in socket.sidecars:
+			return
+		socket.sidecars = tuple(one for one in socket.sidecars if one != sidecar)
+		if socket.sidecars:
+			return
+		del sockets[id]
+		if not sockets:
+			del self._remote[namespace]
+		self.count -= 1
+		self.changed.send(namespace, id)
+
+	# -- commands
+
+	def command(self, namespace: str, id: str, action: Action, room: str = "") -> None:
+		"""Do something to a socket, wherever it is.
+
+		Args:
+			namespace: Its namespace.
+			id: Its id.
+			action: What is done.
+			room: The room that it joins or leaves.
+		"""
+		if not self.execute(namespace, id, action, room):
+			self.commanded.send(namespace, id, action, room)
+
+	def execute(self, namespace: str, id: str, action: Action, room: str) -> bool:
+		"""Do it if this is a socket of this process; return False if it is not."""
+		socket = self._local(namespace, id)
+		if socket is None:
+			return False
+		if action == "join":
+			socket.join(room)
+		elif action == "leave":
+			socket.leave(room)
+		else:
+			socket.disconnect(action == "close")
+		return True
+
+	def _local(self, namespace: str, id: str) -> ServerSocket | None:
+		here = self._namespaces.get(namespace)
+		return None if here is None else here.sockets.get(id)
+
+
+def _identity(socket: ServerSocket) -> Identity:
+	session = socket.session
+	return Identity(session.user, session.user_type, session.full_name)
