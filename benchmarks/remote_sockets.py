@@ -31,7 +31,7 @@ const { Runtime } = require(`${folder}/runtime.js`);
 const nsp_of = (runtime) => runtime._namespaces.get("/site.example.com");
 const runtime = Object.create(Runtime.prototype, { _namespaces: { value: new Map() }, channel: { value: { send() {} } } });
 const sockets = Array.from({ length: Number(count) }, (_, n) =>
-	[String(n).padStart(20, "-"), `user${n}@example.com`, "System User", []]);
+	[String(n).padStart(20, "-"), `user${n}@example.com`, "System User", [], {}]);
 const text = JSON.stringify(["/site.example.com", sockets]);
 sockets.length = 0;
 const measure = (work) => {

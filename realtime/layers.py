@@ -253,6 +253,7 @@ class HandlerLayer:
 		)
 		questions = ClientQuestions(access.permissions, limits)
 		app_rewinds = AppRewinds(rewinds, questions.has_permission, access.tasks.may_follow)
+		sockets.leaving.connect(app_rewinds.cancel)
 		self.python = PythonHandlers(
 			files,
 			config.sites,

@@ -12,8 +12,8 @@ from .runtime import Runtime
 class RemoteSocket:
 	"""A socket in `nsp.sockets` whose client is connected to another process; as Socket.IO's class of this name.
 
-	It has no listeners, handshake, acknowledgements and requests to the site. Attributes that handlers set on a socket are
-	known in its own process only.
+	It has no listeners, handshake, acknowledgements and requests to the site. Of what handlers keep on a socket, it has what
+	they have stored with `set`, as far as JSON can hold it.
 	"""
 
 	__slots__ = ("__dict__", "__weakref__", "_namespace", "_remote", "_runtime")
@@ -70,8 +70,8 @@ class RemoteSocket:
 		return frozenset((*rooms, self.sid)) if self.connected else frozenset()
 
 	def get(self, key: str, default: Any = None) -> Any:
-		"""Return `default`: what `set` stores is known in the process of the socket only."""
-		return default
+		"""Return a copy of the value that `set` has stored under `key` in the process of this socket."""
+		return self._remote.identity.state.get("python", {}).get(key, default)
 
 	def emit(self, event: str, data: Any = None, room: Rooms | None = None) -> Awaitable[None]:
 		"""Emit an event to this client, or to all sockets in `room`; see `Socket.emit`."""

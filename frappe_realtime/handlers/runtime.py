@@ -53,6 +53,9 @@ class Runtime(Protocol):
 	def command(self, namespace: Any, sid: str, action: Any, room: str) -> None:
 		"""Let a socket `join` or `leave` a room, `disconnect`, or `close` its connection, on whichever sidecar it is."""
 
+	def state_changed(self, server_socket: Any, state: Mapping[str, Any]) -> None:
+		"""Handle that `set` has changed what a socket keeps; `state` is all of it."""
+
 	def presence_join(self, server_socket: Any, place: str, state: Any, seconds: float | None) -> None:
 		"""Let a socket join a place, or change its state there; raises `PresenceRefused`."""
 

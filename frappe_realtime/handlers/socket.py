@@ -294,6 +294,7 @@ class Socket:
 		if self._state is None:
 			self._state = {}
 		self._state[key] = value
+		self._runtime.state_changed(self._server_socket, self._state)
 		return COMPLETED
 
 	# -- the site

@@ -33,7 +33,7 @@ from .messages import (
 	SyncRequest,
 	UsageCounts,
 )
-from .sockets import Action, Identity
+from .sockets import NO_STATE, Action, Identity
 from .sockets import Change as SocketChange
 
 _ACTIONS = get_args(Action)
@@ -198,11 +198,13 @@ def _sockets(values: Any, leaving: bool) -> list[SocketChange]:
 	]
 
 
-def _identity(user: Any, user_type: Any, full_name: Any) -> Identity:
+def _identity(user: Any, user_type: Any, full_name: Any, state: Any) -> Identity:
 	if not isinstance(full_name, str):
 		raise MessageError("invalid full name")
+	if not isinstance(state, dict) or not all(isinstance(values, dict) for values in state.values()):
+		raise MessageError("invalid state")
 	# Interned: thousands of sockets have one of two types.
-	return Identity(_name(user), intern(_name(user_type)), full_name)
+	return Identity(_name(user), intern(_name(user_type)), full_name, state or NO_STATE)
 
 
 def _member(

@@ -108,7 +108,7 @@ class PresenceChanges:
 
 @dataclass(frozen=True, slots=True)
 class SocketChanges:
-	"""Sockets that have come or gone, in namespaces with handlers; numbered together with `MembershipChanges`."""
+	"""Sockets that have come, changed or gone, in namespaces with handlers; numbered together with `MembershipChanges`."""
 
 	seq: int
 	changes: list[SocketChange]

@@ -84,7 +84,7 @@ class ClusterPublisher:
 		self._snapshot_due = False
 		self._sync_requests: set[str] = set()
 		presence.publish.connect(self._on_presence_due)
-		sockets.publish.connect(self._on_sockets_due)
+		sockets.publish.connect(self.queue.wake)
 		sockets.commanded.connect(self._send_command)
 
 	# -- the life of this sidecar
@@ -107,6 +107,7 @@ class ClusterPublisher:
 		# Earlier changes were not published, so the number must differ from what the peer knows.
 		self._seq += 1
 		self._namespaces.observe(self)
+		self._sockets.set_replicating(True)
 
 	def end_replication(self) -> None:
 		"""Publish no more changes of rooms: the last peer is gone."""
@@ -114,7 +115,7 @@ class ClusterPublisher:
 		self._namespaces.unobserve(self)
 		self._changes.clear()
 		self._presence.take_unpublished()
-		self._sockets.take_unpublished()
+		self._sockets.set_replicating(False)
 
 	async def stop(self, timeout: float) -> None:
 		"""Publish a goodbye after all sockets have been closed, within `timeout` seconds."""
@@ -225,13 +226,6 @@ class ClusterPublisher:
 		for part in message_writer.parts(changes, messages.PART):
 			self._seq += 1
 			self.queue.put(message_writer.socket_changes(self.id, self._seq, part))
-
-	def _on_sockets_due(self) -> None:
-		"""Publish which sockets have come and gone, or forget it while there is no peer: a new one requests a snapshot."""
-		if self.present:
-			self.queue.wake()
-		else:
-			self._sockets.take_unpublished()
 
 	def _on_presence_due(self) -> None:
 		"""Publish what has changed in places, or forget it while there is no peer: a new one requests a snapshot."""

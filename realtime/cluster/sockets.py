@@ -1,17 +1,29 @@
 """The sockets that handlers list as `nsp.sockets`: those of this process are announced, those of the other sidecars are kept.
 
 Only namespaces in which handlers run are announced, and only while there is another sidecar. The rooms of these sockets are in
-`RemoteMembers`.
+`RemoteMembers`. What handlers keep on a socket is announced with it, as far as JSON can hold it, for each language of its own: a handler
+in one language does not see what those in the other one keep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from ..json_codec import dumps, loads
 from ..signals import Signal
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
+
+MAX_STATE = 2000
+"""Characters of JSON that handlers in one language may keep on a socket for the other sidecars; what exceeds it is not announced."""
+
+Language = Literal["python", "javascript"]
+
+State = Mapping[Language, Mapping[str, Any]]
+"""What handlers keep on a socket, by their language."""
+
+NO_STATE: State = {}
 
 
 class Identity(NamedTuple):
@@ -20,6 +32,7 @@ class Identity(NamedTuple):
 	user: str
 	user_type: str
 	full_name: str
+	state: State = NO_STATE
 
 
 Change = tuple[str, str, Identity | None]
@@ -60,10 +73,16 @@ class SocketTable:
 	) -> None:
 		self.changed: Signal[[str, str]] = Signal()
 		"""Sent with the namespace and the id of a socket of another sidecar that has come, changed or gone."""
+		self.replication_changed: Signal[[]] = Signal()
+		"""Sent when `replicating` has changed."""
 		self.publish: Signal[[]] = Signal()
 		"""Sent when the changes of this process are to be published to the other sidecars."""
 		self.commanded: Signal[[str, str, Action, str]] = Signal()
 		"""Sent with the arguments of a `command` that other sidecars are to execute."""
+		self.leaving: Signal[[ServerSocket, str]] = Signal()
+		"""Sent with a socket of this process and a room before a command lets it leave, also if it is only about to join."""
+		self.replicating = False
+		"""True while there is another sidecar: only then are changes of this process kept until they are published."""
 		self.count = 0
 		"""The number of sockets of other sidecars."""
 		self._namespaces = namespaces
@@ -71,7 +90,8 @@ class SocketTable:
 		self._on_full = on_full
 		self._announced: set[str] = set()
 		"""The names of the namespaces in which handlers have run."""
-		self._unpublished: dict[tuple[str, str], Identity | None] = {}
+		self._unpublished: dict[tuple[str, str], ServerSocket | None] = {}
+		self._states: dict[ServerSocket, dict[Language, Mapping[str, Any]]] = {}
 		self._remote: dict[str, dict[str, RemoteSocket]] = {}
 
 	# -- sockets of this process
@@ -86,24 +106,47 @@ class SocketTable:
 		for socket in namespace.sockets.values():
 			self.put(socket)
 
+	def set_replicating(self, replicating: bool) -> None:
+		"""Keep changes from now on, or no more."""
+		self.replicating = replicating
+		self._unpublished.clear()
+		self.replication_changed.send()
+
 	def put(self, socket: ServerSocket) -> None:
-		"""Publish that a socket of an announced namespace has connected."""
-		if socket.session is not None:
-			self._unpublished[socket.namespace.name, socket.id] = _identity(socket)
+		"""Publish that a socket of an announced namespace has connected, or that its state has changed."""
+		if self.replicating and socket.session is not None:
+			self._unpublished[socket.namespace.name, socket.id] = socket
 			self.publish.send()
 
 	def remove(self, socket: ServerSocket) -> None:
 		"""Publish that a socket has left its namespace, if it was announced."""
-		if socket.namespace.name in self._announced:
+		self._states.pop(socket, None)
+		if self.replicating and socket.namespace.name in self._announced:
 			self._unpublished[socket.namespace.name, socket.id] = None
 			self.publish.send()
+
+	def set_state(self, socket: ServerSocket, language: Language, state: Mapping[str, Any]) -> None:
+		"""Publish what handlers keep on a socket; must be called again after each change of `state`."""
+		if socket.connected:
+			self._states.setdefault(socket, {})[language] = state
+			if socket.namespace.name in self._announced:
+				self.put(socket)
+
+	def clear_states(self, language: Language) -> None:
+		"""Forget what handlers in one language keep on the sockets of this process."""
+		for socket, states in self._states.items():
+			if states.pop(language, None) is not None:
+				self.put(socket)
 
 	def take_unpublished(self) -> tuple[list[Change], list[Change]]:
 		"""Return the sockets that have come and those that have gone since the last call."""
 		come: list[Change] = []
 		gone: list[Change] = []
-		for (namespace, id), identity in self._unpublished.items():
-			(gone if identity is None else come).append((namespace, id, identity))
+		for (namespace, id), socket in self._unpublished.items():
+			if socket is None:
+				gone.append((namespace, id, None))
+			else:
+				come.append((namespace, id, self._identity(socket)))
 		self._unpublished.clear()
 		return come, gone
 
@@ -113,7 +156,13 @@ class SocketTable:
 			namespace = self._namespaces.get(name)
 			for socket in () if namespace is None else namespace.sockets.values():
 				if socket.session is not None:
-					yield (name, socket.id, _identity(socket))
+					yield (name, socket.id, self._identity(socket))
+
+	def _identity(self, socket: ServerSocket) -> Identity:
+		session = socket.session
+		states = self._states.get(socket, {})
+		state: State = {language: kept for language, all in states.items() if (kept := _held_by_json(all))}
+		return Identity(session.user, session.user_type, session.full_name, state)
 
 	# -- sockets of other sidecars
 
@@ -203,6 +252,7 @@ class SocketTable:
 		if action == "join":
 			socket.join(room)
 		elif action == "leave":
+			self.leaving.send(socket, room)
 			socket.leave(room)
 		else:
 			socket.disconnect(action == "close")
@@ -213,6 +263,17 @@ class SocketTable:
 		return None if here is None else here.sockets.get(id)
 
 
-def _identity(socket: ServerSocket) -> Identity:
-	session = socket.session
-	return Identity(session.user, session.user_type, session.full_name)
+def _held_by_json(state: Mapping[str, Any]) -> dict[str, Any]:
+	"""Return the values that are the same after a way through JSON, as many as `MAX_STATE` allows."""
+	kept: dict[str, Any] = {}
+	left = MAX_STATE
+	for key, value in state.items():
+		try:
+			text = dumps({key: value})
+			copy = loads(text)
+		except (TypeError, ValueError):
+			continue
+		if copy == {key: value} and len(text) <= left:
+			kept |= copy
+			left -= len(text)
+	return kept

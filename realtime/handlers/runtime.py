@@ -147,6 +147,9 @@ class HandlerRuntime:
 	def command(self, namespace: Namespace, sid: str, action: Action, room: str) -> None:
 		self._sockets.command(namespace.name, sid, action, room)
 
+	def state_changed(self, server_socket: ServerSocket, state: Mapping[str, Any]) -> None:
+		self._sockets.set_state(server_socket, "python", state)
+
 	def presence_join(
 		self, server_socket: ServerSocket, place: str, state: Any, seconds: float | None
 	) -> None:

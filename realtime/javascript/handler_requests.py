@@ -70,6 +70,7 @@ class HandlerRequests:
 	) -> None:
 		self._channel = channel
 		self._sockets = sockets
+		self._table = table
 		self._fanout = fanout
 		self._questions = questions
 		self._presence = presence
@@ -85,6 +86,7 @@ class HandlerRequests:
 			"call_ended": self._call_ended,
 			"disconnect": self._disconnect,
 			"command": table.command,
+			"properties": self._set_properties,
 			"has_permission": self._has_permission,
 			"presence": self._answer_presence,
 			"rewind": self._rewind,
@@ -184,6 +186,11 @@ class HandlerRequests:
 		replica = self._sockets.get(id)
 		if replica is not None:
 			replica.socket.disconnect(close)
+
+	def _set_properties(self, id: str, properties: dict[str, Any]) -> None:
+		replica = self._sockets.get(id)
+		if replica is not None:
+			self._table.set_state(replica.socket, "javascript", properties)
 
 	def _answer_presence(
 		self, token: int, id: str, action: str, place: str, state: Any, seconds: Any

@@ -13,7 +13,8 @@ To the Node process:
     join, leave   id, room                    the sidecar has moved the socket
     move_done     id, room, inside            result of a `join` or `leave` of a handler
     remove_socket id, reason
-    add_remotes   namespace, [[id, user, user type, rooms], …]   sockets of other sidecars
+    replicating   true or false               report the properties of sockets: there are other sidecars
+    add_remotes   namespace, [[id, user, user type, rooms, properties], …]   sockets of other sidecars, new or changed
     move_remote   namespace, id, room, inside
     remove_remote namespace, id
     remove_namespace namespace                no socket of this sidecar is in it any more
@@ -37,6 +38,7 @@ From the Node process:
     ack           id, token, json, count      a handler has acknowledged an `event`
     call_ended    id, token, app, code, reason, stack   no handler will answer a call
     disconnect    id, close
+    properties    id, properties              what handlers keep on a socket
     command       namespace, id, action, room a handler does something to a socket of another sidecar (`SocketTable.command`)
     has_permission token, id, doctype, name
     presence      token, id, join, set, leave or members, place, state or null, seconds or null

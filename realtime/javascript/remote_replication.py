@@ -24,6 +24,7 @@ class RemoteReplicator:
 		self._members = members
 		self._namespaces: set[str] = set()
 		sockets.changed.connect(self.update)
+		sockets.replication_changed.connect(self._send_replicating)
 		members.moved.connect(self._on_move)
 
 	def begin(self, namespace: str) -> None:
@@ -37,7 +38,11 @@ class RemoteReplicator:
 		self._channel.send("remove_namespace", namespace)
 
 	def on_process_started(self) -> None:
-		"""Replicate all of these namespaces to a new process."""
+		"""Replicate all of these namespaces to a new process, and let it report what handlers keep on sockets if it is needed."""
+		# The handlers have lost what they had kept in the process before.
+		self._sockets.clear_states("javascript")
+		if self._sockets.replicating:
+			self._send_replicating()
 		for namespace in self._namespaces:
 			self._send_all(namespace)
 
@@ -56,6 +61,9 @@ class RemoteReplicator:
 		else:
 			self._channel.send("add_remotes", namespace, [description])
 
+	def _send_replicating(self) -> None:
+		self._channel.send("replicating", self._sockets.replicating)
+
 	def _on_move(self, namespace: str, id: str, room: str, inside: bool) -> None:
 		if namespace in self._namespaces and self._sockets.get(namespace, id) is not None:
 			self._channel.send("move_remote", namespace, id, room, inside)
@@ -70,5 +78,5 @@ class RemoteReplicator:
 		socket = self._sockets.get(namespace, id)
 		if socket is None:
 			return None
-		user, user_type, _ = socket.identity
-		return [id, user, user_type, self._members.rooms_of(namespace, id)]
+		user, user_type, _, state = socket.identity
+		return [id, user, user_type, self._members.rooms_of(namespace, id), state.get("javascript", {})]

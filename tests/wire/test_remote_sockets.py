@@ -64,6 +64,15 @@ async def py_keeps(socket, sid):
 	return [len(socket.nsp.sockets), socket.nsp.sockets[sid] is other, other.note, other.get("key", 7),
 		sid in socket.nsp.sockets, "no such id" in socket.nsp.sockets, socket.user_of(sid)]
 
+@realtime.on("py_set")
+def py_set(socket, key, value):
+	socket.set(key, value)
+	return True
+
+@realtime.on("py_get")
+async def py_get(socket, sid, key):
+	return [socket.nsp.sockets[sid].get(key, "nothing")]
+
 @realtime.on("py_enter")
 async def py_enter(socket, room):
 	await socket.join(room)
@@ -93,6 +102,37 @@ module.exports = (socket) => {
 		try { other.emit("told", () => {}); } catch (thrown) { error = thrown.message; }
 		answer([nsp.sockets.size, nsp.sockets.get(id) === other, other.note, JSON.stringify(other).length > 0,
 			nsp.sockets.has(id), other.site_name, error]);
+	});
+	socket.on("js_set", async (key, value, answer) => { await null; socket[key] = value; answer(true); });
+	socket.on("js_get", (id, key, answer) => {
+		const s = nsp.sockets.get(id);
+		answer([s[key] === undefined ? "nothing" : s[key]]);
+	});
+	socket.on("js_odd", (answer) => {
+		const circle = {};
+		circle.circle = circle;
+		Object.assign(socket, { circle, fn() {}, map: new Map(), buffer: Buffer.from("x"), nan: NaN, deep: { map: new Map() },
+			long: "x".repeat(5000), many: Array(1000).fill(1), emit: 5, good: { a: [1, null, { b: "é" }] } });
+		socket.data.mood = "fine";
+		socket.join("odd");
+		answer(true);
+	});
+	socket.on("js_own_keys", (id, answer) => answer(Object.keys(nsp.sockets.get(id)).sort()));
+	// As OneApp: who is in a file, by a property that is set after a request to the site.
+	socket.on("js_open", (file, name, answer) => {
+		Promise.resolve().then(() => {
+			socket.who = { user: name };
+			socket.join(`file:${file}`);
+			answer(true);
+		});
+	});
+	socket.on("js_roster", (file, answer) => {
+		const ids = nsp.adapter.rooms.get(`file:${file}`) || new Set();
+		const people = new Map();
+		nsp.sockets.forEach((s) => {
+			if (ids.has(s.id)) people.set(s.who ? s.who.user : "unknown", 1);
+		});
+		answer([...people.keys()].sort());
 	});
 	socket.on("js_enter", (room, answer) => { socket.join(room); answer(true); });
 };
@@ -241,6 +281,47 @@ def test_a_socket_keeps_its_identity(three: Three) -> None:
 	assert rest == [True, 1, True, True, APP_SITE, "a socket of another process cannot acknowledge an event"]
 
 
+def test_what_handlers_keep_on_a_socket(three: Three, language: str) -> None:
+	"""Each language sees its own values."""
+	other = {"py": "js", "js": "py"}[language]
+	for value in ({"a": [1, None]}, "changed", None):
+		assert three.far.call(f"{language}_set", "mood", value)
+		for client in (three.asking, three.near, three.far):
+			until(
+				lambda client=client, value=value: (
+					client.call(f"{language}_get", three.far.id, "mood") == [value]
+				),  # type: ignore[misc]
+				f"{value!r}",
+			)
+			assert client.call(f"{other}_get", three.far.id, "mood") == ["nothing"]
+
+
+def test_the_property_of_a_socket_is_known_before_its_room(three: Three) -> None:
+	file = three.user.name
+	for number, client in enumerate((three.asking, three.far)):
+		assert client.call("js_open", file, f"person {number}")
+	everybody = ["person 0", "person 1"]
+	for client in (three.asking, three.near, three.far):
+
+		def roster(client: Client = client) -> bool:
+			people = client.call("js_roster", file)
+			assert "unknown" not in people
+			return bool(people == everybody)
+
+		until(roster, "both")
+
+
+def test_properties_that_cannot_be_published(three: Three) -> None:
+	assert three.far.call("js_odd")
+	until(lambda: three.listed("js")[three.far.id][2] == ["odd"], "the room")
+	names = ["connected", "data", "good", "id", "site_name", "user", "user_type"]
+	assert three.asking.call("js_own_keys", three.far.id) == names
+	assert three.asking.call("js_get", three.far.id, "data") == [{"mood": "fine"}]
+	assert three.asking.call("js_get", three.far.id, "good") == [{"a": [1, None, {"b": "é"}]}]
+	three.asking.emit("js_tell", three.other.name, 1)
+	assert three.far.next("told") == (1,)
+
+
 def test_sockets_of_another_site_are_not_listed(bench: Bench, connect: Connect, three: Three) -> None:
 	stranger = connect_at(bench, connect, bench.user(STOCK_SITE), three.worker, False, STOCK_SITE)
 	until(lambda: stranger.call("py_list"), "a list")
@@ -289,4 +370,4 @@ def test_only_identities_are_published(bench: Bench, connect: Connect) -> None:
 		kind, _, body = message.partition(" ")[2].partition(" ")
 		assert kind == "sockets"
 		(announced,) = [one for one in json.loads(body.partition("\n")[2]) if one[1] == client.id]
-		assert announced[::2] == [f"/{APP_SITE}", [user.name, "System User", announced[2][2]]]
+		assert announced[::2] == [f"/{APP_SITE}", [user.name, "System User", announced[2][2], {}]]

@@ -40,7 +40,10 @@ class AppLoader {
 		const doing = () => `handlers.js failed to set up a socket of ${socket.site_name}`;
 		try {
 			const result = run_in_app(app, "setting up a socket", () => handlers(socket));
-			if (typeof result?.then === "function") result.then(undefined, (error) => log.failure(error, doing(), app, socket));
+			socket._report_properties();
+			if (typeof result?.then === "function") {
+				result.then(() => socket._report_properties(), (error) => log.failure(error, doing(), app, socket));
+			}
 		} catch (error) {
 			log.failure(error, doing(), app, socket);
 		}

@@ -19,6 +19,16 @@ class RemoteSocket {
 		this.user_type = user_type;
 		// Not enumerable, so that a handler can log or serialise the socket.
 		Object.defineProperty(this, "nsp", { value: nsp });
+		Object.defineProperty(this, "_properties", { value: [], writable: true });
+	}
+
+	/** Take over the properties that handlers have set in the process of the socket, instead of those before. */
+	_set_properties({ data = {}, ...properties }) {
+		for (const name of this._properties) delete this[name];
+		// Neither those of this class nor those of every object, such as __proto__.
+		this._properties = Object.keys(properties).filter((name) => !(name in this));
+		for (const name of this._properties) this[name] = properties[name];
+		this.data = data;
 	}
 
 	get rooms() {

@@ -38,6 +38,8 @@ class Runtime {
 		this._apps = new AppLoader(this.channel);
 		this._namespaces = new Map();
 		this._sockets = new Map();
+		// Whether there are other sidecars, whose handlers read the properties of sockets.
+		this.replicating = false;
 		this._permission_queries = new Map();
 		// Questions about presence, and calls of `rewind`.
 		this._questions = new Map();
@@ -166,13 +168,21 @@ class Runtime {
 		this._namespaces.delete(name);
 	}
 
+	on_replicating(value) {
+		this.replicating = value;
+		for (const socket of this._sockets.values()) socket._report_properties();
+	}
+
 	on_add_remotes(name, descriptions) {
 		const nsp = this._namespace(name);
-		for (const [id, user, user_type, rooms] of descriptions) {
-			const known = nsp.sockets.get(id);
-			if (known instanceof Socket) continue;
-			if (known) Object.assign(known, { user, user_type });
-			else nsp.sockets.set(id, new RemoteSocket(nsp, id, user, user_type));
+		for (const [id, user, user_type, rooms, properties] of descriptions) {
+			let socket = nsp.sockets.get(id);
+			if (socket instanceof Socket) continue;
+			if (!socket) {
+				socket = new RemoteSocket(nsp, id, user, user_type);
+				nsp.sockets.set(id, socket);
+			}
+			socket._set_properties(properties);
 			for (const room of [id, ...rooms]) nsp.adapter.add(id, room);
 		}
 	}

@@ -8,6 +8,9 @@ const { encode_arguments } = require("./binary");
 const log = require("./log");
 const { BroadcastOperator, check_name } = require("./namespace");
 const { Presence, place_of } = require("./presence");
+const { custom_properties } = require("./properties");
+
+let own_names = null; // the names of the properties that a new socket has
 
 class Socket extends EventEmitter {
 	/**
@@ -50,6 +53,9 @@ class Socket extends EventEmitter {
 		this.has_permission = (doctype, name) => runtime.has_permission(this, doctype, name);
 		this.presence = (doctype, name) => new Presence(this, place_of(doctype, name), runtime);
 		hide(this, "_runtime", runtime);
+		// The properties that handlers have set, as JSON, as far as the sidecar knows them.
+		hide(this, "_reported", "{}");
+		own_names ??= new Set(Object.keys(this));
 		hide(this, "_site", description.site);
 		hide(this, "_credential", description.credential);
 		hide(this, "_middleware", []);
@@ -228,6 +234,16 @@ class Socket extends EventEmitter {
 		this._on_move(move.room, inside);
 	}
 
+	/** Let the sidecar know the properties that handlers have set, if other sidecars need them and they have changed. */
+	_report_properties() {
+		if (!this._runtime.replicating || !this.connected) return;
+		const properties = custom_properties(this, own_names);
+		const json = JSON.stringify(properties);
+		if (json === this._reported) return;
+		this._reported = json;
+		this._runtime.channel.send(["properties", this.id, properties]);
+	}
+
 	/** Handle that the socket has left its namespace. */
 	_on_disconnect(reason) {
 		if (!this.connected) return;
@@ -266,21 +282,27 @@ class Socket extends EventEmitter {
 	/** Call `listener`, and `done` when it has returned or thrown, or when its promise has settled: with null or `[error]`. */
 	_run(listener, event, values, done = () => {}) {
 		const app = get_app_of(listener);
+		const on_end = (failure) => {
+			this._report_properties();
+			done(failure);
+		};
 		const on_error = (error) => {
 			log.failure(error, `the handler of ${JSON.stringify(event)} failed on ${this.site_name}`, app, this);
-			done([error]);
+			on_end([error]);
 		};
 		try {
 			const result = run_in_app(app, event, () => listener.apply(this, values));
 			// Only one `then`: each starts the work of a lazy promise, as those of query builders are.
-			if (typeof result?.then === "function") result.then(() => done(null), on_error);
-			else done(null);
+			if (typeof result?.then === "function") result.then(() => on_end(null), on_error);
+			else on_end(null);
 		} catch (error) {
 			on_error(error);
 		}
 	}
 
 	_send_move(name, room) {
+		// First: a socket that is found in a room has the properties that it had when it joined.
+		this._report_properties();
 		const key = String(room);
 		const move = this._pending_moves.get(key);
 		if (move) move.count += 1;

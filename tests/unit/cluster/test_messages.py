@@ -34,6 +34,7 @@ SENDER = "0123456789abc-_Z"
 MEMBER = Member("id", "ann", "Ann", 1, 2, {"a": [1, None], "b": "é"}, {"a": 3}, away=True)
 
 ANN = Identity("ann", "System User", "")
+BEN = Identity("ben", "System User", "", {"python": {"a": [1, None]}, "javascript": {"b": {}}})
 
 
 def read(payload: bytes) -> messages.Message:
@@ -65,8 +66,10 @@ def read(payload: bytes) -> messages.Message:
 			PresenceChanges(4, [("/site", "site", "id", MEMBER), ("/site", "é", "id", None)]),
 		),
 		(
-			message_writer.socket_changes(SENDER, 5, [("/site", "id", ANN), ("/site", "é", None)]),
-			SocketChanges(5, [("/site", "id", ANN), ("/site", "é", None)]),
+			message_writer.socket_changes(
+				SENDER, 5, [("/site", "id", ANN), ("/site", "b", BEN), ("/site", "é", None)]
+			),
+			SocketChanges(5, [("/site", "id", ANN), ("/site", "b", BEN), ("/site", "é", None)]),
 		),
 		(
 			message_writer.socket_command(SENDER, "/site", "id", "join", "room"),
@@ -119,6 +122,23 @@ def test_a_snapshot_with_sockets_in_parts() -> None:
 	states: list[Any] = [read(written) for written in message_writer.snapshot(SENDER, 5, [], (), sockets)]
 	assert [(one.part, one.parts) for one in states] == [(0, 2), (1, 2)]
 	assert [socket for one in states for socket in one.sockets] == sockets
+
+
+@pytest.mark.parametrize(
+	"identity",
+	[
+		["ann", "System User", ""],
+		["ann", "System User", None, {}],
+		["", "System User", "", {}],
+		["ann", ["System User"], "", {}],
+		["ann", "System User", "", []],
+		["ann", "System User", "", {"python": 1}],
+		5,
+	],
+)
+def test_an_invalid_identity_is_refused(identity: Any) -> None:
+	with pytest.raises((ValueError, TypeError)):
+		message_reader.read(message_writer.socket_changes(SENDER, 1, [("/site", "id", identity)]))
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.cluster.sockets import Action, Change, Identity, SocketTable
+from realtime.cluster.sockets import MAX_STATE, Action, Change, Identity, SocketTable
 from realtime.socketio.namespace import Namespaces, ServerSocket
 from tests.unit.handlers.fakes import SITE, add_socket
 
@@ -87,6 +88,7 @@ def test_sockets_are_bounded() -> None:
 def test_only_announced_namespaces_are_published() -> None:
 	namespaces = Namespaces()
 	table = SocketTable(namespaces)
+	table.set_replicating(True)
 	due: list[int] = []
 	table.publish.connect(lambda: due.append(1))
 	ann = add_socket(namespaces, "ann")
@@ -107,6 +109,76 @@ def test_only_announced_namespaces_are_published() -> None:
 	assert table.take_unpublished() == ([], [])
 
 
+def test_without_another_sidecar_no_change_is_kept() -> None:
+	namespaces = Namespaces()
+	table = SocketTable(namespaces)
+	ann = add_socket(namespaces, "ann")
+	table.announce(ann.namespace)
+	table.set_state(ann, "python", {"a": 1})
+	table.remove(add_socket(namespaces, "ben"))
+	assert table.take_unpublished() == ([], [])
+	table.set_replicating(True)
+	assert table.take_unpublished() == ([], [])
+	table.put(ann)
+	table.set_replicating(False)
+	assert table.take_unpublished() == ([], [])
+
+
+def test_the_state_of_a_socket_is_published() -> None:
+	namespaces = Namespaces()
+	table = SocketTable(namespaces)
+	ann = add_socket(namespaces, "ann")
+	table.announce(ann.namespace)
+	table.set_state(ann, "javascript", {"b": {"c": [2]}})
+	table.set_replicating(True)
+
+	def published() -> Any:
+		(come, gone) = table.take_unpublished()
+		assert list(table.local_sockets())[: len(come)] == come
+		assert gone == []
+		return [identity.state for _, _, identity in come if identity]
+
+	state = {"a": 1}
+	table.set_state(ann, "python", state)
+	assert published() == [{"python": {"a": 1}, "javascript": {"b": {"c": [2]}}}]
+	state["a"] = 2
+	table.set_state(ann, "python", state)
+	table.clear_states("javascript")
+	assert published() == [{"python": {"a": 2}}]
+	table.clear_states("javascript")
+	assert published() == []
+	del ann.namespace.sockets[ann.id]
+	table.remove(ann)
+	table.set_state(ann, "python", state)
+	assert table._states == {}
+
+
+def test_state_that_json_cannot_hold_or_that_is_too_large_stays_here() -> None:
+	namespaces = Namespaces()
+	table = SocketTable(namespaces)
+	ann = add_socket(namespaces, "ann")
+	table.announce(ann.namespace)
+	circle: list[Any] = []
+	circle.append(circle)
+	state = {
+		"object": object(),
+		"bytes": b"1",
+		"tuple": (1, 2),
+		"time": datetime(2026, 1, 1),
+		"circle": circle,
+		"nan": float("nan"),
+		"large": "x" * MAX_STATE,
+		1: "key",
+		"half": "x" * (MAX_STATE // 2),
+		"other half": "x" * (MAX_STATE // 2),
+		"small": {"a": [True, None, "é"]},
+	}
+	table.set_state(ann, "python", state)  # type: ignore[arg-type]
+	((_, _, identity),) = table.local_sockets()
+	assert identity is not None
+	assert identity.state == {"python": {key: state[key] for key in ("half", "small")}}
+
+
 @pytest.mark.parametrize(
 	("action", "expected"),
 	[("join", {"old", "room"}), ("leave", {"old"}), ("disconnect", False), ("close", True)],
@@ -118,6 +190,8 @@ def test_a_command_is_executed(action: Action, expected: Any, monkeypatch: pytes
 	table = SocketTable(namespaces)
 	commanded: list[Any] = []
 	table.commanded.connect(lambda *command: commanded.append(command))
+	leaving: list[str] = []
+	table.leaving.connect(lambda socket, room: leaving.append(room))
 	socket = add_socket(namespaces, "ann")
 	for room in ("old", *(["room"] if action == "leave" else [])):
 		socket.join(room)
@@ -126,6 +200,7 @@ def test_a_command_is_executed(action: Action, expected: Any, monkeypatch: pytes
 		assert closed == [expected]
 	else:
 		assert socket.rooms == expected
+	assert leaving == (["room"] if action == "leave" else [])
 	assert not table.execute(SITE, "far", action, "room")
 	assert not table.execute("/no such site", socket.id, action, "room")
 	table.command(SITE, socket.id, action, "room")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from realtime.cluster.sockets import Identity
+from realtime.cluster.sockets import Identity, State
 from realtime.javascript.replication import MAX_PENDING_ACKS, SocketReplica
 from tests.unit.javascript.fakes import SITE, JavaScriptBench
 
@@ -155,7 +155,7 @@ def test_remote_sockets_and_their_moves_are_replicated(tmp_path: Path) -> None:
 			"load_app",
 			"call_handlers",
 		]
-		assert operations[0] == ["add_remotes", NAMESPACE, [["early", ANN.user, "System User", ["room"]]]]
+		assert operations[0] == ["add_remotes", NAMESPACE, [["early", ANN.user, "System User", ["room"], {}]]]
 		bench.table.apply("other", [(NAMESPACE, "late", ANN), ("/another", "late", ANN)])
 		bench.members.apply(
 			"other", [(NAMESPACE, "room", "late", ANN.user), (NAMESPACE, "room", "early", None)]
@@ -163,7 +163,7 @@ def test_remote_sockets_and_their_moves_are_replicated(tmp_path: Path) -> None:
 		bench.members.apply("other", [(NAMESPACE, "room", "unknown", ANN.user)])
 		bench.table.forget("other")
 		assert await bench.process.operations() == [
-			["add_remotes", NAMESPACE, [["late", ANN.user, "System User", []]]],
+			["add_remotes", NAMESPACE, [["late", ANN.user, "System User", [], {}]]],
 			["move_remote", NAMESPACE, "late", "room", True],
 			["move_remote", NAMESPACE, "early", "room", False],
 			["remove_remote", NAMESPACE, "early"],
@@ -180,14 +180,15 @@ def test_a_socket_that_moves_between_sidecars_is_replicated_once(tmp_path: Path)
 		bench.connect("stays", "chat")
 		socket = bench.connect("moves", "chat")
 		await bench.process.operations()
-		bench.table.apply("other", [(NAMESPACE, "moves", ANN)])
+		state: State = {"javascript": {"mood": "good"}, "python": {"a": 1}}
+		bench.table.apply("other", [(NAMESPACE, "moves", ANN._replace(state=state))])
 		bench.members.apply("other", [(NAMESPACE, "room", "moves", ANN.user)])
 		assert all(operation[0] != "add_remotes" for operation in await bench.process.operations())
 		del bench.namespace.sockets["moves"]
 		bench.sockets.remove(socket, "server namespace disconnect")
 		assert await bench.process.operations() == [
 			["remove_socket", "moves", "server namespace disconnect"],
-			["add_remotes", NAMESPACE, [["moves", ANN.user, "System User", ["room"]]]],
+			["add_remotes", NAMESPACE, [["moves", ANN.user, "System User", ["room"], {"mood": "good"}]]],
 		]
 
 	asyncio.run(run())
@@ -223,6 +224,30 @@ def test_next_process_gets_remote_sockets_before_handlers_are_called(tmp_path: P
 			"load_app",
 			"call_handlers",
 		]
+
+	asyncio.run(run())
+
+
+def test_properties_are_reported_while_there_is_another_sidecar(tmp_path: Path) -> None:
+	"""A new process has lost them."""
+
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		socket = bench.connect("one", "chat")
+		bench.table.announce(bench.namespace)
+		await bench.process.operations()
+		bench.table.set_replicating(True)
+		assert await bench.process.operations() == [["replicating", True]]
+		bench.table.set_state(socket, "javascript", {"mood": "good"})
+		bench.table.take_unpublished()
+		bench.start_process()
+		assert (await bench.process.operations())[0] == ["replicating", True]
+		((_, _, identity),), gone = bench.table.take_unpublished()
+		assert identity is not None
+		assert (identity.state, gone) == ({}, [])
+		bench.table.set_replicating(False)
+		assert await bench.process.operations() == [["replicating", False]]
 
 	asyncio.run(run())
 
