@@ -50,8 +50,8 @@ def handlers_js(body: str) -> str:
 	return f"module.exports = function app_handlers(socket) {{\n{body}\n}};\n"
 
 
-def processes(bench: Bench) -> list[int]:
-	"""Return the ids of the Node processes that run handlers for the sidecar of a bench."""
+def processes(bench: Bench, sidecar: int = 0) -> list[int]:
+	"""Return the ids of the Node processes that run handlers for the sidecar of a bench, or for the process `sidecar`."""
 	assert bench.sidecar.process
 	found = []
 	for folder in Path("/proc").glob("[0-9]*"):
@@ -61,7 +61,7 @@ def processes(bench: Bench) -> list[int]:
 		except OSError:
 			continue
 		if (
-			int(parent) == bench.sidecar.process.pid
+			int(parent) == (sidecar or bench.sidecar.process.pid)
 			and state != "Z"
 			and b"javascript/node/main.js" in command
 		):

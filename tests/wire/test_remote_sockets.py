@@ -19,7 +19,7 @@ from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import Client
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect
-from tests.wire.javascript import install, write_app
+from tests.wire.javascript import install, processes, write_app
 from tests.wire.workers import workers
 
 PYTHON = """
@@ -350,6 +350,21 @@ def test_a_killed_worker_leaves_no_ghost(background: Background, tmp_path: Any, 
 		bench.sidecar.check_log()
 	finally:
 		bench.close()
+
+
+def test_a_new_node_process_knows_the_sockets_of_the_other_worker(bench: Bench, three: Three) -> None:
+	"""What its own handlers had kept is lost, at the other worker too; what is kept there is not."""
+	pids = {one["name"]: one["pid"] for one in bench.sidecar.health()[1]["workers"]}
+	for client in (three.asking, three.far):
+		assert client.call("js_set", "mood", client.id)
+	for client, other in ((three.asking, three.far), (three.far, three.asking)):
+		until(lambda c=client, o=other: c.call("js_get", o.id, "mood") == [o.id], "the property")  # type: ignore[misc]
+	(node,) = processes(bench, pids[three.worker])
+	os.kill(node, signal.SIGKILL)
+	until(lambda: three.far.call("js_get", three.asking.id, "mood") == ["nothing"], "that it is lost")
+	assert set(three.listed("js")) == {three.asking.id, three.near.id, three.far.id}
+	assert three.asking.call("js_get", three.far.id, "mood") == [three.far.id]
+	assert three.far.call("js_get", three.far.id, "mood") == [three.far.id]
 
 
 def test_only_identities_are_published(bench: Bench, connect: Connect) -> None:
