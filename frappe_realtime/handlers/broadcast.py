@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Any
 
 from ..contract import RESERVED_EVENTS
@@ -66,3 +66,9 @@ class BroadcastOperator:
 			self._namespace, self._rooms or None, event, arguments_of(event, data), self._excluded
 		)
 		return COMPLETED
+
+	def prepare_emit(self, event: str, data: Any) -> Callable[[], None]:
+		"""Encode an event, and return what emits it; see `Runtime.prepare_emit`."""
+		return self._runtime.prepare_emit(
+			self._namespace, self._rooms or None, event, arguments_of(event, data), self._excluded
+		)

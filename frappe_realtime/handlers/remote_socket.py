@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .broadcast import COMPLETED, Rooms, arguments_of, rooms_of
@@ -78,6 +78,11 @@ class RemoteSocket:
 		rooms = rooms_of(self.sid if room is None else room)
 		self._runtime.emit(self._namespace, rooms, event, arguments_of(event, data), None)
 		return COMPLETED
+
+	def prepare_emit(self, event: str, data: Any, room: Rooms | None) -> Callable[[], None]:
+		"""Encode an event, and return what emits it; see `Runtime.prepare_emit`."""
+		rooms = rooms_of(self.sid if room is None else room)
+		return self._runtime.prepare_emit(self._namespace, rooms, event, arguments_of(event, data), None)
 
 	def join(self, room: Rooms) -> Awaitable[None]:
 		"""Let the socket join a room, or several. Its process does so some milliseconds later."""

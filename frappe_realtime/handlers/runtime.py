@@ -16,7 +16,7 @@ class Runtime(Protocol):
 	"""The handler runtime: the sidecar, or `frappe_realtime.testing`.
 
 	`server_socket`, `namespace` and `session` are objects of the sidecar: `realtime.socketio.namespace.Socket` and
-	`Namespace`, and `realtime.access.authentication.Session`. All methods but `run_in_loop` run on the event loop.
+	`Namespace`, and `realtime.access.authentication.Session`. All methods but `run_in_loop`, `post` and those for it run on the event loop.
 	"""
 
 	@property
@@ -97,6 +97,22 @@ class Runtime(Protocol):
 
 	def socket_of(self, server_socket: Any) -> Socket:
 		"""Return the socket that handlers get for `server_socket`."""
+
+	def prepare_emit(
+		self,
+		namespace: Any,
+		rooms: Sequence[str] | None,
+		event: str,
+		arguments: tuple[Any, ...],
+		excluded: Any,
+	) -> Callable[[], None]:
+		"""Encode an event, and return what sends it as `emit` does, for `post`. For threads too."""
+
+	def prepare_send(self, server_socket: Any, event: str, arguments: tuple[Any, ...]) -> Callable[[], None]:
+		"""Encode an event, and return what sends it to a socket that is still connected, for `post`. For threads too."""
+
+	def post(self, action: Callable[[], None]) -> Any:
+		"""Run `action`, which must not raise, on the event loop, after what was asked for before; a thread does not wait."""
 
 	def run_in_loop(self, action: Callable[[], Any]) -> Any:
 		"""Run `action` on the event loop, wait for it, and for the awaitable that it may return. For threads."""

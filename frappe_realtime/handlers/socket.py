@@ -198,6 +198,14 @@ class Socket:
 			self._server_socket.emit(event, *arguments)
 		return COMPLETED
 
+	def prepare_emit(self, event: str, data: Any, room: Rooms | None) -> Callable[[], None]:
+		"""Encode an event, and return what emits it; see `Runtime.prepare_emit`."""
+		arguments = arguments_of(event, data)
+		if room is None:
+			return self._runtime.prepare_send(self._server_socket, event, arguments)
+		namespace = self._server_socket.namespace
+		return self._runtime.prepare_emit(namespace, rooms_of(room), event, arguments, None)
+
 	@must_be_awaited
 	async def call(self, event: str, data: Any = None, *, timeout: float | None = 60) -> Any:
 		"""Emit an event to this client, and wait for its acknowledgement.

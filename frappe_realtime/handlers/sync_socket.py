@@ -1,6 +1,7 @@
 """`SyncSocket`: one client on one site, as a plain handler gets it.
 
-A plain handler runs in a thread. Each call runs on the event loop, while the thread waits for its result.
+A plain handler runs in a thread. Calls run on the event loop, in their order. The thread waits for those that have a result;
+an event that is emitted is encoded in the thread and sent while the handler goes on.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class SyncBroadcastOperator:
 
 	def emit(self, event: str, data: Any = None) -> None:
 		"""Emit an event; the arguments and errors are those of `Socket.emit`."""
-		return self._runtime.run_in_loop(lambda: self._broadcast.emit(event, data))
+		return self._runtime.post(self._broadcast.prepare_emit(event, data))
 
 
 class SyncNamespace:
@@ -154,7 +155,11 @@ class SyncSocket:
 	@property
 	def rooms(self) -> frozenset[str]:
 		"""The rooms of this socket, including its own id; empty after the disconnect."""
-		return self._run(lambda: self._socket.rooms)
+		socket = self._socket
+		if isinstance(socket, Socket):
+			# Without the event loop: the copy of its set is made while the interpreter lets no other thread run.
+			return socket.rooms
+		return self._run(lambda: socket.rooms)
 
 	def join(self, room: Rooms) -> None:
 		"""Join a room, or several."""
@@ -186,7 +191,7 @@ class SyncSocket:
 
 	def emit(self, event: str, data: Any = None, room: Rooms | None = None) -> None:
 		"""Emit an event to this client, or to all sockets in `room`; see `Socket.emit`."""
-		return self._run(lambda: self._socket.emit(event, data, room))
+		return self._runtime.post(self._socket.prepare_emit(event, data, room))
 
 	def call(self, event: str, data: Any = None, *, timeout: float | None = 60) -> Any:
 		"""Emit an event to this client, and wait for its acknowledgement; see `Socket.call`."""

@@ -23,6 +23,7 @@ from .app import App
 from .failure_log import FailureLog
 from .frappe_context import frappe_context, set_sites_path
 from .loop_bridge import LoopBridge
+from .loop_calls import LoopCalls
 from .queue import HandlerQueue
 from .tasks import start_eagerly
 from .thread_pool import ThreadPool
@@ -100,14 +101,15 @@ class HandlerExecutor:
 		self.watchdog = Watchdog(
 			loop, limits.blocking, HandlerQueue.WORKER_CODE, _describe_handler, self.on_heartbeat
 		)
-		self.bridge = LoopBridge(loop)
+		calls = LoopCalls(loop)
+		self._threads = ThreadPool(limits.threads, loop, calls)
+		self.bridge = LoopBridge(calls, self._threads)
 		self._sites = str(sites)
 		self._loop = loop
 		self._failure_log = FailureLog()
 		self._dropped_log: dict[str, LogBudget] = {}
 		"""By the key of the limit."""
 		self._slow_log = LogBudget()
-		self._threads = ThreadPool(limits.threads)
 		self._workers: dict[object, tuple[HandlerQueue, asyncio.Task[None]]] = {}
 		"""The workers whose first step was not their last."""
 		self._stopping = False

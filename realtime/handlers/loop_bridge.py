@@ -9,7 +9,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from frappe_realtime.handlers.broadcast import COMPLETED
+from frappe_realtime.handlers.broadcast import COMPLETED, Completed
+
+from .loop_calls import LoopCalls
+from .thread_pool import ThreadPool
+
+MAX_WAITING = 100
+"""Calls that may wait for the event loop before a thread waits for its own."""
 
 
 class LoopBridge:
@@ -18,11 +24,13 @@ class LoopBridge:
 	Must be made in the thread of the event loop.
 
 	Args:
-		loop: The event loop.
+		calls: Calls functions on the event loop.
+		threads: The threads that wait.
 	"""
 
-	def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-		self._loop = loop
+	def __init__(self, calls: LoopCalls, threads: ThreadPool) -> None:
+		self._calls = calls
+		self._threads = threads
 		self._loop_thread = threading.get_ident()
 		self._waiting: set[concurrent.futures.Future[Any]] = set()
 
@@ -37,11 +45,30 @@ class LoopBridge:
 			return action()
 		future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 		self._waiting.add(future)
+		self._threads.leave()
 		try:
-			self._loop.call_soon_threadsafe(_run_for_thread, action, future)
+			self._calls.add(_run_for_thread, action, future)
+			self._calls.wake()
 			return future.result()
 		finally:
+			self._threads.enter()
 			self._waiting.discard(future)
+
+	def post(self, action: Callable[[], None]) -> Completed | None:
+		"""Run `action`, which must not raise, on the event loop, after what threads have asked for before.
+
+		Returns:
+			On the event loop, where it ran at once, what is awaited of work that is done. None for a thread, which goes on.
+		"""
+		if threading.get_ident() == self._loop_thread:
+			action()
+			return COMPLETED
+		if self._calls.waiting >= MAX_WAITING:
+			self.run(action)
+		else:
+			self._calls.add(action)
+			self._threads.wake_loop()
+		return None
 
 	def stop(self) -> None:
 		"""Release the threads that wait."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from frappe_realtime.handlers.registry import Handler, Signature, current_app, is_async
@@ -17,6 +18,7 @@ from ..cluster.sockets import Action, SocketTable
 from ..presence.app_presence import AppPresence
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, ServerSocket
+from ..socketio.packets import encode_event
 from .app import App
 from .app_rewinds import AppRewinds
 from .executor import HandlerExecutor
@@ -74,6 +76,7 @@ class HandlerRuntime:
 		executor: HandlerExecutor,
 	) -> None:
 		self.emit = fanout.emit
+		self._fanout = fanout
 		self._has_permission = has_permission
 		self._frappe_request = frappe_request
 		self._remote = remote
@@ -108,6 +111,32 @@ class HandlerRuntime:
 
 	def run_in_loop(self, action: Callable[[], Any]) -> Any:
 		return self._executor.bridge.run(action)
+
+	def post(self, action: Callable[[], None]) -> Any:
+		return self._executor.bridge.post(action)
+
+	def prepare_emit(
+		self,
+		namespace: Namespace,
+		rooms: Sequence[str] | None,
+		event: str,
+		arguments: tuple[Any, ...],
+		excluded: ServerSocket | None,
+	) -> Callable[[], None]:
+		encoded = encode_event(namespace.name, [event, *arguments])
+		but = () if excluded is None else (excluded.id,)
+		return partial(self._fanout.send, namespace.name, rooms, encoded, but)
+
+	def prepare_send(
+		self, server_socket: ServerSocket, event: str, arguments: tuple[Any, ...]
+	) -> Callable[[], None]:
+		encoded = encode_event(server_socket.namespace.name, [event, *arguments])
+
+		def send() -> None:
+			if server_socket.connected:
+				server_socket.send_event(encoded)
+
+		return send
 
 	def socket_of(self, server_socket: ServerSocket) -> Socket:
 		return self.view_of(server_socket).socket
