@@ -212,9 +212,8 @@ class Run:
 			flush=True,
 		)
 		if failed:
-			print(
-				dict(Counter(line.split("&")[0] for line in self._nginx.failed[self._errors :])), flush=True
-			)
+			kinds = Counter(" ".join(line.split()[:2]) for line in self._nginx.failed[self._errors :])
+			print(f"failed: {_text(kinds)}", flush=True)
 		self._requests, self._errors, self._reports = lines, errors, reports
 		return failed <= allowed * self._options.clients
 
