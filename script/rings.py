@@ -118,7 +118,8 @@ def run_ring(name: str, arguments: list[str]) -> Result:
 		command += ["-p", "no:hypothesispytest"]
 	if name == "wire":
 		# Its tests wait longer than they compute: on two cores, four processes take two thirds of the time of two.
-		command += ["--numprocesses=4", "--dist=loadfile"]
+		# With the option, they run the files in the order of tests/conftest.py, else those with most tests first.
+		command += ["--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 	code = subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
 	if report.exists():
 		read_report(report, result)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,27 @@ from tests.wire.browser import NoChromium, chromium
 from tests.wire.clients import Client
 from tests.wire.conftest import LONG, VERSIONS, Connect, ConnectNode, MakeBench, StartConnecting
 from tests.wire.sidecars import MakePair, Pair
+
+LONG_FILES = (
+	"wire/test_partition.py",
+	"wire/test_doctor_causes.py",
+	"wire/test_worker_processes.py",
+	"browser/test_broken_benches.py",
+	"wire/test_doctor_sidecar.py",
+	"wire/test_hosts.py",
+	"wire/test_wheel.py",
+	"browser/test_shared_socket.py",
+	"hostile/test_model.py",
+	"wire/test_doctor_proxies.py",
+)
+"""The files whose tests take longest. They run first: at the end, the other processes would have nothing to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+	"""Sort the tests by `LONG_FILES`; the others stay in their order."""
+	folder = Path(__file__).parent
+	order = {folder / name: place for place, name in enumerate(LONG_FILES)}
+	items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")
