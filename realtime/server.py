@@ -251,6 +251,7 @@ class RealtimeServer:
 				self.cluster.on_subscribed,
 				self._subscribed.set,
 			],
+			self.recovery.history.needs,
 		)
 		self._may_accept = asyncio.Event()
 		"""Set when this process and the other sidecars know each other, or Redis is away."""

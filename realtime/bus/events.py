@@ -60,7 +60,19 @@ def read_event(payload: bytes) -> PublishedEvent:
 	Raises:
 		ValueError, KeyError, TypeError, AttributeError, IndexError: The payload is not an event.
 	"""
-	data = loads(payload)
+	return event_of(loads(payload), payload)
+
+
+def event_of(data: dict[str, Any], payload: bytes) -> PublishedEvent:
+	"""Return the event in a message that was decoded already.
+
+	Args:
+		data: The message.
+		payload: The message as it was read.
+
+	Raises:
+		ValueError, KeyError, TypeError, AttributeError, IndexError: The message is not an event.
+	"""
 	site, room, event = data.get("namespace") or None, data.get("room") or None, data["event"]
 	offset = data.get("offset")
 	if (

@@ -12,10 +12,11 @@ import hiredis
 
 from frappe_realtime.contract import EVENTS_CHANNEL
 
+from ..json_codec import loads
 from ..signals import Signal
 from .commands import Command, greeting, pack
 from .endpoint import Address, RedisEndpoint
-from .events import PublishedEvent, read_event
+from .events import PublishedEvent, event_of
 
 logger = logging.getLogger("realtime.bus")
 
@@ -99,6 +100,7 @@ class EventSubscriber:
 		on_events: Called with the events of one read.
 		channels: Further channels, each with a function that is called with the payload of a message.
 		on_subscribed: Called each time the subscription begins; earlier messages may have been missed.
+		is_needed: Returns False for a site whose events are of no use here; they are not even checked.
 	"""
 
 	def __init__(
@@ -107,6 +109,7 @@ class EventSubscriber:
 		on_events: Callable[[list[PublishedEvent]], None],
 		channels: Mapping[str, Callable[[bytes], None]],
 		on_subscribed: Sequence[Callable[[], None]] = (),
+		is_needed: Callable[[str], bool] = lambda site: True,
 	) -> None:
 		self.endpoint = endpoint
 		self.connected = False
@@ -122,6 +125,7 @@ class EventSubscriber:
 		self._on_events = on_events
 		self._channels = {name.encode(): function for name, function in channels.items()}
 		self._subscribed_callbacks = tuple(on_subscribed)
+		self._is_needed = is_needed
 		self._task: asyncio.Task[None] | None = None
 
 	def start(self) -> None:
@@ -206,7 +210,10 @@ class EventSubscriber:
 		for channel, payload in messages:
 			if channel == CHANNEL:
 				try:
-					events.append(read_event(payload))
+					data = loads(payload)
+					site = data.get("namespace")
+					if not site or type(site) is not str or self._is_needed(site):
+						events.append(event_of(data, payload))
 				except (ValueError, KeyError, TypeError, AttributeError, IndexError):
 					self._on_invalid(payload)
 			else:

@@ -146,6 +146,10 @@ class History:
 		await asyncio.shield(stream.ready)
 		return stream
 
+	def needs(self, site: str) -> bool:
+		"""Return True if the events of `site` are of use here: it has sockets, or its stream is followed."""
+		return site in self._streams or f"/{site}" in self._namespaces
+
 	def on_subscribed(self) -> None:
 		"""Read what was published while the subscription was interrupted."""
 		for stream in list(self._streams.values()):

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from realtime.bus.events import read_event
+from realtime.bus.events import PublishedEvent, read_event
+from realtime.bus.subscription import CHANNEL, EventSubscriber
 
 
 def payload(message: Any, **more: Any) -> bytes:
@@ -41,3 +42,22 @@ def test_what_could_not_be_written_is_none() -> None:
 def test_names_are_strings(names: dict[str, Any]) -> None:
 	with pytest.raises(ValueError, match="must be strings"):
 		read_event(payload(1, **names))
+
+
+def test_events_of_sites_that_are_not_needed_are_left_out() -> None:
+	events: list[PublishedEvent] = []
+	endpoint: Any = None
+	subscriber = EventSubscriber(endpoint, events.extend, {}, is_needed=lambda site: site == "ours")
+	messages = [
+		payload(1, namespace="ours"),
+		payload(2, namespace="another"),
+		payload(3, namespace="another", room=7),
+		payload(4, namespace=None),
+		payload(5, namespace=""),
+		payload(6, namespace=["ours"]),
+		b"[]",
+	]
+	subscriber._on_messages([(CHANNEL, message) for message in messages])
+	assert [(event.site, event.message) for event in events] == [("ours", 1), (None, 4), (None, 5)]
+	assert subscriber.received == 7
+	assert subscriber.invalid == 2

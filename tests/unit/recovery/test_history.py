@@ -238,6 +238,17 @@ def test_a_redis_that_has_lost_its_data() -> None:
 	run(test)
 
 
+def test_the_events_of_a_site_are_needed_while_it_has_sockets_or_is_followed() -> None:
+	async def test(it: Setting) -> None:
+		assert it.history.needs(SITE)
+		it.namespaces.discard_empty(it.namespaces[f"/{SITE}"])
+		assert not it.history.needs(SITE)
+		await it.history.follow(SITE)
+		assert it.history.needs(SITE)
+
+	run(test)
+
+
 @pytest.mark.parametrize("window", [0, 3, 5000])
 def test_missed_events_come_from_the_window_and_from_redis(
 	monkeypatch: pytest.MonkeyPatch, window: int
