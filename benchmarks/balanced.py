@@ -118,7 +118,7 @@ class Run:
 		stack.callback(redis.close)
 		web, web_port = web_process(options.clients, redis)
 		stack.callback(end, web)
-		bench = _bench(folder, redis, web_port)
+		bench = make_bench(folder, redis, web_port)
 		port = free_port()
 		self._sidecars: list[Sidecar] = []
 		for address in layout.addresses:
@@ -243,7 +243,7 @@ class Run:
 		return received == published * len(report) and not wrong and "Traceback" not in logs
 
 
-def _bench(folder: Path, redis: Redis, web_port: int) -> Path:
+def make_bench(folder: Path, redis: Redis, web_port: int) -> Path:
 	bench = folder / "bench"
 	(bench / "sites" / SITE).mkdir(parents=True)
 	(bench / "sites" / SITE / "site_config.json").write_text("{}")
