@@ -101,9 +101,10 @@ class ThreadPool:
 		self._check_timer = self._loop.call_later(CHECK_SECONDS, self._check)
 
 	def _check(self) -> None:
+		# In this order: a thread that adds a call after `run` finds no check, and wakes the event loop itself.
+		self._check_timer = None
 		self._calls.run()
 		with self._lock:
-			self._check_timer = None
 			if not self._jobs:
 				return
 			if self._taken == self._taken_before:
