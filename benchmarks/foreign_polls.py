@@ -93,7 +93,7 @@ def measure(title: str, servers: tuple[Endpoint, Endpoint], options: argparse.Na
 	"""Measure two servers, and print the result."""
 	own, other = map(Way, servers)
 	answer = f'42/{SITE},["pong"'
-	connects = _times(options.sessions, lambda: own.connect())
+	connects = _times(options.sessions, own.connect)
 	sid = own.connect()
 	figures = [f"connect {_text(connects)}"]
 	for name, way in (("at its server", own), ("at the other one", other)):

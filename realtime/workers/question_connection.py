@@ -43,7 +43,7 @@ class QuestionConnection(asyncio.Protocol):
 
 	Args:
 		own_name: The name of this worker.
-		name: The name of the other worker; empty on the side that was connected to, until it is told.
+		name: The name of the other worker; empty at the accepting end until the first frame.
 		answers: What answers the questions of the other worker, by kind.
 	"""
 

@@ -118,7 +118,7 @@ module.exports = (socket) => {
 		answer(true);
 	});
 	socket.on("js_own_keys", (id, answer) => answer(Object.keys(nsp.sockets.get(id)).sort()));
-	// As OneApp: who is in a file, by a property that is set after a request to the site.
+	// As in OneApp: a property, set after a request to the site, says which file the user has open.
 	socket.on("js_open", (file, name, answer) => {
 		Promise.resolve().then(() => {
 			socket.who = { user: name };

@@ -128,7 +128,7 @@ def test_a_session_that_ends_while_its_tabs_connect(bench: Bench) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_a_worker_that_does_not_answer_any_more(bench: Bench, signum: signal.Signals) -> None:
-	"""The clients of the others are let in nevertheless, whoever has asked for them."""
+	"""The clients of the other workers are admitted, also those about whom that worker had been asked."""
 	users = [bench.user() for _ in range(24)]
 	names = [bench.document() for _ in users]
 	clients = [bench.client(user).connect() for user in users]

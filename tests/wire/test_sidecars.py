@@ -436,7 +436,7 @@ def test_an_emit_to_a_local_socket_is_not_published(pair: Pair, connect: Connect
 	client.emit("mark", mark)
 	said: list[str] = []
 	until(lambda: said.extend(messages(listener)) or any(mark in one for one in said), "the mark")
-	# Others may still be leaving. Who has connected is published, for `nsp.sockets` of the other sidecar.
+	# Clients of earlier tests may still disconnect: sockets that come and go are published, for `nsp.sockets` of the other sidecar.
 	said = [one for one in said if one.split(" ")[1] != "sockets"]
 	own = [one for one in said if any(word in one for word in (client.id, other.id, '"own"', '"here"'))]
 	assert [mark in one for one in own] == [True]
