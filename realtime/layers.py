@@ -14,6 +14,7 @@ from .access.limits import ClientLimits
 from .access.list_update_filter import ListUpdateFilter
 from .access.list_update_joiner import ListUpdateJoiner
 from .access.monitor_access import MonitorAccess
+from .access.permission_requests import PermissionRequests
 from .access.permissions import Permissions
 from .access.revalidation import Revalidator
 from .access.session_cache import SessionCache
@@ -103,9 +104,10 @@ class AccessLayer:
 		self.session_cache = SessionCache(config, self.sites)
 		failed_logins = FailedLoginLimit(config, known_credentials, self.session_cache, on_limit)
 		self.authenticator = Authenticator(config, backends.web, installed_apps, failed_logins, workers)
-		self.permissions = Permissions(config, backends.web, workers)
+		requests = PermissionRequests(backends.web)
+		self.permissions = Permissions(config, requests, workers)
 		self.tasks = TaskAccess(config, backends.store)
-		self.monitor = MonitorAccess(config, self.permissions)
+		self.monitor = MonitorAccess(config, requests, self.permissions)
 		self.list_updates = ListUpdateFilter(namespaces, fanout, self.permissions)
 		self.joiner = ListUpdateJoiner(config, namespaces, self.list_updates)
 		self.revalidator = Revalidator(config, namespaces, self.authenticator, self.permissions)

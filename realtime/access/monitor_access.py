@@ -15,6 +15,7 @@ from ..signals import Signal
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential
 from .authentication import Session
+from .permission_requests import PermissionRequests
 from .permissions import Permissions
 
 METHOD = "can_monitor"
@@ -32,13 +33,14 @@ class MonitorAccess:
 
 	Args:
 		config: How long answers are cached.
-		permissions: Calls the web process, and reports what is invalidated.
+		requests: Calls the web process.
+		permissions: Reports what is invalidated.
 	"""
 
-	def __init__(self, config: Config, permissions: Permissions) -> None:
+	def __init__(self, config: Config, requests: PermissionRequests, permissions: Permissions) -> None:
 		self.invalidated: Signal[[Callable[[str, str], bool]]] = Signal()
 		"""Sent with a function of site and user that returns True for users whose answers are not valid any more."""
-		self._permissions = permissions
+		self._requests = requests
 		self._answers: SingleFlightCache[_Key, bool] = SingleFlightCache(
 			config.realtime_cache_seconds, config.realtime_cache_size
 		)
@@ -57,7 +59,7 @@ class MonitorAccess:
 		return _may_be_allowed(session) and await self._answers.get(_key(session), lambda: self._ask(session))
 
 	async def _ask(self, session: Session) -> bool:
-		response = await self._permissions.call(session, METHOD)
+		response = await self._requests.call(session, METHOD)
 		return response.status == 200 and response.message is True
 
 	def _invalidate(self, concerned: Callable[[str, str, str, str], bool]) -> None:

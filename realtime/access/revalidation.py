@@ -25,9 +25,10 @@ from ..log_budget import LogBudget
 from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
-from ..web.frappe_client import Credential, WebFailed
+from ..web.frappe_client import GUEST_CREDENTIAL, Credential, WebFailed
 from .authentication import Authenticator, Session
-from .permissions import FAILURE_SECONDS, GUEST_CREDENTIAL, Permissions, SessionEnded
+from .permission_requests import SessionEnded
+from .permissions import FAILURE_SECONDS, Permissions
 
 logger = logging.getLogger("realtime.recheck")
 

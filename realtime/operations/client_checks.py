@@ -11,13 +11,12 @@ from typing import Any
 from frappe_realtime.contract import DOCTOR_EVENT, EVENTS_CHANNEL, GUEST, METHOD_PREFIX
 from frappe_realtime.errors import WebUnavailable
 
-from ..access.permissions import GUEST_CREDENTIAL
 from ..bus.events import PublishedEvent
 from ..bus.store import RedisStore
 from ..bus.subscription import EventSubscriber
 from ..config import Config
 from ..json_codec import dumps
-from ..web.frappe_client import FrappeClient
+from ..web.frappe_client import GUEST_CREDENTIAL, FrappeClient
 from ..web.secret import SharedSecret
 from .bench_checks import listening_address
 from .bench_files import BenchFiles

@@ -17,12 +17,11 @@ from frappe_realtime.contract import SITE_HEADER
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import USER_INFO, names_no_user
-from ..access.permissions import GUEST_CREDENTIAL
 from ..access.sites import Sites
 from ..bus.endpoint import safe_url
 from ..bus.store import RedisStore
 from ..config import Config
-from ..web.frappe_client import FrappeClient
+from ..web.frappe_client import GUEST_CREDENTIAL, FrappeClient
 from ..web.secret import SharedSecret
 from .bench_files import BenchFiles, without_password
 from .findings import FAILED, NOTE, OK, TIMEOUT, CheckFailed, Finding

@@ -24,11 +24,10 @@ from frappe_realtime.contract import (
 )
 from frappe_realtime.errors import WebUnavailable
 
-from ..access.permissions import GUEST_CREDENTIAL
 from ..bus.periodic import PeriodicStoreTask
 from ..bus.store import RedisStore, StoreUnavailable
 from ..log_budget import LogBudget
-from ..web.frappe_client import FrappeClient, is_forbidden
+from ..web.frappe_client import GUEST_CREDENTIAL, FrappeClient, is_forbidden
 from .online import OnlineUsers
 
 logger = logging.getLogger("realtime.presence")

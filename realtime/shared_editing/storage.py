@@ -14,13 +14,12 @@ from time import time
 from frappe_realtime.contract import METHOD_PREFIX, SHARED_DUE_KEY, SHARED_LOAD, SHARED_STORE
 from frappe_realtime.errors import WebUnavailable
 
-from ..access.permissions import GUEST_CREDENTIAL
 from ..bus.periodic import PeriodicStoreTask
 from ..bus.store import RedisStore
 from ..config import Config
 from ..json_codec import loads
 from ..log_budget import LogBudget
-from ..web.frappe_client import FrappeClient, FrappeResponse, is_forbidden
+from ..web.frappe_client import GUEST_CREDENTIAL, FrappeClient, FrappeResponse, is_forbidden
 from .documents import SharedDocument
 from .states import SharedStates, StateUnavailable
 

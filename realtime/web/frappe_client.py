@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode
 
-from frappe_realtime.contract import SECRET_HEADER, SITE_HEADER
+from frappe_realtime.contract import GUEST, SECRET_HEADER, SITE_HEADER
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
@@ -81,6 +81,10 @@ class Credential(NamedTuple):
 		if self.authorization:
 			return {"Authorization": self.authorization}
 		return {"Cookie": f"sid={self.sid}"}
+
+
+GUEST_CREDENTIAL = Credential(sid=GUEST)
+"""The credential of requests that are authorized by the shared secret alone."""
 
 
 class FrappeResponse(NamedTuple):

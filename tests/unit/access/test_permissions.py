@@ -11,7 +11,8 @@ import pytest
 from frappe_realtime.contract import MAX_QUESTIONS
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Session
-from realtime.access.permissions import FAILURE_SECONDS, MAX_FAILURES, Permissions, SessionEnded
+from realtime.access.permission_requests import MAX_FAILURES, PermissionRequests, SessionEnded
+from realtime.access.permissions import FAILURE_SECONDS, Permissions
 from realtime.web.frappe_client import Credential, FrappeResponse, WebFailed
 from tests.unit.access.fakes import APPS, SITE, Call, FakeHost, FakeWeb, FakeWorker, config, ok, session
 from tests.unit.virtual_time import in_virtual_time, turns
@@ -21,7 +22,7 @@ ANN = session()
 
 def permissions(web: FakeWeb, workers: FakeWorker | None = None) -> Permissions:
 	fake: Any = web
-	return Permissions(config(), fake, workers)
+	return Permissions(config(), PermissionRequests(fake), workers)
 
 
 def answer_batch(call: Call) -> FrappeResponse:
@@ -49,7 +50,6 @@ async def test_questions_of_one_turn_are_one_request() -> None:
 	assert (call.site, call.credential) == (SITE, ANN.credential)
 	assert call.json == {"questions": [["ToDo", name, "read"] for name in names]}
 	assert call.options == {"max_failures": 1}
-	assert subject.requests == 1
 	assert subject.pending == 0
 
 
@@ -410,7 +410,6 @@ async def test_readers_are_queried_in_parts() -> None:
 	subject = permissions(web)
 	await subject.query_readers(SITE, "ToDo", "1", [f"a{number}" for number in range(MAX_QUESTIONS + 1)])
 	assert [len(call.json["users"]) for call in web.calls] == [MAX_QUESTIONS, 1]
-	assert subject.requests == 2
 	assert subject.cached_read(SITE, f"a{MAX_QUESTIONS}", "ToDo", "1") is True
 
 
@@ -511,7 +510,7 @@ def test_an_awaitable_is_returned_only_if_needed() -> None:
 class Pair:
 	"""Two workers, of which the first one asks for both."""
 
-	def __init__(self, answer: Callable[[Call], FrappeResponse]) -> None:
+	def __init__(self, answer: Callable[[Call], FrappeResponse] | None) -> None:
 		host = FakeHost()
 		self.webs = [FakeWeb(answer), FakeWeb(answer)]
 		self.both = [permissions(web, host.worker()) for web in self.webs]
@@ -584,9 +583,8 @@ async def test_a_question_that_fails_at_another_worker_is_kept_no_longer_than_on
 
 @in_virtual_time
 async def test_what_is_known_of_several_readers_is_no_newer_than_the_question_about_them() -> None:
-	first, second = Pair(lambda call: ok([])).both
-	web = FakeWeb()
-	first._web = web  # type: ignore[assignment]
+	pair = Pair(None)
+	(first, second), web = pair.both, pair.webs[0]
 	task = asyncio.ensure_future(first.query_readers(SITE, "ToDo", "a", [ANN.user]))
 	await turns()
 	second.invalidate_document(SITE, "ToDo", "a")

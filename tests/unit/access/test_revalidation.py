@@ -11,7 +11,8 @@ from frappe_realtime.contract import room_subject
 from frappe_realtime.errors import WebUnavailable
 from realtime.access import revalidation as module
 from realtime.access.authentication import Session
-from realtime.access.permissions import FAILURE_SECONDS, SessionEnded
+from realtime.access.permission_requests import SessionEnded
+from realtime.access.permissions import FAILURE_SECONDS
 from realtime.access.revalidation import (
 	APP_INTERVAL_FACTOR,
 	END_REASON,

@@ -9,6 +9,7 @@ import pytest
 
 from frappe_realtime.contract import MONITOR, MONITOR_QUERY, MONITOR_SNAPSHOT
 from realtime.access.monitor_access import MonitorAccess
+from realtime.access.permission_requests import PermissionRequests
 from realtime.access.permissions import Permissions
 from realtime.monitor.bench import INTERVAL
 from realtime.monitor.events import MonitorEvents
@@ -67,8 +68,9 @@ class Setting:
 		self.managers = {"ann", "bob"}
 		self.web = FakeWeb(self._answer)
 		self.namespaces = Namespaces()
-		self.permissions = Permissions(config(), self.web)  # type: ignore[arg-type]
-		self.access = MonitorAccess(config(), self.permissions)
+		requests = PermissionRequests(self.web)  # type: ignore[arg-type]
+		self.permissions = Permissions(config(), requests)
+		self.access = MonitorAccess(config(), requests, self.permissions)
 		self.bench, self.limits = Bench(), Limits()
 		self.events = MonitorEvents()
 		self.watchers = Watchers(self.events, self.bench, self.access, self.limits)  # type: ignore[arg-type]
