@@ -7,27 +7,20 @@ prometheus_client: the parts of the server keep plain numbers, which are read he
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import (
-	CounterMetricFamily,
-	GaugeMetricFamily,
-	HistogramMetricFamily,
-	Metric,
-)
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from frappe_realtime import __version__
 from frappe_realtime.contract import METHOD_PREFIX
 
 from ..bus.store import Outage
-from ..histogram import Histogram
 from ..server import RealtimeServer
 from ..workers.counters import Family
-
-PREFIX = "frappe_realtime_"
+from .metric_kinds import PREFIX, counter, counters, gauge, gauges, histograms
+from .process_metrics import forwarding, publishers, sidecars, workers
 
 
 def families(server: RealtimeServer, outages: Sequence[Outage], workers: Collection[str]) -> list[Family]:
@@ -93,43 +86,10 @@ class ServerCollector(Collector):
 		yield from _presence(server)
 		yield from _shared_editing(server)
 		yield from _access(server)
-		yield from _sidecars(server, self._workers)
-		yield from _workers(server)
-		yield from _forwarding(server)
-		yield from _publishers(self._outages)
-
-
-def _counter(name: str, help: str, value: float) -> Metric:
-	return CounterMetricFamily(PREFIX + name, help, value)
-
-
-def _gauge(name: str, help: str, value: float) -> Metric:
-	return GaugeMetricFamily(PREFIX + name, help, value)
-
-
-def _counters(name: str, help: str, label: str, values: Mapping[str, float]) -> Metric:
-	family = CounterMetricFamily(PREFIX + name, help, labels=[label])
-	for key, value in values.items():
-		family.add_metric([key], value)
-	return family
-
-
-def _gauges(name: str, help: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
-	family = GaugeMetricFamily(PREFIX + name, help, labels=[label])
-	for key, value in values:
-		family.add_metric([key], value)
-	return family
-
-
-def _histograms(
-	name: str, help: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], Histogram]]
-) -> Metric:
-	family = HistogramMetricFamily(PREFIX + name, help, labels=labels)
-	for label_values, histogram in values:
-		bounds = [*map(str, histogram.bounds), "+Inf"]
-		buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
-		family.add_metric(label_values, buckets, histogram.total)
-	return family
+		yield from sidecars(server, self._workers)
+		yield from workers(server)
+		yield from forwarding(server)
+		yield from publishers(self._outages)
 
 
 def _build_info() -> Metric:
@@ -143,8 +103,8 @@ def _connections(server: RealtimeServer) -> Iterator[Metric]:
 	transports = {"websocket": 0, "polling": 0}
 	for connection in server.engine.connections.values():
 		transports[connection.transport_name] += 1
-	yield _gauges("connections", "Engine.IO connections, by transport", "transport", transports.items())
-	yield _gauges(
+	yield gauges("connections", "Engine.IO connections, by transport", "transport", transports.items())
+	yield gauges(
 		"sockets",
 		"Sockets, by site",
 		"site",
@@ -154,74 +114,74 @@ def _connections(server: RealtimeServer) -> Iterator[Metric]:
 		),
 	)
 	rooms = sum(len(namespace.rooms) for namespace in server.namespaces.values())
-	yield _gauge("rooms", "Rooms with at least one socket", rooms)
-	yield _counter("handshakes_total", "Connections opened", engine.handshakes)
-	yield _counter("upgrades_total", "Upgrades from polling to WebSocket", engine.upgrades)
-	yield _counters(
+	yield gauge("rooms", "Rooms with at least one socket", rooms)
+	yield counter("handshakes_total", "Connections opened", engine.handshakes)
+	yield counter("upgrades_total", "Upgrades from polling to WebSocket", engine.upgrades)
+	yield counters(
 		"requests_refused_total", "Requests that Engine.IO refused, by its message", "reason", engine.refused
 	)
-	yield _counter(
+	yield counter(
 		"slow_clients_total", "Connections closed because the client did not read", engine.slow_clients
 	)
-	yield _counter(
+	yield counter(
 		"clients_without_address_total",
 		"Connections for which no proxy names the client's address",
 		server.limits.without_address,
 	)
-	yield _counter("connects_total", "Sockets admitted to a namespace", sockets.connects)
-	yield _counters("connects_refused_total", "Sockets refused with CONNECT_ERROR", "reason", sockets.refused)
-	yield _histograms(
+	yield counter("connects_total", "Sockets admitted to a namespace", sockets.connects)
+	yield counters("connects_refused_total", "Sockets refused with CONNECT_ERROR", "reason", sockets.refused)
+	yield histograms(
 		"connect_seconds",
 		"From the handshake of a connection to the answer to its first CONNECT packet, by result",
 		["result"],
 		[(["accepted"], sockets.accepted_latency), (["refused"], sockets.refused_latency)],
 	)
-	yield _counter("invalid_packets_total", "Connections closed for an invalid packet", sockets.invalid)
+	yield counter("invalid_packets_total", "Connections closed for an invalid packet", sockets.invalid)
 
 
 def _events(server: RealtimeServer) -> Iterator[Metric]:
 	recovery, filter = server.recovery.recovery.counters, server.access.list_updates
 	joiner = server.access.joiner
-	yield _gauge(
+	yield gauge(
 		"subscribed", "1 while the sidecar is subscribed to Redis, else 0", server.subscriber.connected
 	)
-	yield _counter("bus_messages_total", "Messages read from Redis", server.subscriber.received)
-	yield _counter("bus_invalid_total", "Messages from Redis that were not events", server.subscriber.invalid)
-	yield _counter("deliveries_total", "Events written to sockets", server.fanout.deliveries)
-	yield _histograms(
+	yield counter("bus_messages_total", "Messages read from Redis", server.subscriber.received)
+	yield counter("bus_invalid_total", "Messages from Redis that were not events", server.subscriber.invalid)
+	yield counter("deliveries_total", "Events written to sockets", server.fanout.deliveries)
+	yield histograms(
 		"publish_to_write_seconds",
 		"From the publication of an event, by the clock of Redis, to its write to the sockets of a room",
 		[],
 		[([], server.fanout.latency)],
 	)
-	yield _counter("client_events_total", "Events received from clients", server.socketio.counters.events)
-	yield _counter("recovered_total", "Clients that recovered their session", recovery.recovered)
-	yield _counter("recovery_refused_total", "Clients that reconnected too late to recover", recovery.refused)
-	yield _counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
+	yield counter("client_events_total", "Events received from clients", server.socketio.counters.events)
+	yield counter("recovered_total", "Clients that recovered their session", recovery.recovered)
+	yield counter("recovery_refused_total", "Clients that reconnected too late to recover", recovery.refused)
+	yield counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
 	rewound = server.recovery.rewind.events
-	yield _counter("rewound_total", "Earlier events sent to clients that asked for what a room has", rewound)
-	yield _counter("replayed_bytes_total", "Bytes of these events", recovery.replayed_bytes)
-	yield _gauge(
+	yield counter("rewound_total", "Earlier events sent to clients that asked for what a room has", rewound)
+	yield counter("replayed_bytes_total", "Bytes of these events", recovery.replayed_bytes)
+	yield gauge(
 		"history_window_bytes",
 		"Memory of the recent events that are kept for clients that recover",
 		server.recovery.history.window_bytes,
 	)
-	yield _gauge("list_updates_waiting", "list_update events that wait for a permission", filter.pending)
-	yield _gauge("list_updates_held", "list_update events that wait for the end of a window", joiner.held)
-	yield _counter(
+	yield gauge("list_updates_waiting", "list_update events that wait for a permission", filter.pending)
+	yield gauge("list_updates_held", "list_update events that wait for the end of a window", joiner.held)
+	yield counter(
 		"list_updates_joined_total",
 		"list_update events that a later one of the same document has replaced",
 		joiner.joined,
 	)
-	yield _counter(
+	yield counter(
 		"list_updates_left_out_total",
 		"list_update events left out because more documents had changed than are named in one second",
 		joiner.left_out,
 	)
-	yield _counter(
+	yield counter(
 		"names_withheld_total", "list_update events sent without the document's name", filter.names_removed
 	)
-	yield _counter(
+	yield counter(
 		"names_unasked_total",
 		"list_update events sent without the name because too many permission queries were pending",
 		filter.queries_skipped,
@@ -230,9 +190,9 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 
 def _web_process(server: RealtimeServer) -> Iterator[Metric]:
 	web = server.backends.web
-	yield _gauge("web_away", "1 while the web process does not answer, else 0", web.unavailable)
-	yield _counter("web_requests_total", "Requests to the web process", web.requests)
-	yield _histograms(
+	yield gauge("web_away", "1 while the web process does not answer, else 0", web.unavailable)
+	yield counter("web_requests_total", "Requests to the web process", web.requests)
+	yield histograms(
 		"web_request_seconds",
 		"From a request to the web process to its response or timeout, by endpoint",
 		["endpoint"],
@@ -242,12 +202,12 @@ def _web_process(server: RealtimeServer) -> Iterator[Metric]:
 		("sessions", server.access.authenticator.sessions),
 		("permissions", server.access.permissions.answers),
 	):
-		yield _counter(f"{name}_asked_total", f"Lookups of {name} that asked the web process", cache.misses)
-		yield _counter(
+		yield counter(f"{name}_asked_total", f"Lookups of {name} that asked the web process", cache.misses)
+		yield counter(
 			f"{name}_shared_total", f"Lookups of {name} answered by another worker of the host", cache.shared
 		)
-		yield _counter(f"{name}_known_total", f"Lookups of {name} answered from the cache", cache.hits)
-		yield _gauge(f"{name}_kept", f"Entries in the cache of {name}", len(cache))
+		yield counter(f"{name}_known_total", f"Lookups of {name} answered from the cache", cache.hits)
+		yield gauge(f"{name}_kept", f"Entries in the cache of {name}", len(cache))
 
 
 def _endpoint(path: str) -> str:
@@ -259,7 +219,7 @@ def _handlers(server: RealtimeServer) -> Iterator[Metric]:
 		"python": server.handlers.python.apps.latencies(),
 		"javascript": server.handlers.javascript.latencies,
 	}
-	yield _histograms(
+	yield histograms(
 		"handler_seconds",
 		"From the start of an app's handlers for one event to their end, by app and language",
 		["app", "language"],
@@ -273,44 +233,44 @@ def _handlers(server: RealtimeServer) -> Iterator[Metric]:
 
 def _presence(server: RealtimeServer) -> Iterator[Metric]:
 	table, sender = server.presence.table, server.presence.sender
-	yield _gauge("presence_places", "Places with members, on all sidecars", table.places())
-	yield _gauge("presence_members", "Members of places, of this sidecar", table.local_count)
-	yield _gauge(
+	yield gauge("presence_places", "Places with members, on all sidecars", table.places())
+	yield gauge("presence_members", "Members of places, of this sidecar", table.local_count)
+	yield gauge(
 		"presence_remote_members", "Members of places and users online, of other sidecars", table.remote_count
 	)
-	yield _gauges(
+	yield gauges(
 		"online_users",
 		"Users with a socket on any sidecar, by site",
 		"site",
 		((name[1:], server.presence.online.count(name)) for name in server.namespaces if name != "/"),
 	)
-	yield _counter(
+	yield counter(
 		"online_reported_total",
 		"Users whose coming or going this sidecar has reported to the hooks of apps",
 		server.online_reporter.reported,
 	)
-	yield _counter(
+	yield counter(
 		"presence_questions_total",
 		"Questions of Frappe's processes that were answered",
 		server.questions.answered,
 	)
-	yield _counter(
+	yield counter(
 		"presence_questions_dropped_total",
 		"Questions that were not answered: too many at once, or Redis did not take the answer",
 		server.questions.dropped,
 	)
-	yield _counter(
+	yield counter(
 		"presence_changes_total",
 		"Joins and changes of members of this sidecar",
 		server.presence.members.changes,
 	)
-	yield _counter(
+	yield counter(
 		"presence_messages_total",
 		"Messages about members and viewers, at most one for each place and interval",
 		sender.messages,
 	)
-	yield _counter("presence_writes_total", "Sockets to which these messages were written", sender.writes)
-	yield _counter(
+	yield counter("presence_writes_total", "Sockets to which these messages were written", sender.writes)
+	yield counter(
 		"presence_delayed_total",
 		"Times that a place had to wait for realtime_presence_writes_per_second",
 		sender.delayed,
@@ -319,32 +279,32 @@ def _presence(server: RealtimeServer) -> Iterator[Metric]:
 
 def _shared_editing(server: RealtimeServer) -> Iterator[Metric]:
 	shared = server.shared
-	yield _gauge(
+	yield gauge(
 		"shared_followers",
 		"Documents that the clients of this sidecar edit together, counted for each client",
 		shared.members.count,
 	)
-	yield _counter("shared_updates_total", "Changes of shared documents passed on", shared.events.updates)
-	yield _counter(
+	yield counter("shared_updates_total", "Changes of shared documents passed on", shared.events.updates)
+	yield counter(
 		"shared_update_bytes_total", "Bytes of these changes, each counted once", shared.events.update_bytes
 	)
-	yield _counter(
+	yield counter(
 		"shared_answers_total",
 		"Answers of clients to others that lacked a part of a document",
 		shared.events.answers,
 	)
 	states, storage = shared.states, shared.storage
-	yield _counter(
+	yield counter(
 		"shared_state_reads_total",
 		"States of shared documents that were read for clients",
 		states.reads if states else 0,
 	)
-	yield _counter(
+	yield counter(
 		"shared_stored_total",
 		"States of shared documents that were handed to apps",
 		storage.stored if storage else 0,
 	)
-	yield _counter(
+	yield counter(
 		"shared_store_failures_total",
 		"Times that an app did not take the state of a shared document",
 		storage.failed if storage else 0,
@@ -353,21 +313,21 @@ def _shared_editing(server: RealtimeServer) -> Iterator[Metric]:
 
 def _access(server: RealtimeServer) -> Iterator[Metric]:
 	revalidator, engine = server.access.revalidator, server.engine.counters
-	yield _counters(
+	yield counters(
 		"access_messages_total",
 		"Changes of access that the app announced, by kind",
 		"kind",
 		server.access.invalidator.messages,
 	)
-	yield _gauge("recheck_waiting", "Sessions and users that wait for revalidation", revalidator.pending)
-	yield _counter(
+	yield gauge("recheck_waiting", "Sessions and users that wait for revalidation", revalidator.pending)
+	yield counter(
 		"sessions_ended_total", "Sockets disconnected because their session ended", revalidator.sockets_ended
 	)
-	yield _counter("rooms_withdrawn_total", "Rooms that sockets had to leave", revalidator.rooms_withdrawn)
-	yield _counter(
+	yield counter("rooms_withdrawn_total", "Rooms that sockets had to leave", revalidator.rooms_withdrawn)
+	yield counter(
 		"tasks_refused_total", "Refused subscriptions to background tasks", server.access.tasks.refused
 	)
-	yield _gauge("watchers", "Clients that watch their site", len(server.monitor.watchers))
+	yield gauge("watchers", "Clients that watch their site", len(server.monitor.watchers))
 	limits = {
 		**server.limits.reached,
 		**(server.handlers.python.executor.counters.dropped + server.handlers.javascript.limits_reached),
@@ -376,88 +336,4 @@ def _access(server: RealtimeServer) -> Iterator[Metric]:
 		"realtime_frames_per_second": engine.too_many_frames,
 		"realtime_max_unsent": engine.slow_clients,
 	}
-	yield _counters("limit_reached_total", "Times that a limit was reached, by its key", "limit", limits)
-
-
-def _sidecars(server: RealtimeServer, workers: Collection[str]) -> Iterator[Metric]:
-	cluster = server.cluster
-	others = sum(id not in workers for id in cluster.peers)
-	yield _gauge("sidecars", "Other sidecars of the bench that are alive", others)
-	yield _gauge("sidecar_members", "Sockets in rooms on other sidecars", cluster.members.count)
-	yield _gauge("sidecar_sockets", "Sockets on other sidecars that handlers find", cluster.sockets.count)
-	yield _gauge(
-		"sidecar_counts", "Users and addresses with many sockets on other sidecars", len(cluster.usage)
-	)
-	yield _counter(
-		"sidecar_lost_total",
-		"Messages to other sidecars that Redis did not accept",
-		cluster.publisher.queue.lost,
-	)
-	yield _counters("sidecar_messages_total", "Messages of other sidecars, by kind", "kind", cluster.received)
-
-
-def _workers(server: RealtimeServer) -> Iterator[Metric]:
-	worker, handover = server.worker, server.handover
-	yield _gauge("workers", "Processes of this sidecar that answer", 1)
-	yield _counter(
-		"worker_restarts_total",
-		"Workers that have ended by themselves and were started again",
-		worker.restarts if worker else 0,
-	)
-	yield _counter(
-		"handed_over_total",
-		"TCP connections handed over to the worker that owns the session",
-		handover.sent if handover else 0,
-	)
-	yield _counter(
-		"handovers_lost_total",
-		"Connections of other workers that could not be received",
-		handover.lost if handover else 0,
-	)
-	yield _gauge(
-		"handovers_waiting",
-		"Connections that wait until another worker can receive them",
-		handover.waiting if handover else 0,
-	)
-
-
-def _forwarding(server: RealtimeServer) -> Iterator[Metric]:
-	forwarder = server.forwarder
-	counters = forwarder.counters
-	yield _gauge("links", "Links with the sidecars of other hosts that are open", forwarder.open_links)
-	yield _gauges(
-		"forwarded_connections",
-		"TCP connections that are forwarded to, and received from, the sidecars of other hosts",
-		"direction",
-		[("sent", len(forwarder.forwarded)), ("received", forwarder.received)],
-	)
-	yield _counters(
-		"forwarded_total",
-		"Requests and WebSockets that were forwarded to, and received from, the sidecars of other hosts",
-		"direction",
-		{"sent": counters.sent, "received": counters.received},
-	)
-	yield _counter(
-		"forwarded_lost_total",
-		"Forwarded requests that were refused because the link could not be opened, or was lost",
-		counters.lost,
-	)
-	yield _counter(
-		"links_refused_total",
-		"Links that were refused: without a proof of the shared secret, or to a process that is gone",
-		counters.refused_links,
-	)
-
-
-def _publishers(outages: Sequence[Outage]) -> Iterator[Metric]:
-	yield _gauge("publisher_outages", "Outages that publishing processes reported in 24 hours", len(outages))
-	yield _gauge(
-		"publisher_dropped_events",
-		"Events that publishing processes dropped in these outages",
-		sum(outage.dropped for outage in outages),
-	)
-	yield _gauge(
-		"publisher_held_events",
-		"The largest number of events that one process held in these outages",
-		max((outage.held for outage in outages), default=0),
-	)
+	yield counters("limit_reached_total", "Times that a limit was reached, by its key", "limit", limits)

@@ -529,7 +529,7 @@ def test_another_worker_asks_with_the_session_of_the_client(user: Session) -> No
 		own = FakeWeb(
 			lambda call: answer_batch(call) if call.json else ok(call.params.get("name") != "other")
 		)
-		alone, pair = permissions(own), Pair(own.answer)  # type: ignore[arg-type]
+		alone, pair = permissions(own), Pair(own.answer)
 		for name in ("mine", "other"):
 			expected = await ask(alone, user, "ToDo", name)
 			for one in pair.both[::-1]:
