@@ -102,9 +102,12 @@ def _command(name: str, bench: Path, port: int) -> list[str]:
 
 
 def environment(port: int, redis_url: str, web_port: int) -> dict[str, str]:
-	"""Return the environment of a server that listens on `port`."""
+	"""Return the environment of a server that listens on `port`.
+
+	Compiled modules are kept, as those of an installed package are: a start does not compile them again.
+	"""
 	return {
-		**os.environ,
+		**{key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
 		"PORT": str(port),
 		"REDIS_URL": redis_url,
 		"WEB_URL": f"http://127.0.0.1:{web_port}",

@@ -218,6 +218,8 @@ def main(arguments: list[str]) -> int:
 		print(f"script/test: {arguments[0]!r} is not one of {', '.join(names)}, --", file=sys.stderr)
 		return 2
 	CACHE.mkdir(exist_ok=True)
+	# The tests start hundreds of Python processes: each would compile all modules that it imports.
+	os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 	results = [lint() if name == "lint" else run_ring(name, arguments) for name in chosen]
 	print_headline("summary")
 	for result in results:

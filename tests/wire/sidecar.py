@@ -18,8 +18,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(**more: str) -> dict[str, str]:
-	"""Return the environment of this process without the variables that configure the sidecar, and with `more`."""
-	kept = {key: value for key, value in os.environ.items() if not key.startswith("FRAPPE_")}
+	"""Return the environment of this process without the variables that configure the sidecar, and with `more`.
+
+	Compiled modules are kept, as those of an installed package are.
+	"""
+	dropped = ("FRAPPE_", "PYTHONDONTWRITEBYTECODE")
+	kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 	return {**kept, "PYTHONUNBUFFERED": "1", **more}
 
 
