@@ -145,6 +145,20 @@ describe("a socket that another part of the page has opened", () => {
 		expect(socket.sent.at(-1)).toEqual(["doc_unsubscribe", ...NOTE]);
 	});
 
+	it("is asked for the errors of calls if it was connected before", async () => {
+		const socket = new FakeSocket("http://a.site/a.site", {});
+		socket.accept({ calls: true });
+		const connection = share(socket, { api: "http://a.site" });
+		const [, , answer] = socket.sent[0]!;
+		expect(socket.sent[0]!.slice(0, 2)).toEqual(["frappe_realtime:call", "ping"]);
+		answer({ code: "no_answer", message: "" });
+		const called = connection.emitWithAck("unknown", 1);
+		const [event, name, value, reply] = socket.sent.at(-1)!;
+		expect([event, name, value]).toEqual(["frappe_realtime:call", "unknown", 1]);
+		reply(null, { code: "no_handler", message: "nobody answers" });
+		await expect(called).rejects.toMatchObject({ code: "no_handler" });
+	});
+
 	it("passes other events on", () => {
 		const { socket } = shared();
 		socket.accept();

@@ -296,7 +296,11 @@ export class Connection {
 		socket.onAnyOutgoing((event: string, ...args: any[]) => this._subscriptions.record(event, args));
 		// Neither Node nor React Native has it.
 		globalThis.addEventListener?.("online", this._on_online);
-		if (socket.connected) on_connect();
+		if (socket.connected) {
+			// The answer to CONNECT, which says whether the server knows calls, has come before. A call is answered by those that do.
+			socket.emit(CALL, "ping", () => (this._has_calls = true));
+			on_connect();
+		}
 	}
 
 	/**

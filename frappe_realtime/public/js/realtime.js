@@ -229,8 +229,11 @@ export class Connection {
 		socket.onAnyOutgoing((event, ...args) => this._subscriptions.record(event, args));
 		// Neither Node nor React Native has it.
 		globalThis.addEventListener?.("online", this._on_online);
-		if (socket.connected)
+		if (socket.connected) {
+			// The answer to CONNECT, which says whether the server knows calls, has come before. A call is answered by those that do.
+			socket.emit(CALL, "ping", () => (this._has_calls = true));
 			on_connect();
+		}
 	}
 	on(event, callback, options) {
 		this._emitter(event).on(event, this._listener(event, callback));
