@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache"
 NODE_FOLDER = CACHE / "node"
 ESLINT_FOLDER = CACHE / "eslint"
-CHROMIUM_COMMANDS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_PACKAGES = ("chromium-headless-shell", "chromium")
+"""Debian's packages of a Chromium without a window; older releases have the second one only."""
 DOWNLOAD_TIMEOUT = 300
 """Seconds for the download of Chromium."""
 CLIENT_FOLDER = CACHE / "client"
@@ -187,22 +188,27 @@ def _link(link: Path, target: Path) -> None:
 
 
 def install_chromium() -> None:
-	"""Install Chromium once: with Playwright, or as root with apt-get if the machine has no Chromium."""
+	"""Install a headless Chromium once: with Playwright, or as root with apt-get if the machine has none."""
+	from tests.wire.browser import COMMANDS
+
 	done = CACHE / "chromium"
 	if done.exists():
 		return
 	print_headline("Chromium")
-	command = [sys.executable, "-m", "playwright", "install", "chromium"]
+	command = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]
 	try:
 		downloaded = subprocess.run(command, check=False, timeout=DOWNLOAD_TIMEOUT).returncode == 0
 	except subprocess.TimeoutExpired:
 		downloaded = False
-	if not downloaded and not any(map(shutil.which, CHROMIUM_COMMANDS)):
+	if not downloaded and not any(map(shutil.which, COMMANDS)):
 		if os.geteuid() or not shutil.which("apt-get"):
 			return
 		subprocess.run(["apt-get", "update", "-q"], check=False)
 		environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-		subprocess.run(["apt-get", "install", "-y", "-q", "chromium"], check=False, env=environment)
+		for package in CHROMIUM_PACKAGES:
+			command = ["apt-get", "install", "-y", "-q", package]
+			if subprocess.run(command, check=False, env=environment).returncode == 0:
+				break
 	done.touch()
 
 
