@@ -130,7 +130,8 @@ def test_a_jobs_progress_shows_and_closes(bench: Bench, open_window: OpenWindow)
 		}""",
 		names,
 	)
-	expect(page.locator(".modal.show .progress-bar")).to_be_visible(timeout=PATIENCE)
+	# Asked in each frame, unlike `expect`, which asks once a second: the dialog may be open for little more than half of one.
+	wait_until(page, "document.querySelector('.modal.show .progress-bar')?.checkVisibility()")
 	photograph(bench, page, "progress")
 	wait_until(page, "window.shown.at(-1) === 100")
 	expect(page.locator(".modal.show .progress-bar")).to_have_count(0, timeout=PATIENCE)
