@@ -60,6 +60,9 @@ def with_shop(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def test_the_list_of_the_page_is_live(with_shop: Bench, open_window: OpenWindow) -> None:
 	bench, manager = with_shop, with_shop.person()
+	# More than a page of the list: the newest must be on the first.
+	for _ in range(20):
+		bench.insert(manager, "ToDo", description="an older one")
 	first = bench.event()
 	bench.insert(manager, "ToDo", description=first)
 	page = open_window(manager).new_page()

@@ -17,7 +17,7 @@ export class ApiError extends Error {
 	}
 }
 
-/** What `Api.list` loads; the names are those of `frappe.get_list`. */
+/** What `Api.list` loads; the names are those of `frappe.get_list`. Frappe limits it to 20 rows, in no defined order, unless told otherwise. */
 export interface ListQuery {
 	fields?: string[];
 	filters?: unknown;
