@@ -1,7 +1,7 @@
 """A warning in developer mode: an event without a recipient goes to the Desk of every System User.
 
-Written once for each event name in each process, to the app's log and by `frappe.log`: Frappe returns the latter with the
-response of the request, and the Desk prints it to the console of the browser.
+Written once for each event name in each process, to the app's log and, in a request, by `frappe.log`: Frappe returns the latter
+with the response, and the Desk prints it to the console of the browser. Elsewhere it is written to the standard error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ def warn_of_broadcast(event: str) -> None:
 		"Desk of every System User. Give user, room, or doctype with docname; if everyone is meant, use publish_to_all."
 	)
 	logger().warning(line)
-	frappe.log(line)
+	if getattr(frappe.local, "request", None):
+		frappe.log(line)
+	else:
+		# `frappe.log` of v15 would write to the standard output, which others may parse.
+		print(line, file=sys.stderr)
 
 
 def _caller() -> FrameType | None:

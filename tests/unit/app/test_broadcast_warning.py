@@ -13,6 +13,8 @@ from tests.unit.app.conftest import Sent
 @pytest.fixture(autouse=True)
 def developer_mode(frappe: Any) -> None:
 	frappe.conf["developer_mode"] = 1
+	frappe.local.request = object()
+	frappe.get_request_header = lambda name: None
 
 
 def warnings(frappe: Any) -> list[str]:
@@ -30,6 +32,18 @@ def test_it_names_the_caller_and_the_event_once(frappe: Any, publish: Any, sent:
 	assert " publishes order_ready without a recipient" in first
 	assert " publishes other without" in second
 	assert [room for _, _, room in sent.events()] == ["all"] * 4, "the events are sent all the same"
+
+
+def test_without_a_request_it_is_written_to_the_standard_error(
+	frappe: Any, publish: Any, sent: Sent, capsys: pytest.CaptureFixture[str]
+) -> None:
+	frappe.local.request = None
+	publish.publish_realtime("order_ready")
+	written = capsys.readouterr()
+	assert " publishes order_ready without a recipient" in written.err
+	assert (written.out, frappe.debug_log) == ("", [])
+	[(line,)] = frappe.logged
+	assert written.err == f"{line}\n"
 
 
 @pytest.mark.parametrize(
