@@ -30,6 +30,7 @@ ELSEWHERE = {
 	Path("examples/frappe-react-sdk/README.md"): Path("example-frappe-react-sdk.md"),
 	Path("examples/frappe-ui/README.md"): Path("example-frappe-ui.md"),
 	Path("examples/shared-editing/README.md"): Path("example-shared-editing.md"),
+	Path("examples/team_tasks/README.md"): Path("example-team-tasks.md"),
 	Path("realtime/demo/page/icon.svg"): Path("images/icon.svg"),
 }
 """Files that are not in docs/: path in the repository, path in the site."""

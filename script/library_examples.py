@@ -1,10 +1,11 @@
-"""Builds pages of frappe-ui and frappe-react-sdk as their users do: with npm and Vite, from what npm publishes.
+"""Builds pages as their authors do: with npm and Vite, from what npm publishes.
 
-They are the examples of both, and the components of docs/clients.md.
+They are the examples of frappe-ui and frappe-react-sdk, the components of docs/clients.md, and the page of an app.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -65,6 +66,8 @@ createRoot(document.querySelector("main")).render(<><First /><Library /></>);
 """,
 	),
 )
+APP = "team_tasks"
+"""The example that is a whole app, with a page of its own."""
 
 
 def build_library_examples() -> None:
@@ -74,18 +77,23 @@ def build_library_examples() -> None:
 		NpmError: npm or Vite fails.
 	"""
 	FOLDER.mkdir(parents=True, exist_ok=True)
-	core = _pack("core")
 	for example in EXAMPLES:
-		source, folder = ROOT / "examples" / example.name, FOLDER / example.name
-		shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("package.json"))
-		manifest = json.loads((source / "package.json").read_text())
-		manifest["dependencies"]["@frappe-realtime/core"] = f"file:{core}"
-		manifest["dependencies"][f"@frappe-realtime/{example.package}"] = f"file:{_pack(example.package)}"
-		wanted = FOLDER / f"{example.name}.json"
-		wanted.write_text(json.dumps(manifest, indent="\t"))
-		npm.install(folder, wanted)
-		npm.run(folder, "run", "build", "--silent")
-		_build_components(example, folder)
+		_build_components(example, _build(example.name, example.package))
+	_build(APP, "vue", "yjs")
+
+
+def _build(name: str, *packages: str) -> Path:
+	"""Build an example that uses these packages of `client/` beside the core; return the folder with the copy of it."""
+	source, folder = ROOT / "examples" / name, FOLDER / name
+	shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("package.json"))
+	manifest = json.loads((source / "package.json").read_text())
+	for package in ("core", *packages):
+		manifest["dependencies"][f"@frappe-realtime/{package}"] = f"file:{_pack(package)}"
+	wanted = FOLDER / f"{name}.json"
+	wanted.write_text(json.dumps(manifest, indent="\t"))
+	npm.install(folder, wanted)
+	npm.run(folder, "run", "build", "--silent")
+	return folder
 
 
 def _build_components(example: Example, project: Path) -> None:
@@ -101,6 +109,7 @@ def _build_components(example: Example, project: Path) -> None:
 	npm.run(project, "exec", "--", "vite", "build", "documented", "--config", "vite.config.mjs")
 
 
+@functools.cache
 def _pack(package: str) -> Path:
 	"""Return the archive that npm would publish. Its name changes with its content, so that it is installed again then."""
 	folder = FOLDER / "archives"

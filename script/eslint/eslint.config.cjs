@@ -29,7 +29,12 @@ module.exports = [
 		languageOptions: { globals: { ...globals.node, Bun: "readonly" } },
 	},
 	{
-		files: ["frappe_realtime/public/js/**/*.js", "realtime/demo/page/*.js", "examples/shared-editing/src/*.js"],
+		files: [
+			"frappe_realtime/public/js/**/*.js",
+			"realtime/demo/page/*.js",
+			"examples/shared-editing/src/*.js",
+			"examples/team_tasks/frontend/src/*.js",
+		],
 		languageOptions: { sourceType: "module", globals: globals.browser },
 	},
 	{

@@ -29,6 +29,7 @@ FOLDERS = {
 	"/assets/frappe/node_modules/jquery/": NODE_FOLDER / "node_modules" / "jquery",
 	"/assets/frappe_realtime/": ROOT / "frappe_realtime" / "public",
 	"/packages/": ROOT / ".cache" / "client" / "pages",
+	"/assets/team_tasks/": LIBRARY_EXAMPLES / "team_tasks" / "team_tasks" / "public",
 	"/frappe-ui/": LIBRARY_EXAMPLES / "frappe-ui" / "dist",
 	"/frappe-react-sdk/": LIBRARY_EXAMPLES / "frappe-react-sdk" / "dist",
 	"/": PAGES,
