@@ -81,6 +81,10 @@ def test_two_users_write_and_draw(bench: Bench, open_note: Open) -> None:
 	wait_for_text(second, ".tiptap", "A formatted text")
 	# The cursor of the other user, with the name.
 	wait_for_text(second, ".collaboration-carets__label", ann.full_name)
+	wait_until(
+		second,
+		"getComputedStyle(document.querySelector('.collaboration-carets__label')).backgroundColor !== 'rgba(0, 0, 0, 0)'",
+	)
 
 	second.locator(".drawing").scroll_into_view_if_needed()
 	box: Any = second.locator(".drawing").bounding_box()

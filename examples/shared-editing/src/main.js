@@ -50,8 +50,11 @@ export function mount(page, connection, doctype, name, user) {
 	return provider;
 }
 
+// Tiptap shows the cursors of others in colors of six hexadecimal digits only.
+const COLORS = ["#b42318", "#9a5b00", "#3f7d20", "#0b7a75", "#1f6feb", "#5b4bd6", "#9c36b5", "#c2255c"];
+
 function color_of(user) {
-	let hue = 0;
-	for (const letter of user) hue = (hue * 31 + letter.charCodeAt(0)) % 360;
-	return `hsl(${hue} 70% 40%)`;
+	let place = 0;
+	for (const letter of user) place = (place * 31 + letter.charCodeAt(0)) % COLORS.length;
+	return COLORS[place];
 }
