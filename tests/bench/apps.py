@@ -106,6 +106,9 @@ def installed(bench: Bench, source: Path) -> Iterator[None]:
 		apps.write_text(f"{apps.read_text().rstrip()}\n{app}\n")
 		_stop(bench)
 		try:
+			if (source / app / "modules.txt").read_text().strip():
+				# Frappe installs the DocTypes of the modules that it has in its cache.
+				bench.bench("--site", bench.site, "clear-cache")
 			bench.bench("--site", bench.site, "install-app", app)
 			bench.start_processes()
 			yield

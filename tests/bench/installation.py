@@ -289,6 +289,15 @@ class Bench:
 			for path, content in before.items():
 				_restore(self.root / path, content)
 
+	@contextmanager
+	def configured(self, **keys: Any) -> Iterator[None]:
+		"""Add keys to common_site_config.json for processes that start in the block."""
+		path = "sites/common_site_config.json"
+		with self.kept(path):
+			config = json.loads((self.root / path).read_text())
+			(self.root / path).write_text(json.dumps({**config, **keys}))
+			yield
+
 	def person(self, role: str = "manager", site: str = "") -> Person:
 		"""Return `manager`, `reader`, `colleague` (System Users) or `visitor` (a Website User) of a site."""
 		return self.people[site or self.site][role]

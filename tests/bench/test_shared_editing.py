@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import SHARED_STATES_KEY, shared_key
 from tests.bench.apps import installed, skip_unless_apps_can_be_installed, write_app
+from tests.bench.editing import forget_state, skip_unless_states_are_kept, stored_soon
 from tests.bench.installation import Bench
 from tests.wire.conditions import until
 from tests.wire.editors import BUILT, Editors, Page
@@ -20,7 +19,6 @@ APP = "notes"
 """The app of the page of the documentation."""
 
 SECTION = "## Loading and storing in your app"
-CONFIG = "sites/common_site_config.json"
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +27,15 @@ def with_notes(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 	if not BUILT.exists():
 		pytest.skip("the npm packages are not built: run script/test once")
 	skip_unless_apps_can_be_installed(bench)
-	if "pycrdt" not in bench.run([str(bench.python), "-m", "pip", "freeze"], bench.root):
-		pytest.skip("the bench has no pycrdt: bench pip install -e 'apps/frappe_realtime[shared-editing]'")
+	skip_unless_states_are_kept(bench)
 	page = (ROOT / "docs" / "shared-editing.md").read_text()
 	hooks, editing = re.findall(r"^```python\n(.*?)^```$", page[page.index(SECTION) :], re.M | re.S)
 	source = tmp_path_factory.mktemp("app") / APP
 	write_app(source, APP, {"editing.py": editing}, hooks)
 	field = bench.inside("add_field", doctype="Note", fieldname="state", fieldtype="Long Text")
 	try:
-		with bench.kept(CONFIG):
-			config = json.loads((bench.root / CONFIG).read_text())
-			config["realtime_shared_store_seconds"] = 0.2
-			(bench.root / CONFIG).write_text(json.dumps(config))
-			with installed(bench, source):
-				yield bench
+		with stored_soon(bench), installed(bench, source):
+			yield bench
 	finally:
 		bench.inside("remove_field", doctype="Note", name=field)
 
@@ -68,13 +61,6 @@ def note(bench: Bench, name: str) -> Any:
 	return bench.request(bench.person(), f"/api/resource/Note/{name}")["data"]
 
 
-def forget_state(bench: Bench, name: str) -> None:
-	"""Delete the state of a Note from Redis, as when the time for which it is kept there has passed."""
-	key = shared_key(bench.site, "Note", name)
-	assert bench.events.delete(key) == 1
-	bench.events.zrem(SHARED_STATES_KEY, key)
-
-
 def test_the_app_stores_a_text_and_loads_it_when_nobody_else_has_it(
 	with_notes: Bench, editors: Editors
 ) -> None:
@@ -90,12 +76,12 @@ def test_the_app_stores_a_text_and_loads_it_when_nobody_else_has_it(
 	until(lambda: note(bench, name)["content"] == "Hello world", "the text of the two pages in the document")
 	assert note(bench, name)["state"]
 
-	forget_state(bench, name)
+	forget_state(bench, "Note", name)
 	later = open_note(bench, editors, name)
 	later.has("Hello world")
 	later.insert("! ", 11)
 	until(lambda: note(bench, name)["content"] == "Hello world! ", "what was written later")
-	forget_state(bench, name)
+	forget_state(bench, "Note", name)
 	# Its changes build on those that were stored: the page that was there all the time has nothing twice.
 	later.do("cut")
 	until(lambda: later.state["syncs"] > 1, "the page again")

@@ -6,8 +6,6 @@ app_publisher = "The frappe_realtime authors"
 app_description = "Tasks of a team, on a live page"
 app_license = "mit"
 
-required_apps = ["frappe_realtime"]
-
 realtime_shared_editing = {
 	"Team Task": {"load": "team_tasks.note.load", "store": "team_tasks.note.store"},
 }

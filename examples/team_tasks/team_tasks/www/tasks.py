@@ -11,7 +11,7 @@ def get_context(context: frappe._dict) -> None:
 	user = frappe.session.user
 	if user == "Guest":
 		frappe.local.flags.redirect_location = "/login?redirect-to=/tasks"
-		raise frappe.Redirect
+		raise frappe.Redirect(302)
 	# A new session has none yet; Frappe writes it in place of the comment in tasks.html.
 	get_csrf_token()
 	context.version = get_build_version()
