@@ -17,6 +17,8 @@ from .config_parsers import worker_count
 from .log_format import set_up_log
 
 if TYPE_CHECKING:
+	from collections.abc import Callable
+
 	from aiohttp.web import AppRunner
 
 	from .server import RealtimeServer
@@ -216,7 +218,7 @@ def _run(config: Config, reporter: Reporter, worker: Worker | None = None) -> No
 	from .server import RealtimeServer
 
 	async def serve() -> None:
-		await RealtimeServer(config, _make_pages, worker).run(reporter)
+		await RealtimeServer(config, _load_pages, worker).run(reporter)
 
 	# Clients and events create no reference cycles, so frequent full collections would only cost time.
 	gc.freeze()
@@ -230,11 +232,10 @@ def _run(config: Config, reporter: Reporter, worker: Worker | None = None) -> No
 		asyncio.run(serve())
 
 
-def _make_pages(server: RealtimeServer) -> AppRunner:
-	# Called when the server listens already: importing aiohttp takes longer than everything else.
+def _load_pages() -> Callable[[RealtimeServer], AppRunner]:
 	from .operations.endpoints import pages
 
-	return pages(server)
+	return pages
 
 
 def _import_everything(config: Config) -> None:

@@ -11,6 +11,7 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from frappe_realtime.contract import ACCESS_CHANNEL, CALLS, QUESTIONS_CHANNEL, SIDECARS_CHANNEL
@@ -41,6 +42,7 @@ from .layers import (
 )
 from .listener import Listener
 from .monitor.events import MonitorEvents
+from .pages import Pages
 from .presence.members import PresenceTable
 from .presence.online_reporter import OnlineReporter
 from .presence.questions import PresenceQuestions
@@ -79,7 +81,7 @@ class RealtimeServer:
 
 	Args:
 		config: The configuration.
-		make_pages: Creates the aiohttp application that answers `PAGE_PATHS`.
+		load_pages: Imports the aiohttp application that answers `PAGE_PATHS`, and returns the function that creates it.
 		worker: The place of this process among the workers of the host; None if it is the only one.
 
 	Raises:
@@ -89,7 +91,7 @@ class RealtimeServer:
 	def __init__(
 		self,
 		config: Config,
-		make_pages: Callable[[RealtimeServer], AppRunner],
+		load_pages: Callable[[], Callable[[RealtimeServer], AppRunner]],
 		worker: Worker | None = None,
 	) -> None:
 		self.config = config
@@ -203,6 +205,7 @@ class RealtimeServer:
 			on_limit,
 			self.handover,
 		)
+		self._pages = Pages(lambda: partial(load_pages(), self))
 		self.engine = Engine(
 			EngineSettings(
 				ping_interval=config.realtime_ping_interval,
@@ -216,7 +219,7 @@ class RealtimeServer:
 				transports=config.realtime_transports,
 			),
 			self.socketio,
-			self._page_protocol,
+			self._pages.protocol,
 			self.limits.check_handshake,
 			self.limits.on_engine_limit,
 			PAGE_PATHS,
@@ -271,8 +274,6 @@ class RealtimeServer:
 			monitor_events,
 		)
 		self._listener = Listener(config, self.engine.protocol, worker.listening if worker else None)
-		self._make_pages = make_pages
-		self._pages: AppRunner | None = None
 
 	async def start(self) -> None:
 		"""Listen first, so that clients can reconnect while the rest starts.
@@ -301,9 +302,9 @@ class RealtimeServer:
 		with suppress(asyncio.TimeoutError):
 			await asyncio.wait_for(self._may_accept.wait(), ANNOUNCE_SECONDS)
 		await self._listener.start()
-		# Created last: importing aiohttp takes longest, and clients reconnect in the first moments.
-		self._pages = self._make_pages(self)
-		await self._pages.setup()
+		if self.worker is not None:
+			# The other workers ask this one for its part of a page.
+			await self._pages.start()
 
 	async def stop(self) -> None:
 		"""Close all connections so that the clients reconnect at once, and release everything."""
@@ -336,8 +337,7 @@ class RealtimeServer:
 		self.recovery.history.stop()
 		await self.access.revalidator.stop()
 		await self.handlers.javascript.stop()
-		if self._pages is not None:
-			await self._pages.cleanup()
+		await self._pages.stop()
 		await self.backends.web.close()
 		self.access.session_cache.close()
 		await self.backends.store.close()
@@ -383,10 +383,6 @@ class RealtimeServer:
 
 	def _link_address(self) -> str:
 		return peer_address(self.config, self.backends.endpoint.local_host)
-
-	def _page_protocol(self) -> asyncio.Protocol | None:
-		server = None if self._pages is None else self._pages.server
-		return None if server is None else server()
 
 
 def trusted_proxies(config: Config) -> TrustedProxies:

@@ -112,7 +112,8 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.monitor": CORE
 	| {"frappe_realtime", "realtime.access", "realtime.cluster", "realtime.handlers"},
 	"realtime.layers": SIDECAR,
-	"realtime.server": SIDECAR | {"realtime.layers"},
+	"realtime.pages": set(),
+	"realtime.server": SIDECAR | {"realtime.layers", "realtime.pages"},
 	"realtime.operations": SIDECAR | {"frappe_realtime", "realtime.server"},
 	"realtime.demo": {*BASE, "frappe_realtime.publishing"},
 	"realtime.__main__": BASE

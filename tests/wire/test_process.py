@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -286,6 +287,20 @@ def test_health(every_bench: Bench) -> None:
 	status, body = every_bench.sidecar.health()
 	assert status == 200
 	assert isinstance(body, dict)
+
+
+def test_aiohttp_is_loaded_with_the_first_page(make_bench: MakeBench, connect: Connect) -> None:
+	bench = make_bench()
+	assert bench.sidecar.process
+	maps = Path(f"/proc/{bench.sidecar.process.pid}/maps")
+	client = connect(bench, bench.user())
+	client.fence()
+	assert "aiohttp" not in maps.read_text()
+	with ThreadPoolExecutor(3) as threads:
+		answers = list(threads.map(bench.sidecar.get, ["/metrics", "/health", "/metrics"]))
+	assert [status for status, _ in answers] == [200, 200, 200]
+	assert "aiohttp" in maps.read_text()
+	client.fence()
 
 
 def test_other_paths_are_not_found(bench: Bench, connect: Connect) -> None:
