@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,11 +101,6 @@ def run_ring(name: str, arguments: list[str]) -> Result:
 	if name == "bench" and not os.environ.get("FRAPPE_BENCH_ROOT"):
 		result.remarks.append("left out: FRAPPE_BENCH_ROOT is not set")
 		return result
-	if name in ("wire", "bench"):
-		install_npm_packages()
-		install_chromium()
-	if name == "wire":
-		build_client()
 	print_headline(f"ring {name}")
 	report = CACHE / f"{name}.xml"
 	report.unlink(missing_ok=True)
@@ -140,6 +136,15 @@ def read_report(report: Path, result: Result) -> None:
 			result.left_out[skipped.get("message", "")] += 1
 		else:
 			result.passed += 1
+
+
+def prepare(chosen: tuple[str, ...]) -> None:
+	"""Install and build what the tests of the chosen rings need besides Python."""
+	if "wire" in chosen or ("bench" in chosen and os.environ.get("FRAPPE_BENCH_ROOT")):
+		install_npm_packages()
+		install_chromium()
+	if "wire" in chosen:
+		build_client()
 
 
 def install_npm_packages() -> None:
@@ -226,7 +231,12 @@ def main(arguments: list[str]) -> int:
 	CACHE.mkdir(exist_ok=True)
 	# The tests start hundreds of Python processes: each would compile all modules that it imports.
 	os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-	results = [lint() if name == "lint" else run_ring(name, arguments) for name in chosen]
+	with ThreadPoolExecutor(1) as background:
+		# The linters use one core, and what is installed waits for the network.
+		prepared = background.submit(prepare, chosen)
+		results = [lint()] if "lint" in chosen else []
+		prepared.result()
+	results += [run_ring(name, arguments) for name in chosen if name != "lint"]
 	print_headline("summary")
 	for result in results:
 		print(result)
