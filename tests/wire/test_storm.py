@@ -62,6 +62,8 @@ def test_a_storm(make_bench: MakeBench, count: int, app: bool) -> None:
 			"realtime_web_connections": SLOTS,
 			# A tab that comes late must not find that the answer has expired.
 			"realtime_cache_seconds": 3600,
+			# A question that waits until all have connected must not be repeated.
+			"realtime_web_timeout": 600,
 		}
 	)
 	if count > 1:
