@@ -210,7 +210,7 @@ def csrf_token(sid):
 
 
 def expire_bearer(token):
-	"""Let the time of an OAuth token be over. Nobody is told, as when it passes."""
+	"""Set the expiry of an OAuth token to a minute ago. No event announces it, as none does when a token expires by itself."""
 	past = add_to_date(now_datetime(), minutes=-1)
 	frappe.db.set_value("OAuth Bearer Token", token, "expiration_time", past)
 

@@ -53,7 +53,7 @@ def give_role(bench: Bench, person: Person) -> None:
 
 @pytest.fixture
 def open_tasks(with_tasks: Bench, open_window: OpenWindow) -> Open:
-	"""Open the page in the browser of a person, and wait until it is live."""
+	"""Open the page in the browser of a person: `open_tasks(person)`."""
 
 	def open_tasks(person: Person) -> Page:
 		page = open_window(person).new_page()
@@ -117,7 +117,7 @@ def test_two_users_share_tasks_and_the_note_is_kept(with_tasks: Bench, open_task
 	for page in (first, second):
 		page.context.close()
 	until(lambda: task(bench, name).get("note") == "Red. Two pots", "what both have written in the task")
-	# What it is built from stays with the server, and the one who has changed the task last is known.
+	# Users do not get the Yjs state, and storing the note does not change `modified`.
 	assert "note_state" not in (after := task(bench, name))
 	assert after["modified"] == saved["modified"]
 	# What saves a task with an earlier note, or none, does not replace it, not even as Administrator.

@@ -1,4 +1,4 @@
-"""examples/team_tasks in Chromium, built as `bench build` does: the list, who is at which task, and the note that several users edit."""
+"""examples/team_tasks in Chromium, built as `bench build` does: the list of tasks, the users who have one open, and the shared note."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def store(doctype: str, name: str, field: str, state: bytes) -> None:
 		"note_state": base64.b64encode(state).decode(),
 		"note": "\n".join(paragraphs(note.get("note", type=XmlFragment))),
 	}
-	# The task itself has not changed: its form stays up to date, with the user who has changed it last.
+	# With a new `modified`, Frappe would refuse to save a form that was opened before.
 	frappe.db.set_value(doctype, name, values, update_modified=False)
 
 
