@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from frappe_realtime.contract import (
@@ -39,15 +39,19 @@ logger = logging.getLogger("realtime.application")
 class EventHandler(Protocol):
 	"""Answers events of the sockets of sites: the core, the apps' handlers in Python, or those in JavaScript.
 
-	Each event is passed to all of them, in this order. The handlers of apps run in the order of the session's
+	Each event is passed to those that handle it, in this order. The handlers of apps run in the order of the session's
 	`installed_apps`; `HandlerFiles` finds the file of an app. The methods must neither block nor raise.
 	"""
+
+	@property
+	def events(self) -> Collection[str] | None:
+		"""The names of the events that it handles, which never change; None if it looks at all events, as apps do."""
 
 	def on_connect(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
 		"""Handle a new socket, which has joined the rooms that every socket joins; `auth` is the payload of CONNECT."""
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		"""Handle an event of a client; `ack` is None if it does not ask for an acknowledgement."""
+		"""Handle one of `events`; `ack` is None if the client does not ask for an acknowledgement."""
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Handle the end of a socket, which has left its namespace and all its `rooms`."""
@@ -55,6 +59,15 @@ class EventHandler(Protocol):
 
 def _network(connection: Connection) -> str:
 	return network_of(connection.request.remote)
+
+
+OnEvent = Callable[[ServerSocket, str, list[Any], Ack | None], None]
+"""The method `on_event` of an `EventHandler`."""
+
+
+def _on_event_of(handlers: Sequence[EventHandler], event: str) -> list[OnEvent]:
+	"""Return the methods that handle `event`."""
+	return [handler.on_event for handler in handlers if handler.events is None or event in handler.events]
 
 
 class FrappeApplication:
@@ -89,6 +102,10 @@ class FrappeApplication:
 		self._authenticator = authenticator
 		self._recovery = recovery
 		self._handlers = handlers
+		named = {event for handler in handlers for event in handler.events or ()}
+		self._by_event = {event: _on_event_of(handlers, event) for event in named}
+		"""The methods `on_event` of the handlers of each event that a handler names."""
+		self._of_other_events = [handler.on_event for handler in handlers if handler.events is None]
 		self._developer_mode = developer_mode
 
 	def authorize(
@@ -179,8 +196,8 @@ class FrappeApplication:
 		if event == CALL:
 			self._on_call(socket, arguments, ack)
 			return
-		for handler in self._handlers:
-			handler.on_event(socket, event, arguments, ack)
+		for on_event in self._by_event.get(event, self._of_other_events):
+			on_event(socket, event, arguments, ack)
 
 	def _on_call(self, socket: ServerSocket, arguments: list[Any], ack: Ack | None) -> None:
 		"""Handle an event that is to be answered in any case (`contract.CALL`)."""
@@ -194,8 +211,8 @@ class FrappeApplication:
 		event, *arguments = arguments
 		session: Session = socket.session
 		reply = Reply(ack, event, session.site, self._developer_mode and session.user_type == SYSTEM_USER)
-		for handler in self._handlers:
-			handler.on_event(socket, event, arguments, reply)
+		for on_event in self._by_event.get(event, self._of_other_events):
+			on_event(socket, event, arguments, reply)
 		# The handlers of this project's own events answer each of them, some later.
 		if not is_own_event(event):
 			reply.end()

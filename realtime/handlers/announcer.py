@@ -21,6 +21,8 @@ class SocketAnnouncer:
 		has_handlers: Returns True if an app on the site of a session has handlers.
 	"""
 
+	events = ()
+
 	def __init__(self, sockets: SocketTable, has_handlers: Callable[[Session], bool]) -> None:
 		self._sockets = sockets
 		self._has_handlers = has_handlers

@@ -89,6 +89,7 @@ class CoreHandlers:
 			"open_in_editor": self.open_in_editor,
 			REWIND_EVENT: lambda *_: None,
 		}
+		self.events = self._handlers.keys()
 
 	# -- events of sockets: see `EventHandler`
 
@@ -96,17 +97,14 @@ class CoreHandlers:
 		"""Do nothing: a recovered socket is in its rooms already."""
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		"""Handle `event` if it is a core event."""
-		handler = self._handlers.get(event)
-		if handler is None:
-			return
+		"""Handle a core event."""
 		reply = reply_of(ack)
 		if self._rewind(socket, event, arguments, ack):
 			if reply is not None:
 				# It is answered when the room was read.
 				reply.begin()
 			return
-		handler(socket, *[*arguments, None, None][:2])
+		self._handlers[event](socket, *[*arguments, None, None][:2])
 		if reply is not None:
 			reply.no_answer("frappe")
 

@@ -48,6 +48,8 @@ class PythonHandlers:
 		loop: The event loop; the running one if None.
 	"""
 
+	events = None
+
 	def __init__(
 		self,
 		files: HandlerFiles,

@@ -51,6 +51,8 @@ class JavaScriptHandlers:
 		secret: Returns the secret that Frappe shares with its realtime server; may raise `WebUnavailable`.
 	"""
 
+	events = None
+
 	def __init__(
 		self,
 		config: Config,

@@ -11,11 +11,11 @@ from ..signals import Signal
 from ..socketio.namespace import ServerSocket
 from ..socketio.server import Ack
 
-EVENTS = frozenset({MONITOR, MONITOR_QUERY})
-
 
 class MonitorEvents:
 	"""An event handler of the application; `Watchers`, which needs the whole server, connects to its signals."""
+
+	events = (MONITOR, MONITOR_QUERY)
 
 	def __init__(self) -> None:
 		self.requested: Signal[[ServerSocket, str, Any, Ack]] = Signal()
@@ -27,8 +27,8 @@ class MonitorEvents:
 		"""Do nothing: a client asks to watch."""
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		"""Pass on `EVENTS` that ask for an acknowledgement: without one there is no answer."""
-		if event in EVENTS and ack is not None:
+		"""Pass on an event that asks for an acknowledgement: without one there is no answer."""
+		if ack is not None:
 			self.requested.send(socket, event, arguments[0] if arguments else None, ack)
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:

@@ -81,6 +81,7 @@ class PresenceEvents:
 			PRESENCE_SET: self._set,
 			PRESENCE_LEAVE: self._leave,
 		}
+		self.events = self._handlers.keys()
 		revalidator.room_withdrawn.connect(presence.send_end)
 
 	# -- events of sockets: see `EventHandler`
@@ -92,13 +93,10 @@ class PresenceEvents:
 				socket.emit(PRESENCE_SYNC, {"place": place.name, **self._answer(place, member)})
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		"""Handle `event` if it is about presence."""
-		handler = self._handlers.get(event)
-		if handler is None:
-			return
+		"""Handle an event about presence."""
 		answer = ack or _ignore
 		try:
-			handler(socket, answer, *[*arguments, None, None, None][:3])
+			self._handlers[event](socket, answer, *[*arguments, None, None, None][:3])
 		except PresenceRefused as refused:
 			self._refuse(socket, answer, refused)
 

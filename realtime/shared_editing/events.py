@@ -108,6 +108,7 @@ class SharedEvents:
 			SHARED_ANSWER: self._answer,
 			SHARED_LEAVE: self._leave,
 		}
+		self.events = self._handlers.keys()
 
 	# -- events of sockets: see `EventHandler`
 
@@ -116,14 +117,11 @@ class SharedEvents:
 		self._members.leave_rooms(socket)
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
-		"""Handle `event` if it is about a shared document."""
-		handler = self._handlers.get(event)
-		if handler is None:
-			return
+		"""Handle an event about a shared document."""
 		answer = ack or _ignore
 		doctype, name, field, *values = [*arguments, None, None, None, None, None, None][:6]
 		try:
-			handler(socket, answer, check_document(doctype, name, field), *values)
+			self._handlers[event](socket, answer, check_document(doctype, name, field), *values)
 		except SharedRefused as refused:
 			self._refuse(socket, answer, refused)
 

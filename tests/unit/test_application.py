@@ -21,8 +21,15 @@ from tests.unit.socketio.fakes import SITE, add_socket
 class RecordingHandler:
 	"""A handler that records calls, and closes the socket in `on_connect` if `closes` is true."""
 
-	def __init__(self, name: str, calls: list[tuple[Any, ...]], closes: bool = False) -> None:
+	def __init__(
+		self,
+		name: str,
+		calls: list[tuple[Any, ...]],
+		closes: bool = False,
+		events: Collection[str] | None = None,
+	) -> None:
 		self.name = name
+		self.events = events
 		self.closes = closes
 		self.calls = calls
 
@@ -58,7 +65,8 @@ class Setting:
 			self.limits,
 			[
 				cast(EventHandler, RecordingHandler("first", self.calls, closes)),
-				cast(EventHandler, RecordingHandler("second", self.calls)),
+				cast(EventHandler, RecordingHandler("named", self.calls, events=("named",))),
+				cast(EventHandler, RecordingHandler("last", self.calls)),
 			],
 		)
 		self.session = SimpleNamespace(
@@ -232,19 +240,24 @@ def test_a_new_socket_is_answered_first() -> None:
 	it.revalidator.on_connect.assert_called_once_with(socket)
 
 
-def test_handlers_are_called_in_order() -> None:
+def test_handlers_of_an_event_are_called_in_order() -> None:
 	it = Setting()
 	socket = it.connect()
+	assert it.calls == [(name, "connect", {"auth": 1}) for name in ("first", "named", "last")]
+	it.calls.clear()
 	ack = Mock()
 	it.application.on_event(socket, "event", [1], ack)
+	it.application.on_event(socket, "named", [2], None)
 	it.application.on_disconnect(socket, "transport close", {"room": "5-0"})
 	assert it.calls == [
-		("first", "connect", {"auth": 1}),
-		("second", "connect", {"auth": 1}),
 		("first", "event", [1], ack),
-		("second", "event", [1], ack),
+		("last", "event", [1], ack),
+		("first", "named", [2], None),
+		("named", "named", [2], None),
+		("last", "named", [2], None),
 		("first", "disconnect", "transport close", {"room": "5-0"}),
-		("second", "disconnect", "transport close", {"room": "5-0"}),
+		("named", "disconnect", "transport close", {"room": "5-0"}),
+		("last", "disconnect", "transport close", {"room": "5-0"}),
 	]
 	it.recovery.on_disconnect.assert_called_once_with(socket, "transport close", {"room": "5-0"})
 	it.limits.on_disconnect.assert_called_once_with(socket)

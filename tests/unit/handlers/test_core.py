@@ -296,7 +296,6 @@ def test_invalid_arguments_are_ignored(arguments: tuple[Any, ...]) -> None:
 			core.emit(socket, event, *arguments)
 		for event in ("doctype_subscribe", "task_subscribe", "task_unsubscribe", "doctype_unsubscribe"):
 			core.emit(socket, event, *([] if arguments[:1] == ("Note",) else arguments[:1]))
-		core.emit(socket, "no such event", *arguments)
 		assert core.permissions.questions == []
 		assert core.tasks.calls == []
 		assert sent(socket) == []
