@@ -48,16 +48,19 @@ class TokenBuckets:
 
 	def take(self, key: Hashable) -> bool:
 		"""Take one token; return False if there is none."""
-		if self.tokens(key) < 1:
+		tokens = self.tokens(key)
+		if tokens < 1:
 			return False
-		self.withdraw(key, 1)
+		self._update(key, tokens - 1)
 		return True
 
 	def withdraw(self, key: Hashable, tokens: float) -> None:
 		"""Withdraw tokens, whether the bucket has them or not; it then has to fill up again."""
-		left = self.tokens(key) - tokens
+		self._update(key, self.tokens(key) - tokens)
+
+	def _update(self, key: Hashable, tokens: float) -> None:
 		self._buckets.pop(key, None)
-		self._buckets[key] = (left, self._time())
+		self._buckets[key] = (tokens, self._time())
 		if len(self._buckets) > MAX_BUCKETS:
 			del self._buckets[next(iter(self._buckets))]
 

@@ -178,7 +178,8 @@ class PresenceEvents:
 		ack(self._answer(Place(socket.namespace.name, name), member))
 
 	def _set(self, socket: ServerSocket, ack: Ack, name: Any, state: Any, seconds: Any) -> None:
-		name = check_place(name)
+		if not (isinstance(name, str) and self._presence.is_member(socket, name)):
+			name = check_place(name)
 		self._count_change(socket)
 		member = self._presence.set(socket, name, state, seconds)
 		ack({"version": member.version})

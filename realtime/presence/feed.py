@@ -8,7 +8,6 @@ comes back in between is not mentioned.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from heapq import nsmallest
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from frappe_realtime.contract import GUEST, PRESENCE, presence_room
 
 from ..config import Config
-from .members import Member, Place, PresenceTable
+from .members import NOTHING, Member, Place, PresenceTable
 from .sender import ChangeSender
 from .states import changed_keys
 
@@ -156,6 +155,6 @@ class PresenceFeed:
 					states -= 1
 					guest_states -= is_guest
 				else:
-					member = replace(member, state={})
+					member = member._replace(state=NOTHING)
 			listed[member.id] = member
 		return listed

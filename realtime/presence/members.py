@@ -7,12 +7,14 @@ two for a moment, and the process that lost the socket drops its record when it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from frappe_realtime.contract import GUEST, ONLINE_PLACE
 
 from ..signals import Signal
+
+NOTHING: Final[Mapping[str, Any]] = {}
+"""An empty state."""
 
 LOCAL = ""
 """The origin of the members of this process; that of others is the id of their sidecar."""
@@ -30,8 +32,7 @@ class Place(NamedTuple):
 	name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
 	"""One socket in one place, at one time.
 
 	Args:
@@ -50,9 +51,13 @@ class Member:
 	full_name: str
 	joined_at: int
 	version: int
-	state: Mapping[str, Any] = field(default_factory=dict)
-	expires: Mapping[str, int] = field(default_factory=dict)
+	state: Mapping[str, Any] = NOTHING
+	expires: Mapping[str, int] = NOTHING
 	away: bool = False
+
+	def with_state(self, version: int, state: Mapping[str, Any], expires: Mapping[str, int]) -> Member:
+		"""Return this member with another state. Less general than `_replace`, and three times as fast."""
+		return Member(self.id, self.user, self.full_name, self.joined_at, version, state, expires, self.away)
 
 	def public(self) -> dict[str, Any]:
 		"""Return what clients see of this member."""

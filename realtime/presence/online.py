@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import replace
 from time import time
 
 from frappe_realtime.contract import GUEST, ONLINE_PLACE, USER_ROOM
@@ -77,7 +76,7 @@ class OnlineUsers:
 		if member is None or member.away:
 			return
 		if self._grace and reason in RECOVERABLE_REASONS:
-			self._table.put(place, replace(member, away=True))
+			self._table.put(place, member._replace(away=True))
 			until = asyncio.get_running_loop().time() + self._grace
 			self._away[place, user] = until
 			if self._timer is None:

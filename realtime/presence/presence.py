@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from time import time
 from typing import Any
 
@@ -147,13 +146,15 @@ class Presence:
 		before = local.member
 		after = merged(before.state, changes, self._max_bytes)
 		now = self._now()
-		expires = {key: at for key, at in before.expires.items() if key not in changes}
+		expires = before.expires
+		if expires:
+			expires = {key: at for key, at in expires.items() if key not in changes}
 		if ttl is not None:
-			expires.update((key, now + round(ttl * 1000)) for key in changes if key in after)
+			expires = {**expires, **{key: now + round(ttl * 1000) for key in changes if key in after}}
 		version = before.version
 		if after != before.state:
 			version = max(version + 1, now)
-		self._put(local, replace(before, version=version, state=after, expires=expires))
+		self._put(local, before.with_state(version, after, expires))
 		self._schedule_expiry(local)
 		return local.member
 
@@ -172,13 +173,13 @@ class Presence:
 		if local is not None:
 			local.cancel_timers()
 			local.socket = socket
-			member = replace(local.member, away=False)
+			member = local.member._replace(away=False)
 		else:
 			known = self.table.get(place, socket.id)
 			now = self._now()
 			if known is not None:
 				# A sidecar that this one has not heard of yet may have shown a later version.
-				member = replace(known, version=max(known.version + 1, now), away=False)
+				member = known._replace(version=max(known.version + 1, now), away=False)
 			else:
 				session = socket.session
 				member = Member(socket.id, session.user, session.full_name, now, now)
@@ -226,7 +227,7 @@ class Presence:
 			if not (may_return and self._grace):
 				self._remove(local)
 				continue
-			self._put(local, replace(local.member, away=True))
+			self._put(local, local.member._replace(away=True))
 			newest = self.table.get(local.place, socket.id)
 			if newest is not None and not newest.away:
 				# The client is connected to another sidecar.
@@ -284,7 +285,7 @@ class Presence:
 		expires = _without(member.expires, over)
 		if over:
 			version = max(member.version + 1, now)
-			self._put(local, replace(member, version=version, state=state, expires=expires))
+			self._put(local, member.with_state(version, state, expires))
 		self._schedule_expiry(local)
 
 

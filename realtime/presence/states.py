@@ -54,7 +54,8 @@ def merged(state: Mapping[str, Any], changes: Mapping[str, Any], max_bytes: int)
 		PresenceRefused: The result is too large, or not JSON.
 	"""
 	result = {**state, **changes}
-	result = {key: value for key, value in result.items() if value is not None}
+	if None in changes.values():
+		result = {key: value for key, value in result.items() if value is not None}
 	try:
 		size = len(dumps(result).encode())
 	except (TypeError, ValueError) as error:
