@@ -213,6 +213,8 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _run(config: Config, reporter: Reporter, worker: Worker | None = None) -> None:
 	"""Serve in this process until it is told to end."""
+	# The imports leave no garbage that is worth a collection, and would cause many.
+	gc.disable()
 	import uvloop
 
 	from .server import RealtimeServer
@@ -223,6 +225,7 @@ def _run(config: Config, reporter: Reporter, worker: Worker | None = None) -> No
 	# Clients and events create no reference cycles, so frequent full collections would only cost time.
 	gc.freeze()
 	gc.set_threshold(10_000, 20, 50)
+	gc.enable()
 
 	if sys.version_info >= (3, 11):
 		with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
