@@ -34,20 +34,17 @@ class Pages:
 		"""Return the protocol that takes over a TCP connection with a request for a page."""
 		if self._runner is not None and (server := self._runner.server) is not None:
 			return server()
-		if self._loading is None:
-			self._loading = asyncio.get_running_loop().create_task(self._load_for_requests())
+		self._begin_to_load()
 		return _WaitingRequest(self._waiting)
 
 	async def start(self) -> None:
-		"""Load the application now.
+		"""Load the application now, unless a request has been first.
 
 		Raises:
 			Exception: What the import raises.
 		"""
-		make = await asyncio.to_thread(self._load)
-		runner = make()
-		await runner.setup()
-		self._runner = runner
+		if self._runner is None:
+			await self._begin_to_load()
 
 	async def stop(self) -> None:
 		"""Close the connections of pages."""
@@ -57,19 +54,34 @@ class Pages:
 		if self._runner is not None:
 			await self._runner.cleanup()
 
-	async def _load_for_requests(self) -> None:
-		"""Load the application, and let it answer the requests that wait for it."""
-		try:
-			await self.start()
-		except Exception:
-			logger.exception(
-				"/health and /metrics cannot be answered: the application for them cannot be loaded"
+	def _begin_to_load(self) -> asyncio.Task[None]:
+		"""Load the application; if that has begun, return the task that does it.
+
+		Never twice: a second application would replace the first one, which would be collected with the sockets that it listens on.
+		uvloop polls the descriptor of such a socket for ever, also when it is that of a connection.
+		"""
+		if self._loading is None:
+			self._loading = asyncio.get_running_loop().create_task(self._load_application())
+			self._loading.add_done_callback(self._on_loaded)
+		return self._loading
+
+	async def _load_application(self) -> None:
+		make = await asyncio.to_thread(self._load)
+		runner = make()
+		await runner.setup()
+		self._runner = runner
+
+	def _on_loaded(self, loading: asyncio.Task[None]) -> None:
+		"""Let the application answer the requests that wait for it; if it cannot be loaded, the next request tries it again."""
+		self._loading = None
+		if not loading.cancelled() and (error := loading.exception()) is not None:
+			logger.error(
+				"/health and /metrics cannot be answered: the application for them cannot be loaded",
+				exc_info=error,
 			)
-		finally:
-			self._loading = None
-			server = None if self._runner is None else self._runner.server
-			for request in list(self._waiting):
-				request.pass_to(None if server is None else server())
+		server = None if self._runner is None else self._runner.server
+		for request in list(self._waiting):
+			request.pass_to(None if server is None else server())
 
 
 class _WaitingRequest(asyncio.Protocol):

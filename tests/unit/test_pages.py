@@ -174,3 +174,31 @@ def test_a_start_loads_them_at_once() -> None:
 		assert it.imports == 1
 
 	asyncio.run(test())
+
+
+def test_a_request_during_a_start_does_not_load_them_again() -> None:
+	"""A second application would replace the first one, whose listening socket would be closed without the event loop."""
+
+	async def test() -> None:
+		it = Setting()
+		starting = asyncio.ensure_future(it.pages.start())
+		await until(lambda: it.imports == 1)
+		transport = it.request(b"GET /")
+		it.may_end.set()
+		await starting
+		await until(lambda: isinstance(transport.protocol, Page))
+		await it.pages.start()
+		assert it.imports == 1
+
+	asyncio.run(test())
+
+
+def test_a_start_that_fails_says_so() -> None:
+	async def test() -> None:
+		it = Setting()
+		it.failure = ImportError("no aiohttp")
+		it.may_end.set()
+		with pytest.raises(ImportError, match="no aiohttp"):
+			await it.pages.start()
+
+	asyncio.run(test())
