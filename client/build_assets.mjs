@@ -10,7 +10,18 @@ const SOURCES = new URL("core/src/", import.meta.url);
 const PUBLIC = new URL("../frappe_realtime/public/js/", import.meta.url);
 
 // A module comes after those that it imports: its imports have their hash in the query, because browsers keep the files of /assets.
-const MODULES = { api: "api.ts", token: "token.ts", load_io: "load_io.assets.ts", realtime: "realtime.ts" };
+const MODULES = {
+	api: "api.ts",
+	calls: "calls.ts",
+	local_events: "local_events.ts",
+	page: "page.ts",
+	progress_message: "progress_message.ts",
+	subscriptions: "subscriptions.ts",
+	token: "token.ts",
+	connection: "connection.ts",
+	load_io: "load_io.assets.ts",
+	realtime: "realtime.ts",
+};
 
 const is_check = process.argv.includes("--check");
 const different = [];

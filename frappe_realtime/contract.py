@@ -308,7 +308,7 @@ SITE_HEADER = "X-Frappe-Site-Name"
 """Names the site folder (Frappe's name; set by nginx)."""
 
 PAGE_HEADER = "X-Frappe-Realtime-Page"
-"""Names the page that makes a request, so that the progress of its work is shown there; also in public/js/realtime.js."""
+"""Names the page that makes a request, so that the progress of its work is shown there; also in public/js/page.js."""
 
 METHOD_PREFIX = "/api/method/frappe.realtime."
 """The path of the endpoints in permissions/endpoints.py; Frappe exempts it from a user's IP restriction."""
@@ -377,7 +377,7 @@ OFFSET_EVENT = "frappe_realtime:offset"
 
 REWIND_EVENT = "frappe_realtime:rewind"
 """From the client: asks for the events of a name in the rooms that every socket of the user joins, `{"event", "rewind"}`.
-Acknowledged as a subscription with `rewind` (realtime/handlers/rewinds.py); also in public/js/realtime.js."""
+Acknowledged as a subscription with `rewind` (realtime/handlers/rewinds.py); also in public/js/subscriptions.js."""
 
 DOCTOR_EVENT = "frappe_realtime:doctor"
 """Published by `frappe-realtime doctor` to its own clients; the message is null."""
@@ -504,7 +504,7 @@ CALL = "frappe_realtime:call"
 """From the client: an event and its arguments as the arguments of this one.
 
 Acknowledged with null and the arguments of the handler's acknowledgement, or with one argument
-`{"code", "message", "traceback"?}`, in which the code is one of `CALL_ERRORS`. Also in public/js/realtime.js.
+`{"code", "message", "traceback"?}`, in which the code is one of `CALL_ERRORS`. Also in public/js/calls.js.
 """
 
 CALLS = "calls"

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from script.jsdoc import reference
+from script.jsdoc import reference_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = Path("docs")
@@ -63,7 +63,7 @@ def collect(folder: Path = PAGES) -> None:
 		path.parent.mkdir(parents=True, exist_ok=True)
 		if source.suffix == ".md":
 			text = _with_links((ROOT / source).read_text(), source, files)
-			path.write_text(JAVASCRIPT.sub(lambda found: reference((ROOT / found[1]).read_text()), text))
+			path.write_text(JAVASCRIPT.sub(lambda found: reference_of(ROOT / found[1]), text))
 		else:
 			shutil.copy(ROOT / source, path)
 

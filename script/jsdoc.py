@@ -1,19 +1,24 @@
 """Write the reference of a JavaScript module from its JSDoc comments.
 
-It knows what `realtime.js` has: exported constants, functions and classes with methods, and typedefs. Names that begin with an
-underscore are left out. A method without a comment is described with the one before it.
+It knows what `realtime.js` has: exported constants, functions and classes with methods, names that are exported from other modules,
+and typedefs. Names that begin with an underscore are left out. A method without a comment is described with the one before it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 COMMENT = r"/\*\*(?P<comment>(?:(?!\*/).)*)\*/\s*?\n"
 EXPORT = re.compile(
 	rf"^(?:{COMMENT})?export (?:const (?P<constant>\w+)|class (?P<class>\w+)"
 	r"|(?:async )?function (?P<function>\w+)(?P<arguments>\(.*?\)) \{$)",
 	re.MULTILINE | re.DOTALL,
+)
+FROM_ANOTHER_MODULE = re.compile(
+	r'^export \{ (?P<names>\w+(?:, \w+)*) \} from "\./(?P<file>\w+\.js)(?:\?v=\w+)?";$', re.MULTILINE
 )
 TYPEDEF = re.compile(r"^/\*\*(?P<comment>(?:(?!\*/).)*?@typedef(?:(?!\*/).)*)\*/", re.MULTILINE | re.DOTALL)
 METHOD = re.compile(
@@ -79,10 +84,26 @@ def _type(body: str) -> tuple[str, str]:
 	return "", body
 
 
-def reference(source: str) -> str:
-	"""Return the reference of a module as Markdown, with a heading of level 2 for each name."""
+def reference_of(path: Path) -> str:
+	"""Return the reference of a module as Markdown: its own names, then those that it exports from other modules."""
+	source = path.read_text()
+	parts = [reference(source)]
+	for found in FROM_ANOTHER_MODULE.finditer(source):
+		parts.append(reference((path.parent / found["file"]).read_text(), found["names"].split(", ")))
+	return "\n\n".join(filter(None, parts))
+
+
+def reference(source: str, names: Collection[str] | None = None) -> str:
+	"""Return the reference of the text of a module as Markdown, with a heading of level 2 for each name.
+
+	Args:
+		source: The text.
+		names: The exported names to describe; None for all. All typedefs are described.
+	"""
 	parts = []
 	for found in EXPORT.finditer(source):
+		if names is not None and (found["class"] or found["constant"] or found["function"]) not in names:
+			continue
 		comment = Comment.parse(found["comment"])
 		if found["class"]:
 			parts.append(_section(2, found["class"], comment))

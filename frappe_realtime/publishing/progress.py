@@ -2,7 +2,7 @@
 
 A page sends its id as the header `X-Frappe-Realtime-Page` with each request, and a job keeps the id of the page that
 enqueued it in RQ's `meta`. `publish_progress` puts the id into its message, and only that page shows the progress bar
-(public/js/realtime.js).
+(public/js/progress_message.js).
 """
 
 from __future__ import annotations

@@ -251,7 +251,9 @@ def test_a_server_that_knows_no_calls_gets_stock_events(make_bench: MakeBench, o
 	page = open_portal(bench, bench.user())
 	connect(page)
 	# As after CONNECT of Frappe's Node server.
-	page.evaluate("realtime._has_calls = false; realtime.socket.onAnyOutgoing((event) => seen.push(event))")
+	page.evaluate(
+		"realtime._calls.on_answer(realtime.socket, false); realtime.socket.onAnyOutgoing((event) => seen.push(event))"
+	)
 	assert page.evaluate("realtime.emitWithAck('add', 1, 2)") == 3
 	assert seen(page) == ["add"]
 

@@ -71,7 +71,9 @@ def test_its_names_stand_nowhere_else(path: Path) -> None:
 @pytest.mark.parametrize(
 	("file", "literal"),
 	[
-		("frappe_realtime/public/js/realtime.js", contract.PAGE_HEADER),
+		("frappe_realtime/public/js/page.js", contract.PAGE_HEADER),
+		("frappe_realtime/public/js/calls.js", contract.CALL),
+		("frappe_realtime/public/js/subscriptions.js", contract.REWIND_EVENT),
 		("frappe_realtime/public/js/desk.js", contract.HANDLERS_ERROR),
 		("frappe_realtime/public/js/monitor/feed.js", contract.MONITOR),
 		("frappe_realtime/public/js/monitor/feed.js", contract.MONITOR_SNAPSHOT),

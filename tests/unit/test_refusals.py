@@ -132,10 +132,11 @@ def test_links_inside_the_page_have_targets() -> None:
 @pytest.mark.parametrize(
 	("importer", "imported"),
 	[
-		("realtime.js", "diagnosis.js"),
+		("realtime.js", "connection.js"),
+		("connection.js", "diagnosis.js"),
 		("diagnosis.js", "remedies.js"),
-		("realtime.js", "presence.js"),
-		("realtime.js", "api.js"),
+		("connection.js", "presence.js"),
+		("connection.js", "api.js"),
 	],
 )
 def test_an_import_has_a_hash_of_the_imported_file(importer: str, imported: str) -> None:

@@ -1,6 +1,7 @@
 // The events of Frappe's core, and of this client.
 
-import type { Status } from "./realtime.js";
+/** The status of a connection; `closed` after a disconnect by this page. */
+export type Status = "connecting" | "connected" | "lost" | "closed";
 
 /** A document was saved, to `doc_subscribe`. */
 export interface DocUpdate {

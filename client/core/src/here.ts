@@ -1,7 +1,7 @@
 // Presence without a framework: this page in one place, for as long as a part of the page wants it.
 
 import type { Member, Presence } from "./presence.js";
-import type { Connection } from "./realtime.js";
+import type { Connection } from "./connection.js";
 
 /** A document, a DocType, a room of a handler, or with neither the site. */
 export interface Place {

@@ -2,7 +2,8 @@
 
 import { io } from "socket.io-client";
 
-import { Connection, open, type ConnectOptions } from "./realtime.js";
+import { Connection } from "./connection.js";
+import { open, type ConnectOptions } from "./realtime.js";
 
 /** Opens a connection on request; has no effect before, so that it may be made on a server that renders pages. */
 export interface LazyConnection {

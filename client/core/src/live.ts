@@ -1,7 +1,8 @@
 // Live data without a framework: what follows a document or a list, and loads it again when it has changed.
 
 import { ApiError, type ListQuery } from "./api.js";
-import { MISSED_EVENT, STATUS_EVENT, type Connection } from "./realtime.js";
+import type { Connection } from "./connection.js";
+import { MISSED_EVENT, STATUS_EVENT } from "./local_events.js";
 
 /** A document, or all documents of a DocType. */
 export interface Target {

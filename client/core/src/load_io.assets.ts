@@ -1,6 +1,6 @@
 // Socket.IO's client, loaded from /assets at run time.
 
-import type { Io } from "./realtime.js";
+import type { Io } from "./io.js";
 
 const SOCKETIO_CLIENT_PATHS = [
 	"../node_modules/socket.io-client/dist/socket.io.esm.min.js",

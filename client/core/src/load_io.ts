@@ -2,7 +2,7 @@
 
 import { io } from "socket.io-client";
 
-import type { Io } from "./realtime.js";
+import type { Io } from "./io.js";
 
 export async function load_io(): Promise<Io> {
 	return io;

@@ -1,6 +1,6 @@
 // The types of frappe_realtime/public/js/presence.js, which the build puts in the place of this module.
 
-import type { Connection } from "./realtime.js";
+import type { Connection } from "./connection.js";
 
 /** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request` or `unavailable`). */
 export class PresenceError extends Error {

@@ -1,6 +1,7 @@
 // Progress without a framework: that of the work of this page, or of one background task.
 
-import { read_progress, type Connection, type Progress } from "./realtime.js";
+import { read_progress, type Progress } from "./progress_message.js";
+import type { Connection } from "./connection.js";
 
 /**
  * Call `callback` with each progress of work that this page has started, or of one background task.

@@ -40,7 +40,7 @@ export class PresenceError extends Error {
 /** The members of one place, and this page as one of them after `join`. */
 export class Presence {
 	/**
-	 * @param {import("./realtime.js").Connection} connection
+	 * @param {import("./connection.js").Connection} connection
 	 * @param {string} place
 	 */
 	constructor(connection, place) {
@@ -343,7 +343,7 @@ export class Presence {
 
 /** The places of one connection. */
 export class Presences {
-	/** @param {import("./realtime.js").Connection} connection */
+	/** @param {import("./connection.js").Connection} connection */
 	constructor(connection) {
 		this._connection = connection;
 		this._places = new Map();

@@ -10,7 +10,7 @@ import pytest
 
 import frappe_realtime
 from script import build_docs
-from script.jsdoc import reference
+from script.jsdoc import reference, reference_of
 from tests.unit.docs.blocks import ROOT
 
 REALTIME_JS = ROOT / "frappe_realtime" / "public" / "js" / "realtime.js"
@@ -81,11 +81,14 @@ def test_the_python_reference_has_every_public_name() -> None:
 
 def test_the_javascript_reference_has_every_export_and_method() -> None:
 	source = REALTIME_JS.read_text()
-	written = reference(source)
+	written = reference_of(REALTIME_JS)
 	exports = re.findall(r"^export (?:const|class|(?:async )?function) (\w+)", source, re.MULTILINE)
+	for names in re.findall(r"^export \{ (.+) \} from", source, re.MULTILINE):
+		exports += names.split(", ")
+	connection = (REALTIME_JS.parent / "connection.js").read_text()
 	methods = re.findall(
 		r"^\t([a-z]\w*)\([^\n]*\) \{$",
-		source.partition("class Connection")[2].partition("\n}\n")[0],
+		connection.partition("class Connection")[2].partition("\n}\n")[0],
 		re.MULTILINE,
 	)
 	assert len(exports) > 5
@@ -119,3 +122,14 @@ def test_a_javascript_method_is_written_with_its_parameters() -> None:
 		"| | | |\n| --- | --- | --- |\n| `name` | `string | null` | the name |\n"
 		"| `options` (optional) | `object` | of all kinds |\n| **Returns** | `Promise<void>` | when it is done |"
 	)
+
+
+def test_names_from_another_module_are_described_without_its_other_names(tmp_path: Path) -> None:
+	(tmp_path / "parts.js").write_text(
+		"/** One. */\nexport const ONE = 1;\n\n/** Two. */\nexport const TWO = 2;\n\n/** @typedef {object} Part */\n"
+	)
+	module = tmp_path / "whole.js"
+	module.write_text(
+		'export { TWO } from "./parts.js?v=0123456789ab";\n\n/** All. */\nexport const ALL = 3;\n'
+	)
+	assert reference_of(module) == "## `ALL`\n\nAll.\n\n## `TWO`\n\nTwo.\n\n## `Part`"

@@ -1,0 +1,35 @@
+// The events that the client emits to its listeners itself.
+
+/** A function that is called with the arguments of an event. */
+export type Listener = (this: any, ...args: any[]) => void;
+
+/** Emitted when `status` changes, with the new status. */
+export const STATUS_EVENT = "realtime_status";
+
+/** Emitted after a reconnect without recovery: events may have been missed. */
+export const MISSED_EVENT = "realtime_missed";
+
+/** The events that this client emits to its listeners itself. */
+export const LOCAL_EVENTS: readonly string[] = [STATUS_EVENT, MISSED_EVENT];
+
+/** The listeners of `LOCAL_EVENTS`, apart from those of events with the same names that the server might send. */
+export class LocalEvents {
+	private readonly _listeners: Record<string, (Listener & { fn?: Listener })[]>;
+
+	constructor() {
+		this._listeners = Object.fromEntries(LOCAL_EVENTS.map((event) => [event, []]));
+	}
+
+	on(event: string, listener: Listener): void {
+		this._listeners[event]!.push(listener);
+	}
+
+	off(event: string, callback?: Listener): void {
+		const listeners = this._listeners[event]!;
+		this._listeners[event] = callback ? listeners.filter((one) => one !== callback && one.fn !== callback) : [];
+	}
+
+	emit(event: string, ...args: any[]): void {
+		for (const listener of this._listeners[event]!) listener(...args);
+	}
+}

@@ -1,0 +1,337 @@
+// Built by client/build_assets.mjs from client/core/src/connection.ts: change that file.
+
+// The connection of a page to a Frappe site: what it listens to and subscribes to, and how it reconnects.
+import { Api } from "./api.js?v=82fc7c76d51c";
+import { Calls } from "./calls.js?v=2894f0f5502c";
+import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
+import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=6dca312f686e";
+import { page, page_origin } from "./page.js?v=fccc9a93854c";
+import { Presences, place_of } from "./presence.js?v=33ef37b85ab4";
+import { read_progress } from "./progress_message.js?v=6f1f5d234835";
+import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=a7d997383339";
+const CONNECT_PACKET = 0;
+// Milliseconds between two attempts to connect: doubled from the first to the maximum, which is higher after a refusal.
+const FIRST_DELAY = 1000;
+const MAX_DELAY_LOST = 10_000;
+const MAX_DELAY_REFUSED = 60_000;
+const JITTER = 0.5;
+/**
+ * @typedef {object} RewindOptions
+ * @property {"latest" | number} [rewind] the newest values of the room (published with `history="latest"`), or its last events.
+ *     They come before the live events, to all listeners of the page
+ */
+/**
+ * A Socket.IO socket that reconnects, with the subscriptions of Frappe's rooms.
+ *
+ * @property {"connecting" | "connected" | "lost" | "closed"} status `closed` after a disconnect by this page
+ * @property {any} socket the socket of socket.io-client
+ * @property {Api} api loads from Frappe's web server with the credentials of the connection
+ */
+export class Connection {
+	/**
+	 * @param {any} [socket] a socket of socket.io-client; without one, call `attach` before anything else
+	 * @param {any} [credentials] the token of the option `token`, if there is one
+	 */
+	constructor(socket, credentials = null) {
+		this.status = "connecting";
+		this.socket = null;
+		this.api = new Api(page_origin(), credentials);
+		this._credentials = credentials;
+		this._local_events = new LocalEvents();
+		this._is_emitting = false;
+		this._subscriptions = new Subscriptions((packet) => this._emit(packet));
+		this._presences = new Presences(this);
+		this._has_offsets = false;
+		this._calls = new Calls();
+		this._refusals = 0;
+		this._reported = new Set();
+		this._on_online = () => this._retry_now();
+		if (credentials)
+			credentials.on_error = (error) => this._on_token_error(error);
+		if (socket)
+			this.attach(socket);
+	}
+	/**
+	 * Use a socket from now on.
+	 *
+	 * @param {any} socket a socket of socket.io-client
+	 */
+	attach(socket) {
+		this.socket = socket;
+		socket.io.on("packet", ({ type, nsp, data }) => {
+			if (type !== CONNECT_PACKET || nsp !== socket.nsp)
+				return;
+			this._has_offsets = Boolean(data?.pid);
+			this._calls.on_answer(socket, Boolean(data?.calls));
+		});
+		socket.io.reconnectionAttempts(Infinity);
+		socket.io.reconnectionDelay(FIRST_DELAY);
+		socket.io.reconnectionDelayMax(MAX_DELAY_LOST);
+		socket.io.randomizationFactor(JITTER);
+		let had_connected = false;
+		let lost_at = 0;
+		const on_connect = () => {
+			const missed = had_connected && !socket.recovered;
+			if (missed)
+				this._subscriptions.resend_all(lost_at);
+			else if (had_connected)
+				this._subscriptions.resend_recent(lost_at);
+			had_connected = true;
+			this._refusals = 0;
+			this._credentials?.accepted();
+			clearTimeout(this._retry);
+			this._set_status("connected");
+			this._presences.on_connect(socket.recovered);
+			if (missed)
+				this._local_events.emit(MISSED_EVENT);
+		};
+		this._presences.attach();
+		socket.on("connect", on_connect);
+		socket.on("disconnect", (reason) => {
+			lost_at = performance.now();
+			this._subscriptions.pause();
+			if (reason === "io client disconnect") {
+				this._set_status("closed");
+			}
+			else {
+				this._set_status("lost");
+				this._retry_if_inactive();
+			}
+		});
+		// A proxy may join the two ports of a development bench: then the realtime server is at the page's own origin.
+		const { uri } = socket.io;
+		const addresses = page().dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
+		socket.on("connect_error", (error) => {
+			this._report(error);
+			this._credentials?.refused(error.data?.code);
+			if (!had_connected && socket.active && addresses.length) {
+				socket.io.uri = addresses[0];
+				addresses.reverse();
+			}
+			this._set_status("lost");
+			this._retry_if_inactive();
+		});
+		socket.onAnyOutgoing((event, ...args) => this._subscriptions.record(event, args));
+		// Neither Node nor React Native has it.
+		globalThis.addEventListener?.("online", this._on_online);
+		if (socket.connected) {
+			this._calls.ask(socket);
+			on_connect();
+		}
+	}
+	on(event, callback, options) {
+		this._emitter(event).on(event, this._listener(event, callback));
+		if (options?.rewind)
+			void this._subscriptions.rewind(REWIND_EVENT, [event], options.rewind);
+	}
+	once(event, callback) {
+		const emitter = this._emitter(event);
+		const listener = this._listener(event, function (...args) {
+			emitter.off(event, listener);
+			callback.apply(this, args);
+		});
+		listener.fn = callback;
+		emitter.on(event, listener);
+	}
+	/**
+	 * Stop listening.
+	 *
+	 * @param {string} event
+	 * @param {[Function?]} callback the listener to remove; without it all listeners of the event
+	 */
+	off(event, ...callback) {
+		this._emitter(event).off(event, ...callback);
+	}
+	/**
+	 * Emit an event. Without a connection, it is sent after the next connect.
+	 *
+	 * An event that ends a subscription is sent when all parts of the page that have subscribed have ended it.
+	 *
+	 * @param {string} event
+	 * @param {...any} args
+	 */
+	emit(event, ...args) {
+		if (this.count(event, args))
+			this._emit([event, ...args]);
+	}
+	/**
+	 * Count a part of the page that subscribes or ends its subscription.
+	 *
+	 * @param {string} event
+	 * @param {any[]} args
+	 * @returns {boolean} whether the event is to be sent: false if others still hold the subscription
+	 */
+	count(event, args) {
+		return this._subscriptions.count(event, args);
+	}
+	/**
+	 * Note an event that is emitted over the socket; see `share`.
+	 *
+	 * @param {string} event
+	 * @param {any[]} args
+	 * @returns {boolean} whether the event is to be sent: false if it would end a subscription that is held here
+	 */
+	is_sent(event, args) {
+		return this._is_emitting || this._subscriptions.note_other(event, args);
+	}
+	/**
+	 * Emit an event and wait for its acknowledgement.
+	 *
+	 * @param {string} event
+	 * @param {...any} args
+	 * @returns {Promise<any>} rejected with a `CallError` at once if no handler answers the event, if its handler fails, or if
+	 *     it is not allowed; and if there is no acknowledgement within 20 seconds, or the connection is lost
+	 */
+	emitWithAck(event, ...args) {
+		return this._calls.emit(this.socket, event, args);
+	}
+	/**
+	 * Subscribe to the events of one document. Each call is ended by one `doc_unsubscribe`.
+	 *
+	 * @param {string} doctype
+	 * @param {string | number} name
+	 * @param {RewindOptions} [options] also get what was published to the document before
+	 * @returns {Promise<number> | undefined} with `rewind`, how many events came; rejected if the server refuses or does not answer
+	 */
+	doc_subscribe(doctype, name, options) {
+		return this._subscribe("doc_subscribe", [doctype, name], options);
+	}
+	doc_unsubscribe(doctype, name) {
+		this.emit("doc_unsubscribe", doctype, name);
+	}
+	/** Be listed as a viewer of a document, and receive `doc_viewers`. */
+	doc_open(doctype, name) {
+		this.emit("doc_open", doctype, name);
+	}
+	doc_close(doctype, name) {
+		this.emit("doc_close", doctype, name);
+	}
+	/** Receive `list_update` of a DocType; arguments and result as for `doc_subscribe`. */
+	doctype_subscribe(doctype, options) {
+		return this._subscribe("doctype_subscribe", [doctype], options);
+	}
+	doctype_unsubscribe(doctype) {
+		this.emit("doctype_unsubscribe", doctype);
+	}
+	/** Subscribe to the progress of one background task; arguments and result as for `doc_subscribe`. */
+	task_subscribe(task_id, options) {
+		return this._subscribe("task_subscribe", [task_id], options);
+	}
+	task_unsubscribe(task_id) {
+		this.emit("task_unsubscribe", task_id);
+	}
+	/**
+	 * Listen to the progress of work that this page has started (`frappe.publish_progress`).
+	 *
+	 * @param {(progress: Progress) => void} callback
+	 */
+	progress(callback) {
+		const listener = this._listener("progress", (message) => {
+			const progress = read_progress(message);
+			if (progress?.is_here)
+				callback(progress);
+		});
+		listener.fn = callback;
+		this.socket.on("progress", listener);
+	}
+	/**
+	 * The presence of a place: who is there, with what state. The same place is always the same object.
+	 *
+	 * @param {string | { room: string }} [doctype] a DocType; `{ room }` for a room that a handler has let this page into;
+	 *     without it the site
+	 * @param {string | number} [name] a document; without it the DocType as a whole
+	 * @returns {import("./presence.js").Presence}
+	 */
+	presence(doctype, name) {
+		return this._presences.get(place_of(doctype, name));
+	}
+	/**
+	 * Find out whether and why the connection fails: try polling, WebSocket and CONNECT, apart from this connection.
+	 *
+	 * @returns {Promise<import("./diagnosis.js").Diagnosis>}
+	 */
+	diagnose() {
+		return diagnose(this.socket, this.status);
+	}
+	/** Disconnect, and do not reconnect. */
+	close() {
+		globalThis.removeEventListener?.("online", this._on_online);
+		clearTimeout(this._retry);
+		this.socket.disconnect();
+		this._set_status("closed");
+	}
+	_emit(packet) {
+		this._is_emitting = true;
+		try {
+			this.socket.emit(...packet);
+		}
+		finally {
+			this._is_emitting = false;
+		}
+	}
+	_subscribe(event, args, options) {
+		if (!options?.rewind) {
+			this.emit(event, ...args);
+			return undefined;
+		}
+		this.count(event, args);
+		return this._subscriptions.rewind(event, args, options.rewind);
+	}
+	_emitter(event) {
+		return LOCAL_EVENTS.includes(event) ? this._local_events : this.socket;
+	}
+	// If the server can recover the session, each event ends with an offset, which socket.io-client passes to listeners
+	// as an additional argument. This removes it.
+	_listener(event, callback) {
+		const connection = this;
+		const is_local = LOCAL_EVENTS.includes(event);
+		const listener = function (...args) {
+			if (!is_local && connection._has_offsets && typeof args[args.length - 1] === "string")
+				args.pop();
+			callback.apply(this, args);
+		};
+		// The property by which off() finds the listener of a callback.
+		listener.fn = callback;
+		return listener;
+	}
+	// Log each refusal of the server once.
+	_report({ message, data }) {
+		if (!data?.code || this._reported.has(data.code))
+			return;
+		this._reported.add(data.code);
+		console.warn(`Realtime: ${message} (${data.code}): ${data.reason}. See the result of diagnose().`);
+	}
+	_set_status(status) {
+		if (status === this.status)
+			return;
+		this.status = status;
+		this._local_events.emit(STATUS_EVENT, status);
+	}
+	// socket.io-client does not reconnect after the server has refused or disconnected it.
+	_retry_if_inactive() {
+		if (this.socket.active)
+			return;
+		const delay = Math.min(FIRST_DELAY * 2 ** this._refusals++, MAX_DELAY_REFUSED);
+		clearTimeout(this._retry);
+		this._retry = setTimeout(() => this.socket.connect(), with_jitter(delay));
+	}
+	// Without a token there is nothing to send: try again as after a refusal.
+	_on_token_error(error) {
+		console.warn(`Realtime: the function \`token\` has failed: ${error instanceof Error ? error.message : error}`);
+		if (this.status === "closed")
+			return;
+		this.socket.disconnect();
+		this._set_status("lost");
+		this._retry_if_inactive();
+	}
+	_retry_now() {
+		if (this.status !== "lost")
+			return;
+		clearTimeout(this._retry);
+		// disconnect() cancels socket.io-client's own timer; connect() alone does not.
+		this.socket.disconnect().connect();
+	}
+}
+function with_jitter(delay) {
+	return delay * (1 - JITTER + 2 * JITTER * Math.random());
+}

@@ -1,0 +1,26 @@
+// Built by client/build_assets.mjs from client/core/src/local_events.ts: change that file.
+
+// The events that the client emits to its listeners itself.
+/** Emitted when `status` changes, with the new status. */
+export const STATUS_EVENT = "realtime_status";
+/** Emitted after a reconnect without recovery: events may have been missed. */
+export const MISSED_EVENT = "realtime_missed";
+/** The events that this client emits to its listeners itself. */
+export const LOCAL_EVENTS = [STATUS_EVENT, MISSED_EVENT];
+/** The listeners of `LOCAL_EVENTS`, apart from those of events with the same names that the server might send. */
+export class LocalEvents {
+	constructor() {
+		this._listeners = Object.fromEntries(LOCAL_EVENTS.map((event) => [event, []]));
+	}
+	on(event, listener) {
+		this._listeners[event].push(listener);
+	}
+	off(event, callback) {
+		const listeners = this._listeners[event];
+		this._listeners[event] = callback ? listeners.filter((one) => one !== callback && one.fn !== callback) : [];
+	}
+	emit(event, ...args) {
+		for (const listener of this._listeners[event])
+			listener(...args);
+	}
+}
