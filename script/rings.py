@@ -114,9 +114,9 @@ def run_ring(name: str, arguments: list[str]) -> Result:
 		# No test of these rings uses hypothesis; its late import at exit can crash CPython 3.11.
 		command += ["-p", "no:hypothesispytest"]
 	if name == "wire":
-		# Its tests wait longer than they compute: on two cores, four processes take two thirds of the time of two.
+		# Its tests wait longer than they compute: two cores have time for five of them.
 		# With the option, they run the files in the order of tests/conftest.py, else those with most tests first.
-		command += ["--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
+		command += ["--numprocesses=5", "--dist=loadfile", "--no-loadscope-reorder"]
 	code = subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
 	if report.exists():
 		read_report(report, result)
@@ -231,12 +231,16 @@ def main(arguments: list[str]) -> int:
 	CACHE.mkdir(exist_ok=True)
 	# The tests start hundreds of Python processes: each would compile all modules that it imports.
 	os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+	results: list[Result] = []
 	with ThreadPoolExecutor(1) as background:
-		# The linters use one core, and what is installed waits for the network.
+		# It waits for the network, and builds on one core. Neither the linters nor the unit ring needs it.
 		prepared = background.submit(prepare, chosen)
-		results = [lint()] if "lint" in chosen else []
+		if "lint" in chosen:
+			results.append(lint())
+		if "unit" in chosen:
+			results.append(run_ring("unit", arguments))
 		prepared.result()
-	results += [run_ring(name, arguments) for name in chosen if name != "lint"]
+	results += [run_ring(name, arguments) for name in chosen if name not in ("lint", "unit")]
 	print_headline("summary")
 	for result in results:
 		print(result)

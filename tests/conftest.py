@@ -26,16 +26,18 @@ from tests.wire.conftest import LONG, VERSIONS, Connect, ConnectNode, MakeBench,
 from tests.wire.sidecars import MakePair, Pair
 
 LONG_FILES = (
-	"wire/test_partition.py",
+	"browser/test_broken_benches.py",
+	"browser/test_diagnosis.py",
+	"browser/test_packages.py",
 	"wire/test_doctor_causes.py",
 	"wire/test_worker_processes.py",
-	"browser/test_broken_benches.py",
+	"wire/test_presence.py",
+	"wire/test_partition.py",
+	"wire/test_doctor.py",
+	"wire/test_web_away.py",
 	"wire/test_doctor_sidecar.py",
 	"wire/test_hosts.py",
 	"wire/test_wheel.py",
-	"browser/test_shared_socket.py",
-	"hostile/test_model.py",
-	"wire/test_doctor_proxies.py",
 )
 """The files whose tests take longest. They run first: at the end, the other processes would have nothing to do."""
 
