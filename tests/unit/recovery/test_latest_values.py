@@ -12,7 +12,7 @@ from realtime.bus.kept_events import KeptEvent
 from realtime.recovery import latest_values, windows
 from realtime.recovery.entries import HistoryGap
 from realtime.recovery.latest_values import LatestValues
-from tests.unit.recovery.test_history import Setting, run
+from tests.unit.recovery.histories import Setting, run
 from tests.unit.socketio.fakes import SITE
 
 ROOMS: Mapping[str | None, StreamPosition] = {"website": (0, 0)}

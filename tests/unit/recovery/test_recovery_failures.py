@@ -1,0 +1,239 @@
+"""Connection state recovery: what is away, denied or lost, and the limits of replays."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from frappe_realtime.errors import WebUnavailable
+from realtime.bus.store import StoreDenied, StoreUnavailable
+from realtime.recovery import recovery, windows
+from realtime.recovery.recovered import Recovered
+from realtime.socketio.errors import ConnectPostponed
+from realtime.socketio.namespace import Admission
+from tests.unit.recovery.recoveries import PID, USER, Setting, run
+from tests.unit.socketio.fakes import SITE, FakeConnection, add_socket, remove_socket
+
+
+def test_a_gap_in_the_history_is_refused() -> None:
+	async def test(it: Setting) -> None:
+		for number in range(1, 6):
+			it.stream.append(number)
+		del it.stream.entries[:3]
+		it.save()
+		assert type(await it.admit("2-0")) is Admission
+		assert it.recovery.counters.refused == 1
+		assert isinstance(await it.admit("3-0"), Recovered)
+
+	run(test)
+
+
+@pytest.mark.parametrize(("limit", "recovers"), [(3 * 50, True), (3 * 50 - 1, False)])
+def test_missed_bytes_are_bounded(limit: int, recovers: bool) -> None:
+	"""Counted are the events of its rooms, in the window and before it."""
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1, 2, 3)
+		it.publish(4, 5, room="another")
+		it.publish(6)
+		admission = await it.admit()
+		assert isinstance(admission, Recovered) is recovers
+		assert it.recovery.counters.refused == (not recovers)
+
+	run(test, realtime_max_unsent=limit)
+
+
+def test_a_stream_that_is_reset_during_the_recovery() -> None:
+	"""The recovery starts again, with the new stream."""
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1, 2)
+
+		def forget() -> None:
+			it.list_updates.while_learning = lambda: None
+			it.namespaces.clear()
+			it.history.on_subscribed()
+
+		it.list_updates.while_learning = forget
+		admission = await it.admit()
+		assert isinstance(admission, Recovered)
+		assert admission.stream is it.history.stream(SITE)
+		assert it.restore(admission)[1] == [2]
+
+	run(test)
+
+
+def test_a_window_that_moves_on_during_the_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(windows, "WINDOW_EVENTS", 2)
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1, 2)
+
+		def publish() -> None:
+			it.list_updates.while_learning = lambda: None
+			it.publish(3, 4, 5)
+
+		it.list_updates.while_learning = publish
+		assert it.restore(await it.admit())[1] == [2, 3, 4, 5]
+
+	run(test)
+
+
+def test_the_web_process_is_unavailable() -> None:
+	async def test(it: Setting) -> None:
+		it.save("doc:ToDo/1")
+		it.permissions.failure = WebUnavailable("away")
+		await it.history.follow(SITE)
+		it.publish(1)
+		with pytest.raises(ConnectPostponed):
+			await it.admit()
+
+	run(test)
+
+
+def test_closed_connections_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
+	"""Each client that reconnects meanwhile is one."""
+
+	async def test(it: Setting) -> None:
+		it.save("doc:ToDo/1")
+		it.permissions.failure = WebUnavailable("away")
+		await it.history.follow(SITE)
+		it.publish(1)
+		for _ in range(100):
+			with pytest.raises(ConnectPostponed):
+				await it.admit()
+
+	run(test)
+	lines = [message for message in caplog.messages if "closed the connection of a client" in message]
+	assert 1 <= len(lines) < 20
+	assert lines[0] == f"closed the connection of a client of {SITE}, which will reconnect: away"
+
+
+def test_redis_is_unavailable_for_a_while() -> None:
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1)
+		it.redis.failures = [StoreUnavailable("away")] * 3
+		assert isinstance(await it.admit(), Recovered)
+
+	run(test)
+
+
+def test_redis_is_unavailable_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(recovery, "REDIS_TIMEOUT", 0.05)
+
+	async def test(it: Setting) -> None:
+		it.stream.failures = [StoreUnavailable("away")] * 200_000
+		with pytest.raises(ConnectPostponed):
+			await it.admit()
+
+	run(test)
+
+
+def test_redis_denies_the_history() -> None:
+	async def test(it: Setting) -> None:
+		it.stream.failures = [StoreDenied("NOPERM")]
+		admission = await it.admit()
+		assert type(admission) is Admission
+		assert admission.pid is None
+
+	run(test)
+
+
+def test_redis_denies_sessions() -> None:
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.sessions.denied = "NOPERM"
+		admission = it.recovery.admit(it.session, {}, True, "")
+		assert isinstance(admission, Admission)
+		assert admission.pid is None
+
+	run(test)
+
+
+def test_lost_events_end_the_sessions_of_the_site() -> None:
+	async def test(it: Setting) -> None:
+		it.save("room")
+		socket = add_socket(it.namespaces, USER, PID)
+		other = add_socket(it.namespaces, USER, "o" * 24, site="two.test")
+		it.history.lost.send(SITE)
+		it.history.lost.send("unknown.test")
+		connection: Any = socket.connection
+		assert connection.closed == ["forced close"]
+		assert socket.pid is None
+		it.recovery.on_disconnect(socket, "forced close", remove_socket(socket))
+		for _ in range(100):
+			await asyncio.sleep(0)
+		assert it.redis.values == {}
+		assert isinstance(other.connection, FakeConnection)
+		assert other.connection.closed == []
+
+	run(test)
+
+
+def test_replayed_bytes_are_limited_for_each_user() -> None:
+	"""The event of 1.6 MB is replayed once; then the bucket of 1.5 MB is overdrawn."""
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1)
+		big = it.stream.append(2)
+		big.size = 1_600_000
+		it.history.take([big])
+		concurrent = await asyncio.gather(*[it.admit() for _ in range(3)])
+		assert [isinstance(one, Recovered) for one in concurrent] == [True, False, False]
+		assert type(await it.admit()) is Admission
+		assert set(it.limits) == {"realtime_recovery_bytes_per_second"}
+		assert it.recovery.counters.replayed_bytes == 1_600_000
+		it.session.user = "bob@example.com"
+		it.save(user="bob@example.com")
+		assert isinstance(await it.admit(), Recovered)
+
+	run(test, realtime_recovery_bytes_per_second=50_000)
+
+
+def test_bytes_that_are_read_for_a_client_count(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Whether they are for its rooms or not."""
+	monkeypatch.setattr(windows, "WINDOW_EVENTS", 0)
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1)
+		it.publish(*range(2, 1000), room="another")
+		first = await it.admit()
+		assert isinstance(first, Recovered)
+		assert it.recovery.counters.replayed_bytes == 0
+		assert type(await it.admit()) is Admission
+
+	run(test, realtime_recovery_bytes_per_second=1000)
+
+
+def test_refusals_are_logged_at_a_bounded_rate(
+	caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	caplog.set_level("INFO")
+	now = [0.0]
+	monkeypatch.setattr("realtime.recovery.recovery.monotonic", lambda: now[0])
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		for now[0] in (0, 1, 9, 10, 11):
+			assert type(await it.admit("5-0")) is Admission
+		assert it.recovery.counters.refused == 5
+
+	run(test)
+	lines = [record.message for record in caplog.records if "gets a new session" in record.message]
+	assert len(lines) == 2
+	assert lines[1].endswith("(4 so far)")
