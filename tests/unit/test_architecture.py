@@ -25,6 +25,15 @@ def test_every_module_is_listed_with_its_package(project: str) -> None:
 		assert modules <= listed[package], package
 
 
+@pytest.mark.parametrize("folder", ["client/core/src", "client/yjs/src", "frappe_realtime/public/js"])
+def test_every_module_of_the_browser_client_is_listed(folder: str) -> None:
+	section = PAGE.partition("## Modules of the browser client\n")[2].partition("\n## ")[0]
+	listed = set(re.findall(r"`([a-z_]+)`", section))
+	found = {file.name.partition(".")[0] for file in (ROOT / folder).glob("*.[jt]s")}
+	assert found
+	assert found <= listed
+
+
 def test_every_file_that_is_mentioned_exists() -> None:
 	mentioned = re.findall(r"`((?:realtime|frappe_realtime|tests)/[a-z_/.]+)`", PAGE)
 	assert mentioned
