@@ -57,8 +57,8 @@ class Pages:
 	def _begin_to_load(self) -> asyncio.Task[None]:
 		"""Load the application; if that has begun, return the task that does it.
 
-		Never twice: a second application would replace the first one, which would be collected with the sockets that it listens on.
-		uvloop polls the descriptor of such a socket for ever, also when it is that of a connection.
+		Never twice: a second application would replace the first one, whose listening socket the garbage collector would close. uvloop
+		would not notice, and call `accept` for ever on the connection that gets the same descriptor.
 		"""
 		if self._loading is None:
 			self._loading = asyncio.get_running_loop().create_task(self._load_application())
