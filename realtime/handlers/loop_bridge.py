@@ -55,7 +55,7 @@ class LoopBridge:
 			self._waiting.discard(future)
 
 	def post(self, action: Callable[[], None]) -> Completed | None:
-		"""Run `action`, which must not raise, on the event loop, after what threads have asked for before.
+		"""Run `action` on the event loop, after what threads have asked for before.
 
 		Returns:
 			On the event loop, where it ran at once, what is awaited of work that is done. None for a thread, which goes on.
@@ -77,6 +77,9 @@ class LoopBridge:
 
 
 def _run_for_thread(action: Callable[[], Any], future: concurrent.futures.Future[Any]) -> None:
+	if future.cancelled():
+		# The server stops, and the thread does not wait any more.
+		return
 	try:
 		result = action()
 	except BaseException as error:

@@ -24,7 +24,7 @@ class LoopCalls:
 		self._is_woken = False
 
 	def add(self, function: Callable[..., None], *arguments: Any) -> None:
-		"""Call `function`, which must not raise, when the event loop is woken next."""
+		"""Call `function` when the event loop is woken next. If it raises, the event loop logs that, and later calls are made all the same."""
 		self._calls.append((function, arguments))
 
 	@property
@@ -44,8 +44,10 @@ class LoopCalls:
 		"""Make the calls. For the event loop."""
 		self._is_woken = False
 		# Not those that are added meanwhile: a thread that adds many must not keep the event loop from other work.
-		for _ in range(len(self._calls)):
-			function, arguments = self._calls.popleft()
-			function(*arguments)
-		if self._calls:
-			self.wake()
+		try:
+			for _ in range(len(self._calls)):
+				function, arguments = self._calls.popleft()
+				function(*arguments)
+		finally:
+			if self._calls:
+				self.wake()

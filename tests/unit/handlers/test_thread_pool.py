@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Awaitable, Callable
 
@@ -204,5 +205,49 @@ def test_on_the_event_loop_everything_runs_at_once() -> None:
 		assert awaitable is not None
 		await awaitable
 		assert it.bridge.run(lambda: 2) == 2
+
+	run(scenario)
+
+
+def test_a_call_that_raises_does_not_hold_up_later_ones() -> None:
+	async def scenario(it: Threads) -> None:
+		loop = asyncio.get_running_loop()
+		raised: list[BaseException] = []
+		loop.set_exception_handler(lambda loop, context: raised.append(context["exception"]))
+		made = loop.create_future()
+
+		def fail() -> None:
+			raise ZeroDivisionError
+
+		it.calls.add(fail)
+		it.calls.add(made.set_result, "made")
+		it.calls.wake()
+		assert await made == "made"
+		assert [type(one) for one in raised] == [ZeroDivisionError]
+
+	run(scenario)
+
+
+def test_a_call_that_waits_when_the_server_stops_is_not_made() -> None:
+	async def scenario(it: Threads) -> None:
+		made: list[int] = []
+		raised: list[BaseException] = []
+
+		def wait() -> None:
+			try:
+				it.bridge.run(lambda: made.append(1))
+			except BaseException as error:
+				raised.append(error)
+
+		thread = threading.Thread(target=wait)
+		thread.start()
+		# The event loop is busy here, so the call waits.
+		while not it.calls.waiting:
+			pass
+		it.bridge.stop()
+		thread.join(PATIENCE)
+		assert [type(one) for one in raised] == [concurrent.futures.CancelledError]
+		assert await it.pool.run(lambda: it.bridge.run(lambda: 2)) == 2
+		assert made == []
 
 	run(scenario)
