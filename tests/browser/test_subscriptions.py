@@ -128,6 +128,7 @@ def test_a_late_part_gets_the_newest_values(bench: Bench, page: Page) -> None:
 	publisher.publish_latest("percent", 10, "doc:ToDo/late")
 	publisher.publish_latest("percent", 20, "doc:ToDo/late")
 	publisher.publish_latest("image", b"\x01\x02", "doc:ToDo/late")
+	publisher.flush()
 	settle(bench, page)
 	listen(page, "percent")
 	page.evaluate(f"{CLIENT}.on('image', (image) => seen.push(['image', ...new Uint8Array(image)]))")
@@ -143,6 +144,7 @@ def test_the_last_events_come_once_for_a_page(bench: Bench, page: Page) -> None:
 	publisher = Publisher(bench.valkey.url)
 	for number in range(5):
 		publisher.publish("step", number, "task_progress:steps")
+	publisher.flush()
 	settle(bench, page)
 	listen(page, "step")
 	assert page.evaluate(f"{CLIENT}.task_subscribe('steps', {{ rewind: 3 }})") == 3
