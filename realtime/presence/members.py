@@ -107,7 +107,8 @@ class PresenceTable:
 		self._max_remote = max_remote
 		self._on_full = on_full
 		self._places: dict[Place, _Members] = {}
-		self._unpublished: dict[tuple[Place, str], Member | None] = {}
+		self._unpublished: dict[tuple[Place, str], tuple[Member | None, ...]] = {}
+		"""The changes of each member of this process, in order; None if it has left."""
 
 	# -- reading
 
@@ -146,16 +147,23 @@ class PresenceTable:
 	def put(self, place: Place, member: Member) -> None:
 		"""Add or replace a member of this process."""
 		self._put(LOCAL, place, member)
-		self._unpublished[place, member.id] = member
+		self._unpublished[place, member.id] = (member,)
 
 	def remove(self, place: Place, id: str) -> None:
 		"""Remove a member of this process."""
-		if self._remove(LOCAL, place, id):
-			self._unpublished[place, id] = None
+		if not self._remove(LOCAL, place, id):
+			return
+		come: tuple[Member | None, ...] = ()
+		if self.get(place, id) is not None:
+			# The sidecar that keeps it for the grace of a reconnect must hear that it came here before it left.
+			come = tuple(member for member in self._unpublished.get((place, id), ()) if member is not None)
+		self._unpublished[place, id] = (*come, None)
 
 	def take_unpublished(self) -> list[Change]:
 		"""Return the changes of this process since the last call."""
-		changes: list[Change] = [(*place, id, member) for (place, id), member in self._unpublished.items()]
+		changes: list[Change] = [
+			(*place, id, member) for (place, id), members in self._unpublished.items() for member in members
+		]
 		self._unpublished.clear()
 		return changes
 

@@ -158,3 +158,20 @@ async def test_the_members_of_a_process_that_is_gone_leave_and_come_back_with_it
 	two.table.replace("0", list(one.table.local_members()))
 	await interval()
 	assert names(received(bob, PRESENCE)[-1]["joins"]) == ["ann"], "nothing has changed"
+
+
+@in_virtual_time
+async def test_a_client_that_recovers_in_another_process_and_leaves_at_once_is_gone_everywhere() -> None:
+	one, two, three = Process(), Process(), Process()
+	connect(one, two, three)
+	ann, bob = one.socket(), three.socket("bob@example.com")
+	join(one, ann)
+	join(three, bob)
+	await interval()
+	one.disconnect(ann)
+	await interval()
+	again = two.recover(ann, ROOM)
+	two.disconnect(again, "client namespace disconnect")
+	await interval()
+	assert received(bob, PRESENCE)[-1]["leaves"] == [ann.id]
+	assert [process.table.get(Place(SITE, TASK), ann.id) for process in (one, two, three)] == [None] * 3
