@@ -196,6 +196,9 @@ class FrappeApplication:
 		if event == CALL:
 			self._on_call(socket, arguments, ack)
 			return
+		self._handle(socket, event, arguments, ack)
+
+	def _handle(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		for on_event in self._by_event.get(event, self._of_other_events):
 			on_event(socket, event, arguments, ack)
 
@@ -211,8 +214,7 @@ class FrappeApplication:
 		event, *arguments = arguments
 		session: Session = socket.session
 		reply = Reply(ack, event, session.site, self._developer_mode and session.user_type == SYSTEM_USER)
-		for on_event in self._by_event.get(event, self._of_other_events):
-			on_event(socket, event, arguments, reply)
+		self._handle(socket, event, arguments, reply)
 		# The handlers of this project's own events answer each of them, some later.
 		if not is_own_event(event):
 			reply.end()

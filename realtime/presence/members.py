@@ -153,10 +153,8 @@ class PresenceTable:
 		"""Remove a member of this process."""
 		if not self._remove(LOCAL, place, id):
 			return
-		come: tuple[Member | None, ...] = ()
-		if self.get(place, id) is not None:
-			# The sidecar that keeps it for the grace of a reconnect must hear that it came here before it left.
-			come = tuple(member for member in self._unpublished.get((place, id), ()) if member is not None)
+		# A sidecar that keeps it for the grace of a reconnect must hear that it came here before it left.
+		come = self._unpublished.get((place, id), ()) if self.get(place, id) is not None else ()
 		self._unpublished[place, id] = (*come, None)
 
 	def take_unpublished(self) -> list[Change]:

@@ -8,7 +8,7 @@ session that is recovered is in its places again. A socket whose connection is l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from time import time
 from typing import Any
 
@@ -148,7 +148,7 @@ class Presence:
 		now = self._now()
 		expires = before.expires
 		if expires:
-			expires = {key: at for key, at in expires.items() if key not in changes}
+			expires = _without(expires, changes)
 		if ttl is not None:
 			expires = {**expires, **{key: now + round(ttl * 1000) for key in changes if key in after}}
 		version = before.version
@@ -289,5 +289,5 @@ class Presence:
 		self._schedule_expiry(local)
 
 
-def _without(values: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+def _without(values: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
 	return {key: value for key, value in values.items() if key not in keys}
