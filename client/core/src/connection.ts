@@ -290,7 +290,7 @@ export class Connection {
 	}
 
 	/**
-	 * The presence of a place: who is there, with what state. The same place is always the same object.
+	 * Return the presence of a place: its members and their states. Two calls for one place return the same object.
 	 *
 	 * @param {string | { room: string }} [doctype] a DocType; `{ room }` for a room that a handler has let this page into;
 	 *     without it the site

@@ -86,7 +86,7 @@ def test_permissions_for_replayed_list_updates_are_requested() -> None:
 
 
 def test_events_between_two_changes_of_access_are_not_replayed() -> None:
-	"""The client gets a new session, in which it fetches again what it may see."""
+	"""The client gets a new session, and loads again what it may see."""
 
 	async def test(it: Setting) -> None:
 		it.permissions.known = {("ToDo", "1")}
