@@ -1,0 +1,1 @@
+"""Apps with Python handlers, over connections to a running sidecar."""
