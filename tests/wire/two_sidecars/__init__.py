@@ -1,0 +1,1 @@
+"""Two sidecars of one bench act as one."""
