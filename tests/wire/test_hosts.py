@@ -22,11 +22,11 @@ from tests.wire.conditions import PATIENCE, until
 from tests.wire.conftest import Connect, ConnectNode
 from tests.wire.doctor import ON_APP_SITE, run_doctor
 from tests.wire.hosts import ADDRESSES, WORKERS, Hosts
+from tests.wire.monitor.watching import manager, query
 from tests.wire.nginx import NGINX
 from tests.wire.nodejs import NodeClient
 from tests.wire.publisher import Publisher
 from tests.wire.raw import HANDSHAKE, PollingSession, request
-from tests.wire.test_monitor import manager, query
 from tests.wire.test_worker_processes import wait_for_count
 from tests.wire.test_workers import unsent
 from tests.wire.workers import PING, guest, post_in_turns

@@ -1,0 +1,1 @@
+"""Monitoring: what System Managers see of their site."""
