@@ -31,6 +31,8 @@ LONG_FILES = (
 	"browser/test_packages.py",
 	"wire/test_doctor_causes.py",
 	"wire/test_worker_processes.py",
+	"wire/test_worker_reloads.py",
+	"wire/test_systemd.py",
 	"wire/test_presence.py",
 	"wire/test_partition.py",
 	"wire/test_doctor.py",

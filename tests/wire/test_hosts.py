@@ -27,9 +27,8 @@ from tests.wire.nginx import NGINX
 from tests.wire.nodejs import NodeClient
 from tests.wire.publisher import Publisher
 from tests.wire.raw import HANDSHAKE, PollingSession, request
-from tests.wire.test_worker_processes import wait_for_count
 from tests.wire.test_workers import unsent
-from tests.wire.workers import PING, guest, post_in_turns
+from tests.wire.workers import PING, guest, post_in_turns, wait_for_count
 
 pytestmark = pytest.mark.skipif(not NGINX, reason="nginx is not installed")
 

@@ -1,12 +1,10 @@
-"""The life of several workers: restarts, reloads, their end, and what systemd is told."""
+"""The life of several workers: those that are killed, their end, and what others see of it."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +28,8 @@ from tests.wire.workers import (
 	metric,
 	owner,
 	sessions_of_several,
+	wait_for_count,
+	wait_for_line,
 	workers,
 )
 
@@ -101,110 +101,6 @@ def test_a_worker_that_fails_again_and_again_leaves_its_clients_to_the_others(ma
 	workers(bench)
 
 
-def test_reload_replaces_the_workers_while_events_flow(
-	make_bench: MakeBench, connect_node: ConnectNode, node_version: str
-) -> None:
-	bench = make_bench(common=SEVERAL)
-	pids = workers(bench)
-	assert bench.sidecar.process
-	supervisor = bench.sidecar.process.pid
-	user = bench.user()
-	clients = [
-		connect_node(bench, node_version, user, transports=transports)
-		for transports in (POLLING, WEBSOCKET, BOTH)
-	]
-	publisher = Publisher(bench.valkey.url)
-	published: list[int] = []
-
-	def replaced() -> bool:
-		published.append(len(published))
-		publisher.publish("count", published[-1], f"user:{user.name}")
-		return "the reload is complete: 3 workers" in bench.sidecar.log
-
-	bench.sidecar.signal(signal.SIGHUP)
-	until(replaced, "the reload")
-	for _ in range(20):
-		replaced()
-	publisher.flush()
-	for client in clients:
-		wait_for_count(client, len(published))
-		assert [args[0] for args in client.all("count")] == published
-	after = workers(bench)
-	assert not set(after.values()) & set(pids.values())
-	assert bench.sidecar.alive
-	assert bench.sidecar.process.pid == supervisor
-	assert bench.sidecar.stop() == 0
-
-
-def wait_for_line(bench: Bench, text: str) -> None:
-	"""Wait until the log has a line with `text`."""
-	until(lambda: text in bench.sidecar.log, text)
-
-
-def wait_for_count(client: NodeClient, count: int) -> None:
-	"""Wait until a client has received `count` events."""
-	until(lambda: len(client.all("count")) >= count, f"{count} events; {len(client.all('count'))}")
-
-
-def test_reload_with_another_configuration(make_bench: MakeBench) -> None:
-	bench = make_bench(common=SEVERAL)
-	workers(bench)
-	for count in (4, 2, 1, 3):
-		bench.write_config(socketio_workers=count, realtime_ping_interval=20 + count)
-		bench.sidecar.signal(signal.SIGHUP)
-		wait_for_line(bench, f"the reload is complete: {count} workers")
-		workers(bench, count)
-		for _ in range(8):
-			session = PollingSession(bench, bench.headers())
-			assert session.handshake["pingInterval"] == (20 + count) * 1000
-			session.post("40")
-			# The next reload would wait for its poll.
-			session.post("1")
-
-
-@pytest.mark.parametrize("broken", ["config", "value", "port", "code"])
-def test_a_reload_that_cannot_succeed_changes_nothing(
-	make_bench: MakeBench, tmp_path: Path, broken: str, connect: Connect
-) -> None:
-	bench = make_bench(common=SEVERAL, start=False)
-	# A package that is found instead of one of the sidecar's dependencies, once it is there.
-	modules = tmp_path / "modules"
-	modules.mkdir()
-	bench.sidecar = Sidecar(
-		bench.folder, tmp_path / "log", env={"PYTHONPATH": str(modules)}, port=bench.sidecar.port
-	)
-	bench.start()
-	pids = workers(bench)
-	client = connect(bench, bench.user())
-	common = bench.folder / "sites" / "common_site_config.json"
-	if broken == "config":
-		common.write_text("{")
-		expected = str(common)
-	elif broken == "value":
-		bench.write_config(realtime_trusted_proxies=["nowhere/99"])
-		expected = "realtime_trusted_proxies"
-	elif broken == "port":
-		bench.write_config(socketio_port=free_port())
-		expected = "the address to listen on has changed"
-	else:
-		(modules / "httptools.py").write_text("raise RuntimeError('half an update')\n")
-		expected = "half an update"
-	bench.sidecar.signal(signal.SIGHUP)
-	until(lambda: "the reload has failed" in bench.sidecar.log, "the error")
-	(line,) = [line for line in bench.sidecar.log.splitlines() if "the reload has failed" in line]
-	assert expected in line
-	assert "Traceback" not in bench.sidecar.log
-	assert workers(bench) == pids
-	client.fence()
-	if broken == "code":
-		(modules / "httptools.py").unlink()
-	else:
-		bench.write_config(socketio_port=bench.sidecar.port, realtime_trusted_proxies=None)
-	bench.sidecar.signal(signal.SIGHUP)
-	until(lambda: "the reload is complete" in bench.sidecar.log, "a reload after the correction")
-	assert not set(workers(bench).values()) & set(pids.values())
-
-
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGINT", "SIGKILL"])
 def test_the_end_of_the_supervisor_ends_all(make_bench: MakeBench, end: str) -> None:
 	bench = make_bench(common=SEVERAL)
@@ -268,70 +164,6 @@ def test_a_unix_socket_of_several_workers(make_bench: MakeBench, tmp_path: Path)
 	assert unix_get(path, f"{HANDSHAKE}polling", bench.headers())[0] == 200
 	assert bench.sidecar.stop() == 0
 	assert not path.exists()
-
-
-# -- systemd
-
-
-class Systemd:
-	"""Receives the notifications of a sidecar.
-
-	Args:
-		folder: Where its socket is.
-	"""
-
-	def __init__(self, folder: Path) -> None:
-		self.path = folder / "notify"
-		self.messages: list[str] = []
-		self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-		self._socket.bind(str(self.path))
-		self._socket.setblocking(False)
-
-	def received(self, prefix: str, count: int = 1) -> bool:
-		"""Return whether `count` messages that begin with `prefix` have come."""
-		try:
-			while True:
-				self.messages.append(self._socket.recv(4096).decode())
-		except BlockingIOError:
-			return sum(message.startswith(prefix) for message in self.messages) >= count
-
-	def close(self) -> None:
-		"""Close the socket."""
-		self._socket.close()
-
-
-@pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[Systemd]:
-	one = Systemd(tmp_path)
-	yield one
-	one.close()
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_notifications(make_bench: MakeBench, systemd: Systemd, count: int) -> None:
-	env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "3000000"}
-	bench = make_bench(common={"socketio_workers": count}, env=env)
-	until(lambda: systemd.received("READY=1"), "READY=1")
-	until(lambda: systemd.received("WATCHDOG=1", 3), "the watchdog")
-	if count > 1:
-		workers(bench, count)
-		bench.sidecar.signal(signal.SIGHUP)
-		until(lambda: systemd.received("READY=1", 2), "READY=1 after the reload")
-		kinds = [
-			message.partition("=")[0] for message in systemd.messages if not message.startswith("WATCHDOG")
-		]
-		assert kinds == ["READY", "RELOADING", "READY"]
-	assert bench.sidecar.stop() == 0
-	assert systemd.received("STOPPING=1")
-
-
-def test_the_watchdog_kills_a_worker_that_is_blocked(make_bench: MakeBench, systemd: Systemd) -> None:
-	env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "2000000"}
-	bench = make_bench(common={"socketio_workers": 2}, env=env)
-	pid = workers(bench, 2)[1]
-	os.kill(pid, signal.SIGSTOP)
-	until(lambda: f"worker 1 (pid {pid}) has not reported" in bench.sidecar.log, "the watchdog")
-	until(lambda: pid not in workers(bench, 2).values(), "a successor")
 
 
 def test_counters_never_go_down(make_bench: MakeBench, connect: Connect) -> None:
@@ -406,44 +238,6 @@ def test_no_event_is_lost_behind_nginx_while_workers_are_killed_and_replaced(
 		for client in nodes:
 			wait_for_count(client, len(published))
 			assert [args[0] for args in client.all("count")] == published
-	finally:
-		nginx.close()
-
-
-@pytest.mark.skipif(not NGINX, reason="nginx is not installed")
-def test_no_request_fails_in_a_reload(
-	make_bench: MakeBench, clients: list[AnyClient], tmp_path: Path, node_version: str
-) -> None:
-	"""A polling client is between two polls most of the time: it has an event for each of them."""
-	bench = make_bench(common=SEVERAL)
-	pids = workers(bench)
-	nginx = Nginx(tmp_path, bench.sidecar.port, APP_SITE)
-	try:
-		nodes = [
-			NodeClient(node_version, f"{nginx.url}/{APP_SITE}", bench.headers(bench.user()), transports, {})
-			for transports in (POLLING, POLLING, BOTH) * 2
-		]
-		clients += nodes
-		for client in nodes:
-			client.connect()
-		publisher = Publisher(bench.valkey.url)
-		published: list[int] = []
-
-		def replaced() -> bool:
-			published.append(len(published))
-			publisher.publish("count", published[-1])
-			return not set(pids.values()) & set(workers(bench).values())
-
-		bench.sidecar.signal(signal.SIGHUP)
-		until(replaced, "the reload")
-		publisher.flush()
-		for client in nodes:
-			wait_for_count(client, len(published))
-			assert [args[0] for args in client.all("count")] == published
-			reasons = {line["disconnect"] for line in client.lines if "disconnect" in line}
-			assert reasons <= {"transport close"}, "it was told"
-			assert not any("connect_error" in line for line in client.lines)
-		assert nginx.failed == []
 	finally:
 		nginx.close()
 

@@ -9,6 +9,7 @@ from typing import Any
 from realtime.engine.owners import SEPARATOR, owner_of
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import PATIENCE, until
+from tests.wire.nodejs import NodeClient
 from tests.wire.raw import PollingSession
 
 COUNT = 3
@@ -81,3 +82,13 @@ def metric(bench: Bench, name: str) -> float:
 	lines = bench.sidecar.get("/metrics")[1].splitlines()
 	(value,) = (line.split()[1] for line in lines if line.startswith(f"frappe_realtime_{name} "))
 	return float(value)
+
+
+def wait_for_line(bench: Bench, text: str) -> None:
+	"""Wait until the log has a line with `text`."""
+	until(lambda: text in bench.sidecar.log, text)
+
+
+def wait_for_count(client: NodeClient, count: int) -> None:
+	"""Wait until a client has received `count` events."""
+	until(lambda: len(client.all("count")) >= count, f"{count} events; {len(client.all('count'))}")

@@ -1,0 +1,151 @@
+"""A reload of several workers, while events flow and requests come."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.wire.bench import APP_SITE, AnyClient
+from tests.wire.clients import BOTH, POLLING, WEBSOCKET
+from tests.wire.conditions import free_port, until
+from tests.wire.conftest import Connect, ConnectNode, MakeBench
+from tests.wire.nginx import NGINX, Nginx
+from tests.wire.nodejs import NodeClient
+from tests.wire.publisher import Publisher
+from tests.wire.raw import PollingSession
+from tests.wire.sidecar import Sidecar
+from tests.wire.workers import SEVERAL, wait_for_count, wait_for_line, workers
+
+
+def test_reload_replaces_the_workers_while_events_flow(
+	make_bench: MakeBench, connect_node: ConnectNode, node_version: str
+) -> None:
+	bench = make_bench(common=SEVERAL)
+	pids = workers(bench)
+	assert bench.sidecar.process
+	supervisor = bench.sidecar.process.pid
+	user = bench.user()
+	clients = [
+		connect_node(bench, node_version, user, transports=transports)
+		for transports in (POLLING, WEBSOCKET, BOTH)
+	]
+	publisher = Publisher(bench.valkey.url)
+	published: list[int] = []
+
+	def replaced() -> bool:
+		published.append(len(published))
+		publisher.publish("count", published[-1], f"user:{user.name}")
+		return "the reload is complete: 3 workers" in bench.sidecar.log
+
+	bench.sidecar.signal(signal.SIGHUP)
+	until(replaced, "the reload")
+	for _ in range(20):
+		replaced()
+	publisher.flush()
+	for client in clients:
+		wait_for_count(client, len(published))
+		assert [args[0] for args in client.all("count")] == published
+	after = workers(bench)
+	assert not set(after.values()) & set(pids.values())
+	assert bench.sidecar.alive
+	assert bench.sidecar.process.pid == supervisor
+	assert bench.sidecar.stop() == 0
+
+
+def test_reload_with_another_configuration(make_bench: MakeBench) -> None:
+	bench = make_bench(common=SEVERAL)
+	workers(bench)
+	for count in (4, 2, 1, 3):
+		bench.write_config(socketio_workers=count, realtime_ping_interval=20 + count)
+		bench.sidecar.signal(signal.SIGHUP)
+		wait_for_line(bench, f"the reload is complete: {count} workers")
+		workers(bench, count)
+		for _ in range(8):
+			session = PollingSession(bench, bench.headers())
+			assert session.handshake["pingInterval"] == (20 + count) * 1000
+			session.post("40")
+			# The next reload would wait for its poll.
+			session.post("1")
+
+
+@pytest.mark.parametrize("broken", ["config", "value", "port", "code"])
+def test_a_reload_that_cannot_succeed_changes_nothing(
+	make_bench: MakeBench, tmp_path: Path, broken: str, connect: Connect
+) -> None:
+	bench = make_bench(common=SEVERAL, start=False)
+	# A package that is found instead of one of the sidecar's dependencies, once it is there.
+	modules = tmp_path / "modules"
+	modules.mkdir()
+	bench.sidecar = Sidecar(
+		bench.folder, tmp_path / "log", env={"PYTHONPATH": str(modules)}, port=bench.sidecar.port
+	)
+	bench.start()
+	pids = workers(bench)
+	client = connect(bench, bench.user())
+	common = bench.folder / "sites" / "common_site_config.json"
+	if broken == "config":
+		common.write_text("{")
+		expected = str(common)
+	elif broken == "value":
+		bench.write_config(realtime_trusted_proxies=["nowhere/99"])
+		expected = "realtime_trusted_proxies"
+	elif broken == "port":
+		bench.write_config(socketio_port=free_port())
+		expected = "the address to listen on has changed"
+	else:
+		(modules / "httptools.py").write_text("raise RuntimeError('half an update')\n")
+		expected = "half an update"
+	bench.sidecar.signal(signal.SIGHUP)
+	until(lambda: "the reload has failed" in bench.sidecar.log, "the error")
+	(line,) = [line for line in bench.sidecar.log.splitlines() if "the reload has failed" in line]
+	assert expected in line
+	assert "Traceback" not in bench.sidecar.log
+	assert workers(bench) == pids
+	client.fence()
+	if broken == "code":
+		(modules / "httptools.py").unlink()
+	else:
+		bench.write_config(socketio_port=bench.sidecar.port, realtime_trusted_proxies=None)
+	bench.sidecar.signal(signal.SIGHUP)
+	until(lambda: "the reload is complete" in bench.sidecar.log, "a reload after the correction")
+	assert not set(workers(bench).values()) & set(pids.values())
+
+
+@pytest.mark.skipif(not NGINX, reason="nginx is not installed")
+def test_no_request_fails_in_a_reload(
+	make_bench: MakeBench, clients: list[AnyClient], tmp_path: Path, node_version: str
+) -> None:
+	"""A polling client is between two polls most of the time: it has an event for each of them."""
+	bench = make_bench(common=SEVERAL)
+	pids = workers(bench)
+	nginx = Nginx(tmp_path, bench.sidecar.port, APP_SITE)
+	try:
+		nodes = [
+			NodeClient(node_version, f"{nginx.url}/{APP_SITE}", bench.headers(bench.user()), transports, {})
+			for transports in (POLLING, POLLING, BOTH) * 2
+		]
+		clients += nodes
+		for client in nodes:
+			client.connect()
+		publisher = Publisher(bench.valkey.url)
+		published: list[int] = []
+
+		def replaced() -> bool:
+			published.append(len(published))
+			publisher.publish("count", published[-1])
+			return not set(pids.values()) & set(workers(bench).values())
+
+		bench.sidecar.signal(signal.SIGHUP)
+		until(replaced, "the reload")
+		publisher.flush()
+		for client in nodes:
+			wait_for_count(client, len(published))
+			assert [args[0] for args in client.all("count")] == published
+			reasons = {line["disconnect"] for line in client.lines if "disconnect" in line}
+			assert reasons <= {"transport close"}, "it was told"
+			assert not any("connect_error" in line for line in client.lines)
+		assert nginx.failed == []
+	finally:
+		nginx.close()
