@@ -27,7 +27,9 @@ from tests.wire.sidecars import MakePair, Pair
 
 LONG_FILES = (
 	"browser/test_broken_benches.py",
-	"browser/test_diagnosis.py",
+	"browser/diagnosis/test_proxies.py",
+	"browser/diagnosis/test_sign.py",
+	"browser/diagnosis/test_pages.py",
 	"browser/test_packages.py",
 	"wire/test_doctor_causes.py",
 	"wire/test_worker_processes.py",

@@ -18,8 +18,8 @@ from frappe_realtime.publishing.outages import Outage, append_report
 from realtime.demo.web_process import FakeWebProcess
 from tests.broken_benches import ROWS
 from tests.browser.conftest import OpenPage, sign_in
-from tests.browser.nginx import SOCKETIO, Nginx
-from tests.browser.test_diagnosis import (
+from tests.browser.diagnosis.conftest import open_at, start_nginx
+from tests.browser.diagnosis.diagnosing import (
 	MANAGER,
 	WITHOUT_UPGRADE,
 	OpenAt,
@@ -27,9 +27,8 @@ from tests.browser.test_diagnosis import (
 	changed,
 	diagnose,
 	needs_nginx,
-	open_at,
-	start_nginx,
 )
+from tests.browser.nginx import SOCKETIO, Nginx
 from tests.wire import nodejs
 from tests.wire.apps import install, write_handlers
 from tests.wire.background import Background

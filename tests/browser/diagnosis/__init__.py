@@ -1,0 +1,1 @@
+"""The browser says why its connection fails: the sign in the Desk, its details for System Managers, and `diagnose()`."""
