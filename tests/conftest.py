@@ -26,7 +26,7 @@ from tests.wire.conftest import LONG, VERSIONS, Connect, ConnectNode, MakeBench,
 from tests.wire.sidecars import MakePair, Pair
 
 LONG_FILES = (
-	"browser/test_broken_benches.py",
+	"browser/diagnosis/test_broken_benches.py",
 	"browser/diagnosis/test_proxies.py",
 	"browser/diagnosis/test_sign.py",
 	"browser/diagnosis/test_pages.py",
