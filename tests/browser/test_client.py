@@ -1,4 +1,4 @@
-"""realtime.js in a page without the Desk."""
+"""realtime.js in a page without the Desk: listeners, where Socket.IO's client comes from, progress, and close."""
 
 from __future__ import annotations
 
@@ -7,60 +7,24 @@ import re
 import pytest
 from playwright.sync_api import Error, Page
 
-from tests.browser.conftest import OpenPage, sign_in
+from tests.browser.conftest import OpenPage
 from tests.browser.driving import (
 	IMPORT,
 	connect,
 	listen,
-	lose_connection,
 	seen,
 	settle,
 	start,
-	wait_for_room,
 	wait_for_status,
 	wait_to_see,
 	wait_until,
 )
-from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
 from tests.wire.conditions import until
-from tests.wire.conftest import MakeBench
 from tests.wire.sidecar import ROOT
 
 BROWSER_MD = ROOT / "docs" / "browser.md"
 UNREACHABLE = "**/assets/**/socket.io-client/**"
-
-HANDLERS = """
-from frappe.realtime import realtime
-
-@realtime.on("add")
-async def add(socket, one, other):
-	return one + other
-
-@realtime.on("answer_me")
-async def answer_me(socket):
-	await socket.emit("answer", "one text")
-
-@realtime.on("fails")
-async def fails(socket):
-	raise ValueError("on purpose")
-
-@realtime.on("keeps")
-async def keeps(socket, ack):
-	await socket.emit("kept")
-
-@realtime.on("send_me_away")
-async def send_me_away(socket):
-	await socket.disconnect()
-"""
-
-
-def bench_with_handlers(make_bench: MakeBench) -> Bench:
-	"""Make a bench with an app whose handlers are `HANDLERS`."""
-	bench = make_bench(start=False)
-	write_handlers(bench, "shop", HANDLERS)
-	install(bench, "shop")
-	return bench.start()
 
 
 def test_a_listener_gets_the_message_and_nothing_else(bench: Bench, open_portal: OpenPage) -> None:
@@ -189,148 +153,6 @@ def test_without_socket_io_the_error_says_what_was_tried(bench: Bench, open_port
 		start(page)
 
 
-def test_an_acknowledged_emit_gives_the_answer(make_bench: MakeBench, open_portal: OpenPage) -> None:
-	bench = bench_with_handlers(make_bench)
-	page = open_portal(bench, bench.user())
-	start(page)
-	assert page.evaluate("realtime.emitWithAck('add', 1, 2)") == 3
-
-
-def test_listeners_get_all_that_a_handler_emits(make_bench: MakeBench, open_portal: OpenPage) -> None:
-	bench = bench_with_handlers(make_bench)
-	page = open_portal(bench, bench.user())
-	connect(page)
-	listen(page, "answer")
-	page.evaluate("realtime.emit('answer_me')")
-	wait_to_see(page, ["answer", "one text"])
-
-
-def test_an_emit_that_nobody_answers_is_rejected_when_the_connection_breaks(
-	make_bench: MakeBench, open_portal: OpenPage
-) -> None:
-	bench = bench_with_handlers(make_bench)
-	page = open_portal(bench, bench.user())
-	connect(page)
-	listen(page, "kept")
-	page.evaluate(
-		"""() => void realtime.emitWithAck("keeps").catch(({ code, message }) => seen.push([code, message]))"""
-	)
-	wait_to_see(page, ["kept"])
-	lose_connection(bench, page)
-	wait_to_see(page, ["disconnected", '"keeps" was not answered: socket has been disconnected'])
-
-
-CALLS = """async () => {
-	const calls = [["add", 1, 2], ["unknown"], ["add", 1], ["fails"]];
-	const answers = calls.map((call) => realtime.emitWithAck(...call).catch((error) => `${error.name} ${error.code}`));
-	return Promise.all(answers);
-}"""
-ANSWERS = [3, "CallError no_handler", "CallError bad_arguments", "CallError failed"]
-
-
-def test_an_emit_that_no_handler_answers_is_rejected_at_once(
-	make_bench: MakeBench, open_portal: OpenPage
-) -> None:
-	bench = bench_with_handlers(make_bench)
-	bench.sidecar.expects_traceback = True
-	page = open_portal(bench, bench.user())
-	# Also what is emitted before the connection exists, and in its order.
-	start(page)
-	page.evaluate("realtime.socket.onAnyOutgoing((...packet) => seen.push(packet))")
-	page.evaluate(
-		"realtime.emit('first'); void realtime.emitWithAck('second').catch(() => {}); realtime.emit('third');"
-	)
-	assert page.evaluate(CALLS) == ANSWERS
-	assert [packet[-1] for packet in seen(page)[:3]] == ["first", "second", "third"]
-	wait_for_status(page, "connected")
-	assert page.evaluate(CALLS) == ANSWERS
-
-
-def test_a_server_that_knows_no_calls_gets_stock_events(make_bench: MakeBench, open_portal: OpenPage) -> None:
-	bench = bench_with_handlers(make_bench)
-	page = open_portal(bench, bench.user())
-	connect(page)
-	# As after CONNECT of Frappe's Node server.
-	page.evaluate(
-		"realtime._calls.on_answer(realtime.socket, false); realtime.socket.onAnyOutgoing((event) => seen.push(event))"
-	)
-	assert page.evaluate("realtime.emitWithAck('add', 1, 2)") == 3
-	assert seen(page) == ["add"]
-
-
-def test_a_subscription_that_asks_for_an_answer_comes_back(
-	make_bench: MakeBench, open_portal: OpenPage
-) -> None:
-	bench = make_bench()
-	page = open_portal(bench, bench.user())
-	connect(page)
-	code = page.evaluate("realtime.emitWithAck('doctype_subscribe', 'ToDo').catch(({ code }) => code)")
-	assert code == "no_answer"
-	wait_for_room(bench, page, "doctype:ToDo")
-	lose_connection(bench, page)
-	bench.valkey.client.flushall()
-	bench.sidecar.start()
-	wait_for_room(bench, page, "doctype:ToDo")
-
-
-def test_status_tells_connecting_connected_and_lost(make_bench: MakeBench, open_portal: OpenPage) -> None:
-	bench = make_bench()
-	page = open_portal(bench, bench.user())
-	page.evaluate(
-		f"""async () => {{
-			{IMPORT};
-			window.realtime = await client.connect();
-			seen.push(realtime.status);
-			realtime.on("realtime_status", (status) => seen.push(status));
-		}}"""
-	)
-	wait_for_status(page, "connected")
-	lose_connection(bench, page)
-	bench.sidecar.start()
-	wait_for_status(page, "connected")
-	page.evaluate("realtime.close()")
-	assert seen(page) == ["connecting", "connected", "lost", "connected", "closed"]
-
-
-def test_after_a_reconnect_it_is_in_its_rooms_again(make_bench: MakeBench, open_portal: OpenPage) -> None:
-	bench = make_bench()
-	page = open_portal(bench, bench.user())
-	connect(page)
-	rooms = ["doc:ToDo/T-1", "doctype:ToDo", "task_progress:job-1"]
-	page.evaluate(
-		"""() => {
-			realtime.doc_subscribe("ToDo", "T-1");
-			realtime.doc_subscribe("ToDo", "T-2");
-			realtime.doc_unsubscribe("ToDo", "T-2");
-			realtime.doctype_subscribe("ToDo");
-			realtime.task_subscribe("job-1");
-		}"""
-	)
-	for room in rooms:
-		wait_for_room(bench, page, room)
-	listen(page, "left")
-	lose_connection(bench, page)
-	bench.sidecar.start()
-	wait_for_status(page, "connected")
-	for room in rooms:
-		wait_for_room(bench, page, room)
-	bench.publish("left", {}, "doc:ToDo/T-2")
-	settle(bench, page)
-	assert seen(page) == []
-
-
-def test_viewers_of_a_document_are_viewers_again(make_bench: MakeBench, open_portal: OpenPage) -> None:
-	bench = make_bench()
-	user = bench.user()
-	page = open_portal(bench, user)
-	connect(page)
-	page.evaluate("realtime.doc_open('ToDo', 'T-1')")
-	wait_for_room(bench, page, "open_doc:ToDo/T-1")
-	lose_connection(bench, page)
-	bench.sidecar.start()
-	wait_for_room(bench, page, "open_doc:ToDo/T-1")
-
-
 def test_the_example_for_other_pages_runs(bench: Bench, open_portal: OpenPage) -> None:
 	example = re.search(r"```html\n<script type=\"module\">\n(.+?)</script>", BROWSER_MD.read_text(), re.S)
 	assert example
@@ -347,120 +169,6 @@ def test_the_example_for_other_pages_runs(bench: Bench, open_portal: OpenPage) -
 
 	until(told, "the example has logged something")
 	assert set(said) == {"SO-0001"}
-
-
-SWALLOW = """() => {
-	const { transport } = realtime.socket.io.engine;
-	transport.send = () => {};
-	window.hang_up = () => transport.ws.close();
-}"""
-
-
-def test_what_a_dead_connection_swallowed_is_said_again(bench: Bench, open_portal: OpenPage) -> None:
-	page = open_portal(bench, bench.user())
-	connect(page)
-	wait_until(page, "realtime.socket.io.engine.transport.name === 'websocket'")
-	page.evaluate("realtime.doc_open('ToDo', 'T-1')")
-	wait_for_room(bench, page, "open_doc:ToDo/T-1")
-	page.evaluate(SWALLOW)
-	page.evaluate(
-		"() => { realtime.doc_close('ToDo', 'T-1'); realtime.doc_subscribe('ToDo', 'T-2'); hang_up(); }"
-	)
-	wait_for_status(page, "lost")
-	wait_for_status(page, "connected")
-	assert page.evaluate("realtime.socket.recovered")
-	wait_for_room(bench, page, "doc:ToDo/T-2")
-	listen(page, "left")
-	bench.publish("left", {}, "open_doc:ToDo/T-1")
-	settle(bench, page)
-	assert seen(page) == []
-
-
-def test_many_subscriptions_come_back_without_a_storm(make_bench: MakeBench, open_portal: OpenPage) -> None:
-	bench = make_bench()
-	page = open_portal(bench, bench.user())
-	connect(page)
-	page.evaluate(
-		"""() => {
-			for (let number = 0; number < 100; number++) realtime.doc_subscribe("ToDo", `T-${number}`);
-			realtime.socket.onAnyOutgoing((event, doctype, name) => seen.push(name));
-		}"""
-	)
-	wait_for_room(bench, page, "doc:ToDo/T-99")
-	lose_connection(bench, page)
-	bench.valkey.client.flushall()
-	bench.sidecar.start()
-	wait_for_status(page, "connected")
-	# The server takes a hundred events at once from a Guest.
-	assert seen(page) == [f"T-{number}" for number in range(99, 19, -1)]
-	page.evaluate("realtime.doc_unsubscribe('ToDo', 'T-5')")
-	wait_until(page, "seen.includes('T-0')")
-	assert seen(page)[80:] == ["T-5", *[f"T-{number}" for number in range(19, -1, -1)]]
-	listen(page, "left")
-	bench.publish("left", {}, "doc:ToDo/T-5")
-	settle(bench, page)
-	assert ["left", {}] not in seen(page)
-
-
-def test_what_is_sent_while_the_connection_is_lost_waits(
-	make_bench: MakeBench, open_portal: OpenPage
-) -> None:
-	bench = make_bench()
-	page = open_portal(bench, bench.user())
-	connect(page)
-	lose_connection(bench, page)
-	page.evaluate("realtime.doc_subscribe('ToDo', 'T-1')")
-	bench.sidecar.start()
-	wait_for_room(bench, page, "doc:ToDo/T-1")
-
-
-def test_the_page_is_told_when_events_may_have_been_missed(
-	make_bench: MakeBench, open_portal: OpenPage
-) -> None:
-	bench = make_bench()
-	page = open_portal(bench, bench.user())
-	connect(page)
-	listen(page, "realtime_missed")
-	lose_connection(bench, page)
-	# Nothing to recover from is left anywhere.
-	bench.valkey.client.flushall()
-	bench.sidecar.start()
-	wait_to_see(page, ["realtime_missed"])
-
-
-def test_a_refused_page_tries_again(bench: Bench, open_portal: OpenPage) -> None:
-	page = open_portal(bench)
-	start(page)
-	wait_for_status(page, "lost")
-	assert not page.evaluate("realtime.socket.active")
-	sign_in(page.context, bench, bench.user())
-	wait_for_status(page, "connected")
-
-
-def test_a_page_that_the_server_sends_away_comes_back(make_bench: MakeBench, open_portal: OpenPage) -> None:
-	bench = bench_with_handlers(make_bench)
-	page = open_portal(bench, bench.user())
-	connect(page)
-	listen(page, "realtime_status")
-	page.evaluate("realtime.on('disconnect', (reason) => seen.push(reason))")
-	page.evaluate("realtime.emit('send_me_away')")
-	wait_to_see(page, ["realtime_status", "connected"])
-	assert seen(page) == [
-		["realtime_status", "lost"],
-		"io server disconnect",
-		["realtime_status", "connected"],
-	]
-
-
-def test_it_tries_at_once_when_the_browser_is_online_again(bench: Bench, open_portal: OpenPage) -> None:
-	page = open_portal(bench, bench.user())
-	connect(page)
-	# An hour until socket.io-client would try by itself.
-	page.evaluate("realtime.socket.io.reconnectionDelay(3600000).reconnectionDelayMax(3600000)")
-	page.context.set_offline(True)
-	wait_for_status(page, "lost")
-	page.context.set_offline(False)
-	wait_for_status(page, "connected")
 
 
 def test_a_closed_client_stays_away(bench: Bench, open_portal: OpenPage) -> None:
