@@ -1,0 +1,130 @@
+"""Acknowledgements, listeners and middleware of a handler's socket."""
+
+from __future__ import annotations
+
+import pytest
+
+from frappe_realtime.testing import NoAnswer
+from tests.unit.handlers.conftest import MakeSite
+from tests.unit.handlers.sockets import HEAD, both, pair
+
+# -- acknowledgements
+
+
+@pytest.mark.parametrize(
+	("returned", "answer"),
+	[("1", 1), ("(1, 2)", (1, 2)), ("()", None), ("(None,)", None), ("False", False), ("b'x'", b"x")],
+)
+def test_the_return_value_is_the_acknowledgement(make_site: MakeSite, returned: str, answer: object) -> None:
+	site = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\treturn {returned}\n")
+	assert site.connect("ann@example.com").call("go") == answer
+
+
+def test_none_sends_no_acknowledgement(make_site: MakeSite) -> None:
+	site = make_site(HEAD + "@realtime.on('go')\nasync def go(socket):\n\treturn None\n")
+	with pytest.raises(NoAnswer, match="no handler answered 'go'"):
+		site.connect("ann@example.com").call("go")
+
+
+@pytest.mark.parametrize(
+	"text", both("\tack(1, 2)\n\tack('too late')\n\treturn 'later still'", arguments="ack")
+)
+def test_ack_as_a_parameter(make_site: MakeSite, text: str) -> None:
+	client = make_site(text).connect("ann@example.com")
+	assert client.call("go") == (1, 2)
+	client.emit("go")
+
+
+# -- listeners
+
+
+def test_on_once_off_and_nested(make_site: MakeSite) -> None:
+	site = make_site(
+		"""
+async def app_handlers(socket):
+	async def first(*arguments):
+		await socket.emit("first", arguments)
+	def second(a=None):
+		socket.emit("second", a)
+	socket.on("x", first)
+	socket.on("x", second)
+	socket.once("x", lambda: socket.on("added", lambda: socket.emit("added")))
+	socket.on("stop", lambda: socket.off("x", second))
+	socket.on("clear", lambda: socket.off())
+"""
+	)
+	client = site.connect("ann@example.com")
+	client.emit("added")
+	client.emit("x", 1, 2)
+	client.emit("added")
+	client.emit("stop")
+	client.emit("x", 3)
+	client.emit("clear")
+	client.emit("x", 4)
+	assert client.events == [("first", (1, 2)), ("second", (1,)), ("added", ()), ("first", (3,))]
+
+
+def test_async_and_plain_listeners_of_a_plain_set_up_function(make_site: MakeSite) -> None:
+	site = make_site(
+		"""
+import threading
+
+def app_handlers(socket):
+	socket.join("from set-up")
+	async def waits():
+		await socket.emit("loop", threading.current_thread() is threading.main_thread())
+		return await socket.has_permission("Note", "1")
+	def blocks():
+		socket.emit("thread", threading.current_thread() is threading.main_thread())
+		return socket.has_permission("Note", "1")
+	socket.on("waits", waits)
+	socket.on("blocks", blocks)
+	socket.on("disconnect", lambda reason: socket.nsp.emit("left", reason))
+"""
+	)
+	ann, bob = pair(site)
+	assert "from set-up" in ann.rooms
+	assert (ann.call("waits"), ann.call("blocks")) == (True, True)
+	assert ann.events == [("loop", (True,)), ("thread", (False,))]
+	ann.disconnect()
+	assert bob.received("left") == [("client namespace disconnect",)]
+
+
+def test_middleware(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ """
+@realtime.on("connect")
+async def connected(socket):
+	async def upper(event, arguments):
+		if event == "secret":
+			return False
+		if event == "broken":
+			raise PermissionError(event)
+		arguments[0] = arguments[0].upper()
+	socket.use(upper)
+
+@realtime.on("say")
+async def say(socket, text):
+	return text
+
+@realtime.on("secret")
+@realtime.on("broken")
+async def never(socket):
+	return "reached"
+"""
+	)
+	client = site.connect("ann@example.com")
+	assert client.call("say", "hi") == "HI"
+	with pytest.raises(NoAnswer):
+		client.call("secret")
+	with pytest.raises(PermissionError):
+		client.call("broken")
+
+
+def test_on_raises_outside_handlers(make_site: MakeSite) -> None:
+	client = make_site(HEAD + "@realtime.on('go')\nasync def go(socket):\n\tpass\n").connect(
+		"ann@example.com"
+	)
+	with pytest.raises(RuntimeError, match=r"socket\.on is for the handlers of an app"):
+		client.socket.on("x", lambda: None)
