@@ -1,18 +1,15 @@
-"""Limits: when each is reached, what the client is told, and that counters return to zero."""
+"""Limits of connections and sockets, by address and by user, in one sidecar and over all."""
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from frappe_realtime.contract import user_room
-from realtime.access import limits as module
 from realtime.access.failed_logins import KnownCredentials
-from realtime.access.limit_source import Source
-from realtime.access.limits import BURST_SECONDS, KNOWN_HANDSHAKES, ClientLimits
+from realtime.access.limits import KNOWN_HANDSHAKES, ClientLimits
 from realtime.access.proxies import TrustedProxies
 from realtime.config import PRIVATE_NETWORKS
 from realtime.engine import RequestRefused
@@ -22,68 +19,16 @@ from realtime.socketio.namespace import Namespaces
 from realtime.usage import Usage, connections_key, guests_key, user_key
 from realtime.web.frappe_client import Credential
 from tests.unit.access.fakes import FakeConnection, FakeRequest, config, connected, session
-
-ANN = session()
-GUEST = session("Guest")
-ADDRESS = "198.51.100.7"
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-	now = [1000.0]
-	monkeypatch.setattr(module, "monotonic", lambda: now[0])
-	return now
-
-
-def limits(**keys: Any) -> ClientLimits:
-	return limits_over(Usage(100), Namespaces(), **keys)
-
-
-def limits_over(usage: Usage, namespaces: Namespaces, **keys: Any) -> ClientLimits:
-	return ClientLimits(
-		config(**keys), TrustedProxies(PRIVATE_NETWORKS), KnownCredentials(10), namespaces, usage
-	)
-
-
-def opened(subject: ClientLimits, remote: str = ADDRESS) -> Client:
-	"""Open a connection, as the engine does."""
-	connection: Any = FakeConnection(remote)
-	server: Any = None
-	client = connection.data = Client(connection, server)
-	subject.check_handshake(connection.request)
-	subject.on_open(client)
-	return client
-
-
-def socket_of(subject: ClientLimits, client: Client, user: Any, namespaces: Namespaces) -> Any:
-	"""Admit a socket on the connection of `client`."""
-	socket = connected(namespaces, user)
-	socket.connection = client.connection
-	client.sockets[socket.namespace.name] = socket
-	subject.on_connect(socket)
-	return socket
-
-
-def leave(client: Client, socket: Any) -> None:
-	"""Remove a socket from its connection, as the Socket.IO server does before it reports the end."""
-	del client.sockets[socket.namespace.name]
-
-
-def test_limits_of_the_engine_are_logged_at_a_bounded_rate(
-	clock: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
-	subject = limits()
-	client = opened(subject)
-	for _ in range(3):
-		subject.on_engine_limit("frames_per_second", client.connection)
-	assert caplog.messages == [f"the limit realtime_frames_per_second (500.0) was reached by {ADDRESS}"]
-	clock[0] += module.WARN_SECONDS
-	subject.on_engine_limit("max_payload", None)
-	subject.on_engine_limit("frames_per_second", client.connection)
-	assert len(caplog.messages) == 3
-
-
-# -- connections
+from tests.unit.access.limits.subjects import (
+	ADDRESS,
+	ANN,
+	GUEST,
+	leave,
+	limits,
+	limits_over,
+	opened,
+	socket_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -252,58 +197,6 @@ def test_a_trusted_proxy_names_the_address(clock: list[float]) -> None:
 	assert (request.remote, request.proxied) == ("198.51.100.8", False)
 
 
-# -- the rate of events
-
-
-def test_a_burst_then_the_rate(clock: list[float]) -> None:
-	subject = limits(realtime_guest_events_per_second=2)
-	client = opened(subject)
-	burst = 2 * BURST_SECONDS
-	assert [subject.allows(client) for _ in range(burst + 1)] == [True] * burst + [False]
-	clock[0] += 1
-	assert [subject.allows(client) for _ in range(2)] == [True, False]
-	clock[0] += 1000
-	assert [subject.allows(client) for _ in range(burst + 1)] == [True] * burst + [False]
-
-
-def test_the_client_is_told_once_and_closed_if_it_continues(clock: list[float]) -> None:
-	subject = limits(realtime_events_per_second=3)
-	client = opened(subject)
-	socket = socket_of(subject, client, ANN, Namespaces())
-	connection: Any = client.connection
-	burst = 3 * BURST_SECONDS
-	for _ in range(burst):
-		assert subject.allows(client)
-	assert connection.sent == []
-	for _ in range(burst):
-		assert not subject.allows(client)
-		assert not connection.closed
-	[told] = connection.sent
-	assert '"limit":"realtime_events_per_second","most":3' in told
-	assert "further events are ignored for a while" in told
-	subject.allows(client)
-	assert connection.closed == "forced close"
-	assert subject.reached["realtime_events_per_second"] == burst + 1
-	assert socket.connected
-
-
-def test_the_rate_of_a_login_replaces_that_of_a_guest(clock: list[float]) -> None:
-	subject = limits(realtime_events_per_second=5, realtime_guest_events_per_second=1)
-	namespaces = Namespaces()
-	guest, user = opened(subject), opened(subject)
-	socket_of(subject, guest, GUEST, namespaces)
-	socket_of(subject, user, ANN, namespaces)
-	assert (guest.rate, guest.credit) == (1, BURST_SECONDS)
-	assert (user.rate, user.credit) == (5, 5 * BURST_SECONDS)
-	subject.allows(user)
-	# A second socket on the connection does not fill the bucket again.
-	socket_of(subject, user, ANN, namespaces)
-	assert user.credit == 5 * BURST_SECONDS - 1
-	for _ in range(BURST_SECONDS + 1):
-		subject.allows(guest)
-	assert subject.reached == {"realtime_guest_events_per_second": 1}
-
-
 # -- sockets
 
 
@@ -340,134 +233,7 @@ def test_guests_of_an_address(clock: list[float]) -> None:
 	subject.check_socket(GUEST, unknown)
 
 
-# -- rooms
-
-
-@pytest.mark.parametrize(
-	("room", "allowed"),
-	[("doc:ToDo/1", True), ("doctype:ToDo", True), ("task_progress:1", True), ("open_doc:ToDo/1", False)],
-)
-def test_rooms_of_guests(clock: list[float], room: str, allowed: bool) -> None:
-	subject = limits()
-	assert subject.allows_room(connected(Namespaces(), GUEST), room) is allowed
-	assert subject.reached == ({} if allowed else {"realtime_guest_rooms": 1})
-	assert limits().allows_room(connected(Namespaces(), ANN), room)
-
-
-@pytest.mark.parametrize(
-	("user", "key"), [(ANN, "realtime_rooms_per_socket"), (GUEST, "realtime_guest_rooms_per_socket")]
-)
-def test_the_number_of_rooms(clock: list[float], user: Any, key: str) -> None:
-	subject = limits(**{key: 3})
-	# The room of the user counts.
-	socket = connected(Namespaces(), user, "doc:ToDo/1")
-	assert subject.allows_room(socket, "doc:ToDo/2")
-	socket.join("doc:ToDo/2")
-	assert not subject.allows_room(socket, "doc:ToDo/3")
-	[told] = socket.connection.sent
-	assert f'"limit":"{key}","most":3' in told
-	assert "doc:ToDo/3 is not joined" in told
-	assert subject.reached == {key: 1}
-
-
-# -- questions to the web process
-
-
-@pytest.mark.parametrize(
-	("user", "key"),
-	[(ANN, "realtime_questions_per_second"), (GUEST, "realtime_guest_questions_per_second")],
-)
-def test_questions_of_a_client(clock: list[float], user: Any, key: str) -> None:
-	subject = limits(**{key: 2})
-	namespaces = Namespaces()
-	client = opened(subject)
-	socket = socket_of(subject, client, user, namespaces)
-	connection: Any = client.connection
-	burst = 2 * BURST_SECONDS
-	assert [subject.allows_question(socket) for _ in range(burst)] == [True] * burst
-	assert connection.sent == []
-	assert [subject.allows_question(socket) for _ in range(3)] == [False] * 3
-	[told] = connection.sent
-	assert f'"limit":"{key}","most":2' in told
-	assert subject.reached == {key: 3}
-	# The rate goes on, other clients have their own, and one that goes on regardless is told again, but seldom.
-	clock[0] += 1
-	assert [subject.allows_question(socket) for _ in range(3)] == [True, True, False]
-	assert len(connection.sent) == 2
-	assert subject.allows_question(socket_of(subject, opened(subject), user, namespaces))
-	clock[0] += 1000
-	assert [subject.allows_question(socket) for _ in range(burst + 1)] == [True] * burst + [False]
-
-
-def test_a_client_s_questions_are_forgotten_with_its_socket(clock: list[float]) -> None:
-	subject = limits(realtime_questions_per_second=0.1)
-	namespaces = Namespaces()
-	first = socket_of(subject, opened(subject), ANN, namespaces)
-	assert [subject.allows_question(first) for _ in range(2)] == [True, False]
-	subject.on_disconnect(first)
-	assert not subject._questions
-
-
-# -- reporting
-
-
-def test_namespaces_and_connect_timeout_are_counted(clock: list[float]) -> None:
-	subject = limits()
-	refused = subject.too_many_namespaces(16)
-	assert refused.data == {
-		"code": "too_many_namespaces",
-		"reason": "realtime_namespaces_per_connection is 16",
-		"limit": "realtime_namespaces_per_connection",
-		"most": 16,
-	}
-	subject.too_long_without_namespace(opened(subject))
-	assert subject.reached == {"realtime_namespaces_per_connection": 1, "realtime_connect_timeout": 1}
-
-
-def test_one_warning_a_minute_for_each_limit(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-	subject = limits()
-	with caplog.at_level(logging.WARNING):
-		for _ in range(3):
-			subject.record("realtime_sidecars", " by x")
-			subject.record("realtime_connect_timeout")
-		assert len(caplog.records) == 2
-		assert "the limit realtime_sidecars (64) was reached by x" in caplog.text
-		clock[0] += 59
-		subject.record("realtime_sidecars")
-		assert len(caplog.records) == 2
-		clock[0] += 1
-		subject.record("realtime_sidecars")
-	assert len(caplog.records) == 3
-	assert subject.reached["realtime_sidecars"] == 5
-
-
-def test_each_limit_is_reported_with_the_client(clock: list[float]) -> None:
-	subject = limits(realtime_rooms_per_socket=1)
-	reported: list[tuple[str, Source]] = []
-	subject.limit_reached.connect(lambda key, source: reported.append((key, source)))
-	client = opened(subject)
-	subject.on_engine_limit("max_payload", client.connection)
-	socket = socket_of(subject, client, ANN, Namespaces())
-	assert not subject.allows_room(socket, "doc:ToDo/1")
-	subject.on_engine_limit("max_unsent", client.connection)
-	subject.record("realtime_sidecars")
-	known = Source(ANN.site, ANN.user, ADDRESS, socket.id)
-	assert reported == [
-		("realtime_max_payload", Source(address=ADDRESS)),
-		("realtime_rooms_per_socket", known),
-		("realtime_max_unsent", known),
-		("realtime_sidecars", Source()),
-	]
-	assert "realtime_max_unsent" not in subject.reached, "the engine counts its limits itself"
-
-
-def test_refusals_are_reported_beyond_the_log_budget(clock: list[float]) -> None:
-	subject = limits()
-	reported: list[tuple[str, Source]] = []
-	subject.refused.connect(lambda namespace, refused, source: reported.append((namespace, source)))
-	for _ in range(20):
-		subject.on_refused(opened(subject), "/one.test", ConnectRefused("no"))
-	assert reported == [("/one.test", Source(address=ADDRESS))] * 20
+# -- over all sidecars
 
 
 def admitted(subject: ClientLimits, client: Client, user: Any, namespaces: Namespaces) -> Any:
