@@ -17,8 +17,8 @@ from typing import Any
 from frappe_realtime.contract import SIDECARS_CHANNEL
 
 from ..config import Config
+from ..presence.members import LOCAL, PresenceTable
 from ..presence.members import Change as PresenceChange
-from ..presence.members import PresenceTable
 from ..signals import Signal
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace
@@ -38,7 +38,7 @@ from .messages import (
 	Snapshot,
 	SocketChanges,
 	SocketCommand,
-	SocketMoved,
+	SocketsMoved,
 	SyncRequest,
 	UsageCounts,
 )
@@ -158,7 +158,7 @@ class ClusterAdapter:
 			SocketChanges: self._on_socket_changes,
 			SocketCommand: self._on_socket_command,
 			Emit: self._on_emit,
-			SocketMoved: self._on_socket_moved,
+			SocketsMoved: self._on_sockets_moved,
 			Request: self.requested.send,
 			Reply: self._on_reply,
 		}
@@ -216,9 +216,11 @@ class ClusterAdapter:
 		"""Receive one message of the channel."""
 		try:
 			sender = message_reader.sender_of(payload)
-			if sender == self.publisher.id:
-				if payload.startswith(b"alive ", len(sender) + 1):
-					self._on_own_heartbeat()
+			here = sender == self.publisher.id
+			if here and payload.startswith(b"alive ", len(sender) + 1):
+				self._on_own_heartbeat()
+			# What a peer had of a socket that has moved here ends for this process too.
+			if here and not payload.startswith(b"returned ", len(sender) + 1):
 				return
 			message = message_reader.read(payload)
 		except (ValueError, TypeError):
@@ -230,7 +232,8 @@ class ClusterAdapter:
 					SIDECARS_CHANNEL,
 				)
 			return
-		self.received[type(message).__name__.lower()] += 1
+		if not here:
+			self.received[type(message).__name__.lower()] += 1
 		self._receivers[type(message)](sender, message)
 
 	def _on_own_heartbeat(self) -> None:
@@ -343,8 +346,14 @@ class ClusterAdapter:
 			message.namespace, message.rooms, message.encoded, message.excluded, relayed=True
 		)
 
-	def _on_socket_moved(self, sender: str, message: SocketMoved) -> None:
-		self._server.supersede(message.namespace, message.id)
+	def _on_sockets_moved(self, sender: str, message: SocketsMoved) -> None:
+		here = sender == self.publisher.id
+		for namespace, id in message.sockets:
+			if not here:
+				self._server.supersede(namespace, id)
+			self.sockets.socket_moved(sender, namespace, id)
+			self._report(self.members.socket_moved(sender, namespace, id))
+			self._presence.socket_moved(LOCAL if here else sender, namespace, id)
 
 	def _on_reply(self, sender: str, message: Reply) -> None:
 		if message.to == self.publisher.id:

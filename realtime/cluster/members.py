@@ -103,6 +103,15 @@ class RemoteMembers:
 		]
 		return self.apply(sidecar, [*gone, *members])
 
+	def socket_moved(self, sidecar: str, namespace: str, id: str) -> Changed:
+		"""Remove the memberships of a socket on other sidecars than `sidecar`, at which its client has recovered; return what has changed."""
+		changed: Changed = {}
+		for room in set(self.rooms_of(namespace, id)):
+			for other in list(self._rooms[namespace, room]):
+				if other != sidecar:
+					changed |= self.apply(other, [(namespace, room, id, None)])
+		return changed
+
 	def forget(self, sidecar: str) -> Changed:
 		"""Remove all memberships of `sidecar`, and return what has changed."""
 		return self.replace(sidecar, ())

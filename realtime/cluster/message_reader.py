@@ -29,7 +29,7 @@ from .messages import (
 	Snapshot,
 	SocketChanges,
 	SocketCommand,
-	SocketMoved,
+	SocketsMoved,
 	SyncRequest,
 	UsageCounts,
 )
@@ -135,8 +135,11 @@ def _read_emit(body: bytes, rooms: Any, excluded: Any, lengths: Any) -> Emit:
 	)
 
 
-def _read_socket_moved(body: bytes, namespace: Any, id: Any) -> SocketMoved:
-	return SocketMoved(_name(namespace), _name(id))
+def _read_sockets_moved(body: bytes) -> SocketsMoved:
+	sockets = loads(body)
+	if not isinstance(sockets, list) or len(sockets) > PART:
+		raise MessageError("not a list of at most PART sockets")
+	return SocketsMoved([(_name(namespace), _name(id)) for namespace, id in sockets])
 
 
 def _read_request(body: bytes, id: Any, method: Any, arguments: Any) -> Request:
@@ -160,7 +163,7 @@ _READERS: dict[bytes, Callable[..., Message]] = {
 	b"sockets": _read_socket_changes,
 	b"command": _read_socket_command,
 	b"emit": _read_emit,
-	b"returned": _read_socket_moved,
+	b"returned": _read_sockets_moved,
 	b"request": _read_request,
 	b"reply": _read_reply,
 }

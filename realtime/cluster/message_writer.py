@@ -105,8 +105,8 @@ def emit(sender: str, rooms: Iterable[str] | None, encoded: Encoded, excluded: I
 	)
 
 
-def socket_moved(sender: str, namespace: str, id: str) -> bytes:
-	return _head(sender, "returned", [namespace, id])
+def sockets_moved(sender: str, sockets: Sequence[tuple[str, str]]) -> bytes:
+	return _head(sender, "returned", []) + b"\n" + dumps(sockets).encode()
 
 
 def request(sender: str, id: str, method: str, arguments: dict[str, Any]) -> bytes:

@@ -1,7 +1,8 @@
 """Messages between sidecars. `message_writer` turns them into bytes, `message_reader` turns bytes into them.
 
 As bytes, each message is `sender kind json`: the sender's id, a word for the kind, and a JSON list. The packet of an `Emit`, the
-members of a `Snapshot`, of `MembershipChanges`, `PresenceChanges` or `SocketChanges`, and the answer in a `Reply` follow after a line feed.
+members of a `Snapshot`, of `MembershipChanges`, `PresenceChanges`, `SocketChanges` or `SocketsMoved`, and the answer in a `Reply` follow
+after a line feed.
 """
 
 from __future__ import annotations
@@ -135,11 +136,14 @@ class Emit:
 
 
 @dataclass(frozen=True, slots=True)
-class SocketMoved:
-	"""The client of the socket `id` has reconnected to the sender: other sidecars end the socket of that id."""
+class SocketsMoved:
+	"""The clients of these sockets, each a namespace and an id, have recovered at the sender.
 
-	namespace: str
-	id: str
+	Other sidecars end their sockets of these ids; all drop what other sidecars than the sender have published about them, because
+	the one that had the socket may have been killed. Is sent behind the memberships that the sockets have recovered.
+	"""
+
+	sockets: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ Message = (
 	| SocketChanges
 	| SocketCommand
 	| Emit
-	| SocketMoved
+	| SocketsMoved
 	| Request
 	| Reply
 )

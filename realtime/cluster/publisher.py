@@ -78,6 +78,8 @@ class ClusterPublisher:
 		self._on_limit = on_limit
 		self._seq = 0
 		self._changes: dict[Membership, str | None] = {}
+		self._moved: list[tuple[str, str]] = []
+		"""Namespaces and ids of sockets whose clients have recovered here."""
 		self._predecessor = predecessor
 		self._link_address = link_address
 		self._heartbeat_due = False
@@ -114,6 +116,7 @@ class ClusterPublisher:
 		self.present = False
 		self._namespaces.unobserve(self)
 		self._changes.clear()
+		self._moved.clear()
 		self._presence.take_unpublished()
 		self._sockets.set_replicating(False)
 
@@ -138,10 +141,10 @@ class ClusterPublisher:
 		self.queue.put(message_writer.emit(self.id, rooms, encoded, excluded))
 
 	def socket_moved(self, socket: ServerSocket) -> None:
-		"""Publish that the client of `socket` has reconnected here, in case a peer still has its old socket."""
+		"""Publish that the client of `socket` has recovered here: a peer may still have its old socket."""
 		if self.present:
-			self._publish_changes()
-			self.queue.put(message_writer.socket_moved(self.id, socket.namespace.name, socket.id))
+			self._moved.append((socket.namespace.name, socket.id))
+			self.queue.wake()
 
 	def _send_command(self, namespace: str, id: str, action: Action, room: str) -> None:
 		"""Publish what a handler does to a socket of a peer."""
@@ -193,6 +196,10 @@ class ClusterPublisher:
 		"""Add to the queue what describes the present, as late as possible: just before a round trip."""
 		self._publish_changes()
 		self._publish_presence()
+		# Behind their memberships, so that nobody sees the sockets leave.
+		for part in message_writer.parts(self._moved, messages.PART):
+			self.queue.put(message_writer.sockets_moved(self.id, part))
+		self._moved.clear()
 		if self._heartbeat_due:
 			self._heartbeat_due = False
 			self.queue.put_all(

@@ -198,6 +198,13 @@ class SocketTable:
 			self._remove(sidecar, namespace, id)
 		self.apply(sidecar, changes)
 
+	def socket_moved(self, sidecar: str, namespace: str, id: str) -> None:
+		"""Remove a socket from other sidecars than `sidecar`, at which its client has recovered."""
+		socket = self._remote.get(namespace, {}).get(id)
+		for other in () if socket is None else socket.sidecars:
+			if other != sidecar:
+				self._remove(other, namespace, id)
+
 	def forget(self, sidecar: str) -> None:
 		"""Remove all sockets of `sidecar`."""
 		self.replace(sidecar, ())

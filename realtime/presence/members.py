@@ -1,7 +1,7 @@
 """The members of places: those of this process, and those that the other sidecars have published.
 
-A member has one record in each process that knows its socket. Normally this is one; after a reconnect to another sidecar there are
-two for a moment, and the process that lost the socket drops its record when it sees the other one.
+A member has one record in each process that knows its socket. Normally this is one; when the client recovers at another sidecar there are
+two for a moment, until that sidecar has published that the socket has moved.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class PresenceTable:
 		self.changed: Signal[[Place, str]] = Signal()
 		"""Sent with the place and the id of a member that has come, changed or gone."""
 		self.moved: Signal[[Place, str]] = Signal()
-		"""Sent with the place and the id of a member of this process whose client has reconnected to another sidecar."""
+		"""Sent with the place and the id of a member of this process whose client has recovered at another sidecar."""
 		self.publish: Signal[[]] = Signal()
 		"""Sent when the changes of this process are to be published to the other sidecars."""
 		self.remote_count = 0
@@ -107,8 +107,10 @@ class PresenceTable:
 		self._max_remote = max_remote
 		self._on_full = on_full
 		self._places: dict[Place, _Members] = {}
-		self._unpublished: dict[tuple[Place, str], tuple[Member | None, ...]] = {}
-		"""The changes of each member of this process, in order; None if it has left."""
+		self._places_of: dict[tuple[str, str], tuple[Place, ...]] = {}
+		"""For each namespace and id of a socket, the places that it is in."""
+		self._unpublished: dict[tuple[Place, str], Member | None] = {}
+		"""The members of this process that have changed; None for one that has left."""
 
 	# -- reading
 
@@ -147,21 +149,16 @@ class PresenceTable:
 	def put(self, place: Place, member: Member) -> None:
 		"""Add or replace a member of this process."""
 		self._put(LOCAL, place, member)
-		self._unpublished[place, member.id] = (member,)
+		self._unpublished[place, member.id] = member
 
 	def remove(self, place: Place, id: str) -> None:
 		"""Remove a member of this process."""
-		if not self._remove(LOCAL, place, id):
-			return
-		# A sidecar that keeps it for the grace of a reconnect must hear that it came here before it left.
-		come = self._unpublished.get((place, id), ()) if self.get(place, id) is not None else ()
-		self._unpublished[place, id] = (*come, None)
+		if self._remove(LOCAL, place, id):
+			self._unpublished[place, id] = None
 
 	def take_unpublished(self) -> list[Change]:
 		"""Return the changes of this process since the last call."""
-		changes: list[Change] = [
-			(*place, id, member) for (place, id), members in self._unpublished.items() for member in members
-		]
+		changes: list[Change] = [(*place, id, member) for (place, id), member in self._unpublished.items()]
 		self._unpublished.clear()
 		return changes
 
@@ -187,10 +184,6 @@ class PresenceTable:
 				self._on_full()
 				continue
 			self._put(sidecar, place, member)
-			if not member.away and members is not None:
-				own = members.records.get(id, {}).get(LOCAL)
-				if own is not None and own.away:
-					self.moved.send(place, id)
 
 	def replace(self, sidecar: str, changes: Iterable[Change]) -> None:
 		"""Replace all members of `sidecar`."""
@@ -206,6 +199,20 @@ class PresenceTable:
 			self._remove(sidecar, place, id)
 		self.apply(sidecar, changes)
 
+	def socket_moved(self, origin: str, namespace: str, id: str) -> None:
+		"""Remove the records that others than `origin` have of a socket: its client has recovered there.
+
+		That of this process is removed by who has put it (`moved`).
+		"""
+		for place in self._places_of.get((namespace, id), ()):
+			for other in list(self._places[place].records[id]):
+				if other == origin:
+					continue
+				if other == LOCAL:
+					self.moved.send(place, id)
+				else:
+					self._remove(other, place, id)
+
 	def forget(self, sidecar: str) -> None:
 		"""Remove all members of `sidecar`."""
 		self.replace(sidecar, ())
@@ -217,6 +224,9 @@ class PresenceTable:
 		records = members.records.setdefault(member.id, {})
 		if not records:
 			members.guests += member.user == GUEST
+			if place.name != ONLINE_PLACE:
+				socket = place.namespace, member.id
+				self._places_of[socket] = (*self._places_of.get(socket, ()), place)
 		if origin not in records:
 			self._count(origin, place, 1)
 		records[origin] = member
@@ -232,6 +242,11 @@ class PresenceTable:
 		if not records:
 			del members.records[id]
 			members.guests -= member.user == GUEST
+			if place.name != ONLINE_PLACE:
+				socket = place.namespace, id
+				others = tuple(other for other in self._places_of.pop(socket) if other != place)
+				if others:
+					self._places_of[socket] = others
 			if not members.records:
 				del self._places[place]
 		self.changed.send(place, id)

@@ -248,7 +248,8 @@ class Presence:
 
 	def _on_moved(self, place: Place, id: str) -> None:
 		local = self._members.get((place, id))
-		if local is not None:
+		# A socket that is connected is ended by the server.
+		if local is not None and local.member.away:
 			self._remove(local)
 
 	# -- changes of members

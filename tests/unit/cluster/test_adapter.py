@@ -99,16 +99,17 @@ class Process:
 		channel.adapters.append(self.adapter)
 		self.sockets.announce(self.namespaces.open(SITE))
 
-	def socket(self, user: str) -> ServerSocket:
+	def socket(self, user: str, id: str | None = None) -> ServerSocket:
 		namespace = self.namespaces[SITE]
 		connection: Any = Connection()
-		socket = ServerSocket(namespace, connection, Admission(Session(user)))
+		session: Any = Session(user)
+		socket = ServerSocket(namespace, connection, Admission(session, "pid", id))
 		namespace.sockets[socket.id] = socket
 		return socket
 
-	def come(self, user: str) -> ServerSocket:
-		"""Let a socket connect that handlers may list."""
-		socket = self.socket(user)
+	def come(self, user: str, id: str | None = None) -> ServerSocket:
+		"""Let a socket connect that handlers may list; with `id` one that recovers its session."""
+		socket = self.socket(user, id)
 		self.sockets.put(socket)
 		return socket
 
@@ -309,6 +310,38 @@ def test_a_silent_peer_is_removed_and_its_members_are_reported() -> None:
 		assert stays.changes == [(SITE, "room", {"ann"})]
 		assert not stays.publisher.present
 		assert stays.namespaces._observers == stays.namespaces[SITE].observers == ()
+
+	asyncio.run(test())
+
+
+def test_what_a_killed_peer_had_of_a_client_ends_when_it_recovers_elsewhere() -> None:
+	"""For a third process, and for the one that has the client now; nobody sees the socket leave."""
+
+	async def test() -> None:
+		channel = Channel()
+		killed, here, third = Process(channel), Process(channel), Process(channel)
+		ann, ben = killed.come("ann"), killed.come("ben")
+		for socket in (ann, ben):
+			socket.join("room")
+		await beat(killed, here, third, times=2)
+		channel.adapters.remove(killed.adapter)
+		third.changes.clear()
+		left: list[bool] = []
+		third.members.moved.connect(lambda namespace, id, room, inside: left.append(not inside))
+		again = here.come("ann", ann.id)
+		again.join("room")
+		here.publisher.socket_moved(again)
+		await settle()
+		assert third.rooms_elsewhere() == {"room": ["ann", "ben"]}
+		assert third.listed_elsewhere() == {ann.id: "ann", ben.id: "ben"}
+		assert here.rooms_elsewhere() == {"room": ["ben"]}
+		assert here.listed_elsewhere() == {ben.id: "ben"}
+		assert left == []
+		here.go(again)
+		await settle()
+		assert third.rooms_elsewhere() == {"room": ["ben"]}
+		assert third.listed_elsewhere() == {ben.id: "ben"}
+		assert left == [True]
 
 	asyncio.run(test())
 

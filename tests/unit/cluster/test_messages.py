@@ -21,7 +21,7 @@ from realtime.cluster.messages import (
 	Snapshot,
 	SocketChanges,
 	SocketCommand,
-	SocketMoved,
+	SocketsMoved,
 	SyncRequest,
 	UsageCounts,
 )
@@ -52,7 +52,10 @@ def read(payload: bytes) -> messages.Message:
 			message_writer.usage_counts(SENDER, {"user a b": 5})[0],
 			UsageCounts(False, [("user a b", 5)]),
 		),
-		(message_writer.socket_moved(SENDER, "/site", "id"), SocketMoved("/site", "id")),
+		(
+			message_writer.sockets_moved(SENDER, [("/site", "id"), ("/b", "é")]),
+			SocketsMoved([("/site", "id"), ("/b", "é")]),
+		),
 		(
 			message_writer.membership_changes(
 				SENDER, 3, [("/site", "room\n", "id", "user"), ("/site", "é", "id", None)]

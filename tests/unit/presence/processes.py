@@ -13,7 +13,7 @@ from realtime.cluster.members import RemoteMembers
 from realtime.config import Config
 from realtime.presence.events import PresenceEvents
 from realtime.presence.feed import PresenceFeed
-from realtime.presence.members import PresenceTable
+from realtime.presence.members import LOCAL, PresenceTable
 from realtime.presence.online import OnlineUsers
 from realtime.presence.presence import Presence
 from realtime.presence.sender import ChangeSender
@@ -88,15 +88,22 @@ class Process:
 		self.remote = RemoteMembers(1000)
 		self.viewers = DocumentViewers(self.namespaces, self.sender, self.remote.users)
 		self.peers: list[tuple[str, Process]] = []
+		self.moved: list[str] = []
+		"""The ids of sockets that have recovered here, until that is published."""
 		self.table.publish.connect(self._publish)
 
 	def _on_full(self) -> None:
 		self.full += 1
 
 	def _publish(self) -> None:
-		changes = self.table.take_unpublished()
+		changes, moved = self.table.take_unpublished(), self.moved
+		self.moved = []
 		for name, peer in self.peers:
 			peer.table.apply(name, changes)
+			for id in moved:
+				peer.table.socket_moved(name, SITE, id)
+		for id in moved:
+			self.table.socket_moved(LOCAL, SITE, id)
 
 	def socket(
 		self,
@@ -124,6 +131,8 @@ class Process:
 		for room in rooms:
 			socket.join(room)
 		self.events.on_connect(socket, {})
+		self.moved.append(socket.id)
+		self.table.publish.send()
 		return socket
 
 	def disconnect(self, socket: ServerSocket, reason: str = "transport close") -> None:

@@ -175,3 +175,31 @@ async def test_a_client_that_recovers_in_another_process_and_leaves_at_once_is_g
 	await interval()
 	assert received(bob, PRESENCE)[-1]["leaves"] == [ann.id]
 	assert [process.table.get(Place(SITE, TASK), ann.id) for process in (one, two, three)] == [None] * 3
+
+
+@in_virtual_time
+async def test_a_member_of_a_killed_process_that_has_recovered_elsewhere_leaves_at_once() -> None:
+	"""Also by way of a third process, and of one that has not known it."""
+	killed, two, three = Process(), Process(), Process()
+	connect(killed, two, three)
+	ann, ben, bob = killed.socket(), killed.socket("ben@example.com"), three.socket("bob@example.com")
+	for process, socket in ((killed, ann), (killed, ben), (three, bob)):
+		join(process, socket, state={"page": 1})
+	await interval()
+	before = len(received(bob, PRESENCE))
+	new = Process()
+	connect(killed, two, three, new)
+	killed.peers = []
+	new.disconnect(new.recover(ann, ROOM), "client namespace disconnect")
+	await interval()
+	assert received(bob, PRESENCE)[before:] == [{"place": TASK, "count": 2, "leaves": [ann.id]}]
+	there = two.recover(ben, ROOM)
+	await interval()
+	again = three.recover(there, ROOM)
+	two.disconnect(there)
+	await asyncio.sleep(10)
+	assert received(bob, PRESENCE)[before + 1 :] == [], "nobody sees the client move on"
+	three.disconnect(again, "client namespace disconnect")
+	await interval()
+	assert received(bob, PRESENCE)[-1] == {"place": TASK, "count": 1, "leaves": [ben.id]}
+	assert [process.table.count(Place(SITE, TASK)) for process in (two, three)] == [1, 1]
