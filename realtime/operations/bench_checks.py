@@ -90,7 +90,7 @@ class BenchChecks:
 				NOTE,
 				f"{file} has unknown keys: {', '.join(unknown)}",
 				f"{', '.join(unknown)} in {file}",
-				" && ".join(f"bench remove-common-config {key}" for key in unknown),
+				" && ".join(f"bench config remove-common-config {key}" for key in unknown),
 				"docs/configuration.md lists the keys",
 			)
 		return Finding("config.ok", OK, f"the configuration in {file} is valid")

@@ -21,6 +21,9 @@ DEFAULT_REDIS_PORT, DEFAULT_WEB_PORT = 11000, 8000
 
 SETUP_NGINX = "bench setup nginx --yes && sudo nginx -s reload"
 
+_UNIT = "-node-socketio.service"
+"""The end of the name of the unit that bench writes for the realtime server."""
+
 _PORT_OF_REDIS = re.compile(r"^\s*port\s+(\d+)", re.M)
 _REDIS_PASSWORD = re.compile(r"^\s*(?:requirepass|aclfile|user\s)", re.M)
 _WEB_PORT_OF_PROCFILE = re.compile(r"^web:.*?(?:--port[ =]|-b\s*\S*?:|-p\s)(\d+)", re.M)
@@ -109,9 +112,31 @@ class BenchFiles:
 	@property
 	def restart(self) -> str:
 		"""The command that restarts the processes of the bench."""
-		if self._read("Procfile") and not (self.bench / "config" / "supervisor.conf").exists():
-			return "bench start"
+		if not self._has_supervisor:
+			if unit := self._unit:
+				# `bench restart` restarts units only with a key of its own (restart_systemd_on_update).
+				return f"sudo systemctl restart '{unit.removesuffix(_UNIT)}-*.service'"
+			if self._read("Procfile"):
+				return "bench start"
 		return "bench restart"
+
+	@property
+	def restart_after_setup(self) -> str:
+		"""The command that brings into force what `bench realtime setup` has written: `bench restart` does not read it."""
+		if self._has_supervisor:
+			return "sudo supervisorctl reread && sudo supervisorctl update"
+		if self._unit:
+			return f"sudo systemctl daemon-reload && {self.restart}"
+		return self.restart
+
+	@property
+	def _has_supervisor(self) -> bool:
+		return (self.bench / "config" / "supervisor.conf").exists()
+
+	@property
+	def _unit(self) -> str:
+		"""The name of the unit of the realtime server that bench has written for systemd; empty if there is none."""
+		return next((unit.name for unit in (self.bench / "config" / "systemd").glob(f"*{_UNIT}")), "")
 
 	# -- ports
 

@@ -277,7 +277,7 @@ class PublicChecks:
 				FAILED,
 				f"{what}: default_site is {default}, so requests to {hostname(address.origin)} are never for {site}",
 				self._files.place("default_site"),
-				f"bench remove-common-config default_site && {self._files.restart}",
+				f"bench config remove-common-config default_site && {self._files.restart}",
 				"or give the site a host of its own",
 				site=site,
 			)

@@ -133,7 +133,7 @@ class SidecarChecks:
 				f"the server on {self._where} is not this sidecar, but another Socket.IO server: Frappe's Node server",
 				"the entry of the realtime server in Procfile, supervisor or systemd; "
 				+ self._files.place("socketio_port"),
-				f"bench realtime setup && {self._files.restart}",
+				f"bench realtime setup && {self._files.restart_after_setup}",
 			)
 		if reason == ANOTHER_SERVER:
 			port = self._config.socketio_port
@@ -147,7 +147,7 @@ class SidecarChecks:
 			)
 		command = self._files.restart
 		if self._files.starts_node:
-			command = f"bench realtime setup && {command}"
+			command = f"bench realtime setup && {self._files.restart_after_setup}"
 		return Finding(
 			"sidecar.down",
 			FAILED,
@@ -236,7 +236,7 @@ class SidecarChecks:
 			return self._files.restart
 		if origin.isupper():
 			return f"unset {origin} && {self._files.restart}"
-		return f"bench realtime setup && {self._files.restart}"
+		return f"bench realtime setup && {self._files.restart_after_setup}"
 
 	# -- the health of the sidecar
 

@@ -94,7 +94,7 @@ def _do(bench: Bench, words: list[str]) -> None:
 			bench.write_config(**{key: json.loads(value)})
 		case ["bench", "set-config", "-g", key, value]:
 			bench.write_config(**{key: int(value) if value.isdigit() else value})
-		case ["bench", "remove-common-config", key]:
+		case ["bench", "config", "remove-common-config", key]:
 			bench.write_config(**{key: None})
 		case ["bench", "--site", site, "set-config", key, value]:
 			set_site_key(bench, site, key, int(value) if value.isdigit() else value)

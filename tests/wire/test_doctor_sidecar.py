@@ -281,7 +281,7 @@ def test_a_default_site_that_hides_another_site(bench: Bench) -> None:
 	cause = diagnose(bench, "--site", STOCK_SITE, row="`default_site` hides another site")
 	assert f"default_site is {APP_SITE}, so requests to 127.0.0.1 are never for {STOCK_SITE}" in cause.what
 	assert cause.where == f"default_site in {common(bench)}"
-	assert cause.command == "bench remove-common-config default_site && bench restart"
+	assert cause.command == "bench config remove-common-config default_site && bench restart"
 	cure(bench, cause.command)
 	is_well(bench, "--site", STOCK_SITE)
 

@@ -110,8 +110,14 @@ def test_how_a_bench_is_restarted(bench: Path) -> None:
 	write(bench / "config" / "nginx.conf", NGINX)
 	assert not files(bench).has_no_proxy
 	assert "ulimit" in files(bench).descriptor_limit[1]
+	write(bench / "config" / "systemd" / "erp-node-socketio.service", "[Service]\n")
+	assert files(bench).restart == "sudo systemctl restart 'erp-*.service'"
+	assert files(bench).restart_after_setup == (
+		"sudo systemctl daemon-reload && sudo systemctl restart 'erp-*.service'"
+	)
 	write(bench / "config" / "supervisor.conf", "[program:x]\n")
 	assert files(bench).restart == "bench restart"
+	assert files(bench).restart_after_setup == "sudo supervisorctl reread && sudo supervisorctl update"
 	assert "minfds" in files(bench).descriptor_limit[0]
 
 
