@@ -501,8 +501,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 	values: dict[str, Any] = {}
 	for name in KEYS:
 		value = content.get(name)
-		# In our own keys, 0 is a value.
-		if value or (name.startswith("realtime_") and value in (0, False)):
+		# In our own keys, 0, an empty text and an empty list are values.
+		if value or (value is not None and name.startswith("realtime_")):
 			values[name] = _parse(name, value, str(path))
 	return values
 

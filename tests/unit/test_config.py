@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from realtime import config_parsers
-from realtime.config import EXIT_BENCH, EXIT_CONFIG, KEYS, ConfigError, find_bench, load
+from realtime.config import EXIT_BENCH, EXIT_CONFIG, KEYS, Config, ConfigError, find_bench, load
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -43,10 +43,30 @@ def test_later_wins(bench: Path) -> None:
 	assert load(bench, environment, {"socketio_port": 9004}).socketio_port == 9004
 
 
-def test_a_zero_says_something_in_our_own_keys(bench: Path) -> None:
-	write(bench, "config.json", realtime_cache_seconds=0, socketio_port=0)
-	config = load(bench, {})
+def test_empty_values_are_values_in_our_own_keys(bench: Path) -> None:
+	write(
+		bench,
+		"config.json",
+		realtime_cache_seconds=0,
+		realtime_guest_rooms=[],
+		realtime_trusted_proxies="",
+		realtime_recheck_seconds=None,
+		socketio_port=0,
+	)
+	config, defaults = load(bench, {}), Config(bench=bench)
 	assert (config.realtime_cache_seconds, config.socketio_port) == (0, 9000)
+	assert (
+		config.realtime_guest_rooms == config.realtime_trusted_proxies == () != defaults.realtime_guest_rooms
+	)
+	assert config.realtime_recheck_seconds == defaults.realtime_recheck_seconds
+
+
+def test_an_empty_text_is_no_number(bench: Path) -> None:
+	write(bench, "config.json", realtime_guest_rooms_per_socket="")
+	with pytest.raises(
+		ConfigError, match=r"realtime_guest_rooms_per_socket in .*config\.json is '': it must be a number"
+	):
+		load(bench, {})
 
 
 def test_defaults_without_any_file(bench: Path) -> None:
