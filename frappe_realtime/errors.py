@@ -40,7 +40,7 @@ class PresenceRefused(RealtimeError):
 
 
 class RewindRefused(RealtimeError):
-	"""A socket has not joined a room, and was not sent what the room has. Raised by `Socket.rewind`.
+	"""A socket has not joined a room, and was not sent the earlier events of the room. Raised by `Socket.rewind`.
 
 	Args:
 		code: `bad_request`, `not_permitted`, `limit_reached`, `unsubscribed` (the socket has left the room meanwhile) or `unavailable`.

@@ -30,7 +30,7 @@ class Runtime(Protocol):
 		"""Let a socket leave a room, which it may be about to join with `rewind`."""
 
 	async def rewind(self, server_socket: Any, room: str, rewind: Any) -> int:
-		"""Let a socket join a room, after it was sent what the room has; raises `RewindRefused`."""
+		"""Let a socket join a room, after it was sent the earlier events of the room; raises `RewindRefused`."""
 
 	def remote_socket_ids(self, namespace: Any, room: str) -> Iterable[str]:
 		"""Return the ids of the sockets in `room` on other sidecars."""

@@ -30,7 +30,7 @@ class KeptEvent(NamedTuple):
 
 
 class PublishedEvents:
-	"""The events of a site, for handlers that ask for what a room has (`RewindSource` of the sidecar)."""
+	"""The events of a site, for handlers that ask for earlier events of a room (`RewindSource` of the sidecar)."""
 
 	def __init__(self) -> None:
 		self._events: list[KeptEvent] = []

@@ -1,4 +1,4 @@
-"""A subscription that asks for what its room has."""
+"""A subscription that asks for earlier events of its room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rewind` of handlers, in Python and in JavaScript: a socket joins a room, and is sent first what the room has.
+"""`rewind` of handlers, in Python and in JavaScript: a socket joins a room, and is sent first the earlier events of the room.
 
 A handler decides who may be in a room of its own. What is in Frappe's rooms is decided as for clients that ask for it: the room of a
 document or a DocType needs the permission to read, that of a task its owner, and the rooms that every socket joins are for the
@@ -39,7 +39,7 @@ class AppRewinds:
 		self._may_follow_task = may_follow_task
 
 	def rewind(self, socket: ServerSocket, room: str, rewind: Any) -> Coroutine[Any, Any, int]:
-		"""Let `socket` join `room`, and send it first what the room has. The work begins before the result is awaited.
+		"""Let `socket` join `room`, and send it first the earlier events of the room. The work begins before the result is awaited.
 
 		Args:
 			socket: The socket.

@@ -53,7 +53,7 @@ class CoreHandlers:
 		limits: Bounds the rooms of a client.
 		tasks: Answers whether a user may follow a task.
 		viewers: Sends who has a document open.
-		rewinds: Answers subscriptions that ask for what their rooms have.
+		rewinds: Answers subscriptions that ask for earlier events of their rooms.
 		open_in_editor: Publishes the requests of `open_in_editor`; None unless in developer mode.
 	"""
 
@@ -176,7 +176,7 @@ class CoreHandlers:
 		if self._open_in_editor is not None and isinstance(data, dict) and session.user_type == SYSTEM_USER:
 			self._open_in_editor({key: data.get(key) for key in ("file", "line", "column")})
 
-	# -- subscriptions that ask for what their room has
+	# -- subscriptions that ask for earlier events of their room
 
 	def _rewind(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> bool:
 		"""Start a subscription with `{"rewind": …}` as its last argument; return False for any other event."""
@@ -212,7 +212,7 @@ class CoreHandlers:
 		options: dict[str, Any],
 		ack: Ack | None,
 	) -> None:
-		"""Subscribe to a document or a DocType, with what its room has."""
+		"""Subscribe to a document or a DocType, with earlier events of its room."""
 		doctype, name = [*arguments, None, None][:2]
 		if not _is_name(doctype) or event not in ("doc_subscribe", "doctype_subscribe"):
 			return

@@ -1,4 +1,4 @@
-"""Joins that ask for what the room has: of clients, with `{"rewind": …}` as an additional argument, and of handlers.
+"""Joins that ask for earlier events of the room: of clients, with `{"rewind": …}` as an additional argument, and of handlers.
 
 The events come as ordinary events, in order, in the step in which the socket joins the room: before all live events, and
 without a gap. Then comes the answer; for a client the acknowledgement, `{"rewound": n}`, or `{"error": {"code", "message"}}`
@@ -156,7 +156,7 @@ def may_rewind(session: Session, room: str) -> bool:
 
 
 def acknowledge(ack: Ack | None, answer: int | RewindRefused) -> None:
-	"""Acknowledge the event of a client that asked for what a room has; see `Answer`."""
+	"""Acknowledge the event of a client that asked for earlier events of a room; see `Answer`."""
 	if ack is None:
 		return
 	if isinstance(answer, RewindRefused):

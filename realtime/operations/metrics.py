@@ -159,7 +159,9 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 	yield counter("recovery_refused_total", "Clients that reconnected too late to recover", recovery.refused)
 	yield counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
 	rewound = server.recovery.rewind.events
-	yield counter("rewound_total", "Earlier events sent to clients that asked for what a room has", rewound)
+	yield counter(
+		"rewound_total", "Earlier events sent to clients that asked for earlier events of a room", rewound
+	)
 	yield counter("replayed_bytes_total", "Bytes of these events", recovery.replayed_bytes)
 	yield gauge(
 		"history_window_bytes",

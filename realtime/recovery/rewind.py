@@ -1,4 +1,4 @@
-"""Rewind: what a room has, for a client that subscribes to it.
+"""Rewind: the earlier events of a room, for a client that subscribes to it.
 
 A client that asks for it gets the newest values of a room (`history="latest"`), or the last events, before the live ones. Unlike recovery
 this includes events from before it joined the room. So the present permission decides alone: it is asked for anew when access

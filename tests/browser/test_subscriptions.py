@@ -1,4 +1,4 @@
-"""Subscriptions in a page: parts of it that hold one together, and those that ask for what a room has."""
+"""Subscriptions in a page: parts of it that hold one together, and those that ask for earlier events of a room."""
 
 from __future__ import annotations
 

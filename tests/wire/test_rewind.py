@@ -1,4 +1,4 @@
-"""Rewind: a subscription that asks for what its room has."""
+"""Rewind: a subscription that asks for earlier events of its room."""
 
 from __future__ import annotations
 

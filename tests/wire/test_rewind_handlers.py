@@ -1,4 +1,4 @@
-"""Rewind in handlers of apps: a handler lets its socket into a room, with what the room has."""
+"""Rewind in handlers of apps: a handler lets its socket into a room, with the earlier events of the room."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ export const REMEDIES = {
 	],
 	gateway_timeout: [
 		"The sidecar does not answer the proxy in time.",
-		"Check that the proxy's target is the sidecar, and that proxy_read_timeout is longer than 60 seconds.",
+		"Check that the proxy's target is the sidecar, and that proxy_read_timeout is longer than realtime_ping_interval (25 seconds).",
 	],
 	other_http_server: [
 		"Another HTTP server answers at this address.",

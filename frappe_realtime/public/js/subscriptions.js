@@ -66,7 +66,7 @@ export class Subscriptions {
 		}
 		return true;
 	}
-	/** Subscribe, and ask for what the room has; return a promise of the number of events. */
+	/** Subscribe, and ask for earlier events of the room; return a promise of the number of events. */
 	rewind(event, args, rewind) {
 		const key = key_of(event, args);
 		const request = { rewind, has_come: false };

@@ -69,7 +69,7 @@ class Runtime {
 		return this._ask("presence", socket, action, place, state, ttl);
 	}
 
-	/** Let the sidecar join a room and send what the room has; resolves to the number of events. */
+	/** Let the sidecar join a room and send the earlier events of the room; resolves to the number of events. */
 	ask_rewind(socket, room, rewind) {
 		return this._ask("rewind", socket, room, rewind);
 	}

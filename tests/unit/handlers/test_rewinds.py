@@ -1,4 +1,4 @@
-"""Subscriptions that ask for what their rooms have, with a source that has one event for each room."""
+"""Subscriptions that ask for earlier events of their rooms, with a source that has one event for each room."""
 
 from __future__ import annotations
 
