@@ -31,7 +31,7 @@ EVENT_TIMEOUT = 3.0
 """Seconds in which an event must arrive."""
 
 WORKER_TIMEOUT = 5.0
-"""The same for an event that a worker publishes: its queue may be busy."""
+"""The same for an event that a background worker publishes: its queue may be busy."""
 
 GUEST_COOKIE = {"Cookie": f"sid={GUEST}"}
 
@@ -199,7 +199,7 @@ class ClientChecks:
 
 		Args:
 			site: A site with the app.
-			with_worker: True to let a worker publish too.
+			with_worker: True to let a background worker publish too.
 		"""
 		sources = [("the web process", 0, EVENT_TIMEOUT), ("a worker", 1, WORKER_TIMEOUT)]
 		return [await self._publish_from(site, *source) for source in sources[: 1 + with_worker]]
@@ -256,8 +256,8 @@ class ClientChecks:
 			return Finding(
 				"publish.worker",
 				NOTE,
-				f"no worker published an event within {timeout:g} s: none runs, or the queue 'short' is full",
-				"the workers of the bench",
+				f"no background worker published an event within {timeout:g} s: none runs, or the queue 'short' is full",
+				"the background workers of the bench",
 				self._files.restart,
 				site=site,
 			)

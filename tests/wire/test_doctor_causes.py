@@ -368,8 +368,8 @@ def test_the_clock_of_the_web_process_is_wrong(bench: Bench) -> None:
 
 def test_no_worker_runs(bench: Bench) -> None:
 	bench.web.has_worker = False
-	note = diagnose(bench, *ON_APP_SITE, row="no worker runs", code=0)
-	assert "no worker published an event within 5 s" in note.what
-	assert note.where == "the workers of the bench"
+	note = diagnose(bench, *ON_APP_SITE, row="no background worker runs", code=0)
+	assert "no background worker published an event within 5 s" in note.what
+	assert note.where == "the background workers of the bench"
 	bench.web.has_worker = True
 	is_well(bench, *ON_APP_SITE)

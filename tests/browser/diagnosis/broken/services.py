@@ -189,7 +189,7 @@ def web_clock(place: Place) -> Page:
 	return place.page(bench)
 
 
-@breaks("no worker runs")
+@breaks("no background worker runs")
 def no_worker(place: Place) -> Page:
 	bench = place.bench()
 	bench.web.has_worker = False
