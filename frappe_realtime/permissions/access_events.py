@@ -28,7 +28,7 @@ The functions here are hooks: they log their own failures, and never fail the re
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -44,7 +44,7 @@ from ..contract import (
 	USER_CHANGED,
 )
 from ..publishing.access_messages import access_message
-from ..publishing.commit import held_for_commit
+from ..publishing.commit import ACCESS, held_for_commit
 from ..publishing.document_changes import announce_change
 from ..publishing.installed import is_installed
 from ..publishing.jobs import is_job_timeout
@@ -85,12 +85,7 @@ def announce(kind: str, **fields: str | bool) -> None:
 
 
 def _held_events() -> list[dict[str, str | bool]]:
-	return held_for_commit("frappe_realtime_access", _send_last)
-
-
-def _send_last(messages: list[dict[str, str]]) -> None:
-	# After the events of the same transaction: the viewers of a deleted document still get its last event.
-	frappe.db.after_commit.add(partial(_send, messages))
+	return held_for_commit(ACCESS, _send)
 
 
 def _send(messages: list[dict[str, str]]) -> None:

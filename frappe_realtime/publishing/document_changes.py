@@ -16,14 +16,12 @@ import frappe
 
 from ..contract import DOC_CHANGED, DOCTYPE_RULES_CHANGED
 from .access_messages import access_message
-from .commit import held_for_commit, take_held
+from .commit import CHANGES, held_for_commit, take_held
 from .outbox import Message
 from .process import outbox
 
 MAX_DOCUMENTS = 100
 """Documents of one DocType that a transaction announces by name. If it changes more, it announces the DocType."""
-
-_ATTRIBUTE = "frappe_realtime_changes"
 
 Change = tuple[str, str]
 """DocType and document name; the name is empty for all documents of the DocType."""
@@ -31,7 +29,7 @@ Change = tuple[str, str]
 
 def announce_change(doctype: str, name: str) -> None:
 	"""Announce a changed document when the transaction commits, once."""
-	held: list[Change] = held_for_commit(_ATTRIBUTE, _send)
+	held: list[Change] = held_for_commit(CHANGES, _send)
 	if (doctype, name) in held or (doctype, "") in held:
 		return
 	if sum(other == doctype for other, _ in held) < MAX_DOCUMENTS:
@@ -42,7 +40,7 @@ def announce_change(doctype: str, name: str) -> None:
 
 def take_messages() -> list[Message]:
 	"""Return the messages of the committed transaction, which are then sent by the caller."""
-	return _messages(take_held(_ATTRIBUTE))
+	return _messages(take_held(CHANGES))
 
 
 def _send(changes: list[Change]) -> None:

@@ -30,7 +30,7 @@ from ..contract import (
 )
 from .binary import take_binary
 from .broadcast_warning import warn_of_broadcast
-from .commit import held_for_commit
+from .commit import EVENTS, held_for_commit
 from .document_changes import take_messages
 from .jobs import is_job_timeout
 from .log import logger
@@ -127,7 +127,7 @@ def publish_realtime(
 	if after_commit and getattr(frappe.local, "db", None):
 		# Frappe keeps such events in this list and in this form. A module that imported Frappe's publish_realtime before
 		# the override adds to the same list, so order and comparison of events hold across both functions.
-		held = held_for_commit("_realtime_log", _send_held)
+		held = held_for_commit(EVENTS, _send_held)
 		for name in rooms:
 			if (entry := HeldEvent(event, message, name, history)) not in held:
 				held.append(entry)

@@ -45,14 +45,17 @@ class Callbacks:
 	"""Like `frappe.utils.CallbackManager`: a callback may add others while they run."""
 
 	def __init__(self) -> None:
-		self.functions: deque[Callable[[], None]] = deque()
+		self._functions: deque[Callable[[], None]] = deque()
 
 	def add(self, function: Callable[[], None]) -> None:
-		self.functions.append(function)
+		self._functions.append(function)
+
+	def reset(self) -> None:
+		self._functions.clear()
 
 	def run(self) -> None:
-		while self.functions:
-			self.functions.popleft()()
+		while self._functions:
+			self._functions.popleft()()
 
 
 class Database:
@@ -61,12 +64,15 @@ class Database:
 	def __init__(self) -> None:
 		self.after_commit, self.after_rollback = Callbacks(), Callbacks()
 
-	def commit(self) -> None:
-		self.after_rollback.functions.clear()
+	def commit(self, error: Exception | None = None) -> None:
+		"""Commit; with `error` as what the database answers."""
+		self.after_rollback.reset()
+		if error is not None:
+			raise error
 		self.after_commit.run()
 
 	def rollback(self) -> None:
-		self.after_commit.functions.clear()
+		self.after_commit.reset()
 		self.after_rollback.run()
 
 
