@@ -42,7 +42,10 @@ class DocumentRevalidator:
 		"""Schedule a check of a document, if a socket is in one of its rooms."""
 		if not any(namespace.members(room) for room in document_rooms(doctype, name)):
 			return
-		self._pending[namespace, doctype, name] = None
+		document = (namespace, doctype, name)
+		if document not in self._pending:
+			self._pending[document] = None
+			self._revalidator.begin_checks(_site(namespace), document_rooms(doctype, name))
 		if len(self._workers) < WORKERS:
 			worker = asyncio.get_running_loop().create_task(self._work())
 			self._workers.add(worker)
@@ -52,11 +55,15 @@ class DocumentRevalidator:
 		while self._pending:
 			document = next(iter(self._pending))
 			del self._pending[document]
-			await self._check(*document)
+			namespace, doctype, name = document
+			try:
+				await self._check(*document)
+			finally:
+				self._revalidator.end_checks(_site(namespace), document_rooms(doctype, name))
 
 	async def _check(self, namespace: Namespace, doctype: str, name: str) -> None:
 		rooms = set(document_rooms(doctype, name))
-		site = namespace.name.removeprefix("/")
+		site = _site(namespace)
 		sessions: dict[str, Session] = {
 			socket.session.user: socket.session for room in rooms for socket in namespace.members(room)
 		}
@@ -68,3 +75,7 @@ class DocumentRevalidator:
 			await self._permissions.query_readers(site, doctype, name, unknown)
 		for session in sessions.values():
 			self._revalidator.check_rooms(session, rooms)
+
+
+def _site(namespace: Namespace) -> str:
+	return namespace.name.removeprefix("/")

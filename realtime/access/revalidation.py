@@ -12,7 +12,7 @@ import asyncio
 import heapq
 import logging
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine, Iterable
 from itertools import count
 from typing import Any, NamedTuple
@@ -105,6 +105,8 @@ class Revalidator:
 		self._interval: float = config.realtime_recheck_seconds
 		self._session_checks: dict[Key, SessionCheck] = {}
 		self._room_checks: dict[tuple[str, str], RoomCheck] = {}
+		self._under_way: Counter[tuple[str, str | Credential]] = Counter()
+		"""How many checks of each session (site and credential), user or room (site and name) wait for the web process."""
 		self._schedule: list[tuple[float, int, Key, str]] = []
 		self._scheduled: set[Key] = set()
 		self._number = count()
@@ -119,12 +121,26 @@ class Revalidator:
 		"""The number of sessions and users that are still to be queried."""
 		return len(self._session_checks) + len(self._room_checks)
 
-	def is_pending(self, session: Session) -> bool:
-		"""Return True if a check of `session` or of the rooms of its user waits."""
-		return (session.site, session.user) in self._room_checks or (
-			session.site,
-			session.credential,
-		) in self._session_checks
+	def is_pending(self, session: Session, rooms: Iterable[str] = ()) -> bool:
+		"""Return True if a check of `session`, of the rooms of its user, or of who may be in one of `rooms`, is not done."""
+		site = session.site
+		user, credential = (site, session.user), (site, session.credential)
+		return (
+			user in self._room_checks
+			or credential in self._session_checks
+			or any(key in self._under_way for key in (user, credential, *[(site, room) for room in rooms]))
+		)
+
+	def begin_checks(self, site: str, names: Iterable[str | Credential]) -> None:
+		"""Note that checks of rooms, users or sessions are under way, until `end_checks` is called with the same arguments."""
+		self._under_way.update((site, name) for name in names)
+
+	def end_checks(self, site: str, names: Iterable[str | Credential]) -> None:
+		"""Note that these checks are done."""
+		for key in [(site, name) for name in names]:
+			self._under_way[key] -= 1
+			if not self._under_way[key]:
+				del self._under_way[key]
 
 	def start(self) -> None:
 		"""Start the workers, and the periodic checks if they are configured."""
@@ -198,18 +214,20 @@ class Revalidator:
 				await self._work.wait()
 			# Sessions first: the rooms are queried with their credentials.
 			if self._session_checks:
-				key = next(iter(self._session_checks))
-				await self._guarded(self._run_session_check(key, self._session_checks.pop(key)))
+				session = next(iter(self._session_checks))
+				await self._run(*session, self._run_session_check(session, self._session_checks.pop(session)))
 			else:
-				await self._guarded(
-					self._run_room_check(self._room_checks.pop(next(iter(self._room_checks))))
-				)
+				user = next(iter(self._room_checks))
+				await self._run(*user, self._run_room_check(self._room_checks.pop(user)))
 
-	async def _guarded(self, check: Coroutine[Any, Any, None]) -> None:
+	async def _run(self, site: str, name: str | Credential, check: Coroutine[Any, Any, None]) -> None:
+		self.begin_checks(site, [name])
 		try:
 			await check
 		except Exception:
 			self._log_budget.write(logger.exception, "a revalidation failed")
+		finally:
+			self.end_checks(site, [name])
 
 	async def _run_session_check(self, key: Key, check: SessionCheck) -> None:
 		"""End the sockets of a credential that belongs to another user now, else check their rooms."""
@@ -280,9 +298,14 @@ class Revalidator:
 						self._leave(socket, room)
 		if failed:
 			# Later, and not by waiting here: questions that fail must not delay the checks of others.
-			asyncio.get_running_loop().call_later(FAILURE_SECONDS, self.check_rooms, session, failed)
+			self.begin_checks(session.site, failed)
+			asyncio.get_running_loop().call_later(FAILURE_SECONDS, self._check_failed, session, failed)
 		if unavailable:
 			await asyncio.sleep(RETRY_SECONDS)
+
+	def _check_failed(self, session: Session, rooms: set[str]) -> None:
+		self.end_checks(session.site, rooms)
+		self.check_rooms(session, rooms)
 
 	def _check_with_other_sessions(self, namespace: Namespace, session: Session, room: str) -> None:
 		"""Make the sockets of an ended session leave `room`, and check the user's other sessions."""

@@ -14,7 +14,7 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -346,11 +346,11 @@ class Recovery:
 		else:
 			self._sessions.delete(socket)
 
-	def _is_unchecked(self, socket: ServerSocket, rooms: Iterable[str]) -> bool:
-		"""Return True if the access to one of `rooms` has changed and the check waits for the web process."""
+	def _is_unchecked(self, socket: ServerSocket, rooms: Collection[str]) -> bool:
+		"""Return True if the access to one of `rooms` has changed and the check is not done."""
 		session: Session = socket.session
 		stream = self._history.stream(session.site)
-		if stream is None or not self._revalidator.is_pending(session):
+		if stream is None or not self._revalidator.is_pending(session, rooms):
 			return False
 		return any(
 			stream.access.doubt(room_subjects(session.user, room), START, 0, 0) is not None for room in rooms

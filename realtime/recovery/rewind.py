@@ -155,7 +155,7 @@ class RewindReader:
 			self._history.stream(session.site) is stream
 			and prepared.window_from >= stream.window_start
 			and stream.access.held is None
-			and not self._revalidator.is_pending(session)
+			and not self._revalidator.is_pending(session, request.rooms)
 			and not any(
 				stream.access.has_since(room_subjects(session.user, room), answered) for room in request.rooms
 			)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -43,6 +44,15 @@ class FakePermissions:
 class FakeRevalidator:
 	def __init__(self) -> None:
 		self.checks: list[tuple[str, set[str] | None]] = []
+		self.under_way: Counter[str] = Counter()
+
+	def begin_checks(self, site: str, rooms: Iterable[str]) -> None:
+		assert site == SITE
+		self.under_way.update(rooms)
+
+	def end_checks(self, site: str, rooms: Iterable[str]) -> None:
+		assert site == SITE
+		self.under_way.subtract(rooms)
 
 	def check_rooms(self, session: Session, rooms: set[str] | None) -> None:
 		self.checks.append((session.user, rooms))
@@ -74,8 +84,10 @@ def test_one_query_for_all_users_then_their_rooms() -> None:
 		await turns()
 		assert it.permissions.queries == [(SITE, "ToDo", "1", ["ann"])]
 		assert it.revalidator.checks == []
+		assert it.revalidator.under_way == dict.fromkeys(ROOMS, 1)
 		it.permissions.answered.set()
 		await turns()
+		assert not any(it.revalidator.under_way.values())
 		assert sorted(it.revalidator.checks) == [("ann", ROOMS), ("bob", ROOMS)]
 
 	asyncio.run(test())
@@ -108,6 +120,7 @@ def test_a_document_that_changes_again_is_queried_once_more() -> None:
 		await turns()
 		names = [name for _, _, name, _ in it.permissions.queries]
 		assert sorted(names) == ["1", "1", "2", "3", "4", "5"]
+		assert not any(it.revalidator.under_way.values())
 
 	asyncio.run(test())
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from realtime.access.permissions import FAILURE_SECONDS
 from realtime.access.revalidation import END_REASON, RETRY_SECONDS, WORKERS
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
-from realtime.web.frappe_client import Credential
+from realtime.web.frappe_client import Credential, WebFailed
 from tests.unit.access.fakes import SITE, session
 from tests.unit.access.revalidations import ANN, Setting
 from tests.unit.virtual_time import in_virtual_time, turns
@@ -170,3 +171,37 @@ async def test_failing_checks_are_logged_at_a_bounded_rate(caplog: pytest.LogCap
 		it.revalidator.check_sessions([ANN])
 		await it.done()
 	assert 1 <= len(caplog.messages) < 20
+
+
+@in_virtual_time
+async def test_a_check_is_pending_until_it_has_its_answer() -> None:
+	"""Also while it asks, and while a question that fails waits to be repeated."""
+	it = Setting()
+	answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+	it.permissions.has_permission = lambda session, *subject: answer  # type: ignore[method-assign]
+	it.socket(ANN, "doc:ToDo/1")
+	it.revalidator.check_rooms(ANN, None)
+	await turns()
+	assert it.revalidator.pending == 0
+	assert it.revalidator.is_pending(ANN)
+	answer.set_exception(WebFailed("500"))
+	await turns()
+	assert not it.revalidator.is_pending(ANN)
+	assert it.revalidator.is_pending(ANN, ["website", "doc:ToDo/1"])
+	it.permissions.has_permission = lambda session, *subject: True  # type: ignore[method-assign]
+	await asyncio.sleep(FAILURE_SECONDS)
+	await it.done()
+	assert not it.revalidator.is_pending(ANN, ["doc:ToDo/1"])
+
+
+@in_virtual_time
+async def test_a_session_is_pending_while_it_is_asked_about() -> None:
+	it = Setting()
+	it.socket(ANN)
+	it.revalidator.check_sessions([ANN])
+	assert it.revalidator.is_pending(ANN)
+	await asyncio.sleep(0)
+	assert it.authenticator.asked == ["ann"]
+	assert it.revalidator.is_pending(ANN)
+	await it.done()
+	assert not it.revalidator.is_pending(ANN)

@@ -97,7 +97,7 @@ class Setting:
 		permissions: Any = self.permissions
 		list_updates: Any = self.list_updates
 		self.unchecked = False
-		revalidator: Any = SimpleNamespace(is_pending=lambda session: self.unchecked)
+		revalidator: Any = SimpleNamespace(is_pending=lambda session, rooms: self.unchecked)
 		tasks: Any = SimpleNamespace(is_allowed=lambda session, room: room in self.tasks)
 		ForcedEnds(self.namespaces, self.history, self.sessions)
 		self.recovery = Recovery(
