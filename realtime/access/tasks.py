@@ -92,6 +92,17 @@ class TaskAccess:
 		task_id = room.removeprefix(TASK_ROOM)
 		return self._owners.get((session.site, task_id)) == session.user
 
+	async def may_stay(self, session: Session, room: str) -> bool:
+		"""Return whether the user of `session`, who was in the room of a task, may be in it; reads the owners if this one is unknown.
+
+		This process may be a new one that has heard of no task yet.
+		"""
+		key = (session.site, room.removeprefix(TASK_ROOM))
+		if not self._may_follow_all(session) and session.has_app and key not in self._owners:
+			self._start_read(session.site)
+			await asyncio.wait([self._reads[session.site]])
+		return self.is_allowed(session, room)
+
 	async def may_follow(self, session: Session, task_id: str) -> bool:
 		"""Return whether the user of `session` may be in the room of a task, once its owner is announced."""
 		key = (session.site, task_id)
@@ -166,7 +177,8 @@ class TaskAccess:
 		try:
 			entries = await self._store.entries(tasks_key(site), MAX_OWNERS)
 		except (StoreUnavailable, StoreDenied) as error:
-			# Pending subscriptions are decided by the announcement on the channel.
+			# Pending subscriptions are decided by the announcement on the channel; the next one reads again.
+			self._reads.pop(site, None)
 			self._log_budget.write(
 				logger.warning,
 				"the owners of the tasks of %s cannot be read from Redis: %s",

@@ -52,8 +52,7 @@ class RoomAccess:
 			if subject is None:
 				# A task, or a room of a handler, which has decided already. The rooms of the user and the site are those above.
 				if room.startswith(TASK_ROOM):
-					if self._tasks.is_allowed(session, room):
-						permitted.add(room)
+					queries[room] = self._tasks.may_stay(session, room)
 				elif room == SITE_PRESENCE:
 					if SITE_ROOM in permitted:
 						permitted.add(room)

@@ -238,3 +238,31 @@ async def test_without_redis_the_announcement_decides() -> None:
 	await turns()
 	subject.on_message(STARTED)
 	assert ROOM in socket.rooms
+
+
+@in_virtual_time
+async def test_a_new_process_reads_the_owners_before_it_takes_a_room_from_a_session() -> None:
+	store = FakeStore()
+	store.values = [entry(**STARTED)]
+	subject = access(store)
+	assert await subject.may_stay(OWNER, ROOM)
+	assert not await subject.may_stay(OTHER, ROOM)
+	assert not await subject.may_stay(OWNER, "task_progress:2")
+	assert store.reads == [(f"frappe_realtime:{SITE}:tasks", module.MAX_OWNERS)], "they are read once"
+
+
+@in_virtual_time
+async def test_owners_that_could_not_be_read_are_read_again() -> None:
+	store = FakeStore()
+	store.error = StoreUnavailable("away")
+	subject = access(store)
+	assert not await subject.may_stay(OWNER, ROOM)
+	store.values, store.error = [entry(**STARTED)], None
+	assert await subject.may_stay(OWNER, ROOM)
+
+
+@in_virtual_time
+async def test_a_system_user_stays_without_a_read() -> None:
+	store = FakeStore()
+	assert await access(store).may_stay(session("ann"), ROOM)
+	assert store.reads == []

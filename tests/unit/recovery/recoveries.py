@@ -98,7 +98,11 @@ class Setting:
 		list_updates: Any = self.list_updates
 		self.unchecked = False
 		revalidator: Any = SimpleNamespace(is_pending=lambda session, rooms: self.unchecked)
-		tasks: Any = SimpleNamespace(is_allowed=lambda session, room: room in self.tasks)
+
+		async def may_stay(session: Any, room: str) -> bool:
+			return room in self.tasks
+
+		tasks: Any = SimpleNamespace(may_stay=may_stay)
 		ForcedEnds(self.namespaces, self.history, self.sessions)
 		self.recovery = Recovery(
 			Config(bench=Path(), **config),

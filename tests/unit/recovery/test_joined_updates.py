@@ -66,7 +66,9 @@ class Process:
 	def __init__(self, store: FakeStore, redis: FakeRedis, chance: random.Random, most: int) -> None:
 		config = Config(bench=Path(), realtime_list_updates_per_second=most)
 		permissions: Any = SlowPermissions(chance)
-		others: Any = SimpleNamespace(is_pending=lambda session, rooms: False, is_allowed=lambda session, room: True)
+		others: Any = SimpleNamespace(
+			is_pending=lambda session, rooms: False, is_allowed=lambda session, room: True
+		)
 		self.namespaces = Namespaces()
 		self.filter = ListUpdateFilter(self.namespaces, Fanout(self.namespaces), permissions)
 		self.joiner = ListUpdateJoiner(config, self.namespaces, self.filter)
