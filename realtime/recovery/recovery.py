@@ -36,6 +36,8 @@ from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..socketio.errors import ConnectPostponed
 from ..socketio.namespace import RECOVERABLE_REASONS, Admission, Namespaces, ServerSocket
+from ..web.cache import Unsettled
+from ..web.frappe_client import WebFailed
 from .access_log import CHECK_MILLISECONDS, ClientAccess, room_subjects, session_subject
 from .capabilities import can_recover
 from .entries import HistoryGap
@@ -182,6 +184,10 @@ class Recovery:
 		answered = stream.access.count
 		try:
 			permitted = await self._room_access.permitted(session, saved.rooms)
+		except (WebFailed, Unsettled) as error:
+			# The other rooms are not to wait for this one, which the client asks for again with its new session.
+			self._on_refused(session, f"the access to its rooms is not known: {error}")
+			return None
 		except WebUnavailable as error:
 			self._log_postponed(session, error)
 			raise ConnectPostponed from error

@@ -41,6 +41,7 @@ class RoomAccess:
 		"""Return those of `rooms` that the user may still be in, and the rooms that every socket of the user joins.
 
 		Raises:
+			WebFailed, Unsettled: It fails at the question about one of the rooms, or access to it changes all the time.
 			WebUnavailable: The web process gives no answer.
 		"""
 		permitted = {user_room(session.user), WEBSITE_ROOM}
@@ -65,6 +66,10 @@ class RoomAccess:
 			elif answer:
 				permitted.add(room)
 		if queries:
-			answers = await asyncio.gather(*queries.values())
-			permitted.update(room for room, answer in zip(queries, answers, strict=True) if answer)
+			answers = await asyncio.gather(*queries.values(), return_exceptions=True)
+			for room, given in zip(queries, answers, strict=True):
+				if isinstance(given, BaseException):
+					raise given
+				if given:
+					permitted.add(room)
 		return permitted

@@ -13,6 +13,8 @@ from realtime.recovery import recovery, windows
 from realtime.recovery.recovered import Recovered
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import Admission
+from realtime.web.cache import Unsettled
+from realtime.web.frappe_client import WebFailed
 from tests.unit.recovery.recoveries import PID, USER, Setting, run
 from tests.unit.socketio.fakes import SITE, FakeConnection, add_socket, remove_socket
 
@@ -95,6 +97,21 @@ def test_the_web_process_is_unavailable() -> None:
 		it.publish(1)
 		with pytest.raises(ConnectPostponed):
 			await it.admit()
+
+	run(test)
+
+
+@pytest.mark.parametrize("failure", [WebFailed("HTTP 500"), Unsettled("saved all the time")])
+def test_a_room_whose_question_fails_costs_the_session_and_not_the_connection(failure: Exception) -> None:
+	async def test(it: Setting) -> None:
+		it.save("doc:ToDo/1")
+		it.permissions.failure = failure
+		await it.history.follow(SITE)
+		it.publish(1)
+		admission = await it.admit()
+		assert not isinstance(admission, Recovered)
+		assert admission.pid
+		assert it.recovery.counters.refused == 1
 
 	run(test)
 
