@@ -66,6 +66,9 @@ doc_events = {
 		"on_update": "frappe_realtime.permissions.access_events.on_role_change",
 		"on_trash": "frappe_realtime.permissions.access_events.on_role_change",
 	},
+	"System Settings": {
+		"on_update": "frappe_realtime.permissions.access_events.on_system_settings_change",
+	},
 	"Custom DocPerm": {
 		"on_update": "frappe_realtime.permissions.access_events.on_permission_rule_change",
 		"on_trash": "frappe_realtime.permissions.access_events.on_permission_rule_change",

@@ -17,7 +17,7 @@ are checked again |
 | `renamed` | `doctype`, `old`, `new`, `merge` if so | a document was renamed, or merged into another | the rooms of the old name are \
 emptied; the state of shared editing gets the new name, or is deleted after a merge |
 | `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
-| `site` | | a role changed, or all caches were cleared | all sockets of the site are checked again |
+| `site` | | a role or Apply Strict User Permissions changed, or all caches were cleared | all sockets of the site are checked again |
 
 `sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers. A message
 may also mean *more* access: in every case the sidecar drops the answers that it has cached.
@@ -219,6 +219,13 @@ def on_token_change(doc: Any, method: str) -> None:
 def on_role_change(doc: Any, method: str) -> None:
 	"""Announce a role that was deleted, disabled or enabled, or whose Desk access changed."""
 	if method == "on_trash" or doc.has_value_changed("disabled") or doc.has_value_changed("desk_access"):
+		announce(SITE_CHANGED)
+
+
+@_logs_failures
+def on_system_settings_change(doc: Any, method: str) -> None:
+	"""Announce that documents with empty links became readable, or not readable any more, for users with User Permissions."""
+	if doc.has_value_changed("apply_strict_user_permissions"):
 		announce(SITE_CHANGED)
 
 

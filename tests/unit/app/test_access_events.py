@@ -82,6 +82,12 @@ ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, Any]]]] = [
 	("on_role_change", (document(has_value_changed=changed("disabled")), "on_update"), [SITE]),
 	("on_role_change", (document(has_value_changed=changed("desk_access")), "on_update"), [SITE]),
 	("on_role_change", (document(has_value_changed=changed("two_factor_auth")), "on_update"), []),
+	(
+		"on_system_settings_change",
+		(document(has_value_changed=changed("apply_strict_user_permissions")), "on_update"),
+		[SITE],
+	),
+	("on_system_settings_change", (document(has_value_changed=changed("language")), "on_update"), []),
 	("on_permission_rule_change", (document(parent="Note"), "on_update"), [doctype("Note")]),
 	("on_session_end", ("sid",), [{"kind": "session"}]),
 	("after_request", (SimpleNamespace(path=OAUTH_REVOKE),), [user("ann")]),
