@@ -7,7 +7,6 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import time
 from typing import Any, NamedTuple
 
@@ -64,8 +63,7 @@ class StoreDenied(Exception):
 		return "docs/delivery.md lists the rights that the user of redis_queue needs."
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
 	"""An entry of a site's event history, or of its access messages.
 
 	Args:
@@ -146,8 +144,7 @@ return outdated
 """Changes sessions; returns the numbers, from 1 on, of those that were recovered more often than the writer knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
+class Outage(NamedTuple):
 	"""The report of a Frappe process that could not publish for a time (`OUTAGES_KEY` in the contract has the fields)."""
 
 	host: str

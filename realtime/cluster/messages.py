@@ -7,8 +7,8 @@ after a line feed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from ..engine import Encoded
 from ..presence.members import Change as PresenceChange
@@ -35,8 +35,7 @@ class MessageError(ValueError):
 	"""The payload is not a message of a sidecar."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(NamedTuple):
 	"""The sender is alive.
 
 	Args:
@@ -50,20 +49,17 @@ class Heartbeat:
 	link: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Goodbye:
+class Goodbye(NamedTuple):
 	"""The sender is shutting down."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyncRequest:
+class SyncRequest(NamedTuple):
 	"""The sender requests a snapshot of the sidecar `of`."""
 
 	of: str
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
 	"""Part number `part` of `parts` of all memberships of the sender, as of its sequence number `seq`.
 
 	Args:
@@ -79,44 +75,39 @@ class Snapshot:
 	part: int
 	parts: int
 	members: list[Change]
-	presence: list[PresenceChange] = field(default_factory=list)
-	sockets: list[SocketChange] = field(default_factory=list)
+	presence: Sequence[PresenceChange] = ()
+	sockets: Sequence[SocketChange] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MembershipChanges:
+class MembershipChanges(NamedTuple):
 	"""Sockets of the sender that have joined or left rooms; `seq` numbers these messages without gaps."""
 
 	seq: int
 	changes: list[Change]
 
 
-@dataclass(frozen=True, slots=True)
-class UsageCounts:
+class UsageCounts(NamedTuple):
 	"""What users and addresses use on the sender, see `Usage`: all that matters, or with `more` the rest of it."""
 
 	more: bool
 	counts: list[tuple[str, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceChanges:
+class PresenceChanges(NamedTuple):
 	"""Members of places that have come, changed or gone; numbered together with `MembershipChanges`."""
 
 	seq: int
 	changes: list[PresenceChange]
 
 
-@dataclass(frozen=True, slots=True)
-class SocketChanges:
+class SocketChanges(NamedTuple):
 	"""Sockets that have come, changed or gone, in namespaces with handlers; numbered together with `MembershipChanges`."""
 
 	seq: int
 	changes: list[SocketChange]
 
 
-@dataclass(frozen=True, slots=True)
-class SocketCommand:
+class SocketCommand(NamedTuple):
 	"""A handler of the sender does something to the socket `id`, which another sidecar has; `room` only for `join` and `leave`."""
 
 	namespace: str
@@ -125,8 +116,7 @@ class SocketCommand:
 	room: str
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(NamedTuple):
 	"""An event for the sockets of `rooms` (None: of the namespace) that are in no room of `excluded`."""
 
 	namespace: str
@@ -135,8 +125,7 @@ class Emit:
 	encoded: Encoded
 
 
-@dataclass(frozen=True, slots=True)
-class SocketsMoved:
+class SocketsMoved(NamedTuple):
 	"""The clients of these sockets, each a namespace and an id, have recovered at the sender.
 
 	Other sidecars end their sockets of these ids; all drop what other sidecars than the sender have published about them, because
@@ -146,8 +135,7 @@ class SocketsMoved:
 	sockets: list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
 	"""A question to all sidecars; `id` is chosen by the sender, `arguments` depend on `method`."""
 
 	id: str
@@ -155,8 +143,7 @@ class Request:
 	arguments: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
 	"""The answer of the sender to the request `id` of `to`."""
 
 	to: str

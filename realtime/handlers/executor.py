@@ -11,7 +11,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from frappe_realtime.handlers.registry import Handler
 
@@ -35,8 +35,7 @@ DROPPED_SECONDS = 60.0
 """Seconds between two log lines about dropped events."""
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerLimits:
+class HandlerLimits(NamedTuple):
 	"""The limits of handlers; the configuration keys are `realtime_handler_*`.
 
 	Attributes:

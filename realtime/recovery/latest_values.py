@@ -7,9 +7,9 @@ was away is sent the newest event of each key, in its place in the order.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from sys import getsizeof
 from time import time
+from typing import NamedTuple
 
 from ..bus.events import PublishedEvent, StreamPosition
 from ..bus.kept_events import KeptEvent
@@ -24,8 +24,7 @@ MAX_BYTES = 1024 * 1024
 """Bytes of memory that the newest events of one site take at most; beyond that the oldest are dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class LatestRead:
+class LatestRead(NamedTuple):
 	"""What was read from Redis.
 
 	Args:

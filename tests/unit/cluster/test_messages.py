@@ -85,7 +85,8 @@ def read(payload: bytes) -> messages.Message:
 	],
 )
 def test_a_message_is_decoded_as_it_was_encoded(written: bytes, message: messages.Message) -> None:
-	assert read(written) == message
+	read_back = read(written)
+	assert (type(read_back), read_back) == (type(message), message)
 
 
 @pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2)])
