@@ -6,9 +6,9 @@ import { Calls } from "./calls.js?v=2894f0f5502c";
 import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
 import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=6dca312f686e";
 import { page, page_origin } from "./page.js?v=fccc9a93854c";
-import { Presences, place_of } from "./presence.js?v=33ef37b85ab4";
+import { Presences, place_of } from "./presence.js?v=752c368fb562";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";
-import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=a7d997383339";
+import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=f28334c352fc";
 const CONNECT_PACKET = 0;
 // Milliseconds between two attempts to connect: doubled from the first to the maximum, which is higher after a refusal.
 const FIRST_DELAY = 1000;

@@ -227,8 +227,11 @@ export class Presence {
 		const now = performance.now();
 		const state = {};
 		for (const [key, { value, ends, ttl }] of this._own) {
-			if (ends <= now) this._own.delete(key);
-			else if (ttl === null) state[key] = value;
+			if (ends <= now) {
+				// The server may have an earlier value of it.
+				state[key] = null;
+				this._own.delete(key);
+			} else if (ttl === null) state[key] = value;
 			else this._unsent.add(key);
 		}
 		for (const key of Object.keys(state)) this._unsent.delete(key);

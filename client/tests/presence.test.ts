@@ -1,0 +1,112 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
+import type { Presence } from "@frappe-realtime/core";
+import { make, type FakeSocket } from "./fake_socket.js";
+
+const JOIN = "frappe_realtime:presence_join";
+const SET = "frappe_realtime:presence_set";
+const LEAVE = "frappe_realtime:presence_leave";
+const SYNC = "frappe_realtime:presence_sync";
+
+const PLACE = "doc:ToDo/T-1";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => {
+	vi.useRealTimers();
+	vi.unstubAllGlobals();
+});
+
+/** The sidecar as far as it concerns one page: its places, with its states there. */
+class Sidecar {
+	readonly states = new Map<string, Record<string, any>>();
+	private readonly socket: FakeSocket;
+	private handled = 0;
+	private version = 0;
+
+	constructor(socket: FakeSocket) {
+		this.socket = socket;
+	}
+
+	/** Handle what the page has sent, also what it sends within the next moment. */
+	async receive(): Promise<void> {
+		await vi.advanceTimersByTimeAsync(200);
+		for (const packet of this.unhandled()) this.handle(packet);
+		await vi.advanceTimersByTimeAsync(0);
+	}
+
+	/** The connection is lost, and with it what the page has sent. */
+	async lose(): Promise<void> {
+		await vi.advanceTimersByTimeAsync(200);
+		this.unhandled();
+		this.socket.lose();
+		await vi.advanceTimersByTimeAsync(0);
+	}
+
+	/** The page has a connection again, with its session. */
+	async recover(): Promise<void> {
+		this.socket.recovered = true;
+		this.socket.accept();
+		for (const place of this.states.keys()) this.sync(place);
+		await this.receive();
+	}
+
+	private sync(place: string): void {
+		this.socket.fire(SYNC, { place, ...this.answer(place) });
+	}
+
+	private unhandled(): any[][] {
+		const packets = this.socket.sent.slice(this.handled);
+		this.handled = this.socket.sent.length;
+		return packets;
+	}
+
+	private handle(packet: any[]): void {
+		const [event, place, changes] = packet;
+		const ack = packet.at(-1);
+		if (event === LEAVE) {
+			this.states.delete(place);
+			if (typeof ack === "function") ack(null, {});
+		} else if (event === JOIN || event === SET) {
+			const merged = Object.entries({ ...this.states.get(place), ...changes });
+			this.states.set(place, Object.fromEntries(merged.filter(([, value]) => value !== null)));
+			ack(null, this.answer(place));
+		}
+	}
+
+	private answer(place: string): object {
+		const version = ++this.version;
+		const me = { id: "1", user: "ann", full_name: "Ann", joined_at: 1, version, state: { ...this.states.get(place) } };
+		return { me, members: [me], count: 1, version };
+	}
+}
+
+interface Page {
+	socket: FakeSocket;
+	sidecar: Sidecar;
+	place: Presence;
+}
+
+/** Open a page that is a member of PLACE. */
+async function open(state: object = {}): Promise<Page> {
+	const { connection, socket } = make();
+	const sidecar = new Sidecar(socket);
+	const place = connection.presence("ToDo", "T-1");
+	void place.join(state);
+	await sidecar.receive();
+	return { socket, sidecar, place };
+}
+
+describe("the own state", () => {
+	it.each([[{}], [{ typing: "slowly" }]])("loses a key whose time ends without a connection, after %o", async (state) => {
+		const { sidecar, place } = await open(state);
+		await sidecar.lose();
+		place.set({ typing: true }, { ttl: 5 });
+		await vi.advanceTimersByTimeAsync(6000);
+		await sidecar.recover();
+		expect(place.me!.state).toEqual({});
+		place.set({ field: "due" });
+		await sidecar.receive();
+		expect(place.me!.state).toEqual({ field: "due" });
+		expect(sidecar.states.get(PLACE)).toEqual({ field: "due" });
+	});
+});
