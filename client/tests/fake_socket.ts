@@ -47,6 +47,9 @@ export class FakeSocket extends Emitter {
 	/** What was emitted, in order. */
 	sent: any[][] = [];
 	private outgoing: Listener[] = [];
+	private has_timeout = false;
+	// The acknowledgements that are told when they do not come.
+	private awaited: Listener[] = [];
 
 	constructor(
 		readonly url: string,
@@ -72,11 +75,14 @@ export class FakeSocket extends Emitter {
 	}
 
 	timeout(): this {
+		this.has_timeout = true;
 		return this;
 	}
 
 	emit(...packet: any[]): this {
 		this.sent.push(packet);
+		if (this.has_timeout) this.awaited.push(packet.at(-1));
+		this.has_timeout = false;
 		for (const listener of this.outgoing) listener(...packet);
 		return this;
 	}
@@ -93,6 +99,7 @@ export class FakeSocket extends Emitter {
 		if (!this.connected) return;
 		this.connected = false;
 		this.fire("disconnect", reason);
+		for (const ack of this.awaited.splice(0)) ack(new Error("socket has been disconnected"));
 	}
 
 	/** The server has refused the client. */

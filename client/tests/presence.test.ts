@@ -42,12 +42,20 @@ class Sidecar {
 		await vi.advanceTimersByTimeAsync(0);
 	}
 
-	/** The page has a connection again, with its session. */
-	async recover(): Promise<void> {
+	/** The page has a connection again, with its session; return what it sends then. */
+	async recover(): Promise<any[][]> {
+		const sent = this.socket.sent.length;
 		this.socket.recovered = true;
 		this.socket.accept();
 		for (const place of this.states.keys()) this.sync(place);
 		await this.receive();
+		return this.socket.sent.slice(sent);
+	}
+
+	/** Let the page join a place, as a handler does. */
+	let_join(place: string, state: Record<string, any>): void {
+		this.states.set(place, state);
+		this.sync(place);
 	}
 
 	private sync(place: string): void {
@@ -108,5 +116,82 @@ describe("the own state", () => {
 		await sidecar.receive();
 		expect(place.me!.state).toEqual({ field: "due" });
 		expect(sidecar.states.get(PLACE)).toEqual({ field: "due" });
+	});
+});
+
+describe("a leave", () => {
+	// How the server does not get it.
+	const LOST: [string, (page: Page) => Promise<void>][] = [
+		["without a connection", (page) => page.sidecar.lose().then(() => page.place.leave())],
+		["over a dead connection", (page) => (page.place.leave(), page.sidecar.lose())],
+	];
+
+	it.each(LOST)("%s is sent again when the session is recovered", async (_, leave) => {
+		const page = await open();
+		const { sidecar, place } = page;
+		const sync = vi.fn();
+		place.on("sync", sync);
+		await leave(page);
+		await sidecar.recover();
+		expect(sidecar.states.size).toBe(0);
+		expect(place.me).toBeNull();
+		expect(sync).not.toHaveBeenCalled();
+		// Now the server knows.
+		sidecar.let_join(PLACE, { seat: 1 });
+		expect(place.me!.state).toEqual({ seat: 1 });
+		await sidecar.lose();
+		await sidecar.recover();
+		expect(place.me!.state).toEqual({ seat: 1 });
+	});
+
+	it.each(LOST)("%s is not sent again when the place is wanted again, with the new state only", async (_, leave) => {
+		const page = await open({ field: "due", page: 1 });
+		const { sidecar, place } = page;
+		await leave(page);
+		void place.join({ page: 2 });
+		const sent = await sidecar.recover();
+		expect(sent.map(([event]) => event)).toEqual([JOIN]);
+		expect(sidecar.states.get(PLACE)).toEqual({ page: 2 });
+		expect(place.me!.state).toEqual({ page: 2 });
+	});
+
+	it("is not sent again after it was acknowledged", async () => {
+		const { sidecar, place } = await open();
+		place.leave();
+		await sidecar.receive();
+		await sidecar.lose();
+		expect(await sidecar.recover()).toEqual([]);
+	});
+
+	it("that is acknowledged late does not confirm a later one", async () => {
+		const { sidecar, place, socket } = await open();
+		place.leave();
+		const ack = socket.sent.at(-1)!.at(-1);
+		void place.join();
+		place.leave();
+		ack(null, {});
+		await sidecar.lose();
+		await sidecar.recover();
+		expect(sidecar.states.size).toBe(0);
+		expect(place.me).toBeNull();
+	});
+
+	it("is not sent to a new session, in which a handler may have let the page join", async () => {
+		const { sidecar, place, socket } = await open();
+		await sidecar.lose();
+		place.leave();
+		socket.accept();
+		sidecar.let_join(PLACE, { seat: 1 });
+		await sidecar.receive();
+		expect(place.me!.state).toEqual({ seat: 1 });
+	});
+
+	it("that nobody answers does not keep the page out of the place", async () => {
+		const { sidecar, place, socket } = await open();
+		place.leave();
+		socket.sent.at(-1)!.at(-1)(new Error("operation has timed out"));
+		await vi.advanceTimersByTimeAsync(0);
+		sidecar.let_join(PLACE, { seat: 1 });
+		expect(place.me!.state).toEqual({ seat: 1 });
 	});
 });

@@ -14,6 +14,7 @@ from realtime.demo.model import User
 from tests.browser.conftest import EVERYTHING_ELSE, OpenPage, address, hand_out, sign_in
 from tests.browser.driving import connect as connect_page
 from tests.browser.driving import lose_connection, wait_for_status, wait_until
+from tests.browser.test_client_reconnects import SWALLOW
 from tests.unit.docs.blocks import blocks_in
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
@@ -178,6 +179,27 @@ def test_a_page_joins_again_with_a_new_session(make_bench: MakeBench, open_porta
 	bench.sidecar.start()
 	wait_until(page, "before => place.me.id !== before", before)
 	sees(page, {ann.name: {"page": 1}})
+
+
+def test_a_page_that_leaves_over_a_dead_connection_leaves_when_it_has_recovered(
+	make_bench: MakeBench, connect: Connect, open_portal: OpenPage
+) -> None:
+	bench = make_bench(common={"realtime_presence_grace_seconds": 600})
+	ann, ben, name = bench.user(), bench.user(), bench.document()
+	page = open_portal(bench, ann)
+	connect_page(page)
+	wait_until(page, "realtime.socket.io.engine.transport.name === 'websocket'")
+	join(page, name)
+	watcher = Watcher(connect(bench, ben), f"doc:ToDo/{name}")
+	watcher.sees(ann.name, ben.name)
+	page.evaluate(SWALLOW)
+	page.evaluate("() => { place.leave(); hang_up(); }")
+	wait_for_status(page, "lost")
+	wait_for_status(page, "connected")
+	assert page.evaluate("realtime.socket.recovered")
+	watcher.sees(ben.name)
+	assert page.evaluate("place.me") is None
+	assert [event for event, *_ in noted(page)].count("sync") == 1
 
 
 def test_access_that_is_withdrawn_empties_the_roster(

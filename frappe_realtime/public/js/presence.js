@@ -54,6 +54,8 @@ export class Presence {
 		this._listeners = {};
 		this._wanted = false;
 		this._joining = null;
+		// A leave that the server has not acknowledged: what removes the state of before, and whether the answer is awaited.
+		this._leaving = null;
 		// The own state: by key, the value and when it ends (performance.now).
 		this._own = new Map();
 		this._unsent = new Set();
@@ -92,7 +94,10 @@ export class Presence {
 	 * @throws {PresenceError} the server refuses it
 	 */
 	join(state = {}) {
+		// The server may have the state of before still.
+		if (this._leaving) this._change(this._leaving.removal, null);
 		this._change(state, null);
+		this._leaving = null;
 		this._wanted = true;
 		if (!this._joining) {
 			this._joining = {};
@@ -116,12 +121,13 @@ export class Presence {
 		this._schedule_send();
 	}
 
-	/** Be no member any more. */
+	/** Be no member any more; without a connection, the server is told when there is one again. */
 	leave() {
 		if (!this._wanted && !this.me) return;
-		const { socket } = this._connection;
-		if (socket?.connected) socket.emit(LEAVE, this.place);
+		const keys = [...this._own.keys(), ...Object.keys(this.me?.state ?? {})];
 		this._end();
+		this._leaving = { removal: Object.fromEntries(keys.map((key) => [key, null])), is_sent: false };
+		this._send_leave();
 	}
 
 	/**
@@ -260,6 +266,20 @@ export class Presence {
 		if (was_member) this._emit("end", { code: error.code });
 	}
 
+	_send_leave() {
+		const leaving = this._leaving;
+		// Otherwise the next connect sends it.
+		if (!this._connection.socket?.connected) return;
+		leaving.is_sent = true;
+		this._connection.emitWithAck(LEAVE, this.place).then(
+			() => {
+				if (this._leaving === leaving) this._leaving = null;
+			},
+			// It may have been lost.
+			() => (leaving.is_sent = false),
+		);
+	}
+
 	_end() {
 		this._wanted = false;
 		this._joining = null;
@@ -278,6 +298,7 @@ export class Presence {
 	_sync({ me, members, count }) {
 		const before = this._members;
 		const is_first = this.me === null;
+		this._leaving = null;
 		this._members = new Map();
 		for (const member of [...members, me]) {
 			const known = before.get(member.id);
@@ -331,9 +352,12 @@ export class Presence {
 		member.state = Object.fromEntries(entries.filter(([, value]) => value !== null && value !== undefined));
 	}
 
-	// A handler has let this page join. After a reconnect with a new session, the handler has to do it again.
 	_on_connect(recovered) {
-		if (this.me && !this._wanted && !recovered) this._on_end({ code: "not_member" });
+		// A new session is in no place.
+		if (!recovered) this._leaving = null;
+		if (this._leaving) this._send_leave();
+		// A handler has let this page join. After a reconnect with a new session, the handler has to do it again.
+		else if (this.me && !this._wanted && !recovered) this._on_end({ code: "not_member" });
 		else this._send_join();
 	}
 
@@ -355,7 +379,9 @@ export class Presences {
 			// The server would keep the members of a lost connection for some seconds.
 			for (const one of this._places.values()) if (one.me) connection.socket.emit(LEAVE, one.place);
 		});
-		globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted && this.on_connect(false));
+		globalThis.addEventListener?.("pageshow", ({ persisted }) => {
+			if (persisted) for (const one of this._places.values()) if (one.me) one._on_connect(false);
+		});
 	}
 
 	/** Return the object of a place, always the same one. */
@@ -369,9 +395,9 @@ export class Presences {
 	attach() {
 		this._connection.on(CHANGES, (message) => this._places.get(message.place)?._on_changes(message));
 		this._connection.on(SYNC, (message) => {
-			// Of a place that is being joined, the answer says the same.
 			const presence = this.get(message.place);
-			if (presence.me || !presence._wanted) presence._sync(message);
+			// Of a place that is being joined, the answer says the same; of one that is being left, it says what was before.
+			if (presence.me || !(presence._wanted || presence._leaving?.is_sent)) presence._sync(message);
 		});
 		this._connection.on(END, (message) => this._places.get(message.place)?._on_end(message));
 	}
