@@ -117,6 +117,62 @@ describe("the own state", () => {
 		expect(place.me!.state).toEqual({ field: "due" });
 		expect(sidecar.states.get(PLACE)).toEqual({ field: "due" });
 	});
+
+	it("loses a removed key even if two messages about it are lost", async () => {
+		const { sidecar, place, socket } = await open({ field: "due", page: 1 });
+		const states: object[] = [];
+		place.on("sync", ([me]) => states.push(me!.state));
+		place.set({ field: null });
+		await sidecar.lose();
+		// The join is lost too.
+		socket.recovered = true;
+		socket.accept();
+		await sidecar.lose();
+		await sidecar.recover();
+		expect(sidecar.states.get(PLACE)).toEqual({ page: 1 });
+		expect(place.me!.state).toEqual({ page: 1 });
+		expect(states).toEqual([{ page: 1 }, { page: 1 }]);
+	});
+
+	it("loses a key whose time has ended even if the join that removes it is lost", async () => {
+		const { sidecar, place, socket } = await open({ typing: "slowly" });
+		await sidecar.lose();
+		place.set({ typing: true }, { ttl: 5 });
+		await vi.advanceTimersByTimeAsync(6000);
+		socket.recovered = true;
+		socket.accept();
+		await sidecar.lose();
+		await sidecar.recover();
+		expect(sidecar.states.get(PLACE)).toEqual({});
+	});
+
+	it("loses a removed key once: what a handler sets later stays", async () => {
+		const { sidecar, place } = await open({ field: "due", page: 1 });
+		place.set({ field: null });
+		await sidecar.receive();
+		await sidecar.lose();
+		place.set({ page: null });
+		await sidecar.recover();
+		expect(sidecar.states.get(PLACE)).toEqual({});
+		sidecar.states.set(PLACE, { field: "subject", page: 2 });
+		await sidecar.lose();
+		await sidecar.recover();
+		expect(sidecar.states.get(PLACE)).toEqual({ field: "subject", page: 2 });
+	});
+
+	it("keeps a key that an earlier join has removed", async () => {
+		const { sidecar, place, socket } = await open();
+		place.leave();
+		void place.join({ field: null });
+		place.leave();
+		void place.join({ field: "due" });
+		await sidecar.receive();
+		await sidecar.lose();
+		sidecar.states.clear();
+		socket.accept();
+		await sidecar.receive();
+		expect(sidecar.states.get(PLACE)).toEqual({ field: "due" });
+	});
 });
 
 describe("a leave", () => {

@@ -56,7 +56,7 @@ export class Presence {
 		this._joining = null;
 		// A leave that the server has not acknowledged: what removes the state of before, and whether the answer is awaited.
 		this._leaving = null;
-		// The own state: by key, the value and when it ends (performance.now).
+		// The own state: by key, the value and when it ends (performance.now); null until the server has removed the key.
 		this._own = new Map();
 		this._unsent = new Set();
 		// Keys that were sent and are not acknowledged yet, with how often.
@@ -186,16 +186,29 @@ export class Presence {
 		if (!this.me || !this._unsent.size || !this._connection.socket.connected) return;
 		this._last_sent = performance.now();
 		for (const [ttl, state] of this._take_unsent()) {
-			this._count_unconfirmed(state, 1);
-			this._connection
-				.emitWithAck(SET, this.place, state, ttl)
-				.then(
-					({ error }) => error && console.warn(`Realtime: ${error.message}`),
-					// The connection is lost: the state is sent with the next join.
-					() => {},
-				)
-				.then(() => this._count_unconfirmed(state, -1));
+			this._send_state(SET, state, ttl).then(
+				({ error }) => error && console.warn(`Realtime: ${error.message}`),
+				// The connection is lost: the state is sent with the next join.
+				() => {},
+			);
 		}
+	}
+
+	// Join or set; what it sets is newer than what the server says until the answer has come, which is returned.
+	async _send_state(event, state, ttl) {
+		this._count_unconfirmed(state, 1);
+		let answer;
+		try {
+			answer = await this._connection.emitWithAck(event, this.place, state, ttl);
+		} finally {
+			this._count_unconfirmed(state, -1);
+		}
+		if (!answer.error) this._forget_removed(Object.keys(state));
+		return answer;
+	}
+
+	_forget_removed(keys) {
+		for (const key of keys) if (this._own.get(key)?.value === null && !this._is_newer(key)) this._own.delete(key);
 	}
 
 	_count_unconfirmed(state, change) {
@@ -218,7 +231,6 @@ export class Presence {
 			const { value, ttl } = this._own.get(key);
 			if (!groups.has(ttl)) groups.set(ttl, {});
 			groups.get(ttl)[key] = value;
-			if (value === null) this._own.delete(key);
 		}
 		this._unsent.clear();
 		return groups;
@@ -232,16 +244,14 @@ export class Presence {
 		if (!this._wanted || !socket?.connected) return;
 		const now = performance.now();
 		const state = {};
-		for (const [key, { value, ends, ttl }] of this._own) {
-			if (ends <= now) {
-				// The server may have an earlier value of it.
-				state[key] = null;
-				this._own.delete(key);
-			} else if (ttl === null) state[key] = value;
+		for (const [key, own] of this._own) {
+			// The server may have an earlier value of it.
+			if (own.ends <= now) Object.assign(own, { value: null, ends: Infinity, ttl: null });
+			if (own.ttl === null) state[key] = own.value;
 			else this._unsent.add(key);
 		}
 		for (const key of Object.keys(state)) this._unsent.delete(key);
-		this._connection.emitWithAck(JOIN, this.place, state, null).then(
+		this._send_state(JOIN, state, null).then(
 			(answer) => this._on_answer(answer),
 			() => setTimeout(() => this._joining && !this.me && this._send_join(), RETRY_DELAY),
 		);
