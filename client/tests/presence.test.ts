@@ -1,6 +1,8 @@
+import { getEventListeners } from "node:events";
+
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
-import type { Presence } from "@frappe-realtime/core";
+import type { Connection, Presence } from "@frappe-realtime/core";
 import { make, type FakeSocket } from "./fake_socket.js";
 
 const JOIN = "frappe_realtime:presence_join";
@@ -89,6 +91,7 @@ class Sidecar {
 }
 
 interface Page {
+	connection: Connection;
 	socket: FakeSocket;
 	sidecar: Sidecar;
 	place: Presence;
@@ -101,7 +104,7 @@ async function open(state: object = {}): Promise<Page> {
 	const place = connection.presence("ToDo", "T-1");
 	void place.join(state);
 	await sidecar.receive();
-	return { socket, sidecar, place };
+	return { connection, socket, sidecar, place };
 }
 
 describe("the own state", () => {
@@ -249,5 +252,54 @@ describe("a leave", () => {
 		await vi.advanceTimersByTimeAsync(0);
 		sidecar.let_join(PLACE, { seat: 1 });
 		expect(place.me!.state).toEqual({ seat: 1 });
+	});
+});
+
+describe("the window of the page", () => {
+	/** Let the page have a window; return what fires an event of it. */
+	function make_window(): { window: EventTarget; fire: (event: string) => void } {
+		const window = new EventTarget();
+		vi.stubGlobal("addEventListener", window.addEventListener.bind(window));
+		vi.stubGlobal("removeEventListener", window.removeEventListener.bind(window));
+		return { window, fire: (event) => window.dispatchEvent(Object.assign(new Event(event), { persisted: true })) };
+	}
+
+	it("has no listener of a connection that is closed", async () => {
+		const { window } = make_window();
+		const count = () => ["online", "pagehide", "pageshow"].map((event) => getEventListeners(window, event).length);
+		const { connection, sidecar } = await open();
+		await sidecar.lose();
+		await sidecar.recover();
+		expect(count()).toEqual([1, 1, 1]);
+		connection.close();
+		expect(count()).toEqual([0, 0, 0]);
+	});
+
+	it("makes the page leave and come back, also after the connection was closed", async () => {
+		const { fire } = make_window();
+		const { connection, socket, sidecar, place } = await open({ page: 1 });
+		connection.close();
+		sidecar.states.clear();
+		socket.accept();
+		await sidecar.receive();
+		fire("pagehide");
+		await sidecar.receive();
+		expect(sidecar.states.size).toBe(0);
+		fire("pageshow");
+		await sidecar.receive();
+		expect(sidecar.states.get(PLACE)).toEqual({ page: 1 });
+		expect(place.me!.state).toEqual({ page: 1 });
+	});
+
+	it("does not make the page forget that a leave was lost", async () => {
+		const { fire } = make_window();
+		const { sidecar, place } = await open();
+		await sidecar.lose();
+		place.leave();
+		fire("pagehide");
+		fire("pageshow");
+		await sidecar.recover();
+		expect(sidecar.states.size).toBe(0);
+		expect(place.me).toBeNull();
 	});
 });

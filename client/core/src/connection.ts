@@ -313,6 +313,7 @@ export class Connection {
 	/** Disconnect, and do not reconnect. */
 	close(): void {
 		globalThis.removeEventListener?.("online", this._on_online);
+		this._presences.close();
 		clearTimeout(this._retry);
 		this.socket.disconnect();
 		this._set_status("closed");

@@ -41,6 +41,7 @@ export class Presences {
 	get(place: string): Presence;
 	attach(): void;
 	on_connect(recovered: boolean): void;
+	close(): void;
 }
 
 export function place_of(doctype?: string | { room: string }, name?: string | number): string;

@@ -6,7 +6,7 @@ import { Calls } from "./calls.js?v=2894f0f5502c";
 import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
 import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=6dca312f686e";
 import { page, page_origin } from "./page.js?v=fccc9a93854c";
-import { Presences, place_of } from "./presence.js?v=005bddc13b43";
+import { Presences, place_of } from "./presence.js?v=1cdbd658622a";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";
 import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=f28334c352fc";
 const CONNECT_PACKET = 0;
@@ -256,6 +256,7 @@ export class Connection {
 	/** Disconnect, and do not reconnect. */
 	close() {
 		globalThis.removeEventListener?.("online", this._on_online);
+		this._presences.close();
 		clearTimeout(this._retry);
 		this.socket.disconnect();
 		this._set_status("closed");

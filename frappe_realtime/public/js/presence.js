@@ -384,14 +384,14 @@ export class Presences {
 	constructor(connection) {
 		this._connection = connection;
 		this._places = new Map();
-		// Neither Node nor React Native has it.
-		globalThis.addEventListener?.("pagehide", () => {
+		this._on_pagehide = () => {
 			// The server would keep the members of a lost connection for some seconds.
 			for (const one of this._places.values()) if (one.me) connection.socket.emit(LEAVE, one.place);
-		});
-		globalThis.addEventListener?.("pageshow", ({ persisted }) => {
-			if (persisted) for (const one of this._places.values()) if (one.me) one._on_connect(false);
-		});
+		};
+		this._on_pageshow = ({ persisted }) => {
+			if (!persisted) return;
+			for (const one of this._places.values()) if (one.me) one._on_connect(false);
+		};
 	}
 
 	/** Return the object of a place, always the same one. */
@@ -414,7 +414,16 @@ export class Presences {
 
 	/** Join all places again: the server may have a new session, or may have lost what was sent before. */
 	on_connect(recovered) {
+		// Neither Node nor React Native has it. A listener that is there already is not added again.
+		globalThis.addEventListener?.("pagehide", this._on_pagehide);
+		globalThis.addEventListener?.("pageshow", this._on_pageshow);
 		for (const presence of this._places.values()) presence._on_connect(recovered);
+	}
+
+	/** Do not listen to the window any more, until the next connect. */
+	close() {
+		globalThis.removeEventListener?.("pagehide", this._on_pagehide);
+		globalThis.removeEventListener?.("pageshow", this._on_pageshow);
 	}
 }
 
