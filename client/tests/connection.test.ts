@@ -100,6 +100,27 @@ it("is opened when it is needed, and again after it was closed", () => {
 	expect(connection.status).toBe("connected");
 });
 
+it("goes on to reconnect when the page listens to nothing any more", () => {
+	const { connection, socket } = make();
+	const heard = vi.fn();
+	const events = ["connect", "disconnect", "connect_error", "realtime_status", "realtime_missed"];
+	for (const event of events) connection.on(event, heard);
+	connection.once("connect", heard);
+	connection.doctype_subscribe("Note");
+	for (const event of events) connection.off(event);
+	socket.lose();
+	expect(connection.status).toBe("lost");
+	socket.sent.length = 0;
+	socket.accept();
+	expect(connection.status).toBe("connected");
+	expect(socket.sent).toEqual([["doctype_subscribe", "Note"]]);
+	socket.active = false;
+	socket.fire("connect_error", new Error("refused"));
+	expect(connection.status).toBe("lost");
+	expect(heard).not.toHaveBeenCalled();
+	connection.close();
+});
+
 describe("a socket that another part of the page has opened", () => {
 	const NOTE = ["Note", "N-1"] as const;
 
@@ -157,6 +178,16 @@ describe("a socket that another part of the page has opened", () => {
 		expect([event, name, value]).toEqual(["frappe_realtime:call", "unknown", 1]);
 		reply(null, { code: "no_handler", message: "nobody answers" });
 		await expect(called).rejects.toMatchObject({ code: "no_handler" });
+	});
+
+	it("keeps the listeners of that part", () => {
+		const { socket, connection } = shared();
+		const heard: string[] = [];
+		socket.on("news", () => heard.push("the shell"));
+		connection.on("news", () => heard.push("the connection"));
+		connection.off("news");
+		socket.fire("news");
+		expect(heard).toEqual(["the shell"]);
 	});
 
 	it("passes other events on", () => {

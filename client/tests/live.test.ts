@@ -99,6 +99,23 @@ describe("a follower", () => {
 		expect(follower.state).toEqual({ stale: false, lost: false });
 	});
 
+	it("goes on when the page listens to its events no longer", async () => {
+		const { connection, socket } = make();
+		const reload = vi.fn();
+		const follower = follow(connection, TODO, reload, { debounce: 0 });
+		for (const event of ["doc_update", "realtime_missed", "realtime_status"]) connection.off(event);
+		socket.fire("doc_update", TODO);
+		await vi.advanceTimersByTimeAsync(0);
+		expect(reload).toHaveBeenCalledTimes(1);
+		socket.lose();
+		expect(follower.state.lost).toBe(true);
+		socket.accept();
+		await vi.advanceTimersByTimeAsync(0);
+		expect(reload).toHaveBeenCalledTimes(2);
+		follower.stop();
+		expect(socket.listeners("doc_update")).toEqual([]);
+	});
+
 	it("loads again after the first connection, because the data is older than the subscription", async () => {
 		const { connection, socket } = make({}, false);
 		const reload = vi.fn();

@@ -143,6 +143,16 @@ it("goes on after a cut, with what was written meanwhile", async () => {
 	expect(other.getText("text").toString()).toBe("st");
 });
 
+it("joins again after a cut when the page listens to the connection no longer", async () => {
+	const page = open();
+	await join(page);
+	for (const event of ["connect", "disconnect"]) page.connection.off(event);
+	page.socket.lose();
+	expect(page.provider.status).toBe("disconnected");
+	page.socket.accept();
+	expect(sent(page.socket, "join")).toHaveLength(2);
+});
+
 it("sends nothing of a reader, and asks nobody to take it", async () => {
 	const page = open();
 	page.doc.getText("text").insert(0, "mine");

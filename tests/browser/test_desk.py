@@ -65,6 +65,30 @@ def test_off_takes_a_callback_as_ever(bench: Bench, open_desk: OpenPage) -> None
 	assert seen(page) == ["third"], "without a callback the oldest goes, as in Frappe"
 
 
+def test_off_leaves_alone_what_the_client_listens_to_itself(
+	make_bench: MakeBench, open_desk: OpenPage
+) -> None:
+	bench = make_bench()
+	page = open_desk(bench, bench.user())
+	page.evaluate(
+		"""() => {
+			frappe.realtime.doc_subscribe("ToDo", "T-1");
+			for (const event of ["connect", "disconnect", "connect_error", "realtime_status"]) {
+				frappe.realtime.on(event, () => seen.push(event));
+				for (let times = 0; times < 2; times++) frappe.realtime.off(event);
+			}
+		}"""
+	)
+	wait_for_room(bench, page, "doc:ToDo/T-1")
+	lose_connection(bench, page)
+	expect(page.locator(SIGN)).to_be_visible(timeout=30_000)
+	bench.sidecar.start()
+	wait_for_status(page, "connected")
+	expect(page.locator(SIGN)).to_be_hidden(timeout=30_000)
+	wait_for_room(bench, page, "doc:ToDo/T-1")
+	assert seen(page) == []
+
+
 def test_once_listens_once(bench: Bench, open_desk: OpenPage) -> None:
 	page = open_desk(bench, bench.user())
 	wait_for_status(page, "connected")

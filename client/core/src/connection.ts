@@ -21,6 +21,9 @@ const MAX_DELAY_LOST = 10_000;
 const MAX_DELAY_REFUSED = 60_000;
 const JITTER = 0.5;
 
+// Has `is_own` if it was added here: true if this client listens for itself, false if the page does.
+type SocketListener = Listener & { is_own?: boolean };
+
 export interface RewindOptions {
 	rewind?: Rewind;
 }
@@ -94,6 +97,7 @@ export class Connection {
 		socket.io.reconnectionDelayMax(MAX_DELAY_LOST);
 		socket.io.randomizationFactor(JITTER);
 
+		const listen = (event: string, listener: Listener) => socket.on(event, Object.assign(listener, { is_own: true }));
 		let had_connected = false;
 		let lost_at = 0;
 		const on_connect = () => {
@@ -109,8 +113,8 @@ export class Connection {
 			if (missed) this._local_events.emit(MISSED_EVENT);
 		};
 		this._presences.attach();
-		socket.on("connect", on_connect);
-		socket.on("disconnect", (reason: string) => {
+		listen("connect", on_connect);
+		listen("disconnect", (reason: string) => {
 			lost_at = performance.now();
 			this._subscriptions.pause();
 			if (reason === "io client disconnect") {
@@ -124,7 +128,7 @@ export class Connection {
 		const { uri } = socket.io;
 		const addresses =
 			page().dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
-		socket.on("connect_error", (error: any) => {
+		listen("connect_error", (error: any) => {
 			this._report(error);
 			this._credentials?.refused(error.data?.code);
 			if (!had_connected && socket.active && addresses.length) {
@@ -180,10 +184,32 @@ export class Connection {
 	 * Stop listening.
 	 *
 	 * @param {string} event
-	 * @param {[Function?]} callback the listener to remove; without it all listeners of the event
+	 * @param {Function} [callback] the listener to remove; without it all that the page has added here
 	 */
-	off(event: string, ...callback: [Listener?]): void {
-		this._emitter(event).off(event, ...callback);
+	off(event: string, callback?: Listener): void {
+		const removed = callback ? [callback] : this.listeners(event).filter(({ is_own }) => is_own === false);
+		for (const listener of removed) this._emitter(event).off(event, listener);
+	}
+
+	/**
+	 * Listen to an event for a part of this client, until `off` with this callback: without one, it leaves the listener alone.
+	 *
+	 * @param {string} event
+	 * @param {Function} callback
+	 */
+	keep_listening(event: string, callback: Listener): void {
+		this._emitter(event).on(event, Object.assign(this._listener(event, callback), { is_own: true }));
+	}
+
+	/**
+	 * Return what listens to an event, the oldest first, without this client itself.
+	 *
+	 * @param {string} event
+	 * @returns {Function[]}
+	 */
+	listeners(event: string): SocketListener[] {
+		const listeners: SocketListener[] = this._emitter(event)?.listeners(event) ?? [];
+		return listeners.filter(({ is_own }) => !is_own);
 	}
 
 	/**
@@ -343,15 +369,16 @@ export class Connection {
 
 	// If the server can recover the session, each event ends with an offset, which socket.io-client passes to listeners
 	// as an additional argument. This removes it.
-	private _listener(event: string, callback: Listener): Listener & { fn: Listener } {
+	private _listener(event: string, callback: Listener): SocketListener & { fn: Listener } {
 		const connection = this;
 		const is_local = LOCAL_EVENTS.includes(event);
 		const listener = function (this: any, ...args: any[]) {
 			if (!is_local && connection._has_offsets && typeof args[args.length - 1] === "string") args.pop();
 			callback.apply(this, args);
-		} as Listener & { fn: Listener };
+		} as SocketListener & { fn: Listener };
 		// The property by which off() finds the listener of a callback.
 		listener.fn = callback;
+		listener.is_own = false;
 		return listener;
 	}
 

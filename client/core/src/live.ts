@@ -90,9 +90,9 @@ export class Follower {
 			else if (this.state.stale) this._schedule(0);
 			is_first = false;
 		};
-		connection.on(is_document ? "doc_update" : "list_update", this._on_change);
-		connection.on(MISSED_EVENT, this._on_missed);
-		connection.on(STATUS_EVENT, this._on_status);
+		connection.keep_listening(is_document ? "doc_update" : "list_update", this._on_change);
+		connection.keep_listening(MISSED_EVENT, this._on_missed);
+		connection.keep_listening(STATUS_EVENT, this._on_status);
 		enter(connection, target);
 	}
 

@@ -24,9 +24,13 @@ export class LocalEvents {
 		this._listeners[event]!.push(listener);
 	}
 
-	off(event: string, callback?: Listener): void {
-		const listeners = this._listeners[event]!;
-		this._listeners[event] = callback ? listeners.filter((one) => one !== callback && one.fn !== callback) : [];
+	off(event: string, callback: Listener): void {
+		this._listeners[event] = this._listeners[event]!.filter((one) => one !== callback && one.fn !== callback);
+	}
+
+	/** Return the listeners of an event, the oldest first. */
+	listeners(event: string): Listener[] {
+		return this._listeners[event]!;
 	}
 
 	emit(event: string, ...args: any[]): void {

@@ -64,7 +64,7 @@ export function useRealtime(): Realtime {
 	const status = useSyncExternalStore(
 		useCallback(
 			(listener) => {
-				connection?.on(STATUS_EVENT, listener);
+				connection?.keep_listening(STATUS_EVENT, listener);
 				return () => connection?.off(STATUS_EVENT, listener);
 			},
 			[connection],

@@ -73,7 +73,7 @@ export function useRealtime(): Realtime {
 	with_connection(connection, nothing, (one) => {
 		const on_status = (now: Status) => void (status.value = now);
 		on_status(one.status);
-		one.on(STATUS_EVENT, on_status);
+		one.keep_listening(STATUS_EVENT, on_status);
 		return () => one.off(STATUS_EVENT, on_status);
 	});
 	return {

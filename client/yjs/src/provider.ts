@@ -140,9 +140,9 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		in_use.set(this._connection, names.add(key));
 		this._is_wanted = true;
 		const connection = this._connection;
-		connection.on("connect", this._on_connect);
-		connection.on("disconnect", this._on_disconnect);
-		for (const [event, listener] of this._server_events) connection.on(event, listener);
+		connection.keep_listening("connect", this._on_connect);
+		connection.keep_listening("disconnect", this._on_disconnect);
+		for (const [event, listener] of this._server_events) connection.keep_listening(event, listener);
 		// Neither Node nor React Native has it.
 		globalThis.addEventListener?.("pagehide", this._on_pagehide);
 		this.awareness.connect(connection, this._place, this._name[2] ? `yjs:${this._name[2]}` : "yjs");

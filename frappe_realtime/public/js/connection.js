@@ -4,7 +4,7 @@
 import { Api } from "./api.js?v=82fc7c76d51c";
 import { Calls } from "./calls.js?v=2894f0f5502c";
 import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
-import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=6dca312f686e";
+import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=4e5c61f40e01";
 import { page, page_origin } from "./page.js?v=fccc9a93854c";
 import { Presences, place_of } from "./presence.js?v=1cdbd658622a";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";
@@ -68,6 +68,7 @@ export class Connection {
 		socket.io.reconnectionDelay(FIRST_DELAY);
 		socket.io.reconnectionDelayMax(MAX_DELAY_LOST);
 		socket.io.randomizationFactor(JITTER);
+		const listen = (event, listener) => socket.on(event, Object.assign(listener, { is_own: true }));
 		let had_connected = false;
 		let lost_at = 0;
 		const on_connect = () => {
@@ -86,8 +87,8 @@ export class Connection {
 				this._local_events.emit(MISSED_EVENT);
 		};
 		this._presences.attach();
-		socket.on("connect", on_connect);
-		socket.on("disconnect", (reason) => {
+		listen("connect", on_connect);
+		listen("disconnect", (reason) => {
 			lost_at = performance.now();
 			this._subscriptions.pause();
 			if (reason === "io client disconnect") {
@@ -101,7 +102,7 @@ export class Connection {
 		// A proxy may join the two ports of a development bench: then the realtime server is at the page's own origin.
 		const { uri } = socket.io;
 		const addresses = page().dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
-		socket.on("connect_error", (error) => {
+		listen("connect_error", (error) => {
 			this._report(error);
 			this._credentials?.refused(error.data?.code);
 			if (!had_connected && socket.active && addresses.length) {
@@ -137,10 +138,31 @@ export class Connection {
 	 * Stop listening.
 	 *
 	 * @param {string} event
-	 * @param {[Function?]} callback the listener to remove; without it all listeners of the event
+	 * @param {Function} [callback] the listener to remove; without it all that the page has added here
 	 */
-	off(event, ...callback) {
-		this._emitter(event).off(event, ...callback);
+	off(event, callback) {
+		const removed = callback ? [callback] : this.listeners(event).filter(({ is_own }) => is_own === false);
+		for (const listener of removed)
+			this._emitter(event).off(event, listener);
+	}
+	/**
+	 * Listen to an event for a part of this client, until `off` with this callback: without one, it leaves the listener alone.
+	 *
+	 * @param {string} event
+	 * @param {Function} callback
+	 */
+	keep_listening(event, callback) {
+		this._emitter(event).on(event, Object.assign(this._listener(event, callback), { is_own: true }));
+	}
+	/**
+	 * Return what listens to an event, the oldest first, without this client itself.
+	 *
+	 * @param {string} event
+	 * @returns {Function[]}
+	 */
+	listeners(event) {
+		const listeners = this._emitter(event)?.listeners(event) ?? [];
+		return listeners.filter(({ is_own }) => !is_own);
 	}
 	/**
 	 * Emit an event. Without a connection, it is sent after the next connect.
@@ -293,6 +315,7 @@ export class Connection {
 		};
 		// The property by which off() finds the listener of a callback.
 		listener.fn = callback;
+		listener.is_own = false;
 		return listener;
 	}
 	// Log each refusal of the server once.

@@ -22,11 +22,11 @@ function extend(realtime) {
 		// The first listener is Frappe's own, which shows the bar in every tab.
 		realtime.socket.off("progress", realtime.socket.listeners("progress")[0]);
 		connection.on("progress", show_progress);
-		connection.on("realtime_handlers_error", ({ app, error, traceback }) => {
+		connection.keep_listening("realtime_handlers_error", ({ app, error, traceback }) => {
 			// Only with developer_mode: a handlers file could not be loaded.
 			console.error(`Realtime handlers of ${app}: ${error}`, traceback);
 		});
-		if (sign) connection.on(STATUS_EVENT, (status) => sign.update(status));
+		if (sign) connection.keep_listening(STATUS_EVENT, (status) => sign.update(status));
 	}
 
 	function listen(method, event, callback, options) {
@@ -66,14 +66,12 @@ function extend(realtime) {
 		},
 
 		off(event, callback) {
-			if (LOCAL_EVENTS.includes(event)) connection.off(event, callback);
-			else if (callback || !this.socket) stock.off.call(this, event, callback);
-			else {
-				// Frappe's off() without a callback removes the oldest listener: it passes undefined to socket.off(), which
-				// removes the first listener without `fn`. Ours have `fn`. Forms and lists rely on it to replace theirs.
-				const [oldest] = this.socket.listeners(event);
-				if (oldest) this.socket.off(event, oldest);
-			}
+			// Frappe's off() without a callback removes the oldest listener: it passes undefined to socket.off(), which
+			// removes the first listener without `fn`. Ours have `fn`. Forms and lists rely on it to replace theirs.
+			const removed = callback ?? connection.listeners(event)[0];
+			if (!removed) return;
+			if (LOCAL_EVENTS.includes(event)) connection.off(event, removed);
+			else stock.off.call(this, event, removed);
 		},
 
 		emit(event, ...args) {

@@ -16,8 +16,11 @@ export class LocalEvents {
 		this._listeners[event].push(listener);
 	}
 	off(event, callback) {
-		const listeners = this._listeners[event];
-		this._listeners[event] = callback ? listeners.filter((one) => one !== callback && one.fn !== callback) : [];
+		this._listeners[event] = this._listeners[event].filter((one) => one !== callback && one.fn !== callback);
+	}
+	/** Return the listeners of an event, the oldest first. */
+	listeners(event) {
+		return this._listeners[event];
 	}
 	emit(event, ...args) {
 		for (const listener of this._listeners[event])
