@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from playwright.sync_api import Page
 
@@ -17,7 +19,8 @@ from tests.browser.driving import (
 	wait_to_see,
 	wait_until,
 )
-from tests.wire.bench import Bench
+from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
 from tests.wire.publisher import Publisher
 
@@ -84,6 +87,43 @@ def test_a_form_and_a_part_of_the_page_follow_one_document(bench: Bench, open_de
 	assert page.evaluate("frappe.realtime.doc_unsubscribe('ToDo', 'form')") is False
 	assert hears(bench, page, "doc:ToDo/form")
 	assert page.evaluate("frappe.realtime.open_docs.has('ToDo:form')")
+
+
+@pytest.mark.parametrize("kind", ["renamed", "doc", "user"])
+def test_a_form_follows_its_document_again_after_the_server_has_emptied_the_room(
+	bench: Bench, open_desk: OpenPage, kind: str
+) -> None:
+	"""The document was renamed and renamed back, or deleted and made again, or the user could not read it for a while."""
+	user, name = bench.user(), bench.document()
+	changes = {
+		"renamed": {"doctype": "ToDo", "old": name, "new": "another"},
+		"doc": {"doctype": "ToDo", "name": name},
+		"user": {"user": user.name},
+	}
+
+	def tell() -> None:
+		"""Say what the app says when access has changed."""
+		message = {"site": APP_SITE, "kind": kind, **changes[kind]}
+		bench.valkey.client.publish("frappe_realtime:access", json.dumps(message))
+
+	room = f"doc:ToDo/{name}"
+	page = open_desk(bench, user)
+	page.evaluate("name => frappe.realtime.doc_subscribe('ToDo', name)", name)
+	wait_for_room(bench, page, room)
+	if kind == "user":
+		bench.site().forbid(user.name, "ToDo", name)
+	tell()
+	until(lambda: not hears(bench, page, room), "the page is out of the room")
+	if kind == "user":
+		bench.site().allow(user.name, "ToDo", name)
+		tell()
+		settle(bench, page)
+	page.evaluate("name => frappe.realtime.doc_subscribe('ToDo', name)", name)
+	wait_for_room(bench, page, room)
+	page.evaluate("name => frappe.realtime.doc_unsubscribe('ToDo', name)", name)
+	assert hears(bench, page, room), "the first subscription goes on"
+	page.evaluate("name => frappe.realtime.doc_unsubscribe('ToDo', name)", name)
+	assert not hears(bench, page, room)
 
 
 # What Frappe's list does (list_view.js of v15 to v17), as far as subscriptions are concerned.

@@ -96,14 +96,10 @@ function extend(realtime) {
 			return connection.presence(doctype, name);
 		},
 
-		// Forms call it again and again for the same document, and never end it.
+		// Forms call it again and again for the same document, and never end it. It is sent each time: the server takes a page out of the
+		// room of a document that is renamed or deleted, or that the user may not read any more, and does not say so.
 		doc_subscribe(doctype, docname, options) {
-			const key = `${doctype}:${docname}`;
-			if (this.open_docs.has(key) && !options?.rewind) {
-				connection.count("doc_subscribe", [doctype, docname]);
-				return undefined;
-			}
-			this.open_docs.add(key);
+			this.open_docs.add(`${doctype}:${docname}`);
 			return subscribe("doc_subscribe", [doctype, docname], options);
 		},
 
