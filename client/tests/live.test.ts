@@ -192,6 +192,72 @@ describe("a live document", () => {
 		live.stop();
 	});
 
+	describe("with two requests under way", () => {
+		async function two_requests() {
+			const requests: { resolve(response: Response): void; reject(error: Error): void }[] = [];
+			const fetch = () => new Promise<Response>((resolve, reject) => void requests.push({ resolve, reject }));
+			vi.stubGlobal("fetch", vi.fn(fetch));
+			const live = live_doc(make().connection, "ToDo", "T-1");
+			const reloaded = live.reload();
+			reloaded.catch(() => {});
+			await vi.advanceTimersByTimeAsync(0);
+			const [first, second] = requests as [(typeof requests)[0], (typeof requests)[0]];
+			return { live, reloaded, first, second };
+		}
+
+		it("ignores the older answer after the newer one", async () => {
+			const { live, reloaded, first, second } = await two_requests();
+			second.resolve(answer({ data: { name: "T-1", modified: "2" } }));
+			await reloaded;
+			expect(live.snapshot).toMatchObject({ data: { modified: "2" }, loading: false });
+			first.resolve(answer({ data: { name: "T-1", modified: "1" } }));
+			await vi.advanceTimersByTimeAsync(0);
+			expect(live.snapshot).toMatchObject({ data: { modified: "2" }, loading: false });
+			live.stop();
+		});
+
+		it("shows the older answer until the newer one comes", async () => {
+			const { live, first, second } = await two_requests();
+			first.resolve(answer({ data: { name: "T-1", modified: "1" } }));
+			await vi.advanceTimersByTimeAsync(0);
+			expect(live.snapshot).toMatchObject({ data: { modified: "1" }, loading: true });
+			second.resolve(answer({ data: { name: "T-1", modified: "2" } }));
+			await vi.advanceTimersByTimeAsync(0);
+			expect(live.snapshot).toMatchObject({ data: { modified: "2" }, loading: false });
+			live.stop();
+		});
+
+		it("takes a refusal as the newer answer", async () => {
+			const { live, reloaded, first, second } = await two_requests();
+			second.resolve(answer({ exc_type: "PermissionError" }, 403));
+			await expect(reloaded).rejects.toMatchObject({ status: 403 });
+			first.resolve(answer({ data: { name: "T-1", modified: "1" } }));
+			await vi.advanceTimersByTimeAsync(0);
+			expect(live.snapshot).toMatchObject({ data: null, error: { status: 403 }, loading: false });
+			live.stop();
+		});
+
+		it("shows the older answer if the newer request has failed", async () => {
+			const { live, reloaded, first, second } = await two_requests();
+			second.reject(new TypeError("Failed to fetch"));
+			await expect(reloaded).rejects.toMatchObject({ status: 0 });
+			first.resolve(answer({ data: { name: "T-1", modified: "1" } }));
+			await vi.advanceTimersByTimeAsync(0);
+			expect(live.snapshot).toMatchObject({ data: { modified: "1" }, error: null, loading: false });
+			live.stop();
+		});
+
+		it("ignores the older failure after the newer answer", async () => {
+			const { live, reloaded, first, second } = await two_requests();
+			second.resolve(answer({ data: { name: "T-1", modified: "2" } }));
+			await reloaded;
+			first.reject(new TypeError("Failed to fetch"));
+			await vi.advanceTimersByTimeAsync(0);
+			expect(live.snapshot).toMatchObject({ data: { modified: "2" }, error: null, stale: false });
+			live.stop();
+		});
+	});
+
 	it("tries again when it cannot be loaded for the first time", async () => {
 		const fetch = vi.fn().mockResolvedValueOnce(answer({}, 502)).mockResolvedValueOnce(answer({ data: { name: "T-1" } }));
 		vi.stubGlobal("fetch", fetch);

@@ -147,9 +147,7 @@ export class Follower {
 			else this._set({ ...this.state, stale: false });
 		} catch (error) {
 			this._changed_at ||= started;
-			// The server has answered: it would say the same again.
-			const is_final = error instanceof ApiError && error.status >= 400 && error.status < 500;
-			if (!is_final) this._schedule(Math.min(FIRST_RETRY * 2 ** this._failures++, MAX_RETRY));
+			if (!is_refusal(error)) this._schedule(Math.min(FIRST_RETRY * 2 ** this._failures++, MAX_RETRY));
 			else if (this._is_running) this._set({ ...this.state, stale: false });
 		} finally {
 			this._is_loading = false;
@@ -191,6 +189,9 @@ export class Live<T> {
 	private readonly _fetch: (signal: AbortSignal) => Promise<T>;
 	private readonly _listeners: Set<() => void>;
 	private readonly _abort: AbortController;
+	// The numbers of the newest request, and of the newest one that the server has answered.
+	private _requested: number;
+	private _answered: number;
 
 	constructor(
 		connection: Connection,
@@ -201,6 +202,8 @@ export class Live<T> {
 		this._fetch = fetch;
 		this._listeners = new Set();
 		this._abort = new AbortController();
+		this._requested = 0;
+		this._answered = 0;
 		this._follower = new Follower(connection, target, () => this.reload(), options);
 		this.snapshot = { data: null, error: null, loading: false, ...this._follower.state };
 		this._follower.subscribe(() => this._set(this._follower.state));
@@ -216,15 +219,21 @@ export class Live<T> {
 	/** Load the data now. */
 	async reload(): Promise<void> {
 		const { signal } = this._abort;
+		const number = ++this._requested;
+		// An older answer must not take the place of a newer one.
+		const is_late = () => signal.aborted || number < this._answered;
+		const still_loading = () => number < this._requested && this.snapshot.loading;
 		this._set({ loading: true });
 		try {
 			const data = await this._fetch(signal);
-			if (signal.aborted) return;
+			if (is_late()) return;
+			this._answered = number;
 			this._follower.loaded((data as { modified?: string }).modified);
-			this._set({ data, error: null, loading: false });
+			this._set({ data, error: null, loading: still_loading() });
 		} catch (error) {
-			if (signal.aborted) return;
-			this._set({ error: error as Error, loading: false });
+			if (is_late()) return;
+			if (is_refusal(error)) this._answered = number;
+			this._set({ error: error as Error, loading: still_loading() });
 			throw error;
 		}
 	}
@@ -271,6 +280,11 @@ function enter(connection: Connection, { doctype, name }: Target): void {
 function exit(connection: Connection, { doctype, name }: Target): void {
 	if (name === undefined) connection.doctype_unsubscribe(doctype);
 	else connection.doc_unsubscribe(doctype, name);
+}
+
+// Whether the server has answered, and would say the same again.
+function is_refusal(error: unknown): boolean {
+	return error instanceof ApiError && error.status >= 400 && error.status < 500;
 }
 
 function is_lost({ status }: Connection): boolean {
