@@ -1,8 +1,8 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
-import { RealtimeProvider, useDoc, useEvent, useList, useLive, useProgress, useRealtime } from "@frappe-realtime/react";
-import { act, StrictMode, type FC } from "react";
+import { RealtimeProvider, useDoc, useEvent, useList, useLive, usePresence, useProgress, useRealtime } from "@frappe-realtime/react";
+import { act, StrictMode, useLayoutEffect, type FC } from "react";
 import { createRoot, type Root } from "react-dom/client";
 import { make } from "./fake_socket.js";
 
@@ -83,6 +83,46 @@ it("shows another document when the name changes, and leaves the first", async (
 	]);
 });
 
+it.each([
+	["useDoc", (name: string) => useDoc("ToDo", name)],
+	["useList", (name: string) => useList(name)],
+])("never shows what belongs to another name: %s", async (_, use) => {
+	const commits: unknown[] = [];
+	const Page = ({ name }: { name: string }) => {
+		const { loading, ...shown } = use(name);
+		const data: any = "doc" in shown ? shown.doc : shown.rows;
+		useLayoutEffect(() => void commits.push([name, data?.url.split("/").at(-1) ?? null, loading]));
+		return null;
+	};
+	const { render } = await mount(Page, { name: "T-1" });
+	await wait(0);
+	expect(commits.at(-1)).toEqual(["T-1", "T-1", false]);
+	commits.length = 0;
+	await render({ name: "T-2" });
+	await wait(0);
+	expect(commits[0]).toEqual(["T-2", null, true]);
+	expect(commits).not.toContainEqual(["T-2", "T-1", expect.anything()]);
+	expect(commits.at(-1)).toEqual(["T-2", "T-2", false]);
+});
+
+it("never shows who is in another place", async () => {
+	const commits: unknown[] = [];
+	const Page = ({ name }: { name: string }) => {
+		const { members, count } = usePresence({ doctype: "ToDo", name });
+		useLayoutEffect(() => void commits.push([name, members.length, count]));
+		return null;
+	};
+	const { socket, render } = await mount(Page, { name: "T-1" });
+	const me = { id: "1", user: "ann", full_name: "Ann", joined_at: 1, version: 1, state: {} };
+	const joins = socket.sent.filter(([event]) => event === "frappe_realtime:presence_join");
+	await act(async () => joins.at(-1)!.at(-1)(null, { me, members: [me], count: 1 }));
+	expect(commits.at(-1)).toEqual(["T-1", 1, 1]);
+	commits.length = 0;
+	await render({ name: "T-2" });
+	expect(commits[0]).toEqual(["T-2", 0, 0]);
+	expect(commits).not.toContainEqual(["T-2", 1, 1]);
+});
+
 it("loads a list again when a document changes, and not with each render", async () => {
 	const Page = () => {
 		const { rows, stale } = useList("ToDo", { filters: { status: "Open" } });
@@ -110,6 +150,24 @@ it("follows the progress of this page, or of a task", async () => {
 	act(() => socket.fire("task_progress", { task_id: "job-2", percent: 1 }));
 	act(() => socket.fire("task_progress", { task_id: "job-1", percent: 20 }));
 	expect(text()).toBe("20");
+	await render({});
+	expect(text()).toBe("none");
+});
+
+it("never shows the progress of another task", async () => {
+	const commits: unknown[] = [];
+	const Page = ({ task }: { task: string }) => {
+		const percent = useProgress(task)?.percent ?? null;
+		useLayoutEffect(() => void commits.push([task, percent]));
+		return null;
+	};
+	const { socket, render } = await mount(Page, { task: "job-1" });
+	act(() => socket.fire("task_progress", { task_id: "job-1", percent: 20 }));
+	expect(commits.at(-1)).toEqual(["job-1", 20]);
+	await render({ task: "job-2" });
+	expect(commits).not.toContainEqual(["job-2", 20]);
+	await render({ task: "job-1" });
+	expect(commits.at(-1)).toEqual(["job-1", null]);
 });
 
 it("reloads what a hook of frappe-react-sdk has loaded", async () => {

@@ -132,13 +132,16 @@ export function useList<T = Record<string, any>>(
  */
 export function useProgress(task_id?: string | null): Progress | null {
 	const lazy = use_lazy();
-	const [progress, set_progress] = useState<Progress | null>(null);
+	// With the task, so that no progress of the previous one is shown until the effect has run.
+	const [newest, set_newest] = useState<{ task_id: string | null | undefined; progress: Progress } | null>(null);
 	useEffect(() => {
-		const connection = lazy.get();
-		set_progress(null);
-		return follow_progress(connection, task_id, set_progress);
+		const stop = follow_progress(lazy.get(), task_id, (progress) => set_newest({ task_id, progress }));
+		return () => {
+			stop();
+			set_newest(null);
+		};
 	}, [lazy, task_id]);
-	return progress;
+	return newest && newest.task_id === task_id ? newest.progress : null;
 }
 
 /**
@@ -223,16 +226,18 @@ function use_followed<F extends Followed, S>(
 	empty: S,
 ): [F | null, S] {
 	const lazy = use_lazy();
-	const [one, set_one] = useState<F | null>(null);
+	// With its key: until the effect has run, what was made before is of another document.
+	const [made, set_made] = useState<{ key: string; one: F } | null>(null);
 	useEffect(() => {
 		if (!make) return;
-		const made = make(lazy.get());
-		set_one(made);
+		const one = make(lazy.get());
+		set_made({ key, one });
 		return () => {
-			made.stop();
-			set_one(null);
+			one.stop();
+			set_made(null);
 		};
 	}, [lazy, key]);
+	const one = made?.key === key ? made.one : null;
 	const state = useSyncExternalStore(
 		useCallback((listener) => one?.subscribe(listener) ?? nothing, [one]),
 		() => (one ? read(one) : empty),
