@@ -76,6 +76,13 @@ def test_the_version_is_that_of_the_project(package: str) -> None:
 	assert manifest["sideEffects"] is False
 
 
+def test_the_oldest_vue_has_what_the_package_uses() -> None:
+	"""`App.onUnmount` is new in Vue 3.5."""
+	assert "app.onUnmount(" in (CLIENT / "vue" / "src" / "index.ts").read_text()
+	manifest = json.loads((CLIENT / "vue" / "package.json").read_text())
+	assert manifest["peerDependencies"] == {"vue": "^3.5.0"}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_documented_size_is_right(package: str, tmp_path: Path) -> None:
 	"""Minified and compressed, without dependencies."""
