@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as Y from "yjs";
 
 import { RealtimeProvider, type ProviderOptions, type SharedEditingError } from "@frappe-realtime/yjs";
@@ -313,4 +313,69 @@ it("may write from the moment on at which the server says so, and sends what it 
 	expect(other.getText("text").toString()).toBe("mine");
 	page.socket.fire(`${PREFIX}may_write`, NAME);
 	expect(sent(page.socket, "sync")).toHaveLength(1);
+});
+
+// A deletion shows in no state vector.
+describe("a deletion that could not be sent, because the user might not write for a while", () => {
+	const MAY_WRITE = { write: true, peers: 1, members: 1 };
+
+	// A page that has the text "mine", which the server has.
+	async function writer(): Promise<Page> {
+		const page = open();
+		await join(page);
+		page.doc.getText("text").insert(0, "mine");
+		await vi.advanceTimersByTimeAsync(100);
+		await answer(page.socket, "update", {});
+		return page;
+	}
+
+	// The user may write again: what the others have then, who had "mine".
+	async function text_of_others(page: Page): Promise<string> {
+		const other = new Y.Doc();
+		Y.applyUpdate(other, sent(page.socket, "update")[0]![3]);
+		page.socket.sent.length = 0;
+		page.socket.fire(`${PREFIX}may_write`, NAME);
+		await answer(page.socket, "sync", MAY_WRITE);
+		const theirs = { update: buffer(Y.encodeStateAsUpdate(other)), state_vector: buffer(Y.encodeStateVector(other)) };
+		page.socket.fire(`${PREFIX}answer`, { ...NAME, ...theirs });
+		await vi.advanceTimersByTimeAsync(100);
+		for (const args of sent(page.socket, "update")) Y.applyUpdate(other, args[3]);
+		return other.getText("text").toString();
+	}
+
+	it("is sent when it was waiting", async () => {
+		const page = await writer();
+		page.doc.getText("text").delete(0, 2);
+		page.socket.fire(`${PREFIX}read_only`, NAME);
+		await vi.advanceTimersByTimeAsync(100);
+		expect(sent(page.socket, "update")).toHaveLength(1);
+		expect(await text_of_others(page)).toBe("ne");
+	});
+
+	it("is sent again when it was refused", async () => {
+		const page = await writer();
+		page.doc.getText("text").delete(0, 2);
+		await vi.advanceTimersByTimeAsync(100);
+		await answer(page.socket, "update", { error: { code: "read_only", message: "" } });
+		expect(page.errors).toEqual(["read_only"]);
+		expect(await text_of_others(page)).toBe("ne");
+	});
+
+	it("is sent again when the server had said so before it refused it", async () => {
+		const page = await writer();
+		page.doc.getText("text").delete(0, 2);
+		await vi.advanceTimersByTimeAsync(100);
+		page.socket.fire(`${PREFIX}read_only`, NAME);
+		await answer(page.socket, "update", { error: { code: "read_only", message: "" } });
+		expect(await text_of_others(page)).toBe("ne");
+	});
+
+	it("is not forgotten while nobody else may write", async () => {
+		const page = await writer();
+		page.socket.fire(`${PREFIX}read_only`, NAME);
+		page.doc.getText("text").delete(0, 2);
+		await vi.advanceTimersByTimeAsync(5000);
+		await answer(page.socket, "sync", { write: false, peers: 0, members: 1 });
+		expect(await text_of_others(page)).toBe("ne");
+	});
 });

@@ -197,9 +197,8 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._session += 1;
 		this._is_joined = false;
 		this._is_asking = false;
-		this._is_unsent ||= this._is_sending || this._queue.length > 0;
+		this._drop_queue();
 		this._is_sending = false;
-		this._queue = [];
 		clearTimeout(this._send_timer);
 		this._send_timer = undefined;
 		clearTimeout(this._sync_timer);
@@ -252,7 +251,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._is_asking = false;
 		// Those that follow without the permission to change could not say what they lack.
 		if (write && members > 0) this._push(encodeStateAsUpdate(this.doc));
-		this._is_unsent = false;
+		if (write) this._is_unsent = false;
 		this._set_synced(true);
 		this._ask_in(event === JOIN ? FIRST_RESYNC : RESYNC_INTERVAL);
 	}
@@ -357,8 +356,17 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 			this._on_connect();
 			return;
 		}
-		if (error.code === "read_only") this._set_write(false);
+		if (error.code === "read_only") {
+			this._is_unsent = true;
+			this._set_write(false);
+		}
 		this._report(error);
+	}
+
+	// What is not confirmed is sent by the next exchange of state vectors, once the page may write.
+	private _drop_queue(): void {
+		this._is_unsent ||= this._is_sending || this._queue.length > 0;
+		this._queue = [];
 	}
 
 	// -- what the server sends
@@ -397,7 +405,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 	private _set_write(write: boolean): void {
 		if (write === this.write) return;
 		this.write = write;
-		if (!write) this._queue = [];
+		if (!write) this._drop_queue();
 		this._emit("access", { write });
 	}
 
