@@ -121,6 +121,51 @@ it("goes on to reconnect when the page listens to nothing any more", () => {
 	connection.close();
 });
 
+describe("an event that is not acknowledged when the connection is lost", () => {
+	// As with socket.io-client 4.7.2, which says nothing then.
+	it("is rejected at once", async () => {
+		const { connection, socket } = make();
+		const called = connection.emitWithAck("add", 1);
+		const shared = connection.emitWithAck("frappe_realtime:shared_join");
+		socket.lose();
+		const message = '"add" was not answered: socket has been disconnected';
+		await expect(called).rejects.toMatchObject({ name: "CallError", code: "disconnected", message });
+		await expect(shared).rejects.toMatchObject({ code: "disconnected" });
+	});
+
+	it("is rejected once, and not by a late answer", async () => {
+		const { connection, socket } = make();
+		const called = connection.emitWithAck("add", 1);
+		const answer = socket.sent.at(-1)!.at(-1);
+		socket.lose();
+		// As newer clients do.
+		answer(new Error("socket has been disconnected"));
+		answer(null, 2);
+		await expect(called).rejects.toMatchObject({ code: "disconnected" });
+		const answered = connection.emitWithAck("add", 2);
+		socket.accept();
+		socket.sent.at(-1)!.at(-1)(null, 3);
+		expect(await answered).toBe(3);
+		socket.lose();
+	});
+
+	it("is sent after the next connect if it waits for that", async () => {
+		const { connection, socket } = make();
+		const sent = connection.emitWithAck("first");
+		// Newer clients send nothing any more when a ping is overdue, before they notice the disconnect.
+		socket.connected = false;
+		const waiting = connection.emitWithAck("second");
+		socket.connected = true;
+		socket.lose();
+		await expect(sent).rejects.toMatchObject({ code: "disconnected" });
+		socket.accept({ calls: true });
+		const [event, name, answer] = socket.sent.at(-1)!;
+		expect([event, name]).toEqual(["frappe_realtime:call", "second"]);
+		answer(null, null, "done");
+		expect(await waiting).toBe("done");
+	});
+});
+
 describe("a socket that another part of the page has opened", () => {
 	const NOTE = ["Note", "N-1"] as const;
 

@@ -83,6 +83,7 @@ export class FakeSocket extends Emitter {
 		this.sent.push(packet);
 		if (this.has_timeout) this.awaited.push(packet.at(-1));
 		this.has_timeout = false;
+		if (!this.connected) this.sendBuffer.push({ data: packet });
 		for (const listener of this.outgoing) listener(...packet);
 		return this;
 	}
@@ -91,6 +92,7 @@ export class FakeSocket extends Emitter {
 	accept(data: object = {}): void {
 		this.connected = true;
 		this.io.fire("packet", { type: 0, nsp: this.nsp, data });
+		this.sendBuffer = [];
 		this.fire("connect");
 	}
 

@@ -117,6 +117,7 @@ export class Connection {
 		listen("disconnect", (reason: string) => {
 			lost_at = performance.now();
 			this._subscriptions.pause();
+			this._calls.on_disconnect(socket);
 			if (reason === "io client disconnect") {
 				this._set_status("closed");
 			} else {

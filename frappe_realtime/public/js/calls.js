@@ -29,17 +29,24 @@ export class CallError extends Error {
 export class Calls {
 	constructor() {
 		this._are_known = false;
-		this._waiting = new Set();
+		this._open = new Set();
 	}
 	/** Note what the answer to CONNECT says; make calls of the packets that wait. */
 	on_answer(socket, are_known) {
 		this._are_known = are_known;
-		for (const packet of this._waiting) {
+		for (const { packet, may_become_call } of this._open) {
 			// The socket may have sent its buffer already, if it was made before its answer was listened to.
-			if (are_known && socket.sendBuffer.includes(packet))
+			if (are_known && may_become_call && socket.sendBuffer.includes(packet))
 				packet.data.unshift(CALL);
 		}
-		this._waiting.clear();
+	}
+	/** Reject what was sent: socket.io-client rejects it itself from 4.7.5 on, but the Desk has 4.7.2. */
+	on_disconnect(socket) {
+		for (const { packet, end } of this._open) {
+			// What waits is sent after the next connect.
+			if (!socket.sendBuffer.includes(packet))
+				end(new Error("socket has been disconnected"));
+		}
 	}
 	/** Ask the server of a socket whose answer to CONNECT has come before: only one that knows calls acknowledges this. */
 	ask(socket) {
@@ -51,26 +58,28 @@ export class Calls {
 		return new Promise((resolve, reject) => {
 			const is_known = may_call && this._are_known && socket.connected;
 			const values = is_known ? [CALL, event, ...args] : [event, ...args];
-			let packet = null;
-			const sent_before = socket.sendBuffer.length;
-			socket.timeout(ACK_TIMEOUT).emit(...values, (error, ...answer) => {
-				const is_call = is_known || packet?.data[0] === CALL;
-				this._waiting.delete(packet);
-				if (error) {
-					const code = error.message.includes("timed out") ? "timeout" : "disconnected";
-					reject(new CallError({ code, message: `"${event}" was not answered: ${error.message}` }));
-				}
-				else if (is_call && answer[0]) {
-					reject(new CallError(answer[0]));
-				}
-				else {
-					resolve(answer[is_call ? 1 : 0]);
-				}
-			});
-			if (may_call && !is_known && socket.sendBuffer.length > sent_before) {
-				packet = socket.sendBuffer[sent_before];
-				this._waiting.add(packet);
-			}
+			const open = {
+				packet: null,
+				may_become_call: may_call && !is_known,
+				end: (error, ...answer) => {
+					const is_call = is_known || (may_call && open.packet?.data[0] === CALL);
+					this._open.delete(open);
+					if (error) {
+						const code = error.message.includes("timed out") ? "timeout" : "disconnected";
+						reject(new CallError({ code, message: `"${event}" was not answered: ${error.message}` }));
+					}
+					else if (is_call && answer[0]) {
+						reject(new CallError(answer[0]));
+					}
+					else {
+						resolve(answer[is_call ? 1 : 0]);
+					}
+				},
+			};
+			const waited_before = socket.sendBuffer.length;
+			socket.timeout(ACK_TIMEOUT).emit(...values, open.end);
+			open.packet = socket.sendBuffer[waited_before];
+			this._open.add(open);
 		});
 	}
 }

@@ -2,13 +2,13 @@
 
 // The connection of a page to a Frappe site: what it listens to and subscribes to, and how it reconnects.
 import { Api } from "./api.js?v=82fc7c76d51c";
-import { Calls } from "./calls.js?v=2894f0f5502c";
+import { Calls } from "./calls.js?v=0796e1c6c9fe";
 import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
 import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=4e5c61f40e01";
 import { page, page_origin } from "./page.js?v=fccc9a93854c";
 import { Presences, place_of } from "./presence.js?v=1cdbd658622a";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";
-import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=f28334c352fc";
+import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=593c13f08736";
 const CONNECT_PACKET = 0;
 // Milliseconds between two attempts to connect: doubled from the first to the maximum, which is higher after a refusal.
 const FIRST_DELAY = 1000;
@@ -91,6 +91,7 @@ export class Connection {
 		listen("disconnect", (reason) => {
 			lost_at = performance.now();
 			this._subscriptions.pause();
+			this._calls.on_disconnect(socket);
 			if (reason === "io client disconnect") {
 				this._set_status("closed");
 			}

@@ -1,7 +1,7 @@
 // Built by client/build_assets.mjs from client/core/src/subscriptions.ts: change that file.
 
 // The subscriptions of a page: counted by the parts of the page that hold them, and sent again after a reconnect.
-import { ACK_TIMEOUT, CALL } from "./calls.js?v=2894f0f5502c";
+import { ACK_TIMEOUT, CALL } from "./calls.js?v=0796e1c6c9fe";
 // The events that end a subscription, and those that begin it.
 const SUBSCRIBE_EVENTS = {
 	doc_unsubscribe: "doc_subscribe",
