@@ -121,6 +121,55 @@ it("goes on to reconnect when the page listens to nothing any more", () => {
 	connection.close();
 });
 
+describe("subscriptions after a reconnect", () => {
+	const names = (socket: FakeSocket) => socket.sent.filter(([event]) => event === "doc_subscribe").map(([, , name]) => name);
+
+	function reconnect(socket: FakeSocket): string[] {
+		socket.lose();
+		socket.sent.length = 0;
+		socket.accept();
+		return names(socket);
+	}
+
+	it("are sent newest first, each time", () => {
+		const { connection, socket } = make();
+		for (const name of ["N-1", "N-2", "N-3", "N-1"]) connection.doc_subscribe("Note", name);
+		for (let time = 0; time < 3; time++) expect(reconnect(socket)).toEqual(["N-1", "N-3", "N-2"]);
+	});
+
+	it("begin with a document that was opened again, also among many", () => {
+		vi.useFakeTimers();
+		const { connection, socket } = make();
+		for (let number = 0; number < 1000; number++) connection.doc_subscribe("Note", `N-${number}`);
+		connection.doc_subscribe("Note", "N-0");
+		connection.doc_subscribe("Note", "N-1000");
+		const first = reconnect(socket);
+		expect(first).toHaveLength(80);
+		expect(first.slice(0, 3)).toEqual(["N-1000", "N-0", "N-999"]);
+		vi.advanceTimersByTime(120_000);
+		const all = names(socket);
+		expect(all).toHaveLength(1000);
+		expect(all).not.toContain("N-1");
+		expect(reconnect(socket)).toEqual(first);
+		connection.close();
+	});
+
+	it("ask again for the values of a document that was opened again, also among many", () => {
+		vi.useFakeTimers();
+		const { connection, socket } = make();
+		const options = { rewind: "latest" } as const;
+		for (let number = 0; number < 1000; number++) void connection.doc_subscribe("Note", `N-${number}`, options);
+		void connection.doc_subscribe("Note", "N-0", options);
+		void connection.doc_subscribe("Note", "N-1000", options);
+		reconnect(socket);
+		expect(socket.sent.slice(0, 2).map((packet) => packet.slice(2, 4))).toEqual([
+			["N-1000", options],
+			["N-0", options],
+		]);
+		connection.close();
+	});
+});
+
 describe("an event that is not acknowledged when the connection is lost", () => {
 	// As with socket.io-client 4.7.2, which says nothing then.
 	it("is rejected at once", async () => {
@@ -249,5 +298,17 @@ describe("a socket that another part of the page has opened", () => {
 		connection.doc_subscribe("Note", "N-0");
 		connection.doc_unsubscribe("Note", "N-0");
 		expect(socket.sent.at(-1)).toEqual(["doc_unsubscribe", "Note", "N-0"]);
+	});
+
+	it("forgets those first that it has not subscribed for the longest time", () => {
+		const { socket, connection } = shared();
+		socket.accept();
+		for (let number = 0; number < 1000; number++) socket.emit("doc_subscribe", "Note", `N-${number}`);
+		socket.emit("doc_subscribe", "Note", "N-0");
+		socket.emit("doc_subscribe", "Note", "N-1000");
+		connection.doc_subscribe("Note", "N-0");
+		socket.sent.length = 0;
+		connection.doc_unsubscribe("Note", "N-0");
+		expect(socket.sent).toEqual([]);
 	});
 });

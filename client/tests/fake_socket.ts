@@ -84,7 +84,8 @@ export class FakeSocket extends Emitter {
 		if (this.has_timeout) this.awaited.push(packet.at(-1));
 		this.has_timeout = false;
 		if (!this.connected) this.sendBuffer.push({ data: packet });
-		for (const listener of this.outgoing) listener(...packet);
+		const has_ack = typeof packet.at(-1) === "function";
+		for (const listener of this.outgoing) listener(...(has_ack ? packet.slice(0, -1) : packet));
 		return this;
 	}
 

@@ -55,6 +55,7 @@ export class Subscriptions {
 	private readonly _others: Set<string>;
 	private readonly _rewinds: Map<string, RewindRequest>;
 	private _to_resend: string[];
+	private _is_resending: boolean;
 	private _timer: ReturnType<typeof setTimeout> | undefined;
 
 	constructor(emit: (packet: Packet) => void) {
@@ -69,6 +70,7 @@ export class Subscriptions {
 		// By subscription: what it asks for, until that has come; the latest values for as long as it exists.
 		this._rewinds = new Map();
 		this._to_resend = [];
+		this._is_resending = false;
 	}
 
 	/** Count a holder that comes or goes; return whether the event is to be sent. */
@@ -92,7 +94,10 @@ export class Subscriptions {
 		}
 		if (COUNTED.some((end) => SUBSCRIBE_EVENTS[end] === event)) {
 			const names = args.filter((arg) => typeof arg !== "object" && typeof arg !== "function");
-			const [oldest] = this._others.add(key_of(event, names));
+			const key = key_of(event, names);
+			// What is set or added again would stay in its old place.
+			this._others.delete(key);
+			const [oldest] = this._others.add(key);
 			if (this._others.size > MAX_SUBSCRIPTIONS) this._others.delete(oldest!);
 		}
 		return true;
@@ -105,6 +110,7 @@ export class Subscriptions {
 		const answered = new Promise<number>((resolve, reject) => Object.assign(request, { resolve, reject }));
 		// A caller who does not wait for it need not handle it.
 		answered.catch((error) => console.warn(`Realtime: ${event} ${args.join(" ")}: ${error.message}`));
+		this._rewinds.delete(key);
 		this._rewinds.set(key, request);
 		delete_oldest(this._rewinds, () => this._rewinds.size > MAX_SUBSCRIPTIONS);
 		this._emit_rewind(key, request, [event, ...args]);
@@ -127,6 +133,8 @@ export class Subscriptions {
 			this._ended.set(key, sent);
 			delete_oldest(this._ended, ({ at }) => sent.at - at > UNCERTAIN_PERIOD);
 		} else {
+			// A document that is opened again is the newest; what is sent again after a reconnect is not.
+			if (!this._is_resending) this._active.delete(key);
 			this._active.set(key, sent);
 			delete_oldest(this._active, () => this._active.size > MAX_SUBSCRIPTIONS);
 		}
@@ -160,6 +168,7 @@ export class Subscriptions {
 
 	private _send_batch(): void {
 		this.pause();
+		this._is_resending = true;
 		for (const key of this._to_resend.splice(0, BATCH)) {
 			const packet = (this._active.get(key) ?? this._ended.get(key))?.packet;
 			if (!packet) continue;
@@ -167,6 +176,7 @@ export class Subscriptions {
 			if (request && !request.has_come) this._emit_rewind(key, request, packet);
 			else if (packet[0] !== REWIND_EVENT) this._emit(packet);
 		}
+		this._is_resending = false;
 		if (this._to_resend.length) this._timer = setTimeout(() => this._send_batch(), BATCH_PAUSE);
 	}
 

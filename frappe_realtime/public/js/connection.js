@@ -8,7 +8,7 @@ import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_e
 import { page, page_origin } from "./page.js?v=fccc9a93854c";
 import { Presences, place_of } from "./presence.js?v=1cdbd658622a";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";
-import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=593c13f08736";
+import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=df82d114a4f8";
 const CONNECT_PACKET = 0;
 // Milliseconds between two attempts to connect: doubled from the first to the maximum, which is higher after a refusal.
 const FIRST_DELAY = 1000;
