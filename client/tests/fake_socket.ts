@@ -102,7 +102,11 @@ export class FakeSocket extends Emitter {
 		if (!this.connected) return;
 		this.connected = false;
 		this.fire("disconnect", reason);
-		for (const ack of this.awaited.splice(0)) ack(new Error("socket has been disconnected"));
+		// As socket.io-client: what waits to be sent keeps its acknowledgement.
+		const waiting = new Set(this.sendBuffer.map(({ data }) => data.at(-1)));
+		const lost = this.awaited.filter((ack) => !waiting.has(ack));
+		this.awaited = this.awaited.filter((ack) => waiting.has(ack));
+		for (const ack of lost) ack(new Error("socket has been disconnected"));
 	}
 
 	/** The server has refused the client. */

@@ -3,10 +3,10 @@
 // The connection of a page to a Frappe site: what it listens to and subscribes to, and how it reconnects.
 import { Api } from "./api.js?v=82fc7c76d51c";
 import { Calls } from "./calls.js?v=0796e1c6c9fe";
-import { diagnose } from "./diagnosis.js?v=0c497c0ed102";
+import { diagnose } from "./diagnosis.js?v=5352ced5f87c";
 import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=4e5c61f40e01";
 import { page, page_origin } from "./page.js?v=fccc9a93854c";
-import { Presences, place_of } from "./presence.js?v=1cdbd658622a";
+import { Presences, place_of } from "./presence.js?v=b93c690d9b9f";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";
 import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=df82d114a4f8";
 const CONNECT_PACKET = 0;

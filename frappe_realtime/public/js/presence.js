@@ -403,13 +403,13 @@ export class Presences {
 
 	/** Listen to the events of the server; called when the connection has a socket. */
 	attach() {
-		this._connection.on(CHANGES, (message) => this._places.get(message.place)?._on_changes(message));
-		this._connection.on(SYNC, (message) => {
+		this._connection.keep_listening(CHANGES, (message) => this._places.get(message.place)?._on_changes(message));
+		this._connection.keep_listening(SYNC, (message) => {
 			const presence = this.get(message.place);
 			// Of a place that is being joined, the answer says the same; of one that is being left, it says what was before.
 			if (presence.me || !(presence._wanted || presence._leaving?.is_sent)) presence._sync(message);
 		});
-		this._connection.on(END, (message) => this._places.get(message.place)?._on_end(message));
+		this._connection.keep_listening(END, (message) => this._places.get(message.place)?._on_end(message));
 	}
 
 	/** Join all places again: the server may have a new session, or may have lost what was sent before. */
