@@ -133,7 +133,11 @@ class WorkerProcesses:
 			return error
 
 	def fork(self, slot: Slot, listening: socket.socket) -> Process:
-		"""Start a worker, and return it."""
+		"""Start a worker, and return it.
+
+		Raises:
+			OSError: The system has no memory, process or descriptor left for it.
+		"""
 		ours, theirs = socket.socketpair()
 		ours.setblocking(False)
 		worker = Worker(
@@ -151,7 +155,13 @@ class WorkerProcesses:
 		signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 		# Objects that exist now are never collected: a collection would write to their memory, which is shared until then.
 		gc.freeze()
-		pid = os.fork()
+		try:
+			pid = os.fork()
+		except OSError:
+			signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+			ours.close()
+			theirs.close()
+			raise
 		if pid == 0:
 			ours.close()
 			self._become(worker)

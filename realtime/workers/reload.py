@@ -106,7 +106,10 @@ class Rollover:
 			# A worker that has ended meanwhile is started anew by this program.
 			if slot.current is not None and slot.listening is not None:
 				self._slot, self.deadline = slot, now + READY_SECONDS
-				slot.successor = self._processes.fork(slot, slot.listening)
+				try:
+					slot.successor = self._processes.fork(slot, slot.listening)
+				except OSError as error:
+					return f"the new worker {slot.number} cannot be started: {error}"
 		if self._slot is None:
 			self._end_surplus()
 			self.complete = True

@@ -167,9 +167,13 @@ class Supervisor:
 			return
 		stable = time.monotonic() - process.started >= STABLE_SECONDS
 		slot.pause = MIN_PAUSE if stable or not slot.pause else min(2 * slot.pause, MAX_PAUSE)
-		slot.start_at = time.monotonic() + slot.pause
 		logger.error("%s has ended: %s; it is started again in %.1f s", who, reason, slot.pause)
-		if slot.pause >= LONG_PAUSE and slot.listening is not None and not self._config.socketio_uds:
+		self._postpone(slot, slot.pause)
+
+	def _postpone(self, slot: Slot, pause: float) -> None:
+		"""Start the next worker of an empty slot after `pause` seconds."""
+		slot.start_at = time.monotonic() + pause
+		if pause >= LONG_PAUSE and slot.listening is not None and not self._config.socketio_uds:
 			slot.listening.close()
 			slot.listening = None
 
@@ -194,16 +198,23 @@ class Supervisor:
 				self._notifier.ready()
 
 	def _start(self, slot: Slot) -> None:
-		"""Start a worker in an empty slot."""
+		"""Start a worker in an empty slot; after the longest pause if the system does not allow it now."""
 		if slot.listening is None:
 			others = [other.listening for other in self._state.slots if other.listening is not None]
 			try:
 				slot.listening = bind_again(self._config, others)
 			except OSError as error:
 				logger.error("worker %d cannot listen: %s", slot.number, error)
-				slot.start_at = time.monotonic() + MAX_PAUSE
+				self._postpone(slot, MAX_PAUSE)
 				return
-		slot.current = self._processes.fork(slot, slot.listening)
+		try:
+			slot.current = self._processes.fork(slot, slot.listening)
+		except OSError as error:
+			logger.error(
+				"worker %d cannot be started: %s; it is tried again in %.0f s", slot.number, error, MAX_PAUSE
+			)
+			self._postpone(slot, MAX_PAUSE)
+			return
 		slot.predecessor = ""
 
 	def _watch(self, now: float) -> None:

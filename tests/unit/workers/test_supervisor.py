@@ -1,0 +1,135 @@
+"""A supervisor whose system has no process, memory or descriptor left for a worker."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+from realtime.config import Config
+from realtime.workers import supervisor
+from realtime.workers.notify import Notifier
+from realtime.workers.processes import SIGNALS, WorkerProcesses
+from realtime.workers.reload import Rollover
+from realtime.workers.slots import Process, Slot, State
+from realtime.workers.supervisor import MAX_PAUSE, Supervisor
+
+
+def fail(*_: Any) -> NoReturn:
+	raise OSError("no process is left")
+
+
+def never(*_: Any) -> NoReturn:
+	raise AssertionError("no worker is started")
+
+
+@pytest.fixture
+def restored_process() -> Iterator[None]:
+	"""Restore what a supervisor changes in its process."""
+	handlers = {number: signal.getsignal(number) for number in SIGNALS}
+	mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+	descriptor = signal.set_wakeup_fd(-1)
+	yield
+	signal.set_wakeup_fd(descriptor)
+	for number in SIGNALS:
+		# One that is still blocked must not end the tests.
+		signal.signal(number, signal.SIG_IGN)
+	signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+	gc.unfreeze()
+	for number, handler in handlers.items():
+		signal.signal(number, handler)
+
+
+@pytest.fixture
+def pairs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
+	"""The pairs of sockets that are made; closed afterwards."""
+	made: list[tuple[socket.socket, socket.socket]] = []
+	make = socket.socketpair
+
+	def socketpair(*arguments: Any) -> tuple[socket.socket, socket.socket]:
+		made.append(make(*arguments))
+		return made[-1]
+
+	monkeypatch.setattr(socket, "socketpair", socketpair)
+	yield made
+	for pair in made:
+		for one in pair:
+			one.close()
+
+
+def test_a_supervisor_goes_on_when_a_worker_cannot_be_forked(
+	monkeypatch: pytest.MonkeyPatch,
+	caplog: pytest.LogCaptureFixture,
+	restored_process: None,
+	pairs: list[tuple[socket.socket, socket.socket]],
+	tmp_path: Path,
+) -> None:
+	def stop_and_fail() -> NoReturn:
+		# Blocked until the failure is handled: it stays so, and the supervisor does not end, if the mask is not restored.
+		os.kill(os.getpid(), signal.SIGTERM)
+		fail()
+
+	monkeypatch.setattr(os, "fork", stop_and_fail)
+	monkeypatch.setattr(supervisor, "IDLE_SECONDS", 1.0)
+	config = Config(bench=Path(), socketio_workers=1, socketio_uds=str(tmp_path / "socket"))
+	it = Supervisor(config, never, Notifier({}), None)
+	assert it.run() == 0
+	assert "worker 1 cannot be started: no process is left" in caplog.text
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_after_the_longest_pause(
+	monkeypatch: pytest.MonkeyPatch,
+	pairs: list[tuple[socket.socket, socket.socket]],
+	tmp_path: Path,
+) -> None:
+	listening = socket.create_server(("127.0.0.1", 0))
+	slot = Slot(1, listening, predecessor="former")
+	it = Supervisor(
+		Config(bench=Path(), socketio_workers=1), never, Notifier({}), State(tmp_path, ":0", [slot])
+	)
+	monkeypatch.setattr(socket, "socketpair", fail)
+	began = time.monotonic()
+	it._tick(began)
+	assert slot.is_empty
+	assert began + MAX_PAUSE <= slot.start_at <= time.monotonic() + MAX_PAUSE
+	assert slot.predecessor == "former", "the worker that is started then is its successor"
+	assert slot.listening is None
+	assert listening.fileno() == -1, "no connection waits in it for so long"
+	# Nothing is tried before.
+	monkeypatch.setattr(socket, "socketpair", never)
+	it._tick(began + 1)
+
+
+def test_a_fork_that_fails_leaves_nothing_behind(
+	monkeypatch: pytest.MonkeyPatch,
+	restored_process: None,
+	pairs: list[tuple[socket.socket, socket.socket]],
+	tmp_path: Path,
+) -> None:
+	processes = WorkerProcesses(State(tmp_path, ":0", []), never, 1, 0)
+	monkeypatch.setattr(os, "fork", fail)
+	mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+	with socket.socket() as listening, pytest.raises(OSError, match="no process"):
+		processes.fork(Slot(1, listening), listening)
+	assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+	assert [one.fileno() for one in pairs[-1]] == [-1, -1]
+
+
+def test_a_reload_whose_new_worker_cannot_be_forked_fails() -> None:
+	ours, theirs = socket.socketpair()
+	with ours, theirs, socket.socket() as listening:
+		slot = Slot(1, listening, Process(7, "former", ours, ready=True))
+		processes: Any = SimpleNamespace(fork=fail, ending={})
+		rollover = Rollover(State(Path(), ":0", [slot]), processes, 1)
+		error = rollover.advance(time.monotonic())
+		assert error == "the new worker 1 cannot be started: no process is left"
+		assert slot.is_ready, "the former worker serves on"
+		assert slot.successor is None
