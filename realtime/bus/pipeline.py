@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -128,6 +128,45 @@ class _Connection(asyncio.Protocol):
 		self._fail(ConnectionResetError(str(error or "the connection was closed")))
 
 
+class _Attempt:
+	"""An attempt to connect, for which all wait who need the connection meanwhile; it goes on if one of them is cancelled.
+
+	If each made an attempt of its own, in turn, the last of hundreds would wait for minutes when Redis does not answer.
+	"""
+
+	def __init__(self, connecting: Coroutine[Any, Any, _Connection]) -> None:
+		# Not a wait for the task itself: each of thousands that are cancelled would search the callbacks of all others.
+		self._ended = asyncio.Event()
+		self._task = asyncio.get_running_loop().create_task(connecting)
+		self._task.add_done_callback(self._on_end)
+
+	@property
+	def ended(self) -> bool:
+		"""True when it has succeeded or failed."""
+		return self._task.done()
+
+	async def connection(self) -> _Connection:
+		"""Wait for the connection; the error of the attempt is raised to each caller."""
+		await self._ended.wait()
+		if self._task.cancelled():
+			raise ConnectionResetError("the connection was closed")
+		error = self._task.exception()
+		if error is not None:
+			# Its traceback would grow with each caller.
+			raise error.with_traceback(None)
+		return self._task.result()
+
+	def cancel(self) -> None:
+		"""End the attempt; those who wait get a ConnectionResetError."""
+		self._task.cancel()
+
+	def _on_end(self, task: asyncio.Task[_Connection]) -> None:
+		if not task.cancelled():
+			# asyncio would log an exception that nobody takes because all callers were cancelled.
+			task.exception()
+		self._ended.set()
+
+
 class RedisPipeline:
 	"""Sends batches of commands to one Redis.
 
@@ -138,7 +177,8 @@ class RedisPipeline:
 	def __init__(self, endpoint: Endpoint) -> None:
 		self._endpoint = endpoint
 		self._connection: _Connection | None = None
-		self._connecting = asyncio.Lock()
+		self._attempt: _Attempt | None = None
+		"""The last attempt to connect; None before the first one, and after `close`."""
 
 	async def execute(self, commands: Sequence[Command], transaction: bool = False) -> list[Any]:
 		"""Send commands and return their replies.
@@ -168,21 +208,27 @@ class RedisPipeline:
 	async def _connect(self) -> _Connection:
 		if self._connection is not None and self._connection.usable:
 			return self._connection
-		async with self._connecting:
-			if self._connection is not None and self._connection.usable:
-				return self._connection
-			connection, address = await self._endpoint.connect(_Connection)
-			try:
-				if commands := greeting(address):
-					_raise_errors(await connection.send(commands))
-			except BaseException:
-				connection.close()
-				raise
-			self._connection = connection
-			return connection
+		if self._attempt is None or self._attempt.ended:
+			self._attempt = _Attempt(self._open())
+		return await self._attempt.connection()
+
+	async def _open(self) -> _Connection:
+		connection, address = await self._endpoint.connect(_Connection)
+		try:
+			if commands := greeting(address):
+				_raise_errors(await connection.send(commands))
+		except BaseException:
+			connection.close()
+			raise
+		self._connection = connection
+		return connection
 
 	def close(self) -> None:
-		"""Close the connection; what waits for replies fails."""
+		"""Close the connection; what waits for it, or for replies, fails."""
+		if self._attempt is not None:
+			self._attempt.cancel()
+			# The next caller must not wait for an attempt that is about to end.
+			self._attempt = None
 		if self._connection is not None:
 			self._connection.close()
 

@@ -42,17 +42,18 @@ from .access_log import CHECK_MILLISECONDS, ClientAccess, room_subjects, session
 from .capabilities import can_recover
 from .entries import HistoryGap
 from .history import History
+from .patience import RedisPatience
 from .positions import START, ClientPosition, offset_before, offset_of, parse_client_offset, parse_offset
 from .recovered import Recovered, RecoveryCounters
 from .replay_limit import ReplayLimit
 from .room_access import RoomAccess
 from .sessions import SessionStore
-from .site_stream import SiteStream
+from .site_stream import OlderEvents, SiteStream
 
 logger = logging.getLogger("realtime.recovery")
 
 REDIS_TIMEOUT = 20.0
-"""Seconds that a connecting client waits for Redis; then its connection is closed, and the client reconnects."""
+"""Seconds that a connecting client waits for Redis, see `RedisPatience`; then its connection is closed, and the client reconnects."""
 
 REFUSAL_LOG_SECONDS = 10.0
 """Seconds between two log lines about clients that get new sessions."""
@@ -144,14 +145,15 @@ class Recovery:
 	async def _admit_with_history(
 		self, session: Session, auth: dict[str, Any], recoverable: bool, address: str
 	) -> Admission:
-		loop = asyncio.get_running_loop()
-		deadline = loop.time() + REDIS_TIMEOUT
-		while (left := deadline - loop.time()) > 0:
+		patience = RedisPatience(REDIS_TIMEOUT)
+		while patience.left > 0:
 			try:
 				stream = self._history.stream(session.site)
 				if stream is None:
-					stream = await asyncio.wait_for(self._history.follow(session.site), left)
-				recovered = await self._recover(session, auth, stream, address) if recoverable else None
+					stream = await patience.for_redis(self._history.follow(session.site))
+				recovered = (
+					await self._recover(session, auth, stream, address, patience) if recoverable else None
+				)
 				if recovered is not None:
 					return recovered
 				if self._history.stream(session.site) is stream:
@@ -167,7 +169,12 @@ class Recovery:
 		raise ConnectPostponed
 
 	async def _recover(
-		self, session: Session, auth: dict[str, Any], stream: SiteStream, address: str
+		self,
+		session: Session,
+		auth: dict[str, Any],
+		stream: SiteStream,
+		address: str,
+		patience: RedisPatience,
 	) -> Recovered | None:
 		"""Return the admission of a client that recovers; None if it needs a new session."""
 		pid, received = auth.get("pid"), parse_client_offset(auth.get("offset"))
@@ -176,14 +183,14 @@ class Recovery:
 		if not self._limit.allows(session, address):
 			self._on_refused(session, "it has recovered too many bytes")
 			return None
-		saved = await self._sessions.load(session.site, pid)
+		saved = await patience.for_redis(self._sessions.load(session.site, pid))
 		if saved is None or saved.user != session.user or not saved.rooms:
 			self._on_refused(session)
 			return None
 		permission_changes = self._permissions.invalidations
 		answered = stream.access.count
 		try:
-			permitted = await self._room_access.permitted(session, saved.rooms)
+			permitted = await patience.for_web_process(self._room_access.permitted(session, saved.rooms))
 		except (WebFailed, Unsettled) as error:
 			# The other rooms are not to wait for this one, which the client asks for again with its new session.
 			self._on_refused(session, f"the access to its rooms is not known: {error}")
@@ -200,9 +207,7 @@ class Recovery:
 		position = max(received.position, began)
 		first = max(min(received.of(room) for room in rooms), began)
 		try:
-			if first < position:
-				await self._history.reader.check_known(stream, position)
-			older = await self._history.reader.read_before_window(stream, first, rooms)
+			older = await patience.for_redis(self._read_older(stream, first, position, rooms))
 		except HistoryGap as gap:
 			self._on_refused(session, str(gap))
 			return None
@@ -254,6 +259,18 @@ class Recovery:
 			access,
 			permission_changes,
 		)
+
+	async def _read_older(
+		self,
+		stream: SiteStream,
+		first: StreamPosition,
+		position: StreamPosition,
+		rooms: Mapping[str | None, StreamPosition],
+	) -> OlderEvents:
+		"""Return the events after `first` that are not in memory; raises as `HistoryReader.read_before_window`."""
+		if first < position:
+			await self._history.reader.check_known(stream, position)
+		return await self._history.reader.read_before_window(stream, first, rooms)
 
 	def _log_postponed(self, session: Session, reason: object) -> None:
 		self._postponed_log.write(

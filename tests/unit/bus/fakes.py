@@ -54,6 +54,9 @@ class FakeServer:
 		self.reply: Callable[[tuple[bytes, ...]], bytes | None] = lambda command: b"+OK\r\n"
 		self.commands: list[tuple[bytes, ...]] = []
 		self.transports: list[FakeTransport] = []
+		self.attempts = 0
+		self.delay = 0.0
+		"""Seconds that an attempt to connect takes, whether it succeeds or not."""
 		self.refusal: Exception | None = None
 		self._address = address or Address()
 
@@ -61,7 +64,8 @@ class FakeServer:
 		return "Redis at test"
 
 	async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> Any:
-		await asyncio.sleep(0)
+		self.attempts += 1
+		await asyncio.sleep(self.delay)
 		if self.refusal is not None:
 			raise self.refusal
 		made = protocol()

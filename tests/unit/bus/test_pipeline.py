@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import traceback
 from typing import Any, cast
 
 import hiredis
@@ -185,3 +187,89 @@ async def test_redis_that_cannot_be_reached() -> None:
 	server.refusal = ConnectionRefusedError("refused")
 	with pytest.raises(ConnectionRefusedError):
 		await pipeline(server).execute([("GET", "a")])
+
+
+@in_virtual_time
+async def test_callers_share_one_attempt_to_connect_and_its_error() -> None:
+	"""As when the host of Redis is gone: the last caller does not wait for the attempts of those before it."""
+	server = FakeServer()
+	server.delay, server.refusal = TIMEOUT, asyncio.TimeoutError("no answer")
+	it = pipeline(server)
+	loop = asyncio.get_running_loop()
+	began = loop.time()
+	waiting = [asyncio.ensure_future(it.execute([("GET", "a")])) for _ in range(20)]
+	await asyncio.sleep(1)
+	waiting += [asyncio.ensure_future(it.execute([("GET", "a")])) for _ in range(20)]
+	errors = await asyncio.gather(*waiting, return_exceptions=True)
+	assert {str(error) for error in errors} == {"no answer"}
+	assert loop.time() - began == pytest.approx(TIMEOUT)
+	assert server.attempts == 1
+	server.delay, server.refusal = 0.0, None
+	assert await it.execute([("GET", "a")]) == [b"OK"], "the next caller tries again"
+
+
+@in_virtual_time
+async def test_a_caller_that_is_cancelled_does_not_end_the_attempt_of_the_others() -> None:
+	server = FakeServer()
+	server.delay = 1.0
+	it = pipeline(server)
+	waiting = [asyncio.ensure_future(it.execute([("GET", "a")])) for _ in range(3)]
+	await asyncio.sleep(0.5)
+	# The first one has begun the attempt.
+	waiting[0].cancel()
+	waiting[2].cancel()
+	assert await waiting[1] == [b"OK"]
+	assert waiting[0].cancelled()
+	assert waiting[2].cancelled()
+	assert server.attempts == 1
+
+
+@in_virtual_time
+async def test_an_attempt_goes_on_when_nobody_waits_for_it_any_more() -> None:
+	"""A caller that waits for less than an attempt takes leaves the connection to the next one."""
+	server = FakeServer()
+	server.delay = 1.5
+	it = pipeline(server)
+	with pytest.raises(asyncio.TimeoutError):
+		await asyncio.wait_for(it.execute([("GET", "a")]), 1)
+	assert await asyncio.wait_for(it.execute([("GET", "a")]), 1) == [b"OK"]
+	assert server.attempts == 1
+
+
+@in_virtual_time
+async def test_the_error_of_an_attempt_that_nobody_waits_for_is_not_logged() -> None:
+	server = FakeServer()
+	server.delay, server.refusal = 1.5, ConnectionRefusedError("refused")
+	it = pipeline(server)
+	logged: list[Any] = []
+	asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+	with pytest.raises(asyncio.TimeoutError):
+		await asyncio.wait_for(it.execute([("GET", "a")]), 1)
+	await asyncio.sleep(1)
+	del it
+	gc.collect()
+	assert logged == []
+
+
+@in_virtual_time
+async def test_the_error_that_callers_share_does_not_grow_with_their_number() -> None:
+	server = FakeServer()
+	server.refusal = ConnectionRefusedError("refused")
+	it = pipeline(server)
+	await asyncio.gather(*[it.execute([("GET", "a")]) for _ in range(50)], return_exceptions=True)
+	assert len(traceback.extract_tb(server.refusal.__traceback__)) < 10
+
+
+@in_virtual_time
+async def test_a_pipeline_that_is_closed_while_it_connects() -> None:
+	server = FakeServer()
+	server.delay = 1.0
+	it = pipeline(server)
+	waiting = [asyncio.ensure_future(it.execute([("GET", "a")])) for _ in range(2)]
+	await asyncio.sleep(0.5)
+	it.close()
+	assert await it.execute([("GET", "a")]) == [b"OK"], "as after a connection that was lost"
+	for one in waiting:
+		with pytest.raises(ConnectionResetError):
+			await one
+	assert len(server.transports) == 1

@@ -17,6 +17,7 @@ from realtime.web.cache import Unsettled
 from realtime.web.frappe_client import WebFailed
 from tests.unit.recovery.recoveries import PID, USER, Setting, run
 from tests.unit.socketio.fakes import SITE, FakeConnection, add_socket, remove_socket
+from tests.unit.virtual_time import in_virtual_time
 
 
 def test_a_gap_in_the_history_is_refused() -> None:
@@ -154,6 +155,50 @@ def test_redis_is_unavailable_for_too_long(monkeypatch: pytest.MonkeyPatch) -> N
 			await it.admit()
 
 	run(test)
+
+
+@pytest.mark.parametrize("what", ["the session", "the history"])
+@in_virtual_time
+async def test_a_redis_that_never_replies_is_not_waited_for_too_long(
+	what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	"""As one whose host is gone: to connect may take 5 seconds, and so may the replies to what comes first and to the command."""
+	monkeypatch.setattr(windows, "WINDOW_EVENTS", 0)
+	it = Setting()
+	it.save()
+	await it.history.follow(SITE)
+	it.publish(1, 2, 3)
+	loop = asyncio.get_running_loop()
+
+	async def never(*_: Any) -> Any:
+		await asyncio.sleep(15)
+		raise StoreUnavailable("no reply within 5 s")
+
+	if what == "the session":
+		monkeypatch.setattr(it.redis, "session", never)
+	else:
+		monkeypatch.setattr(it.stream, "history", never)
+	began = loop.time()
+	admissions = await asyncio.gather(*[it.admit() for _ in range(3)], return_exceptions=True)
+	assert [type(one) for one in admissions] == [ConnectPostponed] * 3
+	assert loop.time() - began == pytest.approx(recovery.REDIS_TIMEOUT, abs=0.1)
+
+
+@in_virtual_time
+async def test_the_time_of_the_web_process_is_not_that_of_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""A client waits for it for `realtime_web_patience`."""
+	monkeypatch.setattr(windows, "WINDOW_EVENTS", 0)
+	it = Setting()
+	it.save("doc:ToDo/1")
+	await it.history.follow(SITE)
+	it.publish(1, 2, 3)
+
+	async def late(question: tuple[str, str]) -> bool:
+		await asyncio.sleep(3 * recovery.REDIS_TIMEOUT)
+		return True
+
+	monkeypatch.setattr(it.permissions, "_answer", late)
+	assert isinstance(await it.admit(), Recovered)
 
 
 def test_redis_denies_the_history() -> None:
