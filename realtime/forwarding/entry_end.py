@@ -21,6 +21,9 @@ CONFIRM_PAUSE = 0.02
 FLUSH_SECONDS = 10.0
 """Seconds that a client has to read what the owner has sent before its TCP connection is closed."""
 
+RESPONSE_SECONDS = 20.0
+"""Seconds that a client has to read the rest of a response, when its TCP connection stays open for the next request."""
+
 
 class ForwardedConnection(asyncio.Protocol):
 	"""Passes the bytes of a TCP connection on to a stream, and back.
@@ -54,7 +57,12 @@ class ForwardedConnection(asyncio.Protocol):
 		self._ended = False
 		self._responding = False
 		"""True from the first byte of a response on, unless it begins a WebSocket."""
-		self._closing: asyncio.TimerHandle | None = None
+		self._unconfirmed = False
+		"""True from the end of the stream on until the owner is told whether the client's TCP connection has taken everything."""
+		self._flushing = False
+		"""True while the TCP connection is lost without an error only when it has taken everything."""
+		self._overdue: asyncio.TimerHandle | None = None
+		"""Closes the TCP connection of a client that does not read what the owner has sent."""
 		stream.receiver = self
 		received = request.received
 		request.release(self)
@@ -70,9 +78,8 @@ class ForwardedConnection(asyncio.Protocol):
 			self.transport.pause_reading()
 
 	def connection_lost(self, error: Exception | None) -> None:
-		if self._closing is not None:
-			self._closing.cancel()
-			self.stream.confirm(delivered=error is None)
+		if self._unconfirmed:
+			self._confirm(delivered=self._flushing and error is None)
 		self.stream.reset()
 		self._end()
 
@@ -113,36 +120,58 @@ class ForwardedConnection(asyncio.Protocol):
 		self.on_reset()
 
 	def on_end(self) -> None:
-		"""Read the next request on the TCP connection here."""
+		"""Read the next request on the TCP connection here, when it has taken the whole response."""
 		self._request = None
-		# What was just written is with the kernel at the end of this turn of the event loop.
-		asyncio.get_running_loop().call_soon(self._confirm)
+		self._unconfirmed = True
 		if not self.transport.is_closing():
-			protocol = self._next_protocol()
-			self.transport.set_protocol(protocol)
-			protocol.connection_made(self.transport)
-			if self._write_paused:
-				protocol.pause_writing()
-			else:
-				self.transport.resume_reading()
+			self.transport.pause_reading()
+		# What was just written is with the kernel at the end of this turn of the event loop.
+		asyncio.get_running_loop().call_soon(self._read_next)
 
-	def _confirm(self) -> None:
-		"""Tell the owner when the kernel has the whole response.
+	def _read_next(self) -> None:
+		"""Let another protocol read, as soon as the kernel has the whole response.
 
-		A proxy may close the TCP connection as soon as it has the response. If it closes it before, the client knows.
+		Until then this one has to learn that the TCP connection is lost. It is not read meanwhile: a proxy may close it as soon as it
+		has the response, which is no loss.
 		"""
-		if self.transport.get_write_buffer_size() and not self.transport.is_closing():
-			asyncio.get_running_loop().call_later(CONFIRM_PAUSE, self._confirm)
+		if self.transport.is_closing():
+			# `connection_lost` tells the owner.
+			return
+		loop = asyncio.get_running_loop()
+		if self.transport.get_write_buffer_size():
+			if self._overdue is None:
+				self._overdue = loop.call_later(RESPONSE_SECONDS, self._discard)
+			loop.call_later(CONFIRM_PAUSE, self._read_next)
+			return
+		self._confirm(delivered=True)
+		self._end()
+		protocol = self._next_protocol()
+		self.transport.set_protocol(protocol)
+		protocol.connection_made(self.transport)
+		if self._write_paused:
+			protocol.pause_writing()
 		else:
-			self.stream.confirm(delivered=True)
-			self._end()
+			self.transport.resume_reading()
 
 	def on_close(self) -> None:
 		"""Close the TCP connection when the client has read everything."""
-		# Its owner does not wait any more.
-		self._closing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.transport.abort)
+		self._unconfirmed = True
+		self._flushing = not self.transport.is_closing()
+		self._overdue = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._discard)
 		self.transport.close()
+		# Its owner does not wait any more.
 		self._end()
+
+	def _discard(self) -> None:
+		"""Close the TCP connection with what the client has not read, which is lost although no error is reported then."""
+		self._flushing = False
+		self.transport.abort()
+
+	def _confirm(self, delivered: bool) -> None:
+		self._unconfirmed = False
+		if self._overdue is not None:
+			self._overdue.cancel()
+		self.stream.confirm(delivered)
 
 	def on_reset(self) -> None:
 		"""Refuse the request, or close the TCP connection if the response has begun."""
