@@ -145,7 +145,7 @@ class SessionForwarder:
 	@property
 	def received(self) -> int:
 		"""The number of connections that other sidecars forward to this one now."""
-		return sum(link.count for link in self._links) - len(self.forwarded)
+		return sum(link.accepted for link in self._links)
 
 	def unreachable(self) -> dict[str, str]:
 		"""Return the addresses of the sidecars to which no link can be opened, with the reasons, for `/health`."""

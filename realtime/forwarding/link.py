@@ -44,6 +44,8 @@ class Link(asyncio.Protocol):
 		self.is_open = False
 		"""True while frames can be sent."""
 		self.ended = False
+		self.accepted = 0
+		"""The number of streams that the other end has opened and that have not ended."""
 		self._accept = accept
 		self._on_lost = on_lost
 		self._transport: asyncio.Transport | None = None
@@ -69,11 +71,6 @@ class Link(asyncio.Protocol):
 	def was_open(self) -> bool:
 		"""True if both ends have proved themselves."""
 		return self._heard > 0
-
-	@property
-	def count(self) -> int:
-		"""The number of streams that have not ended."""
-		return len(self._streams)
 
 	@property
 	def streams(self) -> list[Stream]:
@@ -109,9 +106,14 @@ class Link(asyncio.Protocol):
 
 	def forget(self, stream: Stream) -> None:
 		"""Remove a stream that has ended."""
-		self._streams.pop(stream.number, None)
+		if self._streams.pop(stream.number, None) is not None and not self._is_own(stream.number):
+			self.accepted -= 1
 		self._unopened.pop(stream.number, None)
 		self._waiting.pop(stream.number, None)
+
+	def _is_own(self, number: int) -> bool:
+		"""Return True if this end opens the streams with numbers such as this one."""
+		return number % 2 == self._next % 2
 
 	def _flush(self) -> None:
 		"""Let the streams that wait send, in turns."""
@@ -183,9 +185,10 @@ class Link(asyncio.Protocol):
 		if kind == frames.PING:
 			self.send(frames.PONG)
 		elif kind == frames.OPEN:
-			if number in self._streams or number % 2 == self._next % 2:
+			if number in self._streams or self._is_own(number):
 				raise FrameError(f"the stream {number} is opened again")
 			stream = self._streams[number] = Stream(self, number)
+			self.accepted += 1
 			self._accept(stream, payload.decode())
 		elif kind != frames.PONG:
 			stream_of = self._streams.get(number)

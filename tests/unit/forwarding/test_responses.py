@@ -130,3 +130,13 @@ def test_a_client_that_closes_when_it_has_read_the_response_has_lost_nothing() -
 		assert (await answer(reader))[:2] == (200, "ok")
 
 	run(scenario)
+
+
+def test_a_response_that_is_not_read_yet_counts_at_the_owner_only() -> None:
+	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
+		poll = await polled(entry, owner, keep_alive=True)
+		assert len(entry.forwarder.forwarded) == 1
+		assert (entry.forwarder.received, owner.forwarder.received) == (0, 1)
+		poll.client.close()
+
+	run(scenario)
