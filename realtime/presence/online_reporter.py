@@ -35,6 +35,9 @@ logger = logging.getLogger("realtime.presence")
 HOLD_SECONDS = 30
 """Seconds after which another sidecar reports, if this one is gone."""
 
+RENEW_SECONDS = 1.0
+"""Seconds for which this sidecar relies on that it is the one that reports, before it asks Redis again."""
+
 TIMEOUT = 10.0
 """Seconds that the web process has for one report."""
 
@@ -69,6 +72,8 @@ class OnlineReporter:
 		"""The sites with hooks, as in Redis; None until they are read."""
 		self._known: dict[str, set[str]] = {}
 		"""By site, the users who were reported as online, as in Redis; without the sites for which they have to be read there."""
+		self._held_at = float("-inf")
+		"""When this sidecar was the one that reports, for `HOLD_SECONDS` from then on (loop time)."""
 		self._task = PeriodicStoreTask(store, self.report, "who is online", logger)
 		self._log_budget = LogBudget()
 
@@ -102,13 +107,28 @@ class OnlineReporter:
 			self._sites |= new
 		if not self._sites or not self._is_ready():
 			return
-		if not await self._store.hold(ONLINE_REPORTER_KEY, self._id, HOLD_SECONDS):
-			# Another one reports. If it ends, it has changed what is in Redis meanwhile.
-			self._known.clear()
-			return
 		for site in sorted(self._sites):
+			# Again for each site: the web process may take longer for all of them than `HOLD_SECONDS`.
+			if not await self._hold():
+				return
 			if not self._web.is_unavailable(site):
 				await self._report_site(site)
+
+	async def _hold(self) -> bool:
+		"""Be the sidecar that reports, for `HOLD_SECONDS` from now on; return False if another one is."""
+		now = asyncio.get_running_loop().time()
+		if now - self._held_at < RENEW_SECONDS:
+			return True
+		if not self._is_held():
+			# Another one may have reported since, and changed what is in Redis.
+			self._known.clear()
+		held = await self._store.hold(ONLINE_REPORTER_KEY, self._id, HOLD_SECONDS)
+		self._held_at = now if held else float("-inf")
+		return held
+
+	def _is_held(self) -> bool:
+		"""Return True if no other sidecar can have reported since this one was the one that reports."""
+		return asyncio.get_running_loop().time() - self._held_at < HOLD_SECONDS
 
 	async def _report_site(self, site: str) -> None:
 		users = set(self._online.users(f"/{site}"))
@@ -132,7 +152,9 @@ class OnlineReporter:
 				error or "the web process did not answer",
 			)
 			return
-		if accepted:
+		# Otherwise another one reports these users again, whom it has read as unconfirmed. It is not enough that the key can be held again:
+		# others may have held it while this process did not run.
+		if accepted and self._is_held() and await self._hold():
 			await self._store.change_members(online_key(site), came, gone)
 			await self._store.change_members(unconfirmed_key(site), (), [*came, *gone])
 			self._known[site] = known.union(came).difference(gone)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from frappe_realtime.errors import WebUnavailable
 from realtime.bus.store import StoreUnavailable
-from realtime.presence.online_reporter import OnlineReporter
+from realtime.presence.online_reporter import HOLD_SECONDS, OnlineReporter
 from realtime.web.frappe_client import FrappeResponse
 from tests.unit.virtual_time import in_virtual_time
 
@@ -22,6 +24,7 @@ class Store:
 	def __init__(self) -> None:
 		self.sets: dict[str, set[str]] = {}
 		self.holder = ""
+		self.held_until = 0.0
 		self.away = False
 		self.fails_at = ""
 		"""The key of a set that cannot be changed."""
@@ -42,8 +45,14 @@ class Store:
 
 	async def hold(self, key: str, value: str, seconds: int) -> bool:
 		self.check()
+		now = asyncio.get_running_loop().time()
+		if now >= self.held_until:
+			self.holder = ""
 		self.holder = self.holder or value
-		return self.holder == value
+		if self.holder != value:
+			return False
+		self.held_until = now + seconds
+		return True
 
 
 class Web:
@@ -51,33 +60,40 @@ class Web:
 
 	def __init__(self) -> None:
 		self.reports: list[tuple[list[str], list[str]]] = []
+		self.sites: list[str] = []
+		"""The site of each report."""
 		self.away = self.secret_changed = False
 		self.status = 200
+		self.meanwhile: Callable[[], Awaitable[None]] | None = None
+		"""What happens before it answers."""
 
 	def is_unavailable(self, site: str) -> bool:
 		return False
 
 	async def call(self, site: str, path: str, credential: Any, **more: Any) -> Any:
-		assert (site, path) == (SITE, "/api/method/frappe.realtime.users_changed")
+		assert path == "/api/method/frappe.realtime.users_changed"
 		if self.away:
 			raise WebUnavailable("away")
+		if self.meanwhile is not None:
+			await self.meanwhile()
 		response = FrappeResponse(self.status, None)
 		if self.secret_changed and not more["secret_rejected"](FrappeResponse(403, None)):
 			response = FrappeResponse(403, None)
 		if response.status == 200:
 			self.reports.append((more["json"]["online"], more["json"]["offline"]))
+			self.sites.append(site)
 		return response
 
 
 class Online:
-	"""The users of the site."""
+	"""The users of each site."""
 
 	def __init__(self) -> None:
 		self.hooks = {SITE: True, "other.test": False}
 		self.present: set[str] = set()
 
 	def users(self, namespace: str) -> set[str]:
-		assert namespace == f"/{SITE}"
+		assert namespace != "/other.test"
 		return self.present
 
 
@@ -208,3 +224,72 @@ async def test_a_site_without_hooks_is_not_bothered() -> None:
 	it.online.hooks = {SITE: False}
 	assert await it.report("ann") == []
 	assert it.store.sets == {}
+
+
+@in_virtual_time
+async def test_a_web_process_that_is_slow_for_many_sites_gets_each_report_once() -> None:
+	it = Setting()
+	it.online.hooks = {f"{number}.test": True for number in range(8)}
+	it.online.present = {"ann"}
+	it.web.meanwhile = partial(asyncio.sleep, 9)
+	for reporter in (it.first, it.second):
+		reporter.start()
+	await asyncio.sleep(100)
+	assert it.web.sites == sorted(it.online.hooks)
+	for reporter in (it.first, it.second):
+		reporter.stop()
+
+
+@in_virtual_time
+async def test_a_report_is_confirmed_only_by_the_sidecar_that_reports_still() -> None:
+	"""The other one reports it again: it cannot know whether it was accepted."""
+	it = Setting()
+
+	async def lose() -> None:
+		it.web.meanwhile = None
+		await asyncio.sleep(5)
+		it.store.holder = "second"
+
+	it.web.meanwhile = lose
+	it.online.hooks["two.test"] = True
+	it.online.present = {"ann"}
+	await it.first.report()
+	assert it.web.sites == [SITE], "it stops then"
+	assert it.store.sets[f"frappe_realtime:{SITE}:online_unconfirmed"] == {"ann"}
+	assert it.store.sets.get(f"frappe_realtime:{SITE}:online") is None
+	assert it.first.reported == 0
+	assert await it.report("ann") == [(["ann"], []), (["ann"], [])]
+	assert it.web.sites == [SITE, SITE, "two.test"]
+	assert it.store.sets[f"frappe_realtime:{SITE}:online_unconfirmed"] == set()
+
+
+@in_virtual_time
+async def test_a_process_that_did_not_run_for_a_while_confirms_nothing() -> None:
+	"""It may hold the key again, although others have held it meanwhile."""
+	it = Setting()
+	loop: Any = asyncio.get_running_loop()
+
+	async def stop() -> None:
+		it.web.meanwhile = None
+		loop._virtual.now += 3 * HOLD_SECONDS
+
+	it.web.meanwhile = stop
+	it.online.present = {"ann"}
+	await it.first.report()
+	assert it.store.sets.get(f"frappe_realtime:{SITE}:online") is None
+	assert await it.report("ann") == [(["ann"], [])]
+	assert it.store.sets[f"frappe_realtime:{SITE}:online"] == {"ann"}
+
+
+@in_virtual_time
+async def test_what_another_sidecar_has_reported_between_two_terms_is_known() -> None:
+	it = Setting()
+	it.online.present = {"ann"}
+	await it.first.report()
+	await asyncio.sleep(HOLD_SECONDS)
+	it.online.present = set()
+	await it.second.report()
+	await asyncio.sleep(HOLD_SECONDS)
+	it.online.present = {"ann"}
+	await it.first.report()
+	assert it.web.reports == [(["ann"], []), ([], ["ann"]), (["ann"], [])]
