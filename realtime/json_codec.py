@@ -7,6 +7,9 @@ from typing import Any
 
 import orjson
 
+SAFE_DEPTH = 200
+"""Levels of nested JSON that all JSON libraries used here can read and write, also as a part of a message and from any stack."""
+
 
 def loads(text: str | bytes) -> Any:
 	"""Return the value of a JSON text.
@@ -44,3 +47,32 @@ def dumps_slowly(value: Any) -> str:
 		return json.dumps(value, separators=(",", ":"))
 	except RecursionError as error:
 		raise ValueError("nested too deeply") from error
+
+
+def is_deeper(value: Any, levels: int = SAFE_DEPTH) -> bool:
+	"""Return True if lists and objects in decoded JSON are nested in more than `levels` levels.
+
+	What one client sends and others are sent must not be: a writer of the standard library gives up at a depth that depends on its
+	Python and on its stack, so that a value which was accepted here may end the work for somebody else.
+	"""
+	inner = [value]
+	for _ in range(levels):
+		inner = [
+			one
+			for outer in inner
+			if isinstance(outer, list | dict)
+			for one in (outer.values() if isinstance(outer, dict) else outer)
+		]
+		if not inner:
+			return False
+	return any(isinstance(one, list | dict) for one in inner)
+
+
+def shown(value: Any, most: int) -> str:
+	"""Return what a client has sent for a message to it: text and numbers, in `most` characters, and of anything else the type.
+
+	The text of a list or an object may be large, or nested too deeply to be made.
+	"""
+	if value is None or isinstance(value, str | int | float):
+		return f"{value!r:.{most}}"
+	return f"a value of the type {type(value).__name__}"

@@ -8,6 +8,8 @@ from typing import Any
 
 from frappe_realtime.errors import RewindRefused
 
+from ..json_codec import shown
+
 LATEST = "latest"
 
 
@@ -37,6 +39,6 @@ class RewindRequest:
 		if type(rewind) is not int or not 1 <= rewind <= most:
 			raise RewindRefused(
 				"bad_request",
-				f'rewind is {str(rewind)[:50]!r}; it can be "latest" or a number from 1 to {most} (realtime_rewind_events)',
+				f'rewind is {shown(rewind, 50)}; it can be "latest" or a number from 1 to {most} (realtime_rewind_events)',
 			)
 		return cls(rooms, rewind, event)

@@ -9,14 +9,11 @@ from typing import Any
 
 from frappe_realtime.contract import BINARY_FIELD, LATEST_FIELD, MAX_ATTACHMENTS, PLACEHOLDER
 
-from ..json_codec import dumps, loads
+from ..json_codec import SAFE_DEPTH, dumps, loads
 from ..socketio.fanout import Event
 
 StreamPosition = tuple[int, int]
 """A position in the stream of a site: the two numbers of a stream id in Redis, milliseconds and sequence."""
-
-SAFE_DEPTH = 200
-"""Levels of nested JSON that all JSON libraries used here can read and write."""
 
 MARGIN = 100
 """Levels by which the writer's limit may be lower than the reader's, because its stack is deeper."""

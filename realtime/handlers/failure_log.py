@@ -119,6 +119,18 @@ class FailureLog:
 			self._repeats[key] = Repeats(now)
 
 
+def text_of(error: BaseException, most: int | None = None) -> str:
+	"""Return the type of an exception, and its text in `most` characters.
+
+	A handler may raise with what a client has sent, which may be nested too deeply to be made text.
+	"""
+	try:
+		text = str(error)[:most]
+	except Exception as failure:
+		text = f"({type(failure).__name__} while its text was made)"
+	return f"{type(error).__name__}: {text}"
+
+
 def _fields(socket: Socket) -> dict[str, str]:
 	return log_fields(socket.site, socket.user, socket.sid)
 

@@ -15,6 +15,7 @@ from frappe_realtime.contract import (
 )
 
 from ..socketio.server import Ack
+from .failure_log import text_of
 
 _ORDER: Final = (
 	CALL_NO_HANDLER,
@@ -108,7 +109,7 @@ class Reply:
 	def raised(self, app: str, error: BaseException) -> None:
 		"""Keep that a handler of `app` has raised `error`."""
 		trace = "".join(traceback.format_exception(error)) if self._shows_errors else ""
-		self.failed(app, f"{type(error).__name__}: {error}", trace)
+		self.failed(app, text_of(error), trace)
 
 	def failed(self, app: str, reason: str, trace: str) -> None:
 		"""Keep that a handler of `app` has failed.

@@ -12,6 +12,7 @@ from frappe_realtime.contract import SITE_ROOM
 from ..engine import Encoded
 from ..handlers.calls import CallReports, HandlerCalls
 from ..handlers.executor import HandlerExecutor
+from ..handlers.failure_log import text_of
 from ..handlers.queue import HandlerQueue
 from ..json_codec import loads
 from ..socketio.fanout import Event, Fanout
@@ -189,7 +190,7 @@ class ActivityCollector:
 		if activity is not None:
 			count = activity.handler(queue.app.name, event)
 			count.errors += 1
-			count.last_error = f"{type(error).__name__}: {error!s:.{MAX_ERROR}}"
+			count.last_error = text_of(error, MAX_ERROR)
 
 	def _on_reported(self, report: HandlerCalls) -> None:
 		activity = self._sites.get(report.site)

@@ -23,6 +23,8 @@ from frappe_realtime.contract import (
 )
 from frappe_realtime.errors import PresenceRefused
 
+from ..json_codec import shown
+
 MAX_NAME = 1300
 """Characters of the name of a place: those of a DocType and a document (handlers/core.py), and of the prefix."""
 
@@ -58,5 +60,5 @@ def check_place(name: Any) -> str:
 			return name
 	raise PresenceRefused(
 		PRESENCE_BAD_REQUEST,
-		f"{name!r:.100} is not a place: those are doc:DOCTYPE/NAME, doctype:DOCTYPE, site, and room:ROOM for a room of a handler",
+		f"{shown(name, 100)} is not a place: those are doc:DOCTYPE/NAME, doctype:DOCTYPE, site, and room:ROOM for a room of a handler",
 	)

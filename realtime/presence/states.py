@@ -8,7 +8,7 @@ from typing import Any
 from frappe_realtime.contract import PRESENCE_BAD_REQUEST, PRESENCE_LIMIT
 from frappe_realtime.errors import PresenceRefused
 
-from ..json_codec import dumps
+from ..json_codec import SAFE_DEPTH, dumps, is_deeper
 
 MAX_SECONDS = 86_400
 """The longest time to live of a key, in seconds."""
@@ -51,7 +51,7 @@ def merged(state: Mapping[str, Any], changes: Mapping[str, Any], max_bytes: int)
 		max_bytes: Bytes of the result as JSON (`realtime_presence_state_bytes`).
 
 	Raises:
-		PresenceRefused: The result is too large, or not JSON.
+		PresenceRefused: The result is too large, nested too deeply, or not JSON.
 	"""
 	result = {**state, **changes}
 	if None in changes.values():
@@ -65,6 +65,10 @@ def merged(state: Mapping[str, Any], changes: Mapping[str, Any], max_bytes: int)
 			PRESENCE_LIMIT,
 			f"the state would have {size} bytes as JSON, and realtime_presence_state_bytes is {max_bytes}",
 			"realtime_presence_state_bytes",
+		)
+	if is_deeper(result):
+		raise PresenceRefused(
+			PRESENCE_BAD_REQUEST, f"the state is nested in more than {SAFE_DEPTH} levels of lists and objects"
 		)
 	return result
 

@@ -101,6 +101,7 @@ class SocketIOServer:
 		self.limiter = limiter or Limiter()
 		self.counters = SocketIOCounters()
 		self._log_budget = LogBudget()
+		self._event_log = LogBudget()
 		self._connect_timeout = connect_timeout
 		self._max_namespaces = max_namespaces
 
@@ -147,7 +148,13 @@ class SocketIOServer:
 				socket.namespace.client_events += 1
 				event, *arguments = packet.data
 				ack = None if packet.id is None else _ack_of(socket, packet.id)
-				self.application.on_event(socket, str(event), arguments, ack)
+				try:
+					self.application.on_event(socket, str(event), arguments, ack)
+				except Exception:
+					# The transport would close the connection, and with it the client's other sockets.
+					self._event_log.write(
+						logger.exception, "an event of a client in %.100r failed", socket.namespace.name
+					)
 		elif kind == packets.ACK or kind == packets.BINARY_ACK:
 			expected = packet.id is not None and socket.acknowledged(packet.id, packet.data)
 			if not expected or attachments:

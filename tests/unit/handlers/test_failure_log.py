@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from frappe_realtime.handlers.registry import Handler, Signature
-from realtime.handlers.failure_log import MAX_FAILURES, REPEAT_SECONDS, FailureLog
+from realtime.handlers.failure_log import MAX_FAILURES, REPEAT_SECONDS, FailureLog, text_of
 
 SOCKET: Any = SimpleNamespace(user="ann", site="test.localhost", sid="a socket")
 
@@ -98,3 +98,22 @@ def test_events_with_too_few_arguments_are_counted(caplog: pytest.LogCaptureFixt
 	)
 	log.log_repeats(REPEAT_SECONDS)
 	assert "chat: a handler of 'go' failed 99 more times" in caplog.text
+
+
+class Unprintable(Exception):
+	"""As one with a value that is nested too deeply."""
+
+	def __str__(self) -> str:
+		raise RecursionError
+
+
+@pytest.mark.parametrize(
+	("error", "text"),
+	[
+		(ValueError("no"), "ValueError: no"),
+		(KeyError("x" * 100), "KeyError: 'xxxx"),
+		(Unprintable(), "Unprintable: (RecursionError while its text was made)"),
+	],
+)
+def test_the_text_of_an_exception(error: BaseException, text: str) -> None:
+	assert text_of(error, 5) == text

@@ -152,6 +152,37 @@ def test_a_call_is_answered_in_any_case(event: str, code: str | None) -> None:
 	run(scenario)
 
 
+def test_an_exception_that_no_text_can_be_made_of_does_not_stop_the_queue() -> None:
+	"""Its arguments may be what the client has sent."""
+
+	class Unprintable(Exception):
+		def __str__(self) -> str:
+			raise RecursionError
+
+	async def scenario() -> None:
+		one = AppOfOneSocket()
+		answers: list[Any] = []
+
+		def middleware(event: str, arguments: list[Any]) -> None:
+			if event == "raises":
+				raise Unprintable
+
+		async def later(socket: Any) -> None:
+			one.ran.append("later")
+
+		one.queue.middleware.append(middleware)
+		one.on("later", later)
+		reply = Reply(answers.append, "raises", "a.site", shows_errors=True)
+		one.push("raises", ack=reply)
+		one.push("later")
+		reply.end()
+		await settle()
+		assert one.ran == ["later"]
+		assert "Unprintable: (RecursionError while its text was made)" in answers[0]["message"]
+
+	run(scenario)
+
+
 def test_a_call_that_is_dropped() -> None:
 	async def scenario() -> None:
 		one = AppOfOneSocket(queue=1)

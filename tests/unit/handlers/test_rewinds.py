@@ -11,6 +11,7 @@ from frappe_realtime.contract import LIMIT_REACHED, REWIND_EVENT
 from frappe_realtime.errors import RewindRefused, WebUnavailable
 from realtime.access.authentication import Session
 from realtime.handlers.app_rewinds import AppRewinds
+from realtime.json_codec import loads
 from tests.unit.handlers.fakes import Core
 from tests.unit.virtual_time import in_virtual_time
 
@@ -155,6 +156,20 @@ async def test_the_rooms_that_every_socket_is_in() -> None:
 		core.handlers.on_event(socket, REWIND_EVENT, [{"event": "unread", "rewind": "latest"}], ack)
 		await settle()
 		assert socket.connection.events == [["had", [*rooms, 0, "unread"]]]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+	("rewind", "shown"),
+	[(0, "0"), ("all", "'all'"), (loads("[" * 1000 + "]" * 1000), "a value of the type list")],
+)
+@in_virtual_time
+async def test_what_cannot_be_asked_for_is_an_answer(rewind: Any, shown: str) -> None:
+	"""Also if it is nested so deeply that no text can be made of it."""
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", {"rewind": rewind}], ack)
+	assert ack.code == "bad_request"
+	assert ack.answers[0]["error"]["message"].startswith(f"rewind is {shown}; it can be ")
 
 
 def app_rewinds(core: Core) -> AppRewinds:

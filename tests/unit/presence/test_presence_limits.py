@@ -13,6 +13,8 @@ from frappe_realtime.contract import (
 	PRESENCE_SET,
 	WEBSITE_USER,
 )
+from realtime.json_codec import SAFE_DEPTH, loads
+from realtime.socketio import packets
 from tests.unit.presence.joining import INTERVAL, TASK, code, interval, join, names
 from tests.unit.presence.processes import Process, connect, received
 from tests.unit.virtual_time import in_virtual_time
@@ -28,6 +30,38 @@ async def test_a_state_has_a_largest_size_also_in_pieces() -> None:
 	assert "realtime_presence_state_bytes is 2048" in answer["error"]["message"]
 	assert it.limits.reached["realtime_presence_state_bytes"] == 2
 	assert received(ann, LIMIT_REACHED)[0]["limit"] == "realtime_presence_state_bytes"
+
+
+def nested(levels: int) -> Any:
+	return loads("[" * levels + "]" * levels)
+
+
+def from_a_deeper_stack(frames: int, value: Any) -> None:
+	if frames:
+		from_a_deeper_stack(frames - 1, value)
+	else:
+		packets.encode_event("/site", [value])
+
+
+@in_virtual_time
+async def test_a_state_can_be_sent_to_others_from_any_stack() -> None:
+	"""The deepest one that is accepted: the answers to others, which could not be written, would end their connections."""
+	it = Process()
+	levels = 1000
+	while "me" not in (answer := join(it, it.socket(), state={"a": nested(levels)})):
+		assert code(answer) == "bad_request"
+		levels -= 1
+	answer = join(it, it.socket())
+	from_a_deeper_stack(100, answer)
+	assert levels == SAFE_DEPTH - 1, "the state itself is one level"
+
+
+@in_virtual_time
+async def test_a_place_that_no_text_can_be_made_of_is_refused() -> None:
+	it = Process()
+	answer = join(it, it.socket(), nested(1000))
+	assert code(answer) == "bad_request"
+	assert answer["error"]["message"].startswith("a value of the type list is not a place: ")
 
 
 @in_virtual_time

@@ -10,7 +10,7 @@ from websockets.frames import Opcode
 
 from realtime.socketio.client import Client, Limiter
 from realtime.socketio.errors import ConnectRefused
-from realtime.socketio.namespace import Admission
+from realtime.socketio.namespace import Admission, ServerSocket
 from tests.unit.engine.test_websocket import masked, text
 from tests.unit.socketio.servers import Setting, connected, packets_of, run, turns
 
@@ -91,6 +91,31 @@ def test_defects_while_clients_connect_are_logged_at_a_bounded_rate(caplog: pyte
 	run(test)
 	assert 1 <= len(caplog.messages) < 20
 	assert "connecting a client to '/a' failed" in caplog.messages[0]
+	assert "a bug" in caplog.text
+
+
+def test_an_event_that_fails_costs_its_client_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+	"""The next packets of the same read are handled, and the log is bounded."""
+
+	async def test(it: Setting) -> None:
+		record = it.application.on_event
+
+		def on_event(socket: ServerSocket, event: str, arguments: list[Any], ack: Any) -> None:
+			if event == "fail":
+				raise RecursionError("a bug")
+			record(socket, event, arguments, ack)
+
+		it.application.on_event = on_event  # type: ignore[method-assign]
+		wire = it.client("/a")
+		wire.send(text('42/a,["fail"]') * 100 + text('42/a,["next"]'))
+		assert it.application.events == [("next", [])]
+		assert not wire.transport.closing
+		wire.send(text("42/a,{}"))
+		assert wire.transport.closing, "an invalid packet still closes the connection"
+
+	run(test)
+	assert 1 <= len(caplog.messages) < 20
+	assert caplog.messages[0] == "an event of a client in '/a' failed"
 	assert "a bug" in caplog.text
 
 
