@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from ..json_codec import dumps, loads
+from ..json_codec import dumps, is_deeper, loads
 from ..signals import Signal
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 
@@ -280,7 +280,8 @@ def _held_by_json(state: Mapping[str, Any]) -> dict[str, Any]:
 			copy = loads(text)
 		except (TypeError, ValueError):
 			continue
-		if copy == {key: value} and len(text) <= left:
+		# It becomes a part of a larger message, which could not be written with the deepest value that can be written alone.
+		if not is_deeper(copy) and copy == {key: value} and len(text) <= left:
 			kept |= copy
 			left -= len(text)
 	return kept

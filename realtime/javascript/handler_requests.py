@@ -149,7 +149,13 @@ class HandlerRequests:
 
 	def _send_ack(self, id: str, token: int, arguments: list[Any]) -> None:
 		"""Send the acknowledgement of a client to the handler that asked for it."""
-		json, attachments = encode_arguments(arguments)
+		try:
+			json, attachments = encode_arguments(arguments)
+		except (ValueError, RecursionError):
+			self._log_budget.write(
+				logger.warning, "an acknowledgement is nested too deeply: its handler in JavaScript gets none"
+			)
+			return
 		self._channel.send_encoded(f'["ack","{id}",{token},{len(attachments)},{json}]', attachments)
 
 	def _broadcast(

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from ..engine import Connection
 from ..engine.packets import Message
 from ..histogram import Histogram
+from ..json_codec import is_deeper
 from ..log_budget import LogBudget
 from . import packets
 from .client import Client, Limiter
@@ -220,6 +221,11 @@ class SocketIOServer:
 			self._refuse(connection, name, self.limiter.too_many_namespaces(self._max_namespaces))
 			return
 		auth = packet.data or {}
+		if is_deeper(auth):
+			# The application keeps it, and must be able to write it for whoever handles the socket.
+			self.counters.invalid += 1
+			connection.close("parse error")
+			return
 		try:
 			answer = self.application.authorize(connection, name, auth)
 		except ConnectRefused as refused:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.cluster.sockets import MAX_STATE, Action, Change, Identity, SocketTable
+from realtime.json_codec import loads
 from realtime.socketio.namespace import Namespaces, ServerSocket
 from tests.unit.handlers.fakes import SITE, add_socket
 
@@ -167,6 +168,7 @@ def test_state_that_json_cannot_hold_or_that_is_too_large_stays_here() -> None:
 		"time": datetime(2026, 1, 1),
 		"circle": circle,
 		"nan": float("nan"),
+		"nested": loads("[" * 300 + "]" * 300),
 		"large": "x" * MAX_STATE,
 		1: "key",
 		"half": "x" * (MAX_STATE // 2),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from websockets.frames import Opcode
 
+from realtime.json_codec import SAFE_DEPTH
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import Admission
 from tests.unit.engine.test_websocket import masked, text
@@ -51,6 +52,20 @@ def test_attachments_for_a_namespace_that_was_not_joined_close_the_connection(pa
 		wire.engine.close()
 
 	asyncio.run(run())
+
+
+def test_a_connect_that_is_nested_too_deeply_closes_the_connection() -> None:
+	"""Its payload is kept, for handlers in another process too; a Node process could not be told of any socket."""
+
+	async def test(it: Setting) -> None:
+		for levels, joined in ((SAFE_DEPTH - 1, True), (SAFE_DEPTH, False), (1000, False)):
+			wire = it.client()
+			wire.send(text(f'40/a,{{"a":{"[" * levels}{"]" * levels}}}'))
+			assert (bool(it.application.sockets), wire.transport.closing) == (joined, not joined)
+			it.application.sockets.clear()
+		assert it.server.counters.invalid == 2
+
+	run(test)
 
 
 def test_authorization_is_cancelled_when_the_client_disconnects() -> None:
