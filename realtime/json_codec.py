@@ -44,7 +44,12 @@ def dumps(value: Any) -> str:
 def dumps_slowly(value: Any) -> str:
 	"""Return what orjson refuses and JSON allows: integers beyond 64 bits, lone surrogates, more than 254 levels."""
 	try:
-		return json.dumps(value, separators=(",", ":"))
+		try:
+			return json.dumps(value, separators=(",", ":"), allow_nan=False)
+		except ValueError:
+			# It contains itself, or NaN, which clients cannot read: they would close their connections.
+			readable = json.loads(json.dumps(value), parse_constant=lambda name: None)
+			return json.dumps(readable, separators=(",", ":"))
 	except RecursionError as error:
 		raise ValueError("nested too deeply") from error
 

@@ -161,10 +161,22 @@ def test_the_depth_of_a_binary_event_is_bounded() -> None:
 		(2**70, str(2**70)),
 		("\ud800", '"\\ud800"'),
 		({1: 2}, '{"1":2}'),
+		(
+			["\ud800", {"a": float("nan"), "b": [float("-inf"), 2**70]}],
+			f'["\\ud800",{{"a":null,"b":[null,{2**70}]}}]',
+		),
 	],
 )
 def test_values_that_json_encoders_disagree_on(value: Any, text: str) -> None:
 	assert dumps(value) == text
+
+
+def test_what_a_client_sends_can_be_read_by_others() -> None:
+	"""Together, NaN and a lone surrogate are accepted, and neither of the two ways to write JSON is used for both alone."""
+	packet = packets.decode('2/a,["e",{"a":NaN,"b":"\\ud800"}]')
+	for data in (packet.data, [*packet.data, b"x"]):
+		text = str(packets.encode_event("/a", data).messages[0])
+		assert '{"a":null,"b":"\\ud800"}' in text
 
 
 def test_a_value_that_is_not_json_raises_type_error() -> None:
