@@ -82,7 +82,7 @@ class Endpoints:
 		| `overrides` | by key, the environment variable, or the command line, that it comes from instead of a file |
 		| `descriptors` | `{open, limit}`: open files and connections, and the limit of the system, of the worker with least left |
 		| `redis` | `{ok, subscribed, url, url_key}`: `subscribed` is true while events arrive; `url` has no password |
-		| `history` | `{ok, refused, sessions_refused}`: what Redis denies, by site, and why; clients cannot recover then |
+		| `history` | `{ok, refused, sessions_refused}`: what Redis has denied when it was asked last, by site, and why; clients cannot recover then |
 		| `publishers` | `{outages, held, dropped, since, until}`: sums of the outage reports of the last 24 hours |
 		| `web` | `{ok, url, url_key}`: the web process |
 		| `connections` | Engine.IO connections |

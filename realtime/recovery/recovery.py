@@ -138,7 +138,7 @@ class Recovery:
 		return self._admit_new(session, recoverable)
 
 	def _admit_new(self, session: Session, recoverable: bool) -> Admission:
-		if self._sessions.denied or not recoverable:
+		if not recoverable or self._sessions.is_denied:
 			return Admission(session)
 		return Admission(session, secrets.token_urlsafe(18))
 

@@ -23,6 +23,9 @@ logger = logging.getLogger("realtime.sessions")
 BATCH = 200
 """Sessions that are written in one round trip."""
 
+DENIED_SECONDS = 60.0
+"""Seconds for which new clients get no session after Redis has denied to keep one."""
+
 MAX_WAITING = 50_000
 """Sessions of disconnected clients that wait while Redis is unavailable; beyond that, the oldest are dropped."""
 
@@ -62,7 +65,9 @@ class SessionStore:
 
 	def __init__(self, store: RedisStore, namespaces: Namespaces, seconds: float) -> None:
 		self.denied = ""
-		"""The answer of a Redis that denies to keep sessions; empty otherwise."""
+		"""The answer of a Redis that has denied to keep sessions, until it keeps one; empty otherwise."""
+		self._denied_until = 0.0
+		"""When Redis is asked again, by the session of the next new client (time of the loop)."""
 		self.recovered_elsewhere: Signal[[str, str]] = Signal()
 		"""Sent with the namespace and the id of a socket whose client has recovered at another process."""
 		self._store = store
@@ -89,6 +94,11 @@ class SessionStore:
 		if writing is not None:
 			await asyncio.wait([writing], timeout=timeout)
 			writing.cancel()
+
+	@property
+	def is_denied(self) -> bool:
+		"""True for `DENIED_SECONDS` after Redis has denied to keep a session: new clients are not recoverable meanwhile."""
+		return bool(self.denied) and asyncio.get_running_loop().time() < self._denied_until
 
 	# -- writing
 
@@ -162,6 +172,7 @@ class SessionStore:
 							error.advice,
 						)
 					self.denied = str(error)
+					self._denied_until = asyncio.get_running_loop().time() + DENIED_SECONDS
 				self._in_flight = {}
 		finally:
 			self._writing = None

@@ -11,13 +11,14 @@ from frappe_realtime.errors import WebUnavailable
 from realtime.bus.store import StoreDenied, StoreUnavailable
 from realtime.recovery import recovery, windows
 from realtime.recovery.recovered import Recovered
+from realtime.recovery.sessions import DENIED_SECONDS
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import Admission
 from realtime.web.cache import Unsettled
 from realtime.web.frappe_client import WebFailed
 from tests.unit.recovery.recoveries import PID, USER, Setting, run
 from tests.unit.socketio.fakes import SITE, FakeConnection, add_socket, remove_socket
-from tests.unit.virtual_time import in_virtual_time
+from tests.unit.virtual_time import in_virtual_time, turns
 
 
 def test_a_gap_in_the_history_is_refused() -> None:
@@ -211,15 +212,30 @@ def test_redis_denies_the_history() -> None:
 	run(test)
 
 
-def test_redis_denies_sessions() -> None:
-	async def test(it: Setting) -> None:
-		await it.history.follow(SITE)
-		it.sessions.denied = "NOPERM"
+@in_virtual_time
+async def test_redis_denies_sessions_for_a_while() -> None:
+	"""The session of a new client is tried again after a minute; until one is kept, the last answer is reported."""
+	it = Setting()
+	await it.history.follow(SITE)
+
+	async def is_recoverable() -> bool:
 		admission = it.recovery.admit(it.session, {}, True, "")
 		assert isinstance(admission, Admission)
-		assert admission.pid is None
+		it.restore(admission)
+		await turns(20)
+		return admission.pid is not None
 
-	run(test)
+	it.redis.failures = [StoreDenied("NOPERM 1"), StoreDenied("NOPERM 2")]
+	for answer in ("NOPERM 1", "NOPERM 2"):
+		assert await is_recoverable()
+		assert not await is_recoverable()
+		await asyncio.sleep(DENIED_SECONDS - 1)
+		assert not await is_recoverable()
+		await asyncio.sleep(1)
+		assert it.sessions.denied == answer
+	assert await is_recoverable()
+	assert it.sessions.denied == ""
+	assert await is_recoverable()
 
 
 def test_lost_events_end_the_sessions_of_the_site() -> None:
