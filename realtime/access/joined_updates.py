@@ -32,8 +32,11 @@ class UnsentUpdates:
 			self.count += 1
 
 	def remove(self, event: PublishedEvent) -> None:
-		"""Count an event that a later one replaces."""
-		self.count -= bool(event.offset)
+		"""Count an event that is not sent, because of later ones."""
+		if event.offset:
+			self.count -= 1
+			if not self.count:
+				self.namespace.release(self.room)
 
 	def sent(self, event: PublishedEvent) -> None:
 		"""Count an event that is about to be sent: those of the room up to its position are written then."""

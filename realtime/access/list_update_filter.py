@@ -245,16 +245,17 @@ class ListUpdateFilter:
 		"""Send one event, or the joined updates of one list, to the sockets in its room."""
 		first = events[0]
 		namespace = self._namespaces.get(f"/{first.site}")
-		if namespace is None:
-			self._fanout.deliver(events)
-			return
 		if isinstance(first, JoinedUpdate) and first.unsent is not None:
+			for event in events:
+				# Also without recipients: the window of the list is open until all are sent.
+				first.unsent.sent(event)
+				event.held_text = first.unsent.namespace.held_text
 			if first.unsent.namespace is not namespace:
 				# All sockets of the site had left meanwhile; those that are here now have recovered these updates.
 				return
-			for event in events:
-				first.unsent.sent(event)
-				event.held_text = namespace.held_text
+		if namespace is None:
+			self._fanout.deliver(events)
+			return
 		documents = [_document(event) for event in events]
 		if documents == [None]:
 			self._fanout.deliver(events)

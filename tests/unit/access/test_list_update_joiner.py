@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from realtime.access.joined_updates import JoinedUpdate
+from realtime.access.list_update_filter import READERS_TIMEOUT, ListUpdateFilter
 from realtime.access.list_update_joiner import MAX_LISTS, WINDOW_SECONDS, ListUpdateJoiner
 from realtime.bus.events import PublishedEvent
 from realtime.bus.kept_events import KeptEvent
 from realtime.socketio.namespace import Namespaces
 from tests.unit.access.fakes import SITE, config, connected, session
 from tests.unit.access.test_list_update_filter import LIST, event, update
+from tests.unit.access.test_list_update_filter import Setting as FilterSetting
 from tests.unit.virtual_time import in_virtual_time
 
 WEBSITE = "website"
@@ -141,6 +143,23 @@ async def test_offsets_name_the_list_while_its_updates_are_held_back() -> None:
 
 
 @in_virtual_time
+async def test_offsets_do_not_name_the_list_when_all_that_waits_has_none() -> None:
+	"""An update without an offset replaces one of the same document, or leaves out one of another document."""
+	it = Setting(most=1)
+	it.joiner.deliver([update("a", "1-0"), update("b", "2-0")])
+	assert it.held == {LIST: "2-0"}
+	it.joiner.deliver([update("b")])
+	assert it.held == {}
+	it.joiner.deliver([update("b", "3-0")])
+	assert it.held == {LIST: "3-0"}
+	it.joiner.deliver([update("c")])
+	assert it.held == {}
+	await asyncio.sleep(WINDOW_SECONDS)
+	assert it.take() == ["a", "c"]
+	assert it.held == {}
+
+
+@in_virtual_time
 async def test_a_window_lasts_until_its_updates_are_sent() -> None:
 	it = Setting()
 	it.filter.sends = False
@@ -181,6 +200,29 @@ async def test_updates_for_a_site_that_all_sockets_have_left_are_dropped() -> No
 	assert it.held == {}
 	await asyncio.sleep(WINDOW_SECONDS * 2)
 	assert it.take() == []
+
+
+@pytest.mark.parametrize("others_come", [False, True])
+def test_a_window_ends_when_all_sockets_leave_while_its_updates_wait_for_their_readers(
+	others_come: bool,
+) -> None:
+	@in_virtual_time
+	async def test() -> None:
+		it = FilterSetting(session("ann"))
+		filter: ListUpdateFilter = it.filter
+		joiner = ListUpdateJoiner(config(realtime_list_updates_per_second=3), it.namespaces, filter)
+		joiner.deliver([update("a", "1-0"), update("b", "2-0"), update("c", "3-0")])
+		await asyncio.sleep(WINDOW_SECONDS + READERS_TIMEOUT / 2)
+		assert filter.pending == 2
+		del it.namespaces[f"/{SITE}"]
+		if others_come:
+			connected(it.namespaces, session("bob"), LIST)
+		it.fanout.received.clear()
+		await asyncio.sleep(WINDOW_SECONDS + READERS_TIMEOUT)
+		assert (filter.pending, joiner._windows) == (0, {})
+		assert it.fanout.received == []
+
+	test()
 
 
 @in_virtual_time
