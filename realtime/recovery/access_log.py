@@ -120,6 +120,7 @@ class AccessLog:
 		"count",
 		"held",
 		"last_id",
+		"missed",
 		"newest",
 	)
 
@@ -132,6 +133,8 @@ class AccessLog:
 		"""The id of the newest message in the stream of access messages."""
 		self.held: list[Mapping[str, Any]] | None = []
 		"""Live messages that are held back while that stream is read; None when the log is up to date."""
+		self.missed: set[Subject] = set()
+		"""What the changes concern that were read from that stream since the log was up to date."""
 		self._missing_to: StreamPosition = START
 		self._missing_time: float = -inf
 		"""Position and time of the newest change that is missing."""

@@ -39,14 +39,13 @@ async def read_changes(stream: SiteStream, store: RedisStore) -> frozenset[Subje
 	"""Read the changes that are not in the log, then add the live ones that were held back.
 
 	Returns:
-		What the changes that were read concern; the whole site, if some are missing.
+		What the changes concern that were read, also by calls before that were not completed; the whole site, if some are missing.
 
 	Raises:
 		StoreUnavailable: Redis does not answer. The call can be repeated.
 		StoreDenied: Redis denies the stream.
 	"""
 	log = stream.access
-	read: set[Subject] = set()
 	while True:
 		entries, last = await store.access_messages(stream.site, offset_after(log.last_id), PAGE)
 		for entry in entries:
@@ -54,11 +53,11 @@ async def read_changes(stream: SiteStream, store: RedisStore) -> frozenset[Subje
 			subject, position = _read(entry.payload)
 			if before > log.last_id:
 				log.note_missing(position, before[0])
-				read.add(SITE_SUBJECT)
+				log.missed.add(SITE_SUBJECT)
 			log.last_id = max(log.last_id, id)
 			if subject is not None:
 				log.add(subject, position, id[0])
-				read.add(subject)
+				log.missed.add(subject)
 		if len(entries) < PAGE:
 			break
 	end = parse_offset(last) or START
@@ -66,11 +65,12 @@ async def read_changes(stream: SiteStream, store: RedisStore) -> frozenset[Subje
 		# Those messages have expired.
 		log.note_missing(stream.position, end[0])
 		log.last_id = end
-		read.add(SITE_SUBJECT)
+		log.missed.add(SITE_SUBJECT)
 	held, log.held = log.held or [], None
 	for message in held:
 		_add_live(stream, message)
-	return frozenset(read)
+	missed, log.missed = log.missed, set()
+	return frozenset(missed)
 
 
 def _add_live(stream: SiteStream, message: Mapping[str, Any]) -> None:

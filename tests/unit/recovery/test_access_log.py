@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
 
 from realtime.bus.events import StreamPosition
-from realtime.bus.store import Entry
+from realtime.bus.store import Entry, StoreUnavailable
 from realtime.recovery import access_log, access_reader
 from realtime.recovery.access_log import AccessLog, ClientAccess, subject_of
 from realtime.recovery.access_reader import read_changes, take_change
 from realtime.recovery.site_stream import SiteStream
 from tests.unit.recovery.fakes import FakeStore, event
+from tests.unit.recovery.histories import Setting, run
 from tests.unit.socketio.fakes import SITE
 
 USER = "ann@example.com"
@@ -195,6 +197,44 @@ def test_reading_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 		assert stream.access.newest == (5, 0)
 
 	asyncio.run(test())
+
+
+@pytest.mark.parametrize("interruption", ["redis is unavailable", "the subscription is renewed"])
+def test_an_interruption_between_two_pages_loses_no_missed_change(
+	interruption: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	"""The clients that the changes of both pages concern hear of it, before the missed events."""
+	monkeypatch.setattr(access_reader, "PAGE", 2)
+	monkeypatch.setattr(random, "uniform", lambda low, high: 0)
+
+	async def test(it: Setting) -> None:
+		await it.history.follow(SITE)
+		it.history.access_missed.connect(lambda site, changes: it.delivered.append(changes))
+		users = ["ann", "bob", "cem"]
+		for user in users:
+			it.store.append(len(it.store.entries) + 1)
+			it.store.announce("user", user=user)
+		read, reads = it.store.access_messages, 0
+
+		async def access_messages(*arguments: Any) -> tuple[list[Entry], str | None]:
+			nonlocal reads
+			reads += 1
+			if reads == 2 and interruption == "redis is unavailable":
+				raise StoreUnavailable("away")
+			if reads == 2:
+				it.history.on_subscribed()
+				await asyncio.sleep(0)
+			return await read(*arguments)
+
+		it.store.access_messages = access_messages  # type: ignore[assignment]
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert it.delivered == [{("user", user) for user in users}, 1, 2, 3]
+		it.history.on_subscribed()
+		await it.caught_up()
+		assert len(it.delivered) == 4, "they are reported once"
+
+	run(test)
 
 
 def test_messages_that_have_expired(monkeypatch: pytest.MonkeyPatch) -> None:
