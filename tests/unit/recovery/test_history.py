@@ -287,7 +287,8 @@ def test_stop_cancels_what_reads() -> None:
 		it.history.on_subscribed()
 		assert len(asyncio.all_tasks()) == 3
 		await it.caught_up()
-		it.store.failures = [StoreUnavailable("away")]
+		# As many as the read can meet until it is stopped, however slow the machine is.
+		it.store.failures = [StoreUnavailable("away")] * 1000
 		it.live(int((time.time() + 3600) * 1000))
 		await it.caught_up()
 		assert len(asyncio.all_tasks()) == 2
