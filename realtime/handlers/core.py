@@ -326,6 +326,5 @@ def _is_name(value: Any) -> bool:
 
 def _document_name(value: Any) -> str:
 	"""Return a document's name as text, because some DocTypes have numbers as names; empty if it is invalid."""
-	if isinstance(value, int) and not isinstance(value, bool):
-		return str(value)
-	return value if _is_name(value) else ""
+	name = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+	return str(name) if _is_name(name) else ""

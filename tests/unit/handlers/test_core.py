@@ -283,6 +283,7 @@ def test_open_in_editor_is_for_system_users() -> None:
 		("", ""),
 		("x" * (MAX_NAME + 1), "1"),
 		("Note", "x" * (MAX_NAME + 1)),
+		("Note", 10**MAX_NAME),
 		({"a": 1}, ["b"]),
 		(b"Note", b"1"),
 		(True, True),
