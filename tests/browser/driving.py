@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as PageTimeout
 
 from tests.wire.bench import Bench
 from tests.wire.conditions import PATIENCE, until
@@ -105,13 +106,12 @@ def settle(bench: Bench, page: Page) -> None:
 
 
 def wait_for_texts(page: Page, name: str, *texts: str) -> None:
-	"""Wait until the elements of a class have these texts."""
-	wait_until(
-		page,
-		"""([name, texts]) => JSON.stringify(texts) ===
-			JSON.stringify([...document.querySelectorAll("." + name)].map((one) => one.textContent))""",
-		[name, list(texts)],
-	)
+	"""Wait until the elements of a class have these texts; the error says which they have."""
+	shown = f"[...document.querySelectorAll('.{name}')].map((one) => one.textContent)"
+	try:
+		wait_until(page, f"texts => JSON.stringify(texts) === JSON.stringify({shown})", list(texts))
+	except PageTimeout:
+		raise AssertionError(f".{name} has {page.evaluate(shown)}, and not {list(texts)}") from None
 
 
 def publish_until(
