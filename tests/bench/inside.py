@@ -136,15 +136,9 @@ def make_bearer(user):
 def remove_people():
 	"""Remove the users and all that they have made."""
 	names = [address(person) for person in PEOPLE]
-	owned = [
-		("OAuth Bearer Token", "user"),
-		("User Permission", "user"),
-		("Note", "owner"),
-		("ToDo", "owner"),
-	]
-	for doctype, field in owned:
-		for name in frappe.get_all(doctype, filters={field: ["in", names]}, pluck="name"):
-			delete(doctype, name, force=True)
+	for doctype, field in (("OAuth Bearer Token", "user"), ("User Permission", "user"), ("Note", "owner")):
+		remove_of(doctype, field, names)
+	remove_to_dos()
 	for name in frappe.get_all("OAuth Client", filters={"app_name": CLIENT}, pluck="name"):
 		delete("OAuth Client", name, force=True)
 	for name in names:
@@ -154,6 +148,17 @@ def remove_people():
 		if frappe.db.exists("Contact", {"email_id": name}):
 			contact = frappe.db.get_value("Contact", {"email_id": name})
 			delete("Contact", contact, force=True)
+
+
+def remove_to_dos():
+	"""Remove the ToDos of the users."""
+	remove_of("ToDo", "owner", [address(person) for person in PEOPLE])
+
+
+def remove_of(doctype, field, values):
+	"""Remove the documents whose field has one of some values."""
+	for name in frappe.get_all(doctype, filters={field: ["in", values]}, pluck="name"):
+		delete(doctype, name, force=True)
 
 
 def enqueue(user, method, arguments):

@@ -66,6 +66,8 @@ def with_pages(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 		shutil.copy(CLIENT / "pages" / f"{name}.js", public)
 	# With the app, it is ten times as long until a credential is asked about that nobody has changed.
 	with bench.configured(realtime_recheck_seconds=0.2), linked_assets(bench, APP), installed(bench, source):
+		# The lists of the pages show 20.
+		bench.inside("remove_to_dos")
 		bench.inside("make", doctype="ToDo", fields={"description": "first"}, name=TODO)
 		yield bench
 		bench.inside("delete", doctype="ToDo", name=TODO)
