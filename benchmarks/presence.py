@@ -2,7 +2,8 @@
 
 Clients are present in documents, through several sidecars. They move (a cursor), type (a key with a time to live), lose their
 connection and recover through another sidecar, and go and come back as new members. With `--kill`, one sidecar is killed and
-started again. Every half second, what each client sees of each member that has not changed for two seconds is compared with the truth.
+started again: members that have left through it in its last second are seen until it is found dead, if it had not published that. Every half
+second, what each client sees of each member that has not changed for two seconds is compared with the truth.
 
 The exit code is 0 if no client has seen anything else than the truth, or a state after a later one, and no client has got more
 messages than one for each place and 100 ms. Printed are the counts, and the CPU time of the sidecars.
@@ -40,6 +41,12 @@ INTERVAL = 0.1
 LONGEST_LOSS = 3.0
 """Seconds without a connection after which a member is not compared; `realtime_presence_grace_seconds` is 5."""
 
+UNPUBLISHED = 1.0
+"""Seconds before a sidecar is killed of which it may not have published all changes."""
+
+DEAD = 10.0
+"""Seconds after which the members of a sidecar that was killed are gone."""
+
 MAX_LAG = 0.3
 """Seconds by which this program may be late, before what has arrived meanwhile is read first."""
 
@@ -63,6 +70,8 @@ class Member:
 		"""When this, or its state, has changed last."""
 		self.lost_at = 0.0
 		"""When its connection was lost; 0 while it is connected."""
+		self.port = 0
+		"""The port of the sidecar that it has connected to last."""
 		self.seen_since = 0.0
 		"""When its own roster became complete; 0 while it is not connected."""
 		self.roster: dict[str, dict[str, Any]] = {}
@@ -114,7 +123,8 @@ class Member:
 				await asyncio.sleep(randoms.uniform(0.1, 0.3))
 
 	async def _connect(self, randoms: random.Random) -> None:
-		recovered = await self._client.connect(randoms.choice(self._ports))
+		self.port = randoms.choice(self._ports)
+		recovered = await self._client.connect(self.port)
 		self.counts["recovered" if recovered else "new sessions"] += 1
 		if not self._ids or self._ids[-1] != self.id:
 			self._ids.append(self.id)
@@ -202,15 +212,23 @@ class Member:
 		self._versions[id] = version
 
 
-def differences(members: list[Member]) -> tuple[int, list[str]]:
-	"""Compare what all stable observers see of all stable members with the truth; return how much was compared, and the differences."""
+def differences(members: list[Member], unknown: set[str]) -> tuple[int, list[str]]:
+	"""Compare what all stable observers see of all stable members with the truth, except those with an id in `unknown`.
+
+	Returns:
+		How much was compared, and the differences.
+	"""
 	now = time.monotonic()
 	by_place: dict[str, list[Member]] = {}
 	for member in members:
 		by_place.setdefault(member.place, []).append(member)
 	compared, found = 0, []
 	for place, present in by_place.items():
-		stable = [member for member in present if member.id and member.is_stable(now)]
+		stable = [
+			member
+			for member in present
+			if member.id and member.is_stable(now) and (member.present or member.id not in unknown)
+		]
 		for observer in present:
 			if not observer.seen_since or now - observer.seen_since <= SETTLE:
 				continue
@@ -241,18 +259,26 @@ async def run(options: argparse.Namespace, servers: list[Server]) -> int:
 	cpu = [cpu_of(pid) for pid in pids]
 	tasks = [asyncio.create_task(member.run(until, random.Random(randoms.random()))) for member in members]
 	compared, found = 0, []
-	killed = False
+	killed_at = 0.0
+	unknown: set[str] = set()
 	try:
 		late = 0.0
 		while (asked := time.monotonic()) < until - 0.5:
 			await asyncio.sleep(0.5)
 			if time.monotonic() - asked > 0.5 + MAX_LAG:
 				late = time.monotonic()
-			if options.kill and not killed and time.monotonic() > began + options.seconds / 3:
-				killed = True
+			if options.kill and not killed_at and time.monotonic() > began + options.seconds / 3:
+				killed_at = time.monotonic()
+				unknown = {
+					member.id
+					for member in members
+					if member.port == servers[-1].port and killed_at - member.changed < UNPUBLISHED
+				}
 				await servers[-1].restart(force=True)
+			if killed_at and time.monotonic() > killed_at + DEAD + SETTLE:
+				unknown.clear()
 			if time.monotonic() - late > SETTLE:
-				count, wrong = differences(members)
+				count, wrong = differences(members, unknown)
 				compared += count
 				found += wrong
 			for task in tasks:
