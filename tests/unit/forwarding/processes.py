@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from realtime.engine import Engine, EngineSettings
 from realtime.forwarding.forwarder import SessionForwarder
 from realtime.forwarding.link import Link
-from tests.unit.engine.fakes import RecordingListener, request
+from tests.unit.engine.fakes import RecordingListener, request, websocket_request
 
 PATIENCE = 20.0
 SECRET = "a secret that is in no frame"
@@ -72,6 +72,15 @@ class Sidecar:
 		sid = json.loads((await answer(reader))[1][1:])["sid"]
 		writer.close()
 		return str(sid)
+
+	async def probe(self, sid: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+		"""Return the WebSocket of a client that has probed an upgrade, and sends the upgrade packet next."""
+		reader, writer = await self.connect()
+		writer.write(websocket_request(query(sid, "websocket")))
+		assert (await answer(reader))[0] == 101
+		writer.write(frame("2probe"))
+		assert await reader.readexactly(8) == b"\x81\x063probe"
+		return reader, writer
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, str, str]:

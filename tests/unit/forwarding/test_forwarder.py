@@ -77,11 +77,7 @@ def test_a_poll_whose_client_leaves_ends_the_session() -> None:
 def test_an_upgrade_is_forwarded_for_its_lifetime() -> None:
 	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
 		sid = await owner.session()
-		reader, writer = await entry.connect()
-		writer.write(websocket_request(query(sid, "websocket")))
-		assert (await answer(reader))[0] == 101
-		writer.write(frame("2probe"))
-		assert await reader.readexactly(8) == b"\x81\x063probe"
+		reader, writer = await entry.probe(sid)
 		writer.write(frame("5"))
 		writer.write(frame("4hello"))
 		await until(lambda: owner.listener.messages)

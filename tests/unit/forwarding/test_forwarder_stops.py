@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.unit.engine.fakes import request, websocket_request
+from tests.unit.engine.fakes import request
 from tests.unit.forwarding.processes import PATIENCE, Sidecar, answer, frame, links_of, query, run, until
 
 
@@ -51,11 +51,7 @@ def test_an_upgrade_through_an_entry_that_stops_is_completed() -> None:
 
 	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
 		sid = await owner.session()
-		reader, writer = await entry.connect()
-		writer.write(websocket_request(query(sid, "websocket")))
-		assert (await answer(reader))[0] == 101
-		writer.write(frame("2probe"))
-		assert await reader.readexactly(8) == b"\x81\x063probe"
+		reader, writer = await entry.probe(sid)
 		stop = asyncio.ensure_future(entry.forwarder.drain(PATIENCE))
 		await until(lambda: owner.engine.connections[sid].leaving)
 		writer.write(frame("5"))
