@@ -32,7 +32,7 @@ def after_install() -> None:
 def after_uninstall() -> None:
 	"""Delete what Redis has of the site. A hook. The sessions of its clients, and the states of shared documents, expire.
 
-	If Redis is away, the histories expire too; who is online stays, and the sidecar calls the hooks of this site in vain.
+	If Redis is away, the histories expire too; the lists of online users stay, and the sidecar calls the endpoint of a site that has none.
 	"""
 	with suppress(Exception):
 		site = frappe.local.site

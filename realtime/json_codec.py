@@ -57,8 +57,8 @@ def dumps_slowly(value: Any) -> str:
 def is_deeper(value: Any, levels: int = SAFE_DEPTH) -> bool:
 	"""Return True if lists and objects in decoded JSON are nested in more than `levels` levels.
 
-	What one client sends and others are sent must not be: a writer of the standard library gives up at a depth that depends on its
-	Python and on its stack, so that a value which was accepted here may end the work for somebody else.
+	A value that one client sends and that others receive must not be: the encoder of the standard library raises at a depth that depends
+	on the version of Python and on the stack, so a value that was accepted here may raise where it is encoded for another client.
 	"""
 	inner = [value]
 	for _ in range(levels):

@@ -48,7 +48,7 @@ export class FakeSocket extends Emitter {
 	sent: any[][] = [];
 	private outgoing: Listener[] = [];
 	private has_timeout = false;
-	// The acknowledgements that are told when they do not come.
+	// The callbacks of emits with a timeout: they are called with an error when the connection is lost.
 	private awaited: Listener[] = [];
 
 	constructor(

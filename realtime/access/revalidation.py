@@ -122,7 +122,7 @@ class Revalidator:
 		return len(self._session_checks) + len(self._room_checks)
 
 	def is_pending(self, session: Session, rooms: Iterable[str] = ()) -> bool:
-		"""Return True if a check of `session`, of the rooms of its user, or of who may be in one of `rooms`, is not done."""
+		"""Return True if a check waits or is under way: of `session`, of the rooms of its user, or of the members of one of `rooms`."""
 		site = session.site
 		user, credential = (site, session.user), (site, session.credential)
 		return (

@@ -217,11 +217,12 @@ class ClusterAdapter:
 		try:
 			sender = message_reader.sender_of(payload)
 			here = sender == self.publisher.id
-			if here and payload.startswith(b"alive ", len(sender) + 1):
-				self._on_own_heartbeat()
-			# What a peer had of a socket that has moved here ends for this process too.
-			if here and not payload.startswith(b"returned ", len(sender) + 1):
-				return
+			if here:
+				if payload.startswith(b"alive ", len(sender) + 1):
+					self._on_own_heartbeat()
+				# What a peer had of a socket that has moved here ends for this process too.
+				if not payload.startswith(b"returned ", len(sender) + 1):
+					return
 			message = message_reader.read(payload)
 		except (ValueError, TypeError):
 			self.received["invalid"] += 1

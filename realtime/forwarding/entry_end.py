@@ -58,7 +58,7 @@ class ForwardedConnection(asyncio.Protocol):
 		self._responding = False
 		"""True from the first byte of a response on, unless it begins a WebSocket."""
 		self._unconfirmed = False
-		"""True from the end of the stream on until the owner is told whether the client's TCP connection has taken everything."""
+		"""True from the end of the stream until this process has confirmed to the owner whether the kernel has the whole response."""
 		self._flushing = False
 		"""True while the TCP connection is lost without an error only when it has taken everything."""
 		self._overdue: asyncio.TimerHandle | None = None

@@ -202,7 +202,7 @@ class PresenceTable:
 	def socket_moved(self, origin: str, namespace: str, id: str) -> None:
 		"""Remove the records that others than `origin` have of a socket: its client has recovered there.
 
-		That of this process is removed by who has put it (`moved`).
+		The record of this process is removed by the receiver of `moved`, which has added it.
 		"""
 		for place in self._places_of.get((namespace, id), ()):
 			for other in list(self._places[place].records[id]):

@@ -222,7 +222,7 @@ class SocketIOServer:
 			return
 		auth = packet.data or {}
 		if is_deeper(auth):
-			# The application keeps it, and must be able to write it for whoever handles the socket.
+			# The application keeps it, and encodes it later for handlers in JavaScript.
 			self.counters.invalid += 1
 			connection.close("parse error")
 			return

@@ -121,7 +121,7 @@ export class Presence {
 		this._schedule_send();
 	}
 
-	/** Be no member any more; without a connection, the server is told when there is one again. */
+	/** Leave the place; without a connection, the event is sent after the next connect. */
 	leave() {
 		if (!this._wanted && !this.me) return;
 		const keys = [...this._own.keys(), ...Object.keys(this.me?.state ?? {})];

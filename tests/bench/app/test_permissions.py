@@ -1,4 +1,4 @@
-"""The endpoints on a real bench, the overrides of other apps, and what the sidecar is told when access ends."""
+"""The endpoints on a real bench, the overrides of other apps, and the messages that the sidecar gets when access ends."""
 
 from __future__ import annotations
 
