@@ -1,4 +1,4 @@
-"""Run the linters and the test rings, then print a summary: what passed, what failed, what was left out and why."""
+"""Run the linters and the test rings, then print a summary: what passed, what failed with which error, what was left out and why."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ PYTHON_LINTERS = {
 	"mypy": ("mypy",),
 }
 """The modules that check the Python sources, with their arguments."""
+ERROR_LENGTH = 600
+"""How many characters of a failed test's error the summary shows."""
 NO_TESTS_COLLECTED = 5
 """pytest's exit code for a run without tests."""
 
@@ -48,6 +50,8 @@ class Result:
 	left_out: Counter[str] = field(default_factory=Counter)
 	"""How many checks or tests did not run, by reason."""
 	remarks: list[str] = field(default_factory=list)
+	failures: list[str] = field(default_factory=list)
+	"""Each failed test with the beginning of its error."""
 
 	def __str__(self) -> str:
 		ran = f"{self.passed} passed, {self.failed} failed" if self.passed or self.failed else "nothing ran"
@@ -130,8 +134,10 @@ def read_report(report: Path, result: Result) -> None:
 	"""Add the counts of a JUnit file to a result."""
 	for case in ElementTree.parse(report).iter("testcase"):
 		skipped = case.find("skipped")
-		if case.find("failure") is not None or case.find("error") is not None:
+		if errors := [*case.findall("failure"), *case.findall("error")]:
 			result.failed += 1
+			message = " ".join(errors[0].get("message", "").split())[:ERROR_LENGTH]
+			result.failures.append(f"{case.get('classname')}::{case.get('name')}: {message}")
 		elif skipped is not None:
 			result.left_out[skipped.get("message", "")] += 1
 		else:
@@ -244,6 +250,9 @@ def main(arguments: list[str]) -> int:
 	print_headline("summary")
 	for result in results:
 		print(result)
+	for result in results:
+		for failure in result.failures:
+			print(f"FAILED {failure}")
 	passed = sum(result.passed for result in results)
 	failed = sum(result.failed for result in results)
 	skipped = sum(result.left_out.total() for result in results)
