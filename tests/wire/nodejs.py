@@ -103,12 +103,17 @@ class NodeClient:
 			Refused: The server has answered CONNECT_ERROR.
 		"""
 		until(
-			lambda: len(self._lines("connect")) >= count or self.refusal,
+			lambda: self.connections >= count or self.refusal,
 			f"a connection; output: {self.lines!r:.500}",
 		)
-		if len(self._lines("connect")) < count:
+		if self.connections < count:
 			raise Refused(self.refusal)
 		return self
+
+	@property
+	def connections(self) -> int:
+		"""How often the client has connected."""
+		return len(self._lines("connect"))
 
 	@property
 	def refusal(self) -> str:

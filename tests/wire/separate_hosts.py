@@ -232,9 +232,26 @@ class Audience:
 		self._publisher.flush()
 		for client in self.present.values():
 			until(lambda client=client: len(client.all("count")) >= len(self._published), "all events")  # type: ignore[misc]
-			client.fence()
+			self._fence(client)
 			assert [args[0] for args in client.all("count")] == self._published
 		return len(self._published)
+
+	def _fence(self, client: NodeClient) -> None:
+		"""Wait until a client has received what the server had for it.
+
+		Links between sidecars can end some seconds after the network is whole again. A connection that ends with one takes
+		the ping or its pong with it, so each connection sends a ping of its own.
+		"""
+		before, pinged = len(client.all("pong")), 0
+
+		def answered() -> bool:
+			nonlocal pinged
+			if (connections := client.connections) > pinged:
+				pinged = connections
+				client.emit("ping")
+			return len(client.all("pong")) > before
+
+		until(answered, f"pong; output: {client.lines!r:.500}")
 
 	def close(self) -> None:
 		"""End all clients."""
