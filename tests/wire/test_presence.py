@@ -18,8 +18,6 @@ from frappe_realtime.contract import (
 	PRESENCE_LEAVE,
 	PRESENCE_SET,
 	PRESENCE_SYNC,
-	online_key,
-	unconfirmed_key,
 )
 from frappe_realtime.errors import PresenceRefused, SidecarUnavailable
 from frappe_realtime.publishing.connection import queue_connector
@@ -413,59 +411,3 @@ def test_no_sidecar_answers(make_bench: MakeBench) -> None:
 	bench.valkey.stop()
 	with pytest.raises(SidecarUnavailable, match="redis_queue did not take"):
 		ask(bench, ASK_ONLINE)
-
-
-# -- hooks of apps
-
-
-def changes(bench: Bench, user: User) -> list[str]:
-	"""Return the calls of the hooks for a user."""
-	return [change for change, name in bench.site().users_changed if name == user.name]
-
-
-def test_hooks_are_called_when_users_come_and_go(make_bench: MakeBench, connect: Connect) -> None:
-	bench = make_bench(start=False, common={"realtime_presence_grace_seconds": 1})
-	bench.site().online_hooks = True
-	bench.start()
-	ann, ben = bench.user(), bench.user()
-	clients = [connect(bench, user) for user in (ann, ann, ben)]
-	until(lambda: changes(bench, ann) == ["online"] and changes(bench, ben) == ["online"], "both have come")
-	clients[0].close()
-	clients[2].close()
-	until(lambda: changes(bench, ben) == ["online", "offline"], "one has gone")
-	assert changes(bench, ann) == ["online"]
-
-
-def test_hooks_over_a_sigkill(make_bench: MakeBench, connect: Connect, connect_node: ConnectNode) -> None:
-	"""A client that reconnects was never offline; one that does not is, also if no sidecar has seen it go."""
-	bench = make_bench(start=False, common={"realtime_presence_grace_seconds": 2})
-	bench.site().online_hooks = True
-	bench.start()
-	ann, ben = bench.user(), bench.user()
-	connect_node(bench, NEW, ann)
-	connect(bench, ben)
-	until(lambda: changes(bench, ann) == ["online"] and changes(bench, ben) == ["online"], "both have come")
-	# Otherwise it is reported again, in case that the report was lost.
-	users, keys = {ann.name, ben.name}, bench.valkey.client
-	until(lambda: keys.smembers(online_key(APP_SITE)) == users, "both are kept as online")
-	until(lambda: not keys.exists(unconfirmed_key(APP_SITE)), "no report is unconfirmed")
-	bench.sidecar.kill()
-	bench.sidecar.start()
-	# The key of the sidecar that was killed expires.
-	bench.valkey.client.delete("frappe_realtime:online_reporter")
-	until(lambda: changes(bench, ben) == ["online", "offline"], "the one that has gone")
-	assert changes(bench, ann) == ["online"]
-
-
-def test_hooks_with_two_sidecars(make_pair: MakePair, connect: Connect) -> None:
-	pair = make_pair(realtime_presence_grace_seconds=1)
-	pair.first.site().online_hooks = True
-	ann = pair.first.user()
-	here, there = connect(pair.first, ann), connect(pair.second, ann)
-	until(lambda: changes(pair.first, ann) == ["online"], "the user has come")
-	here.close()
-	watcher = pair.first.user()
-	connect(pair.first, watcher)
-	until(lambda: changes(pair.first, watcher) == ["online"], "another user has come, after it")
-	there.close()
-	until(lambda: changes(pair.first, ann) == ["online", "offline"], "the user has gone")
