@@ -252,6 +252,7 @@ class RealtimeServer:
 				self.recovery.history.on_subscribed,
 				self.recovery.sessions.on_subscribed,
 				self.cluster.on_subscribed,
+				self.online_reporter.on_subscribed,
 				self._subscribed.set,
 			],
 			self.recovery.history.needs,

@@ -68,8 +68,8 @@ class OnlineReporter:
 		self._web = web
 		self._online = online
 		self._is_ready = is_ready
-		self._sites: set[str] | None = None
-		"""The sites with hooks, as in Redis; None until they are read."""
+		self._announced: set[str] = set()
+		"""The sites with hooks of this sidecar's clients that it has written to Redis."""
 		self._known: dict[str, set[str]] = {}
 		"""By site, the users who were reported as online, as in Redis; without the sites for which they have to be read there."""
 		self._held_at = float("-inf")
@@ -85,6 +85,12 @@ class OnlineReporter:
 		"""Report nothing any more."""
 		self._task.stop()
 
+	def on_subscribed(self) -> None:
+		"""Write the sites with hooks again, and read who was reported: Redis may have lost both while it was unavailable."""
+		# Not cleared: sites that are being written may be lost too.
+		self._announced = set()
+		self._known.clear()
+
 	async def report(self) -> None:
 		"""Report all changes since the last call, if this sidecar is the one that does.
 
@@ -99,15 +105,18 @@ class OnlineReporter:
 			raise
 
 	async def _report(self) -> None:
-		if self._sites is None:
-			self._sites = await self._store.members(ONLINE_SITES_KEY)
-		new = {site for site, has_hooks in self._online.hooks.items() if has_hooks} - self._sites
-		if new:
+		with_hooks = {site for site, has_hooks in self._online.hooks.items() if has_hooks}
+		announced = self._announced
+		announced &= with_hooks
+		if new := with_hooks - announced:
 			await self._store.change_members(ONLINE_SITES_KEY, sorted(new))
-			self._sites |= new
-		if not self._sites or not self._is_ready():
+			announced |= new
+		if not self._is_ready():
 			return
-		for site in sorted(self._sites):
+		# Read each time: all clients of a site may be connected to other sidecars, and uninstalling the app removes its site.
+		sites = await self._store.members(ONLINE_SITES_KEY)
+		self._known = {site: known for site, known in self._known.items() if site in sites}
+		for site in sorted(sites):
 			# Again for each site: the web process may take longer for all of them than `HOLD_SECONDS`.
 			if not await self._hold():
 				return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from frappe_realtime.contract import ONLINE_REPORTER_KEY, online_key, unconfirmed_key
+from frappe_realtime.contract import ONLINE_REPORTER_KEY, ONLINE_SITES_KEY, online_key, unconfirmed_key
 from realtime.demo.model import User
-from tests.wire.bench import APP_SITE, Bench
+from realtime.engine.owners import owner_of
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
@@ -62,3 +63,19 @@ def test_hooks_with_two_sidecars(make_pair: MakePair, connect: Connect) -> None:
 	until(lambda: changes(pair.first, watcher) == ["online"], "another user has come, after it")
 	there.close()
 	until(lambda: changes(pair.first, ann) == ["online", "offline"], "the user has gone")
+
+
+def test_hooks_for_users_of_a_sidecar_that_does_not_report(make_pair: MakePair, connect: Connect) -> None:
+	pair = make_pair()
+	pair.first.site().online_hooks = True
+	valkey = pair.first.valkey.client
+	valkey.sadd(ONLINE_SITES_KEY, "other.test")
+	reporter = until(lambda: valkey.get(ONLINE_REPORTER_KEY), "the sidecar that reports")
+	# The beginning of the id of a connection is the id of its sidecar.
+	first_id = owner_of(connect(pair.first, pair.first.user(STOCK_SITE), STOCK_SITE).sio.eio.sid)
+	bench = pair.second if reporter == first_id else pair.first
+	ann = bench.user()
+	client = connect(bench, ann)
+	until(lambda: changes(bench, ann) == ["online"], "the user has come")
+	client.close()
+	until(lambda: changes(bench, ann) == ["online", "offline"], "the user has gone")

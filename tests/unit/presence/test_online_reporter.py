@@ -103,10 +103,10 @@ class Setting:
 		self.ready = True
 		self.first, self.second = self.make("first"), self.make("second")
 
-	def make(self, id: str) -> OnlineReporter:
+	def make(self, id: str, clients: Online | None = None) -> OnlineReporter:
 		store: Any = self.store
 		web: Any = self.web
-		online: Any = self.online
+		online: Any = clients or self.online
 		return OnlineReporter(id, store, web, online, lambda: self.ready)
 
 	async def report(self, *users: str) -> list[tuple[list[str], list[str]]]:
@@ -224,6 +224,58 @@ async def test_a_site_without_hooks_is_not_bothered() -> None:
 	it.online.hooks = {SITE: False}
 	assert await it.report("ann") == []
 	assert it.store.sets == {}
+
+
+@in_virtual_time
+async def test_all_clients_of_a_site_are_connected_to_a_sidecar_that_does_not_report() -> None:
+	it = Setting()
+	there = Online()
+	it.second, there.hooks = it.make("second", there), {"two.test": True}
+	assert await it.report() == [], "the first one reports from now on"
+	there.hooks = {"two.test": True, "three.test": True}
+	await it.report("ann")
+	await it.report("ann")
+	assert sorted(it.web.sites) == [SITE, "three.test", "two.test"]
+	assert it.first.reported == 3
+
+
+@in_virtual_time
+async def test_redis_has_lost_everything() -> None:
+	it = Setting()
+	it.second = it.make("second", Online())
+	await it.report("ann")
+	it.store.sets.clear()
+	it.first.on_subscribed()
+	assert await it.report("ann", "bob") == [(["ann", "bob"], [])], "who was reported is lost too"
+	assert it.store.sets[f"frappe_realtime:{SITE}:online"] == {"ann", "bob"}
+
+
+@in_virtual_time
+async def test_sites_that_are_written_while_redis_restarts_are_written_again() -> None:
+	it = Setting()
+	write = it.store.change_members
+
+	async def lose(key: str, add: list[str], remove: list[str] = []) -> None:  # noqa: B006
+		it.store.change_members = write  # type: ignore[method-assign]
+		it.first.on_subscribed()
+
+	it.store.change_members = lose  # type: ignore[method-assign]
+	it.online.present = {"ann"}
+	await it.first.report()
+	await it.first.report()
+	assert it.web.reports == [(["ann"], [])]
+
+
+@in_virtual_time
+async def test_an_app_is_removed_from_a_site_and_installed_again() -> None:
+	it = Setting()
+	await it.report("ann")
+	it.store.sets.clear()
+	assert await it.report("bob") == [], "the clients are connected still"
+	it.online.hooks = {SITE: False}
+	assert await it.report("bob") == []
+	it.online.hooks = {SITE: True}
+	assert await it.report("bob", "eve") == [(["bob", "eve"], [])]
 
 
 @in_virtual_time
