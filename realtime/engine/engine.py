@@ -26,6 +26,9 @@ from .websocket import CLOSE_FRAME, WebSocketProtocol, handshake_response
 
 logger = logging.getLogger("realtime.engine")
 
+LINGER_SECONDS = 1.0
+"""Seconds in which requests arrive that clients on polling have sent before they have read the close packet."""
+
 
 @dataclass(slots=True)
 class Engine:
@@ -91,12 +94,14 @@ class Engine:
 	async def drain(self, timeout: float) -> None:
 		"""Reject new connections, and close those on polling in a way that no request fails; wait for that at most `timeout` seconds.
 
-		A client between two polls gets the close packet with the next one. Those on WebSocket stay meanwhile, so that the clients that
+		A client between two polls gets the close packet with the next one. What it has sent before it has read that, on another TCP
+		connection, is answered for `LINGER_SECONDS` after the last of them was told. Those on WebSocket stay meanwhile, so that the clients that
 		reconnect do not delay that poll. A TCP connection between two requests, or on which the first one has not
 		arrived, belongs to no client yet: if another process listens on the port, it takes it over.
 		"""
 		self.accepting = False
-		for connection in self._polling():
+		polling = self._polling()
+		for connection in polling:
 			connection.leave()
 		for transport in list(self.http_transports):
 			self._leave_to_any(transport)
@@ -110,6 +115,8 @@ class Engine:
 				)
 				break
 			await asyncio.sleep(0.02)
+		if polling:
+			await asyncio.sleep(LINGER_SECONDS)
 
 	def _polling(self) -> list[Connection]:
 		return [connection for connection in self.connections.values() if connection.transport is None]

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from realtime.engine import Connection, Encoded
+from realtime.engine.engine import LINGER_SECONDS
 from tests.unit.engine.fakes import FakeClient, request, websocket_request
 from tests.unit.engine.test_confirmed_polls import ForwardedPoll
 from tests.unit.engine.test_http import open_packet
 from tests.unit.engine.test_websocket import text
+from tests.unit.virtual_time import in_virtual_time
 
 PATIENCE = 30.0
 
@@ -23,6 +25,7 @@ def draining(
 ) -> None:
 	"""Run a scenario with a polling client that is between two polls when the engine begins to drain."""
 
+	@in_virtual_time
 	async def run() -> None:
 		client = FakeClient()
 		client.send(request())
@@ -36,7 +39,7 @@ def draining(
 		assert not client.engine.connections
 		client.engine.close()
 
-	asyncio.run(run())
+	run()
 
 
 def test_the_next_poll_brings_what_waits_and_the_one_after_it_the_close() -> None:
@@ -91,6 +94,20 @@ def test_requests_that_were_on_their_way_when_the_client_was_told() -> None:
 		made_up = FakeClient(client.engine)
 		made_up.send(request("POST", "transport=polling&sid=none", b"4x"))
 		assert made_up.received().startswith(b"HTTP/1.1 400 ")
+
+	draining(scenario)
+
+
+def test_a_post_that_arrives_some_time_after_the_client_was_told() -> None:
+	"""Another process may have accepted it, and passes it on while this one drains."""
+
+	async def scenario(client: FakeClient, sid: str, drain: asyncio.Task[None]) -> None:
+		client.send(request(query=f"transport=polling&sid={sid}"))
+		await asyncio.sleep(0.9 * LINGER_SECONDS)
+		assert not drain.done()
+		post = FakeClient(client.engine)
+		post.send(request("POST", f"transport=polling&sid={sid}", b"4late"))
+		assert post.received().startswith(b"HTTP/1.1 200 ")
 
 	draining(scenario)
 
@@ -152,6 +169,7 @@ def test_an_upgrade_that_is_under_way_is_completed() -> None:
 
 
 def test_a_client_that_does_not_poll_is_not_waited_for_any_longer() -> None:
+	@in_virtual_time
 	async def run() -> None:
 		client = FakeClient()
 		client.send(request())
@@ -160,4 +178,4 @@ def test_a_client_that_does_not_poll_is_not_waited_for_any_longer() -> None:
 		client.engine.close()
 		assert client.listener.closed == ["server shutting down"]
 
-	asyncio.run(run())
+	run()
