@@ -61,6 +61,9 @@ REPORTER_DEAD = 32.0
 STARTED = 10.0
 """Seconds from the beginning of the run after which a worker reports."""
 
+NOTE_INTERVAL = 0.05
+"""Seconds between two looks at what the hooks were told, so that a slow answer to who is online does not make a report late."""
+
 MAX_LAG = 0.3
 """Seconds that an answer may take; what is asked during a longer one is not compared."""
 
@@ -334,6 +337,7 @@ class Run:
 			asyncio.create_task(user.run(port, until, random.Random(self._randoms.random())))
 			for user in self._users
 		]
+		noting = asyncio.create_task(self._note_reports())
 		try:
 			while time.monotonic() < until:
 				await asyncio.sleep(0.5)
@@ -345,12 +349,16 @@ class Run:
 			await asyncio.gather(*tasks)
 			await self._wait_until_all_are_reported()
 		finally:
-			for task in tasks:
+			for task in [*tasks, noting]:
 				task.cancel()
+
+	async def _note_reports(self) -> None:
+		while True:
+			self._reports.note()
+			await asyncio.sleep(NOTE_INTERVAL)
 
 	async def _compare(self) -> None:
 		asked = time.monotonic()
-		self._reports.note()
 		try:
 			online = await asyncio.to_thread(ask, self._redis)
 		except SidecarUnavailable as error:
@@ -369,7 +377,6 @@ class Run:
 		deadline = time.monotonic() + DEAD + REPORTER_DEAD + REPORT
 		while time.monotonic() < deadline:
 			await asyncio.sleep(0.2)
-			self._reports.note()
 			if all(not user.reports or user.reports[-1][1] == "offline" for user in self._users):
 				return
 		self._wrong.append("the hooks were not told that all have gone")
