@@ -261,7 +261,9 @@ class Config:
 	)
 	# Access
 	realtime_cache_seconds: float = key(
-		5.0, number(0, 3600), "seconds that answers of the web process are cached"
+		5.0,
+		number(0, 3600),
+		"seconds that answers of the web process are cached; with less than 1, list updates may name no document",
 	)
 	realtime_cache_size: int = key(50_000, integer(100, 10_000_000), "answers that are cached")
 	realtime_recheck_seconds: float = key(

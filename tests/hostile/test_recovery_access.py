@@ -12,6 +12,7 @@ from realtime.demo.model import User
 from tests.wire.apps import install, write_handlers
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conftest import MakeBench
 from tests.wire.publisher import Publisher
 from tests.wire.raw import WebSocketSession
 
@@ -201,20 +202,26 @@ def test_a_session_without_positions_is_not_recovered(shared: Bench) -> None:
 	assert not again.recovered
 
 
-def test_a_document_that_an_earlier_client_may_read_is_not_named_to_the_next_one(shared: Bench) -> None:
+def test_a_document_that_an_earlier_client_may_read_is_not_named_to_the_next_one(
+	make_bench: MakeBench,
+) -> None:
 	"""Both recover the same `list_update`, which is encoded once."""
-	publisher = Publisher(shared.valkey.url)
-	name = shared.document()
-	reader, other = shared.user(), shared.user()
-	shared.site().forbid(other.name, "ToDo", name)
-	tabs = [Tab(shared, user) for user in (reader, other)]
+	bench = make_bench(start=False)
+	write_handlers(bench, "alpha", HANDLERS)
+	install(bench, "alpha")
+	bench.start()
+	publisher = Publisher(bench.valkey.url)
+	name = bench.document()
+	reader, other = bench.user(), bench.user()
+	bench.site().forbid(other.name, "ToDo", name)
+	tabs = [Tab(bench, user) for user in (reader, other)]
 	for tab in tabs:
 		tab.call("enter", "doctype:ToDo")
 		tab.raw.close()
 	publisher.publish("list_update", {"doctype": "ToDo", "name": name}, "doctype:ToDo")
 	named = []
 	for tab in tabs:
-		again = Tab(shared, tab.user, {"pid": tab.pid, "offset": tab.offset})
+		again = Tab(bench, tab.user, {"pid": tab.pid, "offset": tab.offset})
 		assert again.recovered
 		named += [event[1].get("name") for event in again.events if event[0] == "list_update"]
 	assert named == [name, None]
