@@ -253,36 +253,44 @@ class WorkerHandover:
 		if self._socket is not None:
 			for suffix in (SUFFIX, LEAVING):
 				(self._folder / (self.name + suffix)).unlink(missing_ok=True)
+			# Others may have sent connections before they could see that; with the socket, the kernel would close them.
+			while self._receive():
+				pass
 			asyncio.get_running_loop().remove_reader(self._socket)
-			# What has arrived already is closed by the kernel.
 			self._socket.close()
 			self._socket = None
 		for owner in list(self._owners):
 			self._forget(owner)
 
 	def _on_readable(self) -> None:
-		assert self._socket is not None
 		for _ in range(BATCH):
-			try:
-				data, descriptors, _, _ = socket.recv_fds(self._socket, INLINE, 2, CLOSE_ON_EXEC)
-			except BlockingIOError:
+			if not self._receive():
 				return
-			except OSError as error:
-				logger.warning("cannot receive a connection of another worker: %s", error)
-				return
-			if not descriptors:
-				# This process has no descriptor left; the kernel has closed the connection.
-				self.lost += 1
-				continue
-			if len(descriptors) > 1:
-				with open(descriptors[1], "rb") as rest:
-					rest.seek(0)
-					data = rest.read()
-			self.received += 1
-			connection = socket.socket(fileno=descriptors[0])
-			task = asyncio.get_running_loop().create_task(self._attach(connection, data))
-			self._attaching.add(task)
-			task.add_done_callback(self._attaching.discard)
+
+	def _receive(self) -> bool:
+		"""Receive one connection; returns False if none waits."""
+		assert self._socket is not None
+		try:
+			data, descriptors, _, _ = socket.recv_fds(self._socket, INLINE, 2, CLOSE_ON_EXEC)
+		except BlockingIOError:
+			return False
+		except OSError as error:
+			logger.warning("cannot receive a connection of another worker: %s", error)
+			return False
+		if not descriptors:
+			# This process has no descriptor left; the kernel has closed the connection.
+			self.lost += 1
+			return True
+		if len(descriptors) > 1:
+			with open(descriptors[1], "rb") as rest:
+				rest.seek(0)
+				data = rest.read()
+		self.received += 1
+		connection = socket.socket(fileno=descriptors[0])
+		task = asyncio.get_running_loop().create_task(self._attach(connection, data))
+		self._attaching.add(task)
+		task.add_done_callback(self._attaching.discard)
+		return True
 
 	async def _attach(self, connection: socket.socket, received: bytes) -> None:
 		protocol = self._protocol

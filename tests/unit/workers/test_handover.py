@@ -156,6 +156,17 @@ def test_a_worker_that_ends_after_a_handover(tmp_path: Path) -> None:
 	run(tmp_path, scenario)
 
 
+def test_a_connection_that_has_arrived_when_the_worker_ends(tmp_path: Path) -> None:
+	async def scenario(pair: Pair) -> None:
+		client, sent = await pair.accepted(b"x")
+		assert pair.one.send("other", sent)
+		pair.other.stop()
+		assert await receive(client, 1) == b"x"
+		client.close()
+
+	run(tmp_path, scenario)
+
+
 def fill(pair: Pair, sent: Sent) -> int:
 	"""Send copies of one connection until they wait; return their number."""
 	count = 0
