@@ -20,6 +20,8 @@ from tests.wire.sidecar import ROOT, Sidecar, environment
 
 INSTALL_TIMEOUT = 300
 """Seconds for pip, which downloads what its cache does not have."""
+pytestmark = pytest.mark.timeout(3 * INSTALL_TIMEOUT)
+"""The first test builds the wheel, makes the environment and installs into it."""
 GENERATED = {"__pycache__", "dist", "node_modules"}
 
 
