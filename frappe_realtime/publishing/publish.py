@@ -258,7 +258,9 @@ def emit(event: str, message: Any, room: str | None) -> None:
 		message: What the listeners get.
 		room: The room. None is every socket of every site; such an event is in no site's history.
 	"""
-	outbox().send([*task_announcements([room] if room else []), _message(event, message, room)])
+	# First what may raise: a task counts as announced from then on.
+	sent = _message(event, message, room)
+	outbox().send([*task_announcements([room] if room else []), sent])
 
 
 def _names(names: str | Iterable[str] | None) -> list[str] | None:

@@ -45,7 +45,8 @@ def task_announcements(rooms: Iterable[str]) -> list[Message]:
 			continue
 		_announced[site, task_id] = None
 		if len(_announced) > KEPT_COUNT:
-			del _announced[next(iter(_announced))]
+			# Several threads may do this at once: each finds a copy, and perhaps the same oldest task.
+			_announced.pop(next(iter([*_announced])), None)
 		messages.append(_announcement(site, task_id, frappe.session.user))
 	return messages
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -46,3 +47,29 @@ def test_other_rooms_are_not_announced(publish: Any, tasks: Any, sent: Any) -> N
 	publish.publish_realtime("e", user="u")
 	publish.emit("e", {}, None)
 	assert all("kind" not in payload for payload in payloads(sent))
+
+
+def test_a_task_is_announced_with_its_first_event_that_can_be_sent(
+	publish: Any, tasks: Any, sent: Any
+) -> None:
+	with pytest.raises(TypeError):
+		publish.emit("progress", object(), "task_progress:t")
+	publish.emit("progress", {}, "task_progress:t")
+	assert [payload.get("kind") for payload in payloads(sent)] == ["task", None]
+
+
+class Shared(dict[Any, None]):
+	"""Of which another thread removes the oldest key whenever somebody looks for it."""
+
+	def __iter__(self) -> Iterator[Any]:
+		keys = list(super().__iter__())
+		del self[keys[0]]
+		return iter(keys)
+
+
+def test_two_threads_forget_the_oldest_task_at_once(
+	frappe: Any, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	monkeypatch.setattr(tasks, "KEPT_COUNT", 1)
+	monkeypatch.setattr(tasks, "_announced", Shared())
+	assert [len(tasks.task_announcements([f"task_progress:{name}"])) for name in "abc"] == [1, 1, 1]
