@@ -40,3 +40,5 @@ def call_hooks(online: Sequence[str], offline: Sequence[str]) -> None:
 						raise
 					frappe.db.rollback()
 					frappe.log_error(f"{hook}: {path} failed for {user}")
+					# The rollback for the next one that fails would remove it.
+					frappe.db.commit()

@@ -61,3 +61,14 @@ def test_each_is_called_with_each_user_and_a_failure_is_logged(frappe: Any, hook
 		("app.gone", "eve"),
 	]
 	assert frappe.errors == [f"realtime_user_online: app.fails failed for {user}" for user in ("ann", "bob")]
+
+
+def test_the_error_of_each_failure_stays_in_the_error_log(frappe: Any, hooks: Any) -> None:
+	"""Frappe inserts the entry in the transaction, which is rolled back for the next failure."""
+	inserted: list[str] = []
+	frappe.log_error = inserted.append
+	frappe.db.commit = lambda: (frappe.errors.extend(inserted), inserted.clear())
+	frappe.db.rollback = inserted.clear
+	frappe.hooks = {"realtime_user_online": ["app.fails"]}
+	hooks.call_hooks(["ann", "bob"], [])
+	assert frappe.errors == [f"realtime_user_online: app.fails failed for {user}" for user in ("ann", "bob")]
