@@ -39,6 +39,7 @@ override_whitelisted_methods = {
 # Changes of access, announced to the sidecar.
 after_request = ["frappe_realtime.permissions.access_events.after_request"]
 clear_cache = ["frappe_realtime.permissions.access_events.on_clear_cache"]
+after_migrate = ["frappe_realtime.permissions.access_events.after_migrate"]
 doc_events = {
 	"*": {
 		"on_change": "frappe_realtime.permissions.access_events.on_change",

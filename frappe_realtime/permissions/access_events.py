@@ -17,7 +17,7 @@ are checked again |
 | `renamed` | `doctype`, `old`, `new`, `merge` if so | a document was renamed, or merged into another | the rooms of the old name are \
 emptied; the state of shared editing gets the new name, or is deleted after a merge |
 | `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
-| `site` | | a role or Apply Strict User Permissions changed, or all caches were cleared | all sockets of the site are checked again |
+| `site` | | a role or Apply Strict User Permissions changed, all caches were cleared, or the site was migrated | all sockets of the site are checked again |
 
 `sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers. A message
 may also mean *more* access: in every case the sidecar drops the answers that it has cached.
@@ -145,10 +145,22 @@ def on_clear_doctype_cache(user: str | None = None, doctype: str | None = None) 
 
 @_logs_failures
 def on_clear_cache() -> None:
-	"""Announce that all caches of the site were cleared, as after the deletion of User Permissions in bulk."""
+	"""Announce that all caches of the site were cleared, as after the deletion of User Permissions in bulk.
+
+	At once if nothing was written: no commit may follow then, as in `bench clear-cache`.
+	"""
+	db = getattr(frappe.local, "db", None)
+	if not (db and db.transaction_writes):
+		_send([{"site": frappe.local.site, "kind": SITE_CHANGED}])
 	# Renaming a document clears all caches too, and has announced its own event.
-	if not any(message["kind"] == DOC_RENAMED for message in _held_events()):
+	elif not any(message["kind"] == DOC_RENAMED for message in _held_events()):
 		announce(SITE_CHANGED)
+
+
+@_logs_failures
+def after_migrate() -> None:
+	"""Announce that a migration may have changed all rules. A hook, which Frappe runs after it has synchronised fixtures."""
+	announce(SITE_CHANGED)
 
 
 # -- documents
@@ -232,8 +244,7 @@ def on_system_settings_change(doc: Any, method: str) -> None:
 @_logs_failures
 def on_permission_rule_change(doc: Any, method: str) -> None:
 	"""Announce a changed Custom DocPerm."""
-	if not _is_bulk_operation():
-		announce(DOCTYPE_RULES_CHANGED, doctype=doc.parent)
+	announce(DOCTYPE_RULES_CHANGED, doctype=doc.parent)
 
 
 @_logs_failures
@@ -251,6 +262,9 @@ def after_request(request: Any = None) -> None:
 
 
 def _is_bulk_operation() -> bool:
-	"""Return whether Frappe installs, migrates or uninstalls: these change everything, and clear all caches at the end."""
+	"""Return whether Frappe installs, migrates or uninstalls: these change everything, and all of it is announced once.
+
+	Installing and uninstalling clear all caches at the end; for a migration see `after_migrate`.
+	"""
 	flags = frappe.flags
 	return bool(flags.in_install or flags.in_migrate or flags.in_uninstall or flags.in_patch)

@@ -62,6 +62,7 @@ class Database:
 	"""A database connection: only what happens at a commit and at a rollback."""
 
 	def __init__(self) -> None:
+		self.transaction_writes = 1
 		self.after_commit, self.after_rollback = Callbacks(), Callbacks()
 
 	def commit(self, error: Exception | None = None) -> None:

@@ -43,6 +43,7 @@ NOTE = document(doctype="Note", name=5)
 ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, Any]]]] = [
 	("on_clear_doctype_cache", (None, "Note"), [doctype("Note")]),
 	("on_clear_cache", (), [SITE]),
+	("after_migrate", (), [SITE]),
 	("on_change", (NOTE, "on_change"), [{"kind": "changed", "doctype": "Note", "name": "5"}]),
 	("on_delete", (NOTE, "after_delete"), [{"kind": "doc", "doctype": "Note", "name": "5"}]),
 	(
@@ -145,13 +146,29 @@ def test_an_access_event_does_not_expire_while_redis_is_away(frappe, sent, hooks
 
 
 @pytest.mark.parametrize("flag", ["in_install", "in_migrate", "in_uninstall", "in_patch"])
-@pytest.mark.parametrize(
-	"name", ["on_clear_doctype_cache", "on_change", "on_delete", "on_permission_rule_change"]
-)
+@pytest.mark.parametrize("name", ["on_clear_doctype_cache", "on_change", "on_delete"])
 def test_operations_on_the_whole_site_announce_no_single_change(frappe, hooks, announced, name, flag):
 	setattr(frappe.flags, flag, True)
 	getattr(hooks, name)(*HOOKS[name])
 	assert announced() == []
+
+
+def test_a_rule_that_a_fixture_changes_is_announced(frappe, hooks, announced):
+	"""Frappe synchronises fixtures after the schema, and clears no caches after that."""
+	frappe.flags.in_migrate = True
+	hooks.on_permission_rule_change(*HOOKS["on_permission_rule_change"])
+	assert announced() == [doctype("Note")]
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_clearing_all_caches_is_announced_at_once_if_nothing_was_written(frappe, sent, hooks, connected):
+	"""`bench clear-cache` does not commit."""
+	if connected:
+		frappe.db.transaction_writes = 0
+	else:
+		frappe.local.db = None
+	hooks.on_clear_cache()
+	assert [json.loads(message.payload)["kind"] for message in sent.messages] == ["site"]
 
 
 def test_clearing_all_caches_is_announced_unless_the_transaction_has_renamed_a_document(hooks, announced):
