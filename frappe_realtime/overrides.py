@@ -11,8 +11,8 @@ outbox. If `frappe.realtime` lacks the `publish_to_*` functions of v17, those of
 change there without any document event (permissions/access_events.py).
 
 The overrides are installed when a request or a job runs on a site with the app (hooks `before_request` and
-`before_job`), and at the start of every `bench` command (commands.py), which includes the console, `bench execute`,
-migrations, the scheduler and the workers. A script that only calls `frappe.init` and `frappe.connect` publishes as
+`before_job`), before a handler with `frappe_context=True`, and at the start of every `bench` command (commands.py), which includes
+the console, `bench execute`, migrations, the scheduler and the workers. A script that only calls `frappe.init` and `frappe.connect` publishes as
 Frappe does, unless it calls `frappe_realtime.publish_realtime`.
 """
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 def frappe_context(site: str, user: str, sites_path: str) -> Iterator[None]:
 	"""Connect Frappe to a site as a user; commit at the end, or roll back if the block raises.
 
-	Blocks: it must run in a thread.
+	Blocks: it must run in a thread. What the block publishes is published as in a request, on sites with the app: kept in the history,
+	and sent with the commit.
 
 	Args:
 		site: The name of the site.
@@ -20,6 +21,9 @@ def frappe_context(site: str, user: str, sites_path: str) -> Iterator[None]:
 	"""
 	import frappe
 
+	from frappe_realtime.overrides import install_overrides
+
+	install_overrides()
 	frappe.init(site, sites_path=sites_path, force=True)
 	try:
 		frappe.connect(set_admin_as_user=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,13 @@ def add(socket, description, fails):
 	if fails:
 		raise ValueError("after the insert")
 	return todo.name
+
+
+@realtime.on("publish", frappe_context=True)
+def publish(socket, event):
+	import frappe
+
+	frappe.publish_realtime(event, {"by": frappe.session.user}, room="website", after_commit=True)
 """
 """No line outside a function imports Frappe: nothing has loaded it when the first of these events arrives."""
 
@@ -66,3 +75,14 @@ def test_what_a_handler_does_is_committed_unless_it_raises(
 	]
 	assert {"name": name, "description": kept} in todos
 	assert lost not in {todo["description"] for todo in todos}
+
+
+def test_what_a_handler_publishes_is_kept_for_clients_that_are_away(
+	with_handlers: Bench, connect_node: ConnectNode
+) -> None:
+	bench, manager = with_handlers, with_handlers.person()
+	client, event = connect_node(manager), bench.event()
+	client.emit("publish", event)
+	assert client.next(event) == ({"by": manager.name},)
+	kept: Any = bench.events.xrange(f"frappe_realtime:{manager.site}:events")
+	assert event in [json.loads(entry[b"e"])["event"] for _, entry in kept]

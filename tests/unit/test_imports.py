@@ -104,7 +104,13 @@ ALLOWED: dict[str, set[str]] = {
 	"realtime.recovery": CORE | {"realtime.access"},
 	"realtime.shared_editing": CORE | {"realtime.access", "realtime.cluster"},
 	"realtime.handlers": CORE
-	| {"frappe_realtime.handlers", "realtime.access", "realtime.cluster", "realtime.presence"},
+	| {
+		"frappe_realtime.handlers",
+		"frappe_realtime.overrides",
+		"realtime.access",
+		"realtime.cluster",
+		"realtime.presence",
+	},
 	"realtime.javascript": CORE
 	| {"realtime.access", "realtime.cluster", "realtime.handlers", "realtime.presence"},
 	"realtime.application": CORE

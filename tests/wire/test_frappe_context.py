@@ -77,7 +77,17 @@ def set_user(user):
 
 def destroy():
 	_data.set({})
+
+
+def clear_cache():
+	pass
 """
+
+FUNCTIONS = {
+	"realtime.py": ("publish_realtime", "publish_progress", "emit_via_redis"),
+	"sessions.py": ("delete_session",),
+}
+"""The functions that the app overrides, by the files that have them."""
 
 CONTEXT = """
 from frappe.realtime import SyncSocket, realtime
@@ -112,6 +122,11 @@ def make(make_bench: MakeBench, tmp_path: Path, text: str, **common: object) -> 
 	package = tmp_path / "environment" / "frappe"
 	package.mkdir(parents=True)
 	(package / "__init__.py").write_text(FRAPPE)
+	for file, names in FUNCTIONS.items():
+		(package / file).write_text("".join(f"def {name}(): ...\n" for name in names))
+	(package / "utils").mkdir()
+	(package / "utils" / "__init__.py").touch()
+	(package / "utils" / "background_jobs.py").write_text("class Queue: ...\n")
 	bench = make_bench(start=False, env={"PYTHONPATH": str(package.parent)}, common=common)
 	(bench.folder / "logs").mkdir()
 	write_handlers(bench, "chat", text)

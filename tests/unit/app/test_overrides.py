@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from realtime.handlers.frappe_context import frappe_context
+
 
 @pytest.fixture
 def overrides(frappe, sent) -> Any:
@@ -36,6 +38,17 @@ def test_each_call_decides_by_its_site(overrides, frappe, sent):
 		("publish_realtime", ("stock",), {"user": "u"}),
 		("publish_progress", (10,), {}),
 	]
+
+
+def test_a_handler_with_frappe_context_publishes_as_a_request_does(frappe, sent):
+	for name in ("init", "connect", "set_user", "destroy"):
+		setattr(frappe, name, lambda *args, **kwargs: None)
+	with frappe_context("one", "ann@example.com", "/sites"):
+		frappe.publish_realtime("now", room="r")
+		frappe.publish_realtime("later", room="r", after_commit=True)
+	assert [event for event, _, _ in sent.events()] == ["now", "later"]
+	assert all(message.stream for message in sent.messages), "they are in the history"
+	assert frappe.stock_calls == []
 
 
 def test_the_overrides_are_installed_once(overrides, frappe):
