@@ -16,7 +16,7 @@ FRACTION = 8
 """Counts below this part of an equal share of their limit are not published."""
 
 REPEAT = 5
-"""Heartbeats after which unchanged counts are published again, in case a message was lost."""
+"""Heartbeats after which unchanged counts are published again, in case a message was lost; also that there are none any more."""
 
 
 def user_key(site: str, user: str) -> str:
@@ -50,6 +50,8 @@ class Usage:
 		self._sidecars = 1
 		self._own: dict[str, int] = {}
 		self._changed = False
+		self._published = False
+		"""True once a count was published: others may know it still although none matters any more."""
 		self._heartbeats = 0
 		self._others: dict[str, dict[str, int]] = {}
 		self._totals: Counter[str] = Counter()
@@ -79,9 +81,10 @@ class Usage:
 	def to_publish(self) -> dict[str, int] | None:
 		"""Return all counts that matter, with a heartbeat; None if the others know them."""
 		self._heartbeats += 1
-		if not self._changed and not (self._own and self._heartbeats >= REPEAT):
+		if not self._changed and not (self._published and self._heartbeats >= REPEAT):
 			return None
 		self._changed = False
+		self._published = self._published or bool(self._own)
 		self._heartbeats = 0
 		return self._own
 

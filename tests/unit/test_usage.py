@@ -39,6 +39,20 @@ def test_unchanged_counts_are_repeated_in_case_a_message_was_lost() -> None:
 	assert [one.to_publish() for _ in range(REPEAT)] == [None] * (REPEAT - 1) + [{"many": 5}]
 
 
+def test_that_there_are_no_counts_any_more_is_repeated_too() -> None:
+	"""Otherwise a sidecar that has missed the message refuses the user for ever."""
+	one, other = usage(), usage()
+	assert [one.to_publish() for _ in range(2 * REPEAT)] == [None] * 2 * REPEAT, "there never was one"
+	one.set("many", 5, most=5)
+	other.take("one", (one.to_publish() or {}).items(), more=False)
+	one.set("many", 0, most=5)
+	assert one.to_publish() == {}, "this message is lost"
+	for _ in range(REPEAT):
+		if (counts := one.to_publish()) is not None:
+			other.take("one", counts.items(), more=False)
+	assert other.of_others("many") == 0
+
+
 def test_nothing_is_kept_while_there_is_no_other_sidecar() -> None:
 	one = usage(sidecars=1)
 	one.set("many", 5, most=5)
