@@ -52,7 +52,7 @@ class TaskAccess:
 		self._system_users = config.realtime_task_subscribers == SYSTEM_USER
 		self._store = store
 		self._owners: OrderedDict[TaskKey, str] = OrderedDict()
-		self._reads: dict[str, asyncio.Task[None]] = {}
+		self._reads: dict[str, asyncio.Task[StoreUnavailable | None]] = {}
 		self._log_budget = LogBudget()
 		self._pending: dict[TaskKey, set[ServerSocket]] = {}
 		self._pending_of: dict[ServerSocket, set[TaskKey]] = {}
@@ -96,11 +96,19 @@ class TaskAccess:
 		"""Return whether the user of `session`, who was in the room of a task, may be in it; reads the owners if this one is unknown.
 
 		This process may be a new one that has heard of no task yet.
+
+		Raises:
+			StoreUnavailable: The owners cannot be read.
 		"""
 		key = (session.site, room.removeprefix(TASK_ROOM))
-		if not self._may_follow_all(session) and session.has_app and key not in self._owners:
-			self._start_read(session.site)
-			await asyncio.wait([self._reads[session.site]])
+		while not self._may_follow_all(session) and session.has_app and key not in self._owners:
+			read = self._start_read(session.site)
+			await asyncio.wait([read])
+			# One that a new subscription has cancelled is begun again.
+			if not read.cancelled():
+				if (error := read.result()) is not None:
+					raise StoreUnavailable(f"the owners of tasks cannot be read: {error}") from error
+				break
 		return self.is_allowed(session, room)
 
 	async def may_follow(self, session: Session, task_id: str) -> bool:
@@ -169,11 +177,14 @@ class TaskAccess:
 		_discard(self._pending, key, socket)
 		_discard(self._pending_of, socket, key)
 
-	def _start_read(self, site: str) -> None:
+	def _start_read(self, site: str) -> asyncio.Task[StoreUnavailable | None]:
+		"""Return the task that reads the owners of a site, or has read them."""
 		if site not in self._reads:
 			self._reads[site] = asyncio.get_running_loop().create_task(self._read_owners(site))
+		return self._reads[site]
 
-	async def _read_owners(self, site: str) -> None:
+	async def _read_owners(self, site: str) -> StoreUnavailable | None:
+		"""Read the owners; return the error if a retry may succeed."""
 		try:
 			entries = await self._store.entries(tasks_key(site), MAX_OWNERS)
 		except (StoreUnavailable, StoreDenied) as error:
@@ -186,7 +197,7 @@ class TaskAccess:
 				error,
 				extra=log_fields(site),
 			)
-			return
+			return error if isinstance(error, StoreUnavailable) else None
 		invalid = 0
 		for value in entries:
 			try:
@@ -201,6 +212,7 @@ class TaskAccess:
 				site,
 				extra=log_fields(site),
 			)
+		return None
 
 
 def _discard(index: dict[K, set[V]], key: K, value: V) -> None:

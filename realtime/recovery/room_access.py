@@ -43,6 +43,7 @@ class RoomAccess:
 		Raises:
 			WebFailed, Unsettled: It fails at the question about one of the rooms, or access to it changes all the time.
 			WebUnavailable: The web process gives no answer.
+			StoreUnavailable: Redis does not tell whose a task is.
 		"""
 		permitted = {user_room(session.user), WEBSITE_ROOM}
 		if session.user_type == SYSTEM_USER:

@@ -10,7 +10,7 @@ import pytest
 
 from realtime.access import tasks as module
 from realtime.access.tasks import MAX_PENDING_PER_SOCKET, TaskAccess
-from realtime.bus.store import StoreUnavailable
+from realtime.bus.store import StoreDenied, StoreUnavailable
 from realtime.socketio.namespace import Namespaces
 from tests.unit.access.fakes import SITE, config, connected, session
 from tests.unit.virtual_time import in_virtual_time, turns
@@ -253,12 +253,36 @@ async def test_a_new_process_reads_the_owners_before_it_takes_a_room_from_a_sess
 
 @in_virtual_time
 async def test_owners_that_could_not_be_read_are_read_again() -> None:
+	"""That they are unknown is no reason to take a room from its owner: the recovery is tried again."""
 	store = FakeStore()
 	store.error = StoreUnavailable("away")
 	subject = access(store)
-	assert not await subject.may_stay(OWNER, ROOM)
+	with pytest.raises(StoreUnavailable):
+		await subject.may_stay(OWNER, ROOM)
 	store.values, store.error = [entry(**STARTED)], None
 	assert await subject.may_stay(OWNER, ROOM)
+
+
+@in_virtual_time
+async def test_a_redis_that_refuses_to_name_the_owners_takes_the_room_only() -> None:
+	"""A retry would fail too."""
+	store = FakeStore()
+	store.error = StoreDenied("NOPERM no rights")
+	assert not await access(store).may_stay(OWNER, ROOM)
+
+
+@in_virtual_time
+async def test_a_subscription_that_begins_while_the_owners_are_read_for_a_session() -> None:
+	"""They are read again."""
+	store = FakeStore()
+	store.values, store.gate = [entry(**STARTED)], asyncio.Event()
+	subject = access(store)
+	stays = asyncio.ensure_future(subject.may_stay(OWNER, ROOM))
+	await turns()
+	subject.on_subscribed()
+	store.gate.set()
+	assert await stays
+	assert len(store.reads) == 2
 
 
 @in_virtual_time

@@ -90,6 +90,8 @@ class Setting:
 		self.permissions = FakePermissions()
 		self.list_updates = FakeListUpdates()
 		self.tasks: set[str] = set()
+		self.owner_errors: list[Exception] = []
+		"""Raised by the next questions about tasks."""
 		self.limits: list[str] = []
 		"""The limits that were reached."""
 		self.joined_at: dict[str, str] = {}
@@ -100,6 +102,8 @@ class Setting:
 		revalidator: Any = SimpleNamespace(is_pending=lambda session, rooms: self.unchecked)
 
 		async def may_stay(session: Any, room: str) -> bool:
+			if self.owner_errors:
+				raise self.owner_errors.pop()
 			return room in self.tasks
 
 		tasks: Any = SimpleNamespace(may_stay=may_stay)

@@ -147,6 +147,18 @@ def test_redis_is_unavailable_for_a_while() -> None:
 	run(test)
 
 
+def test_the_owners_of_tasks_cannot_be_read_for_a_while() -> None:
+	async def test(it: Setting) -> None:
+		it.tasks, it.owner_errors = {"task_progress:mine"}, [StoreUnavailable(), StoreUnavailable()]
+		it.save("task_progress:mine", "user:ann@example.com")
+		it.publish(1, 2)
+		admission = await it.admit()
+		assert isinstance(admission, Recovered)
+		assert "task_progress:mine" in admission.rooms
+
+	run(test)
+
+
 def test_redis_is_unavailable_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 	monkeypatch.setattr(recovery, "REDIS_TIMEOUT", 0.05)
 
