@@ -16,12 +16,18 @@ TOTAL_WINDOW_BYTES = 32 * 1024 * 1024
 """Bound of the history windows of all sites together, with the events of which only the newest ones are kept."""
 
 
+PART_KEPT = 3 / 4
+"""Part of the largest window that remains when all together exceed the bound, so that the next events need no search for it."""
+
+
 class HistoryWindows:
 	"""Keeps the recent events of each site, and drops the oldest of those that exceed a bound."""
 
 	def __init__(self) -> None:
 		self.bytes = 0
 		"""The memory that the events of all history windows take, and those of which only the newest ones are kept."""
+		self._streams: dict[SiteStream, None] = {}
+		"""The sites that are followed."""
 
 	def keep(self, stream: SiteStream, event: PublishedEvent) -> None:
 		"""Keep the newest event of a site, which has a position."""
@@ -32,28 +38,44 @@ class HistoryWindows:
 		stream.window.append(kept)
 		stream.window_bytes += kept.memory
 		self.bytes += kept.memory
-		while stream.window and (
-			len(stream.window) > WINDOW_EVENTS
-			or stream.window_bytes > WINDOW_BYTES
-			or self.bytes > TOTAL_WINDOW_BYTES
-		):
-			oldest = stream.window.popleft()
-			stream.window_start = oldest.position
-			stream.window_bytes -= oldest.memory
-			self.bytes -= oldest.memory
+		while len(stream.window) > WINDOW_EVENTS or stream.window_bytes > WINDOW_BYTES:
+			self._drop_oldest(stream)
+		self._fit_together()
 
 	def _keep_latest(self, stream: SiteStream, event: PublishedEvent) -> None:
 		self.bytes += stream.latest.put(event)
-		while self.bytes > TOTAL_WINDOW_BYTES and (dropped := stream.latest.drop_oldest()):
-			self.bytes -= dropped
+		self._fit_together()
+
+	def _fit_together(self) -> None:
+		"""Drop the oldest events of the largest site until all sites together keep to the bound.
+
+		Events of the windows are dropped first: Redis still has them, but not the newest values that have to be in memory.
+		"""
+		while self.bytes > TOTAL_WINDOW_BYTES and self._streams:
+			largest = max(self._streams, key=_window_bytes)
+			if largest.window:
+				most = largest.window_bytes * PART_KEPT
+				while largest.window_bytes > most:
+					self._drop_oldest(largest)
+			elif dropped := max(self._streams, key=_latest_bytes).latest.drop_oldest():
+				self.bytes -= dropped
+			else:
+				break
+
+	def _drop_oldest(self, stream: SiteStream) -> None:
+		oldest = stream.window.popleft()
+		stream.window_start = oldest.position
+		stream.window_bytes -= oldest.memory
+		self.bytes -= oldest.memory
 
 	def extend(self, stream: SiteStream, position: StreamPosition, events: list[KeptEvent]) -> None:
-		"""Keep events that were read for one client for the next ones, if the window has room."""
+		"""Keep events that were read for one client for the next ones, if the window has room and the site is followed still."""
 		# The stream may have been reset to an earlier position while the events were read.
 		before_window = [event for event in events if event.position <= stream.window_start]
 		size = sum(event.memory for event in before_window)
 		if (
-			len(before_window) + len(stream.window) <= WINDOW_EVENTS
+			stream in self._streams
+			and len(before_window) + len(stream.window) <= WINDOW_EVENTS
 			and stream.window_bytes + size <= WINDOW_BYTES
 			and self.bytes + size <= TOTAL_WINDOW_BYTES
 		):
@@ -69,6 +91,7 @@ class HistoryWindows:
 			stream: The stream.
 			read: Its end, and all events of which only the newest ones are kept.
 		"""
+		self._streams[stream] = None
 		stream.position = stream.window_start = parse_offset(read.last) or START
 		self.bytes -= stream.window_bytes + stream.latest.bytes
 		if stream.window:
@@ -99,4 +122,13 @@ class HistoryWindows:
 
 	def forget(self, stream: SiteStream) -> None:
 		"""Count the events of a site, which is no longer followed, no more."""
+		self._streams.pop(stream, None)
 		self.bytes -= stream.window_bytes + stream.latest.bytes
+
+
+def _window_bytes(stream: SiteStream) -> int:
+	return stream.window_bytes
+
+
+def _latest_bytes(stream: SiteStream) -> int:
+	return stream.latest.bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from realtime.bus.events import PublishedEvent
 from realtime.recovery import windows
 from realtime.recovery.entries import HistoryGap
 from realtime.recovery.latest_values import LatestRead
@@ -31,30 +32,54 @@ def test_the_window_is_bounded(monkeypatch: pytest.MonkeyPatch, bound: str, valu
 	run(test)
 
 
+def of(it: Setting, site: str, number: int) -> PublishedEvent:
+	"""Return an event of a site that is published now."""
+	event = it.store.append(number)
+	event.site = site
+	return event
+
+
 def test_the_windows_of_all_sites_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-	"""The site that gets an event gives way; a site that is no longer followed leaves its room to others."""
-	monkeypatch.setattr(windows, "TOTAL_WINDOW_BYTES", 3 * ONE)
+	"""The largest one gives way, also if its site is quiet; a site that is no longer followed leaves its room to others."""
+	monkeypatch.setattr(windows, "TOTAL_WINDOW_BYTES", 8 * ONE)
 
 	async def test(it: Setting) -> None:
 		first = await it.history.follow(SITE)
 		second = await it.history.follow("two.test")
-		for number in (1, 2):
+		for number in range(1, 9):
 			it.live(number)
-		for number in (3, 4):
-			other = it.store.append(number)
-			other.site = "two.test"
-			it.history.take([other])
-		assert (len(first.window), len(second.window)) == (2, 1)
+		assert (len(first.window), first.window_start) == (8, (0, 0))
+		it.history.take([of(it, "two.test", 9)])
+		assert (len(first.window), first.window_start) == (6, (2, 0))
+		assert (len(second.window), it.history.window_bytes) == (1, 7 * ONE)
+		it.history.take([of(it, "two.test", number) for number in range(10, 14)])
+		assert (len(first.window), len(second.window)) == (4, 3), "in the end it is the largest itself"
 		it.namespaces.clear()
 		it.namespaces.open("/two.test")
 		it.history.on_subscribed()
 		await it.caught_up()
-		for number in (5, 6, 7):
-			other = it.store.append(number)
-			other.site = "two.test"
-			it.history.take([other])
+		it.history.take([of(it, "two.test", number) for number in range(14, 19)])
 		assert it.history.stream(SITE) is None
-		assert len(second.window) == 3
+		assert len(second.window) == 8
+
+	run(test)
+
+
+def test_events_that_are_read_for_a_site_that_is_no_longer_followed_take_no_room() -> None:
+	async def test(it: Setting) -> None:
+		for number in (1, 2):
+			it.store.append(number)
+		stream = await it.history.follow(SITE)
+
+		def forget() -> None:
+			it.store.after_reading = lambda: None
+			it.namespaces.clear()
+			it.history.on_subscribed()
+
+		it.store.after_reading = forget
+		await it.history.reader.read_before_window(stream, (0, 0), {})
+		assert it.history.stream(SITE) is None
+		assert it.history.window_bytes == 0
 
 	run(test)
 

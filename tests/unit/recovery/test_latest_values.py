@@ -12,7 +12,7 @@ from realtime.bus.kept_events import KeptEvent
 from realtime.recovery import latest_values, windows
 from realtime.recovery.entries import HistoryGap
 from realtime.recovery.latest_values import LatestValues
-from tests.unit.recovery.histories import Setting, run
+from tests.unit.recovery.histories import ONE, Setting, run
 from tests.unit.socketio.fakes import SITE
 
 ROOMS: Mapping[str | None, StreamPosition] = {"website": (0, 0)}
@@ -70,6 +70,48 @@ def test_the_memory_of_all_sites_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 		it.history.on_subscribed()
 		await it.caught_up()
 		assert it.history.window_bytes == 0
+
+	run(test)
+
+
+def test_values_stay_in_memory_while_a_window_of_another_site_can_give_way(
+	monkeypatch: pytest.MonkeyPatch,
+) -> None:
+	"""Redis still has the events of the window."""
+	monkeypatch.setattr(windows, "TOTAL_WINDOW_BYTES", 20 * ONE)
+
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		other = await it.history.follow("two.test")
+		for number in range(1, 21):
+			event = it.store.append(number)
+			event.site = "two.test"
+			it.history.take([event])
+		assert it.history.window_bytes == 20 * ONE
+		it.history.take([it.store.append_value(number, f"key {number}") for number in range(21, 26)])
+		assert numbers(stream.latest.after((0, 0))) == [21, 22, 23, 24, 25]
+		older = await it.history.reader.read_before_window(stream, (20, 0), ROOMS)
+		assert numbers(stream.missed(older, ROOMS)) == [21, 22, 23, 24, 25]
+		assert it.history.window_bytes <= 20 * ONE
+		assert 0 < len(other.window) < 20
+
+	run(test)
+
+
+def test_the_site_with_most_values_gives_way_if_there_is_nothing_else(
+	monkeypatch: pytest.MonkeyPatch,
+) -> None:
+	async def test(it: Setting) -> None:
+		stream = await it.history.follow(SITE)
+		other = await it.history.follow("two.test")
+		for number in (1, 2, 3):
+			event = it.store.append_value(number, f"key {number}")
+			event.site = "two.test"
+			it.history.take([event])
+		monkeypatch.setattr(windows, "TOTAL_WINDOW_BYTES", it.history.window_bytes)
+		it.history.take([it.store.append_value(4, "key 4")])
+		assert numbers(stream.latest.after((0, 0))) == [4]
+		assert numbers(other.latest.after((0, 0))) == [2, 3]
 
 	run(test)
 
