@@ -175,6 +175,7 @@ class PresenceLayer:
 		self.apps = AppPresence(self.members, self.feed)
 		self.online = OnlineUsers(config, table)
 		namespaces.observe(self.online)
+		access.revalidator.session_renewed.connect(self.online.on_session)
 		self.events = PresenceEvents(
 			config, self.members, self.online, self.feed, access.permissions, limits, access.revalidator
 		)

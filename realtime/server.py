@@ -233,7 +233,12 @@ class RealtimeServer:
 			store, self.presence.feed, self.presence.online, self.cluster.is_settled
 		)
 		self.online_reporter = OnlineReporter(
-			publisher.id, store, self.backends.web, self.presence.online, self.cluster.is_settled
+			publisher.id,
+			store,
+			self.backends.web,
+			self.presence.online,
+			self.access.sites,
+			self.cluster.is_settled,
 		)
 		self.subscriber = EventSubscriber(
 			self.backends.endpoint,

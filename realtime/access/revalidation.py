@@ -99,6 +99,8 @@ class Revalidator:
 		"""Memberships of sockets in rooms that were ended."""
 		self.room_withdrawn: Signal[[ServerSocket, str]] = Signal()
 		"""Sent with each socket and room that the socket had to leave."""
+		self.session_renewed: Signal[[Session]] = Signal()
+		"""Sent with the new session of sockets, whose user is the same."""
 		self._namespaces = namespaces
 		self._authenticator = authenticator
 		self._permissions = permissions
@@ -251,8 +253,10 @@ class Revalidator:
 				self.end(socket)
 			else:
 				socket.session = session
-		if session is not None and not ended and check.rooms:
-			self.check_rooms(session, None)
+		if session is not None and not ended:
+			self.session_renewed.send(session)
+			if check.rooms:
+				self.check_rooms(session, None)
 
 	async def _run_room_check(self, check: RoomCheck) -> None:
 		"""Make the sockets of a user leave the rooms that the user may not be in any more."""

@@ -9,6 +9,7 @@ from time import time
 
 from frappe_realtime.contract import GUEST, ONLINE_PLACE, USER_ROOM
 
+from ..access.authentication import Session
 from ..config import Config
 from ..socketio.namespace import RECOVERABLE_REASONS, ServerSocket
 from .members import LOCAL, Member, Place, PresenceTable
@@ -28,7 +29,7 @@ class OnlineUsers:
 		self._grace: float = config.realtime_presence_grace_seconds
 		self._table = table
 		self.hooks: dict[str, bool] = {}
-		"""For each site that had a socket, whether its apps are told which users come and go."""
+		"""For each site that had a socket, whether its apps are told which users come and go, as its newest session says."""
 		self._away: OrderedDict[tuple[Place, str], float] = OrderedDict()
 		"""The users whose last connection was lost, and until when they stay online (loop time); the first is due next."""
 		self._timer: asyncio.TimerHandle | None = None
@@ -52,7 +53,7 @@ class OnlineUsers:
 			return
 		session = socket.session
 		if session is not None:
-			self.hooks[session.site] = session.online_hooks
+			self.on_session(session)
 		if len(socket.namespace.rooms[room]) > 1:
 			return
 		if session is None or session.user == GUEST or room != USER_ROOM + session.user:
@@ -61,6 +62,10 @@ class OnlineUsers:
 		self._away.pop((place, session.user), None)
 		now = round(time() * 1000)
 		self._table.put(place, Member(session.user, session.user, session.full_name, now, now))
+
+	def on_session(self, session: Session) -> None:
+		"""Note what a new session says about its site."""
+		self.hooks[session.site] = session.online_hooks
 
 	def left(self, socket: ServerSocket, room: str) -> None:
 		"""Do nothing: only the end of a socket counts, with its reason (`RoomObserver`)."""

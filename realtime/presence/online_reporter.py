@@ -24,6 +24,7 @@ from frappe_realtime.contract import (
 )
 from frappe_realtime.errors import WebUnavailable
 
+from ..access.sites import Sites
 from ..bus.periodic import PeriodicStoreTask
 from ..bus.store import RedisStore, StoreUnavailable
 from ..log_budget import LogBudget
@@ -50,6 +51,7 @@ class OnlineReporter:
 		store: redis_queue.
 		web: The web process.
 		online: The users with a socket, on all sidecars.
+		sites: The sites of the bench.
 		is_ready: Returns True if this process knows the clients of all sidecars.
 	"""
 
@@ -59,6 +61,7 @@ class OnlineReporter:
 		store: RedisStore,
 		web: FrappeClient,
 		online: OnlineUsers,
+		sites: Sites,
 		is_ready: Callable[[], bool],
 	) -> None:
 		self.reported = 0
@@ -67,6 +70,7 @@ class OnlineReporter:
 		self._store = store
 		self._web = web
 		self._online = online
+		self._sites = sites
 		self._is_ready = is_ready
 		self._announced: set[str] = set()
 		"""The sites with hooks of this sidecar's clients that it has written to Redis."""
@@ -115,12 +119,18 @@ class OnlineReporter:
 			return
 		# Read each time: all clients of a site may be connected to other sidecars, and uninstalling the app removes its site.
 		sites = await self._store.members(ONLINE_SITES_KEY)
+		for site in self._announced - sites:
+			# What the sessions of its clients said is no longer true. A later session shows that the app is installed again.
+			self._announced.discard(site)
+			self._online.hooks.pop(site, None)
 		self._known = {site: known for site, known in self._known.items() if site in sites}
 		for site in sorted(sites):
 			# Again for each site: the web process may take longer for all of them than `HOLD_SECONDS`.
 			if not await self._hold():
 				return
-			if not self._web.is_unavailable(site):
+			if not self._sites.exists(site):
+				await self._store.change_members(ONLINE_SITES_KEY, (), [site])
+			elif not self._web.is_unavailable(site):
 				await self._report_site(site)
 
 	async def _hold(self) -> bool:

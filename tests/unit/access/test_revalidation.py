@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from realtime.access.authentication import Session
 from realtime.access.permissions import FAILURE_SECONDS
 from realtime.access.revalidation import END_REASON, RETRY_SECONDS, WORKERS
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
@@ -43,6 +44,20 @@ def test_a_session_that_is_another_user_s_ends(answer: Any, ended: bool) -> None
 		assert it.revalidator.sockets_ended == (2 if ended else 0)
 
 	test()
+
+
+@in_virtual_time
+async def test_a_renewed_session_is_announced() -> None:
+	it = Setting()
+	renewed: list[Session] = []
+	it.revalidator.session_renewed.connect(renewed.append)
+	ben = session("ben")
+	it.authenticator.answers |= {"ann": ANN._replace(online_hooks=True), "ben": session("Guest")}
+	for one in (ANN, ben):
+		it.socket(one)
+	it.revalidator.check_sessions([ANN, ben])
+	await it.done()
+	assert renewed == [ANN._replace(online_hooks=True)], "the other one has ended"
 
 
 @in_virtual_time

@@ -76,3 +76,14 @@ async def test_users_are_online_on_all_processes() -> None:
 async def test_no_client_sees_who_is_online() -> None:
 	it = Process()
 	assert code(join(it, it.socket(), "online")) == "bad_request"
+
+
+@in_virtual_time
+async def test_the_newest_session_of_a_site_says_whether_its_apps_are_told() -> None:
+	it = Process()
+	session = it.socket().session
+	assert it.online.hooks == {SITE[1:]: False}
+	it.online.on_session(session._replace(online_hooks=True))
+	assert it.online.hooks == {SITE[1:]: True}
+	it.socket("bob@example.com")
+	assert it.online.hooks == {SITE[1:]: False}

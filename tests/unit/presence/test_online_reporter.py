@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +101,7 @@ class Online:
 class Setting:
 	def __init__(self) -> None:
 		self.store, self.web, self.online = Store(), Web(), Online()
+		self.dropped: set[str] = set()
 		self.ready = True
 		self.first, self.second = self.make("first"), self.make("second")
 
@@ -107,7 +109,8 @@ class Setting:
 		store: Any = self.store
 		web: Any = self.web
 		online: Any = clients or self.online
-		return OnlineReporter(id, store, web, online, lambda: self.ready)
+		sites: Any = SimpleNamespace(exists=lambda site: site not in self.dropped)
+		return OnlineReporter(id, store, web, online, sites, lambda: self.ready)
 
 	async def report(self, *users: str) -> list[tuple[list[str], list[str]]]:
 		"""Let both sidecars report while these users are online; return what they have reported."""
@@ -276,6 +279,43 @@ async def test_an_app_is_removed_from_a_site_and_installed_again() -> None:
 	assert await it.report("bob") == []
 	it.online.hooks = {SITE: True}
 	assert await it.report("bob", "eve") == [(["bob", "eve"], [])]
+
+
+@in_virtual_time
+async def test_an_app_is_installed_again_before_a_client_connects() -> None:
+	it = Setting()
+	await it.report("ann")
+	it.store.sets.clear()
+	assert await it.report("ann", "bob") == []
+	it.online.hooks[SITE] = True  # the session of bob
+	assert await it.report("ann", "bob") == [(["ann", "bob"], [])]
+
+
+@in_virtual_time
+async def test_a_site_without_the_app_is_not_written_again_when_redis_returns() -> None:
+	"""Although no client has connected since the app was removed."""
+	it = Setting()
+	await it.report("ann")
+	it.store.sets.clear()
+	await it.report("ann")
+	for reporter in (it.first, it.second):
+		reporter.on_subscribed()
+	assert await it.report("ann") == []
+	assert it.store.sets == {}
+
+
+@in_virtual_time
+async def test_a_site_that_was_dropped_is_not_reported_any_more() -> None:
+	"""No hook runs when a site is dropped, and the web process knows it no more."""
+	it = Setting()
+	it.online.hooks["two.test"] = True
+	await it.report("ann")
+	it.web.sites.clear()
+	it.dropped.add("two.test")
+	await it.report()
+	await it.report("ann")
+	assert it.web.sites == [SITE, SITE]
+	assert it.store.sets["frappe_realtime:online_sites"] == {SITE}
 
 
 @in_virtual_time
