@@ -66,8 +66,8 @@ class History:
 		self.reader = HistoryReader(store, self._windows, self.counters, unrecorded_seconds)
 		"""Reads the events that are not in memory."""
 		self._streams: dict[str, SiteStream] = {}
-		self._denied: dict[str, tuple[float, str]] = {}
-		"""Sites whose history Redis denies: until when it is not asked again (loop time), and its answer."""
+		self._denied: dict[str, tuple[asyncio.TimerHandle, str]] = {}
+		"""Sites whose history Redis denies: the timer until it is asked again, and its answer."""
 
 	@property
 	def window_bytes(self) -> int:
@@ -134,17 +134,26 @@ class History:
 		Raises:
 			StoreDenied: Redis denies the history.
 		"""
-		denied = self._denied.get(site)
-		if denied is not None:
-			if asyncio.get_running_loop().time() < denied[0]:
-				raise StoreDenied(denied[1])
-			del self._denied[site]
 		stream = self._streams.get(site)
 		if stream is None:
-			stream = self._streams[site] = SiteStream(site)
-			self._start_catch_up(stream)
+			denied = self._denied.get(site)
+			if denied is not None:
+				raise StoreDenied(denied[1])
+			stream = self._begin(site)
 		await asyncio.shield(stream.ready)
 		return stream
+
+	def _begin(self, site: str) -> SiteStream:
+		stream = self._streams[site] = SiteStream(site)
+		self._start_catch_up(stream)
+		return stream
+
+	def _ask_again(self, site: str) -> None:
+		"""Ask Redis for a history that it has denied, if the site still has clients."""
+		if f"/{site}" in self._namespaces:
+			self._begin(site)
+		else:
+			del self._denied[site]
 
 	def needs(self, site: str) -> bool:
 		"""Return True if the events of `site` are of use here: it has sockets, or its stream is followed."""
@@ -168,6 +177,8 @@ class History:
 			if stream.task is not None:
 				stream.task.cancel()
 			stream.ready.cancel()
+		for timer, _ in self._denied.values():
+			timer.cancel()
 
 	def _forget(self, stream: SiteStream) -> None:
 		del self._streams[stream.site]
@@ -209,6 +220,7 @@ class History:
 		stream.task = None
 		if not stream.ready.done():
 			stream.ready.set_result(None)
+			self._denied.pop(stream.site, None)
 		fresh = [event for event in pending if self._accept(stream, event, self._verified(stream, event))]
 		if fresh:
 			self._deliver(fresh)
@@ -248,12 +260,14 @@ class History:
 			error.advice,
 			extra=log_fields(stream.site),
 		)
-		self._denied[stream.site] = (asyncio.get_running_loop().time() + DENIED_SECONDS, str(error))
+		timer = asyncio.get_running_loop().call_later(DENIED_SECONDS, self._ask_again, stream.site)
+		self._denied[stream.site] = (timer, str(error))
 		pending, stream.pending, stream.task = stream.pending or [], None, None
 		was_ready = stream.ready.done()
 		if not was_ready:
-			# `follow` retrieves it through the shield, also if its caller was cancelled.
 			stream.ready.set_exception(error)
+			# As retrieved: no client may wait for it.
+			stream.ready.exception()
 		self._forget(stream)
 		if pending:
 			self._deliver(pending)

@@ -11,9 +11,11 @@ import pytest
 from realtime.bus.store import Entry, StoreDenied, StoreUnavailable
 from realtime.recovery import history, site_stream
 from realtime.recovery.entries import HistoryGap
+from realtime.recovery.history import DENIED_SECONDS
 from tests.unit.recovery.fakes import event
 from tests.unit.recovery.histories import Setting, run
 from tests.unit.socketio.fakes import SITE
+from tests.unit.virtual_time import in_virtual_time
 
 
 def test_reading_is_retried_while_redis_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +42,32 @@ def test_a_redis_that_denies_the_history() -> None:
 		assert it.lost == []
 
 	run(test)
+
+
+@in_virtual_time
+async def test_a_history_that_is_no_longer_denied_is_followed_again() -> None:
+	"""Without a client that connects."""
+	it = Setting()
+	it.store.failures = [StoreDenied("NOPERM")] * 2
+	with pytest.raises(StoreDenied):
+		await it.history.follow(SITE)
+	await asyncio.sleep(DENIED_SECONDS + 1)
+	assert it.history.unavailable == {SITE: "NOPERM"}, "it is denied again"
+	await asyncio.sleep(DENIED_SECONDS)
+	assert it.history.unavailable == {}
+	assert it.history.stream(SITE) is not None
+
+
+@in_virtual_time
+async def test_a_denied_history_of_a_site_without_clients_is_forgotten() -> None:
+	it = Setting()
+	it.store.failures = [StoreDenied("NOPERM")]
+	with pytest.raises(StoreDenied):
+		await it.history.follow(SITE)
+	it.namespaces.clear()
+	await asyncio.sleep(DENIED_SECONDS + 1)
+	assert it.history.unavailable == {}
+	assert it.history.stream(SITE) is None
 
 
 def test_a_gap_in_the_stream_is_signalled() -> None:
