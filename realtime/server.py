@@ -68,6 +68,9 @@ ANNOUNCE_SECONDS = 1.0
 DRAIN_SECONDS = 5.0
 """Seconds that `stop` waits for clients that are between two polls, so that their next one does not fail."""
 
+HANDOVER_SECONDS = 2.0
+"""Seconds that `stop` waits for TCP connections that other workers of the host take over: a worker receives only some at a time."""
+
 FLUSH_SECONDS = 3.0
 """Seconds that `stop` waits until pending writes to clients and to Redis are done."""
 
@@ -324,6 +327,7 @@ class RealtimeServer:
 			await self.engine.drain(DRAIN_SECONDS)
 		self.engine.close()
 		if self.handover is not None:
+			await self.handover.drain(HANDOVER_SECONDS)
 			self.handover.stop()
 		await asyncio.gather(
 			self.engine.flush(FLUSH_SECONDS),

@@ -58,7 +58,7 @@ class Engine:
 	connections: dict[str, Connection] = field(default_factory=dict)
 	"""All open connections by their session id."""
 	http_transports: set[asyncio.Transport] = field(default_factory=set)
-	"""TCP connections that are read as HTTP: not yet, or not, upgraded to WebSocket."""
+	"""TCP connections that are read as HTTP: not yet, or not, upgraded to WebSocket, and not passed on to another process."""
 	counters: EngineCounters = field(default_factory=EngineCounters)
 	accepting: bool = True
 	left: set[str] = field(default_factory=set)

@@ -248,7 +248,9 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			self._responding = False
 			self._route = "engine"
 			self.transport.resume_reading()
-		return sent
+			return False
+		self.engine.http_transports.discard(self.transport)
+		return True
 
 	def _accept_link(self) -> None:
 		"""Pass the TCP connection on, on which another sidecar opens a link."""
@@ -275,6 +277,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		self.transport.pause_reading()
 		if handover.send_to_any(self):
 			self._responding = True
+			self.engine.http_transports.discard(self.transport)
 			return True
 		self.transport.resume_reading()
 		return False

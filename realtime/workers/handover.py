@@ -248,6 +248,17 @@ class WorkerHandover:
 		with suppress(OSError):
 			(self._folder / (self.name + LEAVING)).touch()
 
+	async def drain(self, timeout: float) -> None:
+		"""Wait at most `timeout` seconds until no connection waits for another worker.
+
+		If `stop` is called in the same turn of the event loop in which this returns, none is lost between the two.
+		"""
+		deadline = asyncio.get_running_loop().time() + timeout
+		while self.waiting:
+			if asyncio.get_running_loop().time() > deadline:
+				break
+			await asyncio.sleep(0.02)
+
 	def stop(self) -> None:
 		"""Receive no more connections, and send none; those that wait are refused."""
 		if self._socket is not None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.wire.bench import APP_SITE, AnyClient
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET
-from tests.wire.conditions import free_port, until
+from tests.wire.conditions import PATIENCE, free_port, until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nginx import NGINX, Nginx
 from tests.wire.nodejs import NodeClient
@@ -111,6 +113,25 @@ def test_a_reload_that_cannot_succeed_changes_nothing(
 	bench.sidecar.signal(signal.SIGHUP)
 	until(lambda: "the reload is complete" in bench.sidecar.log, "a reload after the correction")
 	assert not set(workers(bench).values()) & set(pids.values())
+
+
+def test_connections_without_a_request_are_passed_on_in_a_reload(make_bench: MakeBench) -> None:
+	"""They are more than a worker can receive at once."""
+	bench = make_bench(common=SEVERAL)
+	workers(bench)
+	with ExitStack() as stack:
+		fresh = [
+			stack.enter_context(socket.create_connection(("127.0.0.1", bench.sidecar.port), PATIENCE))
+			for _ in range(200)
+		]
+		bench.sidecar.signal(signal.SIGHUP)
+		wait_for_line(bench, "the reload is complete: 3 workers")
+		for connection in fresh:
+			connection.sendall(
+				b"GET /socket.io/?EIO=4&transport=polling&sid=unknown HTTP/1.1\r\nHost: a\r\n\r\n"
+			)
+		for connection in fresh:
+			assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.skipif(not NGINX, reason="nginx is not installed")

@@ -17,6 +17,7 @@ from tests.unit.engine.fakes import (
 	request,
 	websocket_request,
 )
+from tests.unit.virtual_time import in_virtual_time
 
 OTHERS_SID = "other.AAAAAAAAAAAAAAAAAAAA"
 
@@ -30,6 +31,8 @@ class FakeHandover:
 		self.sent: list[tuple[str, bytes]] = []
 		self.requests: list[IncomingRequest] = []
 		self.full = False
+		self.busy = False
+		"""True if requests wait until the others receive them."""
 		self.others = {"other"}
 
 	def send(self, owner: str, request: IncomingRequest) -> bool:
@@ -39,7 +42,8 @@ class FakeHandover:
 			return False
 		self.sent.append((owner, request.received))
 		self.requests.append(request)
-		request.handed_over()
+		if not self.busy:
+			request.handed_over()
 		return True
 
 	def send_to_any(self, request: IncomingRequest) -> bool:
@@ -191,6 +195,29 @@ def test_the_end_of_the_engine_leaves_fresh_connections_to_another_process(recei
 		assert handover.sent == [("other", received)]
 
 	run(scenario)
+
+
+@pytest.mark.parametrize(
+	"received",
+	[b"", request(query=f"EIO=4&transport=polling&sid={OTHERS_SID}")],
+	ids=["fresh", "for another process"],
+)
+def test_the_end_of_the_engine_keeps_the_connections_that_wait_for_another_process(received: bytes) -> None:
+	@in_virtual_time
+	async def run() -> None:
+		handover = FakeHandover()
+		handover.busy = True
+		client = FakeClient(Engine(EngineSettings(), RecordingListener(), handover=handover))
+		client.send(received)
+		await client.engine.drain(1.0)
+		client.engine.close()
+		assert len(handover.sent) == 1
+		assert not client.transport.closing
+		handover.requests[0].refuse(RequestRefused(BAD_REQUEST))
+		assert b"400 Bad Request" in client.received()
+		client.engine.timers.stop()
+
+	run()
 
 
 def test_the_end_of_the_engine_answers_the_polls_itself() -> None:

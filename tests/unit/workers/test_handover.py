@@ -198,6 +198,32 @@ def test_connections_wait_for_a_worker_that_is_busy(tmp_path: Path) -> None:
 	run(tmp_path, scenario)
 
 
+def test_a_worker_that_ends_waits_until_another_one_has_its_connections(tmp_path: Path) -> None:
+	async def scenario(pair: Pair) -> None:
+		client, sent = await pair.accepted(b"x")
+		count = fill(pair, sent)
+		await pair.one.drain(5.0)
+		pair.one.stop()
+		assert await receive(client, count) == b"x" * count
+		assert not sent.refused
+		sent.transport.abort()
+		client.close()
+
+	run(tmp_path, scenario)
+
+
+def test_a_worker_that_receives_nothing_is_not_waited_for_any_longer(tmp_path: Path) -> None:
+	async def scenario(pair: Pair) -> None:
+		client, sent = await pair.accepted(b"x")
+		fill(pair, sent)
+		await pair.one.drain(-1.0)
+		pair.one.stop()
+		assert [one.code for one in sent.refused] == [1]
+		client.close()
+
+	run(tmp_path, scenario)
+
+
 def test_connections_that_wait_for_a_worker_that_ends_are_refused(tmp_path: Path) -> None:
 	async def scenario(pair: Pair) -> None:
 		client, sent = await pair.accepted(b"x")
