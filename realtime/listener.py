@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from .config import EXIT_LISTEN, Config, ConfigError
@@ -127,10 +128,26 @@ class Listener:
 			where = "{}:{}".format(*listening.getsockname()[:2])
 		logger.info("listening on %s for the bench %s", where, self._config.bench)
 
-	def close(self) -> None:
-		"""Accept no more connections."""
-		if self._server is not None:
+	async def close(self) -> None:
+		"""Accept the connections that wait, and no more: with the last descriptor of the socket, the kernel resets what waits in it."""
+		if self._server is None:
+			return
+		assert self._listening is not None
+		waiting: list[socket.socket] = []
+		with self._listening.dup() as listening:
 			self._server.close()
+			# uvloop closes its descriptor at the end of this turn.
+			await asyncio.sleep(0)
+			with suppress(OSError):
+				while True:
+					waiting.append(listening.accept()[0])
+		for connection in waiting:
+			connection.setblocking(False)
+			try:
+				await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+			except OSError:
+				# The client has closed it.
+				connection.close()
 
 	def remove_socket(self) -> None:
 		"""Remove the file of the Unix socket, if this process has made it."""

@@ -317,7 +317,7 @@ class RealtimeServer:
 
 	async def stop(self) -> None:
 		"""Close all connections so that the clients reconnect at once, and release everything."""
-		self._listener.close()
+		await self._listener.close()
 		self.access.joiner.flush()
 		if self.handover is not None:
 			self.handover.leave()

@@ -134,8 +134,9 @@ class Rollover:
 
 	def _end_surplus(self) -> None:
 		for slot in self._state.slots[self._count :]:
-			for process in slot.processes:
-				self._processes.terminate(process)
+			# First: the worker accepts what waits in it, and closes it last.
 			if slot.listening is not None and slot.listening is not self._state.slots[0].listening:
 				slot.listening.close()
+			for process in slot.processes:
+				self._processes.terminate(process)
 		del self._state.slots[self._count :]

@@ -133,3 +133,18 @@ def test_a_reload_whose_new_worker_cannot_be_forked_fails() -> None:
 		assert error == "the new worker 1 cannot be started: no process is left"
 		assert slot.is_ready, "the former worker serves on"
 		assert slot.successor is None
+
+
+def test_a_worker_too_many_ends_when_the_supervisor_has_closed_its_socket() -> None:
+	"""So that the worker, which accepts what waits in it, closes it last."""
+	ours, theirs = socket.socketpair()
+	with ours, theirs, socket.socket() as first, socket.socket() as second:
+		slots = [Slot(1, first), Slot(2, second, Process(7, "surplus", ours, ready=True))]
+		open_at_end: list[tuple[bool, bool]] = []
+		processes: Any = SimpleNamespace(
+			terminate=lambda process: open_at_end.append((first.fileno() >= 0, second.fileno() >= 0)),
+			ending={},
+		)
+		rollover = Rollover(State(Path(), ":0", slots), processes, 1)
+		assert rollover.advance(time.monotonic()) == ""
+		assert open_at_end == [(True, False)]

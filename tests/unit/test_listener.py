@@ -1,0 +1,49 @@
+"""The listening socket of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from realtime.config import Config
+from realtime.listener import Listener, bind_shared
+
+
+class Greeter(asyncio.Protocol):
+	"""Sends a greeting."""
+
+	def connection_made(self, transport: asyncio.BaseTransport) -> None:
+		assert hasattr(transport, "write")
+		transport.write(b"hello")
+		transport.close()
+
+
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_connections_that_wait_when_the_socket_is_closed_are_accepted(
+	new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+	config = Config(bench=Path(), realtime_host="127.0.0.1", socketio_port=0)
+
+	async def scenario() -> None:
+		[listening] = bind_shared(config, 1)
+		address = listening.getsockname()
+		listener = Listener(config, Greeter, listening)
+		await listener.start()
+		with ExitStack() as stack:
+			clients = [stack.enter_context(socket.create_connection(address)) for _ in range(3)]
+			await listener.close()
+			with pytest.raises(ConnectionRefusedError):
+				socket.create_connection(address)
+			for client in clients:
+				client.setblocking(False)
+				assert await asyncio.get_running_loop().sock_recv(client, 100) == b"hello"
+
+	loop = new_loop()
+	loop.run_until_complete(asyncio.wait_for(scenario(), 10))
+	loop.close()
