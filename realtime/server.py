@@ -296,7 +296,7 @@ class RealtimeServer:
 		self._listener.listen()
 		self.forwarder.start(self.engine)
 		if self.handover is not None:
-			self.handover.start(self.engine.protocol)
+			self.handover.start(self.engine.next_protocol)
 		if self.shared_questions is not None:
 			await self.shared_questions.start()
 		self.handlers.python.start()

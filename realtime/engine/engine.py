@@ -82,6 +82,10 @@ class Engine:
 		"""Return the protocol of a new TCP connection; the protocol factory of `loop.create_server`."""
 		return HTTPProtocol(self)
 
+	def next_protocol(self) -> HTTPProtocol:
+		"""Return the protocol of a TCP connection that another process has accepted, or another protocol has read before."""
+		return HTTPProtocol(self, reused=True)
+
 	def remove(self, connection: Connection) -> None:
 		"""Remove a closed connection from the table."""
 		self.timers.cancel(connection)

@@ -49,6 +49,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 
 	Args:
 		engine: The engine.
+		reused: Whether there may have been requests on the TCP connection before.
 	"""
 
 	__slots__ = (
@@ -57,6 +58,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		"_posting",
 		"_query",
 		"_responding",
+		"_reused",
 		"_route",
 		"engine",
 		"timer_slot",
@@ -67,9 +69,10 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 	_leaves_with_process = True
 	"""True if nobody else reads the TCP connection when this process stops."""
 
-	def __init__(self, engine: HTTPEngineContext) -> None:
+	def __init__(self, engine: HTTPEngineContext, reused: bool = False) -> None:
 		super().__init__()
 		self.engine = engine
+		self._reused = reused
 		self.timer_slot: int | None = None
 		self.transport: asyncio.Transport
 		self._connection: Connection | None = None
@@ -95,13 +98,20 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		# The transports of uvloop have the methods of asyncio.Transport, but not the base class.
 		self.transport = cast(asyncio.Transport, transport)
 		self.engine.http_transports.add(self.transport)
-		self.engine.timers.schedule(self, self.engine.settings.head_timeout)
+		self._wait_for_request()
+
+	def _wait_for_request(self) -> None:
+		settings = self.engine.settings
+		self.engine.timers.schedule(
+			self, settings.keep_alive_timeout if self._reused else settings.head_timeout
+		)
 
 	def data_received(self, data: bytes) -> None:
 		if self._responding:
 			# Pipelining: no Engine.IO client does it, and its responses would wait behind a poll.
 			self._respond_and_close(400)
 			return
+		begins = not self._received
 		upgraded_at = -1
 		try:
 			self._feed(data)
@@ -133,6 +143,9 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			self._on_request()
 		elif not self._route and len(self._received) > MAX_HEAD:
 			self._respond_and_close(431)
+		elif begins:
+			# The rest has as much time again: the client may have begun when hardly any was left.
+			self._wait_for_request()
 
 	def connection_lost(self, error: Exception | None) -> None:
 		self.engine.timers.cancel(self)
@@ -439,8 +452,9 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			self.transport.close()
 			return
 		self._responding = False
+		self._reused = True
 		self._reset()
-		self.engine.timers.schedule(self, self.engine.settings.keep_alive_timeout)
+		self._wait_for_request()
 
 	def _respond_and_close(self, status: int) -> None:
 		"""Respond to bytes after which the TCP connection cannot be used any more, and close it."""

@@ -26,9 +26,9 @@ class EngineSettings:
 	initial_frames_per_second: float = 500.0
 	"""The same until the listener calls `Connection.trust`; `frames_per_second` if that is less."""
 	head_timeout: float = 20.0
-	"""How long a TCP connection may take to send its first request."""
+	"""How long a TCP connection may take to begin its first request, and then to complete it."""
 	keep_alive_timeout: float = 75.0
-	"""How long a TCP connection stays open between two requests."""
+	"""How long a TCP connection stays open between two requests, and may then take to complete the second one."""
 	flush_timeout: float = 10.0
 	"""How long a closing TCP connection waits for its client to read what was written before."""
 	transports: tuple[str, ...] = ("polling", "websocket")

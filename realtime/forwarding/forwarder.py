@@ -171,7 +171,9 @@ class SessionForwarder:
 		stream = link.open_stream(peer[0] if isinstance(peer, tuple) else "")
 		self.counters.sent += 1
 		self.forwarded.add(
-			ForwardedConnection(request, stream, engine.protocol, self.forwarded.discard, self._count_lost)
+			ForwardedConnection(
+				request, stream, engine.next_protocol, self.forwarded.discard, self._count_lost
+			)
 		)
 		if self._stopping:
 			stream.drain()

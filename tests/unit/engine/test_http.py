@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from realtime.engine import Encoded, Engine, EngineSettings, RequestRefused
 from realtime.engine.request import Request, parse_query
 from tests.unit.engine.fakes import FakeClient, FakeTransport, RecordingListener, request, websocket_request
+from tests.unit.virtual_time import in_virtual_time
 
 cuts = st.lists(st.integers(0, 10_000), max_size=12)
 
@@ -449,6 +450,47 @@ def test_released_request_is_parsed_again() -> None:
 	released.release()
 	assert released.headers == {"a": "1, 2", "cookie": "b=1; c=2"}
 	assert released.query == {"EIO": "4", "x": "ä"}
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["the first request", "a later one"])
+def test_a_request_that_begins_when_hardly_any_time_is_left_has_as_much_again(later: bool) -> None:
+	@in_virtual_time
+	async def run() -> None:
+		client = FakeClient(ping_interval=1000.0)
+		settings = client.engine.settings
+		client.send(request())
+		sid = open_packet(client.received())["sid"]
+		post = request("POST", f"transport=polling&sid={sid}", b"4hello")
+		poster = client if later else FakeClient(client.engine)
+		timeout = settings.keep_alive_timeout if later else settings.head_timeout
+		await asyncio.sleep(0.9 * timeout)
+		poster.send(post[:30])
+		await asyncio.sleep(0.5 * timeout)
+		poster.send(post[30:-3])
+		await asyncio.sleep(0.4 * timeout)
+		poster.send(post[-3:])
+		assert poster.received().endswith(b"\r\n\r\nok")
+		assert client.listener.messages == ["hello"]
+		client.engine.close()
+
+	run()
+
+
+def test_a_connection_that_was_used_before_may_be_idle_for_longer_than_a_new_one() -> None:
+	@in_virtual_time
+	async def run() -> None:
+		engine = FakeClient().engine
+		new, used = FakeTransport(), FakeTransport()
+		for transport, protocol in ((new, engine.protocol()), (used, engine.next_protocol())):
+			transport.protocol = protocol
+			protocol.connection_made(transport)
+		await asyncio.sleep(engine.settings.head_timeout + 1)
+		assert (new.closed, used.closed) == (True, False)
+		await asyncio.sleep(engine.settings.keep_alive_timeout - engine.settings.head_timeout)
+		assert used.closed
+		engine.close()
+
+	run()
 
 
 def test_client_that_sends_no_request_is_closed() -> None:

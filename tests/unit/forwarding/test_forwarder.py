@@ -31,6 +31,19 @@ def test_requests_on_one_tcp_connection_for_sessions_of_both() -> None:
 	run(scenario)
 
 
+def test_after_a_forwarded_request_a_tcp_connection_waits_as_between_two_requests() -> None:
+	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
+		sid = await owner.session()
+		reader, writer = await entry.connect()
+		entry.engine.settings.keep_alive_timeout = 0.0
+		writer.write(request("POST", query(sid), b"4x"))
+		assert (await answer(reader))[:2] == (200, "ok")
+		assert entry.engine.settings.head_timeout >= PATIENCE
+		assert await asyncio.wait_for(reader.read(), PATIENCE / 2) == b""
+
+	run(scenario)
+
+
 def test_one_link_serves_both_directions() -> None:
 	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
 		sids = {entry: await owner.session(), owner: await entry.session()}
