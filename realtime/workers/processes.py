@@ -124,6 +124,10 @@ class WorkerProcesses:
 	def replace_program(self, command: list[str]) -> OSError:
 		"""Execute `command` in this process, with the workers as its children; returns only if that fails."""
 		signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+		# Those that have come before, and that nobody has read, wait with those that come now: the next program gets all.
+		with suppress(BlockingIOError):
+			for number in self._woken.recv(4096):
+				signal.raise_signal(number)
 		self._state.hand_on()
 		try:
 			os.execv(command[0], command)

@@ -148,3 +148,28 @@ def test_a_worker_too_many_ends_when_the_supervisor_has_closed_its_socket() -> N
 		rollover = Rollover(State(Path(), ":0", slots), processes, 1)
 		assert rollover.advance(time.monotonic()) == ""
 		assert open_at_end == [(True, False)]
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_signal_just_before_the_program_is_replaced_waits_for_the_next_one(
+	monkeypatch: pytest.MonkeyPatch,
+	restored_process: None,
+	pairs: list[tuple[socket.socket, socket.socket]],
+	tmp_path: Path,
+	arrived: bool,
+) -> None:
+	pending: list[bool] = []
+
+	def execute(*_: Any) -> NoReturn:
+		pending.append(signal.SIGTERM in signal.sigpending())
+		fail()
+
+	monkeypatch.setattr(os, "execv", execute)
+	processes = WorkerProcesses(State(tmp_path, ":0", []), never, 1, 0)
+	processes.begin()
+	if arrived:
+		signal.raise_signal(signal.SIGTERM)
+	processes.replace_program(["program"])
+	assert pending == [arrived]
+	assert (signal.SIGTERM in processes.wait(0)) == arrived, "nothing was executed: this program handles it"
+	processes.close()
