@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from ..access.authentication import Session, cookie
@@ -25,27 +26,34 @@ class SocketReplica:
 		apps: The apps with handlers in JavaScript on its site, in the order of installation.
 		auth: The `auth` object of the client's CONNECT packet.
 		connected_at: When the socket connected, in milliseconds since 1970.
+		tokens: Yields the tokens of acknowledgements. A client that recovers its session has a new replica with the same id,
+			so that they must differ from those of other replicas.
 	"""
 
-	__slots__ = ("_last_token", "_pending_acks", "apps", "auth", "connected_at", "socket")
+	__slots__ = ("_pending_acks", "_tokens", "apps", "auth", "connected_at", "socket")
 
 	def __init__(
-		self, socket: ServerSocket, apps: list[str], auth: dict[str, Any], connected_at: float
+		self,
+		socket: ServerSocket,
+		apps: list[str],
+		auth: dict[str, Any],
+		connected_at: float,
+		tokens: Iterator[int],
 	) -> None:
 		self.socket = socket
 		self.apps = apps
 		self.auth = auth
 		self.connected_at = connected_at
+		self._tokens = tokens
 		self._pending_acks: dict[int, Ack] = {}
-		self._last_token = 0
 
 	def add_ack(self, ack: Ack) -> int:
 		"""Keep the acknowledgement of an event; return the token by which a handler sends it."""
-		self._last_token += 1
-		self._pending_acks[self._last_token] = ack
+		token = next(self._tokens)
+		self._pending_acks[token] = ack
 		if len(self._pending_acks) > MAX_PENDING_ACKS:
 			del self._pending_acks[next(iter(self._pending_acks))]
-		return self._last_token
+		return token
 
 	def pop_ack(self, token: int) -> Ack | None:
 		"""Return the acknowledgement of a token, once."""
@@ -95,6 +103,7 @@ class SocketReplicator:
 		self._apps = apps
 		self._remote = remote
 		self._replicas: dict[str, SocketReplica] = {}
+		self._tokens = count(1)
 		self._requested_move: tuple[ServerSocket, str] | None = None
 		"""The socket and the room of the handler's `join` or `leave` that is being executed."""
 
@@ -121,7 +130,8 @@ class SocketReplicator:
 			self._add(socket, auth)
 
 	def _add(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
-		replica = SocketReplica(socket, self._apps.apps_of(socket.session), auth, time.time() * 1000)
+		apps = self._apps.apps_of(socket.session)
+		replica = SocketReplica(socket, apps, auth, time.time() * 1000, self._tokens)
 		self._replicas[socket.id] = replica
 		if self._channel.connected:
 			self._send_socket(replica)

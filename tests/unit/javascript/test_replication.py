@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from pathlib import Path
 
 from realtime.cluster.sockets import Identity, State
@@ -254,7 +255,7 @@ def test_properties_are_reported_while_there_is_another_sidecar(tmp_path: Path) 
 
 def test_oldest_pending_ack_is_discarded(tmp_path: Path) -> None:
 	bench = JavaScriptBench(tmp_path)
-	replica = SocketReplica(bench.connect("one"), [], {}, 0)
+	replica = SocketReplica(bench.connect("one"), [], {}, 0, count(1))
 	acks = {replica.add_ack(ack): ack for ack in [lambda *_: None for _ in range(MAX_PENDING_ACKS + 1)]}
 	assert replica.pop_ack(1) is None
 	assert all(replica.pop_ack(token) is ack for token, ack in acks.items() if token > 1)
