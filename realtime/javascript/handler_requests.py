@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from frappe_realtime.contract import CALL_FAILED, CALL_NOT_ALLOWED
+from frappe_realtime.contract import CALL_FAILED, CALL_NOT_ALLOWED, PRESENCE_BAD_REQUEST
 from frappe_realtime.errors import PresenceRefused, RewindRefused, WebUnavailable
 
 from ..access.client_questions import ClientQuestions
@@ -116,23 +116,31 @@ class HandlerRequests:
 			self._rewinds.cancel(replica.socket, room)
 		self._sockets.move(id, room, inside=False)
 
-	def _rewind(self, token: int, id: str, room: str, rewind: Any) -> None:
+	def _rewind(self, token: int, id: str, room: str, json: str) -> None:
 		replica = self._sockets.get(id)
 		if replica is None:
 			# The socket has left its namespace.
 			self._channel.send("answer", token, None, 0)
-		else:
-			self._background.start(
-				self._send_rewind_answer(token, self._rewinds.rewind(replica.socket, room, rewind))
-			)
+			return
+		try:
+			(rewind,) = loads(json)
+		except ValueError as error:
+			self._refuse(token, "bad_request", f"the value is not JSON: {error}")
+			return
+		self._background.start(
+			self._send_rewind_answer(token, self._rewinds.rewind(replica.socket, room, rewind))
+		)
 
 	async def _send_rewind_answer(self, token: int, answer: Awaitable[int]) -> None:
 		try:
 			count = await answer
 		except RewindRefused as refused:
-			self._channel.send("answer", token, [refused.code, str(refused)], None)
+			self._refuse(token, refused.code, str(refused))
 		else:
 			self._channel.send("answer", token, None, count)
+
+	def _refuse(self, token: int, code: str, message: str) -> None:
+		self._channel.send("answer", token, [code, message], None)
 
 	def _emit(self, id: str, token: int | None, json: str, attachments: list[bytes]) -> None:
 		replica = self._sockets.get(id)
@@ -198,9 +206,7 @@ class HandlerRequests:
 		if replica is not None:
 			self._table.set_state(replica.socket, "javascript", properties)
 
-	def _answer_presence(
-		self, token: int, id: str, action: str, place: str, state: Any, seconds: Any
-	) -> None:
+	def _answer_presence(self, token: int, id: str, action: str, place: str, json: str) -> None:
 		"""Do what a handler asks about presence, and send the answer: an error as code and message, or a value."""
 		replica = self._sockets.get(id)
 		if replica is None:
@@ -210,6 +216,7 @@ class HandlerRequests:
 		socket = replica.socket
 		try:
 			answer: Any = None
+			state, seconds = loads(json)
 			if action == "join":
 				self._presence.join(socket, place, state, seconds)
 			elif action == "set":
@@ -219,7 +226,9 @@ class HandlerRequests:
 			else:
 				answer = self._presence.members(socket.namespace.name, place)
 		except PresenceRefused as refused:
-			self._channel.send("answer", token, [refused.code, str(refused)], None)
+			self._refuse(token, refused.code, str(refused))
+		except ValueError as error:
+			self._refuse(token, PRESENCE_BAD_REQUEST, f"the value is not JSON: {error}")
 		else:
 			self._channel.send("answer", token, None, answer)
 

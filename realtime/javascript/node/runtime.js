@@ -66,19 +66,21 @@ class Runtime {
 
 	/** Ask the sidecar for something about presence; resolves to what it answers. */
 	ask_presence(socket, action, place, state, ttl) {
-		return this._ask("presence", socket, action, place, state, ttl);
+		return this._ask("presence", socket, [action, place], [state, ttl]);
 	}
 
 	/** Let the sidecar join a room and send the earlier events of the room; resolves to the number of events. */
 	ask_rewind(socket, room, rewind) {
-		return this._ask("rewind", socket, room, rewind);
+		return this._ask("rewind", socket, [room], [rewind]);
 	}
 
-	_ask(name, socket, ...values) {
+	/** `texts` are strings, `values` come from a handler: rejected if JSON cannot hold them. */
+	_ask(name, socket, texts, values) {
 		return new Promise((resolve, reject) => {
+			const json = encode_values(values);
 			const token = this.next_token();
 			this._questions.set(token, { resolve, reject });
-			this.channel.send([name, token, socket.id, ...values]);
+			this.channel.send([name, token, socket.id, ...texts, json]);
 		});
 	}
 
@@ -226,7 +228,7 @@ class Runtime {
 	on_answer(token, error, value) {
 		const question = this._questions.get(token);
 		this._questions.delete(token);
-		if (error) question?.reject(Object.assign(new Error(error[1]), { code: error[0] }));
+		if (error) question?.reject(refusal(...error));
 		else question?.resolve(value);
 	}
 
@@ -252,6 +254,19 @@ class Runtime {
 			this.channel.send(["ack", id, token, json, attachments.length], attachments);
 		};
 	}
+}
+
+/** Encode the values of a question. Not with the frame: one that JSON cannot hold would keep all others from being sent. */
+function encode_values(values) {
+	try {
+		return JSON.stringify(values);
+	} catch (error) {
+		throw refusal("bad_request", `the value is not JSON: ${error?.message}`);
+	}
+}
+
+function refusal(code, message) {
+	return Object.assign(new Error(message), { code });
 }
 
 module.exports = { Runtime };

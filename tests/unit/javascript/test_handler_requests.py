@@ -77,3 +77,27 @@ def test_an_answer_to_a_socket_that_has_gone_is_not_taken_for_one_to_the_recover
 	assert answers == []
 	requests.execute([["ack", "one", new, '["new"]', 0]], [])
 	assert (unsent, answers) == ([], [(None, "new")])
+
+
+def test_a_question_with_a_value_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+	"""Whatever its handler asks: it waits for the answer."""
+
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		bench.connect("one", "chat")
+		await bench.process.operations()
+		deep = "[" * 10_000 + "]" * 10_000
+		requests_of(bench).execute(
+			[
+				["presence", 1, "one", "set", "site", f"[{deep},null]"],
+				["rewind", 2, "one", "room", f"[{deep}]"],
+			],
+			[],
+		)
+		assert await bench.process.operations() == [
+			["answer", 1, ["bad_request", "the value is not JSON: nested too deeply"], None],
+			["answer", 2, ["bad_request", "the value is not JSON: nested too deeply"], None],
+		]
+
+	asyncio.run(run())

@@ -34,6 +34,22 @@ def test_values_that_json_cannot_hold(one: Client) -> None:
 	assert "error" in answer
 
 
+@pytest.mark.parametrize(
+	"question",
+	[
+		"socket.presence().join({ a: 1n })",
+		"socket.presence().set({}, { ttl: 1n })",
+		'socket.rewind("room", 1n)',
+	],
+)
+def test_a_question_with_a_value_that_json_cannot_hold_is_refused(
+	one: Client, two: Client, question: str
+) -> None:
+	"""And nothing else: it was kept, and no handler could send anything any more."""
+	assert run(one, f"return {question}.catch(({{ code }}) => code)") == "bad_request"
+	assert run(two, "return 1") == 1
+
+
 def test_placeholder_without_attachment_is_unchanged(one: Client) -> None:
 	one.emit("hello_chat", {"_placeholder": True, "num": 0})
 	assert one.next("hello") == ({"_placeholder": True, "num": 0},)
