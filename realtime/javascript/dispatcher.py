@@ -13,7 +13,7 @@ from ..log_budget import LogBudget
 from ..socketio.server import Ack
 from .channel import Channel
 from .ipc import encode_arguments
-from .replication import SocketReplica, SocketReplicator
+from .replication import ANY_APP, SocketReplica, SocketReplicator
 
 logger = logging.getLogger("realtime.javascript")
 
@@ -36,12 +36,14 @@ class PendingEvent(NamedTuple):
 
 	Attributes:
 		id: The id of the socket.
+		token: The token of its acknowledgement, if the client asks for one.
 		operation: The encoded operation.
 		attachments: Its attachments.
 		size: The memory that it takes, in bytes.
 	"""
 
 	id: str
+	token: int | None
 	operation: str
 	attachments: list[bytes]
 	size: int
@@ -108,23 +110,24 @@ class EventDispatcher:
 		if self._ready and self._channel.unread > MAX_UNREAD:
 			self._count_dropped()
 			if reply is not None:
-				reply.dropped("(JavaScript)", "the Node process does not keep up")
+				reply.dropped(ANY_APP, "the Node process does not keep up")
 			return
 		size = getsizeof(json) + sum(map(getsizeof, attachments))
 		if not self._ready and not self._has_space(id, size):
 			if reply is not None:
-				reply.dropped("(JavaScript)", "realtime_handler_queue")
+				reply.dropped(ANY_APP, "realtime_handler_queue")
 			return
-		token = "null" if ack is None else str(replica.add_ack(ack))
+		token = None if ack is None else replica.add_ack(ack)
 		is_call = ""
 		if reply is not None:
 			reply.begin()
 			is_call = ",true"
-		operation = f'["event","{id}",{token},{len(attachments)},{json}{is_call}]'
+		number = "null" if token is None else token
+		operation = f'["event","{id}",{number},{len(attachments)},{json}{is_call}]'
 		if self._ready:
 			self._channel.send_encoded(operation, attachments)
 		else:
-			self._keep(PendingEvent(id, operation, attachments, size))
+			self._keep(PendingEvent(id, token, operation, attachments, size))
 
 	def on_ready(self) -> None:
 		"""Handle that the process has loaded the apps and knows all sockets: send the pending events."""
@@ -135,8 +138,13 @@ class EventDispatcher:
 				self._channel.send_encoded(event.operation, event.attachments)
 
 	def on_process_ended(self) -> None:
-		"""Keep events until the next process is ready."""
+		"""Answer the calls that the process had, and keep events until the next one is ready."""
+		if not self._ready:
+			# It had no event yet: those that are kept are for the next process.
+			return
 		self._ready = False
+		for replica in list(self._sockets):
+			replica.fail_calls()
 
 	def drop_events(self, id: str) -> None:
 		"""Drop the pending events of a socket that has disconnected."""
@@ -158,10 +166,11 @@ class EventDispatcher:
 		return False
 
 	def _keep(self, event: PendingEvent) -> None:
+		dropped = []
 		while self._pending and (
 			len(self._pending) >= MAX_PENDING_EVENTS or self._pending_bytes + event.size > MAX_PENDING_BYTES
 		):
-			self._remove_oldest()
+			dropped.append(self._remove_oldest())
 			self._count_dropped()
 		self._last_number += 1
 		self._pending[self._last_number] = event
@@ -169,6 +178,10 @@ class EventDispatcher:
 		of_socket = self._pending_of.setdefault(event.id, PendingOfSocket())
 		of_socket.numbers.append(self._last_number)
 		of_socket.size += event.size
+		for oldest in dropped:
+			replica = self._sockets.get(oldest.id)
+			if replica is not None and oldest.token is not None:
+				replica.drop_ack(oldest.token, "the Node process is not ready")
 
 	def _remove_oldest(self) -> PendingEvent:
 		_, event = self._pending.popitem(last=False)

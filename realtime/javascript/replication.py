@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from ..access.authentication import Session, cookie
+from ..handlers.reply import reply_of
 from ..socketio.namespace import ServerSocket
 from ..socketio.server import Ack
 from .app_loader import AppLoader
@@ -16,6 +17,9 @@ from .remote_replication import RemoteReplicator
 
 MAX_PENDING_ACKS = 1000
 """Most acknowledgements that handlers owe to one socket; beyond, the oldest is discarded."""
+
+ANY_APP = "(JavaScript)"
+"""Stands for the app of an event that did not reach its listeners, or whose listeners have not ended."""
 
 
 class SocketReplica:
@@ -52,12 +56,28 @@ class SocketReplica:
 		token = next(self._tokens)
 		self._pending_acks[token] = ack
 		if len(self._pending_acks) > MAX_PENDING_ACKS:
-			del self._pending_acks[next(iter(self._pending_acks))]
+			self.drop_ack(next(iter(self._pending_acks)), f"{MAX_PENDING_ACKS} of them are not answered")
 		return token
 
 	def pop_ack(self, token: int) -> Ack | None:
 		"""Return the acknowledgement of a token, once."""
 		return self._pending_acks.pop(token, None)
+
+	def drop_ack(self, token: int, reason: str) -> None:
+		"""Forget the acknowledgement of a token; the client of a call gets the code `dropped`."""
+		reply = reply_of(self.pop_ack(token))
+		if reply is not None:
+			reply.dropped(ANY_APP, reason)
+			reply.end()
+
+	def fail_calls(self) -> None:
+		"""Forget all acknowledgements, since the process has ended; the clients of calls get the code `failed`."""
+		acks, self._pending_acks = self._pending_acks, {}
+		for ack in acks.values():
+			reply = reply_of(ack)
+			if reply is not None:
+				reply.failed(ANY_APP, "the Node process has ended", "")
+				reply.end()
 
 	def description(self) -> dict[str, Any]:
 		"""Return what handlers can read of the socket besides its rooms; the argument of `Socket` in node/socket.js."""

@@ -12,6 +12,7 @@ from realtime.cluster.members import RemoteMembers
 from realtime.cluster.sockets import SocketTable
 from realtime.engine import Connection, Request
 from realtime.handlers.files import HandlerFiles
+from realtime.handlers.reply import Reply
 from realtime.javascript.app_loader import AppLoader
 from realtime.javascript.channel import Channel
 from realtime.javascript.ipc import FrameDecoder
@@ -92,3 +93,10 @@ class JavaScriptBench:
 		self.namespace.sockets[id] = socket
 		self.sockets.add(socket, {})
 		return socket
+
+
+def call() -> tuple[Reply, list[tuple[Any, ...]]]:
+	"""Return the reply to a call that the application has passed to all handlers, and what the client is answered."""
+	answers: list[tuple[Any, ...]] = []
+	reply = Reply(lambda *answer: answers.append(answer), "event", SITE, False)
+	return reply, answers

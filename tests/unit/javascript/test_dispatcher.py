@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from realtime.javascript import dispatcher
 from realtime.javascript.dispatcher import MAX_UNREAD, EventDispatcher
 from realtime.javascript.replication import SocketReplica
-from tests.unit.javascript.fakes import JavaScriptBench
+from tests.unit.javascript.fakes import JavaScriptBench, call
 
 
 def connect(bench: JavaScriptBench, id: str) -> SocketReplica:
@@ -147,3 +148,62 @@ def test_pending_events_of_a_socket_that_has_gone_are_dropped(tmp_path: Path) ->
 		assert [operation[4][0] for operation in await bench.process.operations()] == ["text", "again"]
 
 	asyncio.run(run())
+
+
+def codes(answers: list[tuple[Any, ...]]) -> list[str]:
+	"""Return the codes of the errors with which a client is answered."""
+	return [error["code"] for error, *_ in answers]
+
+
+def test_a_call_that_the_process_had_when_it_ended_is_answered(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		events = EventDispatcher(bench.channel, bench.sockets)
+		one = connect(bench, "one")
+		bench.start_process()
+		events.on_ready()
+		reply, answers = call()
+		events.dispatch(one, "event", [], reply)
+		reply.end()
+		events.dispatch(one, "event", [], lambda *answer: answers.append(answer))
+		assert answers == []
+		events.on_process_ended()
+		assert codes(answers) == ["failed"]
+
+	asyncio.run(run())
+
+
+def test_a_call_that_waits_for_a_process_is_not_answered_when_another_one_ends(tmp_path: Path) -> None:
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		events = EventDispatcher(bench.channel, bench.sockets)
+		one = connect(bench, "one")
+		reply, answers = call()
+		events.dispatch(one, "event", [], reply)
+		reply.end()
+		bench.start_process()
+		events.on_process_ended()
+		await bench.process.operations()
+		events.on_ready()
+		((_, _, token, *_),) = await bench.process.operations()
+		ack = one.pop_ack(token)
+		assert ack is reply
+		assert answers == []
+
+	asyncio.run(run())
+
+
+def test_a_call_that_is_dropped_while_it_waits_is_answered(
+	tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	monkeypatch.setattr(dispatcher, "MAX_PENDING_EVENTS", 1)
+	bench = JavaScriptBench(tmp_path, "chat")
+	events = EventDispatcher(bench.channel, bench.sockets)
+	one = connect(bench, "one")
+	first, answers = call()
+	second, later_answers = call()
+	for reply in (first, second):
+		events.dispatch(one, "event", [], reply)
+		reply.end()
+	assert codes(answers) == ["dropped"]
+	assert later_answers == []

@@ -6,12 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from realtime.handlers.reply import Reply
 from realtime.javascript.background import BackgroundTasks
 from realtime.javascript.handler_requests import HandlerRequests
 from realtime.javascript.replication import SocketReplica
 from realtime.json_codec import loads
-from tests.unit.javascript.fakes import SITE, JavaScriptBench
+from tests.unit.javascript.fakes import JavaScriptBench, call
 
 
 def requests_of(bench: JavaScriptBench) -> HandlerRequests:
@@ -56,22 +55,19 @@ def test_the_acknowledgement_of_a_client(tmp_path: Path) -> None:
 def test_an_answer_to_a_socket_that_has_gone_is_not_taken_for_one_to_the_recovered_socket_of_its_id(
 	tmp_path: Path,
 ) -> None:
-	def call(bench: JavaScriptBench) -> tuple[SocketReplica, int, list[tuple[Any, ...]]]:
+	def connect() -> tuple[SocketReplica, int, list[tuple[Any, ...]]]:
 		"""Return the replica of a new socket, the token of a call of its client, and what the client is answered."""
 		bench.connect("one", "chat")
 		replica = bench.sockets.get("one")
 		assert replica is not None
-		answers: list[tuple[Any, ...]] = []
-		reply = Reply(lambda *answer: answers.append(answer), "event", SITE, False)
-		reply.begin()
-		reply.end()
+		reply, answers = call()
 		return replica, replica.add_ack(reply), answers
 
 	bench = JavaScriptBench(tmp_path, "chat")
 	requests = requests_of(bench)
-	gone, old, unsent = call(bench)
+	gone, old, unsent = connect()
 	bench.sockets.remove(gone.socket, "transport close")
-	_, new, answers = call(bench)
+	_, new, answers = connect()
 	requests.execute([["ack", "one", old, '["old"]', 0]], [])
 	requests.execute([["call_ended", "one", old, "chat", "failed", "an error", ""]], [])
 	assert answers == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from realtime.cluster.sockets import Identity, State
 from realtime.javascript.replication import MAX_PENDING_ACKS, SocketReplica
-from tests.unit.javascript.fakes import SITE, JavaScriptBench
+from tests.unit.javascript.fakes import SITE, JavaScriptBench, call
 
 
 def test_socket_of_an_app_is_replicated_with_all_of_its_namespace(tmp_path: Path) -> None:
@@ -260,3 +260,15 @@ def test_oldest_pending_ack_is_discarded(tmp_path: Path) -> None:
 	assert replica.pop_ack(1) is None
 	assert all(replica.pop_ack(token) is ack for token, ack in acks.items() if token > 1)
 	assert replica.pop_ack(2) is None
+
+
+def test_a_call_whose_ack_is_discarded_is_answered(tmp_path: Path) -> None:
+	bench = JavaScriptBench(tmp_path)
+	replica = SocketReplica(bench.connect("one"), [], {}, 0, count(1))
+	reply, answers = call()
+	replica.add_ack(reply)
+	for _ in range(MAX_PENDING_ACKS):
+		assert answers == []
+		replica.add_ack(lambda *_: None)
+	((error,),) = answers
+	assert error["code"] == "dropped"
