@@ -28,7 +28,8 @@ class Presence {
 
 	/** Let the socket be no member any more. */
 	async leave() {
-		await this._ask("leave");
+		// Otherwise the socket of this id is the one of a client that has recovered its session.
+		if (this._socket.connected) await this._ask("leave");
 	}
 
 	/** The members on all sidecars, those who came first at the beginning. */

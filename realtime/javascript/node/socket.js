@@ -105,6 +105,8 @@ class Socket extends EventEmitter {
 	}
 
 	leave(room) {
+		// Otherwise the socket of this id is the one of a client that has recovered its session.
+		if (!this.connected) return;
 		if (!this.rooms.has(room) && !this._pending_rewinds.has(String(room))) return;
 		this.adapter.remove(this.id, room);
 		this._send_move("leave", room);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode
 from tests.wire.javascript_api.chat import run, user_of
 from tests.wire.presence import Watcher
+from tests.wire.raw import WebSocketSession
+from tests.wire.test_recovery import answer, first, recover
 
 
 def test_rooms_contain_the_socket_id_and_the_rooms_of_the_core(one: Client) -> None:
@@ -134,6 +137,32 @@ def test_broadcast_to_all(
 	assert two.all("to all") == [(b"\x01", 2)]
 	assert bool(one.all("to all")) == includes_sender
 	assert other_site.all("to all") == []
+
+
+@pytest.mark.usefixtures("one")
+def test_a_socket_that_has_gone_takes_the_recovered_one_out_of_no_room(chat_bench: Bench) -> None:
+	"""They have the same id, and while another client is connected the same namespace."""
+	user = chat_bench.user()
+	old, known, offset = first(chat_bench, user)
+	place = "presence({ room: 'kept' })"
+	assert run_raw(old, f"gone = socket; socket.join('kept'); await socket.{place}.join(); return 1") == 1
+	old.close()
+	new = recover(chat_bench, user, known["pid"], offset)
+	assert answer(new)["sid"] == known["sid"]
+	same = run_raw(new, "return [gone === socket, gone.id === socket.id, gone.connected]")
+	assert same == [False, True, False]
+	kept = f"return [socket.rooms.has('kept'), await socket.{place}.count()]"
+	until(lambda: run_raw(new, kept) == [True, 1], "the room and the place of the session")
+	run_raw(new, f"gone.leave('kept'); await gone.{place}.leave(); return 1")
+	assert run_raw(new, kept) == [True, 1]
+
+
+def run_raw(raw: WebSocketSession, code: str) -> Any:
+	"""Run JavaScript in the handlers with the socket of `raw`; return what it returns."""
+	raw.send(f"42/{APP_SITE},1{json.dumps(['run', code])}")
+	while not (text := str(raw.receive())).startswith(f"43/{APP_SITE},1["):
+		pass
+	return json.loads(text.partition(",1")[2])[0]
 
 
 # -- presence
