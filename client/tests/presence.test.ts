@@ -24,6 +24,9 @@ class Sidecar {
 	private readonly socket: FakeSocket;
 	private handled = 0;
 	private version = 0;
+	private sessions = 1;
+	/** Whether changes of a state are more than the limit allows. */
+	is_limited = false;
 
 	constructor(socket: FakeSocket) {
 		this.socket = socket;
@@ -54,6 +57,14 @@ class Sidecar {
 		return this.socket.sent.slice(sent);
 	}
 
+	/** The page has a connection again, with a new session, which is in no place. */
+	readmit(): void {
+		this.states.clear();
+		this.sessions += 1;
+		this.socket.recovered = false;
+		this.socket.accept();
+	}
+
 	/** Let the page join a place, as a handler does. */
 	let_join(place: string, state: Record<string, any>): void {
 		this.states.set(place, state);
@@ -76,6 +87,8 @@ class Sidecar {
 		if (event === LEAVE) {
 			this.states.delete(place);
 			if (typeof ack === "function") ack(null, {});
+		} else if (event === SET && (this.is_limited || !this.states.has(place))) {
+			ack(null, { error: { code: this.is_limited ? "limit" : "not_member", message: "the state is not changed" } });
 		} else if (event === JOIN || event === SET) {
 			const merged = Object.entries({ ...this.states.get(place), ...changes });
 			this.states.set(place, Object.fromEntries(merged.filter(([, value]) => value !== null)));
@@ -85,7 +98,7 @@ class Sidecar {
 
 	private answer(place: string): object {
 		const version = ++this.version;
-		const me = { id: "1", user: "ann", full_name: "Ann", joined_at: 1, version, state: { ...this.states.get(place) } };
+		const me = { id: `${this.sessions}`, user: "ann", full_name: "Ann", joined_at: 1, version, state: { ...this.states.get(place) } };
 		return { me, members: [me], count: 1, version };
 	}
 }
@@ -175,6 +188,54 @@ describe("the own state", () => {
 		socket.accept();
 		await sidecar.receive();
 		expect(sidecar.states.get(PLACE)).toEqual({ field: "due" });
+	});
+});
+
+describe("what is set", () => {
+	it("while the page joins again in a new session is sent after the answer", async () => {
+		const { sidecar, place, socket } = await open({ field: "subject" });
+		await sidecar.lose();
+		sidecar.readmit();
+		const sent = socket.sent.length;
+		place.set({ field: "due" });
+		place.set({ typing: true }, { ttl: 5 });
+		await vi.advanceTimersByTimeAsync(1000);
+		expect(socket.sent.slice(sent)).toEqual([]);
+		await sidecar.receive();
+		await sidecar.receive();
+		expect(sidecar.states.get(PLACE)).toEqual({ field: "due", typing: true });
+		expect(place.me!.state).toEqual({ field: "due", typing: true });
+	});
+
+	it("is sent again after a limit has refused it, with what was set meanwhile", async () => {
+		vi.spyOn(console, "warn").mockImplementation(() => {});
+		const { sidecar, place } = await open();
+		sidecar.is_limited = true;
+		place.set({ field: "subject", page: 1 });
+		place.set({ typing: true }, { ttl: 1 });
+		await sidecar.receive();
+		sidecar.is_limited = false;
+		place.set({ field: "due" });
+		await vi.advanceTimersByTimeAsync(2000);
+		await sidecar.receive();
+		expect(sidecar.states.get(PLACE)).toEqual({ field: "due", page: 1 });
+		expect(place.me!.state).toEqual({ field: "due", page: 1 });
+	});
+
+	it("is given up when it is refused again and again, as a state that is too large", async () => {
+		vi.spyOn(console, "warn").mockImplementation(() => {});
+		const { sidecar, place, socket } = await open();
+		sidecar.is_limited = true;
+		place.set({ text: "long" });
+		for (let time = 0; time < 10; time++) {
+			await sidecar.receive();
+			await vi.advanceTimersByTimeAsync(2000);
+		}
+		expect(socket.sent.filter(([event]) => event === SET)).toHaveLength(5);
+		sidecar.is_limited = false;
+		place.set({ page: 1 });
+		await sidecar.receive();
+		expect(sidecar.states.get(PLACE)).toEqual({ page: 1 });
 	});
 });
 

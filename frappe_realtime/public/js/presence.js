@@ -11,8 +11,10 @@ const END = "frappe_realtime:presence_end";
 
 // Milliseconds between two changes of the own state that are sent; the server tells the others as often.
 const SEND_INTERVAL = 100;
-// Milliseconds after which a join that was not answered is sent again.
+// Milliseconds after which a join that was not answered, or a change that was refused, is sent again.
 const RETRY_DELAY = 2000;
+// How often one value is refused before it is not sent again: a state that is too large is refused as often as it is sent.
+const MAX_REFUSALS = 5;
 
 /** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request` or `unavailable`). */
 export class PresenceError extends Error {
@@ -54,9 +56,12 @@ export class Presence {
 		this._listeners = {};
 		this._wanted = false;
 		this._joining = null;
+		// The newest join that is sent and not answered. Until then the server may not know this page, and would refuse a change.
+		this._awaited_join = null;
 		// A leave that the server has not acknowledged: what removes the state of before, and whether the answer is awaited.
 		this._leaving = null;
-		// The own state: by key, the value and when it ends (performance.now); null until the server has removed the key.
+		// The own state: by key, the value, when it ends (performance.now) and how often it was refused; the value is null until the
+		// server has removed the key.
 		this._own = new Map();
 		this._unsent = new Set();
 		// Keys that were sent and are not acknowledged yet, with how often.
@@ -169,29 +174,44 @@ export class Presence {
 		if (ttl !== null && !(ttl > 0)) throw new TypeError("ttl is a number of seconds above 0");
 		const ends = ttl === null ? Infinity : performance.now() + 1000 * ttl;
 		for (const [key, value] of Object.entries(state)) {
-			this._own.set(key, { value: value ?? null, ends, ttl });
+			this._own.set(key, { value: value ?? null, ends, ttl, refusals: 0 });
 			this._unsent.add(key);
 		}
 		if (this.me) this._apply(this.me, state);
 	}
 
-	_schedule_send() {
+	_schedule_send(interval = SEND_INTERVAL) {
 		if (this._send_timer !== null || !this.me) return;
-		const delay = Math.max(0, this._last_sent + SEND_INTERVAL - performance.now());
+		const delay = Math.max(0, this._last_sent + interval - performance.now());
 		this._send_timer = setTimeout(() => this._send(), delay);
 	}
 
 	_send() {
 		this._send_timer = null;
-		if (!this.me || !this._unsent.size || !this._connection.socket.connected) return;
+		// What is set while the page joins is sent after the answer.
+		if (!this.me || this._awaited_join || !this._unsent.size || !this._connection.socket.connected) return;
 		this._last_sent = performance.now();
 		for (const [ttl, state] of this._take_unsent()) {
+			const sent = new Map(Object.keys(state).map((key) => [key, this._own.get(key)]));
 			this._send_state(SET, state, ttl).then(
-				({ error }) => error && console.warn(`Realtime: ${error.message}`),
+				({ error }) => error && this._on_refusal(error, sent),
 				// The connection is lost: the state is sent with the next join.
 				() => {},
 			);
 		}
+	}
+
+	// `sent` has the entries of the own state that were sent, by key.
+	_on_refusal({ code, message }, sent) {
+		console.warn(`Realtime: ${message}`);
+		if (code !== "limit") return;
+		for (const [key, own] of sent) {
+			// A value that was set meanwhile is sent anyway.
+			if (this._own.get(key) === own && ++own.refusals < MAX_REFUSALS) this._unsent.add(key);
+		}
+		clearTimeout(this._send_timer);
+		this._send_timer = null;
+		this._schedule_send(RETRY_DELAY);
 	}
 
 	// Join or set; what it sets is newer than what the server says until the answer has come, which is returned.
@@ -228,6 +248,7 @@ export class Presence {
 	_take_unsent() {
 		const groups = new Map();
 		for (const key of this._unsent) {
+			if (this._end_if_over(key)) this._apply(this.me, { [key]: null });
 			const { value, ttl } = this._own.get(key);
 			if (!groups.has(ttl)) groups.set(ttl, {});
 			groups.get(ttl)[key] = value;
@@ -236,21 +257,28 @@ export class Presence {
 		return groups;
 	}
 
+	// Remove a value whose time is over. The server may have an earlier one.
+	_end_if_over(key) {
+		const is_over = this._own.get(key).ends <= performance.now();
+		if (is_over) this._own.set(key, { value: null, ends: Infinity, ttl: null, refusals: 0 });
+		return is_over;
+	}
+
 	// -- joining
 
 	_send_join() {
 		const { socket } = this._connection;
 		// Otherwise the next connect sends it.
 		if (!this._wanted || !socket?.connected) return;
-		const now = performance.now();
 		const state = {};
-		for (const [key, own] of this._own) {
-			// The server may have an earlier value of it.
-			if (own.ends <= now) Object.assign(own, { value: null, ends: Infinity, ttl: null });
-			if (own.ttl === null) state[key] = own.value;
+		for (const key of this._own.keys()) {
+			this._end_if_over(key);
+			const { value, ttl } = this._own.get(key);
+			if (ttl === null) state[key] = value;
 			else this._unsent.add(key);
 		}
 		for (const key of Object.keys(state)) this._unsent.delete(key);
+		this._awaited_join = {};
 		this._send_state(JOIN, state, null).then(
 			(answer) => this._on_answer(answer),
 			() => setTimeout(() => this._joining && !this.me && this._send_join(), RETRY_DELAY),
@@ -260,6 +288,7 @@ export class Presence {
 	_on_answer({ error, ...roster }) {
 		if (!this._wanted) return;
 		if (!error) {
+			this._awaited_join = null;
 			this._sync(roster);
 			this._joining?.resolve(this);
 			this._schedule_send();
@@ -293,6 +322,7 @@ export class Presence {
 	_end() {
 		this._wanted = false;
 		this._joining = null;
+		this._awaited_join = null;
 		this.me = null;
 		this.count = 0;
 		this._members.clear();
