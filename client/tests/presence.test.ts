@@ -239,6 +239,64 @@ describe("what is set", () => {
 	});
 });
 
+describe("a join", () => {
+	// How the server does not hear of it, or cannot say.
+	const UNANSWERED: [string, any[]][] = [
+		["is not answered", [new Error("operation has timed out")]],
+		["is answered later", [null, { error: { code: "unavailable", message: "ask later" } }]],
+	];
+
+	it.each(UNANSWERED)("in a new session that %s is repeated until it is, or the place is left", async (_, answer) => {
+		const { sidecar, place, socket } = await open({ page: 1 });
+		await sidecar.lose();
+		sidecar.readmit();
+		const joins = () => socket.sent.filter(([event]) => event === JOIN);
+		for (let time = 0; time < 3; time++) {
+			joins().at(-1)!.at(-1)(...answer);
+			await vi.advanceTimersByTimeAsync(2000);
+		}
+		expect(joins()).toHaveLength(5);
+		await sidecar.receive();
+		expect(sidecar.states.get(PLACE)).toEqual({ page: 1 });
+		expect(place.me!.id).toBe("2");
+		await sidecar.lose();
+		sidecar.readmit();
+		joins().at(-1)!.at(-1)(...answer);
+		place.leave();
+		await vi.advanceTimersByTimeAsync(60_000);
+		expect(joins()).toHaveLength(6);
+	});
+
+	it("is not repeated for one that was sent after a reconnect", async () => {
+		const { sidecar, place, socket } = await open();
+		await sidecar.lose();
+		sidecar.readmit();
+		socket.lose();
+		sidecar.readmit();
+		const sent = socket.sent.length;
+		await vi.advanceTimersByTimeAsync(60_000);
+		expect(socket.sent.slice(sent)).toEqual([]);
+		await sidecar.receive();
+		expect(place.me!.id).toBe("3");
+	});
+
+	it("is not confirmed by the answer to one before the place was left", async () => {
+		const { connection, socket } = make();
+		const sidecar = new Sidecar(socket);
+		const place = connection.presence("ToDo", "T-1");
+		void place.join({ page: 1 });
+		const me = { id: "1", user: "ann", full_name: "Ann", joined_at: 1, version: 1, state: { page: 1 } };
+		const answer = socket.sent.at(-1)!.at(-1);
+		place.leave();
+		void place.join({ page: 2 });
+		answer(null, { me, members: [me], count: 1 });
+		await vi.advanceTimersByTimeAsync(0);
+		expect(place.me).toBeNull();
+		await sidecar.receive();
+		expect(place.me!.state).toEqual({ page: 2 });
+	});
+});
+
 describe("a leave", () => {
 	// How the server does not get it.
 	const LOST: [string, (page: Page) => Promise<void>][] = [

@@ -278,15 +278,18 @@ export class Presence {
 			else this._unsent.add(key);
 		}
 		for (const key of Object.keys(state)) this._unsent.delete(key);
-		this._awaited_join = {};
+		const join = (this._awaited_join = {});
 		this._send_state(JOIN, state, null).then(
-			(answer) => this._on_answer(answer),
-			() => setTimeout(() => this._joining && !this.me && this._send_join(), RETRY_DELAY),
+			(answer) => join === this._awaited_join && this._on_answer(answer),
+			() => this._retry(join),
 		);
 	}
 
+	_retry(join) {
+		setTimeout(() => join === this._awaited_join && this._send_join(), RETRY_DELAY);
+	}
+
 	_on_answer({ error, ...roster }) {
-		if (!this._wanted) return;
 		if (!error) {
 			this._awaited_join = null;
 			this._sync(roster);
@@ -296,7 +299,7 @@ export class Presence {
 		}
 		if (error.code === "unavailable" && this.me) {
 			// A member already: it stays one, and asks again.
-			setTimeout(() => this._send_join(), RETRY_DELAY);
+			this._retry(this._awaited_join);
 			return;
 		}
 		const was_member = this.me !== null;
