@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from frappe_realtime.contract import PRESENCE_JOIN
 from realtime.demo.model import User
 from tests.browser.conftest import EVERYTHING_ELSE, address, hand_out, sign_in
 from tests.browser.driving import seen, settle, wait_for_room, wait_for_status, wait_until
@@ -223,6 +224,36 @@ def test_a_form_that_goes_on_to_another_document_leaves_the_one_before(
 	expect(other.locator(MEMBER)).to_have_count(1)
 	page.evaluate("$(document).trigger('form-unload', [form])")
 	expect(other.locator(MEMBER)).to_have_count(0)
+
+
+def test_a_form_that_is_refreshed_behind_a_list_stays_left(
+	bench: Bench, open_form: OpenForm, documents: Documents
+) -> None:
+	name = documents.add()
+	page, other = open_form(bench.user(), name), open_form(bench.user(), name)
+	expect(other.locator(MEMBER)).to_have_count(1)
+	page.evaluate(
+		"""() => {
+			window.route = ["List", "ToDo", "List"];
+			frappe.container.change_to(document.createElement("div"));
+			window.cur_list = new frappe.views.ListView("ToDo", []);
+			cur_list.setup_realtime_updates();
+		}"""
+	)
+	expect(other.locator(MEMBER)).to_have_count(0)
+	# The form reloads after a save elsewhere.
+	state, sent = page.evaluate(
+		"""() => {
+			const sent = [];
+			frappe.realtime.socket.onAnyOutgoing((event) => sent.push(event));
+			form.refresh();
+			return [frappe.realtime.presence("ToDo").me.state, sent];
+		}"""
+	)
+	assert state == {}
+	assert PRESENCE_JOIN not in sent
+	page.evaluate("name => form.open(name)", name)
+	expect(other.locator(MEMBER)).to_have_count(1)
 
 
 def test_another_part_of_the_page_stays_a_member(

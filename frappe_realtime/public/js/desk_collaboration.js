@@ -23,8 +23,8 @@ export function collaborate(jquery, realtime) {
 		.on("form-load", (event, form) => saves.watch(form))
 		.on("form-refresh", (event, form) => {
 			saves.refresh(form);
-			// Frappe refreshes forms that are not shown, too.
-			if (form !== window.cur_frm) return;
+			// Frappe refreshes forms that are not shown, too, and each is `cur_frm` then.
+			if (form.wrapper !== frappe.container.page) return;
 			presence.show(form);
 			lists.show_form(form);
 		})

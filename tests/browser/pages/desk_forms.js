@@ -51,6 +51,16 @@ if (frappe.boot.user_name) {
 		},
 	};
 
+	frappe.container = {
+		page: null,
+		change_to(page) {
+			if (this.page === page) return;
+			if (this.page) $(this.page).hide().trigger("hide");
+			this.page = page;
+			$(page).show();
+		},
+	};
+
 	async function load(doctype, name) {
 		const answer = await fetch(`/api/resource/${doctype}/${name}`);
 		frappe.model.sync((await answer.json()).data);
@@ -109,7 +119,7 @@ if (frappe.boot.user_name) {
 				<div class="page-head"><div class="container"><div class="form-viewers"></div></div></div>
 				<div class="form-body"></div>
 				<textarea aria-label="Comment"></textarea>`;
-			document.body.append(this.wrapper);
+			this.$wrapper.hide().appendTo(document.body);
 			this.viewers = { parent: this.$wrapper.find(".form-viewers") };
 			this.debounced_reload_doc = frappe.utils.debounce(() => this.reload_doc(), 1000);
 			this.fields_dict = {};
@@ -118,14 +128,19 @@ if (frappe.boot.user_name) {
 		async open(docname) {
 			this.docname = docname;
 			if (!window.locals[this.doctype]?.[docname]) await load(this.doctype, docname);
+			window.route = ["Form", this.doctype, docname];
+			frappe.container.change_to(this.wrapper);
 			this.refresh();
 		}
 
+		// Frappe calls it also when the form is not shown, and sets `cur_frm` then, too.
 		refresh() {
 			window.cur_frm = this;
-			window.route = ["Form", this.doctype, this.docname];
 			this.doc = window.locals[this.doctype][this.docname];
-			if (!this.is_loaded) $(document).trigger("form-load", [this]);
+			if (!this.is_loaded) {
+				$(document).trigger("form-load", [this]);
+				this.$wrapper.on("hide", () => $(document).trigger("form-unload", [this]));
+			}
 			this.is_loaded = true;
 			$(document).trigger("form-refresh", [this]);
 			const body = this.wrapper.querySelector(".form-body");
