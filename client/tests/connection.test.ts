@@ -121,6 +121,37 @@ it("goes on to reconnect when the page listens to nothing any more", () => {
 	connection.close();
 });
 
+describe("a listener of an event of this client", () => {
+	it("that fails stops neither the client nor the other listeners", async () => {
+		vi.useFakeTimers();
+		const report = vi.fn();
+		vi.stubGlobal("queueMicrotask", report);
+		const { connection, socket } = make();
+		const heard = vi.fn();
+		for (const event of ["realtime_status", "realtime_missed"]) {
+			connection.on(event, () => {
+				throw new TypeError(`no element for ${event}`);
+			});
+			connection.on(event, () => heard(event));
+		}
+		void connection.presence().join();
+		socket.lose();
+		socket.sent.length = 0;
+		socket.accept();
+		expect(socket.sent.map(([event]) => event)).toEqual(["frappe_realtime:presence_join"]);
+		const { connects } = socket;
+		socket.active = false;
+		socket.lose("io server disconnect");
+		await vi.advanceTimersByTimeAsync(2000);
+		expect(socket.connects).toBe(connects + 1);
+		const events = ["realtime_status", "realtime_status", "realtime_missed", "realtime_status"];
+		expect(heard.mock.calls).toEqual(events.map((event) => [event]));
+		expect(report).toHaveBeenCalledTimes(events.length);
+		events.forEach((event, index) => expect(report.mock.calls[index]![0]).toThrow(`no element for ${event}`));
+		connection.close();
+	});
+});
+
 describe("subscriptions after a reconnect", () => {
 	const names = (socket: FakeSocket) => socket.sent.filter(([event]) => event === "doc_subscribe").map(([, , name]) => name);
 

@@ -34,6 +34,15 @@ export class LocalEvents {
 	}
 
 	emit(event: string, ...args: any[]): void {
-		for (const listener of this._listeners[event]!) listener(...args);
+		for (const listener of this._listeners[event]!) {
+			try {
+				listener(...args);
+			} catch (error) {
+				// As of a listener of the DOM: it is an uncaught error, and ends neither the client's work nor other listeners.
+				queueMicrotask(() => {
+					throw error;
+				});
+			}
+		}
 	}
 }
