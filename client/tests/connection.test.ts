@@ -150,6 +150,23 @@ describe("a listener of an event of this client", () => {
 		events.forEach((event, index) => expect(report.mock.calls[index]![0]).toThrow(`no element for ${event}`));
 		connection.close();
 	});
+
+	it.each(["realtime_missed", "an_event"])("%s that was added twice is removed once, the oldest first", (event) => {
+		const { connection, socket } = make();
+		const heard: string[] = [];
+		const twice = () => heard.push("twice");
+		connection.on(event, twice);
+		connection.once(event, () => heard.push("once"));
+		connection.on(event, twice);
+		connection.off(event, twice);
+		const fire = () => (event === "an_event" ? socket.fire(event) : (socket.lose(), socket.accept()));
+		fire();
+		expect(heard).toEqual(["once", "twice"]);
+		connection.off(event, twice);
+		connection.off(event, twice);
+		fire();
+		expect(heard).toHaveLength(2);
+	});
 });
 
 describe("subscriptions after a reconnect", () => {

@@ -13,8 +13,10 @@ class Emitter {
 	}
 
 	off(event: string, callback?: Listener): this {
-		const kept = (this.listeners_of[event] ?? []).filter((one) => one !== callback && one.fn !== callback);
-		this.listeners_of[event] = callback ? kept : [];
+		const listeners = this.listeners_of[event] ?? [];
+		// As socket.io-client: one of them.
+		const removed = listeners.find((one) => one === callback || one.fn === callback);
+		this.listeners_of[event] = callback ? listeners.filter((one) => one !== removed) : [];
 		return this;
 	}
 

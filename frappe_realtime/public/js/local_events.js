@@ -16,7 +16,9 @@ export class LocalEvents {
 		this._listeners[event].push(listener);
 	}
 	off(event, callback) {
-		this._listeners[event] = this._listeners[event].filter((one) => one !== callback && one.fn !== callback);
+		// As socket.io-client: the oldest one of those that were added with this callback.
+		const removed = this._listeners[event].find((one) => one === callback || one.fn === callback);
+		this._listeners[event] = this._listeners[event].filter((one) => one !== removed);
 	}
 	/** Return the listeners of an event, the oldest first. */
 	listeners(event) {
