@@ -1,8 +1,8 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
-import { createRealtime, useDoc, useEvent, useList, useLive, useProgress, useRealtime } from "@frappe-realtime/vue";
-import { createApp, h, nextTick, ref, type App } from "vue";
+import { createRealtime, useDoc, useEvent, useList, useLive, usePresence, useProgress, useRealtime } from "@frappe-realtime/vue";
+import { createApp, h, nextTick, ref, shallowRef, type App } from "vue";
 import { make } from "./fake_socket.js";
 
 let app: App | undefined;
@@ -80,6 +80,31 @@ it("shows another document when the name changes, and leaves the first", async (
 		["doc_subscribe", "ToDo", "T-2"],
 		["doc_unsubscribe", "ToDo", "T-2"],
 	]);
+});
+
+it("begins nothing anew when what it reads is another object with the same values", async () => {
+	const route = shallowRef({ doctype: "ToDo", name: "T-1", task: "job-1", tab: "a" });
+	const { socket } = mount(() => {
+		const { doc } = useDoc(() => route.value.doctype, () => route.value.name);
+		useList(() => route.value.doctype, () => ({ filters: { parent: route.value.name } }));
+		usePresence(() => ({ doctype: route.value.doctype, name: route.value.name }));
+		useLive({ reload() {} }, () => ({ doctype: "Note", name: route.value.name }));
+		useProgress(() => route.value.task);
+		return () => doc.value?.url ?? "nothing";
+	});
+	await settle();
+	const sent = [...socket.sent];
+	expect(sent.map(([event]) => event)).toEqual([
+		"doc_subscribe",
+		"doctype_subscribe",
+		"frappe_realtime:presence_join",
+		"doc_subscribe",
+		"task_subscribe",
+	]);
+	route.value = { ...route.value, tab: "b" };
+	await settle();
+	expect(socket.sent).toEqual(sent);
+	expect(fetch).toHaveBeenCalledTimes(2);
 });
 
 it("loads a list again when its query or a document changes", async () => {

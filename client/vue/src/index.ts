@@ -112,10 +112,13 @@ export function useDoc<T = Record<string, any>>(
 	name: MaybeRefOrGetter<string | number | null | undefined>,
 	options: FollowOptions = {},
 ): LiveRefs & { doc: ComputedRef<T | null> } {
-	const { data, ...refs } = use_live<T>(() => {
-		const [type, one] = [toValue(doctype), toValue(name)];
-		return one == null || one === "" ? null : (connection) => live_doc<T>(connection, type, one, options);
-	});
+	const { data, ...refs } = use_live<T, [string, string | number]>(
+		() => {
+			const [type, one] = [toValue(doctype), toValue(name)];
+			return one == null || one === "" ? null : [type, one];
+		},
+		(connection, [type, one]) => live_doc<T>(connection, type, one, options),
+	);
 	return { doc: data, ...refs };
 }
 
@@ -125,10 +128,10 @@ export function useList<T = Record<string, any>>(
 	query: MaybeRefOrGetter<ListQuery> = {},
 	options: FollowOptions = {},
 ): LiveRefs & { rows: ComputedRef<T[] | null> } {
-	const { data, ...refs } = use_live<T[]>(() => {
-		const [type, values] = [toValue(doctype), JSON.parse(JSON.stringify(toValue(query)))];
-		return (connection) => live_list<T>(connection, type, values, options);
-	});
+	const { data, ...refs } = use_live<T[], [string, ListQuery]>(
+		() => [toValue(doctype), toValue(query)],
+		(connection, [type, values]) => live_list<T>(connection, type, values, options),
+	);
 	return { rows: data, ...refs };
 }
 
@@ -166,8 +169,7 @@ export function usePresence(
 	const nobody: HereSnapshot = { members: [], count: 0, me: null, code: null };
 	const snapshot = shallowRef(nobody);
 	let current: Here | undefined;
-	with_connection(connection, () => JSON.stringify(toValue(place)), (one, text) => {
-		const wanted: Place | null = JSON.parse(text);
+	with_connection(connection, () => toValue(place), (one, wanted) => {
 		if (!wanted) return () => {};
 		const now = (current = here(one, wanted, state));
 		now.subscribe(() => void (snapshot.value = now.snapshot));
@@ -232,17 +234,18 @@ function use_connection(): { connection: ShallowRef<Connection | null>; get(): C
 	return { connection, get: opener.get };
 }
 
-// Run `start` with the connection and with what `read` returns, and again when either changes; before, and at the end of the
-// component, call what it has returned.
+// Run `start` with the connection and with a copy of what `read` returns, which is JSON, and again when either is another one;
+// before, and at the end of the component, call what it has returned. An equal value in another object begins nothing anew.
 function with_connection<D>(
 	connection: ShallowRef<Connection | null>,
 	read: () => D,
 	start: (one: Connection, data: D) => () => void,
 ): void {
 	watch(
-		() => [connection.value, read()] as const,
-		([one, data], _, on_cleanup) => {
-			if (one) on_cleanup(start(one, data));
+		// A getter, because a shallowRef in an array triggers with any change. What is read is in an array, because JSON has no undefined.
+		[() => connection.value, () => JSON.stringify([read()])] as const,
+		([one, text], _, on_cleanup) => {
+			if (one) on_cleanup(start(one, JSON.parse(text)[0]));
 		},
 		{ immediate: true },
 	);
@@ -250,18 +253,19 @@ function with_connection<D>(
 
 const nothing = () => undefined;
 
-// `read` reads what the data depends on, and returns what follows it; null for nothing. A change of it begins anew.
-function use_live<T>(
-	read: () => ((connection: Connection) => Live<T>) | null,
+// `read` reads what the data depends on, null for nothing; `make` returns what follows it. A change of it begins anew.
+function use_live<T, D>(
+	read: () => D | null,
+	make: (connection: Connection, wanted: D) => Live<T>,
 ): LiveRefs & { data: ComputedRef<T | null> } {
 	const { connection } = use_connection();
 	const empty: Snapshot<T> = { data: null, error: null, loading: true, stale: false, lost: false };
 	const snapshot = shallowRef<Snapshot<T>>(empty);
 	let live: Live<T> | undefined;
-	with_connection(connection, read, (one, make) => {
+	with_connection(connection, read, (one, wanted) => {
 		snapshot.value = empty;
-		if (!make) return nothing;
-		const now = (live = make(one));
+		if (wanted === null) return nothing;
+		const now = (live = make(one, wanted));
 		const update = () => void (snapshot.value = now.snapshot);
 		now.subscribe(update);
 		update();
