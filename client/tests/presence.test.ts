@@ -297,6 +297,17 @@ describe("a join", () => {
 	});
 });
 
+it("does not say of this page's member in the session before that it has left", async () => {
+	const { sidecar, place } = await open();
+	const heard: string[] = [];
+	for (const event of ["join", "leave"] as const) place.on(event, ({ id }) => heard.push(`${event} ${id}`));
+	await sidecar.lose();
+	sidecar.readmit();
+	await sidecar.receive();
+	expect(place.members.map(({ id }) => id)).toEqual(["2"]);
+	expect(heard).toEqual([]);
+});
+
 describe("a leave", () => {
 	// How the server does not get it.
 	const LOST: [string, (page: Page) => Promise<void>][] = [

@@ -340,7 +340,7 @@ export class Presence {
 
 	_sync({ me, members, count }) {
 		const before = this._members;
-		const is_first = this.me === null;
+		const own_id = this.me?.id;
 		this._leaving = null;
 		this._members = new Map();
 		for (const member of [...members, me]) {
@@ -352,8 +352,11 @@ export class Presence {
 		this.count = count;
 		const own = [...this._own].filter(([key]) => this._is_newer(key));
 		this._apply(this.me, Object.fromEntries(own.map(([key, { value }]) => [key, value])));
-		if (!is_first) {
-			for (const [id, member] of before) if (!this._members.has(id)) this._emit("leave", member);
+		if (own_id !== undefined) {
+			for (const [id, member] of before) {
+				// In a new session, this page is another member.
+				if (id !== own_id && !this._members.has(id)) this._emit("leave", member);
+			}
 			for (const [id, member] of this._members) {
 				if (id === me.id) continue;
 				if (!before.has(id)) this._emit("join", member);
