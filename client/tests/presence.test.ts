@@ -280,6 +280,23 @@ describe("a join", () => {
 		expect(place.me!.id).toBe("3");
 	});
 
+	it("is rejected when the place is left before the answer", async () => {
+		const place = make().connection.presence("ToDo", "T-1");
+		// Nobody waits for this one: it is no unhandled rejection.
+		void place.join();
+		place.leave();
+		const joined = place.join();
+		place.leave();
+		await expect(joined).rejects.toMatchObject({ name: "PresenceError", code: "left" });
+	});
+
+	it("is rejected when the server ends it before the answer", async () => {
+		const { connection, socket } = make();
+		const joined = connection.presence("ToDo", "T-1").join();
+		socket.fire("frappe_realtime:presence_end", { place: PLACE, code: "not_permitted" });
+		await expect(joined).rejects.toMatchObject({ name: "PresenceError", code: "not_permitted" });
+	});
+
 	it("is not confirmed by the answer to one before the place was left", async () => {
 		const { connection, socket } = make();
 		const sidecar = new Sidecar(socket);

@@ -18,7 +18,7 @@ export interface HereSnapshot {
 	readonly count: number;
 	/** This page; null until the place is joined. */
 	readonly me: Member | null;
-	/** Why the page is not in the place: `not_permitted`, `limit`, `bad_request`, `unavailable`; null if it is or will be. */
+	/** Why the page is not in the place: `not_permitted`, `limit`, `bad_request`, `unavailable`, `left`; null if it is or will be. */
 	readonly code: string | null;
 }
 

@@ -2,7 +2,7 @@
 
 import type { Connection } from "./connection.js";
 
-/** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request` or `unavailable`). */
+/** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request`, `unavailable`, or `left` by the page itself). */
 export class PresenceError extends Error {
 	readonly code: string;
 }

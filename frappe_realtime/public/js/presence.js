@@ -16,7 +16,7 @@ const RETRY_DELAY = 2000;
 // How often one value is refused before it is not sent again: a state that is too large is refused as often as it is sent.
 const MAX_REFUSALS = 5;
 
-/** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request` or `unavailable`). */
+/** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request`, `unavailable`, or `left` by the page itself). */
 export class PresenceError extends Error {
 	/**
 	 * @param {string} code
@@ -96,7 +96,7 @@ export class Presence {
 	 *
 	 * @param {object} [state] what the others see of this page
 	 * @returns {Promise<Presence>} this object, when the server has confirmed it
-	 * @throws {PresenceError} the server refuses it
+	 * @throws {PresenceError} the server refuses it, or the page leaves before it is confirmed
 	 */
 	join(state = {}) {
 		// The server may have the state of before still.
@@ -130,7 +130,9 @@ export class Presence {
 	leave() {
 		if (!this._wanted && !this.me) return;
 		const keys = [...this._own.keys(), ...Object.keys(this.me?.state ?? {})];
-		this._end();
+		// The page itself leaves: that is no uncaught error where nobody waits for the join.
+		this._joining?.promise.catch(() => {});
+		this._end(new PresenceError("left", `${this.place} was left before it was joined`));
 		this._leaving = { removal: Object.fromEntries(keys.map((key) => [key, null])), is_sent: false };
 		this._send_leave();
 	}
@@ -303,8 +305,7 @@ export class Presence {
 			return;
 		}
 		const was_member = this.me !== null;
-		this._joining?.reject(new PresenceError(error.code, error.message));
-		this._end();
+		this._end(new PresenceError(error.code, error.message));
 		if (was_member) this._emit("end", { code: error.code });
 	}
 
@@ -322,7 +323,9 @@ export class Presence {
 		);
 	}
 
-	_end() {
+	// `error` is for who waits for the join.
+	_end(error) {
+		this._joining?.reject(error);
 		this._wanted = false;
 		this._joining = null;
 		this._awaited_join = null;
@@ -409,7 +412,7 @@ export class Presence {
 
 	_on_end({ code }) {
 		if (!this._wanted && !this.me) return;
-		this._end();
+		this._end(new PresenceError(code, `${this.place} was ended: ${code}`));
 		this._emit("end", { code });
 	}
 }
