@@ -192,6 +192,39 @@ describe("a live document", () => {
 		live.stop();
 	});
 
+	it("is stale no more when the page has loaded it again before the next attempt", async () => {
+		const fetch = vi.fn(async () => answer({ data: { name: "T-1" } }));
+		vi.stubGlobal("fetch", fetch);
+		const { connection, socket } = make();
+		const live = live_doc(connection, "ToDo", "T-1");
+		await vi.advanceTimersByTimeAsync(0);
+		fetch.mockRejectedValueOnce(new TypeError("Failed to fetch"));
+		socket.fire("doc_update", TODO);
+		await vi.advanceTimersByTimeAsync(200);
+		expect(live.snapshot.stale).toBe(true);
+		await live.reload();
+		expect(live.snapshot).toMatchObject({ error: null, stale: false });
+		await vi.advanceTimersByTimeAsync(100_000);
+		expect(fetch).toHaveBeenCalledTimes(3);
+		live.stop();
+	});
+
+	it("stays stale when it has changed while the page was loading it again", async () => {
+		const fetch = vi.fn(async () => answer({ data: { name: "T-1" } }));
+		vi.stubGlobal("fetch", fetch);
+		const { connection, socket } = make();
+		const live = live_doc(connection, "ToDo", "T-1");
+		await vi.advanceTimersByTimeAsync(0);
+		const reloaded = live.reload();
+		socket.fire("doc_update", TODO);
+		await reloaded;
+		expect(live.snapshot.stale).toBe(true);
+		await vi.advanceTimersByTimeAsync(200);
+		expect(live.snapshot.stale).toBe(false);
+		expect(fetch).toHaveBeenCalledTimes(3);
+		live.stop();
+	});
+
 	describe("with two requests under way", () => {
 		async function two_requests() {
 			const requests: { resolve(response: Response): void; reject(error: Error): void }[] = [];

@@ -37,6 +37,8 @@ const MAX_RETRY = 60_000;
 export class Follower {
 	/** Replaced by another object when it changes. */
 	state: LiveState;
+	/** How many changes there were, so that it can be said what was loaded after which of them. */
+	changes: number;
 	private readonly _connection: Connection;
 	private readonly _target: Target;
 	private readonly _reload: () => unknown;
@@ -66,6 +68,7 @@ export class Follower {
 		this._debounce = options.debounce ?? 200;
 		this._max_wait = options.max_wait ?? 2000;
 		this._listeners = new Set();
+		this.changes = 0;
 		this._known = "";
 		this._changed_at = 0;
 		this._failures = 0;
@@ -102,14 +105,25 @@ export class Follower {
 		return () => void this._listeners.delete(listener);
 	}
 
-	/** Note which version of a document is loaded, so that its own `doc_update` does not load it again. */
-	loaded(modified: string | undefined): void {
+	/**
+	 * Note what the page has loaded itself.
+	 *
+	 * @param modified the version of a document, so that its own `doc_update` does not load it again
+	 * @param changes what `changes` was when loading began: if there was none since, nothing is to be loaded any more
+	 */
+	loaded(modified: string | undefined, changes: number): void {
 		this._known = modified ?? "";
+		if (changes !== this.changes) return;
+		clearTimeout(this._timer);
+		this._changed_at = 0;
+		this._failures = 0;
+		this._set({ ...this.state, stale: false });
 	}
 
 	/** Say that the data has changed: it is stale, and is loaded again soon. */
 	invalidate(): void {
 		if (!this._is_running) return;
+		this.changes += 1;
 		const now = Date.now();
 		if (!this.state.stale || !this._changed_at) this._changed_at = now;
 		this._set({ ...this.state, stale: true });
@@ -220,6 +234,7 @@ export class Live<T> {
 	async reload(): Promise<void> {
 		const { signal } = this._abort;
 		const number = ++this._requested;
+		const { changes } = this._follower;
 		// An older answer must not take the place of a newer one.
 		const is_late = () => signal.aborted || number < this._answered;
 		const still_loading = () => number < this._requested && this.snapshot.loading;
@@ -228,8 +243,8 @@ export class Live<T> {
 			const data = await this._fetch(signal);
 			if (is_late()) return;
 			this._answered = number;
-			this._follower.loaded((data as { modified?: string }).modified);
 			this._set({ data, error: null, loading: still_loading() });
+			this._follower.loaded((data as { modified?: string }).modified, changes);
 		} catch (error) {
 			if (is_late()) return;
 			if (is_refusal(error)) this._answered = number;
