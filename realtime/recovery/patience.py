@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from ..bus.store import StoreUnavailable
+
 T = TypeVar("T")
 
 
@@ -41,5 +43,9 @@ class RedisPatience:
 		began = self._loop.time()
 		try:
 			return await answer
+		except StoreUnavailable:
+			# It was Redis that did not answer.
+			began = self._loop.time()
+			raise
 		finally:
 			self._deadline += self._loop.time() - began

@@ -106,7 +106,8 @@ class Setting:
 				raise self.owner_errors.pop()
 			return room in self.tasks
 
-		tasks: Any = SimpleNamespace(may_stay=may_stay)
+		self.may_stay: Callable[[Any, str], Awaitable[bool]] = may_stay
+		tasks: Any = SimpleNamespace(may_stay=lambda session, room: self.may_stay(session, room))
 		ForcedEnds(self.namespaces, self.history, self.sessions)
 		self.recovery = Recovery(
 			Config(bench=Path(), **config),

@@ -198,6 +198,24 @@ async def test_a_redis_that_never_replies_is_not_waited_for_too_long(
 
 
 @in_virtual_time
+async def test_a_redis_that_does_not_name_the_owners_of_tasks_is_not_waited_for_too_long() -> None:
+	"""They are read while the web process is asked about the other rooms."""
+	it = Setting()
+	it.save("task_progress:mine")
+	await it.history.follow(SITE)
+
+	async def never(session: Any, room: str) -> bool:
+		await asyncio.sleep(15)
+		raise StoreUnavailable("no reply within 5 s")
+
+	it.may_stay = never
+	began = asyncio.get_running_loop().time()
+	with pytest.raises(ConnectPostponed):
+		await it.admit()
+	assert asyncio.get_running_loop().time() - began < 2 * recovery.REDIS_TIMEOUT
+
+
+@in_virtual_time
 async def test_the_time_of_the_web_process_is_not_that_of_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""A client waits for it for `realtime_web_patience`."""
 	monkeypatch.setattr(windows, "WINDOW_EVENTS", 0)
