@@ -22,6 +22,7 @@ from .packets import OPEN, text_frame
 from .request import Request
 from .settings import EngineCounters, EngineSettings
 from .timer_wheel import TimerWheel
+from .waiting import wait_while
 from .websocket import CLOSE_FRAME, WebSocketProtocol, handshake_response
 
 logger = logging.getLogger("realtime.engine")
@@ -109,16 +110,12 @@ class Engine:
 			connection.leave()
 		for transport in list(self.http_transports):
 			self._leave_to_any(transport)
-		deadline = asyncio.get_running_loop().time() + timeout
-		while waiting := self._polling():
-			if asyncio.get_running_loop().time() > deadline:
-				logger.info(
-					"%d clients have not polled within %.0f s: their next request fails",
-					len(waiting),
-					timeout,
-				)
-				break
-			await asyncio.sleep(0.02)
+		if not await wait_while(self._polling, timeout):
+			logger.info(
+				"%d clients have not polled within %.0f s: their next request fails",
+				len(self._polling()),
+				timeout,
+			)
 		if polling:
 			await asyncio.sleep(LINGER_SECONDS)
 
@@ -142,11 +139,9 @@ class Engine:
 
 	async def flush(self, timeout: float) -> None:
 		"""Wait until the clients have been sent what was written before `close`, at most `timeout` seconds."""
-		deadline = asyncio.get_running_loop().time() + timeout
-		while any(transport.get_write_buffer_size() for transport in self._closing_transports):
-			if asyncio.get_running_loop().time() > deadline:
-				break
-			await asyncio.sleep(0.02)
+		await wait_while(
+			lambda: any(transport.get_write_buffer_size() for transport in self._closing_transports), timeout
+		)
 		self._closing_transports.clear()
 
 	# -- handshakes

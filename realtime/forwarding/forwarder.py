@@ -15,6 +15,7 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..engine import Engine, IncomingRequest, RequestPasser, RequestRefused
 from ..engine.errors import BAD_REQUEST, UNKNOWN_SID
+from ..engine.waiting import wait_while
 from ..log_budget import LogBudget
 from . import owner_end
 from .entry_end import ForwardedConnection
@@ -123,11 +124,7 @@ class SessionForwarder:
 		self._stopping = True
 		for connection in self.forwarded:
 			connection.stream.drain()
-		deadline = asyncio.get_running_loop().time() + timeout
-		while self.forwarded:
-			if asyncio.get_running_loop().time() > deadline:
-				break
-			await asyncio.sleep(0.02)
+		await wait_while(lambda: self.forwarded, timeout)
 
 	def close(self) -> None:
 		"""Forward nothing more, and end the links when all that was written is sent."""

@@ -22,6 +22,7 @@ from typing import IO
 
 from ..engine import IncomingRequest, RequestRefused
 from ..engine.errors import BAD_REQUEST, UNKNOWN_SID
+from ..engine.waiting import wait_while
 
 logger = logging.getLogger("realtime.workers")
 
@@ -253,11 +254,7 @@ class WorkerHandover:
 
 		If `stop` is called in the same turn of the event loop in which this returns, none is lost between the two.
 		"""
-		deadline = asyncio.get_running_loop().time() + timeout
-		while self.waiting:
-			if asyncio.get_running_loop().time() > deadline:
-				break
-			await asyncio.sleep(0.02)
+		await wait_while(lambda: self.waiting, timeout)
 
 	def stop(self) -> None:
 		"""Receive no more connections, and send none; those that wait are refused."""
