@@ -157,6 +157,15 @@ function answer(data: unknown, status = 200): Response {
 }
 
 describe("a live document", () => {
+	// One that `fetch` has loaded.
+	async function load(fetch: (url: string) => Promise<Response>) {
+		vi.stubGlobal("fetch", fetch);
+		const { connection, socket } = make();
+		const live = live_doc(connection, "ToDo", "T-1");
+		await vi.advanceTimersByTimeAsync(0);
+		return { live, socket };
+	}
+
 	it("is loaded, and not again after its own save", async () => {
 		const fetch = vi.fn(async (_url: string) => answer({ data: { name: "T-1", modified: "1" } }));
 		vi.stubGlobal("fetch", fetch);
@@ -177,10 +186,7 @@ describe("a live document", () => {
 
 	it("keeps what it has when it cannot be loaded again", async () => {
 		const fetch = vi.fn().mockResolvedValueOnce(answer({ data: { name: "T-1" } }));
-		vi.stubGlobal("fetch", fetch);
-		const { connection, socket } = make();
-		const live = live_doc(connection, "ToDo", "T-1");
-		await vi.advanceTimersByTimeAsync(0);
+		const { live, socket } = await load(fetch);
 		fetch.mockRejectedValueOnce(new TypeError("Failed to fetch"));
 		socket.fire("doc_update", TODO);
 		await vi.advanceTimersByTimeAsync(200);
@@ -194,10 +200,7 @@ describe("a live document", () => {
 
 	it("is stale no more when the page has loaded it again before the next attempt", async () => {
 		const fetch = vi.fn(async () => answer({ data: { name: "T-1" } }));
-		vi.stubGlobal("fetch", fetch);
-		const { connection, socket } = make();
-		const live = live_doc(connection, "ToDo", "T-1");
-		await vi.advanceTimersByTimeAsync(0);
+		const { live, socket } = await load(fetch);
 		fetch.mockRejectedValueOnce(new TypeError("Failed to fetch"));
 		socket.fire("doc_update", TODO);
 		await vi.advanceTimersByTimeAsync(200);
@@ -211,10 +214,7 @@ describe("a live document", () => {
 
 	it("stays stale when it has changed while the page was loading it again", async () => {
 		const fetch = vi.fn(async () => answer({ data: { name: "T-1" } }));
-		vi.stubGlobal("fetch", fetch);
-		const { connection, socket } = make();
-		const live = live_doc(connection, "ToDo", "T-1");
-		await vi.advanceTimersByTimeAsync(0);
+		const { live, socket } = await load(fetch);
 		const reloaded = live.reload();
 		socket.fire("doc_update", TODO);
 		await reloaded;
