@@ -62,7 +62,7 @@ STARTED = 10.0
 """Seconds from the beginning of the run after which a worker reports."""
 
 NOTE_INTERVAL = 0.05
-"""Seconds between two looks at what the hooks were told, so that a slow answer to who is online does not make a report late."""
+"""Seconds between two reads of the calls of hooks. A question about who is online may take longer than that."""
 
 MAX_LAG = 0.3
 """Seconds that an answer may take; what is asked during a longer one is not compared."""

@@ -29,7 +29,7 @@ class OnlineUsers:
 		self._grace: float = config.realtime_presence_grace_seconds
 		self._table = table
 		self.hooks: dict[str, bool] = {}
-		"""For each site that had a socket, whether its apps are told which users come and go, as its newest session says."""
+		"""By site that had a socket: whether an app has an online or offline hook, as in the newest session."""
 		self._away: OrderedDict[tuple[Place, str], float] = OrderedDict()
 		"""The users whose last connection was lost, and until when they stay online (loop time); the first is due next."""
 		self._timer: asyncio.TimerHandle | None = None

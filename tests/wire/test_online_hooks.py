@@ -1,4 +1,4 @@
-"""The hooks of apps that are told which users come and go."""
+"""The online and offline hooks of apps: each change of a user calls them once."""
 
 from __future__ import annotations
 

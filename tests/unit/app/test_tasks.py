@@ -59,7 +59,7 @@ def test_a_task_is_announced_with_its_first_event_that_can_be_sent(
 
 
 class Shared(dict[Any, None]):
-	"""Of which another thread removes the oldest key whenever somebody looks for it."""
+	"""A dict from which another thread removes the oldest key each time that its keys are read."""
 
 	def __iter__(self) -> Iterator[Any]:
 		keys = list(super().__iter__())
