@@ -175,6 +175,18 @@ def test_a_page_that_is_opened_late_shows_what_has_happened(demo: Demo, context:
 	expect(ann.locator(".steps .now")).to_have_text("Draft")
 
 
+def test_an_order_that_changes_while_it_is_clicked_is_opened(demo: Demo, context: BrowserContext) -> None:
+	ann, ben = log_in(context, demo, ANN), log_in(context, demo, BEN)
+	ann.click("#orders button:last-child")
+	button = ann.locator("#orders button:first-child")
+	button.hover()
+	ann.mouse.down()
+	ben.click("#advance")
+	expect(button).to_contain_text("Packed")
+	ann.mouse.up()
+	expect(button).to_have_attribute("aria-current", "true")
+
+
 def test_event_from_the_command_line(demo: Demo, context: BrowserContext) -> None:
 	ann, ben = log_in(context, demo, ANN), log_in(context, demo, BEN)
 	command = shlex.split(ann.locator("#command").inner_text())

@@ -55,6 +55,7 @@ async function open_desk() {
 	$("other").href = `/?user=${encodeURIComponent(other)}`;
 	$("other").textContent = `Open ${users[other].full_name}'s window`;
 	$("command").textContent = state.command.replace("USER", user);
+	add_orders();
 	show_orders();
 
 	realtime = await connect({
@@ -163,16 +164,24 @@ function open_order(name) {
 	if (realtime.status === "connected") open_chat();
 }
 
-function show_orders() {
-	$("orders").replaceChildren(
-		...Object.entries(orders).map(([name, order]) => {
-			const button = element("button", { type: "button" }, order.customer);
-			button.append(element("small", {}, `${name} · ${steps[order.step]}`));
-			if (name === current) button.setAttribute("aria-current", "true");
-			button.onclick = () => open_order(name);
+function add_orders() {
+	$("orders").append(
+		...Object.entries(orders).map(([name, { customer }]) => {
+			const button = element("button", { type: "button", onclick: () => open_order(name) }, customer);
+			button.append(element("small"));
 			return button;
 		})
 	);
+}
+
+// The buttons stay: one that is replaced while it is pressed gets no click.
+function show_orders() {
+	for (const [index, [name, { step }]] of Object.entries(orders).entries()) {
+		const button = $("orders").children[index];
+		button.querySelector("small").textContent = `${name} · ${steps[step]}`;
+		if (name === current) button.setAttribute("aria-current", "true");
+		else button.removeAttribute("aria-current");
+	}
 }
 
 function show_order() {
