@@ -264,7 +264,8 @@ def after_request(request: Any = None) -> None:
 def _is_bulk_operation() -> bool:
 	"""Return whether Frappe installs, migrates or uninstalls: these change everything, and all of it is announced once.
 
-	Installing and uninstalling clear all caches at the end; for a migration see `after_migrate`.
+	Installing and uninstalling clear all caches at the end; for a migration see `after_migrate`. A patch is no such operation: those of a
+	migration belong to it, and after one that `bench run-patch` runs alone, nothing is announced.
 	"""
 	flags = frappe.flags
-	return bool(flags.in_install or flags.in_migrate or flags.in_uninstall or flags.in_patch)
+	return bool(flags.in_install or flags.in_migrate or flags.in_uninstall)

@@ -145,12 +145,20 @@ def test_an_access_event_does_not_expire_while_redis_is_away(frappe, sent, hooks
 	assert [message.expires for message in sent.messages] == [False]
 
 
-@pytest.mark.parametrize("flag", ["in_install", "in_migrate", "in_uninstall", "in_patch"])
+@pytest.mark.parametrize("flag", ["in_install", "in_migrate", "in_uninstall"])
 @pytest.mark.parametrize("name", ["on_clear_doctype_cache", "on_change", "on_delete"])
 def test_operations_on_the_whole_site_announce_no_single_change(frappe, hooks, announced, name, flag):
 	setattr(frappe.flags, flag, True)
 	getattr(hooks, name)(*HOOKS[name])
 	assert announced() == []
+
+
+@pytest.mark.parametrize("name", ["on_clear_doctype_cache", "on_change", "on_delete"])
+def test_a_patch_that_runs_without_a_migration_announces_its_changes(frappe, hooks, announced, name):
+	"""`bench run-patch` clears no caches at its end."""
+	frappe.flags.in_patch = True
+	getattr(hooks, name)(*HOOKS[name])
+	assert len(announced()) == 1
 
 
 def test_a_rule_that_a_fixture_changes_is_announced(frappe, hooks, announced):

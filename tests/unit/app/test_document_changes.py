@@ -73,7 +73,7 @@ def test_a_new_document_is_not_announced(frappe, sent, on_change):
 	assert announced(sent) == []
 
 
-@pytest.mark.parametrize("flag", ["in_install", "in_migrate", "in_uninstall", "in_patch"])
+@pytest.mark.parametrize("flag", ["in_install", "in_migrate", "in_uninstall"])
 def test_operations_that_clear_all_caches_announce_no_document(frappe, sent, on_change, flag):
 	setattr(frappe.flags, flag, True)
 	on_change("Note", "a")
