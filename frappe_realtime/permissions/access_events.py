@@ -264,8 +264,11 @@ def after_request(request: Any = None) -> None:
 def _is_bulk_operation() -> bool:
 	"""Return whether Frappe installs, migrates or uninstalls: these change everything, and all of it is announced once.
 
-	Installing and uninstalling clear all caches at the end; for a migration see `after_migrate`. A patch is no such operation: those of a
-	migration belong to it, and after one that `bench run-patch` runs alone, nothing is announced.
+	Uninstalling clears all caches at the end; for a migration see `after_migrate`. Installing clears them when the app is listed as
+	installed, and v15 and v16 do not clear them again: what the hook `after_install`, fixtures and customizations change is announced singly.
+	A patch is no such operation: those of a migration belong to it, and after one that `bench run-patch` runs alone, nothing is announced.
 	"""
 	flags = frappe.flags
-	return bool(flags.in_install or flags.in_migrate or flags.in_uninstall)
+	if flags.in_migrate or flags.in_uninstall:
+		return True
+	return bool(flags.in_install) and flags.in_install not in frappe.get_installed_apps()

@@ -154,6 +154,19 @@ def test_operations_on_the_whole_site_announce_no_single_change(frappe, hooks, a
 
 
 @pytest.mark.parametrize("name", ["on_clear_doctype_cache", "on_change", "on_delete"])
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_what_an_app_changes_after_it_is_listed_as_installed_is_announced(
+	frappe, hooks, announced, name, is_listed
+):
+	"""Frappe clears all caches when it lists an app, and sets it up and synchronises its fixtures after that."""
+	frappe.flags.in_install = "crm"
+	if is_listed:
+		frappe.installed["one"].append("crm")
+	getattr(hooks, name)(*HOOKS[name])
+	assert len(announced()) == is_listed
+
+
+@pytest.mark.parametrize("name", ["on_clear_doctype_cache", "on_change", "on_delete"])
 def test_a_patch_that_runs_without_a_migration_announces_its_changes(frappe, hooks, announced, name):
 	"""`bench run-patch` clears no caches at its end."""
 	frappe.flags.in_patch = True
