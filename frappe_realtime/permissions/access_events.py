@@ -159,8 +159,13 @@ def on_clear_cache() -> None:
 
 @_logs_failures
 def after_migrate() -> None:
-	"""Announce that a migration may have changed all rules. A hook, which Frappe runs after it has synchronised fixtures."""
+	"""Announce that a migration may have changed all rules. A hook, which Frappe runs after it has synchronised fixtures.
+
+	What changes from then on is announced singly.
+	"""
 	announce(SITE_CHANGED)
+	# Hooks of other apps come after this one. They may commit, as each one that adds a field does, and change more.
+	frappe.flags.frappe_realtime_migrated = True
 
 
 # -- documents
@@ -269,6 +274,8 @@ def _is_bulk_operation() -> bool:
 	A patch is no such operation: those of a migration belong to it, and after one that `bench run-patch` runs alone, nothing is announced.
 	"""
 	flags = frappe.flags
-	if flags.in_migrate or flags.in_uninstall:
+	if flags.in_migrate:
+		return not getattr(flags, "frappe_realtime_migrated", None)
+	if flags.in_uninstall:
 		return True
 	return bool(flags.in_install) and flags.in_install not in frappe.get_installed_apps()

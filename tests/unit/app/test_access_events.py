@@ -174,6 +174,18 @@ def test_a_patch_that_runs_without_a_migration_announces_its_changes(frappe, hoo
 	assert len(announced()) == 1
 
 
+@pytest.mark.parametrize("name", ["on_clear_doctype_cache", "on_change", "on_delete"])
+def test_what_the_hooks_of_other_apps_change_at_the_end_of_a_migration_is_announced(
+	frappe, hooks, announced, name
+):
+	"""They run after the hook of this app, and may commit what it has announced."""
+	frappe.flags.in_migrate = True
+	hooks.after_migrate()
+	assert announced() == [SITE]
+	getattr(hooks, name)(*HOOKS[name])
+	assert len(announced()) == 2
+
+
 def test_a_rule_that_a_fixture_changes_is_announced(frappe, hooks, announced):
 	"""Frappe synchronises fixtures after the schema, and clears no caches after that."""
 	frappe.flags.in_migrate = True
