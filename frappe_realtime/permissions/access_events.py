@@ -17,7 +17,7 @@ are checked again |
 | `renamed` | `doctype`, `old`, `new`, `merge` if so | a document was renamed, or merged into another | the rooms of the old name are \
 emptied; the state of shared editing gets the new name, or is deleted after a merge |
 | `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
-| `site` | | a role or Apply Strict User Permissions changed, all caches were cleared, or the site was migrated | all sockets of the site are checked again |
+| `site` | | a role or a setting on which access depends changed, all caches were cleared, or the site was migrated | all sockets of the site are checked again |
 
 `sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers. A message
 may also mean *more* access: in every case the sidecar drops the answers that it has cached.
@@ -50,6 +50,14 @@ from ..publishing.installed import is_installed
 from ..publishing.jobs import is_job_timeout
 from ..publishing.log import logger
 from ..publishing.process import outbox
+
+ACCESS_SETTINGS = (
+	"apply_strict_user_permissions",
+	"enable_two_factor_auth",
+	"bypass_restrict_ip_check_if_2fa_enabled",
+)
+"""Fields of System Settings: whether documents with empty links can be read by users with User Permissions, and the two on which it
+depends whether the IP restriction of a user applies."""
 
 _Hook = TypeVar("_Hook", bound=Callable[..., None])
 
@@ -241,8 +249,8 @@ def on_role_change(doc: Any, method: str) -> None:
 
 @_logs_failures
 def on_system_settings_change(doc: Any, method: str) -> None:
-	"""Announce that documents with empty links became readable, or not readable any more, for users with User Permissions."""
-	if doc.has_value_changed("apply_strict_user_permissions"):
+	"""Announce a changed setting on which access depends: `ACCESS_SETTINGS`."""
+	if any(doc.has_value_changed(field) for field in ACCESS_SETTINGS):
 		announce(SITE_CHANGED)
 
 

@@ -83,10 +83,17 @@ ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, Any]]]] = [
 	("on_role_change", (document(has_value_changed=changed("disabled")), "on_update"), [SITE]),
 	("on_role_change", (document(has_value_changed=changed("desk_access")), "on_update"), [SITE]),
 	("on_role_change", (document(has_value_changed=changed("two_factor_auth")), "on_update"), []),
-	(
-		"on_system_settings_change",
-		(document(has_value_changed=changed("apply_strict_user_permissions")), "on_update"),
-		[SITE],
+	*(
+		(
+			"on_system_settings_change",
+			(document(has_value_changed=changed(setting)), "on_update"),
+			[SITE],
+		)
+		for setting in (
+			"apply_strict_user_permissions",
+			"enable_two_factor_auth",
+			"bypass_restrict_ip_check_if_2fa_enabled",
+		)
 	),
 	("on_system_settings_change", (document(has_value_changed=changed("language")), "on_update"), []),
 	("on_permission_rule_change", (document(parent="Note"), "on_update"), [doctype("Note")]),
