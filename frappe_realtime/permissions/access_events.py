@@ -17,7 +17,7 @@ are checked again |
 | `renamed` | `doctype`, `old`, `new`, `merge` if so | a document was renamed, or merged into another | the rooms of the old name are \
 emptied; the state of shared editing gets the new name, or is deleted after a merge |
 | `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
-| `site` | | a role or a setting on which access depends changed, all caches were cleared, or the site was migrated | all sockets of the site are checked again |
+| `site` | | a role or a setting on which access depends changed, two documents were merged, all caches were cleared, or the site was migrated | all sockets of the site are checked again |
 
 `sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers. A message
 may also mean *more* access: in every case the sidecar drops the answers that it has cached.
@@ -160,8 +160,11 @@ def on_clear_cache() -> None:
 	db = getattr(frappe.local, "db", None)
 	if not (db and db.transaction_writes):
 		_send([{"site": frappe.local.site, "kind": SITE_CHANGED}])
-	# Renaming a document clears all caches too, and has announced its own event.
-	elif not any(message["kind"] == DOC_RENAMED for message in _held_events()):
+		return
+	renames = [message for message in _held_events() if message["kind"] == DOC_RENAMED]
+	# Renaming a document clears all caches too, and has announced its own event. After a merge, other documents have another link, by which
+	# a User Permission on the group of a tree may hide them.
+	if not renames or any("merge" in message for message in renames):
 		announce(SITE_CHANGED)
 
 

@@ -217,6 +217,14 @@ def test_clearing_all_caches_is_announced_unless_the_transaction_has_renamed_a_d
 	assert [message["kind"] for message in announced()] == ["doc", "site"]
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_clearing_all_caches_after_a_merge_is_announced(hooks, announced, merge):
+	"""It has given links in other documents another value, without an event of these documents."""
+	hooks.on_rename(NOTE, "after_rename", "old", "new", merge)
+	hooks.on_clear_cache()
+	assert [message["kind"] for message in announced()] == (["renamed", "site"] if merge else ["renamed"])
+
+
 def break_outbox(hooks: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 	"""Let everything fail by which the hooks announce a change."""
 
