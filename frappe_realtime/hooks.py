@@ -36,7 +36,7 @@ override_whitelisted_methods = {
 	"frappe.realtime.can_monitor": "frappe_realtime.permissions.endpoints.can_monitor",
 }
 
-# Changes of access, announced to the sidecar.
+# Changes of access, announced to the sidecar. Frappe runs `on_change` after each save and after `db_set`; `on_update` not after `db_set`.
 after_request = ["frappe_realtime.permissions.access_events.after_request"]
 clear_cache = ["frappe_realtime.permissions.access_events.on_clear_cache"]
 after_migrate = ["frappe_realtime.permissions.access_events.after_migrate"]
@@ -47,31 +47,31 @@ doc_events = {
 		"after_rename": "frappe_realtime.permissions.access_events.on_rename",
 	},
 	"User": {
-		"on_update": "frappe_realtime.permissions.access_events.on_user_change",
+		"on_change": "frappe_realtime.permissions.access_events.on_user_change",
 		"after_delete": "frappe_realtime.permissions.access_events.on_user_change",
 		"after_rename": "frappe_realtime.permissions.access_events.on_user_rename",
 	},
 	"User Permission": {
-		"on_update": "frappe_realtime.permissions.access_events.on_user_permission_change",
+		"on_change": "frappe_realtime.permissions.access_events.on_user_permission_change",
 		"on_trash": "frappe_realtime.permissions.access_events.on_user_permission_change",
 	},
 	"DocShare": {
-		"on_update": "frappe_realtime.permissions.access_events.on_share_change",
+		"on_change": "frappe_realtime.permissions.access_events.on_share_change",
 		"on_trash": "frappe_realtime.permissions.access_events.on_share_change",
 	},
 	"OAuth Bearer Token": {
-		"on_update": "frappe_realtime.permissions.access_events.on_token_change",
+		"on_change": "frappe_realtime.permissions.access_events.on_token_change",
 		"on_trash": "frappe_realtime.permissions.access_events.on_token_change",
 	},
 	"Role": {
-		"on_update": "frappe_realtime.permissions.access_events.on_role_change",
+		"on_change": "frappe_realtime.permissions.access_events.on_role_change",
 		"on_trash": "frappe_realtime.permissions.access_events.on_role_change",
 	},
 	"System Settings": {
-		"on_update": "frappe_realtime.permissions.access_events.on_system_settings_change",
+		"on_change": "frappe_realtime.permissions.access_events.on_system_settings_change",
 	},
 	"Custom DocPerm": {
-		"on_update": "frappe_realtime.permissions.access_events.on_permission_rule_change",
+		"on_change": "frappe_realtime.permissions.access_events.on_permission_rule_change",
 		"on_trash": "frappe_realtime.permissions.access_events.on_permission_rule_change",
 	},
 }

@@ -174,11 +174,11 @@ def set_role(user, role, has):
 
 
 def set_share(doctype, name, user, read):
-	"""Share a document with a user, or do not any more."""
+	"""Share a document with a user, and return the name of the share; or do not share it any more."""
 	if read:
-		frappe.share.add(doctype, name, user, read=1)
-	else:
-		frappe.share.remove(doctype, name, user)
+		return frappe.share.add(doctype, name, user, read=1).name
+	frappe.share.remove(doctype, name, user)
+	return None
 
 
 def restrict(user, doctype, name):

@@ -119,6 +119,17 @@ def test_a_share_that_is_withdrawn(bench: Bench, tab: Tab) -> None:
 	assert tab.hears(f"user:{reader.name}")
 
 
+def test_a_share_that_is_changed_without_a_save(bench: Bench, connect_node: ConnectNode) -> None:
+	reader = bench.person("reader")
+	name = bench.insert(bench.person("manager"), "Note", title=f"Shared {bench.event()}", public=0)
+	share = bench.inside("set_share", doctype="Note", name=name, user=reader.name, read=True)
+	client, room = connect_node(reader), f"doc:Note/{name}"
+	bench.join(client, room, bench.site, "doc_subscribe", "Note", name)
+	bench.inside("set_values", doctype="DocShare", name=share, fields={"read": 0})
+	until(lambda: not hears(bench, client, room), "the client leaves the document's room")
+	assert hears(bench, client, f"user:{reader.name}")
+
+
 def test_a_user_permission_that_comes(bench: Bench, tab: Tab) -> None:
 	reader, manager = bench.person("reader"), bench.person("manager")
 	kept, lost = (bench.insert(manager, "Note", title=f"Note {bench.event()}", public=1) for _ in range(2))

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from frappe_realtime import hooks as app_hooks
+
 OAUTH_REVOKE = "/api/method/frappe.integrations.oauth2.revoke_token"
 
 
@@ -56,13 +58,13 @@ ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, Any]]]] = [
 		(NOTE, "after_rename", 5, 6, True),
 		[{"kind": "renamed", "doctype": "Note", "old": "5", "new": "6", "merge": True}],
 	),
-	("on_user_change", (document(name="ann"), "on_update"), [user("ann")]),
+	("on_user_change", (document(name="ann"), "on_change"), [user("ann")]),
 	("on_user_rename", (document(name="bea"), "after_rename", "ann", "bea"), [user("ann"), user("bea")]),
-	("on_user_permission_change", (document(user="ann"), "on_update"), [user("ann")]),
-	("on_share_change", (document(user="ann", everyone=0, share_doctype="Note"), "on_update"), [user("ann")]),
+	("on_user_permission_change", (document(user="ann"), "on_change"), [user("ann")]),
+	("on_share_change", (document(user="ann", everyone=0, share_doctype="Note"), "on_change"), [user("ann")]),
 	(
 		"on_share_change",
-		(document(user="ann", everyone=1, share_doctype="Note"), "on_update"),
+		(document(user="ann", everyone=1, share_doctype="Note"), "on_change"),
 		[user("ann"), doctype("Note")],
 	),
 	(
@@ -75,18 +77,18 @@ ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, Any]]]] = [
 		(document(user=None, everyone=0, share_doctype="Note"), "on_trash"),
 		[doctype("Note")],
 	),
-	("on_token_change", (document(user="ann", status="Revoked"), "on_update"), [user("ann")]),
+	("on_token_change", (document(user="ann", status="Revoked"), "on_change"), [user("ann")]),
 	("on_token_change", (document(user="ann", status="Active"), "on_trash"), [user("ann")]),
-	("on_token_change", (document(user="ann", status="Active"), "on_update"), []),
-	("on_token_change", (document(user=None, status="Revoked"), "on_update"), []),
+	("on_token_change", (document(user="ann", status="Active"), "on_change"), []),
+	("on_token_change", (document(user=None, status="Revoked"), "on_change"), []),
 	("on_role_change", (document(), "on_trash"), [SITE]),
-	("on_role_change", (document(has_value_changed=changed("disabled")), "on_update"), [SITE]),
-	("on_role_change", (document(has_value_changed=changed("desk_access")), "on_update"), [SITE]),
-	("on_role_change", (document(has_value_changed=changed("two_factor_auth")), "on_update"), []),
+	("on_role_change", (document(has_value_changed=changed("disabled")), "on_change"), [SITE]),
+	("on_role_change", (document(has_value_changed=changed("desk_access")), "on_change"), [SITE]),
+	("on_role_change", (document(has_value_changed=changed("two_factor_auth")), "on_change"), []),
 	*(
 		(
 			"on_system_settings_change",
-			(document(has_value_changed=changed(setting)), "on_update"),
+			(document(has_value_changed=changed(setting)), "on_change"),
 			[SITE],
 		)
 		for setting in (
@@ -95,13 +97,20 @@ ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, Any]]]] = [
 			"bypass_restrict_ip_check_if_2fa_enabled",
 		)
 	),
-	("on_system_settings_change", (document(has_value_changed=changed("language")), "on_update"), []),
-	("on_permission_rule_change", (document(parent="Note"), "on_update"), [doctype("Note")]),
+	("on_system_settings_change", (document(has_value_changed=changed("language")), "on_change"), []),
+	("on_permission_rule_change", (document(parent="Note"), "on_change"), [doctype("Note")]),
 	("on_session_end", ("sid",), [{"kind": "session"}]),
 	("after_request", (SimpleNamespace(path=OAUTH_REVOKE),), [user("ann")]),
 ]
 """Hooks with their arguments, and what they announce."""
 HOOKS = {name: arguments for name, arguments, announced in ANNOUNCED if announced}
+
+
+def test_a_value_that_is_set_without_a_save_is_announced_too():
+	"""Frappe runs no `on_update` after `db_set`."""
+	for doctype, events in app_hooks.doc_events.items():
+		assert "on_change" in events, doctype
+		assert "on_update" not in events, doctype
 
 
 @pytest.fixture
@@ -141,13 +150,13 @@ def test_each_change_of_access_is_announced(hooks, announced, name, arguments, e
 
 def test_a_user_permission_that_changes_its_user_is_announced_for_both(hooks, announced):
 	doc = document(user="ann", get_doc_before_save=lambda: document(user="bea"))
-	hooks.on_user_permission_change(doc, "on_update")
+	hooks.on_user_permission_change(doc, "on_change")
 	assert sorted(message["user"] for message in announced()) == ["ann", "bea"]
 
 
 def test_an_access_event_does_not_expire_while_redis_is_away(frappe, sent, hooks):
 	"""Unlike the announcement of a changed document."""
-	hooks.on_user_change(document(name="ann"), "on_update")
+	hooks.on_user_change(document(name="ann"), "on_change")
 	frappe.db.commit()
 	assert [message.expires for message in sent.messages] == [False]
 

@@ -167,13 +167,13 @@ def test_the_access_events_of_documents(overrides, frappe, sent):
 	hooks.on_delete(document(doctype="Note", name=5), "after_delete")
 	hooks.on_rename(document(doctype="Note", name="new"), "after_rename", "old", "new", False)
 	hooks.on_clear_cache()  # Frappe clears all caches after a rename
-	hooks.on_user_change(document(name="u"), "on_update")
-	hooks.on_user_permission_change(document(user="u", get_doc_before_save=lambda: old), "on_update")
+	hooks.on_user_change(document(name="u"), "on_change")
+	hooks.on_user_permission_change(document(user="u", get_doc_before_save=lambda: old), "on_change")
 	hooks.on_share_change(document(user="v", everyone=0, share_doctype="Note"), "on_trash")
-	hooks.on_share_change(document(user=None, everyone=1, share_doctype="Note"), "on_update")
-	hooks.on_token_change(document(user="w", status="Active"), "on_update")
-	hooks.on_token_change(document(user="x", status="Revoked"), "on_update")
-	hooks.on_role_change(document(), "on_update")
+	hooks.on_share_change(document(user=None, everyone=1, share_doctype="Note"), "on_change")
+	hooks.on_token_change(document(user="w", status="Active"), "on_change")
+	hooks.on_token_change(document(user="x", status="Revoked"), "on_change")
+	hooks.on_role_change(document(), "on_change")
 	frappe.db.commit()
 	announced = [
 		{key: value for key, value in message.items() if key != "site"} for message in access_events(sent)
@@ -198,7 +198,7 @@ def test_the_access_events_of_documents(overrides, frappe, sent):
 
 def test_nothing_is_announced_after_a_rollback(overrides, frappe, sent):
 	importlib.import_module("frappe_realtime.permissions.access_events").on_user_change(
-		document(name="u"), "on_update"
+		document(name="u"), "on_change"
 	)
 	frappe.db.rollback()
 	frappe.db.commit()
@@ -225,7 +225,7 @@ def test_a_migration_is_announced_as_one_change_of_the_site(overrides, frappe, s
 
 def test_a_failing_hook_is_logged_and_does_not_raise(overrides, frappe, sent, monkeypatch):
 	hooks = importlib.import_module("frappe_realtime.permissions.access_events")
-	hooks.on_user_change(SimpleNamespace(), "on_update")
+	hooks.on_user_change(SimpleNamespace(), "on_change")
 	assert len(frappe.logged) == 1
 
 
