@@ -184,9 +184,16 @@ def after_migrate() -> None:
 
 @_logs_failures
 def on_change(doc: Any, method: str) -> None:
-	"""Announce a changed document. Frappe runs `on_change` after each save, submit, cancel and `db_set` of a document."""
-	if not doc.flags.in_insert and not _is_bulk_operation():
-		announce_change(doc.doctype, str(doc.name))
+	"""Announce a changed document. Frappe runs `on_change` after each save, submit, cancel and `db_set` of a document.
+
+	For a row of a child table it runs after its own `db_set`, and then not for the document that the row belongs to. That one is announced too:
+	User Permissions apply to the links in rows.
+	"""
+	if doc.flags.in_insert or _is_bulk_operation():
+		return
+	announce_change(doc.doctype, str(doc.name))
+	if (doctype := getattr(doc, "parenttype", None)) and (name := getattr(doc, "parent", None)):
+		announce_change(doctype, str(name))
 
 
 @_logs_failures

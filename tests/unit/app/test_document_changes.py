@@ -15,8 +15,8 @@ def on_change(frappe, sent) -> Any:
 	"""Run the hook for a document."""
 	events = importlib.import_module("frappe_realtime.permissions.access_events")
 
-	def run(doctype: str, name: str, in_insert: bool = False) -> None:
-		doc = SimpleNamespace(doctype=doctype, name=name, flags=SimpleNamespace(in_insert=in_insert))
+	def run(doctype: str, name: str, in_insert: bool = False, **more: Any) -> None:
+		doc = SimpleNamespace(doctype=doctype, name=name, flags=SimpleNamespace(in_insert=in_insert), **more)
 		events.on_change(doc, "on_change")
 
 	return run
@@ -42,6 +42,20 @@ def test_a_change_is_announced_once_after_the_commit(frappe, sent, on_change):
 	on_change("Note", "a")
 	frappe.db.commit()
 	assert announced(sent)[2:] == [("changed", "Note", "a")]
+
+
+def test_a_row_that_is_changed_by_itself_is_announced_with_its_document(frappe, sent, on_change):
+	"""Frappe runs no event of the document after `db_set` of a row."""
+	on_change("Event Participants", "row", parenttype="Event", parent=3)
+	on_change("Note", "a", parenttype=None, parent="b")
+	on_change("Note", "c", parenttype="Event", parent=None)
+	frappe.db.commit()
+	assert announced(sent) == [
+		("changed", "Event Participants", "row"),
+		("changed", "Event", "3"),
+		("changed", "Note", "a"),
+		("changed", "Note", "c"),
+	]
 
 
 def test_a_rollback_drops_the_announcement(frappe, sent, on_change):
