@@ -86,7 +86,8 @@ def held_for_commit(attribute: str, send: Callable[[list[Any]], None]) -> list[A
 	if held is not None and (not isinstance(held, _HeldList) or held.commit.is_pending):
 		return held
 	commit = _commit_of_connection()
-	held = commit.lists[attribute] = _HeldList(commit, send)
+	# There is one already, if another connection was used in between.
+	held = commit.lists.setdefault(attribute, _HeldList(commit, send))
 	setattr(frappe.local, attribute, held)
 	return held
 

@@ -61,6 +61,19 @@ def test_a_second_connection_does_not_send_what_waits_on_the_first_one(frappe, s
 	assert [json.loads(message.payload)["user"] for message in sent.messages] == ["ben", "ann"]
 
 
+def test_what_waits_is_sent_after_another_connection_was_used_in_between(frappe, sent, publish, access):
+	"""As by a function that Frappe runs on a replica of the database (`frappe.read_only`)."""
+	first = frappe.local.db
+	publish.publish_realtime("before", after_commit=True)
+	access.announce_change("Note", "n")
+	frappe.local.db = type(first)()
+	publish.publish_realtime("on the replica", after_commit=True)
+	frappe.local.db = first
+	publish.publish_realtime("after", after_commit=True)
+	first.commit()
+	assert what(sent) == ["changed", "before", "after"]
+
+
 def test_what_a_callback_of_the_commit_publishes_is_sent_too(frappe, sent, publish):
 	frappe.db.after_commit.add(lambda: publish.publish_realtime("late", after_commit=True))
 	publish.publish_realtime("early", after_commit=True)
