@@ -67,6 +67,7 @@ def install_overrides() -> None:
 	_replace(modules, "delete_session", access_events.wrap_delete_session)
 	modules = [module for name in ("frappe", "frappe.cache_manager") if (module := sys.modules.get(name))]
 	_replace(modules, "clear_cache", partial(_followed_by, follower=access_events.on_clear_doctype_cache))
+	access_events.on_first_request()
 
 
 def _replace(modules: Iterable[ModuleType], name: str, make: Callable[[Any], Any]) -> None:

@@ -132,6 +132,18 @@ def _session_exists(sid: str | None) -> bool:
 
 
 @_logs_failures
+def on_first_request() -> None:
+	"""Announce the login that the first request of a process was: its session may have replaced others.
+
+	Frappe logs a user in before it runs the hook that wraps `delete_session`.
+	"""
+	login = getattr(frappe.local, "login_manager", None)
+	# It is unset if the user has to enter a code first.
+	if login is not None and getattr(login, "resume", None) is False and is_installed():
+		_send([{"site": frappe.local.site, "kind": USER_CHANGED, "user": login.user}])
+
+
+@_logs_failures
 def on_session_end(sid: str) -> None:
 	"""Announce the end of a session at once: Frappe has committed its deletion."""
 	sid_hash = sha256(sid.encode()).hexdigest()

@@ -130,6 +130,21 @@ def test_the_end_of_a_session_is_announced_with_its_hash_only(overrides, frappe,
 	assert len(access_events(sent)) == 1
 
 
+@pytest.mark.parametrize("resume", [False, True, None])
+@pytest.mark.parametrize("site", ["one", "two"])
+def test_a_login_in_the_first_request_of_a_process_is_announced(frappe, sent, resume, site):
+	"""Frappe deletes other sessions of the user, if they are denied, before it runs the hook that wraps `delete_session`."""
+	use_site(frappe, site)
+	frappe.local.login_manager = SimpleNamespace(user="ann")
+	if resume is not None:
+		frappe.local.login_manager.resume = resume
+	overrides = importlib.import_module("frappe_realtime.overrides")
+	overrides.install_overrides()
+	overrides.install_overrides()
+	is_announced = resume is False and site == "one"
+	assert access_events(sent) == [{"site": "one", "kind": "user", "user": "ann"}][:is_announced]
+
+
 @pytest.mark.parametrize("kept_in", ["cache", "database"])
 def test_only_the_end_of_a_session_that_existed_is_announced(overrides, frappe, sent, kept_in):
 	"""Frappe deletes the session of every invalid cookie, also when the sidecar sends the cookie."""
