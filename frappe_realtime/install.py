@@ -19,6 +19,7 @@ from .contract import (
 	unconfirmed_key,
 )
 from .publishing.connection import queue_connector
+from .publishing.installed import APP
 
 
 def after_install() -> None:
@@ -35,6 +36,9 @@ def after_uninstall() -> None:
 	If Redis is away, the histories expire too; the lists of online users stay, and the sidecar calls the endpoint of a site that has none.
 	"""
 	with suppress(Exception):
+		# Frappe runs the hook after a dry run too.
+		if APP in frappe.get_installed_apps():
+			return
 		site = frappe.local.site
 		streams = (events_key(site), tasks_key(site), access_key(site))
 		latest = (latest_key(site), f"{latest_key(site)}_ids", order_key(site))

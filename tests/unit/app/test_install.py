@@ -48,16 +48,21 @@ def test_uninstalling_deletes_the_keys_of_the_site_only(
 	def keys(site: str) -> list[str]:
 		return sorted(client.keys(f"frappe_realtime:{site}:*"))
 
-	keys_of_other_site = keys("two")
-	assert len(keys("one")) == len(keys_of_other_site) > 2
+	keys_of_site, keys_of_other_site = keys("one"), keys("two")
+	assert len(keys_of_site) == len(keys_of_other_site) > 2
 	frappe.local.site = "one"
-	importlib.import_module("frappe_realtime.install").after_uninstall()
+	after_uninstall = importlib.import_module("frappe_realtime.install").after_uninstall
+	after_uninstall()
+	assert keys("one") == keys_of_site, "it was a dry run: the app is installed still"
+	frappe.installed["one"].remove("frappe_realtime")
+	after_uninstall()
 	assert keys("one") == []
 	assert keys("two") == keys_of_other_site
 	assert client.smembers(ONLINE_SITES_KEY) == {"two"}
 
 
 def test_uninstalling_succeeds_without_redis(frappe: Any) -> None:
+	frappe.installed["one"].remove("frappe_realtime")
 	importlib.import_module("frappe_realtime.install").after_uninstall()
 
 
