@@ -118,7 +118,7 @@ class Config:
 	)
 	# Redis
 	redis_queue: str = key(
-		"redis://127.0.0.1:11000", redis_url, "URL of the Redis with the events", env="FRAPPE_REDIS_QUEUE"
+		"redis://127.0.0.1:11311", redis_url, "URL of the Redis with the events", env="FRAPPE_REDIS_QUEUE"
 	)
 	redis_queue_sentinel_enabled: bool = key(False, flag, "whether redis_queue is found through Sentinels")
 	redis_queue_sentinels: tuple[str, ...] = key((), string_list, "the Sentinels, each as host:port")

@@ -43,6 +43,13 @@ def test_later_wins(bench: Path) -> None:
 	assert load(bench, environment, {"socketio_port": 9004}).socketio_port == 9004
 
 
+def test_redis_is_where_frappe_looks_for_it_by_itself(bench: Path) -> None:
+	"""The web process, without these keys, publishes there (`frappe.get_site_config`)."""
+	config = load(bench, {})
+	assert config.redis_queue == "redis://127.0.0.1:11311"
+	assert config.redis_cache == "redis://127.0.0.1:13311"
+
+
 def test_empty_values_are_values_in_our_own_keys(bench: Path) -> None:
 	write(
 		bench,
