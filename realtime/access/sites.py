@@ -145,7 +145,8 @@ class Sites:
 
 	def _requested(self, named: str, host: str, headers: Mapping[str, str]) -> str:
 		if named:
-			return hostname(named)
+			# The name of a folder, which may have capitals; only a host is in lower case.
+			return named if self.exists(named) else hostname(named)
 		if self._default and host in ("localhost", "127.0.0.1"):
 			return self._default
 		# A page of an allowed origin elsewhere asks for the site that the Host names.

@@ -88,6 +88,15 @@ def test_namespaces_that_are_no_site(tmp_path: Path, namespace: str) -> None:
 	assert resolve(sites, namespace, host=ONE) == NAMESPACE
 
 
+def test_a_site_with_capitals_in_its_name_is_the_one_that_the_proxy_names(tmp_path: Path) -> None:
+	"""Frappe and Node take the header as it is, and browsers send a Host in lower case."""
+	sites = bench(tmp_path, "One.test", TWO)
+	headers = {"host": ONE, "origin": f"https://{ONE}"}
+	assert resolve(sites, "/One.test", True, x_frappe_site_name="One.test", **headers) == "One.test"
+	assert resolve(sites, "/One.test", True, x_frappe_site_name=TWO.upper(), **headers) == NAMESPACE
+	assert resolve(sites, f"/{TWO}", True, x_frappe_site_name=TWO.upper(), host=TWO) == TWO
+
+
 @pytest.mark.parametrize(
 	("site_config", "host", "origin", "answer"),
 	[
