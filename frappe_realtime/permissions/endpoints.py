@@ -50,6 +50,9 @@ def get_user_info() -> dict[str, Any]:
 		`{user, user_type, full_name, installed_apps}`, and what another app's override adds; `allowed_addresses` if the
 		user has an IP restriction, which the sidecar then applies to each connection. `{}` if the shared secret is
 		missing or wrong, and Frappe requires it (v16 from 2026-02, v17) or the user has an IP restriction.
+
+	Raises:
+		frappe.AuthenticationError: The user is disabled.
 	"""
 	_do_not_extend_session()
 	if hasattr(frappe.realtime, "get_socketio_secret") and not secret_matches():
@@ -57,6 +60,9 @@ def get_user_info() -> dict[str, Any]:
 	addresses = _allowed_addresses(frappe.session.user)
 	if addresses and not secret_matches():
 		return {}
+	# Frappe accepts tokens of disabled users (v15; v16 those of OAuth), and sessions if the user was disabled outside of a request (v16, v17).
+	if frappe.get_cached_value("User", frappe.session.user, "enabled") == 0:
+		raise frappe.AuthenticationError
 	override = _override_of("get_user_info")
 	if override:
 		frappe.is_whitelisted(override)

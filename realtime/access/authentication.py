@@ -298,7 +298,7 @@ class Authenticator:
 			raise ConnectRefused(
 				f"Unauthorized: the web process answered HTTP {response.status}",
 				LOGIN_REJECTED if rejected else WEB_ANSWER_UNEXPECTED,
-				"the session has ended, or the token is not valid"
+				"the session has ended, the token is not valid, or the user is disabled"
 				if rejected
 				else "this is not the answer of Frappe: is webserver_port the port of this bench's web process?",
 				counted_as="Unauthorized",

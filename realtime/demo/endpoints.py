@@ -190,6 +190,8 @@ class Endpoints:
 		restricted = call.site.has_app and call.user.restrict_ip
 		if (self._requires_secret or restricted) and not await self._has_secret(call):
 			return {}
+		if call.site.has_app and not call.user.enabled:
+			raise FrappeError(401, "AuthenticationError")
 		info: dict[str, Any] = {"user": call.user.name, "user_type": call.user.user_type}
 		if self._version == 15 and not call.site.has_app and not call.by_session:
 			# v15 reads the type from the session, which neither a token nor a Guest has.

@@ -92,7 +92,7 @@ class Site:
 			del self.sessions[sid]
 
 	def disable(self, user: str) -> None:
-		"""Disable `user`: as in Frappe, its sessions end and its tokens are rejected."""
+		"""Disable `user`: as in Frappe v17, its sessions end and its tokens are rejected."""
 		self.users[user].enabled = False
 		self.logout(user)
 

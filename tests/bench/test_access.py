@@ -161,6 +161,18 @@ def test_a_revoked_token(bench: Bench, connect_node: ConnectNode) -> None:
 	assert hears(bench, tab, f"user:{visitor.name}")
 
 
+def test_a_disabled_user(bench: Bench, connect_node: ConnectNode) -> None:
+	"""Frappe ends the sessions of a user who is disabled in a request only, and v15 goes on to accept the API key."""
+	visitor = bench.person("visitor")
+	tab, app = connect_node(visitor), connect_node(visitor, credential=f"token {visitor.token}")
+	assert hears(bench, tab, f"user:{visitor.name}")
+	bench.inside("change", doctype="User", name=visitor.name, fields={"enabled": 0})
+	try:
+		until(lambda: tab.refusal and app.refusal, "both clients are sent away, and not let in again")
+	finally:
+		bench.inside("change", doctype="User", name=visitor.name, fields={"enabled": 1})
+
+
 def test_a_list_tells_a_name_to_readers_only(bench: Bench, connect_node: ConnectNode) -> None:
 	manager = bench.person("manager")
 	reader, owner = connect_node(bench.person("reader")), connect_node(manager)

@@ -111,6 +111,7 @@ CASES = [
 	Case("info of a System User", "get_user_info", answer=info(ANN)),
 	Case("info of a Website User", "get_user_info", user=WEB, answer=info(WEB, "Website User")),
 	Case("info of a Guest", "get_user_info", user=GUEST, answer=info(GUEST, "Website User")),
+	Case("info of a disabled user", "get_user_info", user=GONE, status=401),
 	Case("info with the secret", "get_user_info", requires_secret=True, answer=info(ANN)),
 	Case("info without the secret", "get_user_info", secret="", requires_secret=True, answer={}),
 	Case("info with a wrong secret", "get_user_info", secret="guess", requires_secret=True, answer={}),

@@ -69,7 +69,11 @@ def endpoints(frappe: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 	frappe.generate_hash = lambda length: "h" * length
 	frappe.settings = frappe_dict()
 	frappe.users = {
-		user: frappe_dict(user_type=user_type, restrict_ip=", ".join(table.ALLOWED.get(user, ())) or None)
+		user: frappe_dict(
+			user_type=user_type,
+			restrict_ip=", ".join(table.ALLOWED.get(user, ())) or None,
+			enabled=int(user not in table.DISABLED),
+		)
 		for user, user_type in table.USERS.items()
 	}
 	frappe.get_cached_value = lambda doctype, name, field: frappe.users[name].get(field)
