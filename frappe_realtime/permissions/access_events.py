@@ -248,11 +248,12 @@ def on_user_permission_change(doc: Any, method: str) -> None:
 
 @_logs_failures
 def on_share_change(doc: Any, method: str) -> None:
-	"""Announce a changed share: for its user, or for the DocType if the document is shared with everyone."""
-	if doc.user:
-		announce(USER_CHANGED, user=doc.user)
-	if doc.everyone or not doc.user:
-		announce(DOCTYPE_RULES_CHANGED, doctype=doc.share_doctype)
+	"""Announce a changed share, as it is and as it was: for its user, or for the DocType if the document is shared with everyone."""
+	for share in (doc, doc.get_doc_before_save() or doc):
+		if share.user:
+			announce(USER_CHANGED, user=share.user)
+		if share.everyone or not share.user:
+			announce(DOCTYPE_RULES_CHANGED, doctype=share.share_doctype)
 
 
 @_logs_failures

@@ -154,6 +154,13 @@ def test_a_user_permission_that_changes_its_user_is_announced_for_both(hooks, an
 	assert sorted(message["user"] for message in announced()) == ["ann", "bea"]
 
 
+def test_a_share_that_is_changed_to_another_one_is_announced_for_both(hooks, announced):
+	before = document(user=None, everyone=1, share_doctype="Note")
+	doc = document(user="ann", everyone=0, share_doctype="Event", get_doc_before_save=lambda: before)
+	hooks.on_share_change(doc, "on_change")
+	assert announced() == [user("ann"), doctype("Note")]
+
+
 def test_an_access_event_does_not_expire_while_redis_is_away(frappe, sent, hooks):
 	"""Unlike the announcement of a changed document."""
 	hooks.on_user_change(document(name="ann"), "on_change")
