@@ -134,7 +134,12 @@ class Config:
 		env="FRAPPE_REDIS_CACHE",
 	)
 	# The web process
-	default_site: str = key("", text, "site of requests to localhost", env="FRAPPE_SITE")
+	default_site: str = key(
+		"",
+		text,
+		"site of requests to localhost, and to hosts that are no site, where no proxy names the site",
+		env="FRAPPE_SITE",
+	)
 	webserver_host: str = key("127.0.0.1", text, "host of the web process", env="FRAPPE_WEBSERVER_HOST")
 	webserver_port: int = key(8000, integer(1, 65535), "port of the web process", env="FRAPPE_WEBSERVER_PORT")
 	developer_mode: bool = key(False, flag, "open_in_editor, and reloading of handlers")
