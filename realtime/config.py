@@ -142,7 +142,9 @@ class Config:
 	)
 	webserver_host: str = key("127.0.0.1", text, "host of the web process", env="FRAPPE_WEBSERVER_HOST")
 	webserver_port: int = key(8000, integer(1, 65535), "port of the web process", env="FRAPPE_WEBSERVER_PORT")
-	developer_mode: bool = key(False, flag, "open_in_editor, and reloading of handlers")
+	developer_mode: bool = key(
+		False, flag, "open_in_editor, reloading of handlers, and their errors in the browser"
+	)
 	realtime_web_timeout: float = key(
 		10.0, number(0.1, 600), "seconds that the web process has for one answer"
 	)
@@ -158,7 +160,9 @@ class Config:
 	realtime_connect_timeout: float = key(
 		45.0, number(1, 3600), "seconds that a connection may stay without a login to a site"
 	)
-	realtime_max_payload: int = key(1_000_000, integer(1000, 1 << 30), "bytes of one message of a client")
+	realtime_max_payload: int = key(
+		1_000_000, integer(1000, 1 << 30), "bytes of one message of a client, or of one polling request"
+	)
 	realtime_max_packets: int = key(1000, integer(10, 1_000_000), "packets in one polling request")
 	realtime_max_unsent: int = key(
 		4 * 1024 * 1024,
@@ -186,7 +190,9 @@ class Config:
 		3.0, number(1, 1_000_000), "the same for a connection without a login to a site"
 	)
 	realtime_events_per_second: float = key(
-		200.0, number(1, 1_000_000), "events that a connection may send; bursts of ten seconds' worth"
+		200.0,
+		number(1, 1_000_000),
+		"events that a connection may send, and their binary attachments; bursts of ten seconds' worth",
 	)
 	realtime_guest_events_per_second: float = key(10.0, number(0.1, 1_000_000), "the same for Guests")
 	realtime_questions_per_second: float = key(
