@@ -261,7 +261,7 @@ class Config:
 	realtime_trusted_proxies: tuple[str, ...] = key(
 		PRIVATE_NETWORKS,
 		string_list,
-		"addresses and networks of proxies whose X-Frappe-Site-Name, X-Forwarded-Host and X-Forwarded-For are trusted",
+		"addresses and networks of proxies whose X-Frappe-Site-Name, X-Forwarded-Host, X-Forwarded-For and X-Real-IP are trusted; they may read /metrics",
 		env="FRAPPE_REALTIME_TRUSTED_PROXIES",
 	)
 	realtime_allowed_origins: tuple[str, ...] = key(
@@ -280,7 +280,7 @@ class Config:
 	realtime_recheck_seconds: float = key(
 		30.0,
 		number(0, 86400),
-		"seconds after which sessions and rooms are revalidated on sites without the app; 0: never",
+		"seconds after which sessions and rooms are revalidated on sites without the app, ten times as many on the others; 0: never",
 	)
 	realtime_list_updates_per_second: int = key(
 		100,
