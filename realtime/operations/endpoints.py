@@ -83,7 +83,7 @@ class Endpoints:
 		| `descriptors` | `{open, limit}`: open files and connections, and the limit of the system, of the worker with least left |
 		| `redis` | `{ok, subscribed, url, url_key}`: `subscribed` is true while events arrive; `url` has no password |
 		| `history` | `{ok, refused, sessions_refused}`: what Redis has denied when it was asked last, by site, and why; clients cannot recover then |
-		| `publishers` | `{outages, held, dropped, since, until}`: sums of the outage reports of the last 24 hours |
+		| `publishers` | `{outages, held, dropped, since, until}` of the outage reports of the last 24 hours: `held` is the most of one process, `dropped` the sum |
 		| `web` | `{ok, url, url_key}`: the web process |
 		| `connections` | Engine.IO connections |
 		| `clients_without_address` | connections so far for which no proxy names the client's address |
