@@ -32,7 +32,7 @@ class Handshake(NamedTuple):
 		headers: The headers of the request, by lower-case name.
 		query: The query of the request.
 		auth: The object that the JavaScript client was given as `auth`.
-		address: The IP address of the peer: the client, or the proxy in front of the server.
+		address: The IP address of the client; empty behind a proxy that does not name it, see the limits in docs/operations.md.
 	"""
 
 	headers: Mapping[str, str]
