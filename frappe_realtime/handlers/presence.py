@@ -92,7 +92,7 @@ class Presence:
 
 		Args:
 			state: What the others see of it; JSON.
-			ttl: Seconds after which these keys are removed; None: never.
+			ttl: Seconds after which these keys are removed, a day at most; None: never.
 
 		Raises:
 			frappe_realtime.errors.PresenceRefused: The state or the place is invalid, or a limit is reached.
