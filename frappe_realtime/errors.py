@@ -25,7 +25,9 @@ class SidecarUnavailable(RealtimeError):
 
 
 class PresenceRefused(RealtimeError):
-	"""A place was not joined, or a state was not changed. Raised by `join` and `set` of `socket.presence(…)`.
+	"""A place was not joined, a state was not changed, or there is no such place.
+
+	Raised by `join`, `set`, `members` and `count` of `socket.presence(…)`, and by `frappe_realtime.presence`.
 
 	Args:
 		code: One of `PRESENCE_REFUSALS` of the contract: `bad_request`, `limit`, `not_member`, ….
