@@ -10,11 +10,15 @@ export interface DocUpdate {
 	modified: string;
 }
 
-/** A document of a DocType has changed, to `doctype_subscribe`; without `name` if the user may not read it. */
+/**
+ * A document of a DocType has changed, to `doctype_subscribe`; without `name` if the user may not read it, with `more` if more
+ * documents have changed than are named.
+ */
 export interface ListUpdate {
 	doctype: string;
 	name?: string;
 	user?: string;
+	more?: true;
 }
 
 /** Who has a document open, to `doc_open`. */
