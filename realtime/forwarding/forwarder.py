@@ -19,7 +19,7 @@ from ..engine.waiting import wait_while
 from ..log_budget import LogBudget
 from . import owner_end
 from .entry_end import ForwardedConnection
-from .handshake import Exchange, HandshakeError, connect
+from .handshake import HandshakeConnection, HandshakeError, connect
 from .handshake import accept as accept_handshake
 from .link import Link
 from .stream import Stream
@@ -191,9 +191,9 @@ class SessionForwarder:
 		if self._stopping or not peer or len(self._handshakes) >= MAX_HANDSHAKES:
 			self.counters.refused_links += 1
 			raise RequestRefused(BAD_REQUEST, status=503)
-		exchange = Exchange()
-		request.release(exchange)
-		self._run(self._accept(exchange, peer))
+		connection = HandshakeConnection()
+		request.release(connection)
+		self._run(self._accept(connection, peer))
 
 	def _count_lost(self) -> None:
 		self.counters.lost += 1
@@ -242,13 +242,13 @@ class SessionForwarder:
 		secret = await self._secret(link.peer in self._failures)
 		host, _, port = address.rpartition(":")
 		loop = asyncio.get_running_loop()
-		_, exchange = await loop.create_connection(Exchange, host.strip("[]"), int(port))
+		_, connection = await loop.create_connection(HandshakeConnection, host.strip("[]"), int(port))
 		try:
-			await connect(exchange, self.name, link.peer, address, secret)
-			exchange.attach(link)
+			await connect(connection, self.name, link.peer, address, secret)
+			connection.attach(link)
 		finally:
 			if not link.is_open:
-				exchange.transport.abort()
+				connection.transport.abort()
 
 	def _on_failure(self, link: Link, address: str, reason: str) -> None:
 		earlier = self._failures.get(link.peer)
@@ -272,22 +272,22 @@ class SessionForwarder:
 		for owner in [owner for owner in self._failures if not self._address_of(owner)]:
 			del self._failures[owner]
 
-	async def _accept(self, exchange: Exchange, peer: str) -> None:
-		address = exchange.transport.get_extra_info("peername")
+	async def _accept(self, connection: HandshakeConnection, peer: str) -> None:
+		address = connection.transport.get_extra_info("peername")
 		reason = ""
 		try:
 			await asyncio.wait_for(
-				accept_handshake(exchange, self.name, peer, self._current_secret), CONNECT_SECONDS
+				accept_handshake(connection, self.name, peer, self._current_secret), CONNECT_SECONDS
 			)
 			link = self._new_link(peer, connects=False)
-			exchange.attach(link)
+			connection.attach(link)
 		except (HandshakeError, WebUnavailable) as error:
 			reason = str(error)
 		except asyncio.TimeoutError:
 			reason = f"no proof within {CONNECT_SECONDS:.0f} s"
 		finally:
-			if exchange.transport.get_protocol() is exchange:
-				exchange.transport.abort()
+			if connection.transport.get_protocol() is connection:
+				connection.transport.abort()
 		if reason:
 			self.counters.refused_links += 1
 			self._log_budget.write(

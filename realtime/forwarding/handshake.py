@@ -20,7 +20,7 @@ class HandshakeError(Exception):
 	"""The other end does not accept the link, or has not proved itself."""
 
 
-class Exchange(asyncio.Protocol):
+class HandshakeConnection(asyncio.Protocol):
 	"""A TCP connection from which a coroutine reads."""
 
 	def __init__(self) -> None:
@@ -91,42 +91,42 @@ RESPONSE_HEAD = (
 )
 
 
-async def connect(exchange: Exchange, own: str, peer: str, host: str, secret: str) -> None:
+async def connect(connection: HandshakeConnection, own: str, peer: str, host: str, secret: str) -> None:
 	"""Open a link on a TCP connection to `peer`.
 
 	Raises:
 		HandshakeError: The peer refuses, or does not know the secret.
 	"""
-	exchange.transport.write(request_head(own, peer, host))
-	head = await exchange.read_head()
+	connection.transport.write(request_head(own, peer, host))
+	head = await connection.read_head()
 	if not head.startswith("HTTP/1.1 101 "):
 		raise HandshakeError(f"it has answered {head.partition(chr(13))[0]!r}")
 	names = (own, peer)
-	nonces = (proofs.new_nonce(), await exchange.read(proofs.NONCE_SIZE))
-	exchange.transport.write(nonces[0] + proofs.proof(secret, proofs.CONNECTS, names, nonces))
+	nonces = (proofs.new_nonce(), await connection.read(proofs.NONCE_SIZE))
+	connection.transport.write(nonces[0] + proofs.proof(secret, proofs.CONNECTS, names, nonces))
 	try:
-		received = await exchange.read(proofs.PROOF_SIZE)
+		received = await connection.read(proofs.PROOF_SIZE)
 	except HandshakeError:
 		raise HandshakeError("it does not accept the shared secret (socketio_auth_secret)") from None
 	if not proofs.is_valid(received, secret, proofs.ACCEPTS, names, nonces):
 		raise HandshakeError("it does not know the shared secret (socketio_auth_secret)")
 
 
-async def accept(exchange: Exchange, own: str, peer: str, secret: Secret) -> None:
+async def accept(connection: HandshakeConnection, own: str, peer: str, secret: Secret) -> None:
 	"""Accept a link on a TCP connection whose request was read.
 
 	Raises:
 		HandshakeError: The peer does not know the secret.
 	"""
 	nonce = proofs.new_nonce()
-	exchange.transport.write(RESPONSE_HEAD + nonce)
+	connection.transport.write(RESPONSE_HEAD + nonce)
 	names = (peer, own)
-	nonces = (await exchange.read(proofs.NONCE_SIZE), nonce)
-	received = await exchange.read(proofs.PROOF_SIZE)
+	nonces = (await connection.read(proofs.NONCE_SIZE), nonce)
+	received = await connection.read(proofs.PROOF_SIZE)
 	for renew in (False, True):
 		value = await secret(renew)
 		if proofs.is_valid(received, value, proofs.CONNECTS, names, nonces):
 			break
 	else:
 		raise HandshakeError("it does not know the shared secret (socketio_auth_secret)")
-	exchange.transport.write(proofs.proof(value, proofs.ACCEPTS, names, nonces))
+	connection.transport.write(proofs.proof(value, proofs.ACCEPTS, names, nonces))
