@@ -17,7 +17,7 @@ from .authentication import Session
 from .permissions import Permissions
 from .revalidation import Revalidator
 
-WORKERS = 2
+CONCURRENT_CHECKS = 2
 """Documents that are asked about at a time."""
 
 Document = tuple[Namespace, str, str]
@@ -36,7 +36,7 @@ class DocumentRevalidator:
 		self._permissions = permissions
 		self._revalidator = revalidator
 		self._pending: dict[Document, None] = {}
-		self._workers: set[asyncio.Task[None]] = set()
+		self._tasks: set[asyncio.Task[None]] = set()
 
 	def check(self, namespace: Namespace, doctype: str, name: str) -> None:
 		"""Schedule a check of a document, if a socket is in one of its rooms."""
@@ -46,12 +46,12 @@ class DocumentRevalidator:
 		if document not in self._pending:
 			self._pending[document] = None
 			self._revalidator.begin_checks(_site(namespace), document_rooms(doctype, name))
-		if len(self._workers) < WORKERS:
-			worker = asyncio.get_running_loop().create_task(self._work())
-			self._workers.add(worker)
-			worker.add_done_callback(self._workers.discard)
+		if len(self._tasks) < CONCURRENT_CHECKS:
+			task = asyncio.get_running_loop().create_task(self._run_checks())
+			self._tasks.add(task)
+			task.add_done_callback(self._tasks.discard)
 
-	async def _work(self) -> None:
+	async def _run_checks(self) -> None:
 		while self._pending:
 			document = next(iter(self._pending))
 			del self._pending[document]

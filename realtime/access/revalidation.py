@@ -1,6 +1,6 @@
 """Revalidation: asks the web process again who a session's user is, and which rooms its sockets may be in.
 
-A few workers send the queries, so that a change for thousands of sockets leaves the web process free for connects; a
+A few tasks send the queries, so that a change for thousands of sockets leaves the web process free for connects; a
 session or room that is scheduled several times is queried once. A socket whose session has ended is closed below
 Socket.IO, so that its client reconnects by itself and is authenticated anew. While the web process is unavailable,
 sockets and rooms stay as they are.
@@ -32,7 +32,7 @@ from .permissions import FAILURE_SECONDS, Permissions
 
 logger = logging.getLogger("realtime.recheck")
 
-WORKERS = 6
+CONCURRENT_CHECKS = 6
 """Concurrent checks; fewer than `realtime_web_connections`, so that connects are not delayed."""
 
 ROOMS_PER_CHECK = 200
@@ -145,14 +145,14 @@ class Revalidator:
 				del self._under_way[key]
 
 	def start(self) -> None:
-		"""Start the workers, and the periodic checks if they are configured."""
+		"""Start the tasks that send queries, and the periodic checks if they are configured."""
 		loop = asyncio.get_running_loop()
-		self._tasks = [loop.create_task(self._worker()) for _ in range(WORKERS)]
+		self._tasks = [loop.create_task(self._run_checks()) for _ in range(CONCURRENT_CHECKS)]
 		if self._interval:
 			self._tasks.append(loop.create_task(self._run_schedule()))
 
 	async def stop(self) -> None:
-		"""Stop the workers; pending checks are dropped."""
+		"""Stop these tasks; pending checks are dropped."""
 		for task in self._tasks:
 			task.cancel()
 		await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -208,7 +208,7 @@ class Revalidator:
 		self._idle.clear()
 		self._work.set()
 
-	async def _worker(self) -> None:
+	async def _run_checks(self) -> None:
 		while True:
 			while not (self._session_checks or self._room_checks):
 				self._work.clear()

@@ -32,7 +32,7 @@ from .members import SharedMembers
 
 logger = logging.getLogger("realtime.shared")
 
-WORKERS = 2
+CONCURRENT_QUESTIONS = 2
 """Questions to the web process at a time."""
 
 
@@ -63,13 +63,13 @@ class WriteGrants:
 		"""Who is to be asked about; at most the documents that sockets of this process follow."""
 		self._postponed: set[Reader] = set()
 		"""Who is asked about again later."""
-		self._workers: set[asyncio.Task[None]] = set()
+		self._tasks: set[asyncio.Task[None]] = set()
 		self._log_budget = LogBudget()
 
 	def stop(self) -> None:
 		"""Ask no more questions."""
-		for worker in self._workers:
-			worker.cancel()
+		for task in self._tasks:
+			task.cancel()
 
 	def on_access(self, message: dict[str, Any]) -> None:
 		"""Note a message of the access channel, whose answers are dropped already."""
@@ -119,12 +119,12 @@ class WriteGrants:
 					self._readers[Reader(namespace, socket.session.user, document.doctype, document.name)] = (
 						None
 					)
-		for _ in range(min(len(self._readers), WORKERS - len(self._workers))):
-			worker = asyncio.get_running_loop().create_task(self._work())
-			self._workers.add(worker)
-			worker.add_done_callback(self._workers.discard)
+		for _ in range(min(len(self._readers), CONCURRENT_QUESTIONS - len(self._tasks))):
+			task = asyncio.get_running_loop().create_task(self._ask_all())
+			self._tasks.add(task)
+			task.add_done_callback(self._tasks.discard)
 
-	async def _work(self) -> None:
+	async def _ask_all(self) -> None:
 		while self._readers:
 			reader = next(iter(self._readers))
 			del self._readers[reader]

@@ -9,7 +9,7 @@ from typing import Any
 
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Session
-from realtime.access.document_checks import WORKERS, DocumentRevalidator
+from realtime.access.document_checks import CONCURRENT_CHECKS, DocumentRevalidator
 from realtime.socketio.namespace import Namespaces
 from tests.unit.access.fakes import SITE, connected, session
 
@@ -112,7 +112,7 @@ def test_a_document_that_changes_again_is_queried_once_more() -> None:
 			for number in range(1, 6):
 				it.documents.check(it.namespace, "ToDo", str(number))
 		await turns()
-		assert len(it.permissions.queries) == WORKERS
+		assert len(it.permissions.queries) == CONCURRENT_CHECKS
 		for _ in range(3):
 			it.documents.check(it.namespace, "ToDo", "1")
 		it.permissions.answered.set()

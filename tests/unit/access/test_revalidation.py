@@ -9,7 +9,7 @@ import pytest
 
 from realtime.access.authentication import Session
 from realtime.access.permissions import FAILURE_SECONDS
-from realtime.access.revalidation import END_REASON, RETRY_SECONDS, WORKERS
+from realtime.access.revalidation import CONCURRENT_CHECKS, END_REASON, RETRY_SECONDS
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.web.frappe_client import Credential, WebFailed
 from tests.unit.access.fakes import SITE, session
@@ -111,7 +111,7 @@ async def test_while_the_web_process_is_unavailable_nothing_ends_and_the_check_i
 	socket = it.socket(ANN, "doc:ToDo/1")
 	it.revalidator.check_sessions([ANN])
 	await turns(100)
-	assert len(it.authenticator.asked) <= WORKERS
+	assert len(it.authenticator.asked) <= CONCURRENT_CHECKS
 	assert it.revalidator.pending == 1
 	assert not socket.connection.closed
 	it.authenticator.answers["ann"] = session("Guest")
@@ -158,15 +158,15 @@ async def test_thousands_are_queried_once_and_a_few_at_a_time() -> None:
 	while it.revalidator.pending:
 		await asyncio.sleep(0)
 	assert sorted(it.authenticator.asked, key=int) == [str(number) for number in range(3000)]
-	assert it.authenticator.most == WORKERS
+	assert it.authenticator.most == CONCURRENT_CHECKS
 
 
 @in_virtual_time
-async def test_a_failing_check_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_check_does_not_end_its_task(caplog: pytest.LogCaptureFixture) -> None:
 	it = Setting()
 	it.authenticator.answers["ann"] = RuntimeError("a defect")
 	it.socket(ANN)
-	for _ in range(WORKERS + 1):
+	for _ in range(CONCURRENT_CHECKS + 1):
 		it.revalidator.check_sessions([ANN])
 		await it.done()
 	it.authenticator.answers["ann"] = session("Guest")

@@ -11,7 +11,7 @@ from realtime.access import revalidation as module
 from realtime.access.authentication import Session
 from realtime.access.permission_requests import SessionEnded
 from realtime.access.permissions import FAILURE_SECONDS
-from realtime.access.revalidation import END_REASON, RETRY_SECONDS, WORKERS
+from realtime.access.revalidation import CONCURRENT_CHECKS, END_REASON, RETRY_SECONDS
 from realtime.web.frappe_client import WebFailed
 from tests.unit.access.fakes import SITE, session
 from tests.unit.access.revalidations import ANN, Setting
@@ -73,7 +73,7 @@ async def test_rooms_without_an_answer_are_queried_again() -> None:
 	it.revalidator.check_rooms(ANN, None)
 	await turns(200)
 	assert "doc:ToDo/1" in socket.rooms
-	assert len(it.permissions.asked) <= 2 + WORKERS, "each worker waits before it asks again"
+	assert len(it.permissions.asked) <= 2 + CONCURRENT_CHECKS, "each task waits before it asks again"
 	it.permissions.answers["ToDo", "1"] = False
 	await asyncio.sleep(RETRY_SECONDS * 1.1)
 	await it.done()
@@ -81,10 +81,10 @@ async def test_rooms_without_an_answer_are_queried_again() -> None:
 
 
 @in_virtual_time
-async def test_a_question_that_fails_occupies_no_worker_and_is_repeated_later() -> None:
+async def test_a_question_that_fails_delays_no_other_check_and_is_repeated_later() -> None:
 	it = Setting()
 	it.permissions.answers["ToDo", "1"] = WebFailed("HTTP 500")
-	sockets = [it.socket(session(f"u{number}"), "doc:ToDo/1") for number in range(2 * WORKERS)]
+	sockets = [it.socket(session(f"u{number}"), "doc:ToDo/1") for number in range(2 * CONCURRENT_CHECKS)]
 	for socket in sockets:
 		it.revalidator.check_rooms(socket.session, None)
 	disabled = it.socket(ANN)
