@@ -1,10 +1,10 @@
 """Engine.IO protocol v4: bytes to messages and back, over WebSocket, HTTP long-polling and the upgrade between them.
 
-Knows neither Socket.IO nor Frappe. `Engine` opens a `Connection` for each client and reports its events to a `Listener`.
+Knows neither Socket.IO nor Frappe. `Engine` opens a `Connection` for each client and reports its events to a `ConnectionListener`.
 An `Encoded` message is encoded once, however many connections it is sent to.
 """
 
-from .connection import Connection, Listener
+from .connection import Connection, ConnectionListener
 from .engine import Engine
 from .errors import RequestRefused
 from .owners import Handover, IncomingRequest, RequestPasser
@@ -14,12 +14,12 @@ from .settings import EngineSettings
 
 __all__ = [
 	"Connection",
+	"ConnectionListener",
 	"Encoded",
 	"Engine",
 	"EngineSettings",
 	"Handover",
 	"IncomingRequest",
-	"Listener",
 	"PayloadError",
 	"Request",
 	"RequestPasser",

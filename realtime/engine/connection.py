@@ -25,7 +25,7 @@ PACKET_OVERHEAD = 200
 """Bytes that a packet in the write buffer takes besides its text, however short that is."""
 
 
-class Listener(Protocol):
+class ConnectionListener(Protocol):
 	"""The layer above the engine. The calls for one connection come in order; none may block."""
 
 	def on_open(self, connection: Connection) -> None:
@@ -46,7 +46,7 @@ class EngineContext(Protocol):
 
 	settings: EngineSettings
 	counters: EngineCounters
-	listener: Listener
+	listener: ConnectionListener
 	timers: TimerWheel
 
 	@property

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .connection import STOPPING, Connection, Listener
+from .connection import STOPPING, Connection, ConnectionListener
 from .errors import (
 	BAD_HANDSHAKE_METHOD,
 	BAD_REQUEST,
@@ -49,7 +49,7 @@ class Engine:
 	"""
 
 	settings: EngineSettings
-	listener: Listener
+	listener: ConnectionListener
 	fallback_protocol: Callable[[], asyncio.Protocol | None] = lambda: None
 	allow_request: Callable[[Request], None] = lambda request: None
 	on_limit: Callable[[str, Connection | None], None] = lambda setting, connection: None
