@@ -18,7 +18,7 @@ from collections.abc import Callable
 from benchmarks.servers import ROOT
 from realtime.cluster import message_reader, message_writer
 from realtime.cluster.messages import PART, SocketChanges
-from realtime.cluster.sockets import Change, Identity, SocketTable
+from realtime.cluster.sockets import Identity, SocketChange, SocketTable
 from realtime.demo.npm import node
 from realtime.socketio.namespace import Namespaces
 
@@ -60,7 +60,7 @@ def microseconds(work: Callable[[], object], count: int) -> float:
 
 def measure(count: int) -> None:
 	"""Measure with this number of sockets, and print the results."""
-	changes: list[Change] = [
+	changes: list[SocketChange] = [
 		(
 			NAMESPACE,
 			secrets.token_urlsafe(15),

@@ -17,8 +17,7 @@ from typing import Any
 from frappe_realtime.contract import SIDECARS_CHANNEL
 
 from ..config import Config
-from ..presence.members import LOCAL, PresenceTable
-from ..presence.members import Change as PresenceChange
+from ..presence.members import LOCAL, PresenceChange, PresenceTable
 from ..signals import Signal
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace
@@ -27,10 +26,10 @@ from ..usage import Usage
 from . import message_reader
 from .members import Changed, RemoteMembers
 from .messages import (
-	Change,
 	Emit,
 	Goodbye,
 	Heartbeat,
+	MembershipChange,
 	MembershipChanges,
 	PresenceChanges,
 	Reply,
@@ -43,8 +42,7 @@ from .messages import (
 	UsageCounts,
 )
 from .publisher import ClusterPublisher
-from .sockets import Change as SocketChange
-from .sockets import SocketTable
+from .sockets import SocketChange, SocketTable
 
 logger = logging.getLogger("realtime.cluster")
 
@@ -80,7 +78,7 @@ class Peer:
 	seq: int | None = None
 	missed: int = 0
 	sync_retry: int = 0
-	parts: list[Change] = field(default_factory=list)
+	parts: list[MembershipChange] = field(default_factory=list)
 	presence_parts: list[PresenceChange] = field(default_factory=list)
 	socket_parts: list[SocketChange] = field(default_factory=list)
 	next_part: int = 0

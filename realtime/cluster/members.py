@@ -22,7 +22,7 @@ from frappe_realtime.contract import (
 )
 
 from ..signals import Signal
-from .messages import MAX_NAME, Change
+from .messages import MAX_NAME, MembershipChange
 
 NOT_REPLICATED = (USER_ROOM, DOCTYPE_ROOM, DOC_ROOM, TASK_ROOM, PRESENCE_ROOM, SHARED_ROOM)
 
@@ -81,7 +81,7 @@ class RemoteMembers:
 		"""Return the replicated rooms of a namespace."""
 		return (room for name, room in self._rooms if name == namespace)
 
-	def apply(self, sidecar: str, changes: Iterable[Change]) -> Changed:
+	def apply(self, sidecar: str, changes: Iterable[MembershipChange]) -> Changed:
 		"""Apply changes of `sidecar`, and return what has changed."""
 		changed: Changed = {}
 		for namespace, room, id, user in changes:
@@ -91,11 +91,11 @@ class RemoteMembers:
 			changed.setdefault((namespace, room), set()).add(one)
 		return changed
 
-	def replace(self, sidecar: str, members: Iterable[Change]) -> Changed:
+	def replace(self, sidecar: str, members: Iterable[MembershipChange]) -> Changed:
 		"""Replace all memberships of `sidecar`, and return what has changed."""
 		members = list(members)
 		stay = {(namespace, room, id) for namespace, room, id, _ in members}
-		gone: list[Change] = [
+		gone: list[MembershipChange] = [
 			(namespace, room, id, None)
 			for (namespace, room), sidecars in self._rooms.items()
 			for id in sidecars.get(sidecar, ())

@@ -9,17 +9,16 @@ from typing import Any, get_args
 
 from ..engine import Encoded
 from ..json_codec import loads
-from ..presence.members import Change as PresenceChange
-from ..presence.members import Member
+from ..presence.members import Member, PresenceChange
 from ..socketio import packets
 from .messages import (
 	MAX_NAME,
 	PART,
 	PRESENCE_PART,
-	Change,
 	Emit,
 	Goodbye,
 	Heartbeat,
+	MembershipChange,
 	MembershipChanges,
 	Message,
 	MessageError,
@@ -33,8 +32,7 @@ from .messages import (
 	SyncRequest,
 	UsageCounts,
 )
-from .sockets import NO_STATE, Action, Identity
-from .sockets import Change as SocketChange
+from .sockets import NO_STATE, Action, Identity, SocketChange
 
 _ACTIONS = get_args(Action)
 _SENDER = re.compile(rb"[A-Za-z0-9_-]{16}")
@@ -169,7 +167,7 @@ _READERS: dict[bytes, Callable[..., Message]] = {
 }
 
 
-def _changes(values: Any, leaving: bool) -> list[Change]:
+def _changes(values: Any, leaving: bool) -> list[MembershipChange]:
 	if not isinstance(values, list) or len(values) > PART:
 		raise MessageError("not a list of at most PART memberships")
 	return [

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from ..engine import Encoded
 from ..json_codec import dumps
-from ..presence.members import Change as PresenceChange
-from .messages import PART, PRESENCE_PART, Change
-from .sockets import Change as SocketChange
+from ..presence.members import PresenceChange
+from .messages import PART, PRESENCE_PART, MembershipChange
+from .sockets import SocketChange
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def sync_request(sender: str, of: str) -> bytes:
 def snapshot(
 	sender: str,
 	seq: int,
-	members: Sequence[Change],
+	members: Sequence[MembershipChange],
 	presence: Sequence[PresenceChange] = (),
 	sockets: Sequence[SocketChange] = (),
 ) -> list[bytes]:
@@ -49,7 +49,7 @@ def parts(values: Sequence[T], size: int) -> list[Sequence[T]]:
 	return [values[start : start + size] for start in range(0, len(values), size)]
 
 
-def membership_changes(sender: str, seq: int, members: Sequence[Change]) -> bytes:
+def membership_changes(sender: str, seq: int, members: Sequence[MembershipChange]) -> bytes:
 	return _head(sender, "changes", [seq]) + b"\n" + dumps(members).encode()
 
 

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..engine import Encoded
-from ..presence.members import Change as PresenceChange
-from .sockets import Action
-from .sockets import Change as SocketChange
+from ..presence.members import PresenceChange
+from .sockets import Action, SocketChange
 
 MAX_NAME = 2000
 """Characters of a room, a namespace, a user or an id in a message."""
@@ -27,7 +26,7 @@ PRESENCE_PART = 100
 Membership = tuple[str, str, str]
 """Namespace, room, and the id of a socket in it."""
 
-Change = tuple[str, str, str, str | None]
+MembershipChange = tuple[str, str, str, str | None]
 """A membership and the user of the socket; the user is None if the socket has left the room."""
 
 
@@ -74,7 +73,7 @@ class Snapshot(NamedTuple):
 	seq: int
 	part: int
 	parts: int
-	members: list[Change]
+	members: list[MembershipChange]
 	presence: Sequence[PresenceChange] = ()
 	sockets: Sequence[SocketChange] = ()
 
@@ -83,7 +82,7 @@ class MembershipChanges(NamedTuple):
 	"""Sockets of the sender that have joined or left rooms; `seq` numbers these messages without gaps."""
 
 	seq: int
-	changes: list[Change]
+	changes: list[MembershipChange]
 
 
 class UsageCounts(NamedTuple):

@@ -16,10 +16,9 @@ from ..socketio.namespace import Namespaces, ServerSocket
 from ..usage import Usage
 from . import message_writer, messages
 from .members import is_replicated
-from .messages import Change, Membership
+from .messages import Membership, MembershipChange
 from .publish_queue import PublishQueue
-from .sockets import Action, SocketTable
-from .sockets import Change as SocketChange
+from .sockets import Action, SocketChange, SocketTable
 
 MAX_CHANGES = 20_000
 """Changes that wait for Redis; past them they are dropped, and the peers request a snapshot."""
@@ -221,7 +220,7 @@ class ClusterPublisher:
 		# So that the socket of each membership is known: first those that have come, last those that have gone.
 		come, gone = self._sockets.take_unpublished()
 		self._publish_sockets(come)
-		changes: list[Change] = [(*membership, user) for membership, user in self._changes.items()]
+		changes: list[MembershipChange] = [(*membership, user) for membership, user in self._changes.items()]
 		self._changes.clear()
 		for part in message_writer.parts(changes, messages.PART):
 			# Incremented even when the message is dropped, so that peers detect the gap.
@@ -249,8 +248,8 @@ class ClusterPublisher:
 			self._seq += 1
 			self.queue.put(message_writer.presence_changes(self.id, self._seq, part))
 
-	def _members(self) -> list[Change]:
-		members: list[Change] = [
+	def _members(self) -> list[MembershipChange]:
+		members: list[MembershipChange] = [
 			(namespace.name, room, socket.id, socket.session.user)
 			for namespace in self._namespaces.values()
 			for room, sockets in namespace.rooms.items()

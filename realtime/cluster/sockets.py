@@ -35,7 +35,7 @@ class Identity(NamedTuple):
 	state: State = NO_STATE
 
 
-Change = tuple[str, str, Identity | None]
+SocketChange = tuple[str, str, Identity | None]
 """A namespace and the id of a socket in it, and its identity; None if the socket has left."""
 
 Action = Literal["join", "leave", "disconnect", "close"]
@@ -138,10 +138,10 @@ class SocketTable:
 			if states.pop(language, None) is not None:
 				self.put(socket)
 
-	def take_unpublished(self) -> tuple[list[Change], list[Change]]:
+	def take_unpublished(self) -> tuple[list[SocketChange], list[SocketChange]]:
 		"""Return the sockets that have come and those that have gone since the last call."""
-		come: list[Change] = []
-		gone: list[Change] = []
+		come: list[SocketChange] = []
+		gone: list[SocketChange] = []
 		for (namespace, id), socket in self._unpublished.items():
 			if socket is None:
 				gone.append((namespace, id, None))
@@ -150,7 +150,7 @@ class SocketTable:
 		self._unpublished.clear()
 		return come, gone
 
-	def local_sockets(self) -> Iterator[Change]:
+	def local_sockets(self) -> Iterator[SocketChange]:
 		"""Return all announced sockets of this process."""
 		for name in self._announced:
 			namespace = self._namespaces.get(name)
@@ -176,7 +176,7 @@ class SocketTable:
 		local = {} if here is None else here.sockets
 		return [id for id in self._remote.get(namespace, ()) if id not in local]
 
-	def apply(self, sidecar: str, changes: Iterable[Change]) -> None:
+	def apply(self, sidecar: str, changes: Iterable[SocketChange]) -> None:
 		"""Apply changes that `sidecar` has published."""
 		for namespace, id, identity in changes:
 			if identity is None:
@@ -184,7 +184,7 @@ class SocketTable:
 			else:
 				self._put(sidecar, namespace, id, identity)
 
-	def replace(self, sidecar: str, changes: Iterable[Change]) -> None:
+	def replace(self, sidecar: str, changes: Iterable[SocketChange]) -> None:
 		"""Replace all sockets of `sidecar`."""
 		changes = list(changes)
 		stay = {(namespace, id) for namespace, id, _ in changes}

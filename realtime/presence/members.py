@@ -71,7 +71,7 @@ class Member(NamedTuple):
 		}
 
 
-Change = tuple[str, str, str, Member | None]
+PresenceChange = tuple[str, str, str, Member | None]
 """Namespace, place, the id of a member, and the member; None if it has left."""
 
 
@@ -156,13 +156,15 @@ class PresenceTable:
 		if self._remove(LOCAL, place, id):
 			self._unpublished[place, id] = None
 
-	def take_unpublished(self) -> list[Change]:
+	def take_unpublished(self) -> list[PresenceChange]:
 		"""Return the changes of this process since the last call."""
-		changes: list[Change] = [(*place, id, member) for (place, id), member in self._unpublished.items()]
+		changes: list[PresenceChange] = [
+			(*place, id, member) for (place, id), member in self._unpublished.items()
+		]
 		self._unpublished.clear()
 		return changes
 
-	def local_members(self) -> Iterator[Change]:
+	def local_members(self) -> Iterator[PresenceChange]:
 		"""Return all members of this process."""
 		for place, members in self._places.items():
 			for id, records in members.records.items():
@@ -171,7 +173,7 @@ class PresenceTable:
 
 	# -- members of other sidecars
 
-	def apply(self, sidecar: str, changes: Iterable[Change]) -> None:
+	def apply(self, sidecar: str, changes: Iterable[PresenceChange]) -> None:
 		"""Apply changes that `sidecar` has published."""
 		for namespace, name, id, member in changes:
 			place = Place(namespace, name)
@@ -185,7 +187,7 @@ class PresenceTable:
 				continue
 			self._put(sidecar, place, member)
 
-	def replace(self, sidecar: str, changes: Iterable[Change]) -> None:
+	def replace(self, sidecar: str, changes: Iterable[PresenceChange]) -> None:
 		"""Replace all members of `sidecar`."""
 		changes = list(changes)
 		stay = {(namespace, name, id) for namespace, name, id, _ in changes}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.cluster.members import RemoteMembers, is_replicated
-from realtime.cluster.messages import Change
+from realtime.cluster.messages import MembershipChange
 
 NAMESPACES, ROOMS, IDS = st.sampled_from(["/a", "/b"]), st.sampled_from("xyz"), st.sampled_from("1234")
 SIDECARS = st.sampled_from(["one", "two"])
@@ -39,7 +39,9 @@ def test_equals_a_set(steps: list[tuple[str, str, list[tuple[tuple[str, str, str
 	members.moved.connect(on_move)
 	for step, sidecar, moves in steps:
 		before = set(known)
-		changes: list[Change] = [(*move, user(move[2]) if inside else None) for move, inside in moves]
+		changes: list[MembershipChange] = [
+			(*move, user(move[2]) if inside else None) for move, inside in moves
+		]
 		if step == "apply":
 			members.apply(sidecar, changes)
 		else:

@@ -99,7 +99,9 @@ def test_counts_in_parts(count: int, parts: int) -> None:
 
 @pytest.mark.parametrize(("count", "parts"), [(0, 1), (1, 1), (PART, 1), (PART + 1, 2)])
 def test_a_snapshot_in_parts(count: int, parts: int) -> None:
-	members: list[messages.Change] = [("/site", "room", str(number), "user") for number in range(count)]
+	members: list[messages.MembershipChange] = [
+		("/site", "room", str(number), "user") for number in range(count)
+	]
 	states = [read(written) for written in message_writer.snapshot(SENDER, 5, members)]
 	assert [(one.seq, one.part, one.parts) for one in states if isinstance(one, Snapshot)] == [
 		(5, number, parts) for number in range(parts)

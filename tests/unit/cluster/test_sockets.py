@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.cluster.sockets import MAX_STATE, Action, Change, Identity, SocketTable
+from realtime.cluster.sockets import MAX_STATE, Action, Identity, SocketChange, SocketTable
 from realtime.json_codec import loads
 from realtime.socketio.namespace import Namespaces, ServerSocket
 from tests.unit.handlers.fakes import SITE, add_socket
@@ -31,7 +31,7 @@ def test_equals_a_set(steps: list[tuple[str, str, list[tuple[tuple[str, str], bo
 	table.changed.connect(lambda namespace, id: changed.add((namespace, id)))
 	for step, sidecar, values in steps:
 		before = {(namespace, id) for _, namespace, id in known}
-		changes: list[Change] = [(*key, identity(key[1]) if there else None) for key, there in values]
+		changes: list[SocketChange] = [(*key, identity(key[1]) if there else None) for key, there in values]
 		if step == "apply":
 			table.apply(sidecar, changes)
 		else:
@@ -98,7 +98,7 @@ def test_only_announced_namespaces_are_published() -> None:
 	table.announce(ann.namespace)
 	ben = add_socket(namespaces, "ben")
 	table.put(ben)
-	expected: list[Change] = [
+	expected: list[SocketChange] = [
 		(SITE, socket.id, Identity(socket.session.user, "System User", socket.session.user))
 		for socket in (ann, ben)
 	]
