@@ -45,8 +45,8 @@ CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 KEY = "realtime_handovers_waiting"
 
 
-class _Owner:
-	"""The way to one other worker: a connected datagram socket, and the requests that wait until it can receive more."""
+class _Channel:
+	"""The channel to one other worker: a connected datagram socket, and the requests that wait until it can receive more."""
 
 	def __init__(self, path: Path) -> None:
 		self.path = path
@@ -77,7 +77,7 @@ class _Owner:
 
 
 def _file_with(data: bytes) -> IO[bytes]:
-	"""Return a file without a name that has this content, in memory where the system can do that."""
+	"""Return a file without a name, with this content; in memory where the system has memfd_create."""
 	if hasattr(os, "memfd_create"):
 		file: IO[bytes] = os.fdopen(os.memfd_create("request"), "w+b")
 	else:
@@ -88,7 +88,7 @@ def _file_with(data: bytes) -> IO[bytes]:
 
 
 class _Adopted(asyncio.Protocol):
-	"""Passes to the protocol of a connection, before anything else, what another worker has read from it."""
+	"""Gives the protocol of a connection first the bytes that another worker has read from it."""
 
 	def __init__(self, protocol: asyncio.Protocol, received: bytes) -> None:
 		self._protocol = protocol
@@ -125,7 +125,7 @@ class WorkerHandover:
 		self._folder = folder
 		self._max_waiting = max_waiting
 		self._on_limit = on_limit
-		self._owners: dict[str, _Owner] = {}
+		self._channels: dict[str, _Channel] = {}
 		self._protocol: Callable[[], asyncio.Protocol] | None = None
 		self._socket: socket.socket | None = None
 		self._attaching: set[asyncio.Task[None]] = set()
@@ -141,12 +141,12 @@ class WorkerHandover:
 		Raises:
 			RequestRefused: Too many connections wait for the worker.
 		"""
-		way = self._way(owner)
-		if way is None:
+		channel = self._channel_to(owner)
+		if channel is None:
 			return False
-		if not way.waiting:
+		if not channel.waiting:
 			try:
-				way.transmit(request)
+				channel.transmit(request)
 			except BlockingIOError:
 				pass
 			except OSError as error:
@@ -158,10 +158,10 @@ class WorkerHandover:
 		if self.waiting >= self._max_waiting:
 			self._on_limit(KEY)
 			raise RequestRefused(BAD_REQUEST, f"Too many requests ({KEY})", 503)
-		way.waiting.append(request)
+		channel.waiting.append(request)
 		self.waiting += 1
-		if len(way.waiting) == 1:
-			asyncio.get_running_loop().add_writer(way.socket, self._on_writable, owner, way)
+		if len(channel.waiting) == 1:
+			asyncio.get_running_loop().add_writer(channel.socket, self._on_writable, owner, channel)
 		return True
 
 	def send_to_any(self, request: IncomingRequest) -> bool:
@@ -186,43 +186,43 @@ class WorkerHandover:
 			if name != self.name and not path.with_suffix(LEAVING).exists():
 				yield name
 
-	def _way(self, owner: str) -> _Owner | None:
-		way = self._owners.get(owner)
-		if way is None and NAME.fullmatch(owner):
+	def _channel_to(self, owner: str) -> _Channel | None:
+		channel = self._channels.get(owner)
+		if channel is None and NAME.fullmatch(owner):
 			with suppress(OSError):
-				way = _Owner(self._folder / (owner + SUFFIX))
-				# Of workers that have ended, and of which nobody has asked for a session since.
-				for name in [name for name, other in self._owners.items() if not other.path.exists()]:
+				channel = _Channel(self._folder / (owner + SUFFIX))
+				# Close those to workers that have ended, to which no request was sent since.
+				for name in [name for name, other in self._channels.items() if not other.path.exists()]:
 					self._forget(name)
-				self._owners[owner] = way
-		return way
+				self._channels[owner] = channel
+		return channel
 
-	def _on_writable(self, owner: str, way: _Owner) -> None:
-		while way.waiting:
-			request = way.waiting[0]
+	def _on_writable(self, owner: str, channel: _Channel) -> None:
+		while channel.waiting:
+			request = channel.waiting[0]
 			if not request.transport.is_closing():
 				try:
-					way.transmit(request)
+					channel.transmit(request)
 				except BlockingIOError:
 					return
 				except OSError as error:
 					self._forget(owner, error)
 					return
 				self.sent += 1
-			way.waiting.popleft()
+			channel.waiting.popleft()
 			self.waiting -= 1
-		asyncio.get_running_loop().remove_writer(way.socket)
+		asyncio.get_running_loop().remove_writer(channel.socket)
 
 	def _forget(self, owner: str, error: OSError | None = None) -> None:
-		"""Close the way to a worker, and refuse what waits for it."""
+		"""Close the channel to a worker, and refuse what waits for it."""
 		if error is not None and not isinstance(error, ConnectionError | FileNotFoundError):
 			logger.warning("a connection cannot be handed over to another worker: %s", error)
-		way = self._owners.pop(owner)
-		if way.waiting:
-			asyncio.get_running_loop().remove_writer(way.socket)
-		way.socket.close()
-		self.waiting -= len(way.waiting)
-		for request in way.waiting:
+		channel = self._channels.pop(owner)
+		if channel.waiting:
+			asyncio.get_running_loop().remove_writer(channel.socket)
+		channel.socket.close()
+		self.waiting -= len(channel.waiting)
+		for request in channel.waiting:
 			if not request.transport.is_closing():
 				request.refuse(RequestRefused(UNKNOWN_SID))
 
@@ -267,7 +267,7 @@ class WorkerHandover:
 			asyncio.get_running_loop().remove_reader(self._socket)
 			self._socket.close()
 			self._socket = None
-		for owner in list(self._owners):
+		for owner in list(self._channels):
 			self._forget(owner)
 
 	def _on_readable(self) -> None:
@@ -309,7 +309,7 @@ class WorkerHandover:
 				lambda: _Adopted(protocol(), received), connection
 			)
 		except OSError:
-			# The client has closed the connection on its way.
+			# The client has closed the connection before this worker has received it.
 			connection.close()
 			self.lost += 1
 
