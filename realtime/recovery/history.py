@@ -294,7 +294,7 @@ class History:
 				stream.offset,
 				extra=log_fields(stream.site),
 			)
-			if self._windows.rewind(stream, end):
+			if self._windows.set_back(stream, end):
 				return False
 			self._windows.reset(stream, await read_latest(self._store, stream.site, START))
 			return True

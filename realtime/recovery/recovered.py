@@ -24,7 +24,7 @@ class Recovered(Admission):
 		older: What it has missed that is not in the memory of `stream`.
 		received: What it has received.
 		access: Decides on the names of documents in what it has missed.
-		permission_changes: The value of `Permissions.changes` when the permissions for `rooms` were requested.
+		invalidations: The value of `Permissions.invalidations` when the permissions for `rooms` were requested.
 	"""
 
 	rooms: Mapping[str | None, StreamPosition] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Recovered(Admission):
 	older: OlderEvents = NOTHING_OLDER
 	received: ClientPosition = field(default_factory=lambda: ClientPosition(START))
 	access: ClientAccess | None = None
-	permission_changes: int = 0
+	invalidations: int = 0
 
 
 @dataclass(slots=True)

@@ -187,7 +187,7 @@ class Recovery:
 		if saved is None or saved.user != session.user or not saved.rooms:
 			self._on_refused(session)
 			return None
-		permission_changes = self._permissions.invalidations
+		invalidations = self._permissions.invalidations
 		answered = stream.access.count
 		try:
 			permitted = await patience.for_web_process(self._room_access.permitted(session, saved.rooms))
@@ -257,7 +257,7 @@ class Recovery:
 			older,
 			received,
 			access,
-			permission_changes,
+			invalidations,
 		)
 
 	async def _read_older(
@@ -353,10 +353,7 @@ class Recovery:
 
 	def is_outdated(self, admission: Admission) -> bool:
 		"""Return True if access has changed since the permissions for the rooms of `admission` were requested."""
-		return (
-			isinstance(admission, Recovered)
-			and admission.permission_changes != self._permissions.invalidations
-		)
+		return isinstance(admission, Recovered) and admission.invalidations != self._permissions.invalidations
 
 	# -- the end of sockets
 

@@ -102,8 +102,8 @@ class HistoryWindows:
 		for event in read.events:
 			self._keep_latest(stream, event)
 
-	def rewind(self, stream: SiteStream, end: StreamPosition) -> bool:
-		"""Return to the last event that was delivered up to `end`; return False if that one is not known."""
+	def set_back(self, stream: SiteStream, end: StreamPosition) -> bool:
+		"""Set `stream` back to the last event up to `end` that was delivered; return False if that event is not known."""
 		if stream.window_start > end:
 			return False
 		removed = set(stream.delivered_before_reset)
@@ -121,7 +121,7 @@ class HistoryWindows:
 		return True
 
 	def forget(self, stream: SiteStream) -> None:
-		"""Count the events of a site, which is no longer followed, no more."""
+		"""Stop counting the events of a site that is no longer followed."""
 		self._streams.pop(stream, None)
 		self.bytes -= stream.window_bytes + stream.latest.bytes
 
