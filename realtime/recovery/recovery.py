@@ -215,18 +215,7 @@ class Recovery:
 		await self._list_updates.query_permissions(
 			self._missed(received, stream.missed(older, rooms)), session
 		)
-		if self._history.stream(session.site) is not stream or not stream.has_rest_of(older):
-			raise StoreUnavailable("the stream or its window has changed meanwhile")
-		pending_from = self._list_updates.first_pending(session.site)
-		if pending_from is not None and position >= pending_from:
-			# Another sidecar has sent it events that are still held back here: it would get them twice.
-			raise StoreUnavailable("the client is ahead of the events that are held back in this process")
-		if any(received.of(room) >= since for room, since in self._held(session.site, rooms).items()):
-			raise StoreUnavailable(
-				"the client is ahead of the list updates that are held back in this process"
-			)
-		if stream.access.held is not None:
-			raise StoreUnavailable("the changes of access are being read")
+		self._check_not_behind(session.site, stream, older, rooms, position, received)
 		if session.user != GUEST and stream.access.has(session_subject(saved.sid_hash)):
 			self._on_refused(session, "its login session has ended")
 			return None
@@ -259,6 +248,33 @@ class Recovery:
 			access,
 			invalidations,
 		)
+
+	def _check_not_behind(
+		self,
+		site: str,
+		stream: SiteStream,
+		older: OlderEvents,
+		rooms: Mapping[str | None, StreamPosition],
+		position: StreamPosition,
+		received: ClientPosition,
+	) -> None:
+		"""Check that what was read for a client is still valid, and that the client has nothing that this process holds back.
+
+		Raises:
+			StoreUnavailable: It is not valid, or another sidecar has sent more to the client; a retry may succeed.
+		"""
+		if self._history.stream(site) is not stream or not stream.has_rest_of(older):
+			raise StoreUnavailable("the stream or its window has changed meanwhile")
+		pending_from = self._list_updates.first_pending(site)
+		if pending_from is not None and position >= pending_from:
+			# Another sidecar has sent it events that are still held back here: it would get them twice.
+			raise StoreUnavailable("the client is ahead of the events that are held back in this process")
+		if any(received.of(room) >= since for room, since in self._held(site, rooms).items()):
+			raise StoreUnavailable(
+				"the client is ahead of the list updates that are held back in this process"
+			)
+		if stream.access.held is not None:
+			raise StoreUnavailable("the changes of access are being read")
 
 	async def _read_older(
 		self,
