@@ -31,7 +31,7 @@ from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from .authentication import Session
 from .joined_updates import JoinedUpdate
-from .permissions import Permissions
+from .permissions import Permissions, answer_of
 
 logger = logging.getLogger("realtime.lists")
 
@@ -224,9 +224,7 @@ class ListUpdateFilter:
 
 	async def _query_user(self, socket: ServerSocket, document: tuple[str, str]) -> None:
 		async with self._slots:
-			answer = self._permissions.has_permission(socket.session, *document)
-			if not isinstance(answer, bool):
-				await answer
+			await answer_of(self._permissions.has_permission(socket.session, *document))
 
 	async def _send_pending(self, site: str, pending: deque[PendingEvents]) -> None:
 		"""Send the pending events of a site in order, each after its query or its deadline."""

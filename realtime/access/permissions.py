@@ -178,6 +178,11 @@ class Permissions:
 		return question, lambda: self._batches.add(session, question)
 
 
+async def answer_of(permitted: bool | Awaitable[bool]) -> bool:
+	"""Return what `Permissions.has_permission` has returned, once it is known."""
+	return permitted if isinstance(permitted, bool) else await permitted
+
+
 async def _read_answer(question: Question, written: Any) -> bool:
 	return written is True
 

@@ -28,7 +28,7 @@ from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from ..web.frappe_client import GUEST_CREDENTIAL, Credential, WebFailed
 from .authentication import Authenticator, Session
 from .permission_requests import SessionEnded
-from .permissions import FAILURE_SECONDS, Permissions
+from .permissions import FAILURE_SECONDS, Permissions, answer_of
 
 logger = logging.getLogger("realtime.recheck")
 
@@ -282,7 +282,7 @@ class Revalidator:
 			}
 			answers = await asyncio.gather(
 				*[
-					_awaited(self._permissions.has_permission(session, *permission))
+					answer_of(self._permissions.has_permission(session, *permission))
 					for permission in permissions.values()
 				],
 				return_exceptions=True,
@@ -367,7 +367,3 @@ class Revalidator:
 
 def _take(rooms: deque[str], count: int) -> list[str]:
 	return [rooms.popleft() for _ in range(min(count, len(rooms)))]
-
-
-async def _awaited(answer: Any) -> bool:
-	return bool(answer if isinstance(answer, bool) else await answer)

@@ -15,6 +15,7 @@ from frappe_realtime.contract import SITE_ROOM, TASK_ROOM, USER_ROOM, WEBSITE_RO
 from frappe_realtime.errors import RewindRefused
 
 from ..access.authentication import Session
+from ..access.permissions import answer_of
 from ..socketio.namespace import ServerSocket
 from .rewinds import Rewinds, may_rewind
 
@@ -82,8 +83,7 @@ class AppRewinds:
 		subject = room_subject(room)
 		if subject is None:
 			return True
-		permitted = self._has_permission(socket, *subject)
-		return permitted if isinstance(permitted, bool) else await permitted
+		return await answer_of(self._has_permission(socket, *subject))
 
 
 async def _result(task: asyncio.Task[None] | None, answers: list[int | RewindRefused]) -> int:

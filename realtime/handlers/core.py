@@ -25,7 +25,7 @@ from frappe_realtime.errors import RewindRefused, WebUnavailable
 from ..access.authentication import Session
 from ..access.client_questions import allows_permission_question
 from ..access.limits import ClientLimits
-from ..access.permissions import Permissions
+from ..access.permissions import Permissions, answer_of
 from ..access.tasks import TaskAccess
 from ..log_budget import LogBudget
 from ..presence.viewers import DocumentViewers
@@ -225,8 +225,7 @@ class CoreHandlers:
 			return
 
 		async def is_permitted() -> bool:
-			permitted = self._permissions.has_permission(socket.session, doctype, name)
-			return permitted if isinstance(permitted, bool) else await permitted
+			return await answer_of(self._permissions.has_permission(socket.session, doctype, name))
 
 		if (answer := self._remove_pending_join(socket, room)) is not None:
 			# It joins the room when its events are sent.

@@ -32,7 +32,7 @@ from frappe_realtime.errors import WebUnavailable
 from ..access.client_questions import allows_permission_question
 from ..access.limit_source import Source
 from ..access.limits import BURST_SECONDS, ClientLimits
-from ..access.permissions import Permissions
+from ..access.permissions import Permissions, answer_of
 from ..config import Config
 from ..log_budget import LogBudget
 from ..socketio.fanout import Fanout
@@ -201,8 +201,9 @@ class SharedEvents:
 		raise WebUnavailable("permissions change all the time")
 
 	async def _is_permitted(self, socket: ServerSocket, document: SharedDocument, permission: str) -> bool:
-		answer = self._permissions.has_permission(socket.session, document.doctype, document.name, permission)
-		return answer if isinstance(answer, bool) else await answer
+		return await answer_of(
+			self._permissions.has_permission(socket.session, document.doctype, document.name, permission)
+		)
 
 	def _leave(self, socket: ServerSocket, ack: Ack, document: SharedDocument, *_: Any) -> None:
 		self._cancel_join(socket, document)

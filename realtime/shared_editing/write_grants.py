@@ -25,7 +25,7 @@ from frappe_realtime.contract import (
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.invalidation import BATCH_SECONDS
-from ..access.permissions import FAILURE_SECONDS, Permissions
+from ..access.permissions import FAILURE_SECONDS, Permissions, answer_of
 from ..log_budget import LogBudget
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from .members import SharedMembers
@@ -138,10 +138,9 @@ class WriteGrants:
 		if not sockets:
 			return
 		try:
-			answer = self._permissions.has_permission(
-				sockets[0].session, reader.doctype, reader.name, "write"
+			may_write = await answer_of(
+				self._permissions.has_permission(sockets[0].session, reader.doctype, reader.name, "write")
 			)
-			may_write = answer if isinstance(answer, bool) else await answer
 		except WebUnavailable:
 			# Also for a session that has ended: the user may have others.
 			self._postpone(reader)
