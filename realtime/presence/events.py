@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from frappe_realtime.contract import (
@@ -134,7 +134,7 @@ class PresenceEvents:
 		else:
 			raise _not_permitted(name)
 
-	def _is_permitted(self, socket: ServerSocket, name: str) -> Any:
+	def _is_permitted(self, socket: ServerSocket, name: str) -> bool | Awaitable[bool]:
 		"""Return whether the user may be in a place, or an awaitable of the answer."""
 		if name == SITE_PLACE:
 			return SITE_ROOM in socket.rooms
@@ -152,7 +152,7 @@ class PresenceEvents:
 		return self._permissions.has_permission(socket.session, *subject)
 
 	async def _join_later(
-		self, socket: ServerSocket, ack: Ack, name: str, state: Any, seconds: Any, permitted: Any
+		self, socket: ServerSocket, ack: Ack, name: str, state: Any, seconds: Any, permitted: Awaitable[bool]
 	) -> None:
 		try:
 			if not await permitted:

@@ -6,7 +6,7 @@ two for a moment, until that sidecar has published that the socket has moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from frappe_realtime.contract import GUEST, ONLINE_PLACE
@@ -93,7 +93,7 @@ class PresenceTable:
 		on_full: Called for each member that is ignored.
 	"""
 
-	def __init__(self, max_remote: int, on_full: Any = lambda: None) -> None:
+	def __init__(self, max_remote: int, on_full: Callable[[], None] = lambda: None) -> None:
 		self.changed: Signal[[Place, str]] = Signal()
 		"""Sent with the place and the id of a member that has come, changed or gone."""
 		self.moved: Signal[[Place, str]] = Signal()
