@@ -14,7 +14,7 @@ from frappe_realtime.handlers.socket import Socket
 from frappe_realtime.handlers.sync_socket import SyncSocket
 
 from ..memory import memory_of
-from ..socketio.server import Ack
+from ..socketio.server import Ack, ignore_answer
 from .app import App
 from .reply import reply_of
 
@@ -265,7 +265,7 @@ class HandlerQueue:
 	def _ack_for(self, handler: Handler, ack: Ack | None) -> Ack:
 		"""Return what the handler's parameter `ack` gets."""
 		if ack is None:
-			return _ignore_answer
+			return ignore_answer
 		if handler.is_async:
 			return ack
 		return lambda *arguments: self._executor.bridge.run(lambda: ack(*arguments))
@@ -277,7 +277,3 @@ def _acknowledge(ack: Ack, answer: Any) -> None:
 		ack(*answer)
 	elif answer is not None:
 		ack(answer)
-
-
-def _ignore_answer(*_: Any) -> None:
-	"""Do nothing: the client did not ask for an acknowledgement."""

@@ -32,7 +32,7 @@ from ..access.revalidation import Revalidator
 from ..config import Config
 from ..log_budget import LogBudget
 from ..socketio.namespace import RECOVERABLE_REASONS, ServerSocket
-from ..socketio.server import Ack
+from ..socketio.server import Ack, ignore_answer
 from ..token_buckets import ReportedBuckets
 from .feed import PresenceFeed
 from .members import Member, Place
@@ -94,7 +94,7 @@ class PresenceEvents:
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Handle an event about presence."""
-		answer = ack or _ignore
+		answer = ack or ignore_answer
 		try:
 			self._handlers[event](socket, answer, *[*arguments, None, None, None][:3])
 		except PresenceRefused as refused:
@@ -215,10 +215,6 @@ class PresenceEvents:
 		if refused.limit:
 			self._limits.on_client_limit(socket, refused.limit, str(refused))
 		ack({"error": {"code": refused.code, "message": str(refused)}})
-
-
-def _ignore(*arguments: Any) -> None:
-	"""Stand for the acknowledgement of a client that does not ask for one."""
 
 
 def _not_permitted(name: str) -> PresenceRefused:

@@ -37,7 +37,7 @@ from ..config import Config
 from ..log_budget import LogBudget
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import ServerSocket
-from ..socketio.server import Ack
+from ..socketio.server import Ack, ignore_answer
 from ..token_buckets import ReportedBuckets
 from .crdt import is_update
 from .documents import MAX_STATE_VECTOR, SharedDocument, SharedRefused, check_bytes, check_document
@@ -118,7 +118,7 @@ class SharedEvents:
 
 	def on_event(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> None:
 		"""Handle an event about a shared document."""
-		answer = ack or _ignore
+		answer = ack or ignore_answer
 		doctype, name, field, *values = [*arguments, None, None, None, None, None, None][:6]
 		try:
 			self._handlers[event](socket, answer, check_document(doctype, name, field), *values)
@@ -402,7 +402,3 @@ class SharedEvents:
 
 def _check_vector(value: Any) -> bytes:
 	return check_bytes(value, "the state vector", MAX_STATE_VECTOR)
-
-
-def _ignore(*arguments: Any) -> None:
-	"""Stand for the acknowledgement of a client that does not ask for one."""

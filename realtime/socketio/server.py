@@ -30,6 +30,10 @@ Ack = Callable[..., None]
 """Acknowledges an event with the arguments it is called with; further calls do nothing."""
 
 
+def ignore_answer(*arguments: Any) -> None:
+	"""Stand for the acknowledgement of an event whose client does not ask for one."""
+
+
 class Application(Protocol):
 	"""Decides on clients and answers the events of their sockets."""
 
