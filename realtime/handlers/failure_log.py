@@ -131,13 +131,17 @@ def text_of(error: BaseException, most: int | None = None) -> str:
 	return f"{type(error).__name__}: {text}"
 
 
+def origin_of(error: BaseException) -> tuple[str, int]:
+	"""Return file and line that raised an exception; empty and 0 if it has no traceback."""
+	trace = error.__traceback__
+	while trace is not None and trace.tb_next is not None:
+		trace = trace.tb_next
+	return ("", 0) if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+
+
 def _fields(socket: Socket) -> dict[str, str]:
 	return log_fields(socket.site, socket.user, socket.sid)
 
 
 def _key(app: str, event: str, error: BaseException) -> Key:
-	trace = error.__traceback__
-	while trace is not None and trace.tb_next is not None:
-		trace = trace.tb_next
-	file, line = ("", 0) if trace is None else (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
-	return app, event, type(error).__name__, file, line
+	return app, event, type(error).__name__, *origin_of(error)

@@ -16,6 +16,7 @@ from ..access.sites import Sites
 from ..bus.subscription import EventSubscriber
 from ..config import KEYS, Config
 from ..handlers.executor import HandlerExecutor
+from ..handlers.failure_log import origin_of
 from ..handlers.queue import HandlerQueue
 from ..signals import Signal
 from ..socketio.errors import ConnectRefused
@@ -164,8 +165,8 @@ class Incidents:
 
 	def _on_handler_failed(self, queue: HandlerQueue, event: str, error: BaseException) -> None:
 		message = f"A handler of {_printable(event)!r} of the app {queue.app.name} failed with {type(error).__name__}"
-		if place := _place_of(error):
-			message += f" in {place}"
+		if origin := _origin_text(error):
+			message += f" in {origin}"
 		self.add(HANDLER_ERROR, type(error).__name__, f"{message}.", _source_of(queue))
 
 	def _on_javascript_failed(self, app: str, source: Source) -> None:
@@ -194,14 +195,10 @@ def _source_of(queue: HandlerQueue) -> Source:
 	return Source.of_socket(queue.socket._server_socket)._replace(socket="")
 
 
-def _place_of(error: BaseException) -> str:
-	"""Return file and line that raised `error`."""
-	trace = error.__traceback__
-	while trace is not None and trace.tb_next is not None:
-		trace = trace.tb_next
-	if trace is None:
-		return ""
-	return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {trace.tb_lineno}"
+def _origin_text(error: BaseException) -> str:
+	"""Return file and line that raised `error`; empty if they are unknown."""
+	file, line = origin_of(error)
+	return f"{file.rpartition('/')[2]}, line {line}" if file else ""
 
 
 def _printable(text: str) -> str:
