@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -17,19 +16,18 @@ from frappe_realtime.contract import OUTAGES_KEY, access_key, events_key, last_k
 from ..log_budget import LogBudget
 from .commands import Command
 from .endpoint import RedisEndpoint
+from .outages import OUTAGE_COUNT, OUTAGE_SECONDS, OutageReport
 from .pipeline import RedisPipeline, is_transient
 
 logger = logging.getLogger("realtime.store")
 
-OUTAGE_SECONDS = 24 * 60 * 60.0
-"""Seconds for which outage reports are read."""
-
-OUTAGE_COUNT = 1000
-"""Outage reports that are read at most."""
-
-
 _DENIED_COMMAND = re.compile("run the '([a-z|]+)' command", re.IGNORECASE)
-"""The command in Redis' message about a missing right."""
+
+
+def denied_command(message: str) -> str:
+	"""Return the command that a NOPERM message of Redis names, in upper case; empty if it names none."""
+	found = _DENIED_COMMAND.search(message)
+	return "" if found is None else found[1].upper()
 
 
 class StoreUnavailable(Exception):
@@ -54,8 +52,7 @@ class StoreDenied(Exception):
 			return "Set the user name and password of Redis in the URL of redis_queue."
 		if self.code == "WRONGTYPE":
 			return "The key has another type than this project's: delete it if no other program needs it."
-		if (denied := _DENIED_COMMAND.search(str(self))) is not None:
-			command = denied.group(1).upper()
+		if command := denied_command(str(self)):
 			also = " and EXEC" if command == "MULTI" else ""
 			return f"Let the user of redis_queue run {command}{also}."
 		if self.code == "NOPERM":
@@ -144,35 +141,6 @@ return outdated
 """Changes sessions; returns the numbers, from 1 on, of those that were recovered more often than the writer knows."""
 
 
-class Outage(NamedTuple):
-	"""The report of a Frappe process that could not publish for a time (`OUTAGES_KEY` in the contract has the fields)."""
-
-	host: str
-	pid: int
-	since: float
-	until: float
-	held: int
-	dropped: int
-	reason: str
-
-	@classmethod
-	def read(cls, report: bytes) -> Outage | None:
-		"""Return the report in an entry of the stream; None if it is invalid."""
-		try:
-			values = json.loads(report)
-			return cls(
-				host=str(values["host"]),
-				pid=int(values["pid"]),
-				since=float(values["since"]),
-				until=float(values["until"]),
-				held=int(values["held"]),
-				dropped=int(values["dropped"]),
-				reason=str(values["reason"]),
-			)
-		except (ValueError, KeyError, TypeError):
-			return None
-
-
 class RedisStore:
 	"""Sends commands to redis_queue.
 
@@ -215,7 +183,7 @@ class RedisStore:
 			return False
 		return True
 
-	async def outages(self, seconds: float = OUTAGE_SECONDS) -> list[Outage]:
+	async def outages(self, seconds: float = OUTAGE_SECONDS) -> list[OutageReport]:
 		"""Return the outage reports of the last `seconds`, the newest first.
 
 		Raises:
@@ -226,7 +194,7 @@ class RedisStore:
 		return [
 			outage
 			for _, fields in reversed(entries)
-			if (outage := Outage.read(_pairs(fields).get(b"r", b"")))
+			if (outage := OutageReport.read(_pairs(fields).get(b"r", b"")))
 		]
 
 	async def publish(self, channel: str, payload: str) -> None:

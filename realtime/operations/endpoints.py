@@ -18,7 +18,8 @@ from aiohttp.typedefs import Handler
 from frappe_realtime import __version__
 
 from ..bus.endpoint import safe_url
-from ..bus.store import Outage, StoreDenied, StoreUnavailable
+from ..bus.outages import OutageReport
+from ..bus.store import StoreDenied, StoreUnavailable
 from ..log_budget import LogBudget
 from ..server import RealtimeServer
 from ..web.cache import SingleFlightCache
@@ -45,7 +46,7 @@ class Dependencies(NamedTuple):
 	"""True if Redis answers."""
 	web_process: bool
 	"""True if the web process answers."""
-	outages: list[Outage]
+	outages: list[OutageReport]
 	"""What publishing processes reported in the last 24 hours; empty if it cannot be read."""
 
 
@@ -217,7 +218,7 @@ class Endpoints:
 			)
 		)
 
-	async def _outages(self) -> list[Outage]:
+	async def _outages(self) -> list[OutageReport]:
 		with suppress(StoreUnavailable, StoreDenied):
 			return await self._server.backends.store.outages()
 		return []

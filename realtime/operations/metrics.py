@@ -16,14 +16,16 @@ from prometheus_client.registry import Collector
 from frappe_realtime import __version__
 from frappe_realtime.contract import METHOD_PREFIX
 
-from ..bus.store import Outage
+from ..bus.outages import OutageReport
 from ..server import RealtimeServer
 from ..workers.counters import Family
 from .metric_kinds import PREFIX, counter, counters, gauge, gauges, histograms
 from .process_metrics import forwarding, publishers, sidecars, workers
 
 
-def families(server: RealtimeServer, outages: Sequence[Outage], workers: Collection[str]) -> list[Family]:
+def families(
+	server: RealtimeServer, outages: Sequence[OutageReport], workers: Collection[str]
+) -> list[Family]:
 	"""Return the metrics of this process.
 
 	Args:
@@ -70,7 +72,9 @@ class _Families(Collector):
 class ServerCollector(Collector):
 	"""Reads the numbers of the server and of the outage reports."""
 
-	def __init__(self, server: RealtimeServer, outages: Sequence[Outage], workers: Collection[str]) -> None:
+	def __init__(
+		self, server: RealtimeServer, outages: Sequence[OutageReport], workers: Collection[str]
+	) -> None:
 		self._server = server
 		self._outages = outages
 		self._workers = workers

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from prometheus_client.core import Metric
 
-from ..bus.store import Outage
+from ..bus.outages import OutageReport
 from ..server import RealtimeServer
 from .metric_kinds import counter, counters, gauge, gauges
 
@@ -84,7 +84,7 @@ def forwarding(server: RealtimeServer) -> Iterator[Metric]:
 	)
 
 
-def publishers(outages: Sequence[Outage]) -> Iterator[Metric]:
+def publishers(outages: Sequence[OutageReport]) -> Iterator[Metric]:
 	"""What publishing processes have reported."""
 	yield gauge("publisher_outages", "Outages that publishing processes reported in 24 hours", len(outages))
 	yield gauge(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,7 +25,7 @@ from frappe_realtime.errors import WebUnavailable
 from ..bus.commands import Command
 from ..bus.endpoint import RedisEndpoint, parse_address, safe_url
 from ..bus.pipeline import RedisPipeline
-from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
+from ..bus.store import RedisStore, StoreDenied, StoreUnavailable, denied_command
 from ..config import Config
 from ..web.secret import SharedSecret
 from .bench_files import BenchFiles
@@ -73,8 +72,6 @@ PROBES: tuple[tuple[Command, ...], ...] = (
 	(("SUBSCRIBE", ACCESS_CHANNEL), ("SUBSCRIBE", SIDECARS_CHANNEL)),
 )
 """Commands of the sidecar and of the publishers, in batches that are sent on a connection each."""
-
-_COMMAND = re.compile("run the '([a-z|]+)' command", re.IGNORECASE)
 
 
 def _seconds(seconds: float) -> str:
@@ -171,7 +168,7 @@ class RedisChecks:
 		denials = [denial for batch in await self._try_probes() for denial in batch]
 		if not denials:
 			return Finding("rights.ok", OK, "the user of redis_queue has the rights that the history needs")
-		commands = sorted({match[1].lower() for text in denials if (match := _COMMAND.search(text))})
+		commands = sorted({command.lower() for text in denials if (command := denied_command(text))})
 		if "multi" in commands:
 			commands.append("exec")
 		rules = [f"+{command}" for command in commands]
