@@ -12,14 +12,14 @@ from ..usage import Usage, connections_key, guests_key, user_key
 
 
 class ClientCounts:
-	"""Counts connections and sockets of Guests by address, and tells the other sidecars what matters.
+	"""Counts connections and sockets of Guests by address, and publishes the counts that are near a limit (`Usage`).
 
 	The sockets of a user are the members of its room, and are not counted again.
 
 	Args:
-		config: The limits, from which it follows what matters.
+		config: The limits; a count near its limit is published.
 		namespaces: The sockets of this process.
-		usage: What the other sidecars have.
+		usage: The counts of the other sidecars.
 	"""
 
 	def __init__(self, config: Config, namespaces: Namespaces, usage: Usage) -> None:
@@ -59,17 +59,17 @@ class ClientCounts:
 			self._publish_guests(address)
 
 	def count_user(self, namespace: Namespace, user: str) -> None:
-		"""Take note that a socket has joined or left the room of `user`."""
+		"""Publish how many sockets `user` has: one has joined or left the room of the user."""
 		count = len(namespace.rooms.members(user_room(user)))
-		most: int = self._config.realtime_sockets_per_user
+		most = self._config.realtime_sockets_per_user
 		self._usage.set(user_key(namespace.name.removeprefix("/"), user), count, most)
 
 	def _publish_connections(self, address: str) -> None:
-		most: int = self._config.realtime_connections_per_address
+		most = self._config.realtime_connections_per_address
 		self._usage.set(connections_key(address), self.addresses[address], most)
 
 	def _publish_guests(self, address: str) -> None:
-		most: int = self._config.realtime_guests_per_address
+		most = self._config.realtime_guests_per_address
 		self._usage.set(guests_key(address), self.guests[address], most)
 
 	def _recount(self) -> None:

@@ -21,6 +21,7 @@ from frappe_realtime.contract import (
 
 from ..config import Config, part_of
 from ..engine import Connection, Request, RequestRefused
+from ..engine.errors import BAD_REQUEST
 from ..log_budget import LogBudget
 from ..log_format import log_fields
 from ..signals import Signal
@@ -114,7 +115,7 @@ class ClientLimits(Limiter):
 		key = "realtime_connections_per_address"
 		if address and self.counts.connections_of(address) >= self._config.realtime_connections_per_address:
 			self.record(key, f" from {address}", Source(address=request.remote))
-			raise RequestRefused(3, f"Too many connections ({key})", 429)
+			raise RequestRefused(BAD_REQUEST, f"Too many connections ({key})", 429)
 		self._check_rate(address, request)
 		while len(self._unknown) >= self._config.realtime_unknown_connections:
 			oldest = next(iter(self._unknown))
@@ -149,7 +150,9 @@ class ClientLimits(Limiter):
 		self, key: str, what: str, buckets: TokenBuckets, address: str, request: Request
 	) -> RequestRefused:
 		self.record(key, f" from {address}", Source(address=request.remote))
-		return RequestRefused(3, f"Too many {what} ({key})", 429, retry_after=buckets.retry_after(address))
+		return RequestRefused(
+			BAD_REQUEST, f"Too many {what} ({key})", 429, retry_after=buckets.retry_after(address)
+		)
 
 	def on_open(self, client: Client) -> None:
 		client.rate = self._guest_rate
