@@ -25,7 +25,7 @@ MAX_LISTED_USERS = 10
 """Users of a room that are named, so that a user with sockets on several sidecars is counted once."""
 
 Part = dict[str, Any]
-"""What one process sends to the one that merges; JSON. `ProcessMonitor.part` describes it."""
+"""What one process sends to the one that merges, as JSON; `ProcessMonitor.site_part` describes it."""
 
 
 class Detail(NamedTuple):

@@ -38,8 +38,8 @@ CHECK_SECONDS = 60.0
 """Seconds after which a watcher's permission is checked again, for changes that the app does not report."""
 
 
-class RequestRefused(Exception):
-	"""A request is answered with an error.
+class MonitorRefused(Exception):
+	"""Answers a request of a watcher with an error.
 
 	Args:
 		code: `not_permitted`, `bad_request` or `unavailable`.
@@ -87,7 +87,7 @@ class Watchers:
 		self._log_budget = LogBudget()
 		access.invalidated.connect(self._on_invalidated)
 		events.requested.connect(self._on_request)
-		events.disconnected.connect(self._on_disconnect)
+		events.disconnected.connect(self._unwatch)
 
 	def __len__(self) -> int:
 		"""Return the number of watchers."""
@@ -101,9 +101,6 @@ class Watchers:
 	def _on_request(self, socket: ServerSocket, event: str, payload: Any, ack: Ack) -> None:
 		self._start(self._answer(socket, event, payload, ack))
 
-	def _on_disconnect(self, socket: ServerSocket) -> None:
-		self._unwatch(socket)
-
 	def _unwatch(self, socket: ServerSocket) -> None:
 		self._watching.pop(socket, None)
 		self._checking.discard(socket)
@@ -113,11 +110,11 @@ class Watchers:
 	async def _answer(self, socket: ServerSocket, event: str, payload: Any, ack: Ack) -> None:
 		try:
 			if self._requests[socket] >= MAX_REQUESTS:
-				raise RequestRefused("unavailable", "Earlier requests of this client are not answered yet.")
+				raise MonitorRefused("unavailable", "Earlier requests of this client are not answered yet.")
 			self._requests[socket] += 1
 			try:
 				if not isinstance(payload, dict):
-					raise RequestRefused("bad_request", "The payload is not an object.")
+					raise MonitorRefused("bad_request", "The payload is not an object.")
 				if event == MONITOR:
 					await self._watch(socket, payload, ack)
 				else:
@@ -126,7 +123,7 @@ class Watchers:
 				self._requests[socket] -= 1
 				if not self._requests[socket]:
 					del self._requests[socket]
-		except RequestRefused as error:
+		except MonitorRefused as error:
 			ack(error.answer)
 		except Exception:
 			session: Session = socket.session
@@ -136,12 +133,12 @@ class Watchers:
 				session.site,
 				extra=log_fields(session.site, session.user, socket.id),
 			)
-			ack(RequestRefused("unavailable", "The sidecar failed to answer. Its log has the reason.").answer)
+			ack(MonitorRefused("unavailable", "The sidecar failed to answer. Its log has the reason.").answer)
 
 	async def _watch(self, socket: ServerSocket, payload: dict[str, Any], ack: Ack) -> None:
 		watch = payload.get("watch")
 		if not isinstance(watch, bool):
-			raise RequestRefused("bad_request", "`watch` is neither true nor false.")
+			raise MonitorRefused("bad_request", "`watch` is neither true nor false.")
 		if not watch:
 			self._unwatch(socket)
 			ack({})
@@ -152,7 +149,7 @@ class Watchers:
 		if not socket.connected:
 			return
 		if socket not in self._watching and len(self._watching) >= MAX_WATCHERS:
-			raise RequestRefused("unavailable", f"{MAX_WATCHERS} clients watch already.")
+			raise MonitorRefused("unavailable", f"{MAX_WATCHERS} clients watch already.")
 		self._watching[socket] = asyncio.get_running_loop().time()
 		ack({"interval": INTERVAL, "history": history})
 		await self._send_snapshot(site, [socket])
@@ -180,22 +177,22 @@ class Watchers:
 				extra=log_fields(site, session.user, socket.id),
 			)
 			return await self._bench.disconnect(site, user)
-		raise RequestRefused("bad_request", "`kind` is none of room, user, disconnect and ping.")
+		raise MonitorRefused("bad_request", "`kind` is none of room, user, disconnect and ping.")
 
 	# -- permission
 
 	async def _check(self, socket: ServerSocket) -> None:
-		"""Raise `RequestRefused` unless the user of `socket` may monitor its site."""
+		"""Raise `MonitorRefused` unless the user of `socket` may monitor its site."""
 		if not self._access.is_cached(socket.session) and not self._limits.allows_question(socket):
-			raise RequestRefused("unavailable", "This client has asked too much. Try again in some seconds.")
+			raise MonitorRefused("unavailable", "This client has asked too much. Try again in some seconds.")
 		if not await self._may_monitor(socket):
-			raise RequestRefused("not_permitted", NOT_PERMITTED)
+			raise MonitorRefused("not_permitted", NOT_PERMITTED)
 
 	async def _may_monitor(self, socket: ServerSocket) -> bool:
 		try:
 			return await self._access.is_allowed(socket.session)
 		except WebUnavailable as error:
-			raise RequestRefused(
+			raise MonitorRefused(
 				"unavailable", "The web process does not answer whether this user may see this."
 			) from error
 
@@ -214,7 +211,7 @@ class Watchers:
 	async def _resume(self, socket: ServerSocket) -> None:
 		try:
 			allowed = await self._may_monitor(socket)
-		except RequestRefused:
+		except MonitorRefused:
 			allowed = False
 		# The client may have stopped to watch meanwhile.
 		if allowed and socket in self._checking:
@@ -263,5 +260,5 @@ class Watchers:
 def _name(payload: dict[str, Any], key: str) -> str:
 	value = payload.get(key)
 	if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
-		raise RequestRefused("bad_request", f"`{key}` is not a name.")
+		raise MonitorRefused("bad_request", f"`{key}` is not a name.")
 	return value
