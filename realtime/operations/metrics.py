@@ -160,13 +160,21 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 	)
 	yield counter("client_events_total", "Events received from clients", server.socketio.counters.events)
 	yield counter("recovered_total", "Clients that recovered their session", recovery.recovered)
-	yield counter("recovery_refused_total", "Clients that reconnected too late to recover", recovery.refused)
+	yield counter(
+		"recovery_refused_total",
+		"Clients that got a new session in place of the one that they asked for",
+		recovery.refused,
+	)
 	yield counter("replayed_total", "Missed events sent to clients that recovered", recovery.replayed)
+	yield counter(
+		"replayed_bytes_total",
+		"Bytes of missed events sent to clients that recovered",
+		recovery.replayed_bytes,
+	)
 	rewound = server.recovery.rewind.events
 	yield counter(
 		"rewound_total", "Earlier events sent to clients that asked for earlier events of a room", rewound
 	)
-	yield counter("replayed_bytes_total", "Bytes of these events", recovery.replayed_bytes)
 	yield gauge(
 		"history_window_bytes",
 		"Memory of the recent events that are kept for clients that recover",
@@ -189,7 +197,7 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 	)
 	yield counter(
 		"names_unasked_total",
-		"list_update events sent without the name because too many permission queries were pending",
+		"list_update events sent without a query of their readers: too many were pending, or the web process was unavailable",
 		filter.queries_skipped,
 	)
 
@@ -275,7 +283,11 @@ def _presence(server: RealtimeServer) -> Iterator[Metric]:
 		"Messages about members and viewers, at most one for each place and interval",
 		sender.messages,
 	)
-	yield counter("presence_writes_total", "Sockets to which these messages were written", sender.writes)
+	yield counter(
+		"presence_writes_total",
+		"Sockets to which messages about members and viewers were written",
+		sender.writes,
+	)
 	yield counter(
 		"presence_delayed_total",
 		"Times that a place had to wait for realtime_presence_writes_per_second",
@@ -292,7 +304,9 @@ def _shared_editing(server: RealtimeServer) -> Iterator[Metric]:
 	)
 	yield counter("shared_updates_total", "Changes of shared documents passed on", shared.events.updates)
 	yield counter(
-		"shared_update_bytes_total", "Bytes of these changes, each counted once", shared.events.update_bytes
+		"shared_update_bytes_total",
+		"Bytes of the changes of shared documents passed on, each counted once",
+		shared.events.update_bytes,
 	)
 	yield counter(
 		"shared_answers_total",

@@ -12,7 +12,7 @@ from .metric_kinds import counter, counters, gauge, gauges
 
 
 def sidecars(server: RealtimeServer, workers: Collection[str]) -> Iterator[Metric]:
-	"""The other sidecars of the bench."""
+	"""Yield the metrics about the other sidecars of the bench."""
 	cluster = server.cluster
 	others = sum(id not in workers for id in cluster.peers)
 	yield gauge("sidecars", "Other sidecars of the bench that are alive", others)
@@ -30,7 +30,7 @@ def sidecars(server: RealtimeServer, workers: Collection[str]) -> Iterator[Metri
 
 
 def workers(server: RealtimeServer) -> Iterator[Metric]:
-	"""The worker processes of this sidecar."""
+	"""Yield the metrics about the worker processes of this sidecar."""
 	worker, handover = server.worker, server.handover
 	yield gauge("workers", "Processes of this sidecar that answer", 1)
 	yield counter(
@@ -56,7 +56,7 @@ def workers(server: RealtimeServer) -> Iterator[Metric]:
 
 
 def forwarding(server: RealtimeServer) -> Iterator[Metric]:
-	"""What is forwarded between hosts."""
+	"""Yield the metrics about requests that are forwarded between hosts."""
 	forwarder = server.forwarder
 	counted = forwarder.counters
 	yield gauge("links", "Links with the sidecars of other hosts that are open", forwarder.open_links)
@@ -85,15 +85,17 @@ def forwarding(server: RealtimeServer) -> Iterator[Metric]:
 
 
 def publishers(outages: Sequence[OutageReport]) -> Iterator[Metric]:
-	"""What publishing processes have reported."""
-	yield gauge("publisher_outages", "Outages that publishing processes reported in 24 hours", len(outages))
+	"""Yield the metrics about what publishing processes have reported."""
+	yield gauge(
+		"publisher_outages", "Outages that publishing processes reported in the last 24 hours", len(outages)
+	)
 	yield gauge(
 		"publisher_dropped_events",
-		"Events that publishing processes dropped in these outages",
+		"Events that publishing processes dropped in the outages of the last 24 hours",
 		sum(outage.dropped for outage in outages),
 	)
 	yield gauge(
 		"publisher_held_events",
-		"The largest number of events that one process held in these outages",
+		"The largest number of events that one process held in the outages of the last 24 hours",
 		max((outage.held for outage in outages), default=0),
 	)
