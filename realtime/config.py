@@ -187,20 +187,30 @@ class Config:
 		"WebSocket frames, polling requests and packets in them that a connection may send, at least realtime_events_per_second; bursts of ten seconds' worth",
 	)
 	realtime_unknown_frames_per_second: float = key(
-		3.0, number(1, 1_000_000), "the same for a connection without a login to a site"
+		3.0,
+		number(1, 1_000_000),
+		"WebSocket frames, polling requests and packets in them that a connection without a login to a site may send; bursts of ten seconds' worth",
 	)
 	realtime_events_per_second: float = key(
 		200.0,
 		number(1, 1_000_000),
 		"events that a connection may send, and their binary attachments; bursts of ten seconds' worth",
 	)
-	realtime_guest_events_per_second: float = key(10.0, number(0.1, 1_000_000), "the same for Guests")
+	realtime_guest_events_per_second: float = key(
+		10.0,
+		number(0.1, 1_000_000),
+		"events that a connection of a Guest may send, and their binary attachments; bursts of ten seconds' worth",
+	)
 	realtime_questions_per_second: float = key(
 		20.0,
 		number(0.1, 1_000_000),
 		"requests to the web process that subscriptions of a client, and permission questions of handlers about it, may cause; bursts of ten seconds' worth",
 	)
-	realtime_guest_questions_per_second: float = key(2.0, number(0.1, 1_000_000), "the same for Guests")
+	realtime_guest_questions_per_second: float = key(
+		2.0,
+		number(0.1, 1_000_000),
+		"requests to the web process that subscriptions of a Guest, and permission questions of handlers about it, may cause; bursts of ten seconds' worth",
+	)
 	realtime_failed_logins_per_second: float = key(
 		4.0,
 		number(0.1, 1_000_000),
@@ -210,17 +220,21 @@ class Config:
 	realtime_unknown_failed_logins_per_second: float = key(
 		4.0,
 		number(0.1, 1_000_000),
-		"the same for all clients whose address is not known",
+		"credentials of all clients without a known address that the web process may find invalid; bursts of 30 seconds' worth",
 		divided=True,
 	)
 	realtime_attachment_bytes: int = key(
 		10_000_000, integer(1000, 1 << 30), "bytes of the binary attachments of one event"
 	)
-	realtime_guest_attachment_bytes: int = key(100_000, integer(1000, 1 << 30), "the same for Guests")
+	realtime_guest_attachment_bytes: int = key(
+		100_000, integer(1000, 1 << 30), "bytes of the binary attachments of one event of a Guest"
+	)
 	realtime_rooms_per_socket: int = key(
 		1000, integer(1, 10_000_000), "rooms that a client may subscribe to at a time"
 	)
-	realtime_guest_rooms_per_socket: int = key(50, integer(1, 10_000_000), "the same for Guests")
+	realtime_guest_rooms_per_socket: int = key(
+		50, integer(1, 10_000_000), "rooms that a Guest may subscribe to at a time"
+	)
 	realtime_guest_rooms: tuple[str, ...] = key(
 		("doc", "doctype"),
 		string_list,
@@ -303,7 +317,9 @@ class Config:
 	realtime_presence_states: int = key(
 		50, integer(1, 100_000), "listed members of a place whose states are shown"
 	)
-	realtime_presence_guest_states: int = key(10, integer(0, 100_000), "Guests among them")
+	realtime_presence_guest_states: int = key(
+		10, integer(0, 100_000), "listed Guests of a place whose states are shown"
+	)
 	realtime_presence_interval: float = key(
 		0.1, number(0.01, 10), "seconds between two messages about the members of one place"
 	)
@@ -362,10 +378,14 @@ class Config:
 		"bytes of missed events that are read for or sent to the clients of one user; bursts of 30 seconds' worth",
 	)
 	realtime_guest_recovery_bytes_per_second: int = key(
-		250_000, integer(1000, 1 << 40), "the same for the Guests of one address, where it is known"
+		250_000,
+		integer(1000, 1 << 40),
+		"bytes of missed events that are read for or sent to the Guests of one address, where it is known; bursts of 30 seconds' worth",
 	)
 	realtime_address_recovery_bytes_per_second: int = key(
-		8_000_000, integer(1000, 1 << 40), "the same for all clients of one address, where it is known"
+		8_000_000,
+		integer(1000, 1 << 40),
+		"bytes of missed events that are read for or sent to all clients of one address, where it is known; bursts of 30 seconds' worth",
 	)
 	realtime_rewind_events: int = key(
 		200, integer(1, 100_000), "last events of a room that a subscription or a handler may ask for"
@@ -375,7 +395,9 @@ class Config:
 		2000, integer(1, 1_000_000), "events of one socket that may wait for the handlers of one app"
 	)
 	realtime_handler_queue_bytes: int = key(
-		4 * 1024 * 1024, integer(1000, 1 << 30), "bytes of memory that these events may take"
+		4 * 1024 * 1024,
+		integer(1000, 1 << 30),
+		"bytes of memory that the events of one socket that wait for the handlers of one app may take",
 	)
 	realtime_handler_seconds: float = key(
 		10.0,

@@ -149,6 +149,12 @@ def test_the_documentation_has_every_key() -> None:
 	assert rows[2:] == [as_documented(name) for name in KEYS]
 
 
+def test_the_description_of_a_key_can_be_read_by_itself() -> None:
+	"""An incident about a limit quotes it, without the key before it (monitor/incidents.py)."""
+	helps = {name: one.metadata["key"].help for name, one in KEYS.items()}
+	assert [name for name, help in helps.items() if help.startswith("the same") or "these" in help] == []
+
+
 @pytest.mark.parametrize(("value", "count"), [(3, 3), ("2", 2), (1024, 1024)])
 def test_a_number_of_workers(bench: Path, value: Any, count: int) -> None:
 	write(bench, "sites/common_site_config.json", socketio_workers=value)
