@@ -29,7 +29,7 @@ from .cluster.adapter import ClusterAdapter
 from .cluster.members import RemoteMembers
 from .cluster.sockets import SocketTable
 from .config import Config
-from .engine import Engine
+from .engine import Engine, EngineSettings
 from .handlers.announcer import SocketAnnouncer
 from .handlers.app_rewinds import AppRewinds
 from .handlers.core import CoreHandlers
@@ -350,3 +350,18 @@ class MonitorLayer:
 		"""Take no more samples, and answer no requests."""
 		self.sampler.stop()
 		self.watchers.stop()
+
+
+def engine_settings(config: Config) -> EngineSettings:
+	"""Return the settings of the engine."""
+	return EngineSettings(
+		ping_interval=config.realtime_ping_interval,
+		ping_timeout=config.realtime_ping_timeout,
+		max_payload=config.realtime_max_payload,
+		max_unsent=config.realtime_max_unsent,
+		max_packets=config.realtime_max_packets,
+		# Each event is a frame at least: whoever allows more events allows their frames.
+		frames_per_second=max(config.realtime_frames_per_second, config.realtime_events_per_second),
+		initial_frames_per_second=config.realtime_unknown_frames_per_second,
+		transports=config.realtime_transports,
+	)

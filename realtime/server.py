@@ -27,7 +27,7 @@ from .cluster.peer_address import peer_address
 from .cluster.publisher import ClusterPublisher
 from .cluster.sockets import SocketTable
 from .config import EXIT_CONFIG, Config, ConfigError
-from .engine import Engine, EngineSettings
+from .engine import Engine
 from .forwarding.forwarder import SessionForwarder
 from .handlers.files import HandlerFiles
 from .handlers.installed_apps import InstalledApps
@@ -39,6 +39,7 @@ from .layers import (
 	PresenceLayer,
 	RecoveryLayer,
 	SharedEditingLayer,
+	engine_settings,
 )
 from .listener import Listener
 from .monitor.events import MonitorEvents
@@ -74,7 +75,6 @@ HANDOVER_SECONDS = 2.0
 FLUSH_SECONDS = 3.0
 """Seconds that `stop` waits until pending writes to clients and to Redis are done."""
 
-
 PAGE_PATHS = frozenset((b"/health", b"/metrics"))
 """The paths that the aiohttp application answers."""
 
@@ -109,10 +109,9 @@ class RealtimeServer:
 		on_limit = self.limits.record
 
 		# Sockets and rooms, in this process and in other sidecars
-		table = PresenceTable(config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members"))
-		sockets = SocketTable(
-			self.namespaces, config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members")
-		)
+		max_remote, on_full = config.realtime_sidecar_members, partial(on_limit, "realtime_sidecar_members")
+		table = PresenceTable(max_remote, on_full)
+		sockets = SocketTable(self.namespaces, max_remote, on_full)
 		publisher = ClusterPublisher(
 			config,
 			self.namespaces,
@@ -125,7 +124,7 @@ class RealtimeServer:
 			worker.predecessor if worker else "",
 			self._link_address,
 		)
-		members = RemoteMembers(config.realtime_sidecar_members, lambda: on_limit("realtime_sidecar_members"))
+		members = RemoteMembers(max_remote, on_full)
 		self.fanout = Fanout(self.namespaces, publisher)
 
 		files = HandlerFiles(config.bench)
@@ -210,17 +209,7 @@ class RealtimeServer:
 		)
 		self._pages = Pages(lambda: partial(load_pages(), self))
 		self.engine = Engine(
-			EngineSettings(
-				ping_interval=config.realtime_ping_interval,
-				ping_timeout=config.realtime_ping_timeout,
-				max_payload=config.realtime_max_payload,
-				max_unsent=config.realtime_max_unsent,
-				max_packets=config.realtime_max_packets,
-				# Each event is a frame at least: whoever allows more events allows their frames.
-				frames_per_second=max(config.realtime_frames_per_second, config.realtime_events_per_second),
-				initial_frames_per_second=config.realtime_unknown_frames_per_second,
-				transports=config.realtime_transports,
-			),
+			engine_settings(config),
 			self.socketio,
 			self._pages.protocol,
 			self.limits.check_handshake,
@@ -356,7 +345,7 @@ class RealtimeServer:
 		"""Serve until SIGTERM or SIGINT, as a worker also until the supervisor has ended.
 
 		Args:
-			reporter: Is told when this process serves and when it ends, and that its event loop runs.
+			reporter: Reports to the supervisor, or to systemd, that this process serves or ends, and that its event loop runs.
 		"""
 		loop = asyncio.get_running_loop()
 		stopped = asyncio.Event()

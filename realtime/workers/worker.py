@@ -15,7 +15,7 @@ READY, ALIVE = b"r", b"a"
 
 
 class Reporter(Protocol):
-	"""Is told the state of this process: systemd, or the supervisor."""
+	"""Reports the state of this process, to systemd or to the supervisor."""
 
 	@property
 	def watchdog_seconds(self) -> float:
