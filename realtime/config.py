@@ -475,7 +475,11 @@ KEYS: dict[str, Field[Any]] = {one.name: one for one in fields(Config) if "key" 
 
 
 def find_bench(path: str | None, environment: Mapping[str, str] = os.environ) -> Path:
-	"""The bench root: `path`, else FRAPPE_BENCH_ROOT, else two levels above the app. Raises `ConfigError`."""
+	"""Return the bench root: `path`, else FRAPPE_BENCH_ROOT, else two levels above the app.
+
+	Raises:
+		ConfigError: It has no folder `sites`.
+	"""
 	if path:
 		origin, bench = "--bench", Path(path)
 	elif environment.get("FRAPPE_BENCH_ROOT"):

@@ -115,7 +115,7 @@ class Listener:
 			self._listening.listen(BACKLOG)
 
 	async def start(self) -> None:
-		"""Begin to accept; raises `ConfigError` as `listen`."""
+		"""Begin to accept; listen first, if that was not done. Raises as `listen`."""
 		self.listen()
 		loop = asyncio.get_running_loop()
 		listening = self._listening

@@ -57,11 +57,11 @@ class AccessInvalidator:
 
 	Args:
 		namespaces: The sockets.
-		authenticator: Whose sessions are dropped.
-		permissions: Whose answers are dropped.
+		authenticator: Caches the sessions that are dropped.
+		permissions: Caches the answers that are dropped.
 		revalidator: Checks the sockets and rooms that a change concerns.
 		documents: Checks the rooms of documents that have changed.
-		tasks: Takes the owners of background tasks.
+		tasks: Receives the owners of background tasks.
 	"""
 
 	def __init__(
@@ -76,7 +76,7 @@ class AccessInvalidator:
 		self.messages: Counter[str] = Counter()
 		"""Messages by kind; `invalid` for those that were not understood."""
 		self.received: Signal[[Message]] = Signal()
-		"""Sent with each message about access that exists, when the cached answers are dropped."""
+		"""Sent with each message about a change of access, after the cached answers are dropped."""
 		self._namespaces = namespaces
 		self._sessions = authenticator.sessions
 		self._permissions = permissions
@@ -188,7 +188,7 @@ class AccessInvalidator:
 
 
 def _document(message: Message) -> tuple[str, str]:
-	"""Return DocType and name of the document that is gone; of a renamed one, its old name."""
+	"""Return DocType and name of the document that a message is about; of a renamed one, its old name."""
 	return message["doctype"], message["old" if message["kind"] == DOC_RENAMED else "name"]
 
 

@@ -79,11 +79,11 @@ class SharedCache(SingleFlightCache[K, V]):
 	"""A single-flight cache whose loads are shared by the workers of the host.
 
 	Args:
-		ttl: As in `SingleFlightCache`, as the other arguments.
-		max_entries: As there.
-		exchange: The way to the other workers; None if this process is the only one.
-		is_final: As there.
-		group_of: As there.
+		ttl: As in `SingleFlightCache`.
+		max_entries: As in `SingleFlightCache`.
+		exchange: Asks the other workers; None if this process is the only one.
+		is_final: As in `SingleFlightCache`.
+		group_of: As in `SingleFlightCache`.
 	"""
 
 	def __init__(
@@ -131,7 +131,7 @@ class SharedCache(SingleFlightCache[K, V]):
 		self._remember(concerned)
 
 	def invalidate_group(self, group: Hashable) -> None:
-		"""Do the same for all keys of a group."""
+		"""Do as `SingleFlightCache.invalidate_group`, and accept no earlier value of another worker."""
 		super().invalidate_group(group)
 		group_of = self._group_of
 		if group_of is not None:

@@ -39,7 +39,11 @@ _SENDER = re.compile(rb"[A-Za-z0-9_-]{16}")
 
 
 def sender_of(payload: bytes) -> str:
-	"""Return the id of the sender; raises `MessageError`."""
+	"""Return the id of the sender.
+
+	Raises:
+		MessageError: The payload does not begin with an id.
+	"""
 	sender = _SENDER.match(payload)
 	if sender is None:
 		raise MessageError("the sender is missing")
@@ -47,7 +51,11 @@ def sender_of(payload: bytes) -> str:
 
 
 def read(payload: bytes) -> Message:
-	"""Return the message in `payload`; raises ValueError (`MessageError` included) or TypeError for anything else."""
+	"""Return the message in `payload`.
+
+	Raises:
+		ValueError, TypeError: The payload is not a message; `MessageError` is a ValueError.
+	"""
 	head, _, body = payload.partition(b"\n")
 	_, kind, text = head.split(b" ", 2)
 	reader = _READERS.get(kind)

@@ -39,7 +39,7 @@ class Heartbeat(NamedTuple):
 
 	Args:
 		at: Its address, for operators.
-		seq: The number of its last `MembershipChanges`.
+		seq: The number of its last `MembershipChanges`, `PresenceChanges` or `SocketChanges`, which share one sequence.
 		link: Host and port at which other sidecars open a link to it; empty if they cannot.
 	"""
 

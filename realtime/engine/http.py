@@ -189,7 +189,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 				self._begin_post()
 
 	def _is_elsewhere(self) -> bool:
-		"""Return True if the session of the request belongs to another process, if that exists."""
+		"""Return True if the id of the session names another process, whether or not that exists."""
 		handover = self.engine.handover
 		if handover is None:
 			return False

@@ -71,7 +71,7 @@ class SessionForwarder:
 	Args:
 		name: The name of this process among the sidecars of the bench.
 		own_address: Returns the address at which other sidecars reach this host; empty if they do not.
-		address_of: Returns the address of another sidecar by its name; empty for a name that is none.
+		address_of: Returns the address of another sidecar by its name; empty for an unknown name.
 		secret: Returns the shared secret; with True it is read from Redis again.
 		max_connections: Connections that are forwarded at a time, and that are received.
 		on_limit: Called with the key of the limit when it is reached.
@@ -152,7 +152,11 @@ class SessionForwarder:
 	# -- Handover
 
 	def send(self, owner: str, request: IncomingRequest) -> bool:
-		"""Pass a request on to its owner; returns False if there is no such process. Raises `RequestRefused`."""
+		"""Pass a request on to its owner; return False if there is no such process.
+
+		Raises:
+			RequestRefused: Too many connections are forwarded, or wait for a worker.
+		"""
 		if self._workers is not None and self._workers.send(owner, request):
 			return True
 		engine = self._engine
@@ -177,11 +181,15 @@ class SessionForwarder:
 		return True
 
 	def send_to_any(self, request: IncomingRequest) -> bool:
-		"""Pass a TCP connection without a session to another worker of the host; returns False if there is none."""
+		"""Pass a TCP connection without a session to another worker of the host; return False if there is none."""
 		return self._workers is not None and self._workers.send_to_any(request)
 
 	def accept_link(self, query: Mapping[str, str], request: IncomingRequest) -> None:
-		"""Take the TCP connection of a link, for this process or another worker of the host. Raises `RequestRefused`."""
+		"""Take the TCP connection of a link, for this process or another worker of the host.
+
+		Raises:
+			RequestRefused: There is no such process here, it stops, or too many links are being opened.
+		"""
 		own, peer = query.get("to", ""), query.get("from", "")
 		if own != self.name:
 			if self._workers is None or not own or not self._workers.send(own, request):
@@ -212,7 +220,7 @@ class SessionForwarder:
 		return link
 
 	def _open(self, owner: str) -> Link | None:
-		"""Begin to open a link; returns None if there is no such sidecar, or it cannot be reached."""
+		"""Begin to open a link; return None if there is no such sidecar, or it cannot be reached."""
 		address = self._address_of(owner)
 		if not address or address == self._own_address():
 			return None

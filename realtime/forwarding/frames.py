@@ -49,7 +49,7 @@ Frame = tuple[int, int, bytes]
 
 
 class FrameError(ValueError):
-	"""What was received is no frame."""
+	"""The received bytes are not a frame."""
 
 
 def encode(kind: int, stream: int = 0, payload: bytes = b"") -> bytes:
@@ -69,7 +69,11 @@ def encode_count(count: int) -> bytes:
 
 
 def read_count(payload: bytes) -> int:
-	"""Return the number of bytes in the payload of a `CREDIT` frame; raises `FrameError`."""
+	"""Return the number of bytes in the payload of a `CREDIT` frame.
+
+	Raises:
+		FrameError: The payload has another size.
+	"""
 	if len(payload) != _COUNT.size:
 		raise FrameError("a credit of another size")
 	(count,) = _COUNT.unpack(payload)

@@ -43,7 +43,11 @@ class HandshakeConnection(asyncio.Protocol):
 		self._changed.set()
 
 	async def read(self, size: int) -> bytes:
-		"""Return the next `size` bytes; raises `HandshakeError`."""
+		"""Return the next `size` bytes.
+
+		Raises:
+			HandshakeError: The TCP connection is closed, or too many bytes have arrived.
+		"""
 		while len(self._unread) < size:
 			await self._more()
 		data = bytes(self._unread[:size])
@@ -51,7 +55,7 @@ class HandshakeConnection(asyncio.Protocol):
 		return data
 
 	async def read_head(self) -> str:
-		"""Return the head of an HTTP response; raises `HandshakeError`."""
+		"""Return the head of an HTTP response; raises as `read`."""
 		while (end := self._unread.find(b"\r\n\r\n")) < 0:
 			await self._more()
 		return (await self.read(end + 4)).decode("latin-1")

@@ -36,7 +36,7 @@ class SessionMaker:
 		Args:
 			site: The site.
 
-		Returns:
+		Yields:
 			The session id.
 
 		Raises:

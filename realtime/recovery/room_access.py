@@ -41,9 +41,9 @@ class RoomAccess:
 		"""Return those of `rooms` that the user may still be in, and the rooms that every socket of the user joins.
 
 		Raises:
-			WebFailed, Unsettled: It fails at the question about one of the rooms, or access to it changes all the time.
+			WebFailed, Unsettled: The web process fails at the question about one of the rooms, or access to it changes all the time.
 			WebUnavailable: The web process gives no answer.
-			StoreUnavailable: Redis does not tell whose a task is.
+			StoreUnavailable: Redis does not answer whose a task is.
 		"""
 		permitted = {user_room(session.user), WEBSITE_ROOM}
 		if session.user_type == SYSTEM_USER:

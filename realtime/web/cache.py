@@ -199,7 +199,7 @@ class SingleFlightCache(Generic[K, V]):
 				current.stale = True
 
 	def invalidate_group(self, group: Hashable) -> None:
-		"""Do the same for all keys of a group, without a look at the other values."""
+		"""Drop the values of all keys of a group, and mark loads of them as stale; reads no other values."""
 		for key in self._groups.pop(group, ()):
 			del self._entries[key]
 		for key, current in self._loads.items():

@@ -25,7 +25,7 @@ logger = logging.getLogger("realtime.workers")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 STOP_SECONDS = 15.0
-"""Seconds that a worker has to end after SIGTERM; then it is killed. It takes up to 11 for its clients."""
+"""Seconds that a worker has to end after SIGTERM; then it is killed. It takes up to 14 for clients: `RealtimeServer.stop` has the times."""
 
 
 class WorkerProcesses:
