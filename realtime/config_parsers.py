@@ -25,10 +25,10 @@ def redis_url(value: Any) -> str:
 	url_text = text(value)
 	url = urlsplit(url_text)
 	try:
-		there = bool(url.path if url.scheme == "unix" else url.hostname and url.port != 0)
+		has_target = bool(url.path if url.scheme == "unix" else url.hostname and url.port != 0)
 	except ValueError:
-		there = False
-	if url.scheme not in ("redis", "rediss", "unix") or not there:
+		has_target = False
+	if url.scheme not in ("redis", "rediss", "unix") or not has_target:
 		raise ValueError("it must be redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH")
 	return url_text
 

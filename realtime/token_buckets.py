@@ -7,7 +7,7 @@ from math import ceil
 from time import monotonic
 
 MAX_BUCKETS = 10_000
-"""Keys that are tracked; beyond that, those that have waited longest are forgotten."""
+"""Keys that are tracked; beyond that, those that were updated longest ago are forgotten."""
 
 
 class TokenBuckets:

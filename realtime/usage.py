@@ -1,7 +1,7 @@
 """What users and addresses use on all sidecars of a bench together, for limits that hold over all of them.
 
-Each sidecar publishes the counts that matter: those of at least an eighth of an equal share of the limit. What is smaller is not
-published, so that thousands of users with a few sockets each cost nothing; a limit can be exceeded by an eighth for it,
+Each sidecar publishes the counts that matter: those of at least an eighth of an equal share of the limit. Smaller counts are not
+published, so that thousands of users with a few sockets each cost nothing. So a limit can be exceeded by an eighth,
 and not at all where that eighth is less than one.
 """
 
@@ -16,7 +16,7 @@ FRACTION = 8
 """Counts below this part of an equal share of their limit are not published."""
 
 REPEAT = 5
-"""Heartbeats after which unchanged counts are published again, in case a message was lost; also that there are none any more."""
+"""Heartbeats after which unchanged counts are published again, in case a message was lost; also if none matters any more."""
 
 
 def user_key(site: str, user: str) -> str:

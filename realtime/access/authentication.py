@@ -56,7 +56,7 @@ class Session(NamedTuple):
 			A site where it is False has v15's endpoints.
 		allowed_addresses: Beginnings of the addresses from which the user may connect (`restrict_ip` of the User). If it
 			is empty, the user may connect from any address.
-		online_hooks: True if an app of the site is told which users come and go.
+		online_hooks: True if an app of the site has a hook for users who come and go.
 	"""
 
 	site: str

@@ -105,7 +105,7 @@ class FailedLoginLimit:
 		config: The rates.
 		known: The credentials that need no token.
 		cache: The sessions that need no token either.
-		on_limit: Called with the key of a limit that is reached, and where from, for the log.
+		on_limit: Called with the key of a limit that is reached, and the clients that have reached it, for the log.
 	"""
 
 	def __init__(

@@ -1,4 +1,4 @@
-"""Updates of a list that are sent later than their offset: what the clients know of them meanwhile."""
+"""List updates that are held back, and how the offsets that are sent meanwhile name them."""
 
 from __future__ import annotations
 

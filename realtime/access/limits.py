@@ -1,6 +1,6 @@
 """Limits of what one client, user or address may use. Each is a key of the configuration.
 
-A client that reaches a limit is told its key: by the event `limit_reached` on a socket, by CONNECT_ERROR for a socket
+A client that reaches a limit gets its key: by the event `limit_reached` on a socket, by CONNECT_ERROR for a socket
 that is refused, by the HTTP status for a connection that is refused. `reached` counts them for `/metrics`.
 """
 
@@ -353,8 +353,8 @@ class ClientLimits(Limiter):
 
 		Args:
 			key: The key of the limit.
-			who: Where from, for the log; starts with a space.
-			source: The same, for receivers of `limit_reached`.
+			who: The client, for the log; starts with a space.
+			source: The client, for receivers of `limit_reached`.
 		"""
 		self.reached[key] += 1
 		self._report(key, who, source)

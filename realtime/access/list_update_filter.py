@@ -298,9 +298,9 @@ def _document(event: PublishedEvent | KeptEvent) -> tuple[str, str] | None:
 
 
 def _readable(events: Sequence[PublishedEvent], readable: Sequence[bool]) -> Sequence[PublishedEvent]:
-	"""Return the events as users may receive them who may read the documents for which `readable` is True.
+	"""Return the events for users who may read the documents for which `readable` is True, and no others.
 
-	Of those that lose their names, which makes them equal, only the last one is kept.
+	Events that lose their names are equal then: only the last one of them is kept.
 	"""
 	if all(readable):
 		return events

@@ -20,8 +20,8 @@ from .sites import Sites
 
 logger = logging.getLogger("realtime.auth")
 
-PATIENCE = 1.0
-"""Seconds that a client waits for a reply, while its question could wait for its turn as well."""
+REPLY_TIMEOUT = 1.0
+"""Seconds that a client waits for a reply. Then its login attempt waits for a token of its address (failed_logins.py)."""
 
 
 class SessionCache:
@@ -45,7 +45,7 @@ class SessionCache:
 			return False
 		try:
 			replies = await asyncio.wait_for(
-				self._redis.execute([("HEXISTS", f"{database}|session", sid)]), PATIENCE
+				self._redis.execute([("HEXISTS", f"{database}|session", sid)]), REPLY_TIMEOUT
 			)
 		except (OSError, asyncio.TimeoutError, hiredis.ReplyError, ValueError) as error:
 			self._log_budget.write(

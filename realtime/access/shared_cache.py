@@ -1,4 +1,4 @@
-"""A single-flight cache of which the workers of a host load each value once for all of them.
+"""A single-flight cache whose values are loaded once for all workers of a host.
 
 Each value has one worker that loads it. The others ask that worker, and keep its answer for as long as it does. A worker whose
 question gets no answer loads the value itself.
@@ -27,12 +27,12 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 MAX_CHANGES = 100
-"""Changes of which is known what they concern. An older one counts as if it concerned every value."""
+"""Changes for which it is kept which values they concern. An older change counts as if it concerned all of them."""
 
 FAILURES: dict[str, type[Exception]] = {
 	failure.__name__: failure for failure in (ConnectPostponed, Unsettled, WebFailed, WebUnavailable)
 }
-"""Failures that are an answer, besides `ConnectRefused`. After any other one, the worker that has asked loads the value itself."""
+"""Exceptions that are an answer, besides `ConnectRefused`. After any other one, the worker that has asked loads the value itself."""
 
 
 class Workers(Protocol):

@@ -95,7 +95,7 @@ class TaskAccess:
 	async def may_stay(self, session: Session, room: str) -> bool:
 		"""Return whether the user of `session`, who was in the room of a task, may be in it; reads the owners if this one is unknown.
 
-		This process may be a new one that has heard of no task yet.
+		A process that has just started knows no owner yet.
 
 		Raises:
 			StoreUnavailable: The owners cannot be read.

@@ -129,7 +129,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Attempt:
-	"""An attempt to connect, for which all wait who need the connection meanwhile; it goes on if one of them is cancelled.
+	"""An attempt to connect. All callers that need the connection meanwhile wait for it; it goes on if one of them is cancelled.
 
 	If each made an attempt of its own, in turn, the last of hundreds would wait for minutes when Redis does not answer.
 	"""
@@ -157,7 +157,7 @@ class _Attempt:
 		return self._task.result()
 
 	def cancel(self) -> None:
-		"""End the attempt; those who wait get a ConnectionResetError."""
+		"""End the attempt; the callers that wait for it get a ConnectionResetError."""
 		self._task.cancel()
 
 	def _on_end(self, task: asyncio.Task[_Connection]) -> None:

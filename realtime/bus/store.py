@@ -67,7 +67,7 @@ class Entry(NamedTuple):
 		id: The stream id.
 		payload: The event or message as the publisher wrote it.
 		before: The id of the event before it in the order of the site, or of the message before it.
-		previous: The id of the entry before it in the same stream; empty if its publisher did not write it, which is then `before`.
+		previous: The id of the entry before it in the same stream; empty if the publisher did not write it: then it is `before`.
 	"""
 
 	id: str

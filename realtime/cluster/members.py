@@ -1,9 +1,9 @@
 """The members of rooms on other sidecars, as replicated by their messages. Empty while there is one sidecar only.
 
-Rooms that handlers create, rooms of open documents, and those of who changes a document and who follows a field of it are
-replicated. The other rooms of the core (`all`, `website`,
-`user:`, `doctype:`, `doc:`, `task_progress:`, `shared:`) are not: nearly every socket is in some of them, and their members are
-never listed. The members of places are replicated with their states (realtime/presence).
+The rooms that handlers create, those of open documents, and those of sockets that may change a document or follow a field of it are
+replicated. The other rooms of the core (`all`, `website`, `user:`, `doctype:`, `doc:`, `task_progress:`, `shared:`) are not: nearly
+every socket is in some of them, and their members are never listed. The members of places are replicated with their states
+(realtime/presence).
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class SocketsMoved(NamedTuple):
 	"""The clients of these sockets, each a namespace and an id, have recovered at the sender.
 
 	Other sidecars end their sockets of these ids; all drop what other sidecars than the sender have published about them, because
-	the one that had the socket may have been killed. Is sent behind the memberships that the sockets have recovered.
+	the one that had the socket may have been killed. It is sent after the memberships of the recovered sockets.
 	"""
 
 	sockets: list[tuple[str, str]]

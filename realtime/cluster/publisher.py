@@ -38,7 +38,7 @@ class ClusterPublisher:
 		on_limit: Called with the key of a limit that is reached.
 		usage: The counts that are published.
 		id: The id of this sidecar among the others; empty to choose one.
-		predecessor: The id of a sidecar in whose place this one is, and which has ended without a goodbye; empty for none.
+		predecessor: The id of the worker that had the slot of this one, and has ended without a goodbye; empty for none.
 		link_address: Returns host and port at which other sidecars reach this one; empty if they cannot.
 	"""
 

@@ -252,7 +252,7 @@ class SocketTable:
 			self.commanded.send(namespace, id, action, room)
 
 	def execute(self, namespace: str, id: str, action: Action, room: str) -> bool:
-		"""Do it if this is a socket of this process; return False if it is not."""
+		"""Do what `command` says if this process has the socket; return False if it has not."""
 		socket = self._local(namespace, id)
 		if socket is None:
 			return False
@@ -271,7 +271,7 @@ class SocketTable:
 
 
 def _held_by_json(state: Mapping[str, Any]) -> dict[str, Any]:
-	"""Return the values that are the same after a way through JSON, as many as `MAX_STATE` allows."""
+	"""Return the values that JSON can hold without a change, as many as `MAX_STATE` allows."""
 	kept: dict[str, Any] = {}
 	left = MAX_STATE
 	for key, value in state.items():

@@ -99,10 +99,10 @@ class Engine:
 	async def drain(self, timeout: float) -> None:
 		"""Reject new connections, and close those on polling in a way that no request fails; wait for that at most `timeout` seconds.
 
-		A client between two polls gets the close packet with the next one. What it has sent before it has read that, on another TCP
-		connection, is answered for `LINGER_SECONDS` after the last of them was told. Those on WebSocket stay meanwhile, so that the clients that
-		reconnect do not delay that poll. A TCP connection between two requests, or on which the first one has not
-		arrived, belongs to no client yet: if another process listens on the port, it takes it over.
+		A client between two polls gets the close packet with its next poll. Requests that it has sent on another TCP connection before it
+		has read that are answered for `LINGER_SECONDS` more. Clients on WebSocket stay connected meanwhile, so that their reconnects do not
+		delay these polls. A TCP connection between two requests, or whose first request has not arrived, belongs to no client yet: another
+		process takes it over, if one listens on the port.
 		"""
 		self.accepting = False
 		polling = self._polling()

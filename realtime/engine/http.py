@@ -67,7 +67,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 
 	is_confirmed = False
 	_leaves_with_process = True
-	"""True if nobody else reads the TCP connection when this process stops."""
+	"""True if no other process reads the TCP connection when this one stops."""
 
 	def __init__(self, engine: HTTPEngineContext, reused: bool = False) -> None:
 		super().__init__()
@@ -84,7 +84,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		self._responding = False
 		"""True from the end of a request until its response is written."""
 		self._route = ""
-		"""Who handles the request, once its head is complete."""
+		"""What handles the request, once its head is complete: `engine`, `application`, `elsewhere`, `link` or `unknown`."""
 		self._query: dict[str, str] = {}
 
 	def _reset(self) -> None:
@@ -266,7 +266,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		return True
 
 	def _accept_link(self) -> None:
-		"""Pass the TCP connection on, on which another sidecar opens a link."""
+		"""Pass on the TCP connection on which another sidecar opens a link."""
 		assert self.engine.handover is not None
 		self._responding = True
 		try:
@@ -283,7 +283,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		return not self._responding and not self._route and self._pass_to_any()
 
 	def _pass_to_any(self) -> bool:
-		"""Pass the TCP connection to any other process of the host; returns False if there is none."""
+		"""Pass the TCP connection to any other process of the host; return False if there is none."""
 		handover = self.engine.handover
 		if handover is None or self.transport.get_write_buffer_size():
 			return False
@@ -365,7 +365,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			self.respond(204, b"", PREFLIGHT_HEADERS)
 			return
 		if method == b"POST" and self._query.get("sid", "") in self.engine.left:
-			# The client was told that its connection is closed, and has sent this before it has read that.
+			# The client has sent this before it has read the close packet.
 			self.respond(200, b"ok", OK_HEADERS)
 			return
 		try:

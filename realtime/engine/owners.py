@@ -17,13 +17,13 @@ RANDOM_BYTES = 15
 """Bytes of the random part of a session id, as in Engine.IO; the name of the owner does not count."""
 
 SEPARATOR = "."
-"""Ends the name of the owner. It is no character of the random part, and needs no encoding in a query."""
+"""Ends the name of the owner. The random part never contains it, and it needs no encoding in a query."""
 
 LINK_PATH = b"/frappe-realtime/link"
-"""The path at which another sidecar opens a link. It is none that a proxy passes on: bench's nginx has `/socket.io` only."""
+"""The path at which another sidecar opens a link. Proxies do not pass it on: bench's nginx passes on `/socket.io` only."""
 
 LINK_UPGRADE = "frappe-realtime-link"
-"""The protocol in its Upgrade header."""
+"""The protocol in the Upgrade header of a request for `LINK_PATH`."""
 
 
 def new_sid(owner: str) -> str:
@@ -61,7 +61,7 @@ class IncomingRequest(Protocol):
 
 
 class RequestPasser(Protocol):
-	"""Passes TCP connections to other processes, or their bytes."""
+	"""Passes requests on to other processes: the TCP connection itself, or its bytes."""
 
 	def send(self, owner: str, request: IncomingRequest) -> bool:
 		"""Pass the TCP connection of `request` to the process `owner`, now or as soon as it can receive it.
@@ -79,7 +79,7 @@ class RequestPasser(Protocol):
 
 
 class Handover(RequestPasser, Protocol):
-	"""What the engine passes requests to that it does not answer itself."""
+	"""Takes the requests that the engine does not answer itself."""
 
 	name: str
 	"""The name of this process."""

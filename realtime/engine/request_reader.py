@@ -14,7 +14,7 @@ SEPARATORS = len(": \r\n")
 
 
 class RequestReader:
-	"""Collects what httptools parses. A subclass is told when the head of a request is complete, and resets the reader."""
+	"""Collects what httptools parses, and calls `_on_head` of a subclass when the head is complete. The subclass resets the reader."""
 
 	__slots__ = (
 		"_body",
@@ -60,7 +60,7 @@ class RequestReader:
 		"""Parse bytes of the client.
 
 		Raises:
-			httptools.HttpParserUpgrade: The request has an Upgrade header; the argument is the place of its end in `data`.
+			httptools.HttpParserUpgrade: The request has an Upgrade header; the argument is the offset of its end in `data`.
 			httptools.HttpParserError: The request is invalid.
 		"""
 		if not self._has_head:

@@ -16,7 +16,7 @@ UPGRADED = b"HTTP/1.1 101 "
 """The begin of a response after which the TCP connection is a WebSocket."""
 
 CONFIRM_PAUSE = 0.02
-"""Seconds after which it is looked again whether a client has read enough of a response."""
+"""Seconds between two looks at whether a client has read enough of a response."""
 
 FLUSH_SECONDS = 10.0
 """Seconds that a client has to read what the owner has sent before its TCP connection is closed."""
@@ -113,7 +113,7 @@ class ForwardedConnection(asyncio.Protocol):
 			self.transport.resume_reading()
 
 	def on_drain(self) -> None:
-		"""Nothing: only this end of a stream asks for it."""
+		"""Do nothing: only this end of a stream sends this."""
 
 	def on_done(self) -> None:
 		"""End the stream: only this end sends this, so the owner does not keep to the protocol."""
@@ -159,7 +159,7 @@ class ForwardedConnection(asyncio.Protocol):
 		self._flushing = not self.transport.is_closing()
 		self._overdue = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._discard)
 		self.transport.close()
-		# Its owner does not wait any more.
+		# The forwarder does not wait for it any more.
 		self._end()
 
 	def _discard(self) -> None:

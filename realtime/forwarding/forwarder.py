@@ -1,7 +1,7 @@
 """Passes requests on to the owners of their sessions: to workers of this host, and over links to the sidecars of other hosts.
 
 The owners are known from the heartbeats of the sidecars, each with the address at which it is reached. A link is opened with
-the first request for a session of its owner, and kept. Nobody is asked whether a session exists.
+the first request for a session of its owner, and kept. No request is sent to find out whether a session exists.
 """
 
 from __future__ import annotations

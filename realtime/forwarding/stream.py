@@ -1,7 +1,7 @@
 """One end of a stream: what is sent waits until the other end can take it.
 
-Each direction has a window: so many bytes may be on the way that the receiver has not passed on yet. Beyond, they wait at the
-sender, which stops to read its own TCP connection. So a client that does not read takes the same memory as without a link, and
+Each direction has a window: the number of bytes that may be on the way, not yet passed on by the receiver. Further bytes wait at the
+sender, which stops reading its own TCP connection. So a client that does not read takes the same memory as without a link, and
 does not delay the others on it.
 """
 

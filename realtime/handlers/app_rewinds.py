@@ -21,10 +21,10 @@ from .rewinds import Rewinds, may_rewind
 
 
 class AppRewinds:
-	"""Lets handlers join rooms with what they have.
+	"""Lets handlers join rooms whose earlier events are sent first.
 
 	Args:
-		rewinds: Reads what rooms have, and joins them.
+		rewinds: Reads the earlier events of rooms, and joins the rooms.
 		has_permission: Returns whether the user of a socket may read a document, or a DocType if the name is empty.
 		may_follow_task: Returns whether the user of a session may be in the room of a task.
 	"""
@@ -71,7 +71,7 @@ class AppRewinds:
 		)
 
 	def cancel(self, socket: ServerSocket, room: str) -> None:
-		"""Let `socket` not join `room`, which it leaves, if it is about to."""
+		"""Cancel the pending join of a socket that leaves `room`, if there is one."""
 		self._rewinds.cancel(socket, room)
 
 	async def _is_permitted(self, socket: ServerSocket, room: str) -> bool:

@@ -58,7 +58,7 @@ class LoopBridge:
 		"""Run `action` on the event loop, after what threads have asked for before.
 
 		Returns:
-			On the event loop, where it ran at once, what is awaited of work that is done. None for a thread, which goes on.
+			On the event loop, where `action` has run already, `COMPLETED`, which can be awaited. None in a thread, which does not wait.
 		"""
 		if threading.get_ident() == self._loop_thread:
 			action()

@@ -29,9 +29,9 @@ _ORDER: Final = (
 
 
 class Reply:
-	"""The reply to a call (`contract.CALL`): counts who may still answer, and reports when nobody is left.
+	"""The reply to a call (`contract.CALL`): counts the handlers that may still answer, and sends an error if none has.
 
-	It is made with one who may answer: the application, until it has passed the event to all handlers. It must be used in
+	The count begins at 1, for the application, until it has passed the event to all handlers. It must be used in
 	the thread of the event loop.
 
 	Args:
@@ -62,11 +62,11 @@ class Reply:
 			self._ack(None, *answer)
 
 	def begin(self) -> None:
-		"""Count one more who may answer."""
+		"""Count one more handler that may answer."""
 		self._pending += 1
 
 	def end(self) -> None:
-		"""Count one less who may answer; after the last one, send the error."""
+		"""Count one handler less that may answer; after the last one, send the error."""
 		self._pending -= 1
 		if not self._pending and not self._answered:
 			self._answered = True

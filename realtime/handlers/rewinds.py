@@ -33,7 +33,7 @@ Answer = Callable[["int | RewindRefused"], None]
 
 
 class RewindSource(Protocol):
-	"""Reads what rooms have (`RewindReader`)."""
+	"""Reads the earlier events of rooms (`RewindReader`)."""
 
 	async def read(
 		self, socket: ServerSocket, request: RewindRequest, is_permitted: Callable[[], Awaitable[bool]]
@@ -45,7 +45,7 @@ class Rewinds:
 	"""Answers the requests of sockets, those of one room one after the other.
 
 	Args:
-		source: Reads what rooms have.
+		source: Reads the earlier events of rooms.
 		most: `realtime_rewind_events`.
 	"""
 
@@ -56,7 +56,7 @@ class Rewinds:
 		"""For each socket, the requests by room."""
 
 	def is_pending(self, socket: ServerSocket, room: str) -> bool:
-		"""Return True if `socket` will join `room` with what it has."""
+		"""Return True if a request of `socket` for earlier events of `room` is not answered yet."""
 		return room in self._running.get(socket, {})
 
 	def start(
@@ -69,7 +69,7 @@ class Rewinds:
 		join: Callable[[], bool],
 		event: str = "",
 	) -> asyncio.Task[None] | None:
-		"""Send what `rooms` have, and answer.
+		"""Send the earlier events of `rooms`, and answer.
 
 		Args:
 			socket: The socket.

@@ -11,7 +11,7 @@ FIXED = ("apps", "process")
 """Parts of `handlers` in `/health` that are not added up: what is loaded is the same in all workers, each has its own process."""
 
 LEAST = frozenset(("frappe_realtime_subscribed", "process_start_time_seconds", "process_max_fds"))
-"""Metrics of which the host has the least of its workers."""
+"""Metrics whose value for the host is the minimum over its workers."""
 
 MOST = frozenset(
 	(
@@ -27,7 +27,7 @@ MOST = frozenset(
 		"frappe_realtime_worker_restarts_total",
 	)
 )
-"""Metrics of which the host has the most of its workers: each of them sees the same thing. All others are added up."""
+"""Metrics whose value for the host is the maximum over its workers, which all see the same thing. All others are added up."""
 
 
 def health(parts: Sequence[Mapping[str, Any]], silent: int) -> dict[str, Any]:

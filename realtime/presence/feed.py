@@ -80,7 +80,7 @@ class PresenceFeed:
 		return presence_room(place.name)
 
 	def forget(self, place: Place) -> None:
-		"""Forget what the sockets were sent that have left a place."""
+		"""Forget what was sent about a place: no socket of this process is in it any more."""
 		self._views.pop(place, None)
 
 	def message(self, place: Place, changed: set[str]) -> dict[str, Any] | None:

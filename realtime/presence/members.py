@@ -202,7 +202,7 @@ class PresenceTable:
 		self.apply(sidecar, changes)
 
 	def socket_moved(self, origin: str, namespace: str, id: str) -> None:
-		"""Remove the records that others than `origin` have of a socket: its client has recovered there.
+		"""Remove the records of a socket that processes other than `origin` have: its client has recovered at `origin`.
 
 		The record of this process is removed by the receiver of `moved`, which has added it.
 		"""

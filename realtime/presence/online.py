@@ -1,4 +1,4 @@
-"""Which users of a site have a socket, on all sidecars. Guests are no users."""
+"""Which users of a site have a socket, on all sidecars. Guests are left out."""
 
 from __future__ import annotations
 

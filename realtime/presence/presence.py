@@ -237,7 +237,7 @@ class Presence:
 				local.away = loop.call_later(self._grace, self._remove, local)
 
 	def places_of(self, socket: ServerSocket) -> Iterator[tuple[Place, Member]]:
-		"""Return the places of a socket, and it as a member."""
+		"""Return the places of a socket, each with its member."""
 		for local in list(self._of_socket.get(socket, {}).values()):
 			yield local.place, local.member
 

@@ -55,7 +55,7 @@ class Prepared(NamedTuple):
 
 
 class RewindReader:
-	"""Reads what rooms have.
+	"""Reads the earlier events of rooms.
 
 	Args:
 		config: `realtime_max_unsent`.
@@ -84,7 +84,7 @@ class RewindReader:
 	async def read(
 		self, socket: ServerSocket, request: RewindRequest, is_permitted: Callable[[], Awaitable[bool]]
 	) -> Callable[[], list[Encoded]]:
-		"""Read what the rooms of `request` have, once the permission is confirmed.
+		"""Read the earlier events of the rooms of `request`, once the permission is confirmed.
 
 		Args:
 			socket: The socket of the client.

@@ -1,8 +1,8 @@
 """The events of clients about shared documents: join, changes, and questions for what a client lacks.
 
 A change is passed on to the others as it is. A client that joins, or has lost a change, sends the state vector of what it has, and gets
-the rest: from the state that the sidecar keeps, or else from some clients that may change the document, which are asked. Only they
-are: what a client without this permission sends reaches nobody.
+the rest: from the state that the sidecar keeps, or else from clients that may change the document. Other clients are not asked:
+what a client without this permission sends reaches nobody.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which sockets follow which documents, and which of them may change them.
 
-All of it are rooms: a socket follows a document while it is in `SharedDocument.read_room`, and may change it while it is in
+Both are rooms: a socket follows a document while it is in `SharedDocument.read_room`, and may change it while it is in
 `write_room`. So both end with the permission, as every room does. The members of a field's room and of the writers' room are
-replicated to the other sidecars, so that each of them knows whom to ask for the state of a document.
+replicated to the other sidecars, so that each of them knows which sockets it can ask for the state of a document.
 """
 
 from __future__ import annotations

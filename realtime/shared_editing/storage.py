@@ -140,7 +140,7 @@ class SharedStorage:
 			return
 		try:
 			if self._app.is_unavailable(site):
-				# Others come first.
+				# Documents of other sites come first.
 				await self._postpone(site, document, member, RETRY_SECONDS)
 			else:
 				await self._store_one(site, document, member)

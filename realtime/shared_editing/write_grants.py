@@ -60,9 +60,9 @@ class WriteGrants:
 		self._permissions = permissions
 		self._messages: list[dict[str, Any]] = []
 		self._readers: dict[Reader, None] = {}
-		"""Who is to be asked about; at most the documents that sockets of this process follow."""
+		"""The readers that the web process is to be asked about; at most one for each user and document of this process."""
 		self._postponed: set[Reader] = set()
-		"""Who is asked about again later."""
+		"""Readers that are asked about again later."""
 		self._tasks: set[asyncio.Task[None]] = set()
 		self._log_budget = LogBudget()
 
@@ -111,7 +111,7 @@ class WriteGrants:
 		doctype: str | None = None,
 		name: str | None = None,
 	) -> None:
-		"""Schedule the questions about what `sockets` read and may not write; of one DocType, of one document."""
+		"""Schedule the questions about documents that `sockets` read and may not write: all, those of one DocType, or one document."""
 		for socket in sockets:
 			for document in self._members.documents(socket):
 				is_meant = doctype in (None, document.doctype) and name in (None, document.name)

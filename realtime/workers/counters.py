@@ -1,8 +1,8 @@
 """The counters of workers that have ended, so that the sums of a host never go down.
 
 A counter that goes down looks like a restart to Prometheus, which then takes its whole value for an increase. So each worker
-keeps its counters in the folder of the workers whenever it tells them, and the supervisor adds those of a worker that has
-ended to the others'. What a killed worker has counted since it last told is lost.
+keeps its counters in the folder of the workers whenever it reports them, and the supervisor adds those of a worker that has
+ended to the others'. What a killed worker has counted since its last report is lost.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def add(
 
 	Args:
 		parts: The metrics of each worker.
-		least: The names of samples of which the least counts in place of the sum.
-		most: The names of samples of which the most counts.
+		least: The names of samples whose minimum counts in place of the sum.
+		most: The names of samples whose maximum counts.
 	"""
 	merged: dict[str, tuple[str, str, dict[tuple[str, tuple[tuple[str, str], ...]], float]]] = {}
 	for families in parts:

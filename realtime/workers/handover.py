@@ -3,7 +3,7 @@
 A worker that accepts a request for a session of another worker sends the connection's file descriptor, with the bytes that it
 has read, to a datagram socket of that worker (SCM_RIGHTS, unix(7)). A datagram is received whole or not at all: if the
 owner dies before, the kernel closes the descriptor, and the client connects anew. The sockets are in a folder that only the
-user of the sidecar may enter. Whether an owner exists is seen from its socket, and nobody is asked.
+user of the sidecar may enter. Whether an owner exists is seen from its socket, without a request.
 """
 
 from __future__ import annotations

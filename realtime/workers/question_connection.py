@@ -10,8 +10,8 @@ Each frame is a line with a JSON array, which begins with its kind:
 | `["cancel", number]` | no client waits for the answer any more |
 | `["ping"]`, `["pong"]` | whether the event loop of the other worker runs |
 
-An answer may take as long as the web process does, so it has no time limit of its own: in a storm, each worker would ask that web
-process after it too. What is limited is the silence of a worker that is asked: it answers pings while it waits for the web process.
+An answer may take as long as the web process does, so it has no time limit of its own: with one, each worker would ask the web process
+too when that is slow. What is limited is the silence of a worker that is asked: it answers pings while it waits for the web process.
 """
 
 from __future__ import annotations
