@@ -127,11 +127,7 @@ class FrappeApplication:
 			client: Client = connection.data
 			attempt = LoginAttempt(_network(connection), has_failed=client.refused > 0)
 			return self._authenticated(connection, site, credential, auth, recoverable, attempt)
-		self._check_limits(connection, session)
-		admission = self._recovery.admit(session, auth, recoverable, _network(connection))
-		return (
-			admission if isinstance(admission, Admission) else self._check_limits_again(connection, admission)
-		)
+		return self._admit(connection, session, auth, recoverable)
 
 	async def _authenticated(
 		self,
@@ -143,12 +139,17 @@ class FrappeApplication:
 		attempt: LoginAttempt,
 	) -> Admission:
 		session = await self._authenticator.authenticate(site, credential, attempt)
+		admission = self._admit(connection, session, auth, recoverable)
+		return admission if isinstance(admission, Admission) else await admission
+
+	def _admit(
+		self, connection: Connection, session: Session, auth: dict[str, Any], recoverable: bool
+	) -> Admission | Awaitable[Admission]:
+		"""Return the decision about a client whose user is known."""
 		self._check_limits(connection, session)
 		admission = self._recovery.admit(session, auth, recoverable, _network(connection))
 		return (
-			admission
-			if isinstance(admission, Admission)
-			else await self._check_limits_again(connection, admission)
+			admission if isinstance(admission, Admission) else self._check_limits_again(connection, admission)
 		)
 
 	async def _check_limits_again(self, connection: Connection, awaited: Awaitable[Admission]) -> Admission:
