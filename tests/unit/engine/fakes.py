@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from typing import Any
+
+from hypothesis import strategies as st
 
 from realtime.engine import Connection, Engine, EngineSettings
 from realtime.engine.http import HTTPProtocol
@@ -147,3 +150,13 @@ UPGRADE = (
 def websocket_request(query: str = "EIO=4&transport=websocket") -> bytes:
 	"""Return a WebSocket handshake."""
 	return request(query=query, headers=UPGRADE)
+
+
+cuts = st.lists(st.integers(0, 10_000), max_size=12)
+"""Positions at which a stream of bytes is cut into segments; see `FakeClient.send_in_pieces`."""
+
+
+def open_packet(response: bytes) -> dict[str, Any]:
+	"""Return the data of the open packet in the response to a polling handshake."""
+	assert response.startswith(b"HTTP/1.1 200 OK\r\n"), response
+	return json.loads(response.partition(b"\r\n\r\n0")[2])

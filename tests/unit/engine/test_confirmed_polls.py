@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from realtime.engine import Connection, Encoded
-from tests.unit.engine.fakes import FakeClient, request
-from tests.unit.engine.test_http import open_packet
+from tests.unit.engine.fakes import FakeClient, open_packet, request
 
 
 class ForwardedPoll:

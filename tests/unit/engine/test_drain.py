@@ -9,10 +9,9 @@ import pytest
 
 from realtime.engine import Connection, Encoded
 from realtime.engine.engine import LINGER_SECONDS
-from tests.unit.engine.fakes import FakeClient, request, websocket_request
+from tests.unit.engine.fakes import FakeClient, open_packet, request, websocket_request
 from tests.unit.engine.test_confirmed_polls import ForwardedPoll
-from tests.unit.engine.test_http import open_packet
-from tests.unit.engine.test_websocket import text
+from tests.unit.engine.websocket_clients import text
 from tests.unit.virtual_time import in_virtual_time
 
 PATIENCE = 30.0

@@ -12,9 +12,8 @@ from realtime.engine import Connection
 from realtime.engine.packets import Message
 from realtime.engine.settings import FRAME_BURST
 from realtime.engine.websocket import MAX_FRAGMENTS
-from tests.unit.engine.fakes import FakeClient, request, websocket_request
-from tests.unit.engine.test_http import open_packet
-from tests.unit.engine.test_websocket import connected, frames, masked, text
+from tests.unit.engine.fakes import FakeClient, open_packet, request, websocket_request
+from tests.unit.engine.websocket_clients import connected, frames, masked, text
 
 RATE = 10.0
 BURST = int(RATE) * FRAME_BURST

@@ -11,9 +11,8 @@ import pytest
 
 from realtime.engine import Encoded
 from realtime.engine.request_reader import MAX_HEAD
-from tests.unit.engine.fakes import FakeClient, request, websocket_request
-from tests.unit.engine.test_http import open_packet
-from tests.unit.engine.test_websocket import text
+from tests.unit.engine.fakes import FakeClient, open_packet, request, websocket_request
+from tests.unit.engine.websocket_clients import text
 
 
 @contextmanager

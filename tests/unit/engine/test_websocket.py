@@ -1,4 +1,4 @@
-"""WebSocket: frames in any segments, control frames, garbage, probe and upgrade, slow clients, heartbeat."""
+"""WebSocket: frames in any segments, control frames, garbage, slow clients, heartbeat."""
 
 from __future__ import annotations
 
@@ -11,38 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import CLIENT, Protocol
 
 from realtime.engine import Encoded
 from realtime.engine.frame_reader import FrameReader
 from realtime.engine.websocket import WebSocketProtocol
-from tests.unit.engine.fakes import FakeClient, request, websocket_request
-from tests.unit.engine.test_http import cuts, open_packet
-
-
-def masked(opcode: Opcode, data: bytes, fin: bool = True) -> bytes:
-	"""Return a frame as a client sends it."""
-	return Frame(opcode, data, fin).serialize(mask=True)
-
-
-def text(message: str) -> bytes:
-	"""Return the frame of a text message of a client."""
-	return masked(Opcode.TEXT, message.encode())
-
-
-def connected(**settings: float) -> FakeClient:
-	"""Return a client that has connected by WebSocket."""
-	client = FakeClient(**settings)
-	client.send(websocket_request())
-	assert client.received().startswith(b"HTTP/1.1 101 ")
-	return client
-
-
-def frames(data: bytes) -> list[tuple[Opcode, bytes]]:
-	"""Return opcode and payload of each frame that a server sent."""
-	reader = Protocol(CLIENT, max_size=None)
-	reader.receive_data(data)
-	return [(frame.opcode, bytes(frame.data)) for frame in reader.events_received()]
+from tests.unit.engine.fakes import FakeClient, cuts, request, websocket_request
+from tests.unit.engine.websocket_clients import connected, frames, masked, text
 
 
 @given(st.lists(st.one_of(st.text(), st.binary()), max_size=6), cuts)
@@ -213,60 +187,6 @@ def test_close_frame_of_the_client() -> None:
 	asyncio.run(run())
 
 
-def polling() -> tuple[FakeClient, str]:
-	"""Return a client that has connected by polling, and its session id."""
-	client = FakeClient()
-	client.send(request())
-	return client, open_packet(client.received())["sid"]
-
-
-def test_upgrade_loses_no_message_and_keeps_their_order() -> None:
-	async def run() -> None:
-		client, sid = polling()
-		connection = client.listener.opened[0]
-		connection.send(Encoded("1"))
-		client.send(request(query=f"transport=polling&sid={sid}"))
-		assert client.received().endswith(b"\r\n\r\n41")
-		client.send(request(query=f"transport=polling&sid={sid}"))
-		probe = FakeClient(client.engine)
-		probe.send(websocket_request(f"transport=websocket&EIO=4&sid={sid}"))
-		probe.received()
-		probe.send(text("2probe"))
-		assert frames(probe.received()) == [(Opcode.TEXT, b"3probe")]
-		assert client.received().endswith(b"\r\n\r\n6"), "the pending GET gets a noop packet"
-		connection.send(Encoded("2"))
-		connection.send(Encoded("3", b"bytes"))
-		assert probe.received() == b"", "no message is sent on the WebSocket before the upgrade packet"
-		probe.send(text("5"))
-		assert frames(probe.received()) == [
-			(Opcode.TEXT, b"42"),
-			(Opcode.TEXT, b"43"),
-			(Opcode.BINARY, b"bytes"),
-		]
-		connection.send(Encoded("4"))
-		assert frames(probe.received()) == [(Opcode.TEXT, b"44")]
-		assert connection.transport_name == "websocket"
-		client.engine.close()
-
-	asyncio.run(run())
-
-
-def test_failed_probe_keeps_polling() -> None:
-	async def run() -> None:
-		client, sid = polling()
-		for sent in (text("5"), text("2other"), masked(Opcode.BINARY, b"x"), b"\0\0\0\0"):
-			probe = FakeClient(client.engine)
-			probe.send(websocket_request(f"transport=websocket&EIO=4&sid={sid}"))
-			probe.send(sent)
-			assert probe.transport.closed
-		client.send(request("POST", f"transport=polling&sid={sid}", b"4hello"))
-		assert client.listener.messages == ["hello"]
-		assert client.listener.closed == []
-		client.engine.close()
-
-	asyncio.run(run())
-
-
 def test_slow_client_is_closed_and_delays_no_other() -> None:
 	async def run() -> None:
 		client = connected(max_unsent=1000)
@@ -358,27 +278,6 @@ def test_empty_fragments_take_no_memory() -> None:
 def _fragments_size(protocol: WebSocketProtocol) -> int:
 	assert protocol._fragments is not None
 	return sys.getsizeof(protocol._fragments.data)
-
-
-def test_second_upgrade_is_rejected() -> None:
-	"""A second WebSocket would neither be pinged nor closed with the connection."""
-
-	async def run() -> None:
-		client, sid = polling()
-		probes = [FakeClient(client.engine) for _ in range(2)]
-		for probe in probes:
-			probe.send(websocket_request(f"transport=websocket&EIO=4&sid={sid}"))
-		for probe in probes:
-			probe.send(text("2probe"))
-		for probe in probes:
-			probe.send(text("5"))
-		assert [probe.transport.closed for probe in probes] == [False, True]
-		probes[0].send(text("4hello"))
-		assert client.listener.messages == ["hello"]
-		assert client.listener.closed == []
-		client.engine.close()
-
-	asyncio.run(run())
 
 
 def test_client_that_reads_again_stays_connected() -> None:

@@ -13,7 +13,7 @@ from realtime.socketio.client import Client
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from realtime.socketio.server import Ack, SocketIOServer
 from tests.unit.engine.fakes import FakeClient, websocket_request
-from tests.unit.engine.test_websocket import frames, text
+from tests.unit.engine.websocket_clients import frames, text
 
 
 class Application:

@@ -11,7 +11,7 @@ from websockets.frames import Opcode
 from realtime.json_codec import SAFE_DEPTH
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import Admission
-from tests.unit.engine.test_websocket import masked, text
+from tests.unit.engine.websocket_clients import masked, text
 from tests.unit.socketio.servers import Setting, connected, packets_of, run, turns
 
 
