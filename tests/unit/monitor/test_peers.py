@@ -7,7 +7,7 @@ from typing import Any
 
 from realtime.cluster import message_reader, message_writer, messages
 from realtime.monitor.peers import PeerQuestions
-from tests.unit.cluster.test_adapter import Channel, Process, beat, settle
+from tests.unit.cluster.processes import Channel, Process, beat, settle
 from tests.unit.virtual_time import in_virtual_time
 
 
