@@ -25,7 +25,7 @@ from realtime.recovery.room_access import RoomAccess
 from realtime.recovery.sessions import SessionStore
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from tests.unit.recovery.fakes import FakeStore
-from tests.unit.recovery.test_sessions import FakeRedis
+from tests.unit.recovery.session_stores import FakeRedis
 from tests.unit.socketio.fakes import SITE, add_socket
 
 PID = "p" * 24

@@ -28,7 +28,7 @@ from realtime.recovery.sessions import SessionStore
 from realtime.socketio.fanout import Fanout
 from realtime.socketio.namespace import Admission, Namespaces, ServerSocket
 from tests.unit.recovery.fakes import FakeStore
-from tests.unit.recovery.test_sessions import FakeRedis
+from tests.unit.recovery.session_stores import FakeRedis
 from tests.unit.socketio.fakes import SITE, FakeConnection, add_socket, remove_socket
 from tests.unit.virtual_time import in_virtual_time, turns
 
