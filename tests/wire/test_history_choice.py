@@ -13,7 +13,7 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
-from tests.wire.test_recovery import SLOWLY, disconnected, messages
+from tests.wire.recoveries import SLOWLY, disconnected, messages
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
+from tests.wire.recoveries import SLOWLY, disconnected
 from tests.wire.test_metrics import samples
-from tests.wire.test_recovery import SLOWLY, disconnected
 
 DOCTYPE = "ToDo"
 LIST = f"doctype:{DOCTYPE}"

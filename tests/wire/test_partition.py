@@ -11,6 +11,7 @@ import pytest
 from tests.wire.bench import APP_SITE
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET
 from tests.wire.publisher import Publisher
+from tests.wire.recoveries import answer, event, first, recover
 from tests.wire.separate_hosts import (
 	HOSTS,
 	OTHERS,
@@ -21,7 +22,6 @@ from tests.wire.separate_hosts import (
 	separate_hosts,
 )
 from tests.wire.test_doc_viewers import viewers, wait_for_viewers
-from tests.wire.test_recovery import answer, event, first, recover
 
 
 @pytest.fixture(scope="module", autouse=True)

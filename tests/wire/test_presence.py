@@ -30,12 +30,12 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.presence import Watcher
+from tests.wire.recoveries import answer as connect_answer
+from tests.wire.recoveries import event as event_of
+from tests.wire.recoveries import first as connect_first
+from tests.wire.recoveries import recover
 from tests.wire.sidecars import MakePair, Pair, metric, others
 from tests.wire.test_access import tell
-from tests.wire.test_recovery import answer as connect_answer
-from tests.wire.test_recovery import event as event_of
-from tests.wire.test_recovery import first as connect_first
-from tests.wire.test_recovery import recover
 
 
 def place_of(bench: Bench) -> str:

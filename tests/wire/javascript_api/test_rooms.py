@@ -14,7 +14,7 @@ from tests.wire.conftest import Connect, ConnectNode
 from tests.wire.javascript_api.chat import run, user_of
 from tests.wire.presence import Watcher
 from tests.wire.raw import WebSocketSession
-from tests.wire.test_recovery import answer, first, recover
+from tests.wire.recoveries import answer, first, recover
 
 
 def test_rooms_contain_the_socket_id_and_the_rooms_of_the_core(one: Client) -> None:

@@ -10,8 +10,8 @@ from tests.wire import nodejs
 from tests.wire.bench import APP_SITE, STOCK_SITE
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect
+from tests.wire.recoveries import answer, event, first, recover
 from tests.wire.sidecars import MakePair, Pair, others
-from tests.wire.test_recovery import answer, event, first, recover
 from tests.wire.two_sidecars.clients import inside, passed, user_of
 
 

@@ -8,10 +8,10 @@ from tests.wire.bench import APP_SITE, STOCK_SITE
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect
 from tests.wire.raw import PollingSession, request
+from tests.wire.recoveries import answer, first, recover
 from tests.wire.sidecars import MakePair, Pair, metric, others
 from tests.wire.test_doc_viewers import open_document, viewers
 from tests.wire.test_doc_viewers import wait_for_viewers as sees
-from tests.wire.test_recovery import answer, first, recover
 from tests.wire.two_sidecars.clients import passed, user_of
 
 
