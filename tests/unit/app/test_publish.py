@@ -172,7 +172,7 @@ def test_without_a_database_events_are_sent_at_once(publish, sent, frappe):
 
 
 def test_a_message_that_is_not_json_raises_or_is_logged_after_the_commit(publish, sent, frappe):
-	with pytest.raises(TypeError):
+	with pytest.raises(TypeError, match="not JSON serializable"):
 		publish.publish_realtime("e", {"a": object()})
 	publish.publish_realtime("bad", {"a": object()}, after_commit=True)
 	publish.publish_realtime("good", after_commit=True)

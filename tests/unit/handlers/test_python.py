@@ -250,7 +250,7 @@ def test_an_answer_that_cannot_be_encoded_is_not_logged(
 ) -> None:
 	site = make_site(HEAD + ASYNC_HANDLER + "\treturn {'secret': 'of a user', 'more': object()}\n")
 	client = site.connect("ann@example.com")
-	with pytest.raises(TypeError):
+	with pytest.raises(TypeError, match="not JSON serializable"):
 		client.call("go")
 	assert "a handler of 'go' failed" in caplog.text
 	assert "of a user" not in caplog.text

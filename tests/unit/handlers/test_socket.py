@@ -235,7 +235,7 @@ def test_reserved_events(make_site: MakeSite, text: str, name: str) -> None:
 @pytest.mark.parametrize("text", both("\tAWAIT socket.emit('x', object())"))
 def test_data_that_cannot_be_serialised(make_site: MakeSite, text: str) -> None:
 	client = make_site(text).connect("ann@example.com")
-	with pytest.raises(TypeError):
+	with pytest.raises(TypeError, match="not JSON serializable"):
 		client.emit("go")
 
 

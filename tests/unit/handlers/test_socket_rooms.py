@@ -68,7 +68,7 @@ def test_presence_is_refused(make_site: MakeSite, method: str, state: str, place
 @pytest.mark.parametrize("arguments", ["'Task', room='x'", "name='1'"])
 def test_presence_of_no_place(make_site: MakeSite, arguments: str) -> None:
 	site = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\tsocket.presence({arguments})")
-	with pytest.raises(TypeError):
+	with pytest.raises(TypeError, match=r"^presence\(…\)"):
 		site.connect("ann@example.com").emit("go")
 
 

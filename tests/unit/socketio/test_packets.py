@@ -180,7 +180,7 @@ def test_what_a_client_sends_can_be_read_by_others() -> None:
 
 
 def test_a_value_that_is_not_json_raises_type_error() -> None:
-	with pytest.raises(TypeError):
+	with pytest.raises(TypeError, match="not JSON serializable"):
 		packets.encode_event("/", ["a", object()])
 
 
