@@ -54,7 +54,7 @@ def test_a_question_at_which_the_web_process_fails_is_repeated_once(
 		client.fence()
 		time.sleep(0.3)
 	# With the app: together with others, alone, and once more.
-	assert asked(bench)["odd"] <= (3 if site == APP_SITE else 2)
+	assert 1 <= asked(bench)["odd"] <= (3 if site == APP_SITE else 2)
 
 
 def test_the_failure_is_forgotten_when_the_access_changes(
@@ -85,6 +85,7 @@ def test_a_client_that_invents_names_asks_at_its_rate(
 	until(lambda: hostile.all("limit_reached"), "limit_reached")
 	[message] = hostile.all("limit_reached")[0]
 	assert message["limit"] == KEY
+	until(lambda: asked(bench), "the first questions")
 	burst, rate = 20, 2
 	assert sum(asked(bench).values()) <= burst + rate * (time.monotonic() - began) + 1
 	assert metric(bench, f'frappe_realtime_limit_reached_total{{limit="{KEY}"}}') >= 60
@@ -115,6 +116,7 @@ def test_questions_of_handlers_count_in_the_rate_of_the_client(
 		hostile.emit("ask", f"invented {number}")
 	hostile.fence()
 	until(lambda: hostile.all("limit_reached"), "limit_reached")
+	until(lambda: asked(bench), "the first questions")
 	burst, rate = 20, 2
 	assert sum(asked(bench).values()) <= burst + rate * (time.monotonic() - began) + 1
 	assert other.call("ask", bench.document()) is True

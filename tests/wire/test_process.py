@@ -103,6 +103,7 @@ def test_running_out_of_descriptors(make_bench: MakeBench, connect: Connect) -> 
 	_, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
 	resource.prlimit(pid, resource.RLIMIT_NOFILE, (held + 10, hard))
 	more = [socket.create_connection(("127.0.0.1", bench.sidecar.port)) for _ in range(60)]
+	until(lambda: len(os.listdir(f"/proc/{pid}/fd")) > held, "the connections to be accepted")
 	client.fence()
 	for one in more:
 		one.close()

@@ -314,4 +314,4 @@ def test_invalid_messages_are_logged_at_a_bounded_rate(caplog: pytest.LogCapture
 		assert it.invalidator.messages == {"invalid": 1000}
 
 	test()
-	assert len(caplog.messages) <= 11
+	assert 1 <= len(caplog.messages) <= 11

@@ -72,10 +72,11 @@ def test_only_the_last_addresses_are_parsed(monkeypatch: pytest.MonkeyPatch) -> 
 		return parse(text)
 
 	monkeypatch.setattr(module, "ip_address", counted)
+	module._parse_address.cache_clear()
 	proxies = TrustedProxies(PRIVATE_NETWORKS)
 	forged = ", ".join(f"10.0.{number >> 8}.{number & 255}" for number in range(10_000))
 	assert proxies.client_address("127.0.0.1", {"x-forwarded-for": f"9.9.9.9, {forged}"}) == ""
-	assert len(parsed) <= 3 * MAX_FORWARDED
+	assert MAX_FORWARDED <= len(parsed) <= 3 * MAX_FORWARDED
 	chain = ", ".join(["10.0.0.1"] * (MAX_FORWARDED - 1))
 	assert proxies.client_address("127.0.0.1", {"x-forwarded-for": f"9.9.9.9, {chain}"}) == "9.9.9.9"
 	assert proxies.client_address("127.0.0.1", {"x-forwarded-for": f"9.9.9.9, 10.0.0.1, {chain}"}) == ""
