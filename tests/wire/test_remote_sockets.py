@@ -233,6 +233,7 @@ def three(bench: Bench, connect: Connect) -> Three:
 def test_a_handler_emits_to_all_sockets_of_a_user(three: Three, tell: str, value: Any) -> None:
 	three.asking.emit(tell, three.other.name, value)
 	assert three.near.next("told") == three.far.next("told") == (value,)
+	three.asking.fence()
 	assert three.asking.all("told") == []
 
 

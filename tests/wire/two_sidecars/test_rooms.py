@@ -39,6 +39,7 @@ def test_an_emit_of_a_plain_handler(pair: Pair, connect: Connect, room: str) -> 
 	clients = inside(pair, connect, room)
 	clients[0].emit("say_in_thread", room, 1)
 	assert clients[2].next("said") == (1,)
+	passed(clients[0], clients[0])
 	assert clients[0].all("said") == []
 
 
