@@ -31,6 +31,15 @@ def open_document(bench: Bench, client: Client, name: str, site: str = APP_SITE)
 	bench.join(client, f"open_doc:ToDo/{name}", "doc_open", "ToDo", name, site=site)
 
 
+def wait_until_sent(bench: Bench, connect: Connect) -> None:
+	"""Wait until the sidecar has sent the viewers for all that it was told before; it sends them once in an interval."""
+	name, users = bench.document(), [bench.user(), bench.user()]
+	clients = [connect(bench, user) for user in users]
+	for client in clients:
+		open_document(bench, client, name)
+	wait_for_viewers(clients[0], name, *(user.name for user in users))
+
+
 @pytest.mark.parametrize("site", SITES)
 def test_opening_and_closing(every_bench: Bench, connect: Connect, site: str) -> None:
 	bench, name = every_bench, every_bench.document()
@@ -51,6 +60,7 @@ def test_the_only_viewer_gets_no_event(bench: Bench, connect: Connect) -> None:
 	name = bench.document()
 	client = connect(bench, bench.user())
 	open_document(bench, client, name)
+	wait_until_sent(bench, connect)
 	bench.settle(client)
 	assert client.all("doc_viewers") == []
 
@@ -89,6 +99,7 @@ def test_two_tabs_are_one_viewer(bench: Bench, connect: Connect) -> None:
 	wait_for_viewers(watcher, name, ann.name, ben.name)
 
 	tab.close()
+	wait_until_sent(bench, connect)
 	bench.settle(watcher)
 	assert viewers(watcher, name) == sorted([ann.name, ben.name])
 	other_tab.emit("doc_close", "ToDo", name)
@@ -104,6 +115,7 @@ def test_a_user_without_read_permission_is_no_viewer(every_bench: Bench, connect
 	bench.wait_until_asked("ToDo", name)
 	second.fence()
 	open_document(bench, first, name)
+	wait_until_sent(bench, connect)
 	bench.settle(first, second)
 	assert first.all("doc_viewers") == second.all("doc_viewers") == []
 
@@ -115,6 +127,7 @@ def test_closing_a_document_that_is_not_open(bench: Bench, connect: Connect) -> 
 	open_document(bench, first, name)
 	second.emit("doc_close", "ToDo", name)
 	second.fence()
+	wait_until_sent(bench, connect)
 	bench.settle(first, second)
 	assert second.all("doc_viewers") == []
 	assert viewers(first, name) in ([], [ann.name])
@@ -127,6 +140,7 @@ def test_each_site_has_its_own_viewers(bench: Bench, connect: Connect) -> None:
 	second = connect(bench, bench.user(there), there)
 	open_document(bench, first, name, here)
 	open_document(bench, second, name, there)
+	wait_until_sent(bench, connect)
 	bench.settle(first, site=here)
 	bench.settle(second, site=there)
 	assert first.all("doc_viewers") == second.all("doc_viewers") == []

@@ -174,7 +174,8 @@ def test_without_permission_nothing_is_sent(make_bench: MakeBench, connect: Conn
 		answer = client.call("doc_subscribe", "ToDo", name, {"rewind": rewind})
 		assert answer["error"]["code"] == "not_permitted"
 	publisher.publish("secret", 3, room_of(name))
-	client.fence()
+	publisher.publish("public", 1)
+	client.next("public")
 	assert not client.all("secret")
 
 
