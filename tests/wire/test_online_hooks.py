@@ -59,8 +59,11 @@ def test_hooks_with_two_sidecars(make_pair: MakePair, connect: Connect) -> None:
 	until(lambda: changes(pair.first, ann) == ["online"], "the user has come")
 	here.close()
 	watcher = pair.first.user()
-	connect(pair.first, watcher)
-	until(lambda: changes(pair.first, watcher) == ["online"], "another user has come, after it")
+	watching = connect(pair.first, watcher)
+	until(lambda: changes(pair.first, watcher) == ["online"], "another user has come")
+	watching.close()
+	until(lambda: changes(pair.first, watcher) == ["online", "offline"], "it has gone again")
+	assert changes(pair.first, ann) == ["online"]
 	there.close()
 	until(lambda: changes(pair.first, ann) == ["online", "offline"], "the user has gone")
 
