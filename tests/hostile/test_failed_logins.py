@@ -116,7 +116,7 @@ def test_a_new_login_that_frappe_has_cached_does_not_wait(make_bench: MakeBench,
 		waits = WebSocketSession(bench, other)
 		waits.send(f"40/{APP_SITE},")
 		assert waits.ends()
-	assert questions(bench) < BURST
+	assert 1 <= questions(bench) < BURST
 	assert "(redis_cache)" not in bench.sidecar.log
 
 

@@ -327,4 +327,5 @@ def test_publish_from_the_command_line(make_bench: MakeBench, connect: Connect) 
 			*arguments,
 		)
 		assert client.next("news")[0] == {"text": "hello"}
+	bench.settle(other)
 	assert len(other.all("news")) == 1

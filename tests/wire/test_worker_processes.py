@@ -87,13 +87,11 @@ def test_no_ghost_of_a_killed_worker_stays(make_bench: MakeBench, connect: Conne
 def test_a_worker_that_fails_again_and_again_leaves_its_clients_to_the_others(make_bench: MakeBench) -> None:
 	bench = make_bench(common=SEVERAL)
 	workers(bench)
-	pauses = []
 	for pause in ("0.2", "0.4", "0.8", "1.6", "3.2"):
 		pid = workers(bench)[1]
 		os.kill(pid, signal.SIGKILL)
 		line = f"worker 1 (pid {pid}) has ended: killed by SIGKILL; it is started again in {pause} s"
 		wait_for_line(bench, line)
-		pauses.append(pause)
 	for _ in range(20):
 		assert bench.sidecar.get("/health")[0] == 200, (
 			"a connection has waited for the worker that does not run"
