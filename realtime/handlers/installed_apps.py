@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 
 from frappe_realtime.contract import GUEST
@@ -14,6 +15,7 @@ from ..log_budget import LogBudget
 from ..signals import Signal
 from ..web.cache import SingleFlightCache
 from ..web.frappe_client import Credential, FrappeClient
+from ..web.http_client import HTTPResponse
 from .files import HandlerFiles
 
 logger = logging.getLogger("realtime.auth")
@@ -76,26 +78,24 @@ class InstalledApps:
 			return None
 
 	async def _request(self, site: str, credential: Credential) -> tuple[str, ...]:
-		for pause in RETRY_PAUSES:
-			try:
-				status, _, body = await self._web.request(
-					site, GET_VERSIONS, credential.headers, measured_as=GET_VERSIONS
-				)
-				break
-			except WebUnavailable:
-				await asyncio.sleep(pause)
-		else:
-			status, _, body = await self._web.request(
-				site, GET_VERSIONS, credential.headers, measured_as=GET_VERSIONS
-			)
+		response = await self._response(site, credential)
 		try:
-			versions = loads(body)["message"]
+			versions = loads(response.body)["message"]
 			names = {str(name) for name in versions}
 		except (ValueError, KeyError, TypeError):
-			raise WebUnavailable(f"{GET_VERSIONS} answered HTTP {status} without apps") from None
+			raise WebUnavailable(f"{GET_VERSIONS} answered HTTP {response.status} without apps") from None
 		self.learned.send(site)
 		ordered = [name for name in self._bench_order() if name in names]
 		return (*ordered, *sorted(names.difference(ordered)))
+
+	async def _response(self, site: str, credential: Credential) -> HTTPResponse:
+		request = partial(self._web.request, site, GET_VERSIONS, credential.headers, measured_as=GET_VERSIONS)
+		for pause in RETRY_PAUSES:
+			try:
+				return await request()
+			except WebUnavailable:
+				await asyncio.sleep(pause)
+		return await request()
 
 	def _bench_order(self) -> list[str]:
 		try:
