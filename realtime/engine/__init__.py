@@ -8,7 +8,7 @@ from .connection import Connection, ConnectionListener
 from .engine import Engine
 from .errors import RequestRefused
 from .owners import Handover, IncomingRequest, RequestPasser
-from .packets import Encoded, PayloadError
+from .packets import Encoded
 from .request import Request
 from .settings import EngineSettings
 
@@ -20,7 +20,6 @@ __all__ = [
 	"EngineSettings",
 	"Handover",
 	"IncomingRequest",
-	"PayloadError",
 	"Request",
 	"RequestPasser",
 	"RequestRefused",
