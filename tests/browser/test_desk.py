@@ -191,6 +191,7 @@ def test_a_form_that_is_left_says_so_once_however_many_documents_it_has_shown(
 
 def test_where_realtime_is_disabled_forms_are_left_alone(bench: Bench, open_desk: OpenPage) -> None:
 	page = open_desk(bench, bench.user(), disable_async=1)
+	# An error of a listener ends the evaluation, and the test.
 	page.evaluate(
 		"""() => {
 			for (const docname of ["T-1", "T-2"]) {

@@ -107,7 +107,7 @@ def test_has_permission(chat_bench: Bench, one: Client) -> None:
 	)
 	assert {tuple(one.next("may")[0]), tuple(one.next("may")[0])} == {("ToDo", name), ("ToDo",)}
 	chat_bench.wait_until_asked("ToDo", other)
-	one.fence()
+	assert run(one, "return 1") == 1
 	assert len(one.all("may")) == 2
 
 
