@@ -213,10 +213,12 @@ class User:
 		for at, change in self.reports:
 			if change == "offline" and not any(one.allows_offline(at - REPORT, at) for one in self.absences):
 				found.append(f"{self.name}: reported as offline at {at:.1f}, while online")
-		for absence, following in zip(self.absences, [*self.absences[1:], None], strict=True):
+		for number, absence in enumerate(self.absences, 1):
 			wanted = [("offline", absence.bound, absence.ended)] if absence.began else []
-			if absence.ended and following is not None:
-				wanted.append(("online", absence.ended + SETTLE, following.may_be_offline_from))
+			if absence.ended and (following := self.absences[number:]):
+				# A client that is back within the grace may leave before its end.
+				until = min(one.may_be_offline_from for one in following)
+				wanted.append(("online", absence.ended + SETTLE, until))
 			for change, start, until in wanted:
 				due = self._due(start)
 				if (not until or until > due) and self._reported_at(due if until else inf) != change:
