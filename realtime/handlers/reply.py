@@ -58,8 +58,9 @@ class Reply:
 	def __call__(self, *answer: Any) -> None:
 		"""Acknowledge the event as a handler does; only the first answer counts."""
 		if not self._answered:
-			self._answered = True
+			# Raises for an answer that cannot be encoded, which is none: the client gets the error of the handler.
 			self._ack(None, *answer)
+			self._answered = True
 
 	def begin(self) -> None:
 		"""Count one more handler that may answer."""

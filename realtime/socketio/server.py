@@ -391,7 +391,9 @@ def _ack_of(socket: ServerSocket, id: int) -> Ack:
 	def ack(*arguments: Any) -> None:
 		nonlocal answered
 		if not answered:
+			# Before it counts as answered: the handler may catch what this raises, and answer otherwise.
+			encoded = packets.encode_event(socket.namespace.name, arguments, id, packets.ACK)
 			answered = True
-			socket.send(packets.encode_event(socket.namespace.name, arguments, id, packets.ACK))
+			socket.send(encoded)
 
 	return ack

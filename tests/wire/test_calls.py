@@ -36,6 +36,10 @@ async def quiet(socket):
 async def fails(socket):
 	raise ValueError("a secret")
 
+@realtime.on("no json")
+async def no_json(socket):
+	return object()
+
 @realtime.on("fails in a thread")
 def fails_in_a_thread(socket):
 	raise ValueError("a secret")
@@ -124,7 +128,7 @@ def test_an_event_of_the_core(bench: Bench, connect: Connect) -> None:
 	assert client.next("pong") == ()
 
 
-@pytest.mark.parametrize("event", ["fails", "fails in a thread"])
+@pytest.mark.parametrize("event", ["fails", "fails in a thread", "no json"])
 def test_a_handler_that_raises_keeps_its_reason_from_users(
 	bench: Bench, connect: Connect, event: str
 ) -> None:

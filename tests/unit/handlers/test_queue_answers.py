@@ -12,7 +12,8 @@ from frappe_realtime.handlers.registry import current_app
 from frappe_realtime.handlers.sync_socket import SyncSocket
 from realtime.handlers.queue import SETUP
 from realtime.handlers.reply import Reply
-from tests.unit.handlers.fakes import settle
+from realtime.socketio.server import _ack_of
+from tests.unit.handlers.fakes import sent, settle
 from tests.unit.handlers.queues import AppOfOneSocket, run
 
 
@@ -179,6 +180,40 @@ def test_an_exception_that_no_text_can_be_made_of_does_not_stop_the_queue() -> N
 		await settle()
 		assert one.ran == ["later"]
 		assert "Unprintable: (RecursionError while its text was made)" in answers[0]["message"]
+
+	run(scenario)
+
+
+@pytest.mark.parametrize("is_call", [True, False])
+def test_an_answer_that_cannot_be_encoded_is_no_answer(is_call: bool) -> None:
+	async def scenario() -> None:
+		one = AppOfOneSocket()
+
+		async def returns_it(socket: Any) -> object:
+			return object()
+
+		async def catches_it(socket: Any, ack: Any) -> None:
+			try:
+				ack(object())
+			except TypeError:
+				ack("otherwise")
+
+		one.on("returns it", returns_it)
+		one.on("catches it", catches_it)
+		for id, event in enumerate(("returns it", "catches it")):
+			ack = _ack_of(one.server_socket, id)
+			if not is_call:
+				one.push(event, ack=ack)
+				continue
+			reply = Reply(ack, event, "a.site", shows_errors=False)
+			one.push(event, ack=reply)
+			reply.end()
+		await one.finish()
+		assert [type(failure) for failure in one.failures] == [TypeError]
+		answers = sent(one.server_socket)
+		if is_call:
+			assert [error["code"] for error in answers.pop(0)] == ["failed"]
+		assert answers == ([[None, "otherwise"]] if is_call else [["otherwise"]])
 
 	run(scenario)
 
