@@ -67,7 +67,14 @@ SCRIPTS = """
 	socket.on("js later", (answer) => setTimeout(() => answer("late answer"), 20));
 	socket.on("js fails", () => { throw new TypeError("a secret"); });
 	socket.on("js fails late", async () => { throw new TypeError("a secret"); });
-	socket.use((packet, next) => next(packet[0] === "js forbidden" ? new Error("no") : undefined));
+	socket.on("js no json", (answer) => answer(1n));
+	socket.on("js otherwise", (answer) => { try { answer(1n); } catch { answer("otherwise"); } });
+	socket.use((packet, next) => {
+		if (packet[0] === "js middleware fails") throw new TypeError("a secret");
+		next(packet[0] === "js forbidden" ? new Error("no") : undefined);
+	});
+	socket.use(async (packet, next) => { if (packet[0] === "js middleware fails late") throw new TypeError("a secret"); next(); });
+	for (const event of ["js middleware fails", "js middleware fails late"]) socket.on(event, (answer) => answer(1));
 	socket.on("js forbidden", (answer) => answer(1));
 	socket.on("error", () => {});
 """
@@ -188,7 +195,14 @@ def test_handlers_in_javascript(bench: Bench, connect: Connect) -> None:
 	client = connect(bench, bench.user())
 	assert client.call(CALL, "js add", 1, 2) == (None, 3)
 	assert client.call(CALL, "js later") == (None, "late answer")
-	for event in ("js fails", "js fails late"):
+	assert client.call(CALL, "js otherwise") == (None, "otherwise")
+	for event in (
+		"js fails",
+		"js fails late",
+		"js no json",
+		"js middleware fails",
+		"js middleware fails late",
+	):
 		found = error(client, event)
 		assert found["code"] == "failed"
 		assert f'The handler of "{event}" in the app scripts has failed' in found["message"]

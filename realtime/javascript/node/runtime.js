@@ -249,8 +249,9 @@ class Runtime {
 		let sent = false;
 		return (...values) => {
 			if (sent) return;
-			sent = true;
+			// Before it counts as sent: the handler may catch what this throws, and answer otherwise.
 			const { json, attachments } = encode_arguments(values);
+			sent = true;
 			this.channel.send(["ack", id, token, json, attachments.length], attachments);
 		};
 	}

@@ -197,16 +197,22 @@ class Socket extends EventEmitter {
 				return;
 			}
 			const middleware = this._middleware[index];
+			const app = get_app_of(middleware);
 			let called = false;
 			const next = (error) => {
 				if (called) return;
 				called = true;
 				if (error) {
-					on_unanswered(get_app_of(middleware), "not_allowed", "", "");
+					on_unanswered(app, "not_allowed", "", "");
 					this._dispatch("error", [error]);
 				} else step(index + 1);
 			};
-			this._run(middleware, `middleware of ${event}`, [values, next]);
+			this._run(middleware, `middleware of ${event}`, [values, next], (failure) => {
+				if (called || !failure) return;
+				// As in Python, one that fails stops the event.
+				called = true;
+				on_unanswered(app, "failed", ...described(failure[0]));
+			});
 		};
 		step(0);
 	}
@@ -264,7 +270,7 @@ class Socket extends EventEmitter {
 		if (!left) on_unanswered(null, "no_handler", "", "");
 		this._dispatch(event, values, (app, error) => {
 			left -= 1;
-			if (!left) on_unanswered(app, "failed", String(error), String(error?.stack ?? ""));
+			if (!left) on_unanswered(app, "failed", ...described(error));
 		});
 	}
 
@@ -330,6 +336,15 @@ class Connection extends EventEmitter {
 		this.readyState = "open";
 		this.writeBuffer = [];
 		this.transport = { name: request._query.transport, writable: true };
+	}
+}
+
+/** The text and the stack of what a handler has thrown, which may be any value. */
+function described(error) {
+	try {
+		return [String(error), String(error?.stack ?? "")];
+	} catch {
+		return ["an error without a text", ""];
 	}
 }
 
