@@ -7,6 +7,7 @@ import concurrent.futures
 import inspect
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from frappe_realtime.handlers.broadcast import COMPLETED, Completed
@@ -35,7 +36,7 @@ class LoopBridge:
 		self._waiting: set[concurrent.futures.Future[Any]] = set()
 
 	def run(self, action: Callable[[], Any]) -> Any:
-		"""Run `action` on the event loop. From a thread, wait for its result, and await what it returns.
+		"""Run `action` on the event loop, in the caller's context. From a thread, wait for its result, and await what it returns.
 
 		Raises:
 			CancelledError: The server stops.
@@ -47,7 +48,8 @@ class LoopBridge:
 		self._waiting.add(future)
 		self._threads.leave()
 		try:
-			self._calls.add(_run_for_thread, action, future)
+			# Many calls share one turn of the event loop: without this, the context would be that of whoever has woken it.
+			self._calls.add(copy_context().run, _run_for_thread, action, future)
 			self._calls.wake()
 			return future.result()
 		finally:

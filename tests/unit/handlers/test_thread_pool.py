@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 
 import pytest
 
@@ -193,6 +194,29 @@ def test_threads_that_are_not_of_the_pool_may_use_the_event_loop() -> None:
 	async def scenario(it: Threads) -> None:
 		assert await asyncio.to_thread(it.bridge.run, lambda: 1) == 1
 		assert await asyncio.gather(*[it.pool.run(lambda: 2) for _ in range(5)]) == [2] * 5
+
+	run(scenario)
+
+
+def test_a_call_runs_in_the_context_of_its_thread_whoever_has_woken_the_event_loop() -> None:
+	"""By the context, `socket.on` knows the app."""
+	app: ContextVar[str] = ContextVar("app", default="another")
+
+	async def scenario(it: Threads) -> None:
+		found: list[str] = []
+
+		def ask() -> None:
+			app.set("of the thread")
+			found.append(it.bridge.run(app.get))
+
+		it.calls.wake()
+		thread = threading.Thread(target=ask)
+		thread.start()
+		# The event loop is busy here, so the call waits.
+		while not it.calls.waiting:
+			pass
+		await asyncio.to_thread(thread.join, PATIENCE)
+		assert found == ["of the thread"]
 
 	run(scenario)
 
