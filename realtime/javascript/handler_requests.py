@@ -206,25 +206,25 @@ class HandlerRequests:
 		if replica is not None:
 			self._table.set_state(replica.socket, "javascript", properties)
 
-	def _answer_presence(self, token: int, id: str, action: str, place: str, json: str) -> None:
+	def _answer_presence(
+		self, token: int, id: str, namespace: str, action: str, place: str, json: str
+	) -> None:
 		"""Do what a handler asks about presence, and send the answer: an error as code and message, or a value."""
 		replica = self._sockets.get(id)
-		if replica is None:
-			# The socket has left its namespace.
-			self._channel.send("answer", token, None, [[], 0])
-			return
-		socket = replica.socket
 		try:
 			answer: Any = None
 			state, seconds = loads(json)
-			if action == "join":
-				self._presence.join(socket, place, state, seconds)
+			if action == "members":
+				# Also of a socket that has left its namespace: its handler may ask who stays.
+				answer = self._presence.members(namespace, place)
+			elif replica is None:
+				pass
+			elif action == "join":
+				self._presence.join(replica.socket, place, state, seconds)
 			elif action == "set":
-				self._presence.set(socket, place, state, seconds)
-			elif action == "leave":
-				self._presence.leave(socket, place)
+				self._presence.set(replica.socket, place, state, seconds)
 			else:
-				answer = self._presence.members(socket.namespace.name, place)
+				self._presence.leave(replica.socket, place)
 		except PresenceRefused as refused:
 			self._refuse(token, refused.code, str(refused))
 		except ValueError as error:

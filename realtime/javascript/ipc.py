@@ -41,7 +41,7 @@ From the Node process:
     properties    id, properties              what handlers keep on a socket
     command       namespace, id, action, room a handler does something to a socket of another sidecar (`SocketTable.command`)
     has_permission token, id, doctype, name
-    presence      token, id, join, set, leave or members, place, json of [state or null, seconds or null]
+    presence      token, id, namespace, join, set, leave or members, place, json of [state or null, seconds or null]
     rewind        token, id, room, json of ["latest" or a number]
     pong          number
     latency       app, counts, seconds        listeners called since the last report: by bucket, and the sum of their times

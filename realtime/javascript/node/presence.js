@@ -18,18 +18,17 @@ class Presence {
 
 	/** Let the socket be a member, with this state; `ttl` is the number of seconds after which its keys are removed. */
 	async join(state = {}, { ttl = null } = {}) {
-		await this._ask("join", state, ttl);
+		await this._change("join", state, ttl);
 	}
 
 	/** Change keys of the state of the socket; null removes a key. */
 	async set(state, { ttl = null } = {}) {
-		await this._ask("set", state, ttl);
+		await this._change("set", state, ttl);
 	}
 
 	/** Let the socket be no member any more. */
 	async leave() {
-		// Otherwise the socket of this id is the one of a client that has recovered its session.
-		if (this._socket.connected) await this._ask("leave");
+		await this._change("leave");
 	}
 
 	/** The members on all sidecars, those who came first at the beginning. */
@@ -40,6 +39,11 @@ class Presence {
 	/** The number of all members. */
 	async count() {
 		return (await this._ask("members"))[1];
+	}
+
+	async _change(action, state, ttl) {
+		// Otherwise the socket of this id is the one of a client that has recovered its session.
+		if (this._socket.connected) await this._ask(action, state, ttl);
 	}
 
 	_ask(action, state = null, ttl = null) {

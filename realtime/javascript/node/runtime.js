@@ -66,7 +66,7 @@ class Runtime {
 
 	/** Ask the sidecar for something about presence; resolves to what it answers. */
 	ask_presence(socket, action, place, state, ttl) {
-		return this._ask("presence", socket, [action, place], [state, ttl]);
+		return this._ask("presence", socket, [socket.nsp.name, action, place], [state, ttl]);
 	}
 
 	/** Let the sidecar join a room and send the earlier events of the room; resolves to the number of events. */

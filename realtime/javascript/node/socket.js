@@ -120,6 +120,8 @@ class Socket extends EventEmitter {
 	 * @returns {Promise<number>} how many were sent; rejected with an Error that has a `code`, the room is not joined then
 	 */
 	async rewind(room, rewind) {
+		// As for `leave`; after the disconnect there is nothing to join.
+		if (!this.connected) return 0;
 		const key = String(room);
 		this._pending_rewinds.set(key, (this._pending_rewinds.get(key) ?? 0) + 1);
 		try {

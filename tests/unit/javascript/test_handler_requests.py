@@ -13,7 +13,7 @@ from realtime.json_codec import loads
 from tests.unit.javascript.fakes import JavaScriptBench, call
 
 
-def requests_of(bench: JavaScriptBench) -> HandlerRequests:
+def requests_of(bench: JavaScriptBench, presence: Any = None) -> HandlerRequests:
 	unused: Any = None
 	return HandlerRequests(
 		bench.channel,
@@ -21,7 +21,7 @@ def requests_of(bench: JavaScriptBench) -> HandlerRequests:
 		bench.table,
 		unused,
 		unused,
-		unused,
+		presence,
 		unused,
 		BackgroundTasks(),
 		unused,
@@ -86,7 +86,7 @@ def test_a_question_with_a_value_that_is_nested_too_deeply_is_refused(tmp_path: 
 		deep = "[" * 10_000 + "]" * 10_000
 		requests_of(bench).execute(
 			[
-				["presence", 1, "one", "set", "site", f"[{deep},null]"],
+				["presence", 1, "one", "/site.test", "set", "site", f"[{deep},null]"],
 				["rewind", 2, "one", "room", f"[{deep}]"],
 			],
 			[],
@@ -94,6 +94,36 @@ def test_a_question_with_a_value_that_is_nested_too_deeply_is_refused(tmp_path: 
 		assert await bench.process.operations() == [
 			["answer", 1, ["bad_request", "the value is not JSON: nested too deeply"], None],
 			["answer", 2, ["bad_request", "the value is not JSON: nested too deeply"], None],
+		]
+
+	asyncio.run(run())
+
+
+def test_the_handler_of_a_socket_that_has_gone_learns_who_stays(tmp_path: Path) -> None:
+	"""As in Python; it changes nothing for the socket any more."""
+
+	class FakePresence:
+		"""A place with one member, which nobody may change."""
+
+		def members(self, namespace: str, place: str) -> tuple[list[dict[str, Any]], int]:
+			assert (namespace, place) == ("/site.test", "site")
+			return [{"id": "two"}], 1
+
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		await bench.process.operations()
+		actions = ("members", "join", "set", "leave")
+		requests_of(bench, FakePresence()).execute(
+			[
+				["presence", token, "gone", "/site.test", action, "site", "[null,null]"]
+				for token, action in enumerate(actions)
+			],
+			[],
+		)
+		assert await bench.process.operations() == [
+			["answer", 0, None, [[{"id": "two"}], 1]],
+			*[["answer", token, None, None] for token in (1, 2, 3)],
 		]
 
 	asyncio.run(run())

@@ -212,6 +212,25 @@ def test_disconnect_is_emitted_after_the_rooms_are_left(chat_bench: Bench, one: 
 	assert rest == [False, False, [], user]
 
 
+def test_presence_after_the_disconnect(chat_bench: Bench, one: Client, two: Client) -> None:
+	run(two, "await socket.presence({ room: 'stays' }).join()")
+	run(
+		one,
+		"""
+		const place = socket.presence({ room: "stays" });
+		await place.join();
+		socket.on("disconnect", async () => {
+			await place.join({ late: true });
+			const rewound = await socket.rewind("stays", "latest");
+			const users = (await place.members()).map(({ user }) => user);
+			socket.nsp.emit("who stays", users, await place.count(), rewound);
+		});
+		""",
+	)
+	one.emit("run", "socket.disconnect()", None)
+	assert two.next("who stays") == ([user_of(two)], 1, 0)
+
+
 def test_handler_disconnects_the_socket(one: Client, two: Client) -> None:
 	run(one, 'socket.on("disconnect", (reason) => socket.nsp.emit("left", reason))')
 	one.emit("run", 'socket.disconnect(); socket.emit("last", socket.connected)', None)
