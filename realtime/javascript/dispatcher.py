@@ -113,9 +113,10 @@ class EventDispatcher:
 				reply.dropped(ANY_APP, "the Node process does not keep up")
 			return
 		size = getsizeof(json) + sum(map(getsizeof, attachments))
-		if not self._ready and not self._has_space(id, size):
+		if not self._ready and (limit := self._limit_reached(id, size)):
+			self._count_dropped(limit)
 			if reply is not None:
-				reply.dropped(ANY_APP, "realtime_handler_queue")
+				reply.dropped(ANY_APP, limit)
 			return
 		token = None if ack is None else replica.add_ack(ack)
 		is_call = ""
@@ -154,16 +155,14 @@ class EventDispatcher:
 			for number in of_socket.numbers:
 				del self._pending[number]
 
-	def _has_space(self, id: str, size: int) -> bool:
-		"""Return True if an event of `size` bytes may wait; count it as dropped if it may not."""
+	def _limit_reached(self, id: str, size: int) -> str:
+		"""Return the key of the limit that does not let an event of `size` bytes wait; empty if it may."""
 		of_socket = self._pending_of.get(id) or PendingOfSocket()
 		if len(of_socket.numbers) >= self._queue:
-			self._count_dropped("realtime_handler_queue")
-		elif of_socket.size + size > self._queue_bytes:
-			self._count_dropped("realtime_handler_queue_bytes")
-		else:
-			return True
-		return False
+			return "realtime_handler_queue"
+		if of_socket.size + size > self._queue_bytes:
+			return "realtime_handler_queue_bytes"
+		return ""
 
 	def _keep(self, event: PendingEvent) -> None:
 		dropped = []

@@ -207,3 +207,20 @@ def test_a_call_that_is_dropped_while_it_waits_is_answered(
 		reply.end()
 	assert codes(answers) == ["dropped"]
 	assert later_answers == []
+
+
+@pytest.mark.parametrize(
+	("limits", "key"),
+	[({"queue": 0}, "realtime_handler_queue"), ({"queue_bytes": 0}, "realtime_handler_queue_bytes")],
+)
+def test_the_answer_to_a_call_that_is_dropped_names_the_limit(
+	tmp_path: Path, limits: dict[str, int], key: str
+) -> None:
+	bench = JavaScriptBench(tmp_path, "chat")
+	events = EventDispatcher(bench.channel, bench.sockets, **limits)
+	reply, answers = call()
+	events.dispatch(connect(bench, "one"), "event", [], reply)
+	reply.end()
+	assert codes(answers) == ["dropped"]
+	assert answers[0][0]["message"].endswith(f'"event" was dropped ({key}).')
+	assert events.limits_reached == {key: 1}
