@@ -325,6 +325,34 @@ it("does not say of this page's member in the session before that it has left", 
 	expect(heard).toEqual([]);
 });
 
+it("goes on when a listener fails", async () => {
+	const { connection, socket } = make();
+	const sidecar = new Sidecar(socket);
+	const report = vi.fn();
+	vi.stubGlobal("queueMicrotask", report);
+	const place = connection.presence("ToDo", "T-1");
+	const heard: string[] = [];
+	for (const event of ["sync", "join", "leave"] as "join"[]) {
+		place.on(event, () => {
+			throw new TypeError(`no element for ${event}`);
+		});
+		place.on(event, () => void heard.push(event));
+	}
+	const joined = place.join();
+	place.set({ typing: true }, { ttl: 5 });
+	await sidecar.receive();
+	await expect(joined).resolves.toBe(place);
+	await sidecar.receive();
+	expect(sidecar.states.get(PLACE)).toEqual({ typing: true });
+	const others = ["2", "3"].map((id) => ({ id, user: id, full_name: id, joined_at: 2, version: 1, state: {} }));
+	socket.fire("frappe_realtime:presence", { place: PLACE, count: 3, joins: others });
+	socket.fire("frappe_realtime:presence", { place: PLACE, count: 1, leaves: ["2", "3"] });
+	expect(place.members.map(({ id }) => id)).toEqual(["1"]);
+	expect(heard).toEqual(["sync", "join", "join", "leave", "leave"]);
+	expect(report).toHaveBeenCalledTimes(heard.length);
+	heard.forEach((event, index) => expect(report.mock.calls[index]![0]).toThrow(`no element for ${event}`));
+});
+
 describe("a leave", () => {
 	// How the server does not get it.
 	const LOST: [string, (page: Page) => Promise<void>][] = [

@@ -164,7 +164,16 @@ export class Presence {
 	}
 
 	_emit(event, ...args) {
-		for (const callback of [...(this._listeners[event] ?? [])]) callback(...args);
+		for (const callback of [...(this._listeners[event] ?? [])]) {
+			try {
+				callback(...args);
+			} catch (error) {
+				// As of a listener of the DOM: it is an uncaught error, and ends neither the join nor other listeners.
+				queueMicrotask(() => {
+					throw error;
+				});
+			}
+		}
 	}
 
 	// -- the own state
