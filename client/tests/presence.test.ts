@@ -280,6 +280,20 @@ describe("a join", () => {
 		expect(place.me!.id).toBe("3");
 	});
 
+	it("is refused at once with a state that JSON cannot hold, as set() is", async () => {
+		const { connection, socket } = make();
+		const place = connection.presence("ToDo", "T-1");
+		const circle: Record<string, unknown> = {};
+		circle.itself = circle;
+		for (const state of [circle, { big: 1n }]) expect(() => place.join(state)).toThrow(TypeError);
+		expect(socket.sent).toEqual([]);
+		const { place: joined, sidecar } = await open({ page: 1 });
+		expect(() => joined.set({ page: 2, circle })).toThrow(TypeError);
+		await sidecar.receive();
+		expect(sidecar.states.get(PLACE)).toEqual({ page: 1 });
+		expect(joined.me!.state).toEqual({ page: 1 });
+	});
+
 	it("is rejected when the place is left before the answer", async () => {
 		const place = make().connection.presence("ToDo", "T-1");
 		// Nobody waits for this one: it is no unhandled rejection.

@@ -97,6 +97,7 @@ export class Presence {
 	 * @param {object} [state] what the others see of this page
 	 * @returns {Promise<Presence>} this object, when the server has confirmed it
 	 * @throws {PresenceError} the server refuses it, or the page leaves before it is confirmed
+	 * @throws {TypeError} at once: the state is no object, or JSON cannot hold it
 	 */
 	join(state = {}) {
 		// The server may have the state of before still.
@@ -119,6 +120,7 @@ export class Presence {
 	 *
 	 * @param {object} state the keys to change; null removes a key
 	 * @param {{ ttl?: number }} [options] `ttl`: seconds after which these keys are removed, unless they are set again
+	 * @throws {TypeError} the state is no object, or JSON cannot hold it
 	 */
 	set(state, { ttl = null } = {}) {
 		if (!this._wanted && !this.me) throw new Error(`join ${this.place} before you set a state`);
@@ -183,6 +185,8 @@ export class Presence {
 			throw new TypeError("a state is an object");
 		}
 		if (ttl !== null && !(ttl > 0)) throw new TypeError("ttl is a number of seconds above 0");
+		// Throws for what JSON cannot hold: nobody would be told when it fails each time that it is sent.
+		JSON.stringify(state);
 		const ends = ttl === null ? Infinity : performance.now() + 1000 * ttl;
 		for (const [key, value] of Object.entries(state)) {
 			this._own.set(key, { value: value ?? null, ends, ttl, refusals: 0 });
