@@ -225,6 +225,26 @@ describe("a live document", () => {
 		live.stop();
 	});
 
+	it("is loaded again although a subscriber fails", async () => {
+		const report = vi.fn();
+		vi.stubGlobal("queueMicrotask", report);
+		const response: any = { ok: true, status: 200, json: async () => ({ data: { name: "T-1" } }) };
+		const fetch = vi.fn(async () => response as Response);
+		const { live, socket } = await load(fetch);
+		const heard = vi.fn();
+		live.subscribe(() => {
+			throw new TypeError("no element");
+		});
+		live.subscribe(heard);
+		socket.fire("doc_update", TODO);
+		await vi.advanceTimersByTimeAsync(200);
+		expect(fetch).toHaveBeenCalledTimes(2);
+		expect(live.snapshot).toMatchObject({ error: null, stale: false, loading: false });
+		expect(report.mock.calls.length).toBe(heard.mock.calls.length);
+		expect(report.mock.calls[0]![0]).toThrow("no element");
+		live.stop();
+	});
+
 	describe("with two requests under way", () => {
 		async function two_requests() {
 			const requests: { resolve(response: Response): void; reject(error: Error): void }[] = [];

@@ -1,7 +1,8 @@
 // Presence without a framework: this page in one place, for as long as a part of the page wants it.
 
-import type { Member, Presence } from "./presence.js";
 import type { Connection } from "./connection.js";
+import { call } from "./local_events.js";
+import type { Member, Presence } from "./presence.js";
 
 /** A document, a DocType, a room of a handler, or with neither the site. */
 export interface Place {
@@ -77,7 +78,7 @@ export class Here {
 		if (!this._is_running) return;
 		const { members, count, me } = this._presence;
 		this.snapshot = { members, count, me, code };
-		for (const listener of [...this._listeners]) listener();
+		for (const listener of [...this._listeners]) call(listener);
 	}
 }
 

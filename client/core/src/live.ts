@@ -2,7 +2,7 @@
 
 import { ApiError, type ListQuery } from "./api.js";
 import type { Connection } from "./connection.js";
-import { MISSED_EVENT, STATUS_EVENT } from "./local_events.js";
+import { call, MISSED_EVENT, STATUS_EVENT } from "./local_events.js";
 
 /** A document, or all documents of a DocType. */
 export interface Target {
@@ -172,7 +172,7 @@ export class Follower {
 	private _set(state: LiveState): void {
 		if (state.stale === this.state.stale && state.lost === this.state.lost) return;
 		this.state = state;
-		for (const listener of [...this._listeners]) listener();
+		for (const listener of [...this._listeners]) call(listener);
 	}
 }
 
@@ -262,7 +262,7 @@ export class Live<T> {
 
 	private _set(changes: Partial<Snapshot<T>>): void {
 		this.snapshot = { ...this.snapshot, ...changes };
-		for (const listener of [...this._listeners]) listener();
+		for (const listener of [...this._listeners]) call(listener);
 	}
 }
 

@@ -12,6 +12,18 @@ export const MISSED_EVENT = "realtime_missed";
 /** The events that this client emits to its listeners itself. */
 export const LOCAL_EVENTS: readonly string[] = [STATUS_EVENT, MISSED_EVENT];
 
+// Call a listener of the page. What it throws is an uncaught error, as that of a listener of the DOM: it ends neither the client's work
+// nor other listeners.
+export function call(listener: Listener, ...args: any[]): void {
+	try {
+		listener(...args);
+	} catch (error) {
+		queueMicrotask(() => {
+			throw error;
+		});
+	}
+}
+
 /** The listeners of `LOCAL_EVENTS`, apart from those of events with the same names that the server might send. */
 export class LocalEvents {
 	private readonly _listeners: Record<string, (Listener & { fn?: Listener })[]>;
@@ -36,15 +48,6 @@ export class LocalEvents {
 	}
 
 	emit(event: string, ...args: any[]): void {
-		for (const listener of this._listeners[event]!) {
-			try {
-				listener(...args);
-			} catch (error) {
-				// As of a listener of the DOM: it is an uncaught error, and ends neither the client's work nor other listeners.
-				queueMicrotask(() => {
-					throw error;
-				});
-			}
-		}
+		for (const listener of this._listeners[event]!) call(listener, ...args);
 	}
 }

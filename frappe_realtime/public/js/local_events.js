@@ -7,6 +7,18 @@ export const STATUS_EVENT = "realtime_status";
 export const MISSED_EVENT = "realtime_missed";
 /** The events that this client emits to its listeners itself. */
 export const LOCAL_EVENTS = [STATUS_EVENT, MISSED_EVENT];
+// Call a listener of the page. What it throws is an uncaught error, as that of a listener of the DOM: it ends neither the client's work
+// nor other listeners.
+export function call(listener, ...args) {
+	try {
+		listener(...args);
+	}
+	catch (error) {
+		queueMicrotask(() => {
+			throw error;
+		});
+	}
+}
 /** The listeners of `LOCAL_EVENTS`, apart from those of events with the same names that the server might send. */
 export class LocalEvents {
 	constructor() {
@@ -25,16 +37,7 @@ export class LocalEvents {
 		return this._listeners[event];
 	}
 	emit(event, ...args) {
-		for (const listener of this._listeners[event]) {
-			try {
-				listener(...args);
-			}
-			catch (error) {
-				// As of a listener of the DOM: it is an uncaught error, and ends neither the client's work nor other listeners.
-				queueMicrotask(() => {
-					throw error;
-				});
-			}
-		}
+		for (const listener of this._listeners[event])
+			call(listener, ...args);
 	}
 }
