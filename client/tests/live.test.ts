@@ -64,6 +64,28 @@ describe("a follower", () => {
 		expect(follower.state.stale).toBe(false);
 	});
 
+	it("loads again after a change during a load that the server refuses", async () => {
+		const { connection, socket } = make();
+		const finish: ((error?: Error) => void)[] = [];
+		const reload = vi.fn(
+			() => new Promise<void>((resolve, reject) => finish.push((error) => (error ? reject(error) : resolve()))),
+		);
+		const follower = follow(connection, TODO, reload, { debounce: 100 });
+		follower.invalidate();
+		await vi.advanceTimersByTimeAsync(100);
+		// Now it exists.
+		socket.fire("doc_update", TODO);
+		await vi.advanceTimersByTimeAsync(1000);
+		finish[0]!(new ApiError(404, "DoesNotExistError", "no such document"));
+		await vi.advanceTimersByTimeAsync(100);
+		expect(reload).toHaveBeenCalledTimes(2);
+		expect(follower.state.stale).toBe(true);
+		finish[1]!();
+		await vi.advanceTimersByTimeAsync(100_000);
+		expect(reload).toHaveBeenCalledTimes(2);
+		expect(follower.state.stale).toBe(false);
+	});
+
 	it("tries again when the server cannot be reached, and not when it refuses", async () => {
 		const { connection } = make();
 		const reload = vi.fn().mockRejectedValueOnce(new ApiError(502, "", "away")).mockResolvedValueOnce(undefined);

@@ -160,8 +160,11 @@ export class Follower {
 			if (this._changed_at) this._schedule(this._debounce);
 			else this._set({ ...this.state, stale: false });
 		} catch (error) {
+			const has_changed = this._changed_at !== 0;
 			this._changed_at ||= started;
 			if (!is_refusal(error)) this._schedule(Math.min(FIRST_RETRY * 2 ** this._failures++, MAX_RETRY));
+			// The refusal is older than the change: what did not exist may exist now.
+			else if (has_changed) this._schedule(this._debounce);
 			else if (this._is_running) this._set({ ...this.state, stale: false });
 		} finally {
 			this._is_loading = false;
