@@ -2,7 +2,7 @@ import { getEventListeners } from "node:events";
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
-import type { Connection, Presence } from "@frappe-realtime/core";
+import { here, type Connection, type Presence } from "@frappe-realtime/core";
 import { make, type FakeSocket } from "./fake_socket.js";
 
 const JOIN = "frappe_realtime:presence_join";
@@ -491,4 +491,16 @@ describe("the window of the page", () => {
 		expect(sidecar.states.size).toBe(0);
 		expect(place.me).toBeNull();
 	});
+});
+
+it("is left with the last part of the page that is there, also after one whose state was refused", async () => {
+	const { connection, socket } = make();
+	const sidecar = new Sidecar(socket);
+	const one = here(connection, { doctype: "ToDo", name: "T-1" });
+	expect(() => here(connection, { doctype: "ToDo", name: "T-1" }, null as any)).toThrow("a state is an object");
+	await sidecar.receive();
+	expect(one.snapshot.count).toBe(1);
+	one.stop();
+	await sidecar.receive();
+	expect(sidecar.states.size).toBe(0);
 });

@@ -38,6 +38,8 @@ export class Here {
 
 	constructor(connection: Connection, { doctype, name, room }: Place, state: object = {}) {
 		this._presence = connection.presence(room === undefined ? doctype : { room }, name);
+		// First: it throws if this is no state, and then this page does not count as one more that is there.
+		const joined = this._presence.join(state);
 		this._listeners = new Set();
 		this._is_running = true;
 		this._on_change = () => this._read(null);
@@ -46,7 +48,7 @@ export class Here {
 		uses.set(this._presence, (uses.get(this._presence) ?? 0) + 1);
 		for (const event of CHANGES) this._presence.on(event, this._on_change);
 		this._presence.on("end", this._on_end);
-		this._presence.join(state).then(this._on_change, (error) => this._read(error.code ?? "unavailable"));
+		joined.then(this._on_change, (error) => this._read(error.code ?? "unavailable"));
 	}
 
 	/** Call `listener` after each change of `snapshot`; returns the function that ends this. */
