@@ -258,6 +258,17 @@ it("sends what waits when the page goes", async () => {
 	expect(events).toEqual(["join", "update", "update", "leave"].map((event) => PREFIX + event));
 });
 
+it("leaves a document also before it has joined", async () => {
+	const page = open();
+	page.provider.destroy();
+	const events = page.socket.sent.map(([event]) => event).filter((event) => event.startsWith(PREFIX));
+	expect(events).toEqual(["join", "leave"].map((event) => PREFIX + event));
+	// Without a connection, the server has nothing to end.
+	const lost = open({}, make({}, false));
+	lost.provider.destroy();
+	expect(sent(lost.socket, "leave")).toEqual([]);
+});
+
 it("takes what the server keeps, and sends what it lacks", async () => {
 	const page = open();
 	page.doc.getText("text").insert(0, "mine");

@@ -157,8 +157,9 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		const connection = this._connection;
 		in_use.get(connection)?.delete(JSON.stringify(this._name));
 		globalThis.removeEventListener?.("pagehide", this._on_pagehide);
-		if (this._is_joined && connection.status === "connected") {
+		if (connection.status === "connected") {
 			this._on_pagehide();
+			// Also before the answer to the join: the server would go on to send changes, and would ask this page for what others lack.
 			connection.emit(LEAVE, ...this._name);
 		}
 		this.awareness.disconnect();
