@@ -241,6 +241,10 @@ it("joins again when the server does not know it any more, and later when it can
 it("lets one document have one provider of a connection", () => {
 	const page = open();
 	expect(() => open({}, page)).toThrow("has a provider on this connection already");
+	const doc = new Y.Doc();
+	const listen = vi.spyOn(doc, "on");
+	expect(() => new RealtimeProvider(page.connection, "Note", "N-1", doc)).toThrow("share its document");
+	expect(listen).not.toHaveBeenCalled();
 	page.provider.destroy();
 	page.doc.getText("text").insert(0, "alone");
 	expect(open({}, page).provider.status).toBe("connecting");

@@ -126,9 +126,10 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._connection = connection;
 		this._place = { doctype, name };
 		this._name = [doctype, String(name), field];
+		// First: it throws if the document has a provider already, and then nothing of this one must listen to `doc`.
+		if (connect) this.connect();
 		doc.on("update", this._on_local_update);
 		doc.on("destroy", this._on_destroy);
-		if (connect) this.connect();
 	}
 
 	/** Follow the document from now on, also after each reconnect. */
