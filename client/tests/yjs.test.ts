@@ -8,7 +8,10 @@ const PREFIX = "frappe_realtime:shared_";
 const NAME = { doctype: "Note", name: "N-1", field: "" };
 
 beforeEach(() => void vi.useFakeTimers());
-afterEach(() => vi.useRealTimers());
+afterEach(() => {
+	vi.useRealTimers();
+	vi.unstubAllGlobals();
+});
 
 interface Page extends Setting {
 	doc: Y.Doc;
@@ -260,6 +263,25 @@ it("sends what waits when the page goes", async () => {
 	page.provider.destroy();
 	const events = page.socket.sent.map(([event]) => event).filter((event) => event.startsWith(PREFIX));
 	expect(events).toEqual(["join", "update", "update", "leave"].map((event) => PREFIX + event));
+});
+
+it("goes on when a listener of the page fails", async () => {
+	const report = vi.fn();
+	vi.stubGlobal("queueMicrotask", report);
+	const page = open();
+	const heard: string[] = [];
+	for (const event of ["access", "status", "sync"] as "sync"[]) {
+		page.provider.on(event, () => {
+			throw new TypeError(`no element for ${event}`);
+		});
+		page.provider.on(event, () => void heard.push(event));
+	}
+	await join(page);
+	expect(heard).toEqual(["access", "status", "sync"]);
+	expect(report).toHaveBeenCalledTimes(heard.length);
+	heard.forEach((event, index) => expect(report.mock.calls[index]![0]).toThrow(`no element for ${event}`));
+	await vi.advanceTimersByTimeAsync(2000);
+	expect(sent(page.socket, "sync")).toHaveLength(1);
 });
 
 it("leaves a document also before it has joined", async () => {

@@ -23,7 +23,16 @@ export class Emitter<Events extends { [E in keyof Events]: (...args: any[]) => v
 	}
 
 	protected _emit<E extends keyof Events>(event: E, ...args: Parameters<Events[E]>): void {
-		for (const listener of [...(this._listeners[event] ?? [])]) listener(...args);
+		for (const listener of [...(this._listeners[event] ?? [])]) {
+			try {
+				listener(...args);
+			} catch (error) {
+				// As of a listener of the DOM: it is an uncaught error, and ends neither what is done here nor other listeners.
+				queueMicrotask(() => {
+					throw error;
+				});
+			}
+		}
 	}
 
 	protected _has_listeners(event: keyof Events): boolean {
