@@ -339,13 +339,14 @@ class Socket:
 
 		Args:
 			path: The path; it begins with a slash.
-			args: The query.
+			args: The query. An item that is None is left out, text is sent as it is, other values as JSON.
 			method: The HTTP method.
 			body: Bytes or text are sent unchanged, other values as JSON.
 			headers: Additional headers.
 
 		Raises:
 			ValueError: `path` does not begin with a slash.
+			TypeError: `args` or `body` have a value that JSON cannot hold.
 			frappe_realtime.WebUnavailable: The web process did not answer.
 		"""
 		return await self._runtime.frappe_request(

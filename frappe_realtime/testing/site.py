@@ -240,13 +240,16 @@ class Site:
 	async def _frappe_request(
 		self, session: Session, path: str, args: Any, method: str, body: Any, headers: Any
 	) -> Response:
+		# Raises as in the sidecar.
+		sidecar_module("handlers.frappe_requests").encode_request(path, args, body)
 		self.requests.append((method, path, dict(args or {}), body))
 		answer = self._answers.get(path)
 		if answer is None:
 			return Response(404, b"{}")
 		if isinstance(answer, Response):
 			return answer
-		return _response(answer(**(args or {}), **(body if isinstance(body, dict) else {})), 200)
+		sent = {key: value for key, value in (args or {}).items() if value is not None}
+		return _response(answer(**sent, **(body if isinstance(body, dict) else {})), 200)
 
 
 class _Application:

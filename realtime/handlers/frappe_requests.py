@@ -46,11 +46,10 @@ class FrappeRequests:
 
 		Raises:
 			ValueError: `path` does not begin with a slash.
+			TypeError: JSON cannot hold a value of the query, or the body.
 			WebUnavailable: The web process does not answer.
 		"""
-		if not path.startswith("/"):
-			raise ValueError(f"the path of a request to the site must begin with '/', but it is {path!r}")
-		content, content_type = _encode_body(body)
+		query, content, content_type = encode_request(path, args, body)
 		answer = await self._web.request(
 			session.site,
 			path,
@@ -61,10 +60,25 @@ class FrappeRequests:
 				**session.credential.headers,
 			},
 			method,
-			{key: _query_value(value) for key, value in (args or {}).items() if value is not None} or None,
+			query,
 			content,
 		)
 		return Response(answer.status, answer.body, answer.headers)
+
+
+def encode_request(
+	path: str, args: Mapping[str, Any] | None, body: Any
+) -> tuple[dict[str, str] | None, bytes | None, str]:
+	"""Return the query, the body and its Content-Type of a request; the arguments are those of `FrappeRequests.send`.
+
+	Raises:
+		ValueError: `path` does not begin with a slash.
+		TypeError: JSON cannot hold a value of the query, or the body.
+	"""
+	if not path.startswith("/"):
+		raise ValueError(f"the path of a request to the site must begin with '/', but it is {path!r}")
+	query = {key: _query_value(value) for key, value in (args or {}).items() if value is not None}
+	return (query or None, *_encode_body(body))
 
 
 def _encode_body(body: Any) -> tuple[bytes | None, str]:

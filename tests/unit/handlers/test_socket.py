@@ -210,6 +210,35 @@ def test_frappe_request(make_site: MakeSite, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+	("arguments", "error"),
+	[
+		("'api/method/x'", ValueError),
+		("'/api/method/x', {'a': object()}", TypeError),
+		("'/api/method/x', method='POST', body={'b': {1, 2}}", TypeError),
+	],
+)
+def test_a_request_that_the_sidecar_would_refuse(
+	make_site: MakeSite, arguments: str, error: type[Exception]
+) -> None:
+	site = make_site(
+		f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\tawait socket.frappe_request({arguments})\n"
+	)
+	site.answer("/api/method/x", "answer")
+	with pytest.raises(error):
+		site.connect("ann@example.com").emit("go")
+	assert site.requests == []
+
+
+def test_an_argument_of_a_request_that_is_none_is_left_out(make_site: MakeSite) -> None:
+	site = make_site(
+		f"{HEAD}@realtime.on('go')\nasync def go(socket):\n"
+		"\treturn (await socket.frappe_request('/api/method/x', {'a': None, 'b': 1})).message\n"
+	)
+	site.answer("/api/method/x", lambda a="default", b=0: [a, b])
+	assert site.connect("ann@example.com").call("go") == ["default", 1]
+
+
+@pytest.mark.parametrize(
 	"text",
 	both(
 		"\treturn [AWAIT socket.has_permission('Note', name, ptype), AWAIT socket.has_permission('Note')]",
