@@ -135,8 +135,14 @@ class Registry:
 			allow_guest: Run the function for Guests too.
 
 		Raises:
-			TypeError: `frappe_context` is set for an `async def`, where the database would block the event loop.
+			TypeError: `frappe_context` is set for an `async def`, where the database would block the event loop; or `event` is no
+				string, as in `@realtime.on` without parentheses.
 		"""
+		if not isinstance(event, str):
+			# Without the parentheses, the function would be taken for the event, and would never run.
+			raise TypeError(
+				f'realtime.on takes the name of an event, as in @realtime.on("chat_open"), and was given {event!r}'
+			)
 
 		def decorate(function: F) -> F:
 			asynchronous = is_async(function)

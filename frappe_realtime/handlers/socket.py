@@ -270,6 +270,7 @@ class Socket:
 
 		Raises:
 			RuntimeError: Called outside the handlers of an app.
+			TypeError: `listener` is no function.
 		"""
 		self._runtime.add_listener(self, event, listener, False)
 
@@ -288,6 +289,7 @@ class Socket:
 
 		Raises:
 			RuntimeError: Called outside the handlers of an app.
+			TypeError: `middleware` is no function.
 		"""
 		self._runtime.add_middleware(self, middleware)
 

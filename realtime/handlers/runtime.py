@@ -205,6 +205,8 @@ class HandlerRuntime:
 
 	def add_listener(self, socket: Socket, event: str, listener: Callable[..., Any], once: bool) -> None:
 		app = self._current_app("socket.on")
+		if not callable(listener):
+			raise TypeError(f"socket.on({event!r}, …) takes a function, and was given {listener!r}")
 		handler = Handler(
 			event=event,
 			function=listener,
@@ -232,6 +234,8 @@ class HandlerRuntime:
 
 	def add_middleware(self, socket: Socket, middleware: Callable[..., Any]) -> None:
 		app = self._current_app("socket.use")
+		if not callable(middleware):
+			raise TypeError(f"socket.use takes a function, and was given {middleware!r}")
 		self.queue_of(socket._server_socket, app).middleware.append(middleware)
 
 	def _current_app(self, method: str) -> App:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,14 @@ def test_frappe_context_on_an_async_function_is_refused_at_import() -> None:
 	with pytest.raises(TypeError, match="frappe_context=True needs a plain def"):
 
 		@Registry().on("x", frappe_context=True)
+		async def handler(socket: object) -> None: ...
+
+
+def test_the_decorator_without_an_event_is_refused_at_import() -> None:
+	registry: Any = Registry()
+	with pytest.raises(TypeError, match=r"takes the name of an event, as in @realtime.on"):
+
+		@registry.on
 		async def handler(socket: object) -> None: ...
 
 

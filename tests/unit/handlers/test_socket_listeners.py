@@ -128,3 +128,13 @@ def test_on_raises_outside_handlers(make_site: MakeSite) -> None:
 	)
 	with pytest.raises(RuntimeError, match=r"socket\.on is for the handlers of an app"):
 		client.socket.on("x", lambda: None)
+
+
+@pytest.mark.parametrize("call", ["on('later', None)", "once('later', 1)", "use(None)"])
+def test_what_is_no_function_is_refused_at_once(make_site: MakeSite, call: str) -> None:
+	client = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\tsocket.{call}\n").connect(
+		"ann@example.com"
+	)
+	with pytest.raises(TypeError, match="takes a function, and was given"):
+		client.emit("go")
+	client.emit("later")
