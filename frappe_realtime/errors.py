@@ -1,7 +1,7 @@
 """Exceptions that the code of an app may catch. Imports nothing, so that every process can import it.
 
 Handlers may also catch what Python itself defines: `Socket.call` raises TimeoutError and ConnectionError. The functions
-that publish raise only TypeError. Both are documented at the functions, and in docs/handlers.md and docs/publishing.md.
+that publish raise only TypeError and ValueError. All are documented at the functions, and in docs/handlers.md and docs/publishing.md.
 """
 
 

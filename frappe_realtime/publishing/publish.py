@@ -99,8 +99,11 @@ def publish_realtime(
 
 	if event is None:
 		event = "task_progress" if task_id else "global"
-	elif event == "msgprint" and _names(user) is None:
-		user = frappe.session.user
+	elif event == "msgprint":
+		# Kept as a list: an iterator has its names only once.
+		user = _names(user)
+		if user is None:
+			user = frappe.session.user
 	elif event == "list_update":
 		if not doctype and isinstance(message, Mapping):
 			doctype = message.get("doctype")

@@ -82,6 +82,13 @@ def test_several_users_or_rooms_get_one_event_each_in_one_write(publish, sent):
 	assert sent.writes == 2
 
 
+def test_the_users_of_an_iterator(publish, sent):
+	publish.publish_realtime("msgprint", "hi", user=(name for name in ("a", "b")))
+	publish.publish_realtime("e", user=iter(["c"]))
+	publish.publish_realtime("msgprint", "hi", user="")
+	assert [room for _, _, room in sent.events()] == ["user:a", "user:b", "user:c", ALICE]
+
+
 def test_an_empty_list_publishes_nothing(publish, sent):
 	publish.publish_realtime("e", user=[])
 	publish.publish_realtime("msgprint", "hi", user=[])
