@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import frappe
@@ -71,17 +71,18 @@ def is_online(user: str, *, timeout: float = TIMEOUT) -> bool:
 	return bool(_ask({"kind": ASK_ONLINE, "users": [user]}, timeout))
 
 
-def online_users(among: Sequence[str] | None = None, *, timeout: float = TIMEOUT) -> list[str]:
+def online_users(among: str | Iterable[str] | None = None, *, timeout: float = TIMEOUT) -> list[str]:
 	"""Return the users who are online on this site, as `is_online` says it.
 
 	Args:
-		among: Only these users, in this order; None for all.
+		among: Only this user, or these users, in this order; None for all.
 		timeout: Seconds to wait for the answer.
 
 	Raises:
 		frappe_realtime.errors.SidecarUnavailable: There is no answer.
 	"""
-	return list(_ask({"kind": ASK_ONLINE, "users": None if among is None else list(among)}, timeout))
+	users = [among] if isinstance(among, str) else among
+	return list(_ask({"kind": ASK_ONLINE, "users": None if users is None else list(users)}, timeout))
 
 
 def _ask(question: dict[str, Any], timeout: float) -> Any:

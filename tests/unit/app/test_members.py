@@ -82,10 +82,11 @@ def test_is_online(redis: Callable[..., Redis]) -> None:
 
 
 def test_online_users(redis: Callable[..., Redis]) -> None:
-	it = redis({"ready": True, "answer": ["ann"]}, {"ready": True, "answer": ["bob"]})
+	it = redis(*[{"ready": True, "answer": [user]} for user in ("ann", "bob", "eve")])
 	assert frappe_realtime.online_users() == ["ann"]
 	assert frappe_realtime.online_users(("bob", "eve")) == ["bob"]
-	assert [question["users"] for question in it.questions] == [None, ["bob", "eve"]]
+	assert frappe_realtime.online_users("eve") == ["eve"]
+	assert [question["users"] for question in it.questions] == [None, ["bob", "eve"], ["eve"]]
 
 
 def test_a_sidecar_that_has_just_started_answers_if_no_other_does(redis: Callable[..., Redis]) -> None:
