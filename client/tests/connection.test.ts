@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 
-import { lazy_connection, page_id, share, type Connection } from "@frappe-realtime/core";
+import { follow_progress, lazy_connection, page_id, share, type Connection, type Progress } from "@frappe-realtime/core";
 import { FakeSocket, make } from "./fake_socket.js";
 
 afterEach(() => {
@@ -359,4 +359,22 @@ describe("a socket that another part of the page has opened", () => {
 		connection.doc_unsubscribe("Note", "N-0");
 		expect(socket.sent).toEqual([]);
 	});
+});
+
+it("follows progress also when the page listens to it no longer", () => {
+	vi.stubGlobal("document", { visibilityState: "visible" });
+	const { connection, socket } = make();
+	const seen: unknown[] = [];
+	const callback = ({ percent }: Progress) => void seen.push(percent);
+	connection.progress(callback);
+	const ends = [follow_progress(connection, null, callback), follow_progress(connection, "job-1", callback)];
+	for (const event of ["progress", "task_progress"]) connection.off(event);
+	socket.fire("progress", { percent: 10 });
+	socket.fire("progress", { percent: 11, page: "another" });
+	socket.fire("task_progress", { percent: 20, task_id: "job-1", page: "another" });
+	socket.fire("task_progress", { percent: 21, task_id: "job-2" });
+	expect(seen).toEqual([10, 20]);
+	for (const end of ends) end();
+	expect([...socket.listeners("progress"), ...socket.listeners("task_progress")]).toEqual([]);
+	expect(socket.sent.map(([event]) => event)).toEqual(["task_subscribe", "task_unsubscribe"]);
 });

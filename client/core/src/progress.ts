@@ -14,18 +14,16 @@ export function follow_progress(
 	task_id: string | null | undefined,
 	callback: (progress: Progress) => void,
 ): () => void {
-	if (!task_id) {
-		connection.progress(callback);
-		return () => connection.off("progress", callback);
-	}
-	const on_task = (message: any) => {
-		const progress = message?.task_id === task_id ? read_progress(message) : null;
-		if (progress) callback(progress);
+	const event = task_id ? "task_progress" : "progress";
+	const listener = (message: any) => {
+		if (task_id && message?.task_id !== task_id) return;
+		const progress = read_progress(message);
+		if (progress && (task_id || progress.is_here)) callback(progress);
 	};
-	connection.on("task_progress", on_task);
-	connection.task_subscribe(task_id);
+	connection.keep_listening(event, listener);
+	if (task_id) connection.task_subscribe(task_id);
 	return () => {
-		connection.off("task_progress", on_task);
-		connection.task_unsubscribe(task_id);
+		connection.off(event, listener);
+		if (task_id) connection.task_unsubscribe(task_id);
 	};
 }
