@@ -86,6 +86,25 @@ it("says what Frappe says when it refuses", async () => {
 	});
 });
 
+it("says when the answer is that of something else than the site", async () => {
+	vi.stubGlobal("fetch", vi.fn(async () => new Response("<h1>Sign in to the network</h1>")));
+	await expect(make().connection.api.doc("ToDo", "T-1")).rejects.toMatchObject({
+		name: "ApiError",
+		status: 200,
+		message: "/api/resource/ToDo/T-1 was answered with something else than JSON (HTTP 200)",
+	});
+});
+
+it("rejects what is cancelled while it is read as fetch does", async () => {
+	const cancelled = new AbortController();
+	const json = async () => {
+		cancelled.abort();
+		throw new DOMException("aborted", "AbortError");
+	};
+	vi.stubGlobal("fetch", vi.fn(async () => ({ ok: true, status: 200, json })));
+	await expect(make().connection.api.doc("ToDo", "T-1", cancelled.signal)).rejects.toMatchObject({ name: "AbortError" });
+});
+
 it("is opened when it is needed, and again after it was closed", () => {
 	const io = vi.fn(() => make().socket);
 	const lazy = lazy_connection({ io: io as any, site: "a.site", url: "http://a.site" });

@@ -60,9 +60,14 @@ export class Api {
 		const url = `${this._origin}${path}${text && `?${text}`}`;
 		let response = await this._fetch(url, false, signal);
 		if (response.status === 401 && this._credentials?.can_renew) response = await this._fetch(url, true, signal);
-		const body: any = await response.json().catch(() => null);
-		if (response.ok) return body;
-		throw new ApiError(response.status, body?.exc_type ?? "", message_of(body) || `HTTP ${response.status} for ${path}`);
+		const body: any = await response.json().catch((error: unknown) => {
+			if (signal?.aborted) throw error;
+			return null;
+		});
+		if (response.ok && body !== null) return body;
+		// A proxy may answer for the site, with a page of its own.
+		const said = response.ok ? `${path} was answered with something else than JSON (HTTP ${response.status})` : message_of(body);
+		throw new ApiError(response.status, body?.exc_type ?? "", said || `HTTP ${response.status} for ${path}`);
 	}
 
 	private async _fetch(url: string, renew: boolean, signal?: AbortSignal): Promise<Response> {

@@ -37,10 +37,16 @@ export class Api {
 		let response = await this._fetch(url, false, signal);
 		if (response.status === 401 && this._credentials?.can_renew)
 			response = await this._fetch(url, true, signal);
-		const body = await response.json().catch(() => null);
-		if (response.ok)
+		const body = await response.json().catch((error) => {
+			if (signal?.aborted)
+				throw error;
+			return null;
+		});
+		if (response.ok && body !== null)
 			return body;
-		throw new ApiError(response.status, body?.exc_type ?? "", message_of(body) || `HTTP ${response.status} for ${path}`);
+		// A proxy may answer for the site, with a page of its own.
+		const said = response.ok ? `${path} was answered with something else than JSON (HTTP ${response.status})` : message_of(body);
+		throw new ApiError(response.status, body?.exc_type ?? "", said || `HTTP ${response.status} for ${path}`);
 	}
 	async _fetch(url, renew, signal) {
 		const headers = { Accept: "application/json" };

@@ -1,7 +1,7 @@
 // Built by client/build_assets.mjs from client/core/src/connection.ts: change that file.
 
 // The connection of a page to a Frappe site: what it listens to and subscribes to, and how it reconnects.
-import { Api } from "./api.js?v=82fc7c76d51c";
+import { Api } from "./api.js?v=9546e278ec6a";
 import { Calls } from "./calls.js?v=0796e1c6c9fe";
 import { diagnose } from "./diagnosis.js?v=5352ced5f87c";
 import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=64b9dc6bfcff";

@@ -5,13 +5,13 @@
 // This module and those that it imports are in the package @frappe-realtime/core, and in /assets/frappe_realtime/js: pages without a
 // build step import realtime.js from there, and the extension of the Desk (desk.js) is built on it. The two differ in load_io.ts only.
 // After a change: node client/build_assets.mjs
-import { Api } from "./api.js?v=82fc7c76d51c";
-import { Connection } from "./connection.js?v=1cb38d978730";
+import { Api } from "./api.js?v=9546e278ec6a";
+import { Connection } from "./connection.js?v=69d6d9d8ec91";
 import { load_io } from "./load_io.js?v=5f7ead54ae70";
 import { default_site, default_url, page_origin } from "./page.js?v=fccc9a93854c";
 import { Credentials } from "./token.js?v=75fe4034ec04";
 export { CallError } from "./calls.js?v=0796e1c6c9fe";
-export { Connection } from "./connection.js?v=1cb38d978730";
+export { Connection } from "./connection.js?v=69d6d9d8ec91";
 export { LOCAL_EVENTS, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=64b9dc6bfcff";
 export { PAGE_HEADER, page_id } from "./page.js?v=fccc9a93854c";
 export { read_progress } from "./progress_message.js?v=6f1f5d234835";
