@@ -86,14 +86,16 @@ class Client:
 			The argument of the acknowledgement; None if it has none, a tuple if it has several.
 
 		Raises:
-			NoAnswer: No handler acknowledged the event.
+			NoAnswer: No handler acknowledged the event; the message says why, as for the clients of this project.
 		"""
 		self._last_id += 1
 		encoded = self._packets.encode_event(self._namespace, [event, *arguments], self._last_id)
 		self.site._run(self._send(encoded))
 		if self._last_id not in self._acks:
-			raise NoAnswer(f"no handler answered {event!r}")
-		answer = self._acks.pop(self._last_id)
+			raise NoAnswer(f"no handler answered {event!r} so far")
+		error, *answer = self._acks.pop(self._last_id)
+		if error is not None:
+			raise NoAnswer(f"no handler answered {event!r}: {error['message']}")
 		if len(answer) > 1:
 			return tuple(answer)
 		return answer[0] if answer else None

@@ -268,7 +268,13 @@ class _Application:
 		self._handlers.on_connect(socket, auth)
 
 	def on_event(self, socket: Any, event: str, arguments: list[Any], ack: Any) -> None:
-		self._handlers.on_event(socket, event, arguments, ack)
+		if ack is None:
+			self._handlers.on_event(socket, event, arguments, None)
+			return
+		# As a call (`contract.CALL`), so that a test learns why nobody answers.
+		reply = sidecar_module("handlers.reply").Reply(ack, event, socket.session.site, shows_errors=True)
+		self._handlers.on_event(socket, event, arguments, reply)
+		reply.end()
 
 	def on_disconnect(self, socket: Any, reason: str, rooms: set[str]) -> None:
 		self._rewinds.on_disconnect(socket)

@@ -27,6 +27,30 @@ def test_none_sends_no_acknowledgement(make_site: MakeSite) -> None:
 
 
 @pytest.mark.parametrize(
+	("event", "reason"),
+	[
+		("unknown", r": No app on test\.localhost handles the event \"unknown\"\."),
+		("quiet", r": The handler of \"quiet\" in the app shop has returned nothing\."),
+		("needs", r": The handler of \"needs\" in the app shop needs more than 0 arguments\."),
+		("stopped", r": The app shop does not allow \"stopped\" for this user\."),
+		("later", " so far$"),
+	],
+)
+def test_an_event_without_an_answer_says_why(make_site: MakeSite, event: str, reason: str) -> None:
+	site = make_site(
+		shop=HEAD
+		+ "@realtime.on('connect')\nasync def connected(socket):\n"
+		+ "\tsocket.use(lambda event, arguments: event != 'stopped')\n"
+		+ "@realtime.on('quiet')\nasync def quiet(socket):\n\tpass\n"
+		+ "@realtime.on('needs')\nasync def needs(socket, value):\n\tpass\n"
+		+ "@realtime.on('stopped')\nasync def stopped(socket):\n\treturn 1\n"
+		+ "@realtime.on('later')\ndef later(socket, ack):\n\tsocket.set('ack', ack)\n"
+	)
+	with pytest.raises(NoAnswer, match=f"^no handler answered '{event}'{reason}"):
+		site.connect("ann@example.com").call(event)
+
+
+@pytest.mark.parametrize(
 	"text", both("\tack(1, 2)\n\tack('too late')\n\treturn 'later still'", arguments="ack")
 )
 def test_ack_as_a_parameter(make_site: MakeSite, text: str) -> None:
