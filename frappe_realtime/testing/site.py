@@ -84,11 +84,18 @@ class Site:
 		Raises:
 			ImportError: A handlers file raised; the message has its traceback.
 		"""
-		self._run(self._start())
+		try:
+			self._run(self._start())
+		except BaseException:
+			# A `with` block ends before it has begun, and closes nothing.
+			self.close()
+			raise
 		return self
 
 	def close(self) -> None:
-		"""Stop the handlers that still run. A `with` block calls it."""
+		"""Stop the handlers that still run. A `with` block calls it. Does nothing the second time."""
+		if self._loop.is_closed():
+			return
 		self._loop.run_until_complete(self.handlers.stop())
 		tasks = asyncio.all_tasks(self._loop)
 		for task in tasks:

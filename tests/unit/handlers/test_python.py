@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from frappe_realtime.handlers.registry import Registry, Signature
-from frappe_realtime.testing import NoAnswer
+from frappe_realtime.testing import NoAnswer, Site
 from realtime.handlers.executor import HandlerLimits
 from realtime.handlers.files import HandlerFiles
 from tests.unit.handlers.conftest import MakeSite, write_app
@@ -358,6 +358,15 @@ def test_the_apps_package_is_loaded_only_for_a_file_that_refers_to_it(
 def test_invalid_files(make_site: MakeSite, text: str, message: str) -> None:
 	with pytest.raises(ImportError, match=message):
 		make_site(text)
+
+
+def test_a_site_whose_file_does_not_load_is_closed(tmp_path: Path) -> None:
+	site = Site(("broken", write_app(tmp_path, "broken", "1 / 0")))
+	with pytest.raises(ImportError, match="ZeroDivisionError"):
+		site.open()
+	# Otherwise, a `with` block would leave the event loop open, which warns when it is collected.
+	assert site._loop.is_closed()
+	site.close()
 
 
 def test_all_chooses_the_set_up_function(make_site: MakeSite) -> None:
