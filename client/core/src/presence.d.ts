@@ -4,6 +4,7 @@ import type { Connection } from "./connection.js";
 
 /** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request`, `unavailable`, or `left` by the page itself). */
 export class PresenceError extends Error {
+	constructor(code: string, message: string);
 	readonly code: string;
 }
 
