@@ -186,6 +186,20 @@ describe("a listener of an event of this client", () => {
 		fire();
 		expect(heard).toHaveLength(2);
 	});
+
+	it("that adds itself again is not called for the same event again", () => {
+		const { connection, socket } = make();
+		const heard = vi.fn((status: string): string => {
+			if (heard.mock.calls.length < 10) connection.on("realtime_status", heard);
+			return status;
+		});
+		connection.on("realtime_status", heard);
+		socket.lose();
+		expect(heard.mock.calls).toEqual([["lost"]]);
+		socket.accept();
+		expect(heard.mock.calls).toEqual([["lost"], ["connected"], ["connected"]]);
+		connection.close();
+	});
 });
 
 describe("subscriptions after a reconnect", () => {

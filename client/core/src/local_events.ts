@@ -48,6 +48,7 @@ export class LocalEvents {
 	}
 
 	emit(event: string, ...args: any[]): void {
-		for (const listener of this._listeners[event]!) call(listener, ...args);
+		// Not those that a listener adds meanwhile, as socket.io-client.
+		for (const listener of [...this._listeners[event]!]) call(listener, ...args);
 	}
 }

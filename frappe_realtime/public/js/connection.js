@@ -4,7 +4,7 @@
 import { Api } from "./api.js?v=9546e278ec6a";
 import { Calls } from "./calls.js?v=0796e1c6c9fe";
 import { diagnose } from "./diagnosis.js?v=5352ced5f87c";
-import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=64b9dc6bfcff";
+import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=d897dfcae050";
 import { page, page_origin } from "./page.js?v=fccc9a93854c";
 import { Presences, place_of } from "./presence.js?v=131d1b527927";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";

@@ -37,7 +37,8 @@ export class LocalEvents {
 		return this._listeners[event];
 	}
 	emit(event, ...args) {
-		for (const listener of this._listeners[event])
+		// Not those that a listener adds meanwhile, as socket.io-client.
+		for (const listener of [...this._listeners[event]])
 			call(listener, ...args);
 	}
 }
