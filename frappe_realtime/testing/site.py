@@ -235,6 +235,8 @@ class Site:
 		return result
 
 	def _has_permission(self, server_socket: Any, doctype: str, name: str, ptype: str) -> bool:
+		if not sidecar_module("access.client_questions").are_names(doctype, name, ptype):
+			return False
 		session: Session = server_socket.session
 		permitted = self._permissions.get((session.user, doctype, name, ptype))
 		if permitted is None and name:

@@ -10,6 +10,14 @@ from ..socketio.namespace import ServerSocket
 from .limits import ClientLimits
 from .permissions import Permissions
 
+MAX_NAME = 600
+"""Characters of a name that is asked about, as of subscriptions (handlers/core.py): a client may have sent it to the handler."""
+
+
+def are_names(doctype: str, name: str, ptype: str) -> bool:
+	"""Return False for what Frappe has no permission on: no answer is kept with a text of any length that a client has sent."""
+	return bool(doctype) and max(len(doctype), len(name), len(ptype)) <= MAX_NAME
+
 
 def allows_permission_question(
 	permissions: Permissions,
@@ -49,6 +57,8 @@ class ClientQuestions:
 		Raises:
 			WebUnavailable: The client has caused too many questions.
 		"""
+		if not are_names(doctype, name, ptype):
+			return False
 		# What handlers do after the disconnect is not up to the client.
 		if socket.connected and not allows_permission_question(
 			self._permissions, self._limits, socket, doctype, name, ptype

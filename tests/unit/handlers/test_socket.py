@@ -251,6 +251,7 @@ def test_has_permission(make_site: MakeSite, text: str) -> None:
 	client = site.connect("ann@example.com")
 	assert client.call("go", 1) == [True, True]
 	assert client.call("go", 1, "write") == [False, True]
+	assert client.call("go", "x" * 601) == [False, True]
 
 
 @pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error"])
