@@ -43,6 +43,7 @@ class Client:
 		self._connection = _Connection(self, query, headers)
 		self._server_socket = self._make_server_socket(session)
 		self._answers: dict[str, Any] = {}
+		self._unanswered: list[str] = []
 		self._acks: dict[int, list[Any]] = {}
 		self._last_id = 0
 
@@ -136,7 +137,11 @@ class Client:
 				self._acks[packet.id] = data
 			elif packet.type in (packets.EVENT, packets.BINARY_EVENT):
 				self.events.append((data[0], tuple(data[1:])))
-				if packet.id is not None and data[0] in self._answers:
+				if packet.id is None:
+					continue
+				if data[0] not in self._answers:
+					self._unanswered.append(data[0])
+				else:
 					value = self._answers[data[0]]
 					answer = value(*data[1:]) if callable(value) else value
 					acknowledgement = packets.encode_event(self._namespace, [answer], packet.id, packets.ACK)

@@ -227,7 +227,13 @@ class Site:
 		deadline = self._loop.time() + HANDLER_TIMEOUT
 		while tasks := self.handlers.executor.tasks():
 			if self._loop.time() > deadline:
-				raise TimeoutError(f"handlers still run after {HANDLER_TIMEOUT} s: {tasks}")
+				asked = [
+					f"{client.user} was asked {event!r}"
+					for client in self.clients
+					for event in client._unanswered
+				]
+				hint = f"; {', '.join(asked)}, without an answer (Client.answer)" if asked else ""
+				raise TimeoutError(f"handlers still run after {HANDLER_TIMEOUT} s: {tasks}{hint}")
 			await asyncio.wait(tasks, timeout=0.05)
 		# Changes of presence are sent in the turn after the next one.
 		for _ in range(3):

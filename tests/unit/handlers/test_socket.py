@@ -278,3 +278,14 @@ def test_await_is_optional_for_completed_work(make_site: MakeSite) -> None:
 	client.emit("go")
 	assert client.events == [("x", ())]
 	assert "r" not in client.rooms
+
+
+def test_a_client_without_an_answer_is_named_when_a_handler_waits_for_it(
+	make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	monkeypatch.setattr("frappe_realtime.testing.site.HANDLER_TIMEOUT", 0.2)
+	site = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\tawait socket.call('confirm')\n")
+	with pytest.raises(
+		TimeoutError, match=r"ann@example\.com was asked 'confirm', without an answer \(Client\.answer\)$"
+	):
+		site.connect("ann@example.com").emit("go")
