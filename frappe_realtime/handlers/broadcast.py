@@ -37,8 +37,18 @@ def arguments_of(event: str, data: Any) -> tuple[Any, ...]:
 
 
 def rooms_of(rooms: Rooms) -> tuple[str, ...]:
-	"""Return the rooms as a tuple."""
-	return (rooms,) if isinstance(rooms, str) else tuple(rooms)
+	"""Return the rooms as a tuple.
+
+	Raises:
+		TypeError: One of them is no string. A client may have sent them to the handler.
+	"""
+	if isinstance(rooms, str):
+		return (rooms,)
+	names = tuple(rooms)
+	for name in names:
+		if not isinstance(name, str):
+			raise TypeError(f"a room is a string, and one of these is of the type {type(name).__name__}")
+	return names
 
 
 class BroadcastOperator:

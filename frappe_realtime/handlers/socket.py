@@ -122,7 +122,11 @@ class Socket:
 		return frozenset((*server_socket.rooms, server_socket.id)) if server_socket.connected else frozenset()
 
 	def join(self, room: Rooms) -> Awaitable[None]:
-		"""Join a room, or several. A room exists while a socket is in it."""
+		"""Join a room, or several. A room exists while a socket is in it.
+
+		Raises:
+			TypeError: One of them is no string; then no room is joined.
+		"""
 		for one in rooms_of(room):
 			self._server_socket.join(one)
 		return COMPLETED
