@@ -27,8 +27,13 @@ def arguments_of(event: str, data: Any) -> tuple[Any, ...]:
 	"""Return the arguments of an event with `data`: none for None, several for a tuple.
 
 	Raises:
+		TypeError: The name is no string: a client that gets such an event closes its connection.
 		ValueError: Socket.IO reserves the name of the event.
 	"""
+	if not isinstance(event, str):
+		raise TypeError(
+			f"the name of an event is a string, and this one is of the type {type(event).__name__}"
+		)
 	if event in RESERVED_EVENTS:
 		raise ValueError(f"{event!r} is an event of Socket.IO itself; choose another name")
 	if data is None:

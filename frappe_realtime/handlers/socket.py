@@ -192,7 +192,7 @@ class Socket:
 			room: A room, or several. None is this client.
 
 		Raises:
-			TypeError: `data` can be serialised neither to JSON nor to bytes.
+			TypeError: `data` can be serialised neither to JSON nor to bytes; or `event` is no string.
 			ValueError: Socket.IO reserves the name of the event.
 		"""
 		arguments = arguments_of(event, data)

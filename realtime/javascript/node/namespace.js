@@ -14,9 +14,10 @@ const RESERVED = new Set([
 	"removeListener",
 ]);
 
-/** Throw for an event name that Socket.IO reserves. */
+/** Throw for an event name that Socket.IO reserves, or does not have: a client that gets such an event closes its connection. */
 function check_name(event) {
 	if (RESERVED.has(event)) throw new Error(`"${String(event)}" is a reserved event name`);
+	if (typeof event !== "string" && !Number.isFinite(event)) throw new TypeError("the name of an event is a string");
 }
 
 /** The adapter of Socket.IO: `rooms` (room → Set of socket ids) and `sids` (socket id → Set of rooms). */

@@ -278,6 +278,17 @@ def test_reserved_events(make_site: MakeSite, text: str, name: str) -> None:
 		client.emit("go", name)
 
 
+@pytest.mark.parametrize("name", [None, {"a": 1}, True])
+@pytest.mark.parametrize("target", ["socket", "socket.nsp", "socket.to('website')"])
+def test_a_name_that_is_no_string_cannot_be_emitted(make_site: MakeSite, target: str, name: object) -> None:
+	"""A client may have sent it. Clients that get such an event close their connections."""
+	text = f"{HEAD}@realtime.on('go')\nasync def go(socket, name):\n\t{target}.emit(name, 1)\n"
+	ann, bob = pair(make_site(text))
+	with pytest.raises(TypeError, match="the name of an event is a string"):
+		ann.emit("go", name)
+	assert ann.events == bob.events == []
+
+
 @pytest.mark.parametrize("text", both("\tAWAIT socket.emit('x', object())"))
 def test_data_that_cannot_be_serialised(make_site: MakeSite, text: str) -> None:
 	client = make_site(text).connect("ann@example.com")

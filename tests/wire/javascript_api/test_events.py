@@ -138,6 +138,12 @@ def test_reserved_names_cannot_be_emitted(one: Client) -> None:
 			assert "reserved" in one.call("run", f'{target}.emit("{name}")')["error"]
 
 
+@pytest.mark.parametrize("name", ["null", "{ a: 1 }", "true", "undefined", "NaN"])
+def test_a_name_that_is_no_string_cannot_be_emitted(one: Client, name: str) -> None:
+	for target in ("socket", "socket.nsp", "socket.broadcast"):
+		assert "is a string" in one.call("run", f"{target}.emit({name}, 1)")["error"]
+
+
 def test_events_of_a_socket_keep_their_order(one: Client) -> None:
 	for number in range(300):
 		one.emit("order", number)
