@@ -20,6 +20,7 @@ from ..contract import (
 	BINARY_FIELD,
 	EVENTS_CHANNEL,
 	LATEST_FIELD,
+	RESERVED_EVENTS,
 	SITE_ROOM,
 	WEBSITE_ROOM,
 	doc_room,
@@ -83,10 +84,13 @@ def publish_realtime(
 	Raises:
 		TypeError: Both `message` and `data` are given, or the message cannot be serialised to JSON. With `after_commit`,
 			a message that cannot be serialised is logged instead.
-		ValueError: `history` has another value, or the message has more binary values than Socket.IO allows in an event.
+		ValueError: `history` has another value, Socket.IO reserves the name of the event, or the message has more binary values
+			than it allows in an event.
 	"""
 	if history is not None and history not in HISTORIES:
 		raise ValueError(f"publish_realtime: history is {history!r}; it can be one of {', '.join(HISTORIES)}")
+	if event in RESERVED_EVENTS:
+		raise ValueError(f"publish_realtime: {event!r} is an event of Socket.IO itself; choose another name")
 	if data is not None:
 		if message is not None:
 			raise TypeError(

@@ -7,7 +7,7 @@ from base64 import b64decode
 from dataclasses import dataclass, replace
 from typing import Any
 
-from frappe_realtime.contract import BINARY_FIELD, LATEST_FIELD, MAX_ATTACHMENTS, PLACEHOLDER
+from frappe_realtime.contract import BINARY_FIELD, LATEST_FIELD, MAX_ATTACHMENTS, PLACEHOLDER, RESERVED_EVENTS
 
 from ..json_codec import SAFE_DEPTH, dumps, loads
 from ..socketio.fanout import Event
@@ -79,6 +79,8 @@ def event_of(data: dict[str, Any], payload: bytes) -> PublishedEvent:
 		or (offset and type(offset) is not str)
 	):
 		raise ValueError("event, namespace, room and offset must be strings")
+	if event in RESERVED_EVENTS:
+		raise ValueError("clients would close their connections, and again with each recovery")
 	if len(payload) > 2 * SAFE_DEPTH and payload.count(b"[") + payload.count(b"{") > SAFE_DEPTH:
 		_check_depth(data.get("message"))
 	unrecorded = str(data.get("unrecorded", "")) if offset is None else ""

@@ -62,6 +62,14 @@ def test_message_and_data_cannot_both_be_given(publish, sent):
 		publish.publish_realtime("e", {"a": 1}, data={"b": 2})
 
 
+@pytest.mark.parametrize("event", ["connect", "disconnect", "newListener"])
+def test_an_event_of_socketio_itself_is_refused(publish, sent, event):
+	for call in (publish.publish_realtime, lambda name: publish.publish_to_all(name, after_commit=True)):
+		with pytest.raises(ValueError, match="is an event of Socket"):
+			call(event)
+	assert sent.events() == []
+
+
 def test_the_running_job_is_the_task(publish, sent, frappe):
 	frappe.local.task_id = "job"
 	publish.publish_realtime("e", user="u")

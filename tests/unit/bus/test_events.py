@@ -48,6 +48,8 @@ def test_binary_values(message: Any, binary: Any, expected: Any) -> None:
 		{"message": [None], "binary": 5},
 		{"offset": "1-0", "latest": {"key": "a"}},
 		{"offset": "1-0", "latest": 5},
+		{"event": "connect"},
+		{"event": "disconnect", "offset": "1-0"},
 	],
 )
 def test_invalid_events(fields: dict[str, Any]) -> None:
