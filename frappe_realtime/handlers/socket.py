@@ -193,7 +193,7 @@ class Socket:
 
 		Raises:
 			TypeError: `data` can be serialised neither to JSON nor to bytes; or `event` is no string.
-			ValueError: Socket.IO reserves the name of the event.
+			ValueError: Socket.IO reserves the name of the event, or `data` has more than 10 binary values, or contains itself.
 		"""
 		arguments = arguments_of(event, data)
 		if room is not None:

@@ -120,13 +120,21 @@ def _reconstruct(data: Any, attachments: Sequence[bytes]) -> Any:
 
 
 def deconstruct(data: Any, attachments: list[bytes]) -> Any:
-	"""Return `data` with a placeholder for each binary value, which is appended to `attachments`."""
+	"""Return `data` with a placeholder for each binary value, which is appended to `attachments`.
+
+	Raises:
+		ValueError: It has an object that clients would take for a placeholder.
+	"""
 	if isinstance(data, bytes | bytearray | memoryview):
 		attachments.append(bytes(data))
 		return {PLACEHOLDER: True, "num": len(attachments) - 1}
 	if isinstance(data, list | tuple):
 		return [deconstruct(item, attachments) for item in data]
 	if isinstance(data, dict):
+		if data.get(PLACEHOLDER) is True:
+			raise ValueError(
+				f'beside binary values, Socket.IO reserves the key "{PLACEHOLDER}" for their places'
+			)
 		return {key: deconstruct(value, attachments) for key, value in data.items()}
 	return data
 
@@ -148,7 +156,7 @@ def encode_event(
 
 	Raises:
 		TypeError: An argument is neither JSON nor binary.
-		ValueError: An argument contains itself or is nested too deeply.
+		ValueError: An argument contains itself or is nested too deeply, or clients would not accept its binary values.
 	"""
 	try:
 		data = orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS).decode()
@@ -168,6 +176,10 @@ def _encode_unusual(namespace: str, arguments: Sequence[Any], id: int | None, ki
 	except TypeError:
 		data = dumps(deconstruct(arguments, attachments))
 	if attachments:
+		if len(attachments) > MAX_ATTACHMENTS:
+			raise ValueError(
+				f"there are {len(attachments)} binary values; Socket.IO allows {MAX_ATTACHMENTS} in an event"
+			)
 		kind = BINARY_EVENT if kind == EVENT else BINARY_ACK
 		count = f"{len(attachments)}-"
 	return Encoded(_text(kind, count, namespace, id, data), *attachments)

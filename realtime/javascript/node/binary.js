@@ -2,6 +2,9 @@
 // The arguments of an event as JSON with attachments, and back, like `deconstructPacket` and `reconstructPacket` of
 // socket.io-parser.
 
+// Binary values of one event, the limit of socket.io-parser; also in frappe_realtime/contract.py.
+const MAX_ATTACHMENTS = 10;
+
 function is_binary(value) {
 	return value instanceof ArrayBuffer || ArrayBuffer.isView(value);
 }
@@ -23,6 +26,7 @@ function deconstruct(value, attachments) {
 	}
 	if (Array.isArray(value)) return value.map((item) => deconstruct(item, attachments));
 	if (typeof value.toJSON === "function") return deconstruct(value.toJSON(), attachments);
+	if (value._placeholder === true) throw new Error('beside binary values, Socket.IO reserves the key "_placeholder" for their places');
 	return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, deconstruct(item, attachments)]));
 }
 
@@ -32,11 +36,15 @@ function to_buffer(value) {
 	return Buffer.from(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
 }
 
-/** Encode a list of arguments as `{ json, attachments }`. Throws for values that JSON cannot hold, such as cycles. */
+/** Encode a list of arguments as `{ json, attachments }`. Throws for what JSON cannot hold, such as cycles, or clients do not accept. */
 function encode_arguments(list) {
 	if (!has_binary(list)) return { json: JSON.stringify(list), attachments: [] };
 	const attachments = [];
-	return { json: JSON.stringify(deconstruct(list, attachments)), attachments };
+	const json = JSON.stringify(deconstruct(list, attachments));
+	if (attachments.length > MAX_ATTACHMENTS) {
+		throw new Error(`there are ${attachments.length} binary values; Socket.IO allows ${MAX_ATTACHMENTS} in an event`);
+	}
+	return { json, attachments };
 }
 
 /** Replace the placeholders in `value` by their attachments. */

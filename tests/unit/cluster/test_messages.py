@@ -166,7 +166,11 @@ def test_an_invalid_command_is_refused(action: Any, room: str) -> None:
 def test_an_event_is_decoded_as_it_was_encoded(
 	values: list[Any], rooms: list[str] | None, excluded: list[str]
 ) -> None:
-	encoded = packets.encode_event("/site.test", ["event", *values])
+	try:
+		encoded = packets.encode_event("/site.test", ["event", *values])
+	except ValueError:
+		# It has more binary values than an event may have.
+		return
 	if len(encoded.messages) > MAX_ATTACHMENTS:
 		return
 	emit = read(message_writer.emit(SENDER, rooms, encoded, excluded))

@@ -218,3 +218,19 @@ def test_a_value_that_contains_itself_raises_value_error() -> None:
 	endless.append(endless)
 	with pytest.raises(ValueError, match="Circular"):
 		packets.encode_event("/a", ["e", endless])
+
+
+@pytest.mark.parametrize(
+	"arguments",
+	[
+		[b"x"] * (MAX_ATTACHMENTS + 1),
+		[{"a": [bytearray(b"x")] * (MAX_ATTACHMENTS + 1)}],
+		[b"x", {"a": [{"_placeholder": True, "num": 7}]}],
+	],
+)
+@pytest.mark.parametrize("kind", [packets.EVENT, packets.ACK])
+def test_binary_values_that_clients_would_not_accept_are_refused(arguments: list[Any], kind: int) -> None:
+	with pytest.raises(ValueError, match="binary values"):
+		packets.encode_event("/a", ["event", *arguments], 1, kind)
+	encoded = packets.encode_event("/a", ["event", {"_placeholder": "text"}, *[b"x"] * MAX_ATTACHMENTS])
+	assert len(encoded.messages) == 1 + MAX_ATTACHMENTS

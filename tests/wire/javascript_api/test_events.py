@@ -55,6 +55,14 @@ def test_placeholder_without_attachment_is_unchanged(one: Client) -> None:
 	assert one.next("hello") == ({"_placeholder": True, "num": 0},)
 
 
+@pytest.mark.parametrize(
+	"values", ["...new Array(11).fill(Buffer.from('x'))", "Buffer.from('x'), { _placeholder: true, num: 7 }"]
+)
+def test_binary_values_that_clients_would_not_accept_are_refused(one: Client, values: str) -> None:
+	for target in ("socket", "socket.nsp"):
+		assert "binary values" in one.call("run", f"{target}.emit('b', {values})")["error"]
+
+
 def test_missing_arguments_are_undefined(one: Client) -> None:
 	run(one, 'socket.once("few", (a, b) => socket.emit("few", typeof a, typeof b))')
 	one.emit("few", None)
