@@ -30,7 +30,13 @@ class NamespaceSockets(Mapping[str, "Socket | RemoteSocket"]):
 		return remote
 
 	def __iter__(self) -> Iterator[str]:
-		return iter([*self._namespace.sockets, *self._runtime.remote_sockets(self._namespace)])
+		for sid in [*self._namespace.sockets, *self._runtime.remote_sockets(self._namespace)]:
+			# A handler may wait between two of them: one that has left meanwhile is skipped, as in a Map of JavaScript.
+			if (
+				sid in self._namespace.sockets
+				or self._runtime.remote_socket(self._namespace, sid) is not None
+			):
+				yield sid
 
 	def __len__(self) -> int:
 		return len(self._namespace.sockets) + len(self._runtime.remote_sockets(self._namespace))
@@ -54,7 +60,11 @@ class NamespaceRooms(Mapping[str, frozenset[str]]):
 		return members
 
 	def __iter__(self) -> Iterator[str]:
-		return iter(self._names())
+		for room in self._names():
+			if self._namespace.members(room) or any(
+				True for _ in self._runtime.remote_socket_ids(self._namespace, room)
+			):
+				yield room
 
 	def __len__(self) -> int:
 		return len(self._names())

@@ -128,6 +128,22 @@ def test_other_sockets(make_site: MakeSite, text: str) -> None:
 	assert bob.socket.nickname == "Bobby"  # type: ignore[attr-defined]
 
 
+def test_sockets_and_rooms_that_go_while_a_handler_looks_at_them_are_skipped(make_site: MakeSite) -> None:
+	site = make_site(
+		f"{HEAD}@realtime.on('sockets')\nasync def sockets(socket):\n\tseen = []\n"
+		"\tfor sid, other in socket.nsp.sockets.items():\n\t\tseen.append(other.user)\n"
+		"\t\tfor one in list(socket.nsp.sockets.values()):\n\t\t\tif one is not socket:\n\t\t\t\tone.disconnect()\n"
+		"\treturn seen\n"
+		"@realtime.on('rooms')\nasync def rooms(socket):\n\tseen = []\n\tsocket.join(['a', 'b'])\n"
+		"\tfor room, ids in socket.nsp.rooms.items():\n\t\tseen.append(room)\n\t\tsocket.leave(['a', 'b'])\n"
+		"\treturn sorted(seen)\n"
+	)
+	ann, bob = pair(site)
+	assert ann.call("sockets") == ["ann@example.com"]
+	assert not bob.connected
+	assert ann.call("rooms") == ["all", "user:ann@example.com", "website"]
+
+
 def test_custom_attributes(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
