@@ -20,8 +20,12 @@ class NamespaceSockets(Mapping[str, "Socket | RemoteSocket"]):
 		self._runtime = runtime
 		self._namespace = namespace
 
+	@property
+	def _local(self) -> Mapping[str, Any]:
+		return self._runtime.current_namespace(self._namespace).sockets
+
 	def __getitem__(self, sid: str) -> Socket | RemoteSocket:
-		socket = self._namespace.sockets.get(sid)
+		socket = self._local.get(sid)
 		if socket is not None:
 			return self._runtime.socket_of(socket)
 		remote = self._runtime.remote_socket(self._namespace, sid)
@@ -30,16 +34,13 @@ class NamespaceSockets(Mapping[str, "Socket | RemoteSocket"]):
 		return remote
 
 	def __iter__(self) -> Iterator[str]:
-		for sid in [*self._namespace.sockets, *self._runtime.remote_sockets(self._namespace)]:
+		for sid in [*self._local, *self._runtime.remote_sockets(self._namespace)]:
 			# A handler may wait between two of them: one that has left meanwhile is skipped, as in a Map of JavaScript.
-			if (
-				sid in self._namespace.sockets
-				or self._runtime.remote_socket(self._namespace, sid) is not None
-			):
+			if sid in self._local or self._runtime.remote_socket(self._namespace, sid) is not None:
 				yield sid
 
 	def __len__(self) -> int:
-		return len(self._namespace.sockets) + len(self._runtime.remote_sockets(self._namespace))
+		return len(self._local) + len(self._runtime.remote_sockets(self._namespace))
 
 
 class NamespaceRooms(Mapping[str, frozenset[str]]):
@@ -53,24 +54,26 @@ class NamespaceRooms(Mapping[str, frozenset[str]]):
 		self._namespace = namespace
 
 	def __getitem__(self, room: str) -> frozenset[str]:
-		local = (member.id for member in self._namespace.members(room))
-		members = frozenset((*local, *self._runtime.remote_socket_ids(self._namespace, room)))
+		members = self._members(room)
 		if not members:
 			raise KeyError(room)
 		return members
 
 	def __iter__(self) -> Iterator[str]:
 		for room in self._names():
-			if self._namespace.members(room) or any(
-				True for _ in self._runtime.remote_socket_ids(self._namespace, room)
-			):
+			if self._members(room):
 				yield room
 
 	def __len__(self) -> int:
 		return len(self._names())
 
+	def _members(self, room: str) -> frozenset[str]:
+		local = (member.id for member in self._runtime.current_namespace(self._namespace).members(room))
+		return frozenset((*local, *self._runtime.remote_socket_ids(self._namespace, room)))
+
 	def _names(self) -> dict[str, None]:
-		return dict.fromkeys((*self._namespace.rooms, *self._runtime.remote_rooms(self._namespace)))
+		local = self._runtime.current_namespace(self._namespace).rooms
+		return dict.fromkeys((*local, *self._runtime.remote_rooms(self._namespace)))
 
 
 class Namespace:

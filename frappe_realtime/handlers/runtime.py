@@ -26,6 +26,9 @@ class Runtime(Protocol):
 		None for rooms is the whole namespace.
 		"""
 
+	def current_namespace(self, namespace: Any) -> Any:
+		"""Return the namespace of the same name as it is now: a handler may run on when the last socket has left."""
+
 	def leave(self, server_socket: Any, room: str) -> None:
 		"""Let a socket leave a room, which it may be about to join with `rewind`."""
 

@@ -159,13 +159,13 @@ class Socket:
 
 	def participants(self, room: str) -> list[str]:
 		"""Return the ids of the sockets in `room`, including those on other sidecars if a handler has made the room."""
-		namespace = self._server_socket.namespace
+		namespace = self._runtime.current_namespace(self._server_socket.namespace)
 		local = [member.id for member in namespace.members(room)]
 		return list(dict.fromkeys([*local, *self._runtime.remote_socket_ids(namespace, room)]))
 
 	def user_of(self, sid: str) -> str | None:
 		"""Return the user of another socket of this site, on any sidecar; None if there is no such socket."""
-		namespace = self._server_socket.namespace
+		namespace = self._runtime.current_namespace(self._server_socket.namespace)
 		other = namespace.sockets.get(sid)
 		return self._runtime.remote_user(namespace, sid) if other is None else other.session.user
 

@@ -141,6 +141,9 @@ class HandlerRuntime:
 	def socket_of(self, server_socket: ServerSocket) -> Socket:
 		return self.view_of(server_socket).socket
 
+	def current_namespace(self, namespace: Namespace) -> Namespace:
+		return self._fanout.current(namespace)
+
 	def leave(self, server_socket: ServerSocket, room: str) -> None:
 		self._rewinds.cancel(server_socket, room)
 		server_socket.leave(room)

@@ -202,6 +202,7 @@ class Fanout:
 		Raises:
 			TypeError: An argument is neither JSON nor binary.
 		"""
+		namespace = self.current(namespace)
 		members = _members(namespace, rooms)
 		if but is not None:
 			members = [member for member in members if member is not but]
@@ -210,6 +211,10 @@ class Fanout:
 			self._send_event(namespace, rooms, members, encoded)
 			if self._remote.present and not _are_sockets(namespace, rooms):
 				self._remote.send(namespace.name, rooms, encoded, () if but is None else (but.id,))
+
+	def current(self, namespace: Namespace) -> Namespace:
+		"""Return the namespace of the same name as it is now: another object if its last socket had left, and others have come."""
+		return self._namespaces.get(namespace.name, namespace)
 
 	def emit_local(self, namespace: Namespace, room: str, event: str, *arguments: Any) -> None:
 		"""Send an event to the sockets of `room` in this process only."""

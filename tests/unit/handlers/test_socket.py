@@ -144,6 +144,25 @@ def test_sockets_and_rooms_that_go_while_a_handler_looks_at_them_are_skipped(mak
 	assert ann.call("rooms") == ["all", "user:ann@example.com", "website"]
 
 
+def test_a_handler_whose_client_has_gone_reaches_those_that_come_later(make_site: MakeSite) -> None:
+	"""Also if it was the only client of the site: the namespace has ended meanwhile."""
+	site = make_site(
+		f"{HEAD}kept = []\n"
+		"@realtime.on('keep')\nasync def keep(socket):\n\tkept.append((socket, socket.nsp))\n"
+		"@realtime.on('enter')\nasync def enter(socket):\n\tgone, nsp = kept[0]\n\tsocket.join('room')\n"
+		"\tgone.emit('socket', room='room')\n\tgone.to('room').emit('to')\n\tgone.broadcast.emit('broadcast')\n"
+		"\tgone.nsp.emit('namespace')\n\tnsp.to('room').emit('kept')\n"
+		"\treturn [gone.connected, gone.participants('room') == [socket.sid], gone.user_of(socket.sid),"
+		" list(nsp.sockets) == [socket.sid], 'room' in nsp.rooms, nsp.sockets[socket.sid] is socket]\n"
+	)
+	ann = site.connect("ann@example.com")
+	ann.emit("keep")
+	ann.disconnect()
+	bob = site.connect("bob@example.com")
+	assert bob.call("enter") == [False, True, "bob@example.com", True, True, True]
+	assert [event for event, _ in bob.events] == ["socket", "to", "broadcast", "namespace", "kept"]
+
+
 def test_custom_attributes(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
