@@ -404,3 +404,26 @@ def test_an_answer_to_a_process_that_has_ended_is_not_taken_for_another(
 	for number, text in ((before, "late"), (after, "right")):
 		assert session.post(f'43/{APP_SITE},{number}["{text}"]').status == 200
 	assert packet("]").endswith('["answered","second","right"]')
+
+
+def test_a_namespace_that_a_handler_has_kept_has_the_clients_that_come_later(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	"""Also if the site had no client in between."""
+	bench = make_javascript_bench(
+		counter="""
+			let kept;
+			module.exports = (socket) => {
+				kept ??= socket.nsp;
+				socket.on("count", () => socket.emit("count", kept === socket.nsp, kept.sockets.size, kept.adapter.rooms.has(socket.id)));
+			};
+		"""
+	)
+	first = connect(bench, bench.user())
+	first.emit("count")
+	assert first.next("count") == (True, 1, True)
+	first.close()
+	until(lambda: bench.sidecar.health()[1]["handlers"]["javascript"]["sockets"] == 0, "the disconnect")
+	second = connect(bench, bench.user())
+	second.emit("count")
+	assert second.next("count") == (True, 1, True)

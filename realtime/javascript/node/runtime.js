@@ -167,7 +167,8 @@ class Runtime {
 	}
 
 	on_remove_namespace(name) {
-		this._namespaces.delete(name);
+		// The object stays: handlers may have kept it, and its next sockets come into it.
+		for (const id of [...(this._namespaces.get(name)?.sockets.keys() ?? [])]) this.on_remove_remote(name, id);
 	}
 
 	on_replicating(value) {
