@@ -119,12 +119,16 @@ class Presence:
 		return COMPLETED
 
 	def members(self) -> list[Member]:
-		"""Return the members on all sidecars, those who came first at the beginning: `realtime_presence_roster` at most."""
+		"""Return the members on all sidecars, those who came first at the beginning: `realtime_presence_roster` at most.
+
+		Raises:
+			frappe_realtime.errors.PresenceRefused: There is no such kind of place.
+		"""
 		members, _ = self._runtime.presence_members(self._server_socket.namespace, self.place)
 		return [Member.of(one) for one in members]
 
 	def count(self) -> int:
-		"""Return the number of all members."""
+		"""Return the number of all members; the exception is that of `members`."""
 		return self._runtime.presence_members(self._server_socket.namespace, self.place)[1]
 
 
