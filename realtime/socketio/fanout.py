@@ -205,7 +205,8 @@ class Fanout:
 		namespace = self.current(namespace)
 		members = _members(namespace, rooms)
 		if but is not None:
-			members = [member for member in members if member is not but]
+			# By the id: after a recovery of its session, the client has another socket of this id.
+			members = [member for member in members if member.id != but.id]
 		if members or self._remote.present:
 			encoded = packets.encode_event(namespace.name, [event, *arguments])
 			self._send_event(namespace, rooms, members, encoded)

@@ -138,6 +138,14 @@ def test_the_order_across_rooms_and_namespaces() -> None:
 	assert received(other) == []
 
 
+def test_a_socket_that_is_left_out_is_left_out_also_after_its_client_has_recovered() -> None:
+	it = Setting()
+	recovered = add_socket(it.namespaces, id=it.plain_out.id)
+	recovered.join("room")
+	it.fanout.emit(it.namespace, ("room",), "step", (1,), it.plain_out)
+	assert [len(received(socket)) for socket in (it.plain_in, it.plain_out, recovered)] == [1, 0, 0]
+
+
 def test_an_event_of_an_empty_site_is_encoded_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 	it = Setting()
 	encoded: list[Any] = []
