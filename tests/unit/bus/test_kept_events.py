@@ -96,7 +96,7 @@ def test_the_memory_that_is_counted_is_the_memory_that_is_taken(
 ) -> None:
 	"""Never less. Once it is sent, JSON has no escapes and spaces any more; keys are counted, though decoded messages share them."""
 	published = payload(message, event=event)
-	count = max(40, 1_000_000 // len(published))
+	count = max(40, 300_000 // len(published))
 	for one in [kept(published) for _ in range(2)]:
 		text_of(one)
 	gc.collect()

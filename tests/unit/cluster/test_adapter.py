@@ -11,9 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from realtime.cluster import publish_queue
+from realtime.cluster import publish_queue, publisher
 from realtime.cluster.adapter import MISSED_HEARTBEATS
-from realtime.cluster.publisher import MAX_CHANGES
 from realtime.socketio.namespace import ServerSocket
 from tests.unit.cluster.processes import SITE, Channel, Process, beat, settle
 
@@ -274,17 +273,20 @@ def test_a_single_sidecar_publishes_heartbeats_only() -> None:
 	asyncio.run(test())
 
 
-def test_too_many_changes_are_replaced_by_a_snapshot() -> None:
+def test_too_many_changes_are_replaced_by_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+	most = 1000
+	monkeypatch.setattr(publisher, "MAX_CHANGES", most)
+
 	async def test() -> None:
 		channel = Channel()
 		one, other = Process(channel), Process(channel)
 		await beat(one, other, times=2)
 		socket = one.socket("ann")
-		for number in range(MAX_CHANGES + 10):
+		for number in range(most + 10):
 			socket.join(str(number))
-			assert len(one.publisher._changes) <= MAX_CHANGES
+			assert len(one.publisher._changes) <= most
 		await beat(one, other, times=3)
-		assert other.members.count == MAX_CHANGES + 10
+		assert other.members.count == most + 10
 
 	asyncio.run(test())
 
