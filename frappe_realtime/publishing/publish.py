@@ -253,7 +253,15 @@ def publish_to_room(
 	after_commit: bool = False,
 	history: History | None = None,
 ) -> None:
-	"""Publish to a room, or to several; see `publish_realtime`."""
+	"""Publish to a room, or to several; see `publish_realtime`.
+
+	Raises:
+		ValueError: No room is given. `publish_realtime` takes that for all System Users.
+	"""
+	if room is None or room == "":
+		raise ValueError(
+			f"publish_to_room: {event!r} is published to no room; publish_to_all reaches all System Users"
+		)
 	publish_realtime(event, message, room=room, after_commit=after_commit, history=history)
 
 

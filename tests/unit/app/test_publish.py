@@ -141,6 +141,13 @@ def test_publish_to_functions(publish, sent, frappe, name, arguments, event, roo
 	assert sent.events() == [(event, {}, room)] * 2
 
 
+@pytest.mark.parametrize("room", [None, ""])
+def test_an_event_for_no_room_is_not_published_to_everybody(publish, sent, room):
+	with pytest.raises(ValueError, match="publish_to_all"):
+		publish.publish_to_room(room, "e", {})
+	assert sent.events() == []
+
+
 def test_task_progress_is_sent_before_the_commit(publish, sent):
 	publish.publish_task_progress("t", {"done": 1}, after_commit=True)
 	assert sent.events() == [("task_progress", {"done": 1, "task_id": "t"}, "task_progress:t")]
