@@ -188,8 +188,12 @@ class CoreHandlers:
 			name = options.get("event")
 			rooms = [user_room(session.user), WEBSITE_ROOM, SITE_ROOM]
 			rooms = [room for room in rooms if room in socket.rooms and may_rewind(session, room)]
-			if _is_name(name) and rooms:
-				answer = partial(acknowledge, ack)
+			answer = partial(acknowledge, ack)
+			if not _is_name(name):
+				answer(_without_name(event))
+			elif not rooms:
+				answer(RewindRefused("not_permitted", "this user has no events of its own"))
+			else:
 				self._rewinds.start(
 					socket, rooms, options["rewind"], answer, _permitted, lambda: True, event=str(name)
 				)
@@ -200,6 +204,8 @@ class CoreHandlers:
 				self._start_rewind(
 					socket, room, options, ack, lambda: self._tasks.may_follow(session, arguments[0])
 				)
+			else:
+				acknowledge(ack, _without_name(event))
 		else:
 			self._rewind_document(socket, event, arguments[:-1], options, ack)
 		return True
@@ -213,13 +219,15 @@ class CoreHandlers:
 		ack: Ack | None,
 	) -> None:
 		"""Subscribe to a document or a DocType, with earlier events of its room."""
+		if event not in ("doc_subscribe", "doctype_subscribe"):
+			acknowledge(ack, RewindRefused("bad_request", f"{event} does not take `rewind`"))
+			return
 		doctype, name = [*arguments, None, None][:2]
-		if not _is_name(doctype) or event not in ("doc_subscribe", "doctype_subscribe"):
-			return
 		name = _document_name(name) if event == "doc_subscribe" else ""
-		room = doc_room(doctype, name) if name else doctype_room(doctype)
-		if event == "doc_subscribe" and not name:
+		if not _is_name(doctype) or (event == "doc_subscribe" and not name):
+			acknowledge(ack, _without_name(event))
 			return
+		room = doc_room(doctype, name) if name else doctype_room(doctype)
 		if not allows_permission_question(self._permissions, self._limits, socket, doctype, name):
 			acknowledge(ack, RewindRefused(LIMIT_REACHED, "the client asks for too many permissions"))
 			return
@@ -317,6 +325,12 @@ class CoreHandlers:
 async def _permitted() -> bool:
 	"""Return True: the rooms are those that every socket of the user is in."""
 	return True
+
+
+def _without_name(event: str) -> RewindRefused:
+	return RewindRefused(
+		"bad_request", f"{event}: a name is missing, or is no text of 1 to {MAX_NAME} characters"
+	)
 
 
 def _is_name(value: Any) -> bool:

@@ -204,6 +204,18 @@ def test_invalid_requests(bench: Bench, connect: Connect) -> None:
 	for rewind in wrong:
 		answer = client.call("doc_subscribe", "ToDo", bench.document(), {"rewind": rewind})
 		assert answer["error"]["code"] == "bad_request", rewind
+	without_name: list[tuple[Any, ...]] = [
+		("doc_subscribe", "ToDo"),
+		("doc_subscribe", "ToDo", ""),
+		("doc_subscribe", 1, "a"),
+		("doctype_subscribe", "x" * 601),
+		("task_subscribe",),
+		("frappe_realtime:rewind",),
+		("doc_open", "ToDo", bench.document()),
+	]
+	for event, *names in without_name:
+		answer = client.call(event, *names, LATEST)
+		assert answer["error"]["code"] == "bad_request", (event, names)
 	stock = connect(bench, bench.user(STOCK_SITE), site=STOCK_SITE)
 	answer = stock.call("doc_subscribe", "ToDo", bench.document(), LATEST)
 	assert answer["error"]["code"] == "unavailable"

@@ -245,16 +245,35 @@ async def test_a_source_that_fails_is_an_error_of_the_handler() -> None:
 		("task_subscribe", [LATEST]),
 		("doc_open", ["ToDo", "1", LATEST]),
 		(REWIND_EVENT, [LATEST]),
-		(REWIND_EVENT, ["text"]),
-		(REWIND_EVENT, []),
 	],
 )
 @in_virtual_time
-async def test_invalid_arguments_are_ignored(event: str, arguments: list[Any]) -> None:
+async def test_a_subscription_without_a_name_is_refused(event: str, arguments: list[Any]) -> None:
 	core, ack = Core(), Acks()
 	socket = core.connect()
 	socket.join("website")
 	core.handlers.on_event(socket, event, arguments, ack)
 	await settle()
-	assert (ack.answers, core.permissions.questions) == ([], [])
+	assert [answer["error"]["code"] for answer in ack.answers] == ["bad_request"]
+	assert core.permissions.questions == []
 	assert socket.rooms == {"website"}
+
+
+@pytest.mark.parametrize("arguments", [["text"], []])
+@in_virtual_time
+async def test_a_request_without_options_is_ignored(arguments: list[Any]) -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	socket.join("website")
+	core.handlers.on_event(socket, REWIND_EVENT, arguments, ack)
+	await settle()
+	assert ack.answers == []
+	assert socket.rooms == {"website"}
+
+
+@in_virtual_time
+async def test_a_user_without_own_events_is_refused() -> None:
+	core, ack = Core(), Acks()
+	core.handlers.on_event(core.connect(), REWIND_EVENT, [{"event": "e", **LATEST}], ack)
+	await settle()
+	assert [answer["error"]["code"] for answer in ack.answers] == ["not_permitted"]
