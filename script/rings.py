@@ -118,9 +118,9 @@ def run_ring(name: str, arguments: list[str]) -> Result:
 		# No test of these rings uses hypothesis; its late import at exit can crash CPython 3.11.
 		command += ["-p", "no:hypothesispytest"]
 	if name == "wire":
-		# Its tests wait longer than they compute: two cores have time for five of them.
+		# Its tests wait longer than they compute: two cores have time for eight of them.
 		# With the option, they run the files in the order of tests/conftest.py, else those with most tests first.
-		command += ["--numprocesses=5", "--dist=loadfile", "--no-loadscope-reorder"]
+		command += ["--numprocesses=8", "--dist=loadfile", "--no-loadscope-reorder"]
 	code = subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
 	if report.exists():
 		read_report(report, result)
