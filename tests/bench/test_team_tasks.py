@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from realtime.shared_editing.storage import RETRY_SECONDS
 from tests.bench.apps import installed, linked_assets, skip_unless_apps_can_be_installed
 from tests.bench.conftest import OpenWindow
 from tests.bench.desk import PATIENCE, origin, photograph
@@ -80,6 +81,20 @@ def task(bench: Bench, name: str) -> Any:
 	return bench.request(bench.person(), f"{PATH}/{name}")["data"]
 
 
+def wait_for_note(bench: Bench, name: str, text: str) -> None:
+	"""Wait until a note is stored. What the app could not store is handed to it again after `RETRY_SECONDS`."""
+	notes: list[Any] = []
+
+	def is_stored() -> bool:
+		notes.append(task(bench, name).get("note"))
+		return notes[-1] == text
+
+	try:
+		until(is_stored, patience=RETRY_SECONDS + 30)
+	except AssertionError:
+		pytest.fail(f"the note is {notes[-1]!r}; the log of the sidecar: {bench.sidecar.log[-2000:]}")
+
+
 def change(bench: Bench, person: Person, name: str, **fields: Any) -> None:
 	"""Change a task by REST."""
 	bench.request(person, f"{PATH}/{name}", fields, "PUT")
@@ -116,7 +131,7 @@ def test_two_users_share_tasks_and_the_note_is_kept(with_tasks: Bench, open_task
 	photograph(bench, second, "team-tasks")
 	for page in (first, second):
 		page.context.close()
-	until(lambda: task(bench, name).get("note") == "Red. Two pots", "what both have written in the task")
+	wait_for_note(bench, name, "Red. Two pots")
 	# Users do not get the Yjs state, and storing the note does not change `modified`.
 	assert "note_state" not in (after := task(bench, name))
 	assert after["modified"] == saved["modified"]
