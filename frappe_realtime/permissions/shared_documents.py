@@ -19,7 +19,7 @@ from .secret import secret_matches
 
 @frappe.whitelist(allow_guest=True, xss_safe=True)
 def shared_load(doctype: Any = None, name: Any = "", field: Any = "") -> str | None:
-	"""Return what the app has stored of a document, in base64; None if there is nothing, or no function to load it.
+	"""Return what the app has stored of a document, in base64; None if there is nothing, no function to load it, or no such document.
 
 	Raises:
 		frappe.PermissionError: The shared secret is missing or wrong.
@@ -28,7 +28,9 @@ def shared_load(doctype: Any = None, name: Any = "", field: Any = "") -> str | N
 	"""
 	document = _check(doctype, name, field)
 	load = _function(document[0], "load")
-	state = load(*document) if load else None
+	if load is None or not frappe.db.exists(*document[:2]):
+		return None
+	state = load(*document)
 	if not state:
 		return None
 	if not isinstance(state, bytes):

@@ -295,6 +295,21 @@ class SharedStates:
 		)
 		return bytes(id)
 
+	async def add_loaded(self, site: str, document: SharedDocument, state: bytes) -> list[Entry]:
+		"""Add what the app has stored to a document that is locked; return all entries of it.
+
+		Raises:
+			StoreUnavailable, StoreDenied: Redis does not answer, or refuses a command.
+		"""
+		key = shared_key(site, document.doctype, document.name)
+		await self._store.execute(
+			[
+				("XADD", key, "*", "f", document.field, "u", state or EMPTY_UPDATE, "l", "1"),
+				*self.keep_commands(site, document),
+			]
+		)
+		return await self.entries(site, document)
+
 	async def lock(self, site: str, document: SharedDocument, attempts: int = 1) -> bool:
 		"""Lock a document for `LOCK_SECONDS`; return False if another process holds the lock.
 
@@ -336,14 +351,7 @@ class SharedStates:
 				self._on_limit("realtime_shared_states")
 				raise StateUnavailable(f"realtime_shared_states is {self._max_states}")
 			state = await self._load_from_app(site, document) if session.has_app else b""
-			key = shared_key(site, document.doctype, document.name)
-			await self._store.execute(
-				[
-					("XADD", key, "*", "f", document.field, "u", state or EMPTY_UPDATE, "l", "1"),
-					*self.keep_commands(site, document),
-				]
-			)
-			return await self.entries(site, document)
+			return await self.add_loaded(site, document, state)
 		finally:
 			await self.unlock(site, document)
 

@@ -152,8 +152,12 @@ class SharedStorage:
 		if not entries:
 			await self._store.execute([("ZREM", SHARED_DUE_KEY, member)])
 			return
-		merged = await self._states.merge(entries)
 		try:
+			if not any(entry.is_loaded for entry in entries):
+				# Redis has lost what was loaded: the app would replace what it has by these changes alone.
+				stored = await self._app.load(site, document)
+				entries = await self._states.add_loaded(site, document, stored)
+			merged = await self._states.merge(entries)
 			await self._app.store(site, document, merged.state)
 		except StateUnavailable as error:
 			self.failed += 1
@@ -161,10 +165,10 @@ class SharedStorage:
 			await self._postpone(site, document, member, RETRY_SECONDS)
 			return
 		self.stored += 1
-		stored = await self._states.replace(site, document, entries, merged.state)
+		id = await self._states.replace(site, document, entries, merged.state)
 		# First: a change that comes after it makes the document due again.
 		await self._store.execute([("ZREM", SHARED_DUE_KEY, member)])
-		if [entry.id for entry in await self._states.entries(site, document)] != [stored]:
+		if [entry.id for entry in await self._states.entries(site, document)] != [id]:
 			await self._postpone(site, document, member, self._seconds)
 
 	async def _postpone(self, site: str, document: SharedDocument, member: bytes, seconds: float) -> None:

@@ -65,6 +65,11 @@ def test_a_doctype_without_functions_and_a_document_that_is_gone(site: Any) -> N
 	assert (site.stored, site.commits) == ({}, [])
 
 
+def test_nothing_is_loaded_of_a_document_that_is_gone(site: Any) -> None:
+	site.stored["Note", "gone", ""] = b"state"
+	assert site.module.shared_load("Note", "gone") is None
+
+
 def test_a_function_that_returns_something_else(site: Any) -> None:
 	site.functions["app.load"] = lambda *names: "text"
 	with pytest.raises(TypeError, match="load of Note returned str, not bytes"):

@@ -199,6 +199,35 @@ def test_what_the_app_does_not_take_stays_due(valkey: Any) -> None:
 	run(test())
 
 
+def test_what_redis_has_lost_is_loaded_before_a_change_is_stored(valkey: Any) -> None:
+	async def test() -> None:
+		app = App()
+		first, second = changes("one", " two")
+		app.stored[NOTE] = first
+		it = Process(valkey.url, app)
+		await it.states.read(SESSION, NOTE, b"\x00")
+		valkey.client.delete(shared_key(SITE, "Note", "N-1"))
+		await it.states.append(SESSION, NOTE, second)
+		load = app.load
+
+		async def refuse(site: str, document: SharedDocument) -> bytes:
+			raise StateUnavailable("the app fails")
+
+		app.load = refuse  # type: ignore[method-assign]
+		make_due(valkey)
+		await it.storage.store_due()
+		assert (it.storage.failed, text_of(app.stored[NOTE])) == (1, "one")
+		app.load = load  # type: ignore[method-assign]
+		make_due(valkey)
+		await it.storage.store_due()
+		assert text_of(app.stored[NOTE]) == "one two"
+		assert text_of((await it.states.read(SESSION, NOTE, b"\x00")).state) == "one two"
+		assert (app.loads, valkey.client.zcard(SHARED_DUE_KEY)) == (2, 0)
+		await it.close()
+
+	run(test())
+
+
 def test_the_size_of_a_document_that_nobody_follows_is_forgotten(valkey: Any) -> None:
 	async def test() -> None:
 		it = Process(valkey.url, App())
