@@ -70,8 +70,9 @@ class AppStates:
 			StateUnavailable: The web process does not answer, or the hook fails.
 		"""
 		response = await self._call(site, SHARED_STORE, document, state=b64encode(state).decode())
-		# 404: the site does not exist any more.
-		if response.status not in (200, 404):
+		# Frappe answers 404 without JSON for a site that does not exist any more, and with JSON when the hook has not found a document.
+		is_gone = response.status == 404 and response.data is None
+		if response.status != 200 and not is_gone:
 			raise StateUnavailable(f"{SHARED_STORE} on {site} answered HTTP {response.status}")
 
 	async def _call(self, site: str, method: str, document: SharedDocument, **more: str) -> FrappeResponse:

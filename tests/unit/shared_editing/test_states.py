@@ -18,8 +18,8 @@ from realtime.config import Config
 from realtime.shared_editing.crdt import EMPTY_UPDATE, is_update, merge
 from realtime.shared_editing.documents import SharedDocument
 from realtime.shared_editing.states import SharedStates, StateUnavailable
-from realtime.shared_editing.storage import SharedStorage
-from realtime.web.frappe_client import Credential
+from realtime.shared_editing.storage import AppStates, SharedStorage
+from realtime.web.frappe_client import Credential, FrappeResponse
 from tests.wire.valkey import Valkey
 
 SITE = "one.test"
@@ -197,6 +197,30 @@ def test_what_the_app_does_not_take_stays_due(valkey: Any) -> None:
 		await it.close()
 
 	run(test())
+
+
+@pytest.mark.parametrize(
+	("response", "is_taken"),
+	[
+		(FrappeResponse(200, {"message": True}), True),
+		(FrappeResponse(404, None), True),
+		(FrappeResponse(404, {"exc_type": "DoesNotExistError"}), False),
+		(FrappeResponse(417, {"exc_type": "ValidationError"}), False),
+	],
+	ids=["stored", "no such site", "a hook that has not found a document", "a hook that fails"],
+)
+def test_which_answers_of_the_app_end_the_attempts_to_store(response: FrappeResponse, is_taken: bool) -> None:
+	class Web:
+		async def call(self, *arguments: Any, **more: Any) -> FrappeResponse:
+			return response
+
+	web: Any = Web()
+	store = AppStates(web).store(SITE, NOTE, b"state")
+	if is_taken:
+		run(store)
+	else:
+		with pytest.raises(StateUnavailable, match=f"HTTP {response.status}"):
+			run(store)
 
 
 def test_what_redis_has_lost_is_loaded_before_a_change_is_stored(valkey: Any) -> None:
