@@ -454,7 +454,8 @@ PRESENCE_REFUSALS = frozenset(
 SHARED_JOIN = "frappe_realtime:shared_join"
 """From the client: follow a document, `(…, state_vector)`. Acknowledged with `{write, peers, members}`: whether the user may change
 it, how many clients were asked (`SHARED_SYNC`) for what is missing, and how many other clients follow it. If the sidecar keeps the
-state, nobody is asked, and there are `update`, what is missing, and `state_vector`, that of the state."""
+state, nobody is asked, and there are `update`, what is missing, and `state_vector`, that of the state. If it keeps states, but could not
+read this one, there is `kept`, which is false."""
 
 SHARED_SYNC = "frappe_realtime:shared_sync"
 """From the client: ask for what is missing, `(…, state_vector)`. Acknowledged as `SHARED_JOIN`. To a client that may change the

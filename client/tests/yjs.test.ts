@@ -127,6 +127,32 @@ it("sends a change beyond the rate later, and reports one that is too large", as
 	expect(page.errors).toEqual(["too_large"]);
 });
 
+it("sends again what the server has confirmed while it did not keep the state", async () => {
+	const page = open();
+	page.doc.getText("text").insert(0, "text");
+	const theirs = { update: buffer(Y.encodeStateAsUpdate(page.doc)), state_vector: buffer(Y.encodeStateVector(page.doc)) };
+	await join(page, { kept: false });
+	page.doc.getText("text").delete(0, 2);
+	await vi.advanceTimersByTimeAsync(100);
+	await answer(page.socket, "update", {});
+	await vi.advanceTimersByTimeAsync(2000);
+	await answer(page.socket, "sync", { write: true, peers: 0, members: 0, kept: false });
+	await vi.advanceTimersByTimeAsync(5000);
+	expect(sent(page.socket, "sync")).toHaveLength(2);
+	await answer(page.socket, "sync", { write: true, peers: 0, members: 0, ...theirs });
+	await vi.advanceTimersByTimeAsync(100);
+	const server = new Y.Doc();
+	Y.applyUpdate(server, new Uint8Array(theirs.update));
+	Y.applyUpdate(server, sent(page.socket, "update").at(-1)![3]);
+	expect(server.getText("text").toString()).toBe("xt");
+	// Once: it is kept now.
+	await answer(page.socket, "update", {});
+	await vi.advanceTimersByTimeAsync(40_000);
+	await answer(page.socket, "sync", { write: true, peers: 0, members: 0, ...theirs });
+	await vi.advanceTimersByTimeAsync(100);
+	expect(sent(page.socket, "update")).toHaveLength(2);
+});
+
 it("goes on after a cut, with what was written meanwhile", async () => {
 	const page = open();
 	await join(page);

@@ -282,6 +282,8 @@ class SharedEvents:
 			"write": document.write_room in socket.rooms,
 			"peers": len(peers),
 			"members": self._members.others(socket, document),
+			# Until the state is read, changes are only passed on.
+			**({} if self._states is None else {"kept": False}),
 		}
 
 	def _answer(

@@ -31,6 +31,8 @@ const ANSWER_TIMEOUT = 3000;
 // moment on two hosts do not see each other yet.
 const FIRST_RESYNC = 2000;
 const RESYNC_INTERVAL = 30_000;
+// The same while the server does not keep the state, as without Redis: what is changed meanwhile is only in the pages.
+const UNKEPT_RESYNC = 5000;
 
 /** An error of shared editing; `code` says what happened. */
 export class SharedEditingError extends Error {
@@ -70,6 +72,8 @@ interface Asked {
 	// What is missing, and the state vector of what the server has, if it keeps the state.
 	update?: ArrayBuffer;
 	state_vector?: ArrayBuffer;
+	// False if the server keeps states, and cannot keep this one now.
+	kept?: boolean;
 	error?: { code: string; message: string };
 }
 
@@ -101,6 +105,8 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 	private _is_sending = false;
 	// Local changes that the server has not confirmed, perhaps none: the next exchange of state vectors sends them.
 	private _is_unsent = false;
+	// The server did not keep the state at the last exchange: it may lack changes that it has confirmed.
+	private _is_unkept = false;
 	private _queue: Uint8Array[] = [];
 	private _last_sent = -Infinity;
 	private _send_timer: ReturnType<typeof setTimeout> | undefined;
@@ -227,7 +233,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._sync_timer = setTimeout(() => this._ask(event), delay);
 	}
 
-	private _on_asked(event: string, { error, write, peers, members, update, state_vector }: Asked): void {
+	private _on_asked(event: string, { error, write, peers, members, kept, update, state_vector }: Asked): void {
 		if (error) {
 			if (error.code === "limit" || error.code === "unavailable") {
 				this._report(error);
@@ -243,9 +249,13 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._set_write(write);
 		this._set_status("connected");
 		if (update && state_vector) {
+			// State vectors do not say which deletions it lacks.
+			this._is_unsent ||= this._is_unkept;
+			this._is_unkept = false;
 			this._on_answer({ update, state_vector });
 			return;
 		}
+		this._is_unkept = kept === false;
 		if (peers > 0) {
 			this._ask_in(ANSWER_TIMEOUT);
 			return;
@@ -255,7 +265,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		if (write && members > 0) this._push(encodeStateAsUpdate(this.doc));
 		if (write) this._is_unsent = false;
 		this._set_synced(true);
-		this._ask_in(event === JOIN ? FIRST_RESYNC : RESYNC_INTERVAL);
+		this._ask_in(event === JOIN ? FIRST_RESYNC : this._is_unkept ? UNKEPT_RESYNC : RESYNC_INTERVAL);
 	}
 
 	private _on_answer({ update, state_vector }: { update: ArrayBuffer; state_vector: ArrayBuffer }): void {
@@ -267,7 +277,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 			this._is_unsent = false;
 			this._push(encodeStateAsUpdate(this.doc, theirs));
 		}
-		this._ask_in(RESYNC_INTERVAL * (0.75 + Math.random() / 2));
+		this._ask_in((this._is_unkept ? UNKEPT_RESYNC : RESYNC_INTERVAL) * (0.75 + Math.random() / 2));
 		this._set_synced(true);
 	}
 

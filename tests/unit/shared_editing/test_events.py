@@ -355,7 +355,7 @@ async def test_without_the_state_other_clients_are_asked() -> None:
 	states.away = True
 	ann, ben = it.socket(), it.socket("ben")
 	await it.join(ann)
-	assert await it.join(ben) == {"write": True, "peers": 1, "members": 1}
+	assert await it.join(ben) == {"write": True, "peers": 1, "members": 1, "kept": False}
 	assert it.send(ann, SHARED_UPDATE, *NOTE, UPDATE) == [{}]
 	states.away = False
 	it.send(ann, SHARED_SYNC, *NOTE, VECTOR)
