@@ -342,6 +342,22 @@ def test_a_form_with_own_changes_says_who_saved_what_and_keeps_them(
 	expect(notice).not_to_contain_text("You have changed too")
 
 
+def test_a_row_that_the_other_user_has_deleted_is_kept_as_a_new_one(
+	bench: Bench, open_form: OpenForm, documents: Documents
+) -> None:
+	ann, ben = bench.user(), bench.user()
+	name = documents.add(steps=STEPS)
+	page = open_form(ann, name)
+	page.get_by_label("Minutes").first.fill("9")
+	page.get_by_label("Minutes").first.blur()
+	documents.save(ben, name, steps=[STEPS[1]])
+	page.get_by_role("button", name=KEEP).click()
+	expect(page.locator(NOTICE)).to_have_count(0)
+	rows = page.evaluate("form.doc.steps")
+	assert [(row["name"], row.get("__islocal")) for row in rows] == [("s1", 1), ("s2", None)]
+	assert rows[0]["minutes"] == "9"
+
+
 def test_own_changes_can_be_discarded(bench: Bench, open_form: OpenForm, documents: Documents) -> None:
 	name = documents.add(description="before")
 	page = open_form(bench.user(), name)

@@ -70,6 +70,16 @@ export function merge(doc, saved, own) {
 	const merged = { ...saved, __unsaved: 1 };
 	// What the server adds for the scripts of the form; the API does not return it.
 	if (doc.__onload) merged.__onload = doc.__onload;
-	for (const field of own) merged[field] = doc[field];
+	for (const field of own) {
+		const value = doc[field];
+		merged[field] = Array.isArray(value) ? rows_to_save(value, saved[field] ?? []) : value;
+	}
 	return merged;
+}
+
+// Frappe updates the rows that are not new, and says nothing if there is none with the name: so a row that the other user has deleted is a
+// new one.
+function rows_to_save(rows, saved) {
+	const names = new Set(saved.map(({ name }) => String(name)));
+	return rows.map((row) => (names.has(String(row.name)) ? row : { ...row, __islocal: 1 }));
 }
