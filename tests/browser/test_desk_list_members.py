@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from frappe_realtime.contract import PRESENCE_SET
 from realtime.demo.model import User
 from tests.browser.conftest import EVERYTHING_ELSE, address, hand_out, sign_in
-from tests.browser.driving import wait_for_status, wait_until
+from tests.browser.driving import settle, wait_for_status, wait_until
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect
@@ -30,11 +30,17 @@ class Answers:
 		self.status = 200
 		self.members: dict[str, Any] = {}
 		self.asked: list[dict[str, Any]] = []
+		self.is_holding = False
+		"""Whether questions are held back."""
+		self.held: list[Route] = []
 
 	def answer(self, route: Route) -> None:
 		"""Answer one question."""
 		question: dict[str, Any] = route.request.post_data_json or {}
 		self.asked.append({**question, "token": route.request.headers["x-frappe-csrf-token"]})
+		if self.is_holding:
+			self.held.append(route)
+			return
 		route.fulfill(status=self.status, json={"message": self.members})
 
 
@@ -123,6 +129,24 @@ def test_a_list_asks_again_when_a_form_shows_another_document(
 	answers.members = {}
 	watcher.client.close()
 	expect(page.locator(MEMBERS)).to_have_count(0, timeout=15_000)
+
+
+def test_an_older_answer_does_not_take_the_place_of_a_newer_one(
+	bench: Bench, open_list: OpenList, answers: Answers, connect: Connect
+) -> None:
+	ann, ben = bench.user(), bench.user()
+	answers.is_holding = True
+	page = open_list(ann, "T-1")
+	wait_until(page, "frappe.realtime.presence('ToDo').me")
+	wait_for_questions(page, answers, 1)
+	answers.is_holding = False
+	answers.members = {"T-1": {"users": [user_of(ben)], "count": 1}}
+	Watcher(connect(bench, ben), "doctype:ToDo", {"form": 1})
+	expect(page.locator(MEMBERS)).to_have_count(1, timeout=15_000)
+	with page.expect_response("**/api/method/frappe_realtime.desk.*"):
+		answers.held[0].fulfill(json={"message": {}})
+	settle(bench, page)
+	expect(page.locator(MEMBERS)).to_have_count(1)
 
 
 def test_a_list_that_is_not_shown_asks_nothing(

@@ -42,6 +42,9 @@ export class ListMembers {
 		this._timer = null;
 		this._last_asked = -Infinity;
 		this._is_stale = false;
+		// The numbers of the newest question, and of the newest one whose answer has come.
+		this._asked = 0;
+		this._answered = 0;
 		this._on_change = (member, changes) => {
 			if ("form" in (changes ?? member.state)) this._ask_soon();
 		};
@@ -124,9 +127,12 @@ export class ListMembers {
 		if (!list || !is_shown(list)) return;
 		this._is_stale = false;
 		this._last_asked = performance.now();
+		const number = (this._asked += 1);
 		const names = list.data.slice(0, MAX_ROWS).map(({ name }) => name);
 		const members = names.length ? await ask({ doctype: list.doctype, names }) : {};
-		if (list !== this._list) return;
+		// An answer that takes longer than the interval may come after a newer one.
+		if (list !== this._list || number < this._answered) return;
+		this._answered = number;
 		this._members = members;
 		this._draw();
 	}
