@@ -356,6 +356,19 @@ it("shows the states of the others while they are there", async () => {
 	expect(page.socket.sent.at(-1)!.slice(0, 2)).toEqual(["frappe_realtime:presence_leave", "doc:Note/N-1"]);
 });
 
+it("shows its state once the reason why it was refused is over", async () => {
+	const page = open();
+	const joins = () => page.socket.sent.filter(([event]) => event === "frappe_realtime:presence_join");
+	joins()[0]!.at(-1)(null, { error: { code: "unavailable", message: "the web process did not answer" } });
+	await vi.advanceTimersByTimeAsync(0);
+	await join(page);
+	expect(joins()).toHaveLength(2);
+	expect(joins()[1]![2]).toEqual({ yjs: { client: page.provider.awareness.clientID, state: {} } });
+	await vi.advanceTimersByTimeAsync(2000);
+	await answer(page.socket, "sync", { write: true, peers: 0, members: 0 });
+	expect(joins()).toHaveLength(2);
+});
+
 it("may write from the moment on at which the server says so, and sends what it has written before", async () => {
 	const page = open();
 	const access: boolean[] = [];

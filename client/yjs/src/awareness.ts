@@ -31,6 +31,7 @@ export class Awareness extends Emitter<AwarenessEvents> {
 	/** The states by client; this page's own one is among them unless it is null. */
 	readonly states: Map<number, AwarenessState>;
 	private _here: Here | null = null;
+	private _connect_again: (() => void) | null = null;
 	private _unsubscribe: (() => void) | null = null;
 	private _key = "";
 	// The own state as it was sent last.
@@ -88,11 +89,18 @@ export class Awareness extends Emitter<AwarenessEvents> {
 	connect(connection: Connection, place: Place, key: string): void {
 		this.disconnect();
 		this._key = key;
+		this._connect_again = () => this.connect(connection, place, key);
 		const one = (this._here = here(connection, place, this._own()));
 		this._sent = this.getLocalState();
 		const read = () => this._read(connection);
 		this._unsubscribe = one.subscribe(read);
 		read();
+	}
+
+	/** Try to be in the place again, if this page was refused for a reason that may be over. */
+	retry(): void {
+		const code = this._here?.snapshot.code;
+		if (code === "unavailable" || code === "limit") this._connect_again?.();
 	}
 
 	/** Show it no longer, and forget the states of the others. */
@@ -102,7 +110,7 @@ export class Awareness extends Emitter<AwarenessEvents> {
 		// Others of the page may stay in the place.
 		if (this._here?.snapshot.me) this._here.set({ [this._key]: null });
 		this._here?.stop();
-		this._here = null;
+		this._here = this._connect_again = null;
 		this._read(null);
 	}
 

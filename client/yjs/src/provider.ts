@@ -248,6 +248,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._is_joined = true;
 		this._set_write(write);
 		this._set_status("connected");
+		this.awareness.retry();
 		if (update && state_vector) {
 			// State vectors do not say which deletions it lacks.
 			this._is_unsent ||= this._is_unkept;
