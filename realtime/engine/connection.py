@@ -134,8 +134,8 @@ class Connection:
 		"""True while a WebSocket is open that is to become the transport of this client."""
 		self.post_in_progress = False
 		"""True while the body of a POST of this client is being received."""
-		self.leaving = False
-		"""True when the process stops: the connection is closed as soon as a close packet can be sent to its client."""
+		self.leaving = ""
+		"""The reason for which the connection is closed as soon as a close packet can be sent to its client; empty if it is not."""
 		self._has_left = False
 		"""True when the last messages are sent: the answer to the client's next poll is the close packet."""
 		self._websocket: WebSocket | None = None
@@ -364,7 +364,7 @@ class Connection:
 			)
 		self.set_write_paused(websocket.write_paused)
 		if self.leaving:
-			self.close(STOPPING)
+			self.close(self.leaving)
 
 	def start_upgrade(self) -> None:
 		"""Respond to the pending GET, so that the client can send the upgrade packet (protocol v4, "Upgrade")."""
@@ -389,14 +389,17 @@ class Connection:
 
 	# -- closing
 
-	def leave(self) -> None:
+	def leave(self, reason: str = STOPPING) -> None:
 		"""Close the connection as soon as a close packet can be sent: now, with the next poll, or at the end of the upgrade.
 
 		A request for a connection that is closed before would fail.
+
+		Args:
+			reason: As for `close`.
 		"""
-		self.leaving = True
+		self.leaving = self.leaving or reason
 		if self._websocket is not None:
-			self.close(STOPPING)
+			self.close(self.leaving)
 		elif self._pending_poll is not None:
 			self._leave_with_poll()
 
@@ -412,7 +415,18 @@ class Connection:
 			self._has_left = True
 			self._respond_to_poll()
 		else:
-			self.close(STOPPING)
+			self.close(self.leaving)
+
+	def close_when_sent(self, reason: str) -> None:
+		"""Close the connection; a client on polling that has not fetched all messages gets them with its next poll before.
+
+		Args:
+			reason: As for `close`.
+		"""
+		if self._websocket is None and self._write_buffer:
+			self.leave(reason)
+		else:
+			self.close(reason)
 
 	def close(self, reason: str, abort: bool = False, code: int = CloseCode.NORMAL_CLOSURE) -> None:
 		"""Close the connection.

@@ -144,9 +144,11 @@ class SocketIOServer:
 			return
 		socket = client.sockets.get(packet.namespace)
 		if socket is None:
-			# As in Node: a client that sends to a namespace it has not joined does not speak Socket.IO.
-			self.counters.invalid += 1
-			connection.close("parse error")
+			# As in Node: a client that sends to a namespace it has not joined does not speak Socket.IO, unless it has not read yet
+			# that its socket has ended.
+			if not connection.leaving:
+				self.counters.invalid += 1
+				connection.close("parse error")
 		elif kind == packets.EVENT or kind == packets.BINARY_EVENT:
 			if self.limiter.allows(client, 1 + attachments):
 				self.counters.events += 1
@@ -321,7 +323,7 @@ class SocketIOServer:
 			self._remove(client, socket.namespace.name)
 		self._end(socket, "server namespace disconnect")
 		if close:
-			socket.connection.close("forced close")
+			socket.connection.close_when_sent("forced close")
 
 	def _remove(self, client: Client, name: str) -> None:
 		"""Remove a namespace from a connection, which is closed after a timeout if it was the last one with a session."""

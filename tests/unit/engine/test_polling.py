@@ -9,6 +9,7 @@ import pytest
 
 from realtime.engine import Encoded
 from tests.unit.engine.fakes import FakeClient, open_packet, request
+from tests.unit.virtual_time import in_virtual_time
 
 
 def test_polling_session() -> None:
@@ -145,3 +146,54 @@ def test_body_without_a_session_is_not_kept() -> None:
 			client.engine.close()
 
 	asyncio.run(run())
+
+
+def test_what_waits_is_sent_before_the_connection_is_closed() -> None:
+	async def run() -> None:
+		client = FakeClient()
+		client.send(request())
+		poll = request(query=f"transport=polling&sid={open_packet(client.received())['sid']}")
+		[connection] = client.listener.opened
+		client.send(poll)
+		connection.send(Encoded("first"))
+		assert client.received().endswith(b"\r\n\r\n4first")
+		connection.send(Encoded("last"))
+		connection.close_when_sent("forced close")
+		assert client.listener.closed == []
+		client.send(poll)
+		assert client.received().endswith(b"\r\n\r\n4last")
+		client.send(poll)
+		assert client.received().endswith(b"\r\n\r\n1")
+		assert client.listener.closed == ["forced close"]
+		client.engine.close()
+
+	asyncio.run(run())
+
+
+def test_a_connection_for_which_nothing_waits_is_closed_at_once() -> None:
+	async def run() -> None:
+		client = FakeClient()
+		client.send(request())
+		client.send(request(query=f"transport=polling&sid={open_packet(client.received())['sid']}"))
+		client.listener.opened[0].close_when_sent("forced close")
+		assert client.received().endswith(b"\r\n\r\n1")
+		assert client.listener.closed == ["forced close"]
+		client.engine.close()
+
+	asyncio.run(run())
+
+
+def test_a_client_that_does_not_fetch_what_waits_is_closed_after_the_ping_timeout() -> None:
+	@in_virtual_time
+	async def run() -> None:
+		client = FakeClient(ping_interval=25.0, ping_timeout=20.0)
+		client.send(request())
+		connection = client.listener.opened[0]
+		connection.send(Encoded("last"))
+		connection.close_when_sent("forced close")
+		await asyncio.sleep(46)
+		assert client.listener.closed == ["ping timeout"]
+		assert not client.engine.connections
+		client.engine.close()
+
+	run()

@@ -11,6 +11,7 @@ from websockets.frames import Opcode
 from realtime.json_codec import SAFE_DEPTH
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import Admission
+from tests.unit.engine.fakes import FakeClient, open_packet, request
 from tests.unit.engine.websocket_clients import masked, text
 from tests.unit.socketio.servers import Setting, connected, packets_of, run, turns
 
@@ -324,5 +325,32 @@ def test_the_offset_is_repeated_with_pings() -> None:
 		[connection] = it.engine.connections.values()
 		it.server.on_ping(connection)
 		assert packets_of(wire) == ['42/a,["frappe_realtime:offset","1-0"]']
+
+	run(test)
+
+
+def test_a_client_on_polling_is_sent_the_disconnect_before_its_connection_is_closed() -> None:
+	"""Otherwise its next poll would fail, and socket.io-client would reconnect by itself."""
+
+	async def test(it: Setting) -> None:
+		polling, posting = FakeClient(it.engine), FakeClient(it.engine)
+		polling.send(request())
+		query = f"transport=polling&sid={open_packet(polling.received())['sid']}"
+		polling.send(request(query=query))
+		posting.send(request("POST", query, b"40/a,"))
+		assert b'40/a,{"sid":' in polling.received()
+		[socket] = it.application.sockets
+		socket.emit("bye")
+		socket.disconnect(close=True)
+		assert it.application.ends == [("server namespace disconnect", set())]
+		posting.received()
+		posting.send(request("POST", query, b'42/a,["late"]'))
+		assert posting.received().endswith(b"\r\n\r\nok")
+		assert it.application.events == []
+		polling.send(request(query=query))
+		assert polling.received().endswith(b'\r\n\r\n42/a,["bye"]\x1e41/a,')
+		polling.send(request(query=query))
+		assert polling.received().endswith(b"\r\n\r\n1")
+		assert not it.engine.connections
 
 	run(test)
