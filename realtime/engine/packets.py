@@ -120,7 +120,8 @@ def decode_packet(packet: str) -> tuple[str, Message]:
 	packet_type = packet[:1]
 	if packet_type == "b":
 		try:
-			return MESSAGE, b64decode(packet[1:], validate=True)
+			# The Java client breaks its base64 into lines (RFC 2045, section 6.8).
+			return MESSAGE, b64decode(packet[1:].replace("\r", "").replace("\n", ""), validate=True)
 		except (Base64Error, ValueError) as error:
 			raise PayloadError("a binary packet is not base64") from error
 	# `in` also matches the empty string.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,16 @@ def test_garbage_is_decoded_or_rejected(body: bytes) -> None:
 			assert isinstance(data, str | bytes)
 	except PayloadError:
 		pass
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_base64_in_lines(line_break: str) -> None:
+	"""The Java client ends each line of 76 characters, and the last one, with a line break."""
+	data = bytes(range(256))
+	encoded = b64encode(data).decode()
+	lines = [encoded[start : start + 76] + line_break for start in range(0, len(encoded), 76)]
+	body = f'451-["x"]\x1eb{"".join(lines)}\x1e4after'
+	assert [sent for _, sent in decode_payload(body.encode(), 10)] == ['51-["x"]', data, "after"]
 
 
 @pytest.mark.parametrize(
