@@ -9,6 +9,7 @@ sans-I/O protocol of `websockets` is created, and reads until a message is compl
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
@@ -29,6 +30,9 @@ FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 
 PING_BYTE, PONG_BYTE = 0x89, 0x8A
 """The first byte of a ping frame and of a pong frame."""
+
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""A token of HTTP (RFC 9110, section 5.6.2), such as the name of a subprotocol."""
 
 MAX_FRAGMENTS = 4096
 """Most fragments of one message; a client that sends a message of `max_payload` bytes in TCP segments has less than a thousand."""
@@ -66,9 +70,13 @@ def handshake_response(headers: Mapping[str, str]) -> bytes | None:
 	if not valid or headers.get("sec-websocket-version") != "13":
 		return None
 	accept = b64encode(sha1(key.encode() + GUID).digest())
+	# As in Node, the first one that the client offers: browsers fail the handshake if they offer subprotocols and get none.
+	offered = headers.get("sec-websocket-protocol", "").partition(",")[0].strip()
+	subprotocol = f"\r\nSec-WebSocket-Protocol: {offered}".encode() if TOKEN.fullmatch(offered) else b""
 	return (
 		b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 		+ accept
+		+ subprotocol
 		+ b"\r\n\r\n"
 	)
 

@@ -15,7 +15,7 @@ from websockets.frames import Close, Frame, Opcode
 from realtime.engine import Encoded
 from realtime.engine.frame_reader import FrameReader
 from realtime.engine.websocket import WebSocketProtocol
-from tests.unit.engine.fakes import FakeClient, cuts, request, websocket_request
+from tests.unit.engine.fakes import UPGRADE, FakeClient, cuts, request, websocket_request
 from tests.unit.engine.websocket_clients import connected, frames, masked, text
 
 
@@ -344,6 +344,30 @@ def test_open_packet() -> None:
 			"pingTimeout": 20000,
 			"maxPayload": 1000000,
 		}
+		client.engine.close()
+
+	asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+	("offered", "chosen"),
+	[
+		("", []),
+		("Sec-WebSocket-Protocol: one\r\n", [b"Sec-WebSocket-Protocol: one"]),
+		("Sec-WebSocket-Protocol: one, two\r\n", [b"Sec-WebSocket-Protocol: one"]),
+		("Sec-WebSocket-Protocol: one\r\nSec-WebSocket-Protocol: two\r\n", [b"Sec-WebSocket-Protocol: one"]),
+		("Sec-WebSocket-Protocol: no token\r\n", []),
+	],
+)
+def test_the_first_subprotocol_that_a_client_offers_is_chosen(offered: str, chosen: list[bytes]) -> None:
+	"""The option `protocols` of socket.io-client: browsers, and `ws`, fail a handshake that chooses none of them."""
+
+	async def run() -> None:
+		client = FakeClient()
+		client.send(request(query="EIO=4&transport=websocket", headers=UPGRADE + offered))
+		lines = client.received().partition(b"\r\n\r\n")[0].split(b"\r\n")
+		assert lines[0].startswith(b"HTTP/1.1 101 ")
+		assert [line for line in lines if line.startswith(b"Sec-WebSocket-Protocol")] == chosen
 		client.engine.close()
 
 	asyncio.run(run())
