@@ -19,6 +19,8 @@ from .responses import PREFLIGHT_HEADERS, REASON_PHRASES, response
 OK_HEADERS = b"Content-Type: text/html\r\n"
 """The headers of the response to a POST."""
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 
 class HTTPEngineContext(EngineContext, Protocol):
 	"""What `HTTPProtocol` uses of the engine; see `Engine`."""
@@ -187,6 +189,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 				self._route = "elsewhere"
 			elif method == b"POST" and self._query.get("transport") == "polling":
 				self._begin_post()
+				self._send_continue()
 
 	def _is_elsewhere(self) -> bool:
 		"""Return True if the id of the session names another process, whether or not that exists."""
@@ -206,6 +209,17 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			connection.post_in_progress = True
 			self._posting = connection
 			self._max_body = self.engine.settings.max_payload
+
+	def _send_continue(self) -> None:
+		"""Let a client send the body of a POST, if it waits to be told so (RFC 9110, section 10.1.1)."""
+		if (
+			self._method == b"POST"
+			and self._headers.get("expect", "").lower() == "100-continue"
+			and self._parser is not None
+			and self._parser.get_http_version() == "1.1"
+			and not self._complete
+		):
+			self.transport.write(CONTINUE)
 
 	def _end_post(self) -> None:
 		if self._posting is not None:
@@ -305,6 +319,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 
 	def release(self, protocol: asyncio.Protocol) -> None:
 		"""Let `protocol` read the TCP connection from now on; it is responsible for it."""
+		self._send_continue()
 		self.engine.timers.cancel(self)
 		self.engine.http_transports.discard(self.transport)
 		# The parser refers to this object and would keep both alive. The headers stay, for `refuse`.

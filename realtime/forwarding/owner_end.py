@@ -181,6 +181,10 @@ class ForwardedRequests(HTTPProtocol):
 	def _accept_link(self) -> None:
 		self._respond_and_close(404)
 
+	def _send_continue(self) -> None:
+		# The other sidecar has sent it, and takes the first bytes of this one for the response.
+		pass
+
 	def _pass_to_any(self) -> bool:
 		# The TCP connection is on another host.
 		return False

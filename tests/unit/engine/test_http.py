@@ -366,3 +366,34 @@ def test_client_that_sends_no_request_is_closed() -> None:
 		assert not client.engine.http_transports
 
 	asyncio.run(asyncio.wait_for(run(), 10))
+
+
+@pytest.mark.parametrize(
+	("version", "expect", "told"),
+	[
+		(b"1.1", "Expect: 100-continue\r\n", True),
+		(b"1.1", "expect: 100-Continue\r\n", True),
+		(b"1.1", "", False),
+		(b"1.0", "Expect: 100-continue\r\n", False),
+	],
+)
+def test_a_client_that_waits_with_the_body_is_told_to_send_it(
+	version: bytes, expect: str, told: bool
+) -> None:
+	"""As .NET Framework and curl do; they send it after a delay otherwise."""
+
+	async def run() -> None:
+		client = FakeClient()
+		client.send(request())
+		sid = open_packet(client.received())["sid"]
+		post = request("POST", f"transport=polling&sid={sid}", b"4hello", expect)
+		head, end, body = post.replace(b"HTTP/1.1", b"HTTP/" + version).partition(b"\r\n\r\n")
+		posting = FakeClient(client.engine)
+		posting.send(head + end)
+		assert posting.received() == (b"HTTP/1.1 100 Continue\r\n\r\n" if told else b"")
+		posting.send(body)
+		assert posting.received().startswith(b"HTTP/1.1 200 ")
+		assert client.listener.messages == ["hello"]
+		client.engine.close()
+
+	asyncio.run(run())

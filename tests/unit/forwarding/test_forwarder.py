@@ -73,6 +73,23 @@ def test_a_large_body_and_a_large_response() -> None:
 	run(scenario)
 
 
+def test_a_client_that_waits_with_the_body_is_told_to_send_it() -> None:
+	"""By the entry: the first bytes of the owner begin the response, with which the entry stops to read the client."""
+
+	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
+		sid = await owner.session()
+		reader, writer = await entry.connect()
+		post = request("POST", query(sid), b"4x", "Expect: 100-continue\r\n")
+		head, end, body = post.partition(b"\r\n\r\n")
+		writer.write(head + end)
+		assert (await answer(reader))[0] == 100
+		writer.write(body)
+		assert (await answer(reader))[:2] == (200, "ok")
+		assert owner.listener.messages == ["x"]
+
+	run(scenario)
+
+
 def test_a_poll_whose_client_leaves_ends_the_session() -> None:
 	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
 		sid = await owner.session()
