@@ -19,12 +19,16 @@ from ..engine.packets import Message
 from ..histogram import Histogram
 from ..json_codec import is_deeper
 from ..log_budget import LogBudget
+from ..memory import memory_of
 from . import packets
 from .client import Client, Limiter
 from .errors import ConnectPostponed, ConnectRefused
 from .namespace import Admission, Namespaces, ServerSocket
 
 logger = logging.getLogger("realtime.socketio")
+
+MAX_AUTH = 64 * 1024
+"""Bytes of memory of the payload of a CONNECT packet, which is kept while the client waits for its admission, and for handlers."""
 
 Ack = Callable[..., None]
 """Acknowledges an event with the arguments it is called with; further calls do nothing."""
@@ -227,7 +231,7 @@ class SocketIOServer:
 			self._refuse(connection, name, self.limiter.too_many_namespaces(self._max_namespaces))
 			return
 		auth = packet.data or {}
-		if is_deeper(auth):
+		if is_deeper(auth) or memory_of([auth], MAX_AUTH) > MAX_AUTH:
 			# The application keeps it, and encodes it later for handlers in JavaScript.
 			self.counters.invalid += 1
 			connection.close("parse error")

@@ -94,6 +94,7 @@ ALLOWED: dict[str, set[str]] = {
 		"realtime.histogram",
 		"realtime.json_codec",
 		"realtime.log_budget",
+		"realtime.memory",
 	},
 	"realtime.listener": BASE,
 	"realtime.bus": BASE | {"realtime.engine", "realtime.socketio"},

@@ -69,7 +69,7 @@ def test_further_keys_of_auth_are_ignored(bench: Bench, connect: Connect) -> Non
 		"token x\ny: z",
 		"tok\0en x",
 		"ü x",
-		"x" * 100_000,
+		"x" * 50_000,
 	],
 )
 def test_a_token_cannot_carry_headers(bench: Bench, connect: Connect, token: str) -> None:

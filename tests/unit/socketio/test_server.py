@@ -69,6 +69,19 @@ def test_a_connect_that_is_nested_too_deeply_closes_the_connection() -> None:
 	run(test)
 
 
+@pytest.mark.parametrize(("values", "joined"), [(100, True), (2000, False)])
+def test_a_connect_that_takes_much_memory_closes_the_connection(values: int, joined: bool) -> None:
+	"""An empty list is 3 bytes of JSON, and 64 in memory."""
+
+	async def test(it: Setting) -> None:
+		wire = it.client()
+		wire.send(text(f'40/a,{{"a":[{",".join(["[]"] * values)}]}}'))
+		assert (bool(it.application.sockets), wire.transport.closing) == (joined, not joined)
+		assert it.server.counters.invalid == (not joined)
+
+	run(test)
+
+
 def test_authorization_is_cancelled_when_the_client_disconnects() -> None:
 	"""After its first step: a coroutine that is never awaited would cause a RuntimeWarning much later."""
 
