@@ -128,6 +128,8 @@ class SocketIOServer:
 			if client.packet is None and isinstance(message, str):
 				packet = packets.decode(message)
 				if packet.missing:
+					# As text: decoded, it may take twenty times the memory, and the attachments may never come.
+					packet.data = message
 					self._expect_attachments(client, packet)
 					return
 			else:
@@ -213,7 +215,7 @@ class SocketIOServer:
 			return None
 		packet, client.packet = client.packet, None
 		attachments, client.attachments = client.attachments, None
-		packet.data = packets.reconstruct(packet.data, attachments)
+		packet.data = packets.reconstruct(packets.decode(packet.data).data, attachments)
 		return packet
 
 	# -- connecting

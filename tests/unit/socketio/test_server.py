@@ -9,6 +9,7 @@ import pytest
 from websockets.frames import Opcode
 
 from realtime.json_codec import SAFE_DEPTH
+from realtime.memory import memory_of
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import Admission
 from tests.unit.engine.fakes import FakeClient, open_packet, request
@@ -135,6 +136,20 @@ def test_attachments_complete_an_event() -> None:
 		wire.send(masked(Opcode.BINARY, b"second") + text('42/a,["y"]'))
 		assert it.application.events == [("x", [b"second", b"first"]), ("y", [])]
 		assert not wire.transport.closed
+
+	run(test)
+
+
+def test_an_event_whose_attachments_are_missing_takes_the_memory_of_its_text() -> None:
+	async def test(it: Setting) -> None:
+		wire = it.client("/a")
+		values = ",".join(["[]"] * 1000)
+		wire.send(text(f'451-/a,["x",{{"_placeholder":true,"num":0}},{values}]'))
+		packet = it.socketio_client().packet
+		assert packet is not None
+		assert memory_of([packet.data], 100_000) < 5000
+		wire.send(masked(Opcode.BINARY, b"data"))
+		assert it.application.events == [("x", [b"data", *[[]] * 1000])]
 
 	run(test)
 
