@@ -334,7 +334,11 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		self._respond_with_error(refused)
 
 	def handshake_request(self) -> Request:
-		"""Return the current request, for the connection that it opens."""
+		"""Return the current request, for the connection that it opens.
+
+		Raises:
+			RequestRefused: The client has left before its TCP connection was accepted, and nothing tells its address any more.
+		"""
 		# Empty lines before the request line are allowed (RFC 9112, section 2.2), but would end the head when it is parsed again.
 		received = bytes(self._received).lstrip(b"\r\n")
 		end = received.find(b"\r\n\r\n")
@@ -342,6 +346,9 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		# The connection keeps the request: a constant takes no memory for each of them.
 		method = "GET" if self._method == b"GET" else self._method.decode("ascii")
 		peer = self.transport.get_extra_info("peername")
+		if peer is None:
+			# Not that of a Unix socket, which is a text: a peer without an address would count as a trusted proxy.
+			raise RequestRefused(BAD_REQUEST)
 		remote = peer[0] if isinstance(peer, tuple) else ""
 		return Request(method, self._target, self._headers, head, remote)
 

@@ -30,6 +30,8 @@ class FakeTransport(asyncio.Transport):
 		self.counts_unsent = False
 		self.unsent = 0
 		self.protocol: Any = None
+		self.peer: Any = ("127.0.0.1", 5)
+		"""The address of the client; None if the system does not know it any more."""
 
 	def write(self, data: bytes | bytearray | memoryview) -> None:
 		assert isinstance(data, bytes)
@@ -70,7 +72,7 @@ class FakeTransport(asyncio.Transport):
 	def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
 	def get_extra_info(self, name: str, default: Any = None) -> Any:
-		return ("127.0.0.1", 5) if name == "peername" else default
+		return self.peer if name == "peername" else default
 
 
 class RecordingListener:

@@ -397,3 +397,26 @@ def test_a_client_that_waits_with_the_body_is_told_to_send_it(
 		client.engine.close()
 
 	asyncio.run(run())
+
+
+@pytest.mark.parametrize("sent", [request(), websocket_request(), b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_a_client_that_has_reset_its_connection_before_it_was_accepted_opens_none(sent: bytes) -> None:
+	"""The kernel still has its request, but not its address: it would count as a client of a Unix socket, a trusted proxy."""
+
+	async def run() -> None:
+		engine = Engine(
+			EngineSettings(),
+			RecordingListener(),
+			fallback_protocol=Page,
+			fallback_paths=frozenset((b"/page",)),
+		)
+		for peer, refused in ((None, True), ("", False)):
+			client = FakeClient(engine)
+			client.transport.peer = peer
+			client.send(sent)
+			assert client.received().startswith(b"HTTP/1.1 400 ") is refused
+			assert client.transport.closed is refused
+		assert len(engine.connections) == (sent[:9] != b"GET /page")
+		engine.close()
+
+	asyncio.run(run())
