@@ -273,7 +273,7 @@ class ServerSocket:
 		"""Send a DISCONNECT packet and leave the namespace.
 
 		Args:
-			close: Also close the connection, and with it the client's sockets in other namespaces.
+			close: Also disconnect the client's sockets in other namespaces, and close the connection.
 		"""
 		client: Client | None = self.connection.data
 		if client is not None:

@@ -329,6 +329,8 @@ class SocketIOServer:
 			self._remove(client, socket.namespace.name)
 		self._end(socket, "server namespace disconnect")
 		if close:
+			for other in [] if client is None else list(client.sockets.values()):
+				self.disconnect(other)
 			socket.connection.close_when_sent("forced close")
 
 	def _remove(self, client: Client, name: str) -> None:
