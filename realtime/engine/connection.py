@@ -24,6 +24,12 @@ STOPPING = "server shutting down"
 PACKET_OVERHEAD = 200
 """Bytes that a packet in the write buffer takes besides its text, however short that is."""
 
+FAST_NOOPS = 3
+"""Polls of an upgrade that are answered at once; one or two are usual."""
+
+NOOP_PAUSE = 0.1
+"""Seconds until the next one is answered, and as many more for each further one."""
+
 
 class ConnectionListener(Protocol):
 	"""The layer above the engine. The calls for one connection come in order; none may block."""
@@ -128,8 +134,8 @@ class Connection:
 		"""
 		self.timer_slot: int | None = None
 		self.closed = False
-		self.upgrading = False
-		"""True after the probe of an upgrade; polling GETs are then responded to at once."""
+		self.upgrading = 0
+		"""Above 0 after the probe of an upgrade, and one more with each polling GET since; these are responded to without a message."""
 		self.probe_in_progress = False
 		"""True while a WebSocket is open that is to become the transport of this client."""
 		self.post_in_progress = False
@@ -316,9 +322,24 @@ class Connection:
 		self._pending_poll = self._last_poll = request
 		if self.leaving:
 			self._leave_with_poll()
-		elif self._write_buffer or self.upgrading:
+		elif self._write_buffer:
 			self._respond_to_poll()
+		elif self.upgrading:
+			self._respond_with_noop()
 		return True
+
+	def _respond_with_noop(self) -> None:
+		"""Respond to the pending GET during an upgrade: the first ones at once, further ones after longer and longer pauses.
+
+		The client polls until it has received the pong of its probe, which may be delayed on the WebSocket.
+		"""
+		assert self._pending_poll is not None
+		self.upgrading += 1
+		if self.upgrading <= FAST_NOOPS:
+			self._respond_to_poll()
+		else:
+			pause = NOOP_PAUSE * (self.upgrading - FAST_NOOPS)
+			asyncio.get_running_loop().call_later(pause, self.end_poll, self._pending_poll)
 
 	def end_poll(self, request: PollRequest) -> None:
 		"""Respond to `request` at once if it is the pending GET; the client then polls again."""
@@ -341,8 +362,10 @@ class Connection:
 			self.close("transport error")
 		elif self._pending_poll is not None and self.leaving:
 			self._leave_with_poll()
-		elif self._pending_poll is not None and (self._write_buffer or self.upgrading):
+		elif self._pending_poll is not None and self._write_buffer:
 			self._respond_to_poll()
+		elif self._pending_poll is not None and self.upgrading:
+			self._respond_with_noop()
 
 	def on_poll_lost(self, request: PollRequest) -> None:
 		"""Close the connection if `request`, whose TCP connection was lost, is its pending GET."""
@@ -356,7 +379,7 @@ class Connection:
 		"""Use `websocket` from now on, and send on it first what no poll has fetched."""
 		self._websocket = websocket
 		self._last_poll = self._unconfirmed = None
-		self.upgrading = False
+		self.upgrading = 0
 		buffer, self._write_buffer, self._write_buffer_size = self._write_buffer, None, 0
 		if buffer:
 			websocket.transport.write(
@@ -368,7 +391,7 @@ class Connection:
 
 	def start_upgrade(self) -> None:
 		"""Respond to the pending GET, so that the client can send the upgrade packet (protocol v4, "Upgrade")."""
-		self.upgrading = True
+		self.upgrading = 1
 		if self._pending_poll is not None:
 			self._respond_to_poll()
 

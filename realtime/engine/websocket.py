@@ -260,7 +260,7 @@ class WebSocketProtocol(asyncio.Protocol):
 	def connection_lost(self, error: Exception | None) -> None:
 		if self.probing:
 			# The connection stays on polling and may start another upgrade.
-			self.connection.upgrading = self.connection.probe_in_progress = False
+			self.connection.upgrading, self.connection.probe_in_progress = 0, False
 		else:
 			self.connection.close("transport close" if error is None else "transport error")
 		self.engine.timers.cancel(self)

@@ -9,6 +9,7 @@ from websockets.frames import Opcode
 from realtime.engine import Encoded
 from tests.unit.engine.fakes import FakeClient, open_packet, request, websocket_request
 from tests.unit.engine.websocket_clients import frames, masked, text
+from tests.unit.virtual_time import in_virtual_time
 
 
 def polling() -> tuple[FakeClient, str]:
@@ -84,3 +85,39 @@ def test_second_upgrade_is_rejected() -> None:
 		client.engine.close()
 
 	asyncio.run(run())
+
+
+def test_polls_while_the_pong_of_the_probe_is_delayed_are_answered_after_pauses() -> None:
+	"""A client on a fast network would otherwise send hundreds of them, more than it may before it has logged in."""
+
+	@in_virtual_time
+	async def run() -> None:
+		client, sid = polling()
+		poll = request(query=f"transport=polling&sid={sid}")
+		probe = FakeClient(client.engine)
+		probe.send(websocket_request(f"transport=websocket&EIO=4&sid={sid}"))
+		client.send(poll)
+		probe.send(text("2probe"))
+		loop = asyncio.get_running_loop()
+		until, answers = loop.time() + 1.0, 0
+		while loop.time() < until:
+			if response := client.received():
+				assert response.endswith(b"\r\n\r\n6")
+				answers += 1
+				client.send(poll)
+			else:
+				await asyncio.sleep(0.01)
+		assert 4 <= answers <= 8
+		if client.received():
+			client.send(poll)
+		client.listener.opened[0].send(Encoded("news"))
+		assert client.received().endswith(b"\r\n\r\n4news"), "a packet does not wait for the pause"
+		client.send(poll)
+		await asyncio.sleep(1)
+		assert client.received().endswith(b"\r\n\r\n6")
+		probe.received()
+		probe.send(text("5"))
+		assert client.listener.opened[0].transport_name == "websocket"
+		client.engine.close()
+
+	run()
