@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from random import randrange
 from typing import TYPE_CHECKING
 
 from frappe_realtime.contract import ACCESS_CHANNEL, CALLS, QUESTIONS_CHANNEL, SIDECARS_CHANNEL
@@ -48,7 +49,7 @@ from .presence.members import PresenceTable
 from .presence.online_reporter import OnlineReporter
 from .presence.questions import PresenceQuestions
 from .socketio.fanout import Fanout
-from .socketio.namespace import Namespaces
+from .socketio.namespace import CALL_NUMBERS, Namespaces
 from .socketio.server import SocketIOServer
 from .usage import Usage
 from .workers.handover import WorkerHandover
@@ -103,7 +104,7 @@ class RealtimeServer:
 		store = self.backends.store
 		proxies = trusted_proxies(config)
 		known_credentials = KnownCredentials(config.realtime_cache_size)
-		self.namespaces = Namespaces({CALLS: True})
+		self.namespaces = Namespaces({CALLS: True}, first_call=randrange(1, CALL_NUMBERS // 2))
 		usage = Usage(config.realtime_sidecar_counts)
 		self.limits = ClientLimits(config, proxies, known_credentials, self.namespaces, usage)
 		on_limit = self.limits.record

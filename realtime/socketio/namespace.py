@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Collection, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from time import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +26,9 @@ RECOVERABLE_REASONS = frozenset(
 	{"transport error", "transport close", "forced close", "ping timeout", "server shutting down"}
 )
 """Reasons of a disconnect after which the session is kept, as in Node (socket.io's RECOVERABLE_DISCONNECT_REASONS)."""
+
+CALL_NUMBERS = 1 << 31
+"""The number of an event that asks for an acknowledgement is below: the Java client reads it into 32 bits."""
 
 
 @dataclass(slots=True)
@@ -60,10 +64,13 @@ class Namespaces(dict[str, "Namespace"]):
 
 	Args:
 		connect_answer: Entries of the answer to CONNECT for sockets with a session, besides `sid` and `pid` of the protocol.
+		first_call: The number of the first event that asks for an acknowledgement. No two of this process have the same one; it should
+			be another for each process, because a client may reconnect to another one before it acknowledges an event.
 	"""
 
-	def __init__(self, connect_answer: Mapping[str, Any] = MappingProxyType({})) -> None:
+	def __init__(self, connect_answer: Mapping[str, Any] = MappingProxyType({}), first_call: int = 1) -> None:
 		super().__init__()
+		self._calls = count(first_call)
 		self._connect_answer = connect_answer
 		self._observers: tuple[RoomObserver, ...] = ()
 
@@ -71,7 +78,7 @@ class Namespaces(dict[str, "Namespace"]):
 		"""Return the namespace `name`, which is created if it has no sockets yet."""
 		namespace = self.get(name)
 		if namespace is None:
-			namespace = self[name] = Namespace(name, self._observers, self._connect_answer)
+			namespace = self[name] = Namespace(name, self._observers, self._connect_answer, self._calls)
 		return namespace
 
 	def discard_empty(self, namespace: Namespace) -> None:
@@ -104,10 +111,12 @@ class Namespace:
 		name: With its slash, `/site`.
 		observers: Called for every change of a room.
 		connect_answer: Entries of the answer to CONNECT, as for `Namespaces`.
+		calls: The numbers of events that ask for an acknowledgement.
 	"""
 
 	__slots__ = (
 		"_offset_event",
+		"calls",
 		"client_events",
 		"connect_answer",
 		"deliveries",
@@ -126,12 +135,14 @@ class Namespace:
 	def __init__(
 		self,
 		name: str,
-		observers: tuple[RoomObserver, ...] = (),
-		connect_answer: Mapping[str, Any] = MappingProxyType({}),
+		observers: tuple[RoomObserver, ...],
+		connect_answer: Mapping[str, Any],
+		calls: Iterator[int],
 	) -> None:
 		self.name = name
 		self.observers = observers
 		self.connect_answer = connect_answer
+		self.calls = calls
 		self.sockets: dict[str, ServerSocket] = {}
 		self.rooms = Rooms()
 		self.offset: str = ""
@@ -203,7 +214,6 @@ class ServerSocket:
 	__slots__ = (
 		"__weakref__",
 		"_acks",
-		"_last_ack",
 		"connected_at",
 		"connection",
 		"id",
@@ -234,7 +244,6 @@ class ServerSocket:
 		self.view: Any = None
 		"""The object that Python handlers are given for this socket; created when the first handler needs it."""
 		self._acks: dict[int, asyncio.Future[list[Any]]] | None = None
-		self._last_ack = 0
 
 	@property
 	def rooms(self) -> KeysView[str]:
@@ -316,8 +325,8 @@ class ServerSocket:
 		Returns:
 			A future of the arguments of the acknowledgement; it is cancelled when the socket disconnects first.
 		"""
-		self._last_ack += 1
-		id = self._last_ack
+		# Not a number of this socket: the client may acknowledge an event of an earlier socket late, on its new connection.
+		id = next(self.namespace.calls) % CALL_NUMBERS
 		encoded = packets.encode_event(self.namespace.name, [event, *arguments], id)
 		future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 		if not self.connected:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.engine import Encoded
-from realtime.socketio.namespace import Namespaces, ServerSocket
+from realtime.socketio.namespace import CALL_NUMBERS, Namespaces, ServerSocket
 from tests.unit.socketio.fakes import SITE, add_socket, remove_socket
 
 PID = "p" * 24
@@ -110,6 +110,28 @@ def test_an_event_for_one_socket(pid: str | None, end: str) -> None:
 	socket.namespace.offset = "5-0"
 	socket.emit("event", 1)
 	assert sent(socket) == [f'2/{SITE},["event",1{end}]']
+
+
+def test_an_acknowledgement_from_before_a_reconnect_answers_no_later_call() -> None:
+	"""Clients send it with the number of the event as soon as they are connected again."""
+
+	async def run() -> None:
+		namespaces = Namespaces(first_call=CALL_NUMBERS - 1)
+		before = add_socket(namespaces, id="one")
+		earlier = before.call("question", 1)
+		assert sent(before) == [f'2/{SITE},{CALL_NUMBERS - 1}["question",1]']
+		remove_socket(before)
+		before.cancel_acks()
+		namespaces.discard_empty(before.namespace)
+		assert earlier.cancelled()
+		after = add_socket(namespaces, id="one")
+		later = after.call("question", 2)
+		assert sent(after) == [f'2/{SITE},0["question",2]'], "below 32 bits, for clients in Java"
+		assert not after.acknowledged(CALL_NUMBERS - 1, ["to the first"])
+		assert after.acknowledged(0, ["to the second"])
+		assert later.result() == ["to the second"]
+
+	asyncio.run(run())
 
 
 def test_calls_and_their_acknowledgements() -> None:
