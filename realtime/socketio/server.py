@@ -151,8 +151,9 @@ class SocketIOServer:
 		socket = client.sockets.get(packet.namespace)
 		if socket is None:
 			# As in Node: a client that sends to a namespace it has not joined does not speak Socket.IO, unless it has not read yet
-			# that its socket has ended.
-			if not connection.leaving:
+			# that its socket has ended, or acknowledges an event from before it has reconnected.
+			late = kind == packets.ACK and packet.namespace in (client.connecting or ())
+			if not late and not connection.leaving:
 				self.counters.invalid += 1
 				connection.close("parse error")
 		elif kind == packets.EVENT or kind == packets.BINARY_EVENT:

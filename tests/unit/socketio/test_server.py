@@ -226,6 +226,23 @@ def test_a_repeated_connect_while_the_first_one_is_pending() -> None:
 	run(test)
 
 
+@pytest.mark.parametrize("late", ['43/a,1["yes"]', '42/a,["event"]'])
+def test_only_an_acknowledgement_may_arrive_while_its_client_connects_again(late: str) -> None:
+	"""socket.io-client keeps events until it is connected, but not the acknowledgement of an event from before."""
+
+	async def test(it: Setting) -> None:
+		decision: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
+		it.decide = lambda namespace, auth: decision
+		wire = it.client("/a")
+		wire.send(text(late))
+		assert wire.transport.closing is (late[1] == "2")
+		decision.set_result(Admission(None))
+		await turns()
+		assert len(it.application.sockets) == (late[1] == "3")
+
+	run(test)
+
+
 @pytest.mark.parametrize("error", [ConnectPostponed(), RuntimeError("a bug")])
 def test_a_connect_without_a_decision_closes_the_connection(error: Exception) -> None:
 	async def test(it: Setting) -> None:
