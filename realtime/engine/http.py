@@ -469,7 +469,11 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		if self.transport.is_closing():
 			return
 		origin = self._headers.get("origin")
-		self.transport.write(response(status, body, headers, origin, self._keep_alive))
+		written = response(status, body, headers, origin, self._keep_alive)
+		if self._method == b"HEAD":
+			# The headers of the response to GET, without its body (RFC 9110, section 9.3.2).
+			written = written[: len(written) - len(body)]
+		self.transport.write(written)
 		if not self._keep_alive:
 			self.transport.close()
 			return

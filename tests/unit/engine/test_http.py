@@ -420,3 +420,20 @@ def test_a_client_that_has_reset_its_connection_before_it_was_accepted_opens_non
 		engine.close()
 
 	asyncio.run(run())
+
+
+@pytest.mark.parametrize("target", [b"/", b"/socket.io/?EIO=4&transport=polling"])
+def test_the_response_to_head_has_no_body(target: bytes) -> None:
+	async def run() -> None:
+		responses = []
+		for method in (b"HEAD", b"POST"):
+			client = FakeClient()
+			client.send(method + b" " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+			responses.append(client.received())
+			assert client.transport.closed
+			client.engine.close()
+		head, end, body = responses[1].partition(b"\r\n\r\n")
+		assert body
+		assert responses[0] == head + end
+
+	asyncio.run(run())
