@@ -118,3 +118,24 @@ def test_samples_that_only_one_worker_has_are_kept() -> None:
 		("a", "A", "gauge", [("a", {"site": "one"}, 1), ("a", {"site": "two"}, 1)]),
 		("b", "B", "gauge", [("b", {}, 5)]),
 	]
+
+
+def test_what_each_worker_knows_of_all_sidecars_counts_once() -> None:
+	def families(places: float, here: float, users: float) -> list[Family]:
+		return [
+			(f"frappe_realtime_{name}", "", "gauge", [(f"frappe_realtime_{name}", labels, value)])
+			for name, labels, value in (
+				("presence_places", {}, places),
+				("presence_members", {}, here),
+				("online_users", {"site": "one.test"}, users),
+			)
+		]
+
+	samples = [
+		sample for *_, found in host.metrics([families(3, 2, 7), families(3, 4, 6)]) for sample in found
+	]
+	assert samples == [
+		("frappe_realtime_presence_places", {}, 3),
+		("frappe_realtime_presence_members", {}, 6),
+		("frappe_realtime_online_users", {"site": "one.test"}, 7),
+	]
