@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..workers.counters import Family, add
+from ..workers.counters import RESTARTS, Family, add
 
 FIXED = ("apps", "process")
 """Parts of `handlers` in `/health` that are not added up: what is loaded is the same in all workers, each has its own process."""
@@ -27,7 +27,7 @@ MOST = frozenset(
 		"frappe_realtime_publisher_outages",
 		"frappe_realtime_publisher_dropped_events",
 		"frappe_realtime_publisher_held_events",
-		"frappe_realtime_worker_restarts_total",
+		RESTARTS,
 	)
 )
 """Metrics whose value for the host is the maximum over its workers, which all see the same thing. All others are added up."""

@@ -22,6 +22,9 @@ SUFFIX = ".counters"
 KINDS = ("counter", "histogram")
 """The types of metrics that only increase."""
 
+RESTARTS = "frappe_realtime_worker_restarts_total"
+"""The counter that is not of a worker itself: each has it from the supervisor, and the newest one has the most."""
+
 Sample = tuple[str, dict[str, str], float]
 """The name of a sample, its labels, and its value."""
 
@@ -85,7 +88,8 @@ def add_ended(folder: Path, name: str) -> None:
 	part = _read(path)
 	if part:
 		sums = _read(folder / SUFFIX).get("families", [])
-		_write(folder / SUFFIX, {"families": add([sums, part["families"]]), "last": name})
+		families = add([sums, part["families"]], most=frozenset((RESTARTS,)))
+		_write(folder / SUFFIX, {"families": families, "last": name})
 		path.unlink(missing_ok=True)
 
 

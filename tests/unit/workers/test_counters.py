@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.workers import counters
-from realtime.workers.counters import Family, add, add_ended, is_kept, keep, read_kept
+from realtime.workers.counters import RESTARTS, Family, add, add_ended, is_kept, keep, read_kept
 
 
 def counter(value: float, **labels: str) -> list[Family]:
@@ -95,3 +95,12 @@ def test_a_worker_that_has_told_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 	keep(tmp_path / "gone", "one", counter(1))
 	assert "cannot be kept" in caplog.text
+
+
+def test_how_often_workers_were_started_again_is_not_added_up(tmp_path: Path) -> None:
+	"""Each worker has the number that the supervisor had when it was started."""
+	for number, name in enumerate(("one", "two", "three")):
+		keep(tmp_path, name, [("restarts", "Restarts", "counter", [(RESTARTS, {}, number)])])
+		add_ended(tmp_path, name)
+	((family,),) = read_kept(tmp_path).without(())
+	assert [value for _, _, value in family[3]] == [2]
