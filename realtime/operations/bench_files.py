@@ -146,14 +146,12 @@ class BenchFiles:
 		if url.scheme not in ("redis", "rediss") or url.hostname not in ("127.0.0.1", "localhost", "::1"):
 			return []
 		match = _PORT_OF_REDIS.search(self._read("config/redis_queue.conf"))
-		ports = [int(match[1])] if match else []
-		ports.append(DEFAULT_REDIS_PORT)
+		# Without the file only: what answers at the default port may be the Redis of another bench of this machine.
+		port = int(match[1]) if match else DEFAULT_REDIS_PORT
 		login, separator, _ = url.netloc.rpartition("@")
-		urls = [
-			url._replace(netloc=f"{login}{separator}127.0.0.1:{port}").geturl()
-			for port in dict.fromkeys(ports)
-			if port != url.port
-		]
+		urls = []
+		if port != url.port:
+			urls.append(url._replace(netloc=f"{login}{separator}127.0.0.1:{port}").geturl())
 		in_file = self.read_json(self.common).get("redis_queue")
 		if (
 			"redis_queue" in self.config.origins
@@ -178,8 +176,10 @@ class BenchFiles:
 				for name, port in _UPSTREAM.findall(self._read("config/nginx.conf"))
 				if not name.endswith("socketio-server")
 			),
-			DEFAULT_WEB_PORT,
 		]
+		if not found:
+			# Otherwise the web process of another bench of this machine may be there.
+			found.append(DEFAULT_WEB_PORT)
 		in_file = self.read_json(self.common).get("webserver_port")
 		if "webserver_port" in self.config.origins and isinstance(in_file, int):
 			found.insert(0, in_file)

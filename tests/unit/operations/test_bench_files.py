@@ -72,15 +72,20 @@ def test_a_password_is_not_in_a_command(bench: Path) -> None:
 
 def test_the_other_ports_of_redis(bench: Path) -> None:
 	write(bench / "config" / "redis_queue.conf", "port 11005\nrequirepass x\n")
-	assert files(bench).redis_urls() == ["redis://127.0.0.1:11005", "redis://127.0.0.1:11000"]
+	assert files(bench).redis_urls() == ["redis://127.0.0.1:11005"]
 	assert files(bench).redis_has_password
 	shell = files(bench, FRAPPE_REDIS_QUEUE="redis://u:p@localhost:1")
 	assert shell.redis_urls() == [
 		"redis://127.0.0.1:11001",
 		"redis://u:p@127.0.0.1:11005",
-		"redis://u:p@127.0.0.1:11000",
 	]
 	assert files(bench, FRAPPE_REDIS_QUEUE="redis://elsewhere:1").redis_urls() == []
+
+
+def test_the_redis_of_another_bench_is_not_that_of_this_one(bench: Path) -> None:
+	assert files(bench).redis_urls() == ["redis://127.0.0.1:11000"], "no file says the port"
+	write(bench / "config" / "redis_queue.conf", "port 11001\n")
+	assert files(bench).redis_urls() == []
 
 
 def test_the_other_ports_of_the_web_process(bench: Path) -> None:
@@ -88,7 +93,7 @@ def test_the_other_ports_of_the_web_process(bench: Path) -> None:
 	write(bench / "Procfile", "redis: x --port 1\nweb: bench serve --port 8005\n")
 	write(bench / "config" / "supervisor.conf", "command=/b/env/bin/gunicorn -b 127.0.0.1:8006 -w 4\n")
 	write(bench / "config" / "nginx.conf", NGINX)
-	assert files(bench, FRAPPE_WEBSERVER_PORT="1").web_ports() == [8005, 8006, 8007, 8000]
+	assert files(bench, FRAPPE_WEBSERVER_PORT="1").web_ports() == [8005, 8006, 8007]
 
 
 def test_the_servers_of_nginx(bench: Path) -> None:
