@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ from . import fixes
 from .bench_checks import BenchChecks
 from .bench_files import BenchFiles
 from .client_checks import ClientChecks
-from .findings import FAILED, NOTE, TIMEOUT, CheckFailed, Finding, explanation, verdict
+from .findings import FAILED, NOTE, TIMEOUT, CheckFailed, Finding, KeyChange, explanation, verdict
 from .public_checks import PublicChecks
 from .redis_checks import RedisChecks
 from .session_maker import SessionMaker
@@ -63,14 +63,19 @@ def doctor(config: Config, site: str | None, as_json: bool = False, fix: bool = 
 	changes = [finding.fix for finding in findings if finding.is_cause and finding.fix is not None]
 	made: list[dict[str, Any]] = []
 	if fix and changes:
-		for change in changes:
-			undo = fixes.apply(change)
-			made.append({**change.shown, "undo": undo})
+		try:
+			undo = fixes.apply(changes)
+		except (OSError, ValueError) as error:
+			print(
+				f"frappe-realtime: --fix has changed nothing: {error}. Run it as a user who may write this file, "
+				"or change the key by the command that the cause names.",
+				file=sys.stderr,
+			)
+		else:
+			made = [{**change.shown, "undo": undo[change.file]} for change in changes]
 			if not as_json:
-				print(f"\nFixed: {fixes.describe(change)}\n       to undo it: {undo}")
-		if not as_json:
-			print("\nChecked again; processes that read the file at their start must be restarted:")
-		findings = asyncio.run(examine(load(config.bench, os.environ), site, report))
+				_print_fixed(changes, undo.values())
+			findings = asyncio.run(examine(load(config.bench, os.environ), site, report))
 	causes = [finding for finding in findings if finding.is_cause]
 	if as_json:
 		_print_json(config, findings, made)
@@ -84,6 +89,15 @@ def doctor(config: Config, site: str | None, as_json: bool = False, fix: bool = 
 			print(f"{len(causes)} of {len(findings)} checks failed")
 		print(verdict(findings))
 	sys.exit(1 if causes else 0)
+
+
+def _print_fixed(changes: Sequence[KeyChange], undo: Iterable[str]) -> None:
+	print()
+	for change in changes:
+		print(f"Fixed: {fixes.describe(change)}")
+	for command in undo:
+		print(f"       to undo it: {command}")
+	print("\nChecked again; processes that read the file at their start must be restarted:")
 
 
 def _print_json(config: Config, findings: Sequence[Finding], fixed: Sequence[dict[str, Any]]) -> None:

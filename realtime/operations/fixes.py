@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from .findings import KeyChange
@@ -25,23 +27,26 @@ def backup_of(file: Path) -> Path:
 	return file.with_name(file.name + BACKUP_SUFFIX)
 
 
-def apply(change: KeyChange) -> str:
-	"""Change the key, keep the former content of the file beside it, and return the command that undoes the change.
+def apply(changes: Sequence[KeyChange]) -> dict[Path, str]:
+	"""Make changes, keep the former content of each file beside it, and return by file the command that undoes its changes.
 
 	Raises:
 		OSError: A file cannot be read or written.
 		ValueError: The file does not hold a JSON object.
 	"""
-	target = change.file.resolve()
-	before = target.read_bytes()
-	content = json.loads(before)
-	if not isinstance(content, dict):
-		raise ValueError(f"{target} does not hold a JSON object")
-	content[change.key] = change.after
-	backup = backup_of(target)
-	_write(backup, before, target)
-	_write(target, (json.dumps(content, indent=1, sort_keys=False) + "\n").encode(), target)
-	return f"mv {backup} {target}"
+	undo = {}
+	for file in dict.fromkeys(change.file for change in changes):
+		target = file.resolve()
+		before = target.read_bytes()
+		content = json.loads(before)
+		if not isinstance(content, dict):
+			raise ValueError(f"{target} does not hold a JSON object")
+		content.update({change.key: change.after for change in changes if change.file == file})
+		backup = backup_of(target)
+		_write(backup, before, target)
+		_write(target, (json.dumps(content, indent=1, sort_keys=False) + "\n").encode(), target)
+		undo[file] = f"mv {shlex.quote(str(backup))} {shlex.quote(str(target))}"
+	return undo
 
 
 def _write(file: Path, content: bytes, like: Path) -> None:

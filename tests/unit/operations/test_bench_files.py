@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from realtime.config import Config, load
-from realtime.operations import fixes
+from realtime.operations import doctor, fixes
 from realtime.operations.bench_checks import BenchChecks
 from realtime.operations.bench_files import BenchFiles, NginxServer, without_password
-from realtime.operations.findings import FAILED, OK, CheckFailed, KeyChange
+from realtime.operations.findings import FAILED, OK, CheckFailed, Finding, KeyChange
 from realtime.operations.sidecar_checks import SidecarChecks
 
 NGINX = """
@@ -225,17 +227,56 @@ def test_a_fix_keeps_the_file_and_can_be_undone(bench: Path) -> None:
 	file = bench / "sites" / "common_site_config.json"
 	file.chmod(0o640)
 	before = file.read_bytes()
-	undo = fixes.apply(KeyChange(file, "webserver_port", None, 8005))
+	undo = fixes.apply([KeyChange(file, "webserver_port", None, 8005)])
 	assert json.loads(file.read_text()) == {"redis_queue": "redis://127.0.0.1:11001", "webserver_port": 8005}
 	assert file.stat().st_mode & 0o777 == 0o640
 	backup = fixes.backup_of(file)
-	assert undo == f"mv {backup} {file}"
+	assert undo == {file: f"mv {backup} {file}"}
 	assert backup.read_bytes() == before
+
+
+def test_two_keys_of_a_file_have_one_backup_and_one_command_to_undo_them(tmp_path: Path) -> None:
+	file = tmp_path / "my bench" / "common_site_config.json"
+	write(file, {"webserver_port": 1, "redis_queue": "redis://a"})
+	before = file.read_text()
+	changes = [
+		KeyChange(file, "redis_queue", "redis://a", "redis://b"),
+		KeyChange(file, "webserver_port", 1, 2),
+	]
+	undo = fixes.apply(changes)
+	assert json.loads(file.read_text()) == {"webserver_port": 2, "redis_queue": "redis://b"}
+	assert fixes.backup_of(file).read_text() == before
+	assert shlex.split(undo[file]) == ["mv", str(fixes.backup_of(file)), str(file)]
+
+
+def test_a_fix_that_cannot_be_written_leaves_the_cause(
+	bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+	file = bench / "nowhere" / "common_site_config.json"
+	change = KeyChange(file, "webserver_port", None, 8005)
+	cause = Finding("web.port", FAILED, "it answers elsewhere", "a key", "a command", fix=change)
+
+	async def examine(*_: Any) -> list[Finding]:
+		return [cause]
+
+	monkeypatch.setattr(doctor, "examine", examine)
+	logger = logging.getLogger("realtime")
+	level = logger.level
+	try:
+		with pytest.raises(SystemExit) as ended:
+			doctor.doctor(load(bench, {}), None, fix=True)
+	finally:
+		logger.setLevel(level)
+	assert ended.value.code == 1
+	printed = capsys.readouterr()
+	assert "--fix has changed nothing" in printed.err
+	assert str(file) in printed.err
+	assert printed.out.endswith("Cause: it answers elsewhere. Where: a key. Run: a command\n")
 
 
 def test_a_fix_refuses_a_file_that_is_no_object(tmp_path: Path) -> None:
 	file = tmp_path / "common_site_config.json"
 	file.write_text("[]")
 	with pytest.raises(ValueError, match="does not hold a JSON object"):
-		fixes.apply(KeyChange(file, "a", None, 1))
+		fixes.apply([KeyChange(file, "a", None, 1)])
 	assert file.read_text() == "[]"
