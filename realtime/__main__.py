@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from frappe_realtime import __version__
 
 from .config import EXIT_CONFIG, Config, ConfigError, find_bench, load
-from .config_parsers import worker_count
+from .config_parsers import integer, worker_count
 from .log_format import set_up_log
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 	serve = commands.add_parser("serve", help="serve the sites of a bench")
 	_add_bench(serve)
 	serve.add_argument("--host", help="address to listen on (key realtime_host)")
-	serve.add_argument("--port", type=int, help="port to listen on (key socketio_port)")
+	serve.add_argument("--port", type=_port, help="port to listen on (key socketio_port)")
 	serve.add_argument("--uds", help="Unix socket to listen on (key socketio_uds)")
 	serve.add_argument(
 		"--log-format", choices=("text", "json"), help="format of the log (key realtime_log_format)"
@@ -82,12 +82,14 @@ def _parser() -> argparse.ArgumentParser:
 
 	publish = commands.add_parser("publish", help="publish an event")
 	_add_bench(publish)
-	publish.add_argument("event", metavar="EVENT")
+	publish.add_argument("event", metavar="EVENT", type=_not_empty)
 	publish.add_argument("message", metavar="JSON", nargs="?", default="{}")
 	publish.add_argument("--site", required=True)
 	target = publish.add_mutually_exclusive_group()
-	target.add_argument("--user", help="send to all sockets of one user")
-	target.add_argument("--room", help="send to one room, named as in frappe.publish_realtime")
+	target.add_argument("--user", type=_not_empty, help="send to all sockets of one user")
+	target.add_argument(
+		"--room", type=_not_empty, help="send to one room, named as in frappe.publish_realtime"
+	)
 	publish.set_defaults(run=_publish)
 
 	listen = commands.add_parser(
@@ -97,10 +99,13 @@ def _parser() -> argparse.ArgumentParser:
 		"as a Guest.",
 	)
 	_add_bench(listen)
-	listen.add_argument("--site", help="the site (default: default_site, or the only site of the bench)")
+	listen.add_argument(
+		"--site", type=_not_empty, help="the site (default: default_site, or the only site of the bench)"
+	)
 	who = listen.add_mutually_exclusive_group()
 	who.add_argument(
 		"--user",
+		type=_not_empty,
 		help="print what is published to this user: from Redis, without permission checks, for operators of the bench",
 	)
 	who.add_argument(
@@ -108,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 	)
 	listen.add_argument(
 		"--room",
+		type=_not_empty,
 		help="listen to this room too: doc:DOCTYPE/NAME, open_doc:DOCTYPE/NAME, doctype:DOCTYPE or task_progress:ID",
 	)
 	listen.add_argument(
@@ -139,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
 
 	demo = commands.add_parser("demo", help="show a demo in the browser; needs no bench")
 	demo.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-	demo.add_argument("--port", type=int, help="port of the page (the first free one from 8090 on)")
+	demo.add_argument("--port", type=_port, help="port of the page (the first free one from 8090 on)")
 	demo.add_argument("--no-browser", action="store_true", help="do not open the page")
 	demo.set_defaults(run=_demo)
 	return parser
@@ -160,6 +166,20 @@ def _worker_count(text: str) -> int:
 		raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _port(text: str) -> int:
+	try:
+		return integer(0, 65535)(text)
+	except ValueError as error:
+		raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _not_empty(text: str) -> str:
+	"""Refuse what an unset variable of a script leaves: an event for the user "" would go to all System Users."""
+	if not text:
+		raise argparse.ArgumentTypeError("it is empty")
+	return text
+
+
 def _api_key(text: str) -> str:
 	key, _, secret = text.partition(":")
 	if not (key and secret and text.isascii() and text.isprintable()):
@@ -178,7 +198,7 @@ def _serve(options: argparse.Namespace) -> None:
 		options,
 		realtime_host=options.host,
 		socketio_port=options.port,
-		socketio_uds="" if options.port and not options.uds else options.uds,
+		socketio_uds="" if options.port is not None and not options.uds else options.uds,
 		socketio_workers=options.workers,
 		realtime_log_format=options.log_format,
 	)

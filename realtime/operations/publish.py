@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from frappe_realtime.contract import EVENTS_CHANNEL, SITE_ROOM, user_room
+from frappe_realtime.contract import EVENTS_CHANNEL, RESERVED_EVENTS, SITE_ROOM, user_room
 
 from ..access.sites import Sites
 from ..bus.endpoint import RedisEndpoint
@@ -29,12 +29,14 @@ def publish(config: Config, site: str, event: str, message: str, user: str | Non
 		room: Send to this room. Without `user` and `room`, to all System Users.
 
 	Raises:
-		ConfigError: The bench has no such site, or `message` is not JSON.
+		ConfigError: The bench has no such site, Socket.IO reserves the event, or `message` is not JSON.
 		SystemExit: With code 1 if Redis does not answer, or if no realtime server is subscribed.
 	"""
 	if not Sites(config).exists(site):
 		known = ", ".join(Sites(config).names()) or "none"
 		raise ConfigError(f"the bench {config.bench} has no site {site!r}; it has: {known}", EXIT_CONFIG)
+	if event in RESERVED_EVENTS:
+		raise ConfigError(f"Socket.IO reserves the event {event!r}, and no client would get it", EXIT_CONFIG)
 	try:
 		content = loads(message)
 	except ValueError as error:
