@@ -287,7 +287,11 @@ def _raise_descriptor_limit() -> None:
 	soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 	limit = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
 	if soft != resource.RLIM_INFINITY and soft < limit:
-		resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+		try:
+			resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+		except (ValueError, OSError) as error:
+			# The system may have a lower limit of its own: fs.nr_open of Linux, kern.maxfilesperproc of macOS.
+			logger.warning("the limit of open files stays %d, %d is refused: %s", soft, limit, error)
 
 
 def _publish(options: argparse.Namespace) -> None:

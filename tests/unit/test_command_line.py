@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
 
-from realtime.__main__ import _parser, main
+from realtime.__main__ import _parser, _raise_descriptor_limit, main
 from realtime.config import EXIT_CONFIG, ConfigError, load
 from realtime.operations.publish import publish
 
@@ -43,3 +44,17 @@ def test_an_event_that_no_client_would_get_is_not_published(tmp_path: Path) -> N
 	with pytest.raises(ConfigError, match="reserves the event 'connect'") as refused:
 		publish(load(tmp_path, {}), "one.test", "connect", "{}", None, None)
 	assert refused.value.exit_code == EXIT_CONFIG
+
+
+def test_a_limit_of_open_files_that_the_system_refuses_is_no_reason_not_to_start(
+	monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+	"""The hard limit may be above what the system allows a process to set, as on macOS, where it is unlimited."""
+
+	def refuse(kind: int, limits: tuple[int, int]) -> None:
+		raise ValueError("current limit exceeds maximum limit")
+
+	monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, resource.RLIM_INFINITY))
+	monkeypatch.setattr(resource, "setrlimit", refuse)
+	_raise_descriptor_limit()
+	assert "the limit of open files stays 256" in caplog.text
