@@ -36,7 +36,7 @@ def bind(config: Config) -> socket.socket:
 		if config.socketio_uds:
 			return _unix_socket(config.socketio_uds)
 		return _tcp_socket(config.realtime_host, config.socketio_port, share=False)
-	except OSError as error:
+	except (OSError, UnicodeError) as error:
 		raise ConfigError(_cannot_listen(config, error), EXIT_LISTEN) from error
 
 
@@ -58,7 +58,7 @@ def bind_shared(config: Config, count: int) -> list[socket.socket]:
 		port = first.getsockname()[1]
 	try:
 		return [_shared_tcp_socket(config.realtime_host, port) for _ in range(count)]
-	except OSError as error:
+	except (OSError, UnicodeError) as error:
 		raise ConfigError(_cannot_listen(config, error), EXIT_LISTEN) from error
 
 
@@ -155,14 +155,18 @@ class Listener:
 			remove_socket(self._socket_path)
 
 
-def _cannot_listen(config: Config, error: OSError) -> str:
-	where = (
-		f"socket {config.socketio_uds} (socketio_uds)"
-		if config.socketio_uds
-		else f"port {config.socketio_port} (socketio_port)"
-	)
-	reason = f"cannot listen on {where}: {error.strerror or error}"
-	if error.errno == errno.EADDRINUSE:
+def _cannot_listen(config: Config, error: OSError | UnicodeError) -> str:
+	where = f"port {config.socketio_port} (socketio_port)"
+	if config.socketio_uds:
+		where = f"socket {config.socketio_uds} (socketio_uds)"
+	elif config.realtime_host:
+		where += f" of {config.realtime_host} (realtime_host)"
+	reason = f"cannot listen on {where}: {getattr(error, 'strerror', None) or error}"
+	if isinstance(error, UnicodeError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+		reason += (
+			". realtime_host must be an address of this machine, without brackets, or empty for all of them"
+		)
+	elif error.errno == errno.EADDRINUSE:
 		reason += ". Is the Node server, or another sidecar, still running?"
 	return reason
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from realtime.config import Config
-from realtime.listener import Listener, bind_shared
+from realtime.config import EXIT_LISTEN, Config, ConfigError
+from realtime.listener import Listener, bind, bind_shared
 
 
 class Greeter(asyncio.Protocol):
@@ -47,3 +47,17 @@ def test_connections_that_wait_when_the_socket_is_closed_are_accepted(
 	loop = new_loop()
 	loop.run_until_complete(asyncio.wait_for(scenario(), 10))
 	loop.close()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"], ids=["of no machine", "no name"])
+@pytest.mark.parametrize(
+	"bind_it", [bind, lambda config: bind_shared(config, 2)], ids=["one process", "workers"]
+)
+def test_an_address_that_this_machine_has_not_is_named_with_its_key(
+	bind_it: Callable[[Config], object], host: str
+) -> None:
+	with pytest.raises(ConfigError) as refused:
+		bind_it(Config(bench=Path(), realtime_host=host, socketio_port=0))
+	assert refused.value.exit_code == EXIT_LISTEN
+	assert f"{host} (realtime_host)" in str(refused.value)
+	assert "realtime_host must be an address of this machine" in str(refused.value)
