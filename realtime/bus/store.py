@@ -46,9 +46,14 @@ class StoreDenied(Exception):
 		self.code = message.partition(" ")[0]
 
 	@property
+	def is_about_the_password(self) -> bool:
+		"""True if what Redis refuses is the user name or the password of the URL."""
+		return self.code in ("NOAUTH", "WRONGPASS") or str(self).startswith("ERR AUTH")
+
+	@property
 	def advice(self) -> str:
 		"""What an operator can do about it."""
-		if self.code in ("NOAUTH", "WRONGPASS") or str(self).startswith("ERR AUTH"):
+		if self.is_about_the_password:
 			return "Set the user name and password of Redis in the URL of redis_queue."
 		if self.code == "WRONGTYPE":
 			return "The key has another type than this project's: delete it if no other program needs it."

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from time import time
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import hiredis
 
@@ -78,6 +78,14 @@ def _seconds(seconds: float) -> str:
 	return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
+def _redis_cli(url: str) -> str:
+	"""Return the beginning of a command line for the server at `url`, without user, password and options of TLS."""
+	address = urlsplit(safe_url(url))
+	if address.scheme == "unix":
+		return f"redis-cli -s {shlex.quote(unquote(address.path))}"
+	return f"redis-cli -u {address._replace(query='').geturl()}"
+
+
 class RedisChecks:
 	"""Checks of redis_queue; each returns a `Finding` or raises `CheckFailed`.
 
@@ -107,8 +115,18 @@ class RedisChecks:
 		return Finding("redis.ok", OK, f"{endpoint} answers")
 
 	def _refused(self, error: StoreDenied) -> Finding:
+		if not error.is_about_the_password:
+			# For instance a database that Redis does not have, its protected mode, or its limit of clients.
+			return Finding(
+				"redis.refused",
+				FAILED,
+				f"{self.store.endpoint} refuses the connection: {error}",
+				self._files.place("redis_queue"),
+				f"{_redis_cli(self._config.redis_queue)} ping",
+				"the command shows the answer of Redis: correct the address, or the configuration of Redis",
+			)
 		host = urlsplit(safe_url(self._config.redis_queue))
-		url = f"{host.scheme}://USER:PASSWORD@{host.netloc}{host.path}"
+		url = host._replace(netloc=f"USER:PASSWORD@{host.netloc}").geturl()
 		what = "requires a password" if error.code == "NOAUTH" else "does not accept the user and password"
 		advice = f"Redis says: {error}"
 		if self._files.redis_has_password:
@@ -118,7 +136,7 @@ class RedisChecks:
 			FAILED,
 			f"{self.store.endpoint} {what}",
 			self._files.place("redis_queue"),
-			f"bench set-config -g redis_queue {url} && {self._files.restart}",
+			f"bench set-config -g redis_queue {shlex.quote(url)} && {self._files.restart}",
 			advice,
 		)
 
@@ -187,7 +205,7 @@ class RedisChecks:
 				FAILED,
 				f"the user {user!r} of redis_queue lacks rights in Redis: {', '.join(missing)}",
 				f"the ACL of the user {user!r} at {url}, which is named in {self._files.place('redis_queue')}",
-				f"redis-cli -u {url} ACL SETUSER {user} {shlex.join(rules)} && {self._files.restart}",
+				f"{_redis_cli(url)} ACL SETUSER {user} {shlex.join(rules)} && {self._files.restart}",
 				"run redis-cli as a user that may change the ACL, and write it into the ACL file: ACL SAVE\n"
 				"docs/delivery.md lists all rights",
 			)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -260,7 +261,8 @@ class WebChecks:
 				FAILED,
 				f"{what}: {safe_url(own)} and not {url}",
 				f"redis_queue in {self._config.sites / site / 'site_config.json'}",
-				f"bench --site {site} set-config redis_queue {without_password(self._config.redis_queue)} && {self._files.restart}",
+				f"bench --site {site} set-config redis_queue {shlex.quote(without_password(self._config.redis_queue))} "
+				f"&& {self._files.restart}",
 				site=site,
 			)
 		return Finding(

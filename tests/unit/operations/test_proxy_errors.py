@@ -13,7 +13,7 @@ from realtime.bus.store import RedisStore, StoreDenied
 from realtime.config import load
 from realtime.operations.bench_files import SETUP_NGINX, BenchFiles
 from realtime.operations.public_checks import PublicAddress, PublicChecks
-from realtime.operations.redis_checks import RedisChecks
+from realtime.operations.redis_checks import RedisChecks, _redis_cli
 from realtime.operations.sidecar_checks import SidecarChecks
 from realtime.operations.socket_client import ConnectionFailed, ConnectionRejected
 from realtime.operations.web_checks import WebChecks
@@ -144,6 +144,45 @@ def test_the_password_of_redis(bench: Path, code: str) -> None:
 	assert found.command == "bench set-config -g redis_queue redis://USER:PASSWORD@a:1 && bench restart"
 	assert "config/redis_queue.conf" in found.advice
 	assert "geheim" not in str(found)
+
+
+@pytest.mark.parametrize(
+	"message",
+	[
+		"ERR DB index is out of range",
+		"DENIED Redis is running in protected mode because protected mode is enabled",
+		"ERR max number of clients reached",
+	],
+)
+def test_what_redis_refuses_besides_the_password(bench: Path, message: str) -> None:
+	write_common(bench, redis_queue="redis://u:geheim@a:1/99")
+	config = load(bench, {})
+	found = RedisChecks(config, BenchFiles(config))._refused(StoreDenied(message))
+	assert found.code == "redis.refused"
+	assert message in found.what
+	assert found.command == "redis-cli -u redis://a:1/99 ping"
+	assert "geheim" not in str(found)
+
+
+@pytest.mark.parametrize(
+	("url", "command"),
+	[
+		("rediss://a:1/0?ssl_ca_certs=/b.pem", "'rediss://USER:PASSWORD@a:1/0?ssl_ca_certs=/b.pem'"),
+		("unix:///run/redis.sock", "unix://USER:PASSWORD@/run/redis.sock"),
+	],
+)
+def test_the_command_for_the_password_keeps_the_rest_of_the_address(
+	bench: Path, url: str, command: str
+) -> None:
+	write_common(bench, redis_queue=url)
+	config = load(bench, {})
+	found = RedisChecks(config, BenchFiles(config))._refused(StoreDenied("NOAUTH no"))
+	assert found.command == f"bench set-config -g redis_queue {command} && bench restart"
+
+
+def test_how_redis_cli_reaches_an_address() -> None:
+	assert _redis_cli("unix://u:p@/run/my redis.sock") == "redis-cli -s '/run/my redis.sock'"
+	assert _redis_cli("rediss://u:p@a:1?ssl_ca_certs=/b.pem") == "redis-cli -u rediss://a:1"
 
 
 def health(**more: Any) -> dict[str, Any]:
