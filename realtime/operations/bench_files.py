@@ -140,6 +140,12 @@ class BenchFiles:
 
 	# -- ports
 
+	@property
+	def redis_key(self) -> str:
+		"""The key that says where redis_queue is."""
+		has_sentinels = self.config.redis_queue_sentinel_enabled and self.config.redis_queue_sentinels
+		return "redis_queue_sentinels" if has_sentinels else "redis_queue"
+
 	def redis_urls(self) -> list[str]:
 		"""Return other URLs at which redis_queue may be: the configured one with the port of its own configuration file."""
 		url = urlsplit(self.config.redis_queue)

@@ -167,7 +167,7 @@ class ClientChecks:
 				f"{check}.lost",
 				FAILED,
 				f"an event was published, and did not arrive at a browser by {failed}",
-				self._files.place("redis_queue"),
+				self._files.place(self._files.redis_key),
 				self._files.restart,
 				"the sidecar may be subscribed to another Redis: compare redis_queue of both, and FRAPPE_REDIS_QUEUE",
 				site=site,
@@ -265,7 +265,7 @@ class ClientChecks:
 			"publish.web",
 			FAILED,
 			"an event that the web process published did not reach the Redis of the sidecar",
-			f"{self._files.place('redis_queue')}; FRAPPE_REDIS_QUEUE in the environment of the web process",
+			f"{self._files.place(self._files.redis_key)}; FRAPPE_REDIS_QUEUE in the environment of the web process",
 			self._files.restart,
 			site=site,
 		)

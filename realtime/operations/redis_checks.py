@@ -117,18 +117,33 @@ class RedisChecks:
 	def _refused(self, error: StoreDenied) -> Finding:
 		if not error.is_about_the_password:
 			# For instance a database that Redis does not have, its protected mode, or its limit of clients.
+			command = f"{_redis_cli(self._config.redis_queue)} ping"
+			if self.store.endpoint.sentinels:
+				host, port = self.store.endpoint.sentinels[0]
+				name = shlex.quote(self._config.redis_queue_master_service)
+				command = f"redis-cli -h {host} -p {port} sentinel get-master-addr-by-name {name}"
 			return Finding(
 				"redis.refused",
 				FAILED,
 				f"{self.store.endpoint} refuses the connection: {error}",
-				self._files.place("redis_queue"),
-				f"{_redis_cli(self._config.redis_queue)} ping",
-				"the command shows the answer of Redis: correct the address, or the configuration of Redis",
+				self._files.place(self._files.redis_key),
+				command,
+				"the command shows what answers there: correct the address, or the configuration of Redis",
 			)
-		host = urlsplit(safe_url(self._config.redis_queue))
-		url = host._replace(netloc=f"USER:PASSWORD@{host.netloc}").geturl()
+		address = urlsplit(safe_url(self._config.redis_queue))
+		url = address._replace(netloc=f"USER:PASSWORD@{address.netloc}").geturl()
 		what = "requires a password" if error.code == "NOAUTH" else "does not accept the user and password"
 		advice = f"Redis says: {error}"
+		if self.store.endpoint.sentinels:
+			return Finding(
+				"redis.password",
+				FAILED,
+				f"{self.store.endpoint} {what}",
+				self._files.place("redis_queue_master_password"),
+				"bench set-config -g redis_queue_master_username USER && "
+				f"bench set-config -g redis_queue_master_password PASSWORD && {self._files.restart}",
+				advice,
+			)
 		if self._files.redis_has_password:
 			advice += f"\nthe password is in {self._config.bench / 'config' / 'redis_queue.conf'}"
 		return Finding(
@@ -142,7 +157,7 @@ class RedisChecks:
 
 	async def _unreachable(self, reason: str) -> Finding:
 		what = f"{self.store.endpoint} does not answer: {reason}"
-		where = self._files.place("redis_queue")
+		where = self._files.place(self._files.redis_key)
 		if not self.store.endpoint.sentinels:
 			for url in self._files.redis_urls():
 				if await self._answers(url):
@@ -163,7 +178,7 @@ class RedisChecks:
 			what,
 			where,
 			command,
-			"start Redis, or correct redis_queue",
+			f"start Redis, or correct {self._files.redis_key}",
 		)
 
 	async def _answers(self, url: str) -> bool:
@@ -197,19 +212,33 @@ class RedisChecks:
 		if any("channel" in text for text in denials):
 			rules += [f"&{EVENTS_CHANNEL}", "&frappe_realtime:*"]
 			missing.append(f"the channels {EVENTS_CHANNEL} and frappe_realtime:*")
-		user = parse_address(self._config.redis_queue).username or "default"
-		url = safe_url(self._config.redis_queue)
+		user, url = await self._server()
 		raise CheckFailed(
 			Finding(
 				"rights.denied",
 				FAILED,
 				f"the user {user!r} of redis_queue lacks rights in Redis: {', '.join(missing)}",
-				f"the ACL of the user {user!r} at {url}, which is named in {self._files.place('redis_queue')}",
+				f"the ACL of the user {user!r} at {url}, which is named in {self._files.place(self._files.redis_key)}",
 				f"{_redis_cli(url)} ACL SETUSER {user} {shlex.join(rules)} && {self._files.restart}",
 				"run redis-cli as a user that may change the ACL, and write it into the ACL file: ACL SAVE\n"
 				"docs/delivery.md lists all rights",
 			)
 		)
+
+	async def _server(self) -> tuple[str, str]:
+		"""Return the user of redis_queue, and the URL of the server without it: with Sentinels, that of the present master."""
+		endpoint = self.store.endpoint
+		if not endpoint.sentinels:
+			url = self._config.redis_queue
+			return parse_address(url).username or "default", safe_url(url)
+		try:
+			address = await endpoint.address()
+		except OSError as error:
+			raise CheckFailed(
+				Finding("rights.unknown", NOTE, f"the rights in Redis cannot be tested: {error}")
+			) from error
+		host = f"[{address.host}]" if ":" in address.host else address.host
+		return address.username or "default", f"redis://{host}:{address.port}"
 
 	async def _try_probes(self) -> Sequence[Sequence[str]]:
 		return await asyncio.gather(*[self._try_probe(batch) for batch in PROBES])

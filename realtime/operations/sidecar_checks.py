@@ -284,7 +284,7 @@ class SidecarChecks:
 				"subscription.missing",
 				FAILED,
 				f"the sidecar is not subscribed to the channel {EVENTS_CHANNEL!r} of {self._store.endpoint}",
-				self._files.place("redis_queue", health.get("overrides"), SIDECAR),
+				self._files.place(self._files.redis_key, health.get("overrides"), SIDECAR),
 				self._files.restart,
 				"the log of the sidecar has the reason",
 			)

@@ -269,7 +269,7 @@ class WebChecks:
 			"secret.other",
 			FAILED,
 			what,
-			f"{self._files.place('redis_queue')}; FRAPPE_REDIS_QUEUE in the environment of the web process",
+			f"{self._files.place(self._files.redis_key)}; FRAPPE_REDIS_QUEUE in the environment of the web process",
 			self._files.restart,
 			"the web process was started with another redis_queue",
 			site=site,

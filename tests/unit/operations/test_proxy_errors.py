@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,34 @@ def test_the_command_for_the_password_keeps_the_rest_of_the_address(
 def test_how_redis_cli_reaches_an_address() -> None:
 	assert _redis_cli("unix://u:p@/run/my redis.sock") == "redis-cli -s '/run/my redis.sock'"
 	assert _redis_cli("rediss://u:p@a:1?ssl_ca_certs=/b.pem") == "redis-cli -u rediss://a:1"
+
+
+def test_with_sentinels_their_keys_are_named(bench: Path) -> None:
+	write_common(
+		bench,
+		redis_queue="redis://not.used:1",
+		redis_queue_sentinel_enabled=1,
+		redis_queue_sentinels=["10.0.0.1:26379"],
+		redis_queue_master_service="queue",
+		redis_queue_master_username="frappe",
+	)
+	config = load(bench, {})
+	checks = RedisChecks(config, BenchFiles(config))
+	endpoint: Any = checks.store.endpoint
+
+	async def master() -> tuple[str, int]:
+		return "10.0.0.2", 6379
+
+	endpoint.master = master
+	assert asyncio.run(checks._server()) == ("frappe", "redis://10.0.0.2:6379")
+	down = asyncio.run(checks._unreachable("no master"))
+	assert down.where.startswith("redis_queue_sentinels in ")
+	refused = checks._refused(StoreDenied("DENIED no"))
+	assert refused.command == "redis-cli -h 10.0.0.1 -p 26379 sentinel get-master-addr-by-name queue"
+	password = checks._refused(StoreDenied("WRONGPASS no"))
+	assert password.where.startswith("redis_queue_master_password in ")
+	assert "redis_queue_master_username USER" in password.command
+	assert "not.used" not in "".join(map(str, (down, refused, password)))
 
 
 def health(**more: Any) -> dict[str, Any]:
