@@ -234,6 +234,13 @@ class BenchFiles:
 				"sudo sed -i '/^minfds/d; s/^\\[supervisord\\]/&\\nminfds=65536/' /etc/supervisor/supervisord.conf"
 				" && sudo systemctl restart supervisor",
 			)
+		if unit := self._unit:
+			drop_ins = shlex.quote(f"/etc/systemd/system/{unit}.d")
+			return (
+				f"LimitNOFILE of the unit {unit}",
+				f"sudo mkdir -p {drop_ins} && printf '[Service]\\nLimitNOFILE=65536\\n' | sudo tee {drop_ins}/limits.conf"
+				f" && {self.restart_after_setup}",
+			)
 		return (
 			"the limit of the shell or service that starts the sidecar (ulimit -n, LimitNOFILE)",
 			f"ulimit -n 65536 && {self.restart}",

@@ -169,8 +169,8 @@ class RedisChecks:
 						self._files.set_key("redis_queue", url),
 						fix=self._files.change("redis_queue", url),
 					)
-		command = "bench start"
-		if self._files.restart == "bench restart":
+		command = self._files.restart
+		if command == "bench restart":
 			command = "sudo supervisorctl start all"
 		return Finding(
 			"redis.down",

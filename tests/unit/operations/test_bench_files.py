@@ -119,6 +119,8 @@ def test_how_a_bench_is_restarted(bench: Path) -> None:
 	assert "ulimit" in files(bench).descriptor_limit[1]
 	write(bench / "config" / "systemd" / "erp-node-socketio.service", "[Service]\n")
 	assert files(bench).restart == "sudo systemctl restart 'erp-*.service'"
+	assert files(bench).descriptor_limit[0] == "LimitNOFILE of the unit erp-node-socketio.service"
+	assert "ulimit" not in files(bench).descriptor_limit[1], "systemd does not read it"
 	assert files(bench).restart_after_setup == (
 		"sudo systemctl daemon-reload && sudo systemctl restart 'erp-*.service'"
 	)

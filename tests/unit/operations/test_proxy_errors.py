@@ -214,6 +214,22 @@ def test_with_sentinels_their_keys_are_named(bench: Path) -> None:
 	assert "not.used" not in "".join(map(str, (down, refused, password)))
 
 
+def test_how_redis_is_started(bench: Path) -> None:
+	write_common(bench, redis_queue="redis://elsewhere.test:1")
+	config = load(bench, {})
+
+	def command() -> str:
+		return asyncio.run(RedisChecks(config, BenchFiles(config))._unreachable("refused")).command
+
+	assert command() == "sudo supervisorctl start all"
+	(bench / "Procfile").write_text("web: bench serve\n")
+	assert command() == "bench start"
+	unit = bench / "config" / "systemd" / "erp-node-socketio.service"
+	unit.parent.mkdir(parents=True)
+	unit.write_text("[Service]\n")
+	assert command() == "sudo systemctl restart 'erp-*.service'"
+
+
 def health(**more: Any) -> dict[str, Any]:
 	return {
 		"redis": {"ok": True},
