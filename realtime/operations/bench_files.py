@@ -221,8 +221,9 @@ class BenchFiles:
 
 	@property
 	def starts_node(self) -> bool:
-		"""True if Procfile or config/supervisor.conf start the Node server."""
-		files = [self._read(name) for name in ("Procfile", "config/supervisor.conf")]
+		"""True if Procfile, config/supervisor.conf or the unit of systemd start the Node server."""
+		paths = ("Procfile", "config/supervisor.conf", f"config/systemd/{self._unit}")
+		files = [self._read(path) for path in paths]
 		return any(command in file for file in files for command in ("socketio.js", "bench socketio"))
 
 	@property

@@ -130,6 +130,13 @@ def test_how_a_bench_is_restarted(bench: Path) -> None:
 	assert "minfds" in files(bench).descriptor_limit[0]
 
 
+def test_a_unit_that_starts_node(bench: Path) -> None:
+	assert not files(bench).starts_node
+	unit = "[Service]\nExecStart=/usr/bin/node /b/apps/frappe/socketio.js\n"
+	write(bench / "config" / "systemd" / "erp-node-socketio.service", unit)
+	assert files(bench).starts_node
+
+
 # -- checks of these files
 
 
