@@ -23,6 +23,10 @@ def listening_address(config: Config) -> str:
 	return f"port {config.socketio_port} (socketio_port)"
 
 
+def _parsed(key: str, value: object) -> object:
+	return KEYS[key].metadata["key"].parse(value)
+
+
 class BenchChecks:
 	"""Checks of files; each returns a `Finding` or a list of them, or raises `CheckFailed`.
 
@@ -116,8 +120,9 @@ class BenchChecks:
 		given = self._files.read_json(self._files.common)
 		found = []
 		for key, origin in self._config.origins.items():
-			value = getattr(self._config, key)
-			if origin == COMMAND_LINE or not given.get(key) or str(given[key]) == str(value):
+			in_file = given.get(key)
+			# Compared as they are read: "8000" is 8000, and a list may be written as text in a variable.
+			if origin == COMMAND_LINE or not in_file or _parsed(key, in_file) == getattr(self._config, key):
 				continue
 			found.append(
 				Finding(

@@ -177,6 +177,23 @@ def test_a_variable_that_overrides_the_file(bench: Path) -> None:
 	assert checks(bench, FRAPPE_REDIS_QUEUE="redis://127.0.0.1:11001").environment() == []
 
 
+def test_a_variable_with_the_value_of_the_file_in_other_words(bench: Path) -> None:
+	keys = {
+		"realtime_transports": ["polling", "websocket"],
+		"socketio_workers": "auto",
+		"webserver_port": "8001",
+	}
+	write(bench / "sites" / "common_site_config.json", keys)
+	same = {
+		"FRAPPE_REALTIME_TRANSPORTS": "polling, websocket",
+		"FRAPPE_SOCKETIO_WORKERS": "auto",
+		"FRAPPE_WEBSERVER_PORT": "8001",
+	}
+	assert checks(bench, **same).environment() == []
+	(found,) = checks(bench, **same | {"FRAPPE_REALTIME_TRANSPORTS": "websocket"}).environment()
+	assert found.command == "unset FRAPPE_REALTIME_TRANSPORTS"
+
+
 def test_no_site(tmp_path: Path) -> None:
 	(tmp_path / "sites").mkdir()
 	with pytest.raises(CheckFailed) as raised:
