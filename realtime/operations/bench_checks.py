@@ -12,7 +12,7 @@ from frappe_realtime.contract import APP_DEFAULTS, BACKEND_KEY, EMBEDDED_BACKEND
 from ..access.sites import Sites, hostname
 from ..config import COMMAND_LINE, KEYS, Config
 from ..socketio.errors import ConnectRefused
-from .bench_files import SETUP_NGINX, BenchFiles, NginxServer
+from .bench_files import SETUP_NGINX, BenchFiles, NginxServer, parsed
 from .findings import FAILED, NOTE, OK, CheckFailed, Finding
 
 
@@ -21,10 +21,6 @@ def listening_address(config: Config) -> str:
 	if config.socketio_uds:
 		return f"the socket {config.socketio_uds} (socketio_uds)"
 	return f"port {config.socketio_port} (socketio_port)"
-
-
-def _parsed(key: str, value: object) -> object:
-	return KEYS[key].metadata["key"].parse(value)
 
 
 class BenchChecks:
@@ -122,7 +118,7 @@ class BenchChecks:
 		for key, origin in self._config.origins.items():
 			in_file = given.get(key)
 			# Compared as they are read: "8000" is 8000, and a list may be written as text in a variable.
-			if origin == COMMAND_LINE or not in_file or _parsed(key, in_file) == getattr(self._config, key):
+			if origin == COMMAND_LINE or not in_file or parsed(key, in_file) == getattr(self._config, key):
 				continue
 			found.append(
 				Finding(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..config import COMMAND_LINE, Config
+from ..config import COMMAND_LINE, KEYS, Config
 from .findings import KeyChange
 
 COMMON = "common_site_config.json"
@@ -37,6 +37,11 @@ def without_password(value: str) -> str:
 	scheme, separator, rest = value.partition("://")
 	login, at, host = rest.rpartition("@")
 	return f"{scheme}{separator}USER:PASSWORD@{host}" if separator and at and login else value
+
+
+def parsed(key: str, value: Any) -> Any:
+	"""Return the value of a key as the sidecar reads it: `bench set-config` writes numbers as text."""
+	return KEYS[key].metadata["key"].parse(value)
 
 
 class NginxServer(NamedTuple):
@@ -187,8 +192,8 @@ class BenchFiles:
 			# Otherwise the web process of another bench of this machine may be there.
 			found.append(DEFAULT_WEB_PORT)
 		in_file = self.read_json(self.common).get("webserver_port")
-		if "webserver_port" in self.config.origins and isinstance(in_file, int):
-			found.insert(0, in_file)
+		if "webserver_port" in self.config.origins and in_file:
+			found.insert(0, parsed("webserver_port", in_file))
 		return [port for port in dict.fromkeys(map(int, found)) if port != self.config.webserver_port]
 
 	def nginx_socketio_port(self) -> int | None:

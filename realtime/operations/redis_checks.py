@@ -320,9 +320,10 @@ class RedisChecks:
 			return Finding("outages.held", NOTE, what, advice=advice)
 		longest = max(outage.until - outage.since for outage in outages)
 		seconds = max(2 * APP_DEFAULTS["realtime_pending_seconds"], int(longest * 2))
-		held = self._files.read_json(self._files.common).get("realtime_pending_seconds")
-		if isinstance(held, int) and held >= seconds:
-			return Finding("outages.mended", NOTE, what, advice=advice)
+		# As the app reads it: `bench set-config` writes numbers as text.
+		with suppress(TypeError, ValueError):
+			if int(self._files.read_json(self._files.common).get("realtime_pending_seconds", 0)) >= seconds:
+				return Finding("outages.mended", NOTE, what, advice=advice)
 		return Finding(
 			"outages.dropped",
 			NOTE,

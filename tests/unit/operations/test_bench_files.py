@@ -84,6 +84,11 @@ def test_the_other_ports_of_redis(bench: Path) -> None:
 	assert files(bench, FRAPPE_REDIS_QUEUE="redis://elsewhere:1").redis_urls() == []
 
 
+def test_numbers_that_bench_has_written_as_text(bench: Path) -> None:
+	write(bench / "sites" / "common_site_config.json", {"webserver_port": "8001"})
+	assert files(bench, FRAPPE_WEBSERVER_PORT="1").web_ports() == [8001, 8000]
+
+
 def test_the_redis_of_another_bench_is_not_that_of_this_one(bench: Path) -> None:
 	assert files(bench).redis_urls() == ["redis://127.0.0.1:11000"], "no file says the port"
 	write(bench / "config" / "redis_queue.conf", "port 11001\n")

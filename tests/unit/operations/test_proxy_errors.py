@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from realtime.bus.endpoint import RedisEndpoint
+from realtime.bus.outages import OutageReport
 from realtime.bus.store import RedisStore, StoreDenied
 from realtime.config import load
 from realtime.operations.bench_files import SETUP_NGINX, BenchFiles
@@ -228,6 +229,21 @@ def test_how_redis_is_started(bench: Path) -> None:
 	unit.parent.mkdir(parents=True)
 	unit.write_text("[Service]\n")
 	assert command() == "sudo systemctl restart 'erp-*.service'"
+
+
+@pytest.mark.parametrize(("seconds", "code"), [("60", "dropped"), ("400", "mended"), (400, "mended")])
+def test_dropped_events_whose_remedy_was_run(bench: Path, seconds: Any, code: str) -> None:
+	"""`bench set-config`, which the doctor names, writes the number as text."""
+	write_common(bench, realtime_pending_seconds=seconds)
+	config = load(bench, {})
+	checks = RedisChecks(config, BenchFiles(config))
+	store: Any = checks.store
+
+	async def outages() -> list[OutageReport]:
+		return [OutageReport("host", 1, 1000.0, 1200.0, 10_000, 7, "refused")]
+
+	store.outages = outages
+	assert asyncio.run(checks.outages()).code == f"outages.{code}"
 
 
 def health(**more: Any) -> dict[str, Any]:
