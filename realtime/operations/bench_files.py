@@ -27,8 +27,8 @@ _UNIT = "-node-socketio.service"
 _PORT_OF_REDIS = re.compile(r"^\s*port\s+(\d+)", re.M)
 _REDIS_PASSWORD = re.compile(r"^\s*(?:requirepass|aclfile|user\s)", re.M)
 _WEB_PORT_OF_PROCFILE = re.compile(r"^web:.*?(?:--port[ =]|-b\s*\S*?:|-p\s)(\d+)", re.M)
-_WEB_PORT_OF_SUPERVISOR = re.compile(r"^command=\S*gunicorn\s+-b\s+\S*?:(\d+)", re.M)
-_UPSTREAM = re.compile(r"upstream\s+(\S+)\s*\{\s*server\s+[^;{}]*?:(\d+)", re.M)
+_WEB_PORT_OF_SUPERVISOR = re.compile(r"^command=\S*gunicorn\s+-b\s+\S*?:(\d+)(?!\S)", re.M)
+_UPSTREAM = re.compile(r"upstream\s+(\S+)\s*\{\s*server\s+[^;{}]*?:(\d+)(?=[\s;])", re.M)
 _SERVER = re.compile(r"^\s*server\s*\{", re.M)
 
 

@@ -113,6 +113,13 @@ def test_the_servers_of_nginx(bench: Path) -> None:
 	]
 
 
+def test_ports_of_ipv6_addresses(bench: Path) -> None:
+	write(bench / "config" / "nginx.conf", NGINX.replace("127.0.0.1:", "[::1]:"))
+	write(bench / "config" / "supervisor.conf", "command=/b/env/bin/gunicorn -b [::1]:8006 -w 4\n")
+	assert files(bench).nginx_socketio_port() == 9007
+	assert files(bench, FRAPPE_WEBSERVER_PORT="1").web_ports() == [8006, 8007]
+
+
 def test_how_a_bench_is_restarted(bench: Path) -> None:
 	assert files(bench).restart == "bench restart"
 	write(bench / "Procfile", "socketio: node apps/frappe/socketio.js\n")
