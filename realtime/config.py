@@ -486,9 +486,10 @@ def find_bench(path: str | None, environment: Mapping[str, str] = os.environ) ->
 		origin, bench = "FRAPPE_BENCH_ROOT", Path(environment["FRAPPE_BENCH_ROOT"])
 	else:
 		origin, bench = "the place of the app", Path(__file__).resolve().parents[3]
-	if not (bench / "sites").is_dir():
+	# Not Path.is_dir, which raises if this user may not enter a folder of the path.
+	if not os.path.isdir(bench / "sites"):
 		raise ConfigError(
-			f"{bench} (from {origin}) is not a bench: it has no folder 'sites'. Name the bench root with --bench PATH or FRAPPE_BENCH_ROOT.",
+			f"{bench} (from {origin}) is not a bench: it has no folder 'sites' that this user can see. Name the bench root with --bench PATH or FRAPPE_BENCH_ROOT.",
 			EXIT_BENCH,
 		)
 	return bench.resolve()

@@ -23,6 +23,14 @@ def listening_address(config: Config) -> str:
 	return f"port {config.socketio_port} (socketio_port)"
 
 
+def _user() -> str:
+	"""Return the name of the user of this process; its number if it has none, as in some containers."""
+	try:
+		return getpass.getuser()
+	except (KeyError, OSError):
+		return str(os.getuid())
+
+
 class BenchChecks:
 	"""Checks of files; each returns a `Finding` or a list of them, or raises `CheckFailed`.
 
@@ -63,7 +71,7 @@ class BenchChecks:
 		return found
 
 	def _unreadable(self, code: str, path: Path, what: str, site: str = "") -> Finding:
-		user = getpass.getuser()
+		user = _user()
 		mode = "u+rwx" if path.is_dir() else "u+rw"
 		quoted = shlex.quote(str(path))
 		mend = f"chmod {mode} {quoted}"

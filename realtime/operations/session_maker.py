@@ -42,18 +42,14 @@ class SessionMaker:
 		Raises:
 			SessionUnavailable: There is no environment with Frappe, or Frappe cannot make a session.
 		"""
-		if not self._python.exists():
-			raise SessionUnavailable(f"there is no {self._python}, by which Frappe would make a session")
-		process = await asyncio.create_subprocess_exec(
-			str(self._python),
-			"-m",
-			MODULE,
-			site,
-			cwd=self._sites,
-			stdin=asyncio.subprocess.PIPE,
-			stdout=asyncio.subprocess.PIPE,
-			stderr=asyncio.subprocess.PIPE,
-		)
+		try:
+			process = await self._start(site)
+		except FileNotFoundError as error:
+			raise SessionUnavailable(
+				f"there is no {self._python}, by which Frappe would make a session"
+			) from error
+		except OSError as error:
+			raise SessionUnavailable(f"{self._python} cannot be started: {error}") from error
 		try:
 			assert process.stdout is not None
 			line = b""
@@ -73,6 +69,18 @@ class SessionMaker:
 				if process.returncode is None:
 					process.kill()
 					await process.wait()
+
+	async def _start(self, site: str) -> asyncio.subprocess.Process:
+		return await asyncio.create_subprocess_exec(
+			str(self._python),
+			"-m",
+			MODULE,
+			site,
+			cwd=self._sites,
+			stdin=asyncio.subprocess.PIPE,
+			stdout=asyncio.subprocess.PIPE,
+			stderr=asyncio.subprocess.PIPE,
+		)
 
 
 async def _reason(process: asyncio.subprocess.Process) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,18 @@ def test_the_bench_is_named_or_found(bench: Path, tmp_path: Path) -> None:
 	assert find_bench(None, {"FRAPPE_BENCH_ROOT": str(bench)}) == bench.resolve()
 	with pytest.raises(ConfigError, match="FRAPPE_BENCH_ROOT") as caught:
 		find_bench(None, {"FRAPPE_BENCH_ROOT": str(tmp_path / "elsewhere")})
+	assert caught.value.exit_code == EXIT_BENCH
+
+
+def test_a_bench_that_this_user_may_not_enter_is_none(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+	def refuse(path: object, *arguments: object, **options: object) -> None:
+		raise PermissionError(13, "Permission denied", str(path))
+
+	with monkeypatch.context() as patched:
+		patched.setattr(os, "stat", refuse)
+		patched.setattr(Path, "stat", refuse)
+		with pytest.raises(ConfigError, match="is not a bench") as caught:
+			find_bench(str(bench), {})
 	assert caught.value.exit_code == EXIT_BENCH
 
 
