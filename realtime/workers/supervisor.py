@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from ..config import Config
+from ..config import EXIT_LISTEN, Config, ConfigError
 from ..listener import address_of, bind_again, bind_shared, remove_socket
 from .notify import Notifier
 from .processes import WorkerProcesses
@@ -35,6 +35,9 @@ STABLE_SECONDS = 60.0
 LONG_PAUSE = 2.0
 """Seconds of a pause from which the listening socket of the slot is closed: no connection waits so long, others take them."""
 
+MAX_FOLDER = 76
+"""Bytes of the path of the folder: the sockets in it have 27 more, and a path of a socket has at most 103 (macOS) or 107 (Linux)."""
+
 IDLE_SECONDS = 60.0
 """Seconds after which the supervisor looks around although nothing has happened."""
 
@@ -49,7 +52,7 @@ class Supervisor:
 		state: What the program before this one has left; None at the first start.
 
 	Raises:
-		ConfigError: The address cannot be listened on.
+		ConfigError: The address cannot be listened on, or there is no place for the sockets of the workers.
 	"""
 
 	def __init__(
@@ -267,9 +270,36 @@ class Supervisor:
 
 
 def _first_state(config: Config) -> State:
-	sockets = bind_shared(config, config.socketio_workers)
+	folder = _new_folder()
+	try:
+		sockets = bind_shared(config, config.socketio_workers)
+	except ConfigError:
+		folder.rmdir()
+		raise
 	slots = [Slot(number, listening) for number, listening in enumerate(sockets, 1)]
-	return State(Path(mkdtemp(prefix="frappe-realtime-")), address_of(config), slots)
+	return State(folder, address_of(config), slots)
+
+
+def _new_folder() -> Path:
+	"""Make the folder for the sockets of the workers.
+
+	Raises:
+		ConfigError: It cannot be made, or no socket could be in it.
+	"""
+	try:
+		folder = Path(mkdtemp(prefix="frappe-realtime-"))
+	except OSError as error:
+		raise ConfigError(
+			f"no folder for the sockets of the workers can be made: {error}. Set TMPDIR to a folder that this user may write",
+			EXIT_LISTEN,
+		) from error
+	if len(os.fsencode(folder)) > MAX_FOLDER:
+		folder.rmdir()
+		raise ConfigError(
+			f"the path {folder} is too long for the sockets of the workers. Set TMPDIR to a folder with a shorter path",
+			EXIT_LISTEN,
+		)
+	return folder
 
 
 def _has_terminal() -> bool:

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from realtime.config import Config
+from realtime.config import EXIT_LISTEN, Config, ConfigError
 from realtime.workers import supervisor
 from realtime.workers.notify import Notifier
 from realtime.workers.processes import SIGNALS, WorkerProcesses
@@ -173,3 +174,19 @@ def test_a_signal_just_before_the_program_is_replaced_waits_for_the_next_one(
 	assert pending == [arrived]
 	assert (signal.SIGTERM in processes.wait(0)) == arrived, "nothing was executed: this program handles it"
 	processes.close()
+
+
+@pytest.mark.parametrize(("folder", "says"), [("missing", "can be made"), ("x" * 100, "is too long")])
+def test_without_a_place_for_the_sockets_of_the_workers_it_does_not_start(
+	monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str, says: str
+) -> None:
+	temporary = tmp_path / folder
+	if folder != "missing":
+		temporary.mkdir()
+	monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+	config = Config(bench=Path(), socketio_workers=1, realtime_host="127.0.0.1", socketio_port=0)
+	with pytest.raises(ConfigError, match="TMPDIR") as refused:
+		Supervisor(config, never, Notifier({}), None)
+	assert says in str(refused.value)
+	assert refused.value.exit_code == EXIT_LISTEN
+	assert not temporary.exists() or not any(temporary.iterdir())
