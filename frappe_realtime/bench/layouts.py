@@ -22,7 +22,7 @@ _DROP_IN = "frappe-realtime.conf"
 
 # The entry of the realtime server in each file: group 1 is what precedes the command, group 2 is the command.
 _PROCFILE = re.compile(r"^(socketio:[ \t]*)([^\r\n]*)", re.M)
-_SUPERVISOR = re.compile(r"^(\[program:[^\]\n]*-socketio\][^\[]*?^command=)([^\r\n]*)", re.M)
+_SUPERVISOR = re.compile(r"^(\[program:[^\]\n]*-socketio\][^\[]*?^command[ \t]*=[ \t]*)([^\r\n]*)", re.M)
 _SYSTEMD = re.compile(r"^(ExecStart=)([^\r\n]*)", re.M)
 _COMPANION = re.compile(
 	r"^(companion_workers = \[[^\r\n]*'name': 'socketio', 'target': )('[^']*'(?:, 'env': \{[^}]*\})?)", re.M

@@ -290,6 +290,18 @@ def test_a_missing_entry_is_added(bench):
 	assert {path: text for path, text in texts(bench).items() if path in before} == before
 
 
+def test_spaces_around_the_command_of_supervisor_are_no_missing_entry(bench):
+	program = PROGRAM.format(bench=bench, command=f"/usr/bin/node {bench}/apps/frappe/socketio.js")
+	program = program.replace("command=", "command = ")
+	supervisor = SUPERVISOR.format(bench=bench, program=program, member=",b-node-socketio")
+	(bench / "config" / "supervisor.conf").write_text(supervisor)
+	made = make(bench)["supervisor.conf"]
+	ours = f"{bench}/env/bin/frappe-realtime serve --bench {bench}"
+	assert made == supervisor.replace(f"/usr/bin/node {bench}/apps/frappe/socketio.js", ours)
+	assert changes(bench) == []
+	assert make(bench, undo=True) == {"supervisor.conf": supervisor}
+
+
 def test_a_second_setup_keeps_the_first_backup(bench):
 	write(bench)
 	before = (bench / "Procfile").read_text()
