@@ -54,6 +54,8 @@ def setup(undo: bool, yes: bool, workers: str) -> None:
 		plan = process_config.plan(_bench_path(), undo=undo, workers=workers)
 	except SetupError as error:
 		raise click.ClickException(str(error)) from error
+	except OSError as error:
+		raise click.ClickException(f"a file cannot be read: {error}. Nothing was changed.") from error
 	if not plan.changes:
 		server = "Frappe's own server" if undo else "frappe_realtime"
 		click.echo(f"Nothing to change: the bench runs {server} already.")
@@ -70,18 +72,28 @@ def _make(changes: Sequence[process_config.Change], undo: bool, yes: bool) -> No
 	if not yes:
 		click.confirm("Make these changes?", abort=True)
 	for change in changes:
-		if change.backup_content is not None:
-			_write(change.backup, change.backup_content)
-			click.echo(f"Backup: {change.backup}")
-		if change.after is None:
-			_remove(change.path)
-		else:
-			_write(change.path, change.after)
-		if undo:
-			change.backup.unlink(missing_ok=True)
+		try:
+			_apply(change, undo)
+		except OSError as error:
+			raise click.ClickException(
+				f"{change.path} cannot be changed: {error}. Files that are listed above it are changed already. "
+				"Let its owner run the command again."
+			) from error
 	click.echo("To restart the server, depending on what starts the bench:")
 	for change in changes:
 		click.echo(f"  {change.path.name}: {change.restart}")
+
+
+def _apply(change: process_config.Change, undo: bool) -> None:
+	if change.backup_content is not None:
+		_write(change.backup, change.backup_content)
+		click.echo(f"Backup: {change.backup}")
+	if change.after is None:
+		_remove(change.path)
+	else:
+		_write(change.path, change.after)
+	if undo:
+		change.backup.unlink(missing_ok=True)
 
 
 @realtime.command("new-handlers")

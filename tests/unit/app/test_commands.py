@@ -77,6 +77,29 @@ def test_setup_asks_before_it_writes(bench: Path) -> None:
 	assert (bench / "Procfile").read_bytes() == PROCFILE
 
 
+def test_a_file_that_cannot_be_written_is_named(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+	commands = importlib.import_module("frappe_realtime.commands")
+	write = commands._write
+
+	def refuse(path: Path, content: str) -> None:
+		if path.name == "supervisor.conf":
+			raise PermissionError(13, "Permission denied", str(path))
+		write(path, content)
+
+	supervisor = bench / "config" / "supervisor.conf"
+	supervisor.parent.mkdir()
+	supervisor.write_text(f"[program:b-node-socketio]\ncommand=node {bench}/apps/frappe/socketio.js\n")
+	with monkeypatch.context() as patched:
+		patched.setattr(commands, "_write", refuse)
+		result = run("setup", "--yes")
+	assert result.exit_code == 1
+	assert f"{supervisor} cannot be changed: " in result.output
+	assert not isinstance(result.exception, OSError)
+	result = run("setup", "--yes")
+	assert result.exit_code == 0, "it can be repeated"
+	assert "frappe-realtime serve" in supervisor.read_text()
+
+
 def test_new_handlers_prints_a_test_command_with_a_site(bench: Path) -> None:
 	package = bench / "apps" / "greeter" / "greeter"
 	package.mkdir(parents=True)
