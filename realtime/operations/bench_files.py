@@ -177,6 +177,11 @@ class BenchFiles:
 		"""True if config/redis_queue.conf sets a password or users."""
 		return _REDIS_PASSWORD.search(self._read("config/redis_queue.conf")) is not None
 
+	@property
+	def web_key(self) -> str:
+		"""The key that says where the web process is: with a whole URL in webserver_host, webserver_port has no effect."""
+		return "webserver_host" if "://" in self.config.webserver_host else "webserver_port"
+
 	def web_ports(self) -> list[int]:
 		"""Return other ports on which the web process may listen, by the files that start it and the proxy."""
 		found = [

@@ -337,7 +337,7 @@ class SidecarChecks:
 			"reach.web",
 			FAILED,
 			f"the sidecar does not reach the web process at {health['web'].get('url', self._config.web_url)}",
-			self._files.place("webserver_port", health.get("overrides"), SIDECAR),
+			self._files.place(self._files.web_key, health.get("overrides"), SIDECAR),
 			self._files.restart,
 		)
 

@@ -92,13 +92,13 @@ class WebChecks:
 		raise CheckFailed(await self._not_frappe(url, pongs[0], sites[0]))
 
 	async def _not_frappe(self, url: str, pong: Pong, site: str) -> Finding:
-		key = "webserver_port"
+		key = self._files.web_key
 		what = {
 			"refused": f"the web process does not answer at {url}: {pong.reason}",
 			"silent": f"the web process does not answer at {url}: {pong.reason}",
 		}.get(pong.kind, f"the server at {url} is not the web process of this bench: {pong.reason}")
 		where = self._files.place(key)
-		ports = [] if "://" in self._config.webserver_host else self._files.web_ports()
+		ports = self._files.web_ports() if key == "webserver_port" else []
 		for port in ports:
 			other = replace(self._config, webserver_port=port)
 			if (await self._ping(other.web_url, site)).kind in ("frappe", "maintenance"):
@@ -111,13 +111,14 @@ class WebChecks:
 					fix=self._files.change(key, port),
 				)
 		if pong.kind == "other":
+			value = "PORT" if key == "webserver_port" else "URL"
 			return Finding(
 				"web.foreign",
 				FAILED,
 				what,
 				where,
-				f"bench set-config -g {key} PORT && {self._files.restart}",
-				f"PORT is that of Frappe: {PING} for a site of the bench answers pong there; the sidecar calls no other address",
+				f"bench set-config -g {key} {value} && {self._files.restart}",
+				f"{value} is that of Frappe: {PING} for a site of the bench answers pong there; the sidecar calls no other address",
 			)
 		if pong.kind == "silent":
 			return Finding(
@@ -217,7 +218,7 @@ class WebChecks:
 					"answer.refused",
 					FAILED,
 					f"the web process answers HTTP {answer.status} to {USER_INFO}",
-					"the log of the web process; " + self._files.place("webserver_port"),
+					"the log of the web process; " + self._files.place(self._files.web_key),
 					self._files.restart,
 					"404: its bench has no such site. 401 or 403: an app or a proxy refuses the request",
 					site=site,

@@ -18,7 +18,7 @@ from realtime.operations.public_checks import PublicAddress, PublicChecks
 from realtime.operations.redis_checks import RedisChecks, _redis_cli
 from realtime.operations.sidecar_checks import SidecarChecks
 from realtime.operations.socket_client import ConnectionFailed, ConnectionRejected
-from realtime.operations.web_checks import WebChecks
+from realtime.operations.web_checks import Pong, WebChecks
 
 SITE = "one.test"
 ADDRESS = PublicAddress("https://one.test", "https://one.test")
@@ -118,6 +118,16 @@ def web(bench: Path) -> WebChecks:
 	config = load(bench, {})
 	nothing: Any = None
 	return WebChecks(config, BenchFiles(config), nothing, nothing)
+
+
+def test_where_the_web_process_is_set(bench: Path) -> None:
+	found = asyncio.run(web(bench)._not_frappe("url", Pong("other", "HTTP 404"), SITE))
+	assert found.command.startswith("bench set-config -g webserver_port PORT && ")
+	write_common(bench, webserver_host="https://frappe.internal", webserver_port=8001)
+	found = asyncio.run(web(bench)._not_frappe("url", Pong("other", "HTTP 404"), SITE))
+	assert found.where.startswith("webserver_host in ")
+	assert found.command.startswith("bench set-config -g webserver_host URL && ")
+	assert found.advice.startswith("URL is that of Frappe")
 
 
 def test_where_maintenance_mode_is_set(bench: Path) -> None:
