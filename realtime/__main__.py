@@ -314,8 +314,14 @@ def _top(options: argparse.Namespace) -> None:
 
 def _doctor(options: argparse.Namespace) -> None:
 	from .operations.doctor import doctor
+	from .operations.terminal import discard_output
 
-	doctor(_config(options), options.site, as_json=options.json, fix=options.fix)
+	try:
+		doctor(_config(options), options.site, as_json=options.json, fix=options.fix)
+	except BrokenPipeError:
+		# As in `doctor | head -1`.
+		discard_output()
+		sys.exit(1)
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -37,6 +37,7 @@ from .public_checks import PublicChecks
 from .redis_checks import RedisChecks
 from .session_maker import SessionMaker
 from .sidecar_checks import SidecarChecks, SidecarReport
+from .terminal import print_what_can_be_encoded
 from .web_checks import WebChecks
 
 MAX_CONCURRENT_SITES = 16
@@ -54,6 +55,7 @@ def doctor(config: Config, site: str | None, as_json: bool = False, fix: bool = 
 		as_json: Print one JSON object at the end, and nothing else.
 		fix: Make the changes that can be undone, and check again.
 	"""
+	print_what_can_be_encoded()
 	# The findings say what these log lines would.
 	logging.getLogger("realtime").setLevel(logging.ERROR)
 	report: Report = (lambda finding: None) if as_json else print
@@ -88,6 +90,8 @@ def doctor(config: Config, site: str | None, as_json: bool = False, fix: bool = 
 		if causes:
 			print(f"{len(causes)} of {len(findings)} checks failed")
 		print(verdict(findings))
+	# Here, where a pipe that nobody reads is noticed; at the exit of Python it would be an error.
+	sys.stdout.flush()
 	sys.exit(1 if causes else 0)
 
 

@@ -1,4 +1,4 @@
-"""What the commands that run until Ctrl-C share."""
+"""What the commands share that print for a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from io import TextIOWrapper
 from typing import Any
 
 
+def print_what_can_be_encoded() -> None:
+	"""Escape characters that the encoding of the standard output does not have: they must not end the command."""
+	if isinstance(sys.stdout, TextIOWrapper):
+		sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
 	"""Run `work` until it ends, or until SIGINT or SIGTERM."""
-	if isinstance(sys.stdout, TextIOWrapper):
-		# A character that the terminal's encoding does not have must not end the command.
-		sys.stdout.reconfigure(errors="backslashreplace")
+	print_what_can_be_encoded()
 	asyncio.run(_until_signal(work))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -287,14 +289,11 @@ def test_two_keys_of_a_file_have_one_backup_and_one_command_to_undo_them(tmp_pat
 	assert shlex.split(undo[file]) == ["mv", str(fixes.backup_of(file)), str(file)]
 
 
-def test_a_fix_that_cannot_be_written_leaves_the_cause(
-	bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-	file = bench / "nowhere" / "common_site_config.json"
-	change = KeyChange(file, "webserver_port", None, 8005)
-	cause = Finding("web.port", FAILED, "it answers elsewhere", "a key", "a command", fix=change)
+def end_with(cause: Finding, bench: Path, monkeypatch: pytest.MonkeyPatch, fix: bool = False) -> object:
+	"""Run the doctor on a bench with this cause; return its exit code."""
 
-	async def examine(*_: Any) -> list[Finding]:
+	async def examine(config: Config, site: str | None, report: doctor.Report) -> list[Finding]:
+		report(cause)
 		return [cause]
 
 	monkeypatch.setattr(doctor, "examine", examine)
@@ -302,14 +301,31 @@ def test_a_fix_that_cannot_be_written_leaves_the_cause(
 	level = logger.level
 	try:
 		with pytest.raises(SystemExit) as ended:
-			doctor.doctor(load(bench, {}), None, fix=True)
+			doctor.doctor(load(bench, {}), None, fix=fix)
 	finally:
 		logger.setLevel(level)
-	assert ended.value.code == 1
+	return ended.value.code
+
+
+def test_a_fix_that_cannot_be_written_leaves_the_cause(
+	bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+	file = bench / "nowhere" / "common_site_config.json"
+	change = KeyChange(file, "webserver_port", None, 8005)
+	cause = Finding("web.port", FAILED, "it answers elsewhere", "a key", "a command", fix=change)
+	assert end_with(cause, bench, monkeypatch, fix=True) == 1
 	printed = capsys.readouterr()
 	assert "--fix has changed nothing" in printed.err
 	assert str(file) in printed.err
 	assert printed.out.endswith("Cause: it answers elsewhere. Where: a key. Run: a command\n")
+
+
+def test_a_terminal_without_the_characters_of_a_finding(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+	written = BytesIO()
+	monkeypatch.setattr(sys, "stdout", TextIOWrapper(written, encoding="ascii"))
+	cause = Finding("handlers.import", FAILED, "ungültig", "a file", "a command")
+	assert end_with(cause, bench, monkeypatch) == 1
+	assert b"ung\\xfcltig. Where: a file. Run: a command" in written.getvalue()
 
 
 def test_a_fix_refuses_a_file_that_is_no_object(tmp_path: Path) -> None:
