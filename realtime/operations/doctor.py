@@ -277,7 +277,7 @@ class Examination:
 			return [
 				_left_out(site, "neither the web process nor a client was tried, because both need Redis")
 			]
-		if _fails(await web):
+		if any(finding.failed and finding.check == "web" for finding in await web):
 			return [_left_out(site, "no client was connected, because the web process does not answer")]
 		found = await _run(checks.web.answer(site))
 		report = await sidecar

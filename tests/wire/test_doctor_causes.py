@@ -362,6 +362,11 @@ def test_the_clock_of_the_web_process_is_wrong(bench: Bench) -> None:
 		r"the clock of the web process at \S+ is (119|120|121) s ahead of this machine's", cause.what
 	)
 	assert cause.command == "sudo timedatectl set-ntp true"
+	_, said = run_doctor(bench, *ON_APP_SITE)
+	assert f"{APP_SITE}: an event arrives at a browser" in said, (
+		"a wrong clock keeps no client from being tried"
+	)
+	assert "the web process does not answer" not in said
 	bench.web.clock_offset = 0.0
 	is_well(bench, *ON_APP_SITE)
 
