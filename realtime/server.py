@@ -367,12 +367,14 @@ class RealtimeServer:
 			await self.stop()
 
 	async def _report(self, reporter: Reporter) -> None:
-		with suppress(asyncio.TimeoutError):
-			await asyncio.wait_for(self._subscribed.wait(), READY_SECONDS)
-		reporter.ready()
-		while reporter.watchdog_seconds:
-			reporter.alive()
-			await asyncio.sleep(reporter.watchdog_seconds / 3)
+		alive = asyncio.get_running_loop().create_task(_report_alive(reporter))
+		try:
+			with suppress(asyncio.TimeoutError):
+				await asyncio.wait_for(self._subscribed.wait(), READY_SECONDS)
+			reporter.ready()
+			await alive
+		finally:
+			alive.cancel()
 
 	def _has_others(self) -> bool:
 		"""Return True if another process of this host, or another host, takes the requests of the clients."""
@@ -383,6 +385,12 @@ class RealtimeServer:
 
 	def _link_address(self) -> str:
 		return peer_address(self.config, self.backends.endpoint.local_host)
+
+
+async def _report_alive(reporter: Reporter) -> None:
+	while reporter.watchdog_seconds:
+		reporter.alive()
+		await asyncio.sleep(reporter.watchdog_seconds / 3)
 
 
 def trusted_proxies(config: Config) -> TrustedProxies:
