@@ -115,7 +115,7 @@ def _print_json(config: Config, findings: Sequence[Finding], fixed: Sequence[dic
 		"findings": [finding.as_json() for finding in findings],
 		"fixed": list(fixed),
 	}
-	print(json.dumps(body, indent=1, ensure_ascii=False))
+	print(json.dumps(body, indent=1))
 
 
 async def examine(config: Config, site: str | None, report: Report = print) -> list[Finding]:

@@ -162,7 +162,7 @@ async def _top(config: Config, once: bool, as_json: bool) -> None:
 		console = Console(width=PLAIN_WIDTH, no_color=True, highlight=False)
 		while True:
 			if as_json:
-				print(json.dumps(state, ensure_ascii=False), flush=True)
+				print(json.dumps(state), flush=True)
 			else:
 				console.print(render(state, plain=True))
 				sys.stdout.flush()

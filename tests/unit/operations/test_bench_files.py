@@ -289,7 +289,7 @@ def test_two_keys_of_a_file_have_one_backup_and_one_command_to_undo_them(tmp_pat
 	assert shlex.split(undo[file]) == ["mv", str(fixes.backup_of(file)), str(file)]
 
 
-def end_with(cause: Finding, bench: Path, monkeypatch: pytest.MonkeyPatch, fix: bool = False) -> object:
+def end_with(cause: Finding, bench: Path, monkeypatch: pytest.MonkeyPatch, **options: bool) -> object:
 	"""Run the doctor on a bench with this cause; return its exit code."""
 
 	async def examine(config: Config, site: str | None, report: doctor.Report) -> list[Finding]:
@@ -301,7 +301,7 @@ def end_with(cause: Finding, bench: Path, monkeypatch: pytest.MonkeyPatch, fix: 
 	level = logger.level
 	try:
 		with pytest.raises(SystemExit) as ended:
-			doctor.doctor(load(bench, {}), None, fix=fix)
+			doctor.doctor(load(bench, {}), None, **options)
 	finally:
 		logger.setLevel(level)
 	return ended.value.code
@@ -320,12 +320,18 @@ def test_a_fix_that_cannot_be_written_leaves_the_cause(
 	assert printed.out.endswith("Cause: it answers elsewhere. Where: a key. Run: a command\n")
 
 
-def test_a_terminal_without_the_characters_of_a_finding(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_terminal_without_the_characters_of_a_finding(
+	bench: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
 	written = BytesIO()
 	monkeypatch.setattr(sys, "stdout", TextIOWrapper(written, encoding="ascii"))
 	cause = Finding("handlers.import", FAILED, "ungültig", "a file", "a command")
-	assert end_with(cause, bench, monkeypatch) == 1
-	assert b"ung\\xfcltig. Where: a file. Run: a command" in written.getvalue()
+	assert end_with(cause, bench, monkeypatch, as_json=as_json) == 1
+	if as_json:
+		assert json.loads(written.getvalue())["causes"][0]["what"] == "ungültig"
+	else:
+		assert b"ung\\xfcltig. Where: a file. Run: a command" in written.getvalue()
 
 
 def test_a_fix_refuses_a_file_that_is_no_object(tmp_path: Path) -> None:
