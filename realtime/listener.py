@@ -172,6 +172,11 @@ def _cannot_listen(config: Config, error: OSError | UnicodeError) -> str:
 
 
 def _unix_socket(path: str) -> socket.socket:
+	with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+		probe.setblocking(False)
+		# The file of a process that still listens would be replaced without an error, and be removed when that one ends.
+		if probe.connect_ex(path) in (0, errno.EAGAIN):
+			raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 	remove_socket(path)
 	listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 	return _bind(listening, path)

@@ -61,3 +61,17 @@ def test_an_address_that_this_machine_has_not_is_named_with_its_key(
 	assert refused.value.exit_code == EXIT_LISTEN
 	assert f"{host} (realtime_host)" in str(refused.value)
 	assert "realtime_host must be an address of this machine" in str(refused.value)
+
+
+def test_a_unix_socket_on_which_another_process_listens_is_not_taken(tmp_path: Path) -> None:
+	path = tmp_path / "socket"
+	config = Config(bench=Path(), socketio_uds=str(path))
+	with bind(config) as first:
+		first.listen()
+		with pytest.raises(ConfigError, match="still running") as refused:
+			bind(config)
+		assert refused.value.exit_code == EXIT_LISTEN
+		with socket.socket(socket.AF_UNIX) as client:
+			client.connect(str(path))
+	assert path.exists(), "as a killed process leaves it behind"
+	bind(config).close()
