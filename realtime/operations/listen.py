@@ -36,6 +36,7 @@ from ..bus.subscription import EventSubscriber
 from ..config import Config
 from .bench_checks import listening_address
 from .findings import TIMEOUT
+from .redis_failure import redis_failure
 from .socket_client import TRANSPORTS, Address, ConnectionFailed, ConnectionRejected, SocketClient
 from .terminal import discard_output, printable, run_until_signal
 
@@ -202,10 +203,7 @@ async def _check_redis(endpoint: RedisEndpoint) -> None:
 	try:
 		await asyncio.wait_for(store.subscribers(EVENTS_CHANNEL), TIMEOUT)
 	except (StoreUnavailable, StoreDenied, asyncio.TimeoutError) as error:
-		raise ListenError(
-			f"{endpoint} does not answer: {str(error) or f'no answer within {TIMEOUT:g} s'}. "
-			"Start Redis, or correct redis_queue in common_site_config.json"
-		) from error
+		raise ListenError(redis_failure(endpoint, error)) from error
 	finally:
 		await store.close()
 

@@ -12,6 +12,7 @@ from ..bus.endpoint import RedisEndpoint
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..config import EXIT_CONFIG, Config, ConfigError
 from ..json_codec import dumps, loads
+from .redis_failure import redis_failure
 
 
 def publish(config: Config, site: str, event: str, message: str, user: str | None, room: str | None) -> None:
@@ -54,12 +55,12 @@ def publish(config: Config, site: str, event: str, message: str, user: str | Non
 
 
 async def _publish(endpoint: RedisEndpoint, payload: str) -> int:
-	"""Return the number of subscribers that received the event; exit with 1 if Redis does not answer."""
+	"""Return the number of subscribers that received the event; exit with 1 if Redis does not do what it is asked."""
 	store = RedisStore(endpoint)
 	try:
 		(subscribers,) = await store.publish_all(EVENTS_CHANNEL, [payload])
 		return subscribers
 	except (StoreUnavailable, StoreDenied) as error:
-		sys.exit(f"frappe-realtime: nothing was published: {endpoint} does not answer: {error}")
+		sys.exit(f"frappe-realtime: nothing was published: {redis_failure(endpoint, error)}")
 	finally:
 		await store.close()

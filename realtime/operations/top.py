@@ -32,6 +32,7 @@ from ..monitor import merge
 from ..monitor.bench import ANSWER_TIMEOUT, BENCH, INTERVAL
 from ..monitor.process import Part
 from .findings import TIMEOUT
+from .redis_failure import redis_failure
 from .terminal import discard_output, printable, run_until_signal
 
 PLAIN_WIDTH = 160
@@ -91,11 +92,7 @@ class Sidecars:
 				self._store.publish_all(SIDECARS_CHANNEL, [request]), TIMEOUT
 			)
 		except (StoreUnavailable, StoreDenied, asyncio.TimeoutError) as error:
-			reason = str(error) or self._subscriber.reason or f"no answer within {TIMEOUT:g} s"
-			raise TopError(
-				f"{self._endpoint} does not answer: {reason}. "
-				"Start Redis, or correct redis_queue in common_site_config.json"
-			) from error
+			raise TopError(redis_failure(self._endpoint, error, self._subscriber.reason)) from error
 		# This process is one of them.
 		parts = await self._collect(receivers - 1)
 		if not parts:
