@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -167,7 +167,7 @@ class Endpoints:
 			raise web.HTTPForbidden(text="add this address or network to realtime_trusted_proxies\n")
 		worker = self._server.worker
 		kept = counters.read_kept(worker.folder) if worker else None
-		own, answers = await asyncio.gather(self._own_metrics(), self._ask("metrics"))
+		own, answers = await asyncio.gather(self._metrics_with_outages(), self._ask("metrics"))
 		known = {name: answer for name, answer in answers.items() if answer is not None}
 		parts = [own, *known.values()]
 		if worker and kept:
@@ -178,13 +178,22 @@ class Endpoints:
 			headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
 		)
 
-	async def _own_metrics(self) -> list[Family]:
-		"""Return the metrics of this process alone."""
-		dependencies = await self._check_dependencies()
+	async def _metrics_with_outages(self) -> list[Family]:
+		"""Return the metrics of this process, with what publishing processes reported, which is the same for all workers of the host."""
+		return await self._own_metrics((await self._check_dependencies()).outages)
+
+	async def _own_metrics(self, outages: Sequence[OutageReport] = ()) -> list[Family]:
+		"""Return the metrics of this process alone.
+
+		Without a question to Redis or to the web process: another worker that asks would not wait as long as they may take.
+
+		Args:
+			outages: What publishing processes reported, for the worker that answers for the host.
+		"""
 		# In a thread, because the first import takes 20 ms.
 		metrics = await asyncio.to_thread(_import_metrics)
 		names = self.siblings.names() if self.siblings else ()
-		families: list[Family] = metrics.families(self._server, dependencies.outages, names)
+		families: list[Family] = metrics.families(self._server, outages, names)
 		if worker := self._server.worker:
 			counters.keep(worker.folder, worker.name, families)
 		return families

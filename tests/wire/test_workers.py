@@ -194,6 +194,15 @@ def test_health_and_metrics_answer_for_all_workers(bench: Bench, connect: Connec
 	assert buckets[-1] == metric(bench, "publish_to_write_seconds_count")
 
 
+def test_metrics_are_those_of_all_workers_while_the_web_process_hangs(bench: Bench) -> None:
+	workers(bench)
+	bench.web.fail(hang=True)
+	try:
+		assert metric(bench, "workers") == COUNT
+	finally:
+		bench.web.heal()
+
+
 def test_the_doctor_and_top_know_the_workers(bench: Bench) -> None:
 	pids = workers(bench)
 	folder = ("--bench", str(bench.folder))
