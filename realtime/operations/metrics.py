@@ -204,7 +204,11 @@ def _events(server: RealtimeServer) -> Iterator[Metric]:
 
 def _web_process(server: RealtimeServer) -> Iterator[Metric]:
 	web = server.backends.web
-	yield gauge("web_away", "1 while the web process does not answer, else 0", web.unavailable)
+	yield gauge(
+		"web_away",
+		"1 while the web process does not answer, or does not serve some site, else 0",
+		web.unavailable,
+	)
 	yield counter("web_requests_total", "Requests to the web process", web.requests)
 	yield histograms(
 		"web_request_seconds",
