@@ -8,6 +8,7 @@ a login.
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 
 from ..contract import ADMINISTRATOR, SYSTEM_USER
 
@@ -19,15 +20,17 @@ def main() -> None:
 	from frappe.utils import set_request
 
 	site = sys.argv[1]
-	frappe.init(site)
-	frappe.connect()
-	set_request(method="GET", path="/")
-	frappe.local.request_ip = "127.0.0.1"
-	frappe.local.form_dict = frappe._dict()
-	session = frappe.sessions.Session(
-		user=ADMINISTRATOR, resume=False, full_name=ADMINISTRATOR, user_type=SYSTEM_USER
-	)
-	frappe.db.commit()
+	# What an app prints when it is imported must not be taken for the session id.
+	with redirect_stdout(sys.stderr):
+		frappe.init(site)
+		frappe.connect()
+		set_request(method="GET", path="/")
+		frappe.local.request_ip = "127.0.0.1"
+		frappe.local.form_dict = frappe._dict()
+		session = frappe.sessions.Session(
+			user=ADMINISTRATOR, resume=False, full_name=ADMINISTRATOR, user_type=SYSTEM_USER
+		)
+		frappe.db.commit()
 	try:
 		print(session.sid, flush=True)
 		sys.stdin.read()
