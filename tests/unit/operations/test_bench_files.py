@@ -208,6 +208,15 @@ def test_a_variable_with_the_value_of_the_file_in_other_words(bench: Path) -> No
 	assert found.command == "unset FRAPPE_REALTIME_TRANSPORTS"
 
 
+def test_a_backend_in_the_web_process_ends_with_a_restart_of_this_bench(bench: Path) -> None:
+	write(bench / "sites" / "common_site_config.json", {"socketio_backend": "python-embedded"})
+	write(bench / "config" / "systemd" / "erp-node-socketio.service", "[Service]\n")
+	(found,) = checks(bench).backend()
+	assert (
+		found.command == "bench set-config -g socketio_backend node && sudo systemctl restart 'erp-*.service'"
+	)
+
+
 def test_no_site(tmp_path: Path) -> None:
 	(tmp_path / "sites").mkdir()
 	with pytest.raises(CheckFailed) as raised:
