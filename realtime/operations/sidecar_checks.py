@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -92,6 +93,8 @@ class SidecarChecks:
 		self._files = files
 		self._store = store
 		self._where = listening_address(config)
+		self._key = "socketio_uds" if config.socketio_uds else "socketio_port"
+		"""The key that says where the sidecar listens."""
 
 	async def sidecar(self, subscribers: Awaitable[int | None]) -> SidecarReport:
 		"""Ask the sidecar for its health; if it does not answer, find out what is on its port, and where it runs.
@@ -122,7 +125,7 @@ class SidecarChecks:
 				"sidecar.remote",
 				FAILED,
 				f"a sidecar of this bench runs on {elsewhere[0]}, and not here: nothing answers on {self._where}: {reason}",
-				self._files.place("socketio_port"),
+				self._files.place(self._key),
 				"frappe-realtime doctor",
 				f"run it on {elsewhere[0].partition(':')[0]}, or in the container of the sidecar",
 			)
@@ -132,18 +135,20 @@ class SidecarChecks:
 				FAILED,
 				f"the server on {self._where} is not this sidecar, but another Socket.IO server: Frappe's Node server",
 				"the entry of the realtime server in Procfile, supervisor or systemd; "
-				+ self._files.place("socketio_port"),
+				+ self._files.place(self._key),
 				f"bench realtime setup && {self._files.restart_after_setup}",
 			)
 		if reason == ANOTHER_SERVER:
-			port = self._config.socketio_port
+			shows = f"sudo ss -ltnp 'sport = :{self._config.socketio_port}'"
+			if self._config.socketio_uds:
+				shows = f"sudo ss -lxp src {shlex.quote(self._config.socketio_uds)}"
 			return Finding(
 				"sidecar.foreign",
 				FAILED,
 				f"the server on {self._where} is not this sidecar, and no Socket.IO server",
-				self._files.place("socketio_port"),
-				f"sudo ss -ltnp 'sport = :{port}'",
-				"the command shows the process; stop it, or choose another port for the sidecar",
+				self._files.place(self._key),
+				shows,
+				f"the command shows the process; stop it, or choose another {self._key} for the sidecar",
 			)
 		command = self._files.restart
 		if self._files.starts_node:
@@ -152,7 +157,7 @@ class SidecarChecks:
 			"sidecar.down",
 			FAILED,
 			f"the sidecar does not run: nothing answers on {self._where}: {reason}",
-			self._files.place("socketio_port"),
+			self._files.place(self._key),
 			command,
 			"or by hand: frappe-realtime serve (the process manager's log has the reason if it does not run)",
 		)

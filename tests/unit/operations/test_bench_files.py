@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import shlex
@@ -17,7 +18,7 @@ from realtime.operations import doctor, fixes
 from realtime.operations.bench_checks import BenchChecks
 from realtime.operations.bench_files import BenchFiles, NginxServer, without_password
 from realtime.operations.findings import FAILED, OK, CheckFailed, Finding, KeyChange
-from realtime.operations.sidecar_checks import SidecarChecks
+from realtime.operations.sidecar_checks import ANOTHER_SERVER, SidecarChecks
 
 NGINX = """
 upstream bench-frappe { server 127.0.0.1:8007 fail_timeout=0; }
@@ -267,6 +268,30 @@ def test_who_has_the_other_address(
 	assert found is not None
 	assert (found.code, found.state, found.command) == ("subscription.redis", FAILED, command)
 	assert where in found.where
+
+
+@pytest.mark.parametrize(
+	("keys", "key", "command"),
+	[
+		({}, "socketio_port", "sudo ss -ltnp 'sport = :9000'"),
+		({"socketio_uds": "/run/a b.sock"}, "socketio_uds", "sudo ss -lxp src '/run/a b.sock'"),
+	],
+)
+def test_the_key_of_a_port_or_socket_with_another_server(
+	bench: Path, keys: dict[str, str], key: str, command: str
+) -> None:
+	write(bench / "sites" / "common_site_config.json", keys)
+	it: Any = sidecar(bench)
+
+	async def nothing() -> None:
+		return None
+
+	it._find_elsewhere = it._is_engine = nothing
+	found = asyncio.run(it._missing(ANOTHER_SERVER))
+	assert (found.code, found.command) == ("sidecar.foreign", command)
+	assert found.where == f"{key} in {bench}/sites/common_site_config.json"
+	down = asyncio.run(it._missing("refused"))
+	assert (down.code, down.where) == ("sidecar.down", found.where)
 
 
 # -- fixes
