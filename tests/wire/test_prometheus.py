@@ -153,6 +153,44 @@ def test_promtool_accepts_the_alerts() -> None:
 	promtool("check", "rules", str(ALERTS))
 
 
+@pytest.mark.parametrize(
+	("sidecars", "workers"), [(0, 1), (1, 1), (0, 2)], ids=["alone", "another", "workers"]
+)
+def test_messages_that_nobody_waits_for_are_no_alert(tmp_path: Path, sidecars: int, workers: int) -> None:
+	labels = {"job": JOB, "instance": "host:9000"}
+	selector = ", ".join(f'{name}="{value}"' for name, value in labels.items())
+	values = {"sidecar_lost_total": "0+1x20", "sidecars": f"{sidecars}+0x20", "workers": f"{workers}+0x20"}
+	fires = {
+		"exp_labels": {**labels, "severity": "warning"},
+		"exp_annotations": {
+			"summary": "The sidecar host:9000 cannot reach other sidecars, or its workers each other",
+			"description": "Events of handlers do not reach the clients of other sidecars and workers. Check Redis.",
+		},
+	}
+	tests = {
+		"rule_files": [str(ALERTS)],
+		"tests": [
+			{
+				"interval": "1m",
+				"input_series": [
+					{"series": f"frappe_realtime_{name}{{{selector}}}", "values": text}
+					for name, text in values.items()
+				],
+				"alert_rule_test": [
+					{
+						"eval_time": "15m",
+						"alertname": "RealtimeSidecarMessagesLost",
+						"exp_alerts": [fires] if sidecars or workers > 1 else [],
+					}
+				],
+			}
+		],
+	}
+	file = tmp_path / "tests.yml"
+	file.write_text(json.dumps(tests))
+	promtool("test", "rules", str(file))
+
+
 def test_prometheus_answers_all_queries(busy_bench: Bench, connect: Connect, prometheus: Prometheus) -> None:
 	load = Load(busy_bench, connect)
 	waiting = dict.fromkeys(dashboard_queries())
