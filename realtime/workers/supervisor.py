@@ -70,7 +70,8 @@ class Supervisor:
 		self._reload_wanted = False
 		self._stopping = False
 		self._announced = False
-		self._terminal = _has_terminal()
+		# nohup lets a process ignore SIGHUP, so that it outlives its terminal.
+		self._terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
 
 	def run(self) -> int:
 		"""Supervise, and return the exit code."""

@@ -190,3 +190,21 @@ def test_without_a_place_for_the_sockets_of_the_workers_it_does_not_start(
 	assert says in str(refused.value)
 	assert refused.value.exit_code == EXIT_LISTEN
 	assert not temporary.exists() or not any(temporary.iterdir())
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["as usual", "with nohup"])
+def test_the_end_of_the_terminal_ends_a_supervisor_without_nohup(
+	monkeypatch: pytest.MonkeyPatch,
+	restored_process: None,
+	pairs: list[tuple[socket.socket, socket.socket]],
+	tmp_path: Path,
+	ignored: bool,
+) -> None:
+	signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+	monkeypatch.setattr(supervisor, "_has_terminal", lambda: True)
+	config = Config(bench=Path(), socketio_workers=1)
+	it = Supervisor(config, never, Notifier({}), State(tmp_path, ":0", []))
+	monkeypatch.setattr(supervisor, "_has_terminal", lambda: False)
+	it._on_signal(signal.SIGHUP)
+	it._processes.close()
+	assert it._stopping is not ignored
