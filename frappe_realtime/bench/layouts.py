@@ -22,7 +22,8 @@ _DROP_IN = "frappe-realtime.conf"
 
 # The entry of the realtime server in each file: group 1 is what precedes the command, group 2 is the command.
 _PROCFILE = re.compile(r"^(socketio:[ \t]*)([^\r\n]*)", re.M)
-_SUPERVISOR = re.compile(r"^(\[program:[^\]\n]*-socketio\][^\[]*?^command[ \t]*=[ \t]*)([^\r\n]*)", re.M)
+_PROGRAM = r"^(\[program:{}-socketio\][^\[]*?^command[ \t]*=[ \t]*)([^\r\n]*)"
+_SUPERVISOR = re.compile(_PROGRAM.format(r"[^\]\n]*"), re.M)
 _SYSTEMD = re.compile(r"^(ExecStart=)([^\r\n]*)", re.M)
 _COMPANION = re.compile(
 	r"^(companion_workers = \[[^\r\n]*'name': 'socketio', 'target': )('[^']*'(?:, 'env': \{[^}]*\})?)", re.M
@@ -76,7 +77,7 @@ def _of_bench(bench: Path, workers: str) -> Iterator[ProcessFile]:
 	)
 	yield CommandFile(
 		bench / "config" / "supervisor.conf",
-		_SUPERVISOR,
+		_supervisor_entry(bench / "config" / "supervisor.conf", bench),
 		own,
 		node,
 		_add_to_supervisor,
@@ -117,7 +118,7 @@ def _of_pilot(bench: Path, workers: str) -> Iterator[ProcessFile]:
 	supervisor = bench / "config" / "supervisor" / "supervisord.conf"
 	yield CommandFile(
 		supervisor,
-		_SUPERVISOR,
+		_supervisor_entry(supervisor, bench),
 		own,
 		node,
 		_add_nothing,
@@ -148,6 +149,16 @@ def _of_pilot(bench: Path, workers: str) -> Iterator[ProcessFile]:
 			f"systemctl --user daemon-reload && systemctl --user restart {name}",
 			workers,
 		)
+
+
+def _supervisor_entry(file: Path, bench: Path) -> re.Pattern[str]:
+	"""Return what finds the entry in a file of supervisor.
+
+	By the name of the bench, where a program has it: an operator may have put those of other servers beside it. A bench whose folder was
+	renamed has its former name there.
+	"""
+	own = re.compile(_PROGRAM.format(re.escape(bench.name) + "(?:-node)?"), re.M)
+	return own if file.is_file() and own.search(read(file)) else _SUPERVISOR
 
 
 def _pilot_units(bench: Path, units: Path, own: str) -> list[str]:

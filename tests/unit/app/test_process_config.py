@@ -302,6 +302,23 @@ def test_spaces_around_the_command_of_supervisor_are_no_missing_entry(bench):
 	assert make(bench, undo=True) == {"supervisor.conf": supervisor}
 
 
+def test_programs_of_other_servers_beside_that_of_the_bench_stay(bench):
+	command = f"/usr/bin/node {bench}/apps/frappe/socketio.js"
+	program = PROGRAM.format(bench=bench, command=command).replace("program:b-", f"program:{bench.name}-")
+	others = (
+		"[program:chat-socketio]\ncommand=node /opt/chat/server.js\n\n"
+		"[program:staging-node-socketio]\ncommand=/usr/bin/node /home/frappe/staging/apps/frappe/socketio.js\n\n"
+	)
+	supervisor = SUPERVISOR.format(
+		bench=bench, program=others + program, member=f",{bench.name}-node-socketio"
+	)
+	(bench / "config" / "supervisor.conf").write_text(supervisor)
+	made = make(bench)["supervisor.conf"]
+	assert made == supervisor.replace(command, f"{bench}/env/bin/frappe-realtime serve --bench {bench}")
+	assert changes(bench) == []
+	assert make(bench, undo=True) == {"supervisor.conf": supervisor}
+
+
 def test_a_second_setup_keeps_the_first_backup(bench):
 	write(bench)
 	before = (bench / "Procfile").read_text()
