@@ -214,7 +214,7 @@ def _serve(options: argparse.Namespace) -> None:
 	if config.socketio_workers == 1 and state is None:
 		_run(config, Notifier())
 		return
-	_import_everything(config)
+	_import_everything()
 	from .workers.supervisor import Supervisor
 
 	def serve(worker: Worker) -> int:
@@ -261,19 +261,17 @@ def _load_pages() -> Callable[[RealtimeServer], AppRunner]:
 	return pages
 
 
-def _import_everything(config: Config) -> None:
-	"""Import what a worker needs, so that the workers share its memory, and check what is not checked before."""
+def _import_everything() -> None:
+	"""Import what a worker needs, so that the workers share its memory."""
 	import uvloop  # noqa: F401
 
+	from . import server  # noqa: F401
 	from .operations import endpoints, metrics  # noqa: F401
-	from .server import trusted_proxies
-
-	trusted_proxies(config)
 
 
 def _check(config: Config, replaces: str | None) -> None:
 	"""Exit with an error if `serve` could not start, or if it cannot take over from the supervisor that has asked."""
-	_import_everything(config)
+	_import_everything()
 	from .listener import address_of
 	from .workers.slots import check_replaces
 

@@ -17,6 +17,7 @@ from .config_parsers import (
 	flag,
 	integer,
 	log_level,
+	networks,
 	number,
 	redis_url,
 	string_list,
@@ -274,7 +275,7 @@ class Config:
 	# Proxies and origins
 	realtime_trusted_proxies: tuple[str, ...] = key(
 		PRIVATE_NETWORKS,
-		string_list,
+		networks,
 		"addresses and networks of proxies whose X-Frappe-Site-Name, X-Forwarded-Host, X-Forwarded-For and X-Real-IP are trusted; they may read /metrics",
 		env="FRAPPE_REALTIME_TRUSTED_PROXIES",
 	)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_network
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,17 @@ def string_list(value: Any) -> tuple[str, ...]:
 	if isinstance(value, list) and all(isinstance(item, str) for item in value):
 		return tuple(value)
 	raise ValueError("it must be a list of strings")
+
+
+def networks(value: Any) -> tuple[str, ...]:
+	"""Return addresses and networks of IPv4 and IPv6."""
+	names = string_list(value)
+	for name in names:
+		try:
+			ip_network(name, strict=False)
+		except ValueError as error:
+			raise ValueError(f"it must be a list of addresses and networks: {error}") from error
+	return names
 
 
 def log_level(value: Any) -> str:

@@ -27,7 +27,7 @@ from .cluster.members import RemoteMembers
 from .cluster.peer_address import peer_address
 from .cluster.publisher import ClusterPublisher
 from .cluster.sockets import SocketTable
-from .config import EXIT_CONFIG, Config, ConfigError
+from .config import Config
 from .engine import Engine
 from .forwarding.forwarder import SessionForwarder
 from .handlers.files import HandlerFiles
@@ -87,9 +87,6 @@ class RealtimeServer:
 		config: The configuration.
 		load_pages: Imports the aiohttp application that answers `PAGE_PATHS`, and returns the function that creates it.
 		worker: The place of this process among the workers of the host; None if it is the only one.
-
-	Raises:
-		ConfigError: `realtime_trusted_proxies` is invalid.
 	"""
 
 	def __init__(
@@ -102,7 +99,7 @@ class RealtimeServer:
 		self.worker = worker
 		self.backends = Backends(config)
 		store = self.backends.store
-		proxies = trusted_proxies(config)
+		proxies = TrustedProxies(config.realtime_trusted_proxies)
 		known_credentials = KnownCredentials(config.realtime_cache_size)
 		self.namespaces = Namespaces({CALLS: True}, first_call=randrange(1, CALL_NUMBERS // 2))
 		usage = Usage(config.realtime_sidecar_counts)
@@ -391,15 +388,3 @@ async def _report_alive(reporter: Reporter) -> None:
 	while reporter.watchdog_seconds:
 		reporter.alive()
 		await asyncio.sleep(reporter.watchdog_seconds / 3)
-
-
-def trusted_proxies(config: Config) -> TrustedProxies:
-	"""Return the proxies that are trusted.
-
-	Raises:
-		ConfigError: `realtime_trusted_proxies` is invalid.
-	"""
-	try:
-		return TrustedProxies(config.realtime_trusted_proxies)
-	except ValueError as error:
-		raise ConfigError(f"realtime_trusted_proxies: {error}", EXIT_CONFIG) from error

@@ -105,6 +105,10 @@ def test_where_the_web_process_is(bench: Path, host: str, url: str) -> None:
 		({"developer_mode": "maybe"}, ["developer_mode", "0 or 1"]),
 		({"redis_queue": 5}, ["redis_queue", "string"]),
 		({"realtime_transports": ["carrier pigeon"]}, ["realtime_transports", "websocket"]),
+		(
+			{"realtime_trusted_proxies": ["10.0.0.0/8", "nginx"]},
+			["realtime_trusted_proxies", "'nginx'", "network"],
+		),
 	],
 )
 def test_a_value_that_cannot_be(bench: Path, values: dict[str, Any], words: list[str]) -> None:
