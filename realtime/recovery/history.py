@@ -169,7 +169,7 @@ class History:
 					stream.pending = []
 				if stream.access.held is None:
 					stream.access.held = []
-				self._start_catch_up(stream)
+				self._start_catch_up(stream, renewed=True)
 
 	def stop(self) -> None:
 		"""Stop reading."""
@@ -186,13 +186,18 @@ class History:
 		if stream.task is not None:
 			stream.task.cancel()
 
-	def _start_catch_up(self, stream: SiteStream) -> None:
+	def _start_catch_up(self, stream: SiteStream, renewed: bool = False) -> None:
 		if stream.task is not None:
 			stream.task.cancel()
-		stream.task = asyncio.get_running_loop().create_task(self._catch_up(stream))
+		stream.task = asyncio.get_running_loop().create_task(self._catch_up(stream, renewed))
 
-	async def _catch_up(self, stream: SiteStream) -> None:
-		"""Read `stream` up to its end, then deliver the live events that were held back."""
+	async def _catch_up(self, stream: SiteStream, renewed: bool) -> None:
+		"""Read `stream` up to its end, then deliver the live events that were held back.
+
+		Args:
+			stream: The stream.
+			renewed: True if the subscription has begun again: Redis may have been restarted, or have failed over.
+		"""
 		delay = 0.1
 		while True:
 			try:
@@ -203,7 +208,7 @@ class History:
 					missed = await read_changes(stream, self._store)
 					if was_ready and missed:
 						self.access_missed.send(stream.site, missed)
-				while stream.ready.done() and not await self._read_to_end(stream):
+				while stream.ready.done() and not await self._read_to_end(stream, renewed):
 					pass
 			except StoreUnavailable as error:
 				logger.debug("the history of %s waits for Redis: %s", stream.site, error)
@@ -274,7 +279,7 @@ class History:
 		if was_ready:
 			self.lost.send(stream.site)
 
-	async def _read_to_end(self, stream: SiteStream) -> bool:
+	async def _read_to_end(self, stream: SiteStream, renewed: bool) -> bool:
 		"""Deliver the events after the position of `stream`; return False if there are more since it was set back."""
 		began = stream.position
 		latest = await read_latest(self._store, stream.site, began)
@@ -294,6 +299,9 @@ class History:
 				stream.offset,
 				extra=log_fields(stream.site),
 			)
+			if renewed:
+				# Neither Redis nor this process has these events any more: a client that has missed one could not be sent it.
+				stream.valid_from = max(stream.valid_from, began)
 			if self._windows.set_back(stream, end):
 				return False
 			self._windows.reset(stream, await read_latest(self._store, stream.site, START))
@@ -307,7 +315,7 @@ class History:
 					raise HistoryGap("events of which the newest ones are kept are no longer kept")
 			except HistoryGap as gap:
 				self._windows.reset(stream, await read_latest(self._store, stream.site, START))
-				stream.valid_from = stream.position
+				stream.valid_from = max(stream.valid_from, stream.position)
 				self._on_lost(stream, str(gap))
 				return True
 			events: list[PublishedEvent] = []

@@ -134,7 +134,9 @@ class SiteStream:
 
 	def has_rest_of(self, older: OlderEvents) -> bool:
 		"""Return False if events after those of `older` are not in memory any more."""
-		return older.window_from >= self.window_start and older.latest_from >= self.latest.start
+		return older.window_from >= self.window_start and older.latest_from >= max(
+			self.latest.start, self.valid_from
+		)
 
 	def missed(self, older: OlderEvents, rooms: Mapping[str | None, StreamPosition]) -> list[KeptEvent]:
 		"""Return what a client has missed, in order, for `rooms` (see `select`)."""

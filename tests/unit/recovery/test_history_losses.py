@@ -338,6 +338,32 @@ def test_a_denied_history_that_no_client_waits_for(caplog: pytest.LogCaptureFixt
 	run(test)
 
 
+@pytest.mark.parametrize(("followed_from", "last"), [(1, None), (1, "1-0"), (2, None)])
+def test_a_client_that_was_away_is_not_sent_a_part_of_what_it_has_missed(
+	followed_from: int, last: str | None
+) -> None:
+	"""Redis was restarted without persistence, or a replica that was behind has become the master."""
+
+	async def test(it: Setting) -> None:
+		for number in range(1, followed_from):
+			it.store.append(number)
+		stream = await it.history.follow(SITE)
+		for number in range(followed_from, 4):
+			it.live(number)
+		it.store.entries = it.store.entries[: 1 if last else 0]
+		it.store.last = last
+		it.history.on_subscribed()
+		await it.caught_up()
+		it.live(4)
+		for number in (1, 2):
+			with pytest.raises(HistoryGap):
+				await it.history.reader.read_before_window(stream, (number, 0), {})
+		assert (await it.history.reader.read_before_window(stream, (3, 0), {})).window_from == (3, 0)
+		assert it.lost == [], "the clients that are connected have received all"
+
+	run(test)
+
+
 def test_events_that_redis_loses_before_they_are_read_are_a_gap() -> None:
 	"""The position of the client is the last one that is left."""
 

@@ -91,6 +91,26 @@ def test_a_window_that_moves_on_during_the_recovery(monkeypatch: pytest.MonkeyPa
 	run(test)
 
 
+def test_redis_loses_its_last_events_during_the_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""The client has missed one of them."""
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1, 2)
+
+		async def restart(*_: Any) -> None:
+			it.stream.entries.clear()
+			it.stream.last = None
+			it.history.on_subscribed()
+			await turns(50)
+
+		monkeypatch.setattr(it.list_updates, "query_permissions", restart)
+		assert type(await it.admit("1-0")) is Admission
+
+	run(test)
+
+
 def test_the_web_process_is_unavailable() -> None:
 	async def test(it: Setting) -> None:
 		it.save("doc:ToDo/1")
