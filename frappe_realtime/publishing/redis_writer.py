@@ -39,6 +39,7 @@ type, or the memory may be full. Then all messages are published without history
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha1
@@ -192,6 +193,9 @@ class RedisWriter:
 		self._must_reconnect = False
 		self._id = uuid4().hex
 		self._gaps: dict[str, int] = {}
+		"""How many messages of each stream were dropped since the last one that shows it."""
+		self._gaps_lock = threading.Lock()
+		"""Callers drop messages while the thread writes."""
 		self._appended: dict[str, tuple[int, str]] = {}
 		"""The number and the id of the last message that was appended to each stream."""
 		self._last_appended = (0, 0.0)
@@ -216,9 +220,10 @@ class RedisWriter:
 
 	def note_dropped(self, messages: Iterable[Message]) -> None:
 		"""Remember that these messages will not be written, so that the next one of each stream shows the gap."""
-		for message in messages:
-			if message.stream:
-				self._gaps[message.stream] = self._gaps.get(message.stream, 0) + 1
+		with self._gaps_lock:
+			for message in messages:
+				if message.stream:
+					self._gaps[message.stream] = self._gaps.get(message.stream, 0) + 1
 
 	# -- in the outbox's thread
 
@@ -338,12 +343,12 @@ class RedisWriter:
 	def _run_script(self, client: redis.Redis, batch: Collection[Message], expected: int) -> Any:
 		keys = [writer_key(self._id)]
 		arguments: list[str | int] = [expected]
-		shown_gaps = set()
+		shown: dict[str, int] = {}
 		for message in batch:
 			stream, payload = message.stream, message.payload
-			if stream and (stream in self._gaps or stream in self._lost) and stream not in shown_gaps:
-				shown_gaps.add(stream)
-				payload = self._with_gap(stream, payload)
+			if stream and stream not in shown and (stream in self._gaps or stream in self._lost):
+				shown[stream] = self._gaps.get(stream, 0)
+				payload = self._with_gap(stream, payload, shown[stream])
 				stream = None
 			if stream:
 				keys += [stream, last_key(stream)]
@@ -361,17 +366,24 @@ class RedisWriter:
 		except NoScriptError:
 			answer = client.eval(SCRIPT, len(keys), *keys, *arguments)
 		if not isinstance(answer, int):
-			for stream in shown_gaps:
-				self._gaps.pop(stream, None)
-				self._lost.pop(stream, None)
+			self._note_shown(shown)
 		return answer
 
-	def _with_gap(self, stream: str, payload: str) -> str:
+	def _note_shown(self, gaps: dict[str, int]) -> None:
+		"""Forget gaps that were shown, but not what was dropped since: the next message of the stream shows that."""
+		with self._gaps_lock:
+			for stream, shown in gaps.items():
+				self._lost.pop(stream, None)
+				dropped = self._gaps.pop(stream, 0)
+				if dropped > shown:
+					self._gaps[stream] = dropped - shown
+
+	def _with_gap(self, stream: str, payload: str, dropped: int) -> str:
 		"""Return a message without history that shows the gap before it."""
 		if stream in self._lost:
 			payload = f'{{"lost":{json.dumps(self._lost[stream])},{payload[1:]}'
 			return _without_history(payload, "Redis has lost events before it")
-		return _without_history(payload, f"{self._gaps[stream]} events before it were dropped")
+		return _without_history(payload, f"{dropped} events before it were dropped")
 
 	def _publish(self, client: redis.Redis, batch: Sequence[Message]) -> None:
 		"""Publish a batch without history."""

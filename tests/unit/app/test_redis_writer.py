@@ -207,6 +207,25 @@ def test_a_gap_is_shown_again_if_the_answer_was_lost(it: Setting) -> None:
 	assert it.append(A)[0]["unrecorded"] == "1 events before it were dropped"
 
 
+def test_what_is_dropped_while_a_gap_is_being_shown_is_a_gap_of_its_own(
+	it: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	"""Callers drop messages that are behind the batch, while the thread waits for the answer of Redis."""
+	it.writer.note_dropped([it.message(A), it.message(A)])
+	behind = [it.message(A)]
+	script = it.redis.evalsha
+
+	def evalsha(*arguments: Any) -> Any:
+		it.writer.note_dropped(behind)
+		behind.clear()
+		return script(*arguments)
+
+	monkeypatch.setattr(it.redis, "evalsha", evalsha)
+	assert it.append(A)[0]["unrecorded"] == "2 events before it were dropped"
+	assert it.append(A)[0]["unrecorded"] == "1 events before it were dropped"
+	assert it.append(A) == [{"event": "e"}]
+
+
 def test_a_gap_is_shown_if_redis_has_lost_messages_too(it: Setting) -> None:
 	it.append(B)
 	it.writer.note_dropped([it.message(A)])
