@@ -173,9 +173,26 @@ class SessionStore:
 						)
 					self.denied = str(error)
 					self._denied_until = asyncio.get_running_loop().time() + DENIED_SECONDS
+					await self._remove_outdated()
 				self._in_flight = {}
 		finally:
 			self._writing = None
+
+	async def _remove_outdated(self) -> None:
+		"""Delete the sessions that Redis does not keep as they are now.
+
+		Redis has them as they were before, perhaps without a room: their clients must not recover that. A Redis without memory still
+		deletes.
+		"""
+		writes = [self._as_write(*item)._replace(value=None) for item in self._in_flight.items()]
+		try:
+			await self._store.write_sessions(writes)
+		except StoreUnavailable:
+			for pid, write in zip(self._in_flight, writes, strict=True):
+				self._waiting.setdefault(pid, write)
+		except StoreDenied:
+			# As of a user without rights, whose sessions Redis has never kept.
+			pass
 
 	def _as_write(self, pid: str, item: ServerSocket | SessionWrite) -> SessionWrite:
 		if isinstance(item, SessionWrite):

@@ -172,6 +172,28 @@ def test_a_redis_that_denies_sessions(caplog: pytest.LogCaptureFixture) -> None:
 	assert sum("denies to keep sessions" in record.message for record in caplog.records) == 1
 
 
+@pytest.mark.parametrize("then", [[], [StoreUnavailable("away")]])
+def test_what_redis_has_of_a_session_that_it_denies_to_keep_is_deleted(then: list[Exception]) -> None:
+	"""As when its memory is full: the client would recover without a room that it has joined since."""
+
+	async def test(it: Setting) -> None:
+		socket, ended = it.socket(), it.socket("e" * 24)
+		socket.join("a")
+		ended.join("a")
+		await it.written()
+		it.redis.failures = [StoreDenied("OOM command not allowed"), *then]
+		socket.join("b")
+		it.store.delete(ended)
+		await it.written()
+		assert it.redis.values == {}
+		assert await it.store.load(SITE, PID) is None
+		socket.join("c")
+		await it.written()
+		assert it.redis.rooms() == {"a", "b", "c"}
+
+	run(test)
+
+
 def test_the_oldest_detached_sessions_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 	"""Those of live sockets are not: they exist anyway."""
 	monkeypatch.setattr(sessions, "MAX_WAITING", 2)
