@@ -265,6 +265,9 @@ class Recovery:
 		"""
 		if self._history.stream(site) is not stream or not stream.has_rest_of(older):
 			raise StoreUnavailable("the stream or its window has changed meanwhile")
+		if stream.unrecorded is not None:
+			# It was not sent to this client, and is not in the history.
+			raise StoreUnavailable("an event was published without an offset meanwhile")
 		pending_from = self._list_updates.first_pending(site)
 		if pending_from is not None and position >= pending_from:
 			# Another sidecar has sent it events that are still held back here: it would get them twice.

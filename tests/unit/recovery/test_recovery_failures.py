@@ -16,6 +16,7 @@ from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import Admission
 from realtime.web.cache import Unsettled
 from realtime.web.frappe_client import WebFailed
+from tests.unit.recovery.fakes import event
 from tests.unit.recovery.recoveries import PID, USER, Setting, run
 from tests.unit.socketio.fakes import SITE, FakeConnection, add_socket, remove_socket
 from tests.unit.virtual_time import in_virtual_time, turns
@@ -107,6 +108,20 @@ def test_redis_loses_its_last_events_during_the_recovery(monkeypatch: pytest.Mon
 
 		monkeypatch.setattr(it.list_updates, "query_permissions", restart)
 		assert type(await it.admit("1-0")) is Admission
+
+	run(test)
+
+
+def test_an_event_that_is_not_recorded_during_the_recovery() -> None:
+	"""It was sent to the sockets that there were, and the history does not have it."""
+
+	async def test(it: Setting) -> None:
+		it.save()
+		await it.history.follow(SITE)
+		it.publish(1, 2)
+		it.list_updates.while_learning = lambda: it.history.take([event(3, None, unrecorded="OOM")])
+		assert type(await it.admit("1-0")) is Admission
+		assert it.recovery.counters.refused == 1
 
 	run(test)
 
