@@ -24,15 +24,14 @@ def take_change(stream: SiteStream, message: Mapping[str, Any]) -> None:
 	After a message that its publisher could not record, no client recovers for a time, as after such an event.
 	"""
 	held = stream.access.held
-	unrecorded = message.get("unrecorded")
-	if held is not None and len(held) >= MAX_CHANGES:
-		unrecorded = "too many changes of access"
+	is_full = held is not None and len(held) >= MAX_CHANGES
+	unrecorded = "too many changes of access" if is_full else message.get("unrecorded")
 	if unrecorded:
 		stream.unrecorded = (asyncio.get_running_loop().time(), str(unrecorded))
-	elif held is not None:
-		held.append(message)
-	else:
+	if held is None:
 		_add_live(stream, message)
+	elif not is_full:
+		held.append(message)
 
 
 async def read_changes(stream: SiteStream, store: RedisStore) -> frozenset[Subject]:

@@ -295,3 +295,17 @@ def test_a_live_message_that_was_not_recorded_stops_recovery() -> None:
 		assert stream.unrecorded[1] == "no rights"
 
 	asyncio.run(test())
+
+
+@pytest.mark.parametrize("held", [None, []])
+def test_a_live_message_that_was_not_recorded_is_a_change_like_any_other(held: list[Any] | None) -> None:
+	"""A rewind that was permitted before it asks again. It may come while Redis is read."""
+
+	async def test() -> None:
+		stream = SiteStream(SITE)
+		stream.access.held = held
+		take_change(stream, {"kind": "user", "user": USER, "offset": None, "unrecorded": "no rights"})
+		await read_changes(stream, FakeStore())  # type: ignore[arg-type]
+		assert stream.access.has_since([("user", USER)], 0)
+
+	asyncio.run(test())
