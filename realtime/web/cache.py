@@ -178,7 +178,9 @@ class SingleFlightCache(Generic[K, V]):
 						raise
 					continue
 				if not current.stale or self._is_final(loaded.value):
-					self.keep(key, loaded)
+					if self._loads.get(key) is current:
+						# Otherwise its last caller has left, but it goes on: no change marks it as stale any more.
+						self.keep(key, loaded)
 					return loaded
 			raise Unsettled(f"access changed during each of {MAX_ATTEMPTS} attempts to ask about {key!r}")
 		finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -225,6 +226,30 @@ def test_groups_do_not_outlive_their_values() -> None:
 		cache.invalidate_group("a")
 		assert cache.peek("b") is None
 		assert not cache._groups
+
+	run(test)
+
+
+def test_a_load_that_goes_on_after_its_last_caller_keeps_nothing() -> None:
+	"""Up to Python 3.11 `wait_for` loses a cancellation. A change that comes then cannot mark the load as stale."""
+
+	async def test() -> None:
+		cache: SingleFlightCache[str, int] = SingleFlightCache(60, 10)
+
+		async def load() -> int:
+			with suppress(asyncio.CancelledError):
+				await asyncio.Event().wait()
+			await asyncio.sleep(0)
+			return 1
+
+		caller = asyncio.ensure_future(cache.get("key", load))
+		await turns()
+		caller.cancel()
+		await asyncio.sleep(0)
+		cache.invalidate(lambda key, value: True)
+		await turns()
+		assert cache.peek("key") is None
+		assert cache.loading == 0
 
 	run(test)
 
