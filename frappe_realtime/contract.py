@@ -157,8 +157,17 @@ def writer_key(writer: str) -> str:
 	return f"frappe_realtime:writer:{writer}"
 
 
-TRANSIENT_REDIS_ERRORS = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY")
-"""Error replies of a Redis that is failing over, loading or busy: they count as an outage, not as a refusal."""
+TRANSIENT_REDIS_ERRORS = (
+	"READONLY",
+	"LOADING",
+	"MASTERDOWN",
+	"CLUSTERDOWN",
+	"TRYAGAIN",
+	"BUSY",
+	"MAX NUMBER OF CLIENTS",
+)
+"""Parts of error replies of a Redis that is failing over, loading or busy, or has too many connections: they count as an outage, not as
+a refusal."""
 
 
 # -- Rooms, relative to the namespace of a site (Frappe's names since v15)

@@ -25,6 +25,7 @@ def store_of(server: FakeServer) -> RedisStore:
 		("LOADING Redis is loading the dataset in memory", StoreUnavailable, ""),
 		("READONLY You can't write against a read only replica.", StoreUnavailable, ""),
 		("MASTERDOWN Link with MASTER is down", StoreUnavailable, ""),
+		("ERR max number of clients reached", StoreUnavailable, ""),
 		("NOAUTH Authentication required.", StoreDenied, "URL of redis_queue"),
 		("WRONGPASS invalid username-password pair", StoreDenied, "URL of redis_queue"),
 		(
