@@ -144,14 +144,14 @@ class AccessInvalidator:
 
 	def _revalidate(self) -> None:
 		messages, self._collected = self._collected, []
-		ended: dict[str, set[str]] = {}
+		ended: dict[Namespace, set[str]] = {}
 		for message in messages:
 			kind = message["kind"]
 			namespace = self._namespaces.get("/" + message["site"])
 			if namespace is None:
 				continue
 			if kind == SESSION_ENDED:
-				ended.setdefault(namespace.name, set()).add(message["sid_hash"])
+				ended.setdefault(namespace, set()).add(message["sid_hash"])
 			elif kind == USER_CHANGED:
 				self._revalidator.check_sessions(_sessions(namespace.members(user_room(message["user"]))))
 			elif kind == SITE_CHANGED:
@@ -163,8 +163,9 @@ class AccessInvalidator:
 			else:
 				for room in document_rooms(*_document(message)):
 					self._revalidator.empty_room(namespace, room)
-		for name, hashes in ended.items():
-			self._end_sessions(self._namespaces[name], hashes)
+		for namespace, hashes in ended.items():
+			# It may be gone: the connection of an ended session can have the last socket of another site.
+			self._end_sessions(namespace, hashes)
 
 	def _check_rooms_of_doctype(self, namespace: Namespace, doctype: str) -> None:
 		for room, members in namespace.rooms.items():

@@ -153,6 +153,26 @@ async def test_several_ended_sessions_of_several_sites() -> None:
 
 
 @in_virtual_time
+async def test_an_ended_session_whose_connection_had_the_last_socket_of_another_site(
+	monkeypatch: pytest.MonkeyPatch,
+) -> None:
+	it = Setting()
+	third = connected(it.namespaces, session("ann", site="three.test"))
+	end = it.revalidator.end
+
+	def end_all_of_the_connection(socket: ServerSocket) -> None:
+		end(socket)
+		it.namespaces.pop("/two.test", None)
+		it.foreign.namespace.sockets.clear()
+
+	monkeypatch.setattr(it.revalidator, "end", end_all_of_the_connection)
+	for site in (SITE, "two.test", "three.test"):
+		it.send("session", sid_hash=ANN.credential.sid_hash, site=site)
+	await collected()
+	assert it.revalidator.ended == [it.ann, third]
+
+
+@in_virtual_time
 async def test_a_changed_user() -> None:
 	it = Setting()
 	it.send("user", user="ann")
