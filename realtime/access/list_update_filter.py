@@ -141,14 +141,17 @@ class ListUpdateFilter:
 			if not isinstance(answer, bool):
 				queries.append(asyncio.ensure_future(answer))
 		if queries:
-			done, late = await asyncio.wait(queries, timeout=READERS_TIMEOUT)
-			for task in late:
-				task.cancel()
-			for task in done:
-				if not task.cancelled() and task.exception() is not None:
-					self._log_budget.write(
-						logger.info, "list_update is sent without the document's name: %s", task.exception()
-					)
+			try:
+				await asyncio.wait(queries, timeout=READERS_TIMEOUT)
+			finally:
+				# Also if the client has gone meanwhile: nobody else waits for these answers.
+				for query in queries:
+					if not query.done():
+						query.cancel()
+					elif not query.cancelled() and (error := query.exception()) is not None:
+						self._log_budget.write(
+							logger.info, "list_update is sent without the document's name: %s", error
+						)
 
 	def filtered(self, event: KeptEvent, session: Session, may_name: Callable[[str, str], bool]) -> KeptEvent:
 		"""Return `event` as the user of `session` may receive it, from cached permissions.

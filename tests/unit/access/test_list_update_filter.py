@@ -341,3 +341,14 @@ async def test_recovery_waits_for_permissions_only_so_long() -> None:
 	assert asyncio.get_running_loop().time() - began == pytest.approx(READERS_TIMEOUT)
 	assert it.permissions.questions[1][2].cancelled()
 	assert it.filter.filtered(missed("1"), ANN, lambda *_: True).message == UNNAMED
+
+
+@in_virtual_time
+async def test_a_client_that_leaves_while_it_recovers_asks_nothing_more() -> None:
+	it = Setting()
+	missed = [KeptEvent.of(update(name)) for name in "12"]
+	task = asyncio.ensure_future(it.filter.query_permissions(missed, ANN))
+	await turns()
+	task.cancel()
+	await turns()
+	assert [future.cancelled() for _, _, future in it.permissions.questions] == [True, True]
