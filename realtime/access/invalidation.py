@@ -46,6 +46,10 @@ logger = logging.getLogger("realtime.access")
 BATCH_SECONDS = 0.05
 """Seconds in which messages are collected: saving a Role reports many users, and often twice."""
 
+JOINING_TURNS = 10
+"""Turns of the event loop after that: an answer from before a message takes some turns to become a membership, and the message may be the
+last one that is collected."""
+
 STRINGS = ("site", "kind", "sid_hash", "user", "doctype", "name", "old")
 """Fields of a message that must be strings where they are present."""
 
@@ -99,7 +103,7 @@ class AccessInvalidator:
 				self._drop_answers(message["site"], kind, message)
 				self.received.send(message)
 				if not self._collected:
-					asyncio.get_running_loop().call_later(BATCH_SECONDS, self._revalidate)
+					asyncio.get_running_loop().call_later(BATCH_SECONDS, self._end_batch)
 				self._collected.append(message)
 		except (ValueError, KeyError, TypeError, AttributeError):
 			self.messages["invalid"] += 1
@@ -142,8 +146,18 @@ class AccessInvalidator:
 		else:
 			raise ValueError("unknown kind")
 
-	def _revalidate(self) -> None:
+	def _end_batch(self) -> None:
 		messages, self._collected = self._collected, []
+		self._revalidate_after(JOINING_TURNS, messages)
+
+	def _revalidate_after(self, turns: int, messages: list[Message]) -> None:
+		"""Revalidate what `messages` concern, after so many turns of the event loop."""
+		if turns:
+			asyncio.get_running_loop().call_soon(self._revalidate_after, turns - 1, messages)
+		else:
+			self._revalidate(messages)
+
+	def _revalidate(self, messages: list[Message]) -> None:
 		ended: dict[Namespace, set[str]] = {}
 		for message in messages:
 			kind = message["kind"]

@@ -14,7 +14,7 @@ from realtime.socketio.namespace import Namespace, Namespaces, ServerSocket
 from realtime.web.cache import SingleFlightCache
 from realtime.web.frappe_client import Credential
 from tests.unit.access.fakes import SITE, connected, session
-from tests.unit.virtual_time import in_virtual_time
+from tests.unit.virtual_time import in_virtual_time, turns
 
 ANN, BOB = session("ann"), session("bob")
 FOREIGN = session("ann", site="two.test")
@@ -140,6 +140,21 @@ async def test_a_socket_that_is_admitted_meanwhile_is_included() -> None:
 	late = connected(it.namespaces, ANN)
 	await collected()
 	assert it.revalidator.ended == [it.ann, late]
+
+
+@in_virtual_time
+async def test_a_socket_that_is_admitted_after_the_last_message_is_included() -> None:
+	"""The message comes in the moment in which no more are collected."""
+	it = Setting()
+	asyncio.get_running_loop().call_later(
+		BATCH_SECONDS, lambda: it.send("session", sid_hash=ANN.credential.sid_hash)
+	)
+	it.send("session", sid_hash=BOB.credential.sid_hash)
+	await asyncio.sleep(BATCH_SECONDS)
+	await turns(5)
+	late = connected(it.namespaces, ANN)
+	await turns(20)
+	assert it.revalidator.ended == [it.ann, it.bob, late]
 
 
 @in_virtual_time
