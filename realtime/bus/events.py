@@ -9,11 +9,14 @@ from typing import Any
 
 from frappe_realtime.contract import BINARY_FIELD, LATEST_FIELD, MAX_ATTACHMENTS, PLACEHOLDER, RESERVED_EVENTS
 
-from ..json_codec import SAFE_DEPTH, dumps, loads
+from ..json_codec import SAFE_DEPTH, dumps, is_deeper, loads
 from ..socketio.fanout import Event
 
 StreamPosition = tuple[int, int]
 """A position in the stream of a site: the two numbers of a stream id in Redis, milliseconds and sequence."""
+
+MAX_SECONDS = 1e15
+"""Seconds for which an event may be kept; Redis takes no more."""
 
 MARGIN = 100
 """Levels by which the writer's limit may be lower than the reader's, because its stack is deeper."""
@@ -100,21 +103,28 @@ def event_of(data: dict[str, Any], payload: bytes) -> PublishedEvent:
 		lost=lost,
 		payload=payload,
 		latest=str(latest["key"]) if latest else "",
-		latest_seconds=float(latest["seconds"]) if latest else 0,
+		latest_seconds=_seconds(latest["seconds"]) if latest else 0,
 	)
+
+
+def _seconds(value: Any) -> float:
+	"""Return for how long an event is kept; JSON also has NaN, Infinity and integers that are no float."""
+	if not 0 <= value <= MAX_SECONDS:
+		raise ValueError("no time for which an event is kept")
+	return float(value)
 
 
 def with_binary(data: dict[str, Any]) -> Any:
 	"""Return the message of a published event, with its binary values in their places.
 
 	Raises:
-		ValueError, KeyError, TypeError, IndexError: There is no place for a value, or it is not base64.
+		ValueError, KeyError, TypeError, IndexError: There is no place for a value, it is not base64, or the message is nested too deeply.
 	"""
 	message: Any = data.get("message")
 	values = data.get(BINARY_FIELD)
 	if not values:
 		return message
-	if len(values) > MAX_ATTACHMENTS or _has_placeholder(message):
+	if len(values) > MAX_ATTACHMENTS or is_deeper(message) or _has_placeholder(message):
 		raise ValueError("clients would not accept the message")
 	for path, text in values:
 		try:

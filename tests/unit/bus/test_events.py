@@ -20,6 +20,11 @@ def text(value: bytes) -> str:
 	return base64.b64encode(value).decode()
 
 
+DEEP: Any = None
+for _ in range(300):
+	DEEP = [DEEP]
+
+
 @pytest.mark.parametrize(
 	("message", "binary", "expected"),
 	[
@@ -46,8 +51,13 @@ def test_binary_values(message: Any, binary: Any, expected: Any) -> None:
 		{"message": [None] * 11, "binary": [[[number], "eA=="] for number in range(11)]},
 		{"message": [None], "binary": [[0]]},
 		{"message": [None], "binary": 5},
+		{"message": DEEP, "binary": [[[0] * 300, "eA=="]]},
 		{"offset": "1-0", "latest": {"key": "a"}},
 		{"offset": "1-0", "latest": 5},
+		*[
+			{"offset": "1-0", "latest": {"key": "a", "seconds": seconds}}
+			for seconds in (10**400, float("inf"), float("nan"), -1, "1")
+		],
 		{"event": "connect"},
 		{"event": "disconnect", "offset": "1-0"},
 	],
