@@ -128,6 +128,11 @@ class LatestValues:
 		"""The position of the newest event; the start if there is none."""
 		return next(reversed(self._events.values()))[0].position if self._events else START
 
+	@property
+	def positions(self) -> set[StreamPosition]:
+		"""The positions of all events."""
+		return {event.position for event, _ in self._events.values()}
+
 	def has(self, position: StreamPosition) -> bool:
 		"""Return True if the event at `position` is here."""
 		return any(event.position == position for event, _ in self._events.values())

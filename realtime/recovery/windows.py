@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..bus.events import PublishedEvent, StreamPosition
 from ..bus.kept_events import KeptEvent
 from .latest_values import LatestRead
@@ -94,8 +96,7 @@ class HistoryWindows:
 		self._streams[stream] = None
 		stream.position = stream.window_start = parse_offset(read.last) or START
 		self.bytes -= stream.window_bytes + stream.latest.bytes
-		if stream.window:
-			stream.delivered_before_reset = frozenset(event.position for event in stream.window)
+		_remember(stream, {event.position for event in stream.window} | stream.latest.positions)
 		stream.window.clear()
 		stream.window_bytes = 0
 		stream.latest.clear(read.start)
@@ -106,7 +107,7 @@ class HistoryWindows:
 		"""Set `stream` back to the last event up to `end` that was delivered; return False if that event is not known."""
 		if stream.window_start > end:
 			return False
-		removed = set(stream.delivered_before_reset)
+		removed: set[StreamPosition] = set()
 		while stream.window and stream.window[-1].position > end:
 			event = stream.window.pop()
 			stream.window_bytes -= event.memory
@@ -115,7 +116,7 @@ class HistoryWindows:
 		self.bytes -= stream.latest.bytes
 		removed.update(stream.latest.remove_after(end))
 		self.bytes += stream.latest.bytes
-		stream.delivered_before_reset = frozenset(sorted(removed)[-WINDOW_EVENTS:])
+		_remember(stream, removed)
 		newest = stream.window[-1].position if stream.window else stream.window_start
 		stream.position = max(newest, stream.latest.last)
 		return True
@@ -132,3 +133,9 @@ def _window_bytes(stream: SiteStream) -> int:
 
 def _latest_bytes(stream: SiteStream) -> int:
 	return stream.latest.bytes
+
+
+def _remember(stream: SiteStream, removed: Collection[StreamPosition]) -> None:
+	"""Remember the positions of events that were delivered, and are not in memory any more."""
+	known = sorted({*stream.delivered_before_reset, *removed})
+	stream.delivered_before_reset = frozenset(known[-WINDOW_EVENTS:])

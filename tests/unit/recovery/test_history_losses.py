@@ -322,6 +322,24 @@ def test_clients_that_have_received_what_redis_has_lost_in_two_steps_stay() -> N
 	run(test)
 
 
+def test_clients_that_have_received_a_value_that_redis_has_lost_stay() -> None:
+	async def test(it: Setting) -> None:
+		it.store.append(1)
+		await it.history.follow(SITE)
+		it.history.take([it.store.append_value(2, "a")])
+		it.store.entries.clear()
+		it.store.values.clear()
+		it.store.last, it.store.newest_value = None, ""
+		it.history.on_subscribed()
+		await it.caught_up()
+		without = event(3, None, unrecorded="lost")
+		without.lost = "2-0"
+		it.history.take([without])
+		assert it.lost == []
+
+	run(test)
+
+
 def test_a_denied_history_that_no_client_waits_for(caplog: pytest.LogCaptureFixture) -> None:
 	"""The client has disconnected before Redis answers."""
 
