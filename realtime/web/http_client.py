@@ -298,7 +298,9 @@ class HTTPClient:
 			lambda: _Connection(self), self._host, self._port, ssl=self._tls
 		)
 		_, connection = await asyncio.wait_for(attempt, timeout)
-		self._connections.add(connection)
+		# Otherwise it was closed before this turn of the loop, and has been discarded.
+		if connection.usable:
+			self._connections.add(connection)
 		return connection
 
 	def discard(self, connection: _Connection) -> None:

@@ -347,3 +347,20 @@ async def test_the_timeout_of_a_request_does_not_end_the_next_one() -> None:
 		await client.request("GET", "/api", HEADERS, timeout=0.05)
 		asyncio.get_running_loop().call_later(0.1, answer.set)
 		assert (await get(client)).body == b"ok"
+
+
+@in_a_loop
+async def test_a_connection_that_is_closed_as_it_is_made_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""As by a proxy that resets each connection; the event loop says so before it returns the connection."""
+
+	async def create_connection(factory: Callable[[], Any], *_: Any, **more: Any) -> tuple[Any, Any]:
+		connection = factory()
+		connection.connection_made(asyncio.Transport())
+		connection.connection_lost(ConnectionResetError("reset"))
+		return None, connection
+
+	monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
+	client = HTTPClient("http://127.0.0.1:1", 5)
+	with pytest.raises(ConnectionResetError):
+		await get(client)
+	assert not client._connections
