@@ -37,6 +37,9 @@ MAX_OWNERS = 20_000
 MAX_PENDING_PER_SOCKET = 10
 """Pending subscriptions of one socket."""
 
+READ_AGAIN_SECONDS = 1.0
+"""Seconds after which the owners are read again for a session whose task is unknown."""
+
 
 class TaskAccess:
 	"""Admits sockets to the rooms of background tasks.
@@ -53,6 +56,8 @@ class TaskAccess:
 		self._store = store
 		self._owners: OrderedDict[TaskKey, str] = OrderedDict()
 		self._reads: dict[str, asyncio.Task[StoreUnavailable | None]] = {}
+		self._read_at: dict[str, float] = {}
+		"""When the owners of a site were read last (loop time)."""
 		self._log_budget = LogBudget()
 		self._pending: dict[TaskKey, set[ServerSocket]] = {}
 		self._pending_of: dict[ServerSocket, set[TaskKey]] = {}
@@ -95,13 +100,15 @@ class TaskAccess:
 	async def may_stay(self, session: Session, room: str) -> bool:
 		"""Return whether the user of `session`, who was in the room of a task, may be in it; reads the owners if this one is unknown.
 
-		A process that has just started knows no owner yet.
+		A process that has just started knows no owner yet. One whose subscription is interrupted, which it does not notice at once, lacks
+		those that were announced since; another sidecar may have admitted the client meanwhile.
 
 		Raises:
 			StoreUnavailable: The owners cannot be read.
 		"""
 		key = (session.site, room.removeprefix(TASK_ROOM))
 		while not self._may_follow_all(session) and session.has_app and key not in self._owners:
+			self._forget_earlier_read(session.site)
 			read = self._start_read(session.site)
 			await asyncio.wait([read])
 			# One that a new subscription has cancelled is begun again.
@@ -177,9 +184,16 @@ class TaskAccess:
 		_discard(self._pending, key, socket)
 		_discard(self._pending_of, socket, key)
 
+	def _forget_earlier_read(self, site: str) -> None:
+		read = self._reads.get(site)
+		age = asyncio.get_running_loop().time() - self._read_at.get(site, 0.0)
+		if read is not None and read.done() and age >= READ_AGAIN_SECONDS:
+			del self._reads[site]
+
 	def _start_read(self, site: str) -> asyncio.Task[StoreUnavailable | None]:
 		"""Return the task that reads the owners of a site, or has read them."""
 		if site not in self._reads:
+			self._read_at[site] = asyncio.get_running_loop().time()
 			self._reads[site] = asyncio.get_running_loop().create_task(self._read_owners(site))
 		return self._reads[site]
 

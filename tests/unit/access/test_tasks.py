@@ -264,6 +264,19 @@ async def test_owners_that_could_not_be_read_are_read_again() -> None:
 
 
 @in_virtual_time
+async def test_an_owner_whose_announcement_was_missed_is_read() -> None:
+	"""The subscription is interrupted, and the client has joined the room at another sidecar. A second is short enough for it."""
+	store = FakeStore()
+	subject = access(store)
+	assert not await subject.may_stay(OWNER, ROOM)
+	store.values = [entry(**STARTED)]
+	assert not await subject.may_stay(OWNER, ROOM)
+	await asyncio.sleep(module.READ_AGAIN_SECONDS)
+	assert await subject.may_stay(OWNER, ROOM)
+	assert len(store.reads) == 2
+
+
+@in_virtual_time
 async def test_a_redis_that_refuses_to_name_the_owners_takes_the_room_only() -> None:
 	"""A retry would fail too."""
 	store = FakeStore()
