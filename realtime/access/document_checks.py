@@ -7,6 +7,7 @@ one question for each save. The revalidator then withdraws the rooms, with the a
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 
 from frappe_realtime.contract import document_rooms
@@ -18,7 +19,7 @@ from .permissions import Permissions
 from .revalidation import Revalidator
 
 CONCURRENT_CHECKS = 2
-"""Documents that are asked about at a time."""
+"""Documents of one site that are asked about at a time: a site that gives no answers must not keep the others waiting."""
 
 Document = tuple[Namespace, str, str]
 """The namespace of the site, DocType and name."""
@@ -35,31 +36,39 @@ class DocumentRevalidator:
 	def __init__(self, permissions: Permissions, revalidator: Revalidator) -> None:
 		self._permissions = permissions
 		self._revalidator = revalidator
-		self._pending: dict[Document, None] = {}
+		self._pending: dict[str, dict[Document, None]] = {}
+		"""The documents that are still to be asked about, by site."""
+		self._running: Counter[str] = Counter()
+		"""How many tasks ask about the documents of a site."""
 		self._tasks: set[asyncio.Task[None]] = set()
 
 	def check(self, namespace: Namespace, doctype: str, name: str) -> None:
 		"""Schedule a check of a document, if a socket is in one of its rooms."""
 		if not any(namespace.members(room) for room in document_rooms(doctype, name)):
 			return
-		document = (namespace, doctype, name)
-		if document not in self._pending:
-			self._pending[document] = None
-			self._revalidator.begin_checks(_site(namespace), document_rooms(doctype, name))
-		if len(self._tasks) < CONCURRENT_CHECKS:
-			task = asyncio.get_running_loop().create_task(self._run_checks())
+		site, document = _site(namespace), (namespace, doctype, name)
+		pending = self._pending.setdefault(site, {})
+		if document not in pending:
+			pending[document] = None
+			self._revalidator.begin_checks(site, document_rooms(doctype, name))
+		if self._running[site] < CONCURRENT_CHECKS:
+			self._running[site] += 1
+			task = asyncio.get_running_loop().create_task(self._run_checks(site))
 			self._tasks.add(task)
 			task.add_done_callback(self._tasks.discard)
 
-	async def _run_checks(self) -> None:
-		while self._pending:
-			document = next(iter(self._pending))
-			del self._pending[document]
-			namespace, doctype, name = document
-			try:
-				await self._check(*document)
-			finally:
-				self._revalidator.end_checks(_site(namespace), document_rooms(doctype, name))
+	async def _run_checks(self, site: str) -> None:
+		try:
+			while pending := self._pending.get(site):
+				document = next(iter(pending))
+				del pending[document]
+				_, doctype, name = document
+				try:
+					await self._check(*document)
+				finally:
+					self._revalidator.end_checks(site, document_rooms(doctype, name))
+		finally:
+			self._running[site] -= 1
 
 	async def _check(self, namespace: Namespace, doctype: str, name: str) -> None:
 		rooms = set(document_rooms(doctype, name))

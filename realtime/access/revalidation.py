@@ -15,7 +15,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Coroutine, Iterable
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from frappe_realtime.contract import GUEST, PERMISSION_ROOMS, room_permission, user_room
 from frappe_realtime.errors import WebUnavailable
@@ -33,7 +33,10 @@ from .permissions import FAILURE_SECONDS, Permissions, answer_of
 logger = logging.getLogger("realtime.recheck")
 
 CONCURRENT_CHECKS = 6
-"""Concurrent checks; fewer than `realtime_web_connections`, so that connects are not delayed."""
+"""Concurrent checks, and those of one site; fewer than `realtime_web_connections`, so that connects are not delayed."""
+
+SLOW_SECONDS = 1.0
+"""Seconds after which a check does not count any more, except for its site: other sites must not wait for one that gives no answers."""
 
 ROOMS_PER_CHECK = 200
 """Rooms that are queried together."""
@@ -50,6 +53,9 @@ END_REASON = "server namespace disconnect"
 
 Key = tuple[str, Credential]
 """A site and a credential."""
+
+
+K = TypeVar("K", bound=tuple[str, Any])
 
 
 class SessionCheck(NamedTuple):
@@ -109,12 +115,14 @@ class Revalidator:
 		self._room_checks: dict[tuple[str, str], RoomCheck] = {}
 		self._under_way: Counter[tuple[str, str | Credential]] = Counter()
 		"""How many checks of each session (site and credential), user or room (site and name) wait for the web process."""
+		self._running: Counter[str] = Counter()
+		"""How many checks of each site are running."""
 		self._schedule: list[tuple[float, int, Key, str]] = []
 		self._scheduled: set[Key] = set()
 		self._number = count()
 		self._work = asyncio.Event()
 		self._idle = asyncio.Event()
-		self._tasks: list[asyncio.Task[None]] = []
+		self._tasks: set[asyncio.Task[None]] = set()
 		self._log_budget = LogBudget()
 		permissions.session_ended.connect(self.check_session)
 
@@ -146,10 +154,15 @@ class Revalidator:
 
 	def start(self) -> None:
 		"""Start the tasks that send queries, and the periodic checks if they are configured."""
-		loop = asyncio.get_running_loop()
-		self._tasks = [loop.create_task(self._run_checks()) for _ in range(CONCURRENT_CHECKS)]
+		for _ in range(CONCURRENT_CHECKS):
+			self._start_task(self._run_checks())
 		if self._interval:
-			self._tasks.append(loop.create_task(self._run_schedule()))
+			self._start_task(self._run_schedule())
+
+	def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+		task = asyncio.get_running_loop().create_task(work)
+		self._tasks.add(task)
+		task.add_done_callback(self._tasks.discard)
 
 	async def stop(self) -> None:
 		"""Stop these tasks; pending checks are dropped."""
@@ -209,27 +222,47 @@ class Revalidator:
 		self._work.set()
 
 	async def _run_checks(self) -> None:
-		while True:
-			while not (self._session_checks or self._room_checks):
+		is_replaced = False
+		while not is_replaced:
+			# Sessions first: the rooms are queried with their credentials.
+			if (session := self._next(self._session_checks)) is not None:
+				is_replaced = await self._run(
+					*session, self._run_session_check(session, self._session_checks.pop(session))
+				)
+			elif (user := self._next(self._room_checks)) is not None:
+				is_replaced = await self._run(*user, self._run_room_check(self._room_checks.pop(user)))
+			else:
 				self._work.clear()
 				self._idle.set()
 				await self._work.wait()
-			# Sessions first: the rooms are queried with their credentials.
-			if self._session_checks:
-				session = next(iter(self._session_checks))
-				await self._run(*session, self._run_session_check(session, self._session_checks.pop(session)))
-			else:
-				user = next(iter(self._room_checks))
-				await self._run(*user, self._run_room_check(self._room_checks.pop(user)))
 
-	async def _run(self, site: str, name: str | Credential, check: Coroutine[Any, Any, None]) -> None:
+	def _next(self, checks: Iterable[K]) -> K | None:
+		"""Return the first check whose site has not too many running; None if there is none."""
+		return next((key for key in checks if self._running[key[0]] < CONCURRENT_CHECKS), None)
+
+	async def _run(self, site: str, name: str | Credential, check: Coroutine[Any, Any, None]) -> bool:
+		"""Run a check; return True if it was slow, so that another task has taken the place of this one."""
+		is_replaced = False
+
+		def replace() -> None:
+			nonlocal is_replaced
+			is_replaced = True
+			self._start_task(self._run_checks())
+
 		self.begin_checks(site, [name])
+		self._running[site] += 1
+		timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, replace)
 		try:
 			await check
 		except Exception:
 			self._log_budget.write(logger.exception, "a revalidation failed")
 		finally:
+			timer.cancel()
+			self._running[site] -= 1
 			self.end_checks(site, [name])
+			# For a check of this site that could not run meanwhile.
+			self._work.set()
+		return is_replaced
 
 	async def _run_session_check(self, key: Key, check: SessionCheck) -> None:
 		"""End the sockets of a credential that belongs to another user now, else check their rooms."""

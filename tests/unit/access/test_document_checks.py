@@ -13,6 +13,8 @@ from realtime.access.document_checks import CONCURRENT_CHECKS, DocumentRevalidat
 from realtime.socketio.namespace import Namespaces
 from tests.unit.access.fakes import SITE, connected, session
 
+OTHER_SITE = "two.test"
+
 ROOMS = {
 	"doc:ToDo/1",
 	"open_doc:ToDo/1",
@@ -47,11 +49,11 @@ class FakeRevalidator:
 		self.under_way: Counter[str] = Counter()
 
 	def begin_checks(self, site: str, rooms: Iterable[str]) -> None:
-		assert site == SITE
+		assert site in (SITE, OTHER_SITE)
 		self.under_way.update(rooms)
 
 	def end_checks(self, site: str, rooms: Iterable[str]) -> None:
-		assert site == SITE
+		assert site in (SITE, OTHER_SITE)
 		self.under_way.subtract(rooms)
 
 	def check_rooms(self, session: Session, rooms: set[str] | None) -> None:
@@ -133,5 +135,49 @@ def test_without_an_answer_the_revalidator_repeats_the_query() -> None:
 		it.documents.check(it.namespace, "ToDo", "1")
 		await turns()
 		assert sorted(it.revalidator.checks) == [("ann", ROOMS), ("bob", ROOMS)]
+
+	asyncio.run(test())
+
+
+def test_a_site_that_gives_no_answers_keeps_no_other_waiting() -> None:
+	async def test() -> None:
+		it = Setting()
+		for number in range(1, 5):
+			connected(it.namespaces, session("bob")).join(f"doc:ToDo/{number}")
+			it.documents.check(it.namespace, "ToDo", str(number))
+		await turns()
+		assert len(it.permissions.queries) == CONCURRENT_CHECKS
+		connected(it.namespaces, session("ann", site=OTHER_SITE)).join("doc:Note/1")
+		it.documents.check(it.namespaces[f"/{OTHER_SITE}"], "Note", "1")
+		await turns()
+		assert it.permissions.queries[CONCURRENT_CHECKS:] == [(OTHER_SITE, "Note", "1", ["ann"])]
+
+	asyncio.run(test())
+
+
+def test_a_document_that_changes_as_the_last_checks_end_is_checked() -> None:
+	async def test() -> None:
+		it = Setting()
+		for number in range(1, 4):
+			connected(it.namespaces, session("bob")).join(f"doc:ToDo/{number}")
+		end = it.revalidator.end_checks
+		changed = False
+
+		def end_and_change(site: str, rooms: Iterable[str]) -> None:
+			nonlocal changed
+			end(site, rooms)
+			if not changed:
+				changed = True
+				asyncio.get_running_loop().call_soon(it.documents.check, it.namespace, "ToDo", "3")
+
+		it.revalidator.end_checks = end_and_change  # type: ignore[method-assign]
+		for name in "12":
+			it.documents.check(it.namespace, "ToDo", name)
+		await turns()
+		it.permissions.answered.set()
+		await turns()
+		await turns()
+		assert [name for _, _, name, _ in it.permissions.queries] == ["1", "2", "3"]
+		assert not any(it.revalidator.under_way.values())
 
 	asyncio.run(test())

@@ -9,7 +9,7 @@ import pytest
 
 from realtime.access.authentication import Session
 from realtime.access.permissions import FAILURE_SECONDS
-from realtime.access.revalidation import CONCURRENT_CHECKS, END_REASON, RETRY_SECONDS
+from realtime.access.revalidation import CONCURRENT_CHECKS, END_REASON, RETRY_SECONDS, SLOW_SECONDS
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.web.frappe_client import Credential, WebFailed
 from tests.unit.access.fakes import SITE, session
@@ -159,6 +159,40 @@ async def test_thousands_are_queried_once_and_a_few_at_a_time() -> None:
 		await asyncio.sleep(0)
 	assert sorted(it.authenticator.asked, key=int) == [str(number) for number in range(3000)]
 	assert it.authenticator.most == CONCURRENT_CHECKS
+
+
+@in_virtual_time
+async def test_a_site_that_gives_no_answers_keeps_no_other_waiting() -> None:
+	"""As one in maintenance mode, of which each check waits for `realtime_web_patience`."""
+	it = Setting()
+	served = asyncio.Event()
+	waiting: list[str] = []
+	authenticate = it.authenticator.authenticate
+
+	async def wait_and_authenticate(site: str, credential: Credential) -> Session:
+		if site == SITE:
+			waiting.append(credential.sid)
+			await served.wait()
+		return await authenticate(site, credential)
+
+	it.authenticator.authenticate = wait_and_authenticate  # type: ignore[method-assign]
+	sessions = [session(str(number)) for number in range(3 * CONCURRENT_CHECKS)]
+	for each in sessions:
+		it.socket(each)
+	it.revalidator.check_sessions(sessions)
+	await asyncio.sleep(2 * SLOW_SECONDS)
+	assert len(waiting) == CONCURRENT_CHECKS
+	ben = session("ben", site="two.test")
+	it.authenticator.answers["ben"] = session("Guest", site="two.test")
+	socket = it.socket(ben)
+	it.revalidator.check_sessions([ben])
+	await turns()
+	assert socket.connection.closed == END_REASON
+	assert len(waiting) == CONCURRENT_CHECKS
+	served.set()
+	await it.done()
+	assert sorted(it.authenticator.asked) == sorted(["ben", *waiting])
+	assert sorted(waiting, key=int) == [each.user for each in sessions]
 
 
 @in_virtual_time
