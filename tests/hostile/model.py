@@ -151,6 +151,7 @@ class Tab:
 						additional_headers={"Cookie": f"sid={self.sid}", "User-Agent": "Mozilla/5.0"},
 						compression=None,
 						proxy=None,
+						ping_interval=None,
 					)
 				)
 			return None

@@ -58,7 +58,8 @@ class Client:
 		self._read: dict[str, int] = {}
 		self._refusal: Any = None
 		self._connecting: Future[None] | None = None
-		self.sio = socketio.AsyncClient(reconnection=False)
+		# On a busy machine a request of the polling transport takes longer than the 5 seconds that are the default.
+		self.sio = socketio.AsyncClient(reconnection=False, request_timeout=PATIENCE / 2)
 		self.sio.on("*", self._on_event, namespace=namespace)
 		self.sio.on("connect_error", self._on_refusal, namespace=namespace)
 		self.sio.on("disconnect", self._on_disconnect, namespace=namespace)

@@ -42,6 +42,9 @@ class WebSocketSession:
 				compression=None,
 				max_size=None,
 				proxy=None,
+				# The server sends pings; one of the client would end a connection whose server is suspended.
+				ping_interval=None,
+				open_timeout=PATIENCE,
 			)
 		)
 		self.handshake: dict[str, Any] = json.loads(str(self._connection.recv(PATIENCE))[1:])

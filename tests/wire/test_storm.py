@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import until
+from tests.wire.conftest import LONG
 from tests.wire.raw import HANDSHAKE
 from tests.wire.workers import workers
 
@@ -31,7 +32,12 @@ class Tab:
 	async def knock(self) -> None:
 		"""Connect, and ask for the namespace."""
 		self._connection = await connect(
-			self._url, additional_headers=self._headers, compression=None, proxy=None, ping_interval=None
+			self._url,
+			additional_headers=self._headers,
+			compression=None,
+			proxy=None,
+			ping_interval=None,
+			open_timeout=LONG,
 		)
 		await self._connection.send(f"40/{APP_SITE},")
 
@@ -74,12 +80,12 @@ def test_a_storm(make_bench: MakeBench, count: int, app: bool) -> None:
 		headers = bench.headers(bench.user())
 		tabs += [Tab(bench, headers) for _ in range(TABS)]
 	bench.web.fail(ASKED_WHO, hang=True)
-	bench.background.run(knock(tabs))
+	bench.background.run(knock(tabs), LONG)
 	until(lambda: bench.sidecar.health()[1]["connections"] == len(tabs), "all connections")
 	until(lambda: bench.web.counts[ASKED_WHO] >= SLOTS, "the first questions")
 	assert bench.web.counts[ASKED_WHO] == SLOTS
 	bench.web.heal()
-	said = bench.background.run(answers(tabs))
+	said = bench.background.run(answers(tabs), LONG)
 	assert [answer for answer in said if not answer.startswith(f'40/{APP_SITE},{{"sid"')] == []
 	assert bench.web.counts[ASKED_WHO] == SESSIONS
 	for tab in tabs:
