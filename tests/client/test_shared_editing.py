@@ -283,7 +283,6 @@ def test_pages_on_two_sidecars(make_pair: MakePair, editors: Editors, states: in
 	second.has("zero one two three")
 
 
-@pytest.mark.timeout(240)
 def test_fifty_writers_of_whom_one_is_cut_again_and_again(bench: Bench, editors: Editors, name: str) -> None:
 	pages: list[Page] = [editors.open(bench, name) for _ in range(WRITERS)]
 	for page in pages:

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from tests.wire.conditions import PATIENCE
 from tests.wire.sidecar import ROOT, environment
 
+COMMAND_TIMEOUT = 3 * PATIENCE
+"""Seconds for one command: the doctor waits about 15 for what does not answer, besides what it computes."""
+
 
 class Result(NamedTuple):
 	"""The exit code of a command and what it wrote."""
@@ -20,15 +23,13 @@ class Result(NamedTuple):
 
 def run_command(
 	*arguments: str,
-	timeout: float = PATIENCE,
 	env: dict[str, str] | None = None,
 	prefix: tuple[str, ...] = (),
 ) -> Result:
-	"""Run `frappe-realtime` with `arguments`; fail if it writes a traceback or takes more than `timeout` seconds.
+	"""Run `frappe-realtime` with `arguments`; fail if it writes a traceback or does not end.
 
 	Args:
 		arguments: The arguments of the command.
-		timeout: Seconds.
 		env: More environment variables.
 		prefix: A command that runs the command, such as `prlimit`.
 	"""
@@ -36,7 +37,7 @@ def run_command(
 		[*prefix, sys.executable, "-m", "realtime", *arguments],
 		capture_output=True,
 		text=True,
-		timeout=timeout,
+		timeout=COMMAND_TIMEOUT,
 		cwd=ROOT,
 		env=environment(**(env or {})),
 		check=False,

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from tests.broken_benches import ROWS, fits
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.command import run_command
-from tests.wire.conditions import PATIENCE
 from tests.wire.sidecar import Sidecar
 
 Action = Callable[[], object]
@@ -21,11 +20,9 @@ Action = Callable[[], object]
 ON_APP_SITE = ("--site", APP_SITE)
 
 
-def run_doctor(
-	bench: Bench, *arguments: str, timeout: float = PATIENCE, env: dict[str, str] | None = None
-) -> tuple[int, str]:
+def run_doctor(bench: Bench, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
 	"""Run the doctor; return its exit code and its output."""
-	result = run_command("doctor", "--bench", str(bench.folder), *arguments, timeout=timeout, env=env)
+	result = run_command("doctor", "--bench", str(bench.folder), *arguments, env=env)
 	return result.code, result.output
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.wire.conditions import accepts, free_port, until
+from tests.wire.conditions import PATIENCE, accepts, free_port, until
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
@@ -148,4 +148,4 @@ class Nginx:
 	def close(self) -> None:
 		"""Stop."""
 		self._process.terminate()
-		self._process.wait(10)
+		self._process.wait(PATIENCE)

@@ -168,7 +168,7 @@ class Sidecar:
 			self.signal(signal.SIGCONT)
 			self.signal(signal.SIGTERM)
 			try:
-				self.wait(20)
+				self.wait(2 * PATIENCE)
 			except subprocess.TimeoutExpired:
 				self.kill()
 				raise AssertionError(f"SIGTERM did not end the sidecar:\n{self.log}") from None

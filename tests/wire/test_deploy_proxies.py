@@ -17,7 +17,7 @@ import pytest
 from tests.wire import nodejs
 from tests.wire.bench import Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
-from tests.wire.conditions import accepts, free_port, until
+from tests.wire.conditions import PATIENCE, accepts, free_port, until
 from tests.wire.conftest import ConnectNode, MakeBench
 from tests.wire.nginx import NGINX
 from tests.wire.publisher import Publisher
@@ -88,7 +88,7 @@ class Proxy:
 	def close(self) -> None:
 		"""Stop."""
 		self._process.terminate()
-		self._process.wait(10)
+		self._process.wait(PATIENCE)
 
 
 class Fleet:
@@ -141,7 +141,6 @@ def fleet(program: str, make_bench: MakeBench, tmp_path: Path) -> Iterator[Fleet
 	second.check_log()
 
 
-@pytest.mark.timeout(180)
 def test_clients_of_each_transport_and_the_loss_of_a_host(fleet: Fleet, connect_node: ConnectNode) -> None:
 	"""Each request of a client that polls reaches any worker of any host; when a host ends, its clients go to the other."""
 	publisher = Publisher(fleet.bench.valkey.url)

@@ -27,9 +27,6 @@ from tests.wire.proxy import Proxy
 from tests.wire.sidecar import ROOT, Sidecar, environment
 from tests.wire.test_process import listens
 
-MAX_SECONDS = 20
-"""Seconds in which the doctor ends if nothing answers: about 15, and the start of Python."""
-
 
 @pytest.fixture
 def bench(make_bench: MakeBench) -> Bench:
@@ -306,7 +303,7 @@ def test_it_ends_if_nothing_answers(bench: Bench) -> None:
 		frozen = bench.valkey.freeze()
 		bench.sidecar.signal(signal.SIGSTOP)
 		try:
-			code, said = run_doctor(bench, timeout=MAX_SECONDS)
+			code, said = run_doctor(bench)
 		finally:
 			bench.valkey.thaw(frozen)
 			bench.sidecar.signal(signal.SIGCONT)
@@ -336,7 +333,7 @@ def test_a_pipe_that_nobody_reads_is_no_error_of_python(bench: Bench) -> None:
 def test_it_ends_if_the_web_process_does_not_answer(bench: Bench) -> None:
 	bench.web.fail(hang=True)
 	try:
-		code, said = run_doctor(bench, timeout=MAX_SECONDS)
+		code, said = run_doctor(bench)
 	finally:
 		bench.web.heal()
 	assert code == 1

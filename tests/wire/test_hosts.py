@@ -272,7 +272,7 @@ def test_no_event_is_lost_when_a_host_is_killed(
 	load = Load(own_hosts, node_version, clients)
 	own_hosts.kill_host(0)
 	load.until(lambda: all(map(connected, load.nodes)), "all clients at the other host")
-	until(lambda: own_hosts.sidecars[1].health()[1]["sidecars"] == [], "the end of its sidecars", patience=15)
+	until(lambda: own_hosts.sidecars[1].health()[1]["sidecars"] == [], "the end of its sidecars")
 	load.publish()
 	own_hosts.sidecars[0].start()
 	own_hosts.wait_until_together()

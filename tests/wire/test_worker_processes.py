@@ -80,7 +80,6 @@ def test_no_ghost_of_a_killed_worker_stays(make_bench: MakeBench, connect: Conne
 	until(
 		lambda: len(viewers(watcher, name)) == len(left) + 1 and set(left) < set(viewers(watcher, name)),
 		f"the viewers that are left: {left}",
-		patience=10,
 	)
 
 
