@@ -11,8 +11,8 @@ from tests.wire.bench import APP_SITE, Bench
 from tests.wire.nodejs import NodeClient
 from tests.wire.raw import WebSocketSession
 
-SLOWLY = {"reconnectionDelay": 700, "reconnectionDelayMax": 700, "randomizationFactor": 0}
-"""Long enough to publish something before the client reconnects."""
+AWAY = {"reconnectionDelay": 600_000, "reconnectionDelayMax": 600_000}
+"""Options of a client that does not come back by itself: what is published while it is away must not reach it live."""
 
 BROWSER = {"User-Agent": "Mozilla/5.0"}
 
@@ -27,6 +27,12 @@ def disconnected(client: NodeClient) -> None:
 	before = len([line for line in client.lines if "disconnect" in line])
 	client.cut()
 	client.wait_for("disconnect", before + 1)
+
+
+def reconnect(client: NodeClient) -> None:
+	"""Let a client that has lost its connection connect now."""
+	client.disconnect()
+	client.reconnect()
 
 
 def receives(raw: WebSocketSession, name: str, message: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
-from tests.wire.recoveries import SLOWLY, disconnected, messages
+from tests.wire.recoveries import AWAY, disconnected, messages, reconnect
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_the_newest_value_is_replayed_in_its_place(
 ) -> None:
 	user = bench.user()
 	room = f"user:{user.name}"
-	client = connect_node(bench, node_version, user, options=SLOWLY)
+	client = connect_node(bench, node_version, user, options=AWAY)
 	publisher.publish_latest("step", "1 %", room)
 	client.next("step")
 	disconnected(client)
@@ -36,6 +37,8 @@ def test_the_newest_value_is_replayed_in_its_place(
 	publisher.publish_latest("step", "3 %", room)
 	publisher.publish_latest("step", "of another user", "user:somebody@example.com")
 	publisher.publish("step", "b", room)
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	publisher.publish_live("step", "live", room)
 	until(lambda: "live" in messages(client, "step"), "the live event")
@@ -51,7 +54,7 @@ def test_values_are_replayed_after_a_restart_of_the_sidecar(
 	publisher = Publisher(bench.valkey.url)
 	user = bench.user()
 	room = f"user:{user.name}"
-	client = connect_node(bench, NEW, user, options=SLOWLY)
+	client = connect_node(bench, NEW, user)
 	publisher.publish("step", 1, room)
 	client.next("step")
 	bench.sidecar.kill()
@@ -59,6 +62,7 @@ def test_values_are_replayed_after_a_restart_of_the_sidecar(
 	publisher.publish_latest("step", 3, room)
 	publisher.publish("step", 4, room)
 	publisher.publish_latest("step", 5, room, key="another")
+	publisher.flush()
 	bench.sidecar.start()
 	client.connect(2)
 	client.fence()
@@ -73,7 +77,7 @@ def test_values_are_delivered_after_an_interruption_of_the_subscription(
 	publisher = Publisher(bench.valkey.url)
 	user = bench.user()
 	room = f"user:{user.name}"
-	client = connect_node(bench, NEW, user, options=SLOWLY)
+	client = connect_node(bench, NEW, user)
 	publisher.publish("step", 0, room)
 	client.next("step")
 	for number in range(1, 40):
@@ -97,9 +101,7 @@ def test_ten_thousand_progress_events_leave_the_history_for_others(
 	publisher = Publisher(bench.valkey.url, history_count=200)
 	user = bench.user()
 	room = f"user:{user.name}"
-	client = connect_node(
-		bench, NEW, user, options={"reconnectionDelay": 60_000, "reconnectionDelayMax": 60_000}
-	)
+	client = connect_node(bench, NEW, user, options=AWAY)
 	publisher.publish("step", 0, room)
 	client.next("step")
 	before = bench.valkey.client.xlen(f"frappe_realtime:{APP_SITE}:events")
@@ -110,9 +112,7 @@ def test_ten_thousand_progress_events_leave_the_history_for_others(
 			publisher.publish_latest("progress", {"percent": percent}, room)
 	publisher.flush()
 	assert bench.valkey.client.xlen(f"frappe_realtime:{APP_SITE}:events") == before + 100
-	# Ends the wait for the next attempt.
-	client.disconnect()
-	client.reconnect()
+	reconnect(client)
 	client.connect(2)
 	client.fence()
 	assert messages(client, "step") == list(range(101))
@@ -141,7 +141,7 @@ def test_binary_messages(
 	"""Live and recovered, kept as all events or as the newest one; content that looks like a placeholder stays as it is."""
 	user = bench.user()
 	room = f"user:{user.name}"
-	client = connect_node(bench, node_version, user, transports=transports, options=SLOWLY)
+	client = connect_node(bench, node_version, user, transports=transports, options=AWAY)
 	for message in MESSAGES:
 		publisher.publish("step", message, room)
 		assert client.next("step") == (message,)
@@ -150,6 +150,8 @@ def test_binary_messages(
 		publisher.publish("step", message, room)
 	publisher.publish_latest("value", {"image": b"old"}, room)
 	publisher.publish_latest("value", {"image": b"new"}, room)
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	client.fence()
 	assert messages(client, "step") == MESSAGES * 2
@@ -176,22 +178,29 @@ def test_an_event_of_a_publisher_of_a_version_before(
 	publisher = Publisher(bench.valkey.url)
 	user = bench.user()
 	room = f"user:{user.name}"
-	client = connect_node(bench, NEW, user, options=SLOWLY)
+	client = connect_node(bench, NEW, user, options=AWAY)
 	publisher.publish_latest("step", 1, room)
 	client.next("step")
 	disconnected(client)
 	publish_as_before(bench, 2, room)
 	publisher.publish("step", 3, room)
 	publisher.publish_latest("step", 4, room)
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	client.fence()
 	assert messages(client, "step") == [1, 2, 3, 4]
 	assert client.state()["recovered"] is True
 	# Nothing says that the value is the only event before this one: the client is notified.
 	disconnected(client)
-	publisher.publish_latest("step", 5, room)
-	publish_as_before(bench, 6, room)
+	bench.sidecar.signal(signal.SIGSTOP)
 	bench.valkey.client.client_kill_filter(_type="pubsub")
+	publisher.publish_latest("step", 5, room)
+	publisher.flush()
+	publish_as_before(bench, 6, room)
+	bench.sidecar.signal(signal.SIGCONT)
+	until(lambda: bench.sidecar.log.count("subscribed to the events") == 2, "the new subscription")
+	reconnect(client)
 	client.connect(3)
 	assert client.state()["recovered"] is False
 

@@ -13,7 +13,7 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
-from tests.wire.recoveries import SLOWLY, disconnected
+from tests.wire.recoveries import AWAY, disconnected, reconnect
 from tests.wire.test_metrics import samples
 
 DOCTYPE = "ToDo"
@@ -89,7 +89,7 @@ def test_a_client_recovers_what_was_held_back(
 	"""It has received a later event than the updates, and the sidecar may end before it sends them."""
 	bench = make_bench()
 	publisher = Publisher(bench.valkey.url)
-	client = connect_node(bench, NEW, "Administrator", options=SLOWLY)
+	client = connect_node(bench, NEW, "Administrator", options=AWAY)
 	bench.join(client, LIST, "doctype_subscribe", DOCTYPE)
 
 	def update(name: str) -> None:
@@ -102,11 +102,14 @@ def test_a_client_recovers_what_was_held_back(
 	received = [message["name"] for message in updates(client)]
 	if second:
 		bench.sidecar.kill()
+		client.wait_for("disconnect")
 		bench.sidecar.start()
 	else:
 		disconnected(client)
 	update("b")
 	publisher.publish("news", 2)
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	until(lambda: len(client.all("news")) == 2, "the event that it has missed")
 	assert client.state()["recovered"] is True

@@ -14,7 +14,17 @@ from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW, OFFSET
 from tests.wire.publisher import Publisher
 from tests.wire.raw import WebSocketSession
-from tests.wire.recoveries import SLOWLY, answer, disconnected, event, first, messages, receives, recover
+from tests.wire.recoveries import (
+	AWAY,
+	answer,
+	disconnected,
+	event,
+	first,
+	messages,
+	receives,
+	reconnect,
+	recover,
+)
 
 
 @pytest.fixture
@@ -32,7 +42,7 @@ def test_missed_events_are_replayed_once_and_in_order(
 	transports: tuple[str, ...],
 ) -> None:
 	user = bench.user()
-	client = connect_node(bench, node_version, user, transports=transports, options=SLOWLY)
+	client = connect_node(bench, node_version, user, transports=transports, options=AWAY)
 	room = f"user:{user.name}"
 	publisher.publish("step", 1, room)
 	client.next("step")
@@ -41,6 +51,8 @@ def test_missed_events_are_replayed_once_and_in_order(
 	publisher.publish("step", 2, room)
 	publisher.publish("step", "for another user", "user:somebody@example.com")
 	publisher.publish("step", 3, room)
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	publisher.publish("step", 4, room)
 	until(lambda: 4 in messages(client, "step"), "the live event")
@@ -54,9 +66,11 @@ def test_a_client_without_events_can_recover(
 ) -> None:
 	"""It has got an offset with its CONNECT."""
 	user = bench.user()
-	client = connect_node(bench, NEW, user, options=SLOWLY)
+	client = connect_node(bench, NEW, user, options=AWAY)
 	disconnected(client)
 	publisher.publish("first", 1, f"user:{user.name}")
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	client.fence()
 	assert messages(client, "first") == [1]
@@ -65,10 +79,12 @@ def test_a_client_without_events_can_recover(
 
 def test_rooms_are_restored(bench: Bench, publisher: Publisher, connect_node: ConnectNode) -> None:
 	user, name = bench.user(), bench.document()
-	client = connect_node(bench, NEW, user, options=SLOWLY)
+	client = connect_node(bench, NEW, user, options=AWAY)
 	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
 	disconnected(client)
 	publisher.publish("missed", 1, f"doc:ToDo/{name}")
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	publisher.publish("live", 1, f"doc:ToDo/{name}")
 	assert client.next("missed") == (1,)
@@ -78,13 +94,15 @@ def test_rooms_are_restored(bench: Bench, publisher: Publisher, connect_node: Co
 def test_a_room_without_permission_is_not_restored(make_bench: MakeBench, connect_node: ConnectNode) -> None:
 	bench = make_bench(common={"realtime_cache_seconds": 0.001})
 	user, name = bench.user(), bench.document()
-	client = connect_node(bench, NEW, user, options=SLOWLY)
+	client = connect_node(bench, NEW, user, options=AWAY)
 	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
 	disconnected(client)
 	bench.site().forbid(user.name, "ToDo", name)
 	publisher = Publisher(bench.valkey.url)
 	publisher.publish("secret", 1, f"doc:ToDo/{name}")
 	publisher.publish("public", 1)
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	client.next("public")
 	publisher.publish("secret", 2, f"doc:ToDo/{name}")
@@ -100,13 +118,15 @@ def test_a_permission_that_is_revoked_during_the_recovery(
 	bench = make_bench(common={"realtime_cache_seconds": 600})
 	publisher = Publisher(bench.valkey.url)
 	user = bench.user()
-	client = connect_node(bench, NEW, user, options=SLOWLY)
+	client = connect_node(bench, NEW, user, options=AWAY)
 	bench.join(client, "doc:ToDo/1", "doc_subscribe", "ToDo", "1")
 	bench.join(client, "doctype:Note", "doctype_subscribe", "Note")
 	disconnected(client)
 	# The permission for this note is requested last, and not answered.
 	publisher.publish("list_update", {"doctype": "Note", "name": "N"}, "doctype:Note")
+	publisher.flush()
 	bench.web.fail("has_permissions", hang=True)
+	reconnect(client)
 	until(
 		lambda: ["Note", "N"] in [one for request in list(bench.web.requests) for one in request.questions()],
 		"it",
@@ -302,10 +322,12 @@ def test_a_gap_older_than_the_history(make_bench: MakeBench, connect_node: Conne
 def test_more_missed_bytes_than_the_limit(make_bench: MakeBench, connect_node: ConnectNode) -> None:
 	bench = make_bench(common={"realtime_max_unsent": 20_000})
 	publisher = Publisher(bench.valkey.url)
-	client = connect_node(bench, NEW, bench.user(), options=SLOWLY)
+	client = connect_node(bench, NEW, bench.user(), options=AWAY)
 	disconnected(client)
 	for number in range(30):
 		publisher.publish("big", "x" * 1000 + str(number))
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	client.fence()
 	assert not client.state()["recovered"]

@@ -13,6 +13,7 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
+from tests.wire.recoveries import AWAY, disconnected, reconnect
 
 LATEST = {"rewind": "latest"}
 
@@ -249,11 +250,12 @@ def test_a_client_that_recovers_does_not_get_them_again(
 	user, name = bench.user(), bench.document()
 	publisher.publish_latest("step", 1, room_of(name))
 	known(bench, publisher, connect)
-	client = connect_node(bench, NEW, user, options={"reconnectionDelay": 500, "randomizationFactor": 0})
+	client = connect_node(bench, NEW, user, options=AWAY)
 	assert client.call("doc_subscribe", "ToDo", name, LATEST) == ({"rewound": 1},)
-	client.cut()
-	client.wait_for("disconnect")
+	disconnected(client)
 	publisher.publish_latest("step", 2, room_of(name))
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	client.fence()
 	assert client.all("step") == [(1,), (2,)]

@@ -19,6 +19,7 @@ from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.javascript import handlers_js, write_app
 from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
+from tests.wire.recoveries import AWAY, disconnected, reconnect
 from tests.wire.test_rewind import known, publish_numbers, received
 
 PYTHON = """
@@ -242,12 +243,12 @@ def test_a_client_that_recovers_does_not_get_them_again(
 	room = new_room(rooms_bench)
 	publisher.publish("step", 1, room)
 	known(rooms_bench, publisher, connect)
-	options = {"reconnectionDelay": 500, "randomizationFactor": 0}
-	client = connect_node(rooms_bench, NEW, rooms_bench.user(), options=options)
+	client = connect_node(rooms_bench, NEW, rooms_bench.user(), options=AWAY)
 	assert client.call("enter", room, 5) == ({"count": 1, "inside": True},)
-	client.cut()
-	client.wait_for("disconnect")
+	disconnected(client)
 	publisher.publish("step", 2, room)
+	publisher.flush()
+	reconnect(client)
 	client.connect(2)
 	client.fence()
 	assert client.all("step") == [(1,), (2,)]
