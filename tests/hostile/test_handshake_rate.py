@@ -49,8 +49,10 @@ def test_a_loop_of_handshakes_is_refused_until_the_rate_allows_it(
 @pytest.mark.parametrize("path", ["/health", "/metrics"])
 def test_pages_have_a_rate_of_their_own(make_bench: MakeBench, connect: Connect, path: str) -> None:
 	bench = make_bench(common={"realtime_pages_per_second": 0.2})
-	assert [request(bench, "GET", path, FORWARDED).status for _ in range(2)] == [200, 200]
-	answer = request(bench, "GET", path, FORWARDED)
+	began, shown = time.monotonic(), 0
+	while (answer := request(bench, "GET", path, FORWARDED)).status == 200:
+		shown += 1
+	assert 2 <= shown <= 2 + 0.2 * (time.monotonic() - began) + 1
 	assert (answer.status, answer.headers["connection"]) == (429, "close")
 	assert int(answer.headers["retry-after"]) >= 1
 	assert "realtime_pages_per_second" in answer.text

@@ -87,8 +87,9 @@ def test_a_client_that_invents_names_asks_at_its_rate(
 	assert message["limit"] == KEY
 	until(lambda: asked(bench), "the first questions")
 	burst, rate = 20, 2
-	assert sum(asked(bench).values()) <= burst + rate * (time.monotonic() - began) + 1
-	assert metric(bench, f'frappe_realtime_limit_reached_total{{limit="{KEY}"}}') >= 60
+	allowed = burst + rate * (time.monotonic() - began) + 1
+	assert sum(asked(bench).values()) <= allowed
+	assert metric(bench, f'frappe_realtime_limit_reached_total{{limit="{KEY}"}}') >= 90 - allowed
 	# One message for the many, and others are not affected.
 	assert len(hostile.all("limit_reached")) == 1
 	bench.join(other, "doc:ToDo/1", "doc_subscribe", "ToDo", "1", site=site)

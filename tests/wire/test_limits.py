@@ -52,7 +52,7 @@ def answers(bench: Bench, connect: Connect) -> None:
 def test_events_per_second(make_bench: MakeBench, connect: Connect, guest: bool, key: str) -> None:
 	bench = make_bench(common={key: 2})
 	client = connect(bench, "Guest" if guest else bench.user())
-	for number in range(30):
+	for number in range(36):
 		client.emit("doc_subscribe", "ToDo", f"{key} {number}")
 	assert told(client, key)["most"] == 2
 	assert len(client.all("limit_reached")) < 5, "it is told, and not flooded"
@@ -195,7 +195,7 @@ def test_unknown_connections(make_bench: MakeBench, connect: Connect) -> None:
 
 
 def test_unauthenticated_time(make_bench: MakeBench) -> None:
-	bench = make_bench(common={"realtime_connect_timeout": 1})
+	bench = make_bench(common={"realtime_connect_timeout": 5})
 	assert WebSocketSession(bench, bench.headers()).ends()
 	left = WebSocketSession(bench, bench.headers()).join()
 	left.send(f"41/{APP_SITE},")

@@ -32,11 +32,12 @@ def test_hooks_are_called_when_users_come_and_go(make_bench: MakeBench, connect:
 
 def test_hooks_over_a_sigkill(make_bench: MakeBench, connect: Connect, connect_node: ConnectNode) -> None:
 	"""A client that reconnects was never offline; one that does not is, also if no sidecar has seen it go."""
-	bench = make_bench(start=False, common={"realtime_presence_grace_seconds": 2})
+	bench = make_bench(start=False, common={"realtime_presence_grace_seconds": 6})
 	bench.site().online_hooks = True
 	bench.start()
 	ann, ben = bench.user(), bench.user()
-	connect_node(bench, NEW, ann)
+	# Its pauses between two attempts are shorter than the grace, also if the sidecar starts slowly.
+	connect_node(bench, NEW, ann, options={"reconnectionDelayMax": 500})
 	connect(bench, ben)
 	until(lambda: changes(bench, ann) == ["online"] and changes(bench, ben) == ["online"], "both have come")
 	# Otherwise it is reported again, in case that the report was lost.

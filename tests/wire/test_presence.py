@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -287,7 +288,7 @@ def test_two_sidecars_and_one_is_killed(make_pair: MakePair, connect: Connect) -
 def test_a_client_of_the_killed_sidecar_comes_back_through_the_other(
 	make_pair: MakePair, connect: Connect
 ) -> None:
-	pair = make_pair()
+	pair = make_pair(realtime_presence_grace_seconds=60)
 	place, ann, ben = place_of(pair.first), pair.first.user(), pair.first.user()
 	here = Watcher(connect(pair.first, ann), place)
 	old, known, offset = connect_first(pair.second, ben)
@@ -311,7 +312,7 @@ def test_a_client_of_the_killed_sidecar_comes_back_through_the_other(
 def test_a_sidecar_stops_and_its_client_comes_back_through_the_other(
 	make_pair: MakePair, connect: Connect
 ) -> None:
-	pair = make_pair()
+	pair = make_pair(realtime_presence_grace_seconds=60)
 	place, ben = place_of(pair.first), pair.first.user()
 	here = Watcher(connect(pair.first, pair.first.user()), place)
 	old, known, offset = connect_first(pair.second, ben)
@@ -345,6 +346,7 @@ def test_one_message_for_each_place_and_interval(bench: Bench, connect: Connect)
 	watchers = [Watcher(connect(bench, bench.user()), place) for _ in range(4)]
 	until(lambda: all(len(one.roster.members) == 4 for one in watchers), "four members")
 	before = metric(bench, "presence_messages_total")
+	began = time.monotonic()
 	for x in range(50):
 		for one in watchers:
 			one.client.emit(PRESENCE_SET, place, {"x": x})
@@ -355,7 +357,8 @@ def test_one_message_for_each_place_and_interval(bench: Bench, connect: Connect)
 			one.sees_state(other.id, {"x": 49})
 	sent = metric(bench, "presence_messages_total") - before
 	received = [len(one.client.all(PRESENCE)) for one in watchers]
-	assert sent <= 50, "200 changes"
+	# The interval is a tenth of a second; members that have lost their connection in earlier tests may leave meanwhile.
+	assert sent <= 10 * (time.monotonic() - began) + 10, "200 changes"
 	assert all(json.dumps(one.client.all(PRESENCE)[-1]).count('"place"') == 1 for one in watchers)
 	assert min(received) >= 1
 	assert all(one.roster.went_back == 0 for one in watchers)

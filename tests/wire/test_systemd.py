@@ -51,7 +51,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_notifications(make_bench: MakeBench, systemd: Systemd, count: int) -> None:
-	env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "3000000"}
+	env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "9000000"}
 	bench = make_bench(common={"socketio_workers": count}, env=env)
 	until(lambda: systemd.received("READY=1"), "READY=1")
 	until(lambda: systemd.received("WATCHDOG=1", 3), "the watchdog")
@@ -68,7 +68,7 @@ def test_notifications(make_bench: MakeBench, systemd: Systemd, count: int) -> N
 
 
 def test_the_watchdog_kills_a_worker_that_is_blocked(make_bench: MakeBench, systemd: Systemd) -> None:
-	env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "2000000"}
+	env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "9000000"}
 	bench = make_bench(common={"socketio_workers": 2}, env=env)
 	pid = workers(bench, 2)[1]
 	os.kill(pid, signal.SIGSTOP)
