@@ -12,6 +12,7 @@ from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
 from tests.wire.conditions import until
 from tests.wire.conftest import LONG, Connect, ConnectNode, MakeBench, StartConnecting
 from tests.wire.nodejs import NEW
+from tests.wire.test_access import tell
 
 NO_ANSWER: dict[str, dict[str, Any]] = {
 	"500": {"status": 500},
@@ -187,6 +188,10 @@ def test_a_question_that_the_web_process_fails_at_holds_up_no_other(
 	bench.join(other, "doc:ToDo/2", "doc_subscribe", "ToDo", "2")
 	bench.join(other, "doc:ToDo/3", "doc_subscribe", "ToDo", "3")
 	monkeypatch.setattr(site, "has_permission", has_permission)
+	# The sidecar asks again after half a minute, or when access has changed.
+	tell(bench, "doctype", doctype="ToDo")
+	read = 'access_messages_total{kind="doctype"} 1'
+	until(lambda: read in bench.sidecar.get("/metrics")[1], "the change of access is read")
 	bench.join(hostile, "doc:ToDo/odd", "doc_subscribe", "ToDo", "odd")
 
 
