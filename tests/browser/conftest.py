@@ -14,10 +14,11 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from realtime.demo.model import GUEST, User
 from tests.wire.bench import APP_SITE, Bench
+from tests.wire.conditions import PATIENCE
 from tests.wire.nodejs import NEW, NODE_FOLDER, OLD, missing
 from tests.wire.sidecar import ROOT
 
@@ -35,6 +36,9 @@ FOLDERS = {
 	"/": PAGES,
 }
 EVERYTHING_ELSE = re.compile(r"^http://[^/]+/(?!socket\.io/)")
+
+# The default is 5 seconds.
+expect.set_options(timeout=PATIENCE * 1000)
 
 OpenPage = Callable[..., Page]
 

@@ -18,8 +18,6 @@ from realtime.demo.run import CLIENT, CLIENT_FOLDERS
 from tests.wire.conditions import PATIENCE, free_port, until
 from tests.wire.sidecar import ROOT, environment
 
-expect.set_options(timeout=PATIENCE * 1000)
-
 ANN, BEN = "ann@example.com", "ben@example.com"
 
 

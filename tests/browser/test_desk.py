@@ -81,10 +81,10 @@ def test_off_leaves_alone_what_the_client_listens_to_itself(
 	)
 	wait_for_room(bench, page, "doc:ToDo/T-1")
 	lose_connection(bench, page)
-	expect(page.locator(SIGN)).to_be_visible(timeout=30_000)
+	expect(page.locator(SIGN)).to_be_visible()
 	bench.sidecar.start()
 	wait_for_status(page, "connected")
-	expect(page.locator(SIGN)).to_be_hidden(timeout=30_000)
+	expect(page.locator(SIGN)).to_be_hidden()
 	wait_for_room(bench, page, "doc:ToDo/T-1")
 	assert seen(page) == []
 
@@ -262,10 +262,10 @@ def test_a_sign_shows_while_the_connection_is_lost(make_bench: MakeBench, open_d
 	wait_for_status(page, "connected")
 	expect(page.locator(SIGN)).to_be_hidden()
 	lose_connection(bench, page)
-	expect(page.get_by_role("status")).to_contain_text("Live updates are paused", timeout=30_000)
+	expect(page.get_by_role("status")).to_contain_text("Live updates are paused")
 	expect(page.locator(SIGN)).to_be_visible()
 	bench.sidecar.start()
-	expect(page.locator(SIGN)).to_be_hidden(timeout=30_000)
+	expect(page.locator(SIGN)).to_be_hidden()
 
 
 def test_website_pages_connect_when_something_listens(bench: Bench, open_desk: OpenPage) -> None:

@@ -124,11 +124,11 @@ def test_a_list_asks_again_when_a_form_shows_another_document(
 	wait_until(page, "frappe.realtime.presence('ToDo').count === 2")
 	answers.members = {"T-1": {"users": [user_of(ben)], "count": 1}}
 	watcher.client.call(PRESENCE_SET, watcher.place, {"form": 1}, None)
-	expect(page.locator(MEMBERS)).to_have_count(1, timeout=15_000)
+	expect(page.locator(MEMBERS)).to_have_count(1)
 	assert len(answers.asked) == 2
 	answers.members = {}
 	watcher.client.close()
-	expect(page.locator(MEMBERS)).to_have_count(0, timeout=15_000)
+	expect(page.locator(MEMBERS)).to_have_count(0)
 
 
 def test_an_older_answer_does_not_take_the_place_of_a_newer_one(
@@ -163,7 +163,7 @@ def test_a_list_that_is_not_shown_asks_nothing(
 	wait_until(page, "frappe.realtime.presence('ToDo').members.some(({ state }) => state.form)")
 	answers.members = {"T-1": {"users": [user_of(bench.user())], "count": 1}}
 	page.evaluate("window.route = ['List', 'ToDo', 'List']; cur_list.setup_realtime_updates()")
-	expect(page.locator(MEMBERS)).to_have_count(1, timeout=15_000)
+	expect(page.locator(MEMBERS)).to_have_count(1)
 	assert len(answers.asked) == 2
 
 

@@ -17,7 +17,6 @@ from realtime.demo.model import GUEST, User
 from tests.browser.conftest import EVERYTHING_ELSE, FOLDERS, address, hand_out, sign_in
 from tests.browser.driving import wait_until
 from tests.wire.bench import APP_SITE, Bench
-from tests.wire.conditions import PATIENCE
 from tests.wire.conftest import MakeBench
 from tests.wire.nodejs import missing
 from tests.wire.sidecar import ROOT
@@ -26,8 +25,6 @@ DOCTYPE = "Team Task"
 TOKEN = "the token of the session"
 TEMPLATE = ROOT / "examples" / "team_tasks" / "team_tasks" / "www" / "tasks.html"
 PAUSED = "Live updates are paused"
-
-expect.set_options(timeout=PATIENCE * 1000)
 
 
 class Tasks:
