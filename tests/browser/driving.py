@@ -49,6 +49,23 @@ def lose_connection(bench: Bench, page: Page) -> None:
 	wait_for_status(page, "lost")
 
 
+def watch_connection(page: Page) -> None:
+	"""Let the page remember whether it loses its connection from now on, for `wait_until_back`."""
+	page.evaluate(
+		"""() => {
+			window.was_lost = false;
+			const client = window.realtime ?? frappe.realtime;
+			client.on("realtime_status", (status) => (window.was_lost ||= status === "lost"));
+		}"""
+	)
+
+
+def wait_until_back(page: Page) -> None:
+	"""Wait until the page has lost its connection, and has one again: both may have happened before a test looks."""
+	wait_until(page, "window.was_lost")
+	wait_for_status(page, "connected")
+
+
 def listen(page: Page, *events: str) -> None:
 	"""Let the page note each event as `[event, ...arguments]` in `window.seen`."""
 	page.evaluate(

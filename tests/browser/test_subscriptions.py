@@ -18,6 +18,8 @@ from tests.browser.driving import (
 	wait_for_status,
 	wait_to_see,
 	wait_until,
+	wait_until_back,
+	watch_connection,
 )
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import until
@@ -188,10 +190,11 @@ def test_the_last_events_come_once_for_a_page(bench: Bench, page: Page) -> None:
 	settle(bench, page)
 	listen(page, "step")
 	assert page.evaluate(f"{CLIENT}.task_subscribe('steps', {{ rewind: 3 }})") == 3
+	watch_connection(page)
 	page.evaluate(f"{CLIENT}.socket.io.engine.close()")
-	wait_until(page, f"{CLIENT}.status === 'lost'")
+	wait_until(page, "window.was_lost")
 	publisher.publish("step", 5, "task_progress:steps")
-	wait_for_status(page, "connected")
+	wait_until_back(page)
 	wait_to_see(page, ["step", 5])
 	settle(bench, page)
 	assert seen(page) == [["step", number] for number in (2, 3, 4, 5)]
