@@ -214,14 +214,14 @@ class Bench:
 		client.emit(event, *args)
 		until(arrived, f"{client} is in {room} after {event}{args}")
 
-	def wait_until_asked(self, doctype: str, name: str = "") -> None:
-		"""Wait until the web process has answered a permission request for a document or a DocType."""
+	def wait_until_asked(self, doctype: str, name: str = "", user: str = "") -> None:
+		"""Wait until the web process has answered a permission request for a document or a DocType, of any user or of one."""
 
 		def asked() -> bool:
 			return any(
 				[doctype, name] in request.questions()
 				for request in list(self.web.requests)
-				if request.status
+				if request.status and user in ("", request.user)
 			)
 
 		until(asked, f"a permission request for {doctype}/{name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.demo.model import WEBSITE_USER
+from realtime.demo.model import GUEST, WEBSITE_USER
 from tests.wire.bench import APP_SITE, SITES, STOCK_SITE, Bench
 from tests.wire.conftest import Connect
 from tests.wire.raw import SEPARATOR, PollingSession
@@ -22,9 +22,9 @@ def test_only_readers_can_subscribe_to_a_document(every_bench: Bench, connect: C
 	)
 
 	bench.join(inside, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name, site=site)
-	for client in (outside, guest):
+	for client, user in ((outside, stranger.name), (guest, GUEST)):
 		client.emit("doc_subscribe", "ToDo", name)
-		bench.wait_until_asked("ToDo", name)
+		bench.wait_until_asked("ToDo", name, user)
 		client.fence()
 	bench.publish("doc_update", {"name": name}, f"doc:ToDo/{name}", site)
 	bench.settle(inside, outside, guest, site=site)
@@ -43,7 +43,7 @@ def test_only_readers_can_subscribe_to_a_doctype(every_bench: Bench, connect: Co
 
 	bench.join(inside, f"doctype:{doctype}", "doctype_subscribe", doctype, site=site)
 	outside.emit("doctype_subscribe", doctype)
-	bench.wait_until_asked(doctype)
+	bench.wait_until_asked(doctype, user=stranger.name)
 	outside.fence()
 	bench.publish("list_update", {"doctype": doctype}, f"doctype:{doctype}", site)
 	bench.settle(inside, outside, site=site)
