@@ -6,16 +6,18 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from realtime.demo.model import User
 from tests.unit.docs.blocks import blocks_in
+from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.command import run_command
 from tests.wire.conditions import accepts, free_port, until
-from tests.wire.conftest import Connect, MakeBench
+from tests.wire.conftest import Connect
 from tests.wire.listener import Listener
 from tests.wire.sidecar import ROOT, environment
 
@@ -28,13 +30,21 @@ DOCUMENT = "TODO-0001"
 """The ToDo in the documented commands."""
 
 
-@pytest.fixture
-def bench(make_bench: MakeBench) -> Bench:
-	"""A bench with one site, which has an address that is reached."""
-	bench = make_bench(version=17, start=False)
+@pytest.fixture(scope="module")
+def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+	"""A bench with one site, which has an address that is reached. No command changes it."""
+	bench = Bench(background, tmp_path_factory.mktemp("documented"), version=17)
 	shutil.rmtree(bench.folder / "sites" / STOCK_SITE)
 	bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": bench.sidecar.url})
-	return bench.start()
+	yield bench.start()
+	bench.close()
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Iterator[Bench]:
+	"""The shared bench."""
+	yield shared
+	shared.sidecar.check_log()
 
 
 @pytest.fixture
