@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from realtime.demo.endpoints import FrappeError
+from tests.wire.background import Background
 from tests.wire.bench import SITES, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
 from tests.wire.conditions import until
@@ -71,14 +73,31 @@ def test_a_client_waits_while_the_web_process_fails(
 	client.fence()
 
 
+@pytest.fixture(scope="module")
+def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+	"""A bench for the tests in which the web process talks nonsense."""
+	one = Bench(background, tmp_path_factory.mktemp("away"))
+	yield one.start()
+	one.close()
+
+
+@pytest.fixture
+def nonsense_bench(shared: Bench) -> Iterator[Bench]:
+	"""The shared bench; its web process is well again afterwards."""
+	yield shared
+	shared.web.heal()
+	shared.sidecar.check_log()
+
+
 @pytest.mark.parametrize("body", NONSENSE.values(), ids=NONSENSE.keys())
 def test_nonsense_lets_nobody_in(
-	make_bench: MakeBench, start_connecting: StartConnecting, connect: Connect, body: bytes
+	nonsense_bench: Bench, start_connecting: StartConnecting, connect: Connect, body: bytes
 ) -> None:
-	bench = make_bench()
+	bench = nonsense_bench
 	bench.web.fail("get_user_info", body=body)
+	before = attempts(bench)
 	client, _waiting = start_connecting(bench, bench.user())
-	until(lambda: attempts(bench) > 0, "a question")
+	until(lambda: attempts(bench) > before, "a question")
 	witness = connect(bench, namespace="/")
 	assert not client.connected
 	bench.web.heal()
@@ -88,15 +107,15 @@ def test_nonsense_lets_nobody_in(
 
 @pytest.mark.parametrize("body", NO_YES, ids=repr)
 @pytest.mark.parametrize("site", SITES)
-def test_nonsense_is_no_permission(make_bench: MakeBench, connect: Connect, site: str, body: bytes) -> None:
-	bench = make_bench()
+def test_nonsense_is_no_permission(nonsense_bench: Bench, connect: Connect, site: str, body: bytes) -> None:
+	bench, name = nonsense_bench, nonsense_bench.document()
 	client = connect(bench, bench.user(site), site)
 	bench.web.fail(body=body)
 	before = attempts(bench)
-	client.emit("doc_subscribe", "ToDo", "1")
+	client.emit("doc_subscribe", "ToDo", name)
 	until(lambda: attempts(bench) > before, "a question")
 	client.fence()
-	bench.publish("doc_update", {}, "doc:ToDo/1", site)
+	bench.publish("doc_update", {}, f"doc:ToDo/{name}", site)
 	bench.settle(client, site=site)
 	assert client.all("doc_update") == []
 
