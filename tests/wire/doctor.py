@@ -114,12 +114,13 @@ def set_site_key(bench: Bench, site: str, key: str, value: Any) -> None:
 	bench.write(f"sites/{site}/site_config.json", {**json.loads(file.read_text()), key: value})
 
 
-def is_well(bench: Bench, *arguments: str, env: dict[str, str] | None = None) -> None:
-	"""Fail unless the doctor ends well."""
-	code, said = run_doctor(bench, *arguments, env=env)
+def is_well(bench: Bench, *arguments: str) -> str:
+	"""Fail unless the doctor ends well; return its output."""
+	code, said = run_doctor(bench, *arguments)
 	assert code == 0, said
 	assert "FAILED" not in said, said
 	assert "Everything that could be checked works." in said, said
+	return said
 
 
 def with_addresses(bench: Bench) -> Bench:
@@ -135,9 +136,10 @@ def common(bench: Bench) -> str:
 
 
 def replace_sidecar(bench: Bench, env: dict[str, str] | None = None, **options: object) -> None:
-	"""Start another sidecar on the same port in place of the present one, by default without more variables."""
+	"""Start another sidecar on the same port in place of the present one, by default without more variables, as a restart does."""
 	if bench.sidecar.alive:
 		bench.sidecar.stop()
 	port = bench.sidecar.port
 	bench.sidecar = Sidecar(bench.folder, bench.sidecar.log_path, env=env, port=port, **options)  # type: ignore[arg-type]
 	bench.sidecar.start()
+	bench.wait_until_subscribed()

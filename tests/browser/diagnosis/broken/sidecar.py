@@ -85,7 +85,6 @@ def few_descriptors(place: Place) -> Page:
 	bench = place.bench()
 	limited = ("prlimit", "--nofile=200:200", sys.executable, "-m", "realtime")
 	replace_sidecar(bench, command=limited)
-	bench.wait_until_subscribed()
 	return place.page(bench)
 
 
@@ -117,7 +116,6 @@ def site_not_readable(place: Place) -> Page:
 		"realtime",
 	)
 	replace_sidecar(bench, command=unprivileged)
-	bench.wait_until_subscribed()
 	return place.page(bench)
 
 
