@@ -5,13 +5,15 @@ nginx is a real one; `bench setup nginx` is the right configuration of these tes
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.wire.background import Background
-from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.bench import APP_SITE, SITES, STOCK_SITE, Bench
 from tests.wire.conditions import free_port
 from tests.wire.conftest import MakeBench
 from tests.wire.doctor import ON_APP_SITE, Action, cure, diagnose, is_well, set_site_key
@@ -24,19 +26,43 @@ SETUP_NGINX = "bench setup nginx --yes && sudo nginx -s reload"
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="there is no nginx")
 
 
+@pytest.fixture(scope="module")
+def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+	"""A bench for the tests that change only its proxies and the files of its sites."""
+	one = Bench(background, tmp_path_factory.mktemp("proxies"), version=17)
+	yield one.start()
+	one.close()
+
+
 @pytest.fixture
-def bench(make_bench: MakeBench) -> Bench:
-	return make_bench(version=17)
+def bench(shared: Bench) -> Iterator[Bench]:
+	"""The shared bench; its files are as before afterwards."""
+	files = [shared.folder / "sites" / site / "site_config.json" for site in SITES]
+	before = [file.read_text() for file in files]
+	yield shared
+	for file, text in zip(files, before, strict=True):
+		file.write_text(text)
+	shutil.rmtree(shared.folder / "config", ignore_errors=True)
+	shared.sidecar.check_log()
+
+
+@contextmanager
+def nginx_before(bench: Bench, folder: Path) -> Iterator[Nginx]:
+	"""Start a right nginx, which is the public address of both sites."""
+	one = Nginx(folder, bench.sidecar.port, APP_SITE)
+	try:
+		for site in SITES:
+			set_site_key(bench, site, "host_name", one.url)
+		yield one
+	finally:
+		one.close()
 
 
 @pytest.fixture
 def nginx(bench: Bench, tmp_path: Path) -> Iterator[Nginx]:
-	"""A right nginx, which is the public address of both sites."""
-	one = Nginx(tmp_path, bench.sidecar.port, APP_SITE)
-	for site in (APP_SITE, STOCK_SITE):
-		set_site_key(bench, site, "host_name", one.url)
-	yield one
-	one.close()
+	"""A right nginx before the shared bench."""
+	with nginx_before(bench, tmp_path) as one:
+		yield one
 
 
 def setup_nginx(nginx: Nginx) -> dict[str, Action]:
@@ -161,25 +187,27 @@ def test_the_proxy_names_the_default_site_for_all_hosts(bench: Bench, nginx: Ngi
 
 
 @needs_nginx
-def test_a_site_folder_is_not_named_as_the_host(bench: Bench, nginx: Nginx) -> None:
+def test_a_site_folder_is_not_named_as_the_host(make_bench: MakeBench, tmp_path: Path) -> None:
 	"""The proxy names no site, so the host must be the name of a site or its `host_name`."""
-	configuration = bench.folder / "config" / "nginx.conf"
-	configuration.parent.mkdir()
-	configuration.symlink_to(nginx.configuration)
-	bench.write_config(default_site=None)
-	bench.write(f"sites/{APP_SITE}/site_config.json", {"db_name": "app"})
-	bench.sidecar.restart()
-	bench.wait_until_subscribed()
-	nginx.write(site="$host", names="erp.example.com")
-	nginx.reload()
-	cause = diagnose(bench, *ON_APP_SITE, row="the folder of the site has another name than the host")
-	assert "nginx serves the host erp.example.com and names no site for it" in cause.what
-	assert cause.where == f"host_name in {bench.folder / 'sites' / APP_SITE / 'site_config.json'}"
-	assert (
-		cause.command == f"bench --site {APP_SITE} set-config host_name http://erp.example.com:{nginx.port}"
-	)
-	cure(bench, cause.command)
-	is_well(bench, *ON_APP_SITE)
+	bench = make_bench(version=17, start=False)
+	with nginx_before(bench, tmp_path) as nginx:
+		configuration = bench.folder / "config" / "nginx.conf"
+		configuration.parent.mkdir()
+		configuration.symlink_to(nginx.configuration)
+		bench.write_config(default_site=None)
+		bench.write(f"sites/{APP_SITE}/site_config.json", {"db_name": "app"})
+		bench.start()
+		nginx.write(site="$host", names="erp.example.com")
+		nginx.reload()
+		cause = diagnose(bench, *ON_APP_SITE, row="the folder of the site has another name than the host")
+		assert "nginx serves the host erp.example.com and names no site for it" in cause.what
+		assert cause.where == f"host_name in {bench.folder / 'sites' / APP_SITE / 'site_config.json'}"
+		assert (
+			cause.command
+			== f"bench --site {APP_SITE} set-config host_name http://erp.example.com:{nginx.port}"
+		)
+		cure(bench, cause.command)
+		is_well(bench, *ON_APP_SITE)
 
 
 # -- other proxies
