@@ -344,6 +344,10 @@ def test_two_causes_have_a_line_each(bench: Bench) -> None:
 		"the web process does not answer at http",
 		"the sidecar does not run",
 	]
+	assert "FAILED  the web process does not answer at" in said
+	assert f"FAILED  the sidecar does not run: nothing answers on port {bench.sidecar.port}" in said
+	assert "webserver_port" in said
+	assert "frappe-realtime serve" in said
 	assert "2 of " in said
 
 
