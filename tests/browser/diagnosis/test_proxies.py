@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import subprocess
 import sys
@@ -59,7 +60,7 @@ CAUSES = {
 """By code: the step that fails, the HTTP status that the page can read, and the locations of nginx."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def other_server() -> Iterator[int]:
 	"""The port of a Socket.IO server that knows no sites, and whose refusals have no code."""
 	port = free_port()
@@ -84,6 +85,7 @@ def silent_server() -> Iterator[int]:
 @pytest.mark.parametrize("code", CAUSES)
 def test_a_cause_behind_nginx(
 	code: str,
+	bench: Bench,
 	make_bench: MakeBench,
 	connect: Connect,
 	start_nginx: StartNginx,
@@ -92,9 +94,8 @@ def test_a_cause_behind_nginx(
 	silent_server: int,
 ) -> None:
 	failing, status, locations = CAUSES[code]
-	common = {"realtime_connections_per_address": 1} if code == "too_many_connections" else {}
-	bench = make_bench(common=common)
-	if common:
+	if code == "too_many_connections":
+		bench = make_bench(common={"realtime_connections_per_address": 1})
 		connect(bench, headers={"X-Forwarded-For": "198.51.100.7"})
 	nginx = start_nginx(
 		locations.format(
@@ -131,15 +132,15 @@ def test_a_cause_behind_nginx(
 
 def open_restricted(bench: Bench, open_at: OpenAt, port: int) -> Page:
 	"""Open a page as a user who may connect from another address only."""
-	make_user = bench.user
+	visited = copy.copy(bench)
 
 	def restricted() -> Any:
-		user = make_user()
+		user = bench.user()
 		user.restrict_ip = ("203.0.113.",)
 		return user
 
-	bench.user = restricted  # type: ignore[method-assign, assignment]
-	return open_at(bench, port, user=MANAGER)
+	visited.user = restricted  # type: ignore[method-assign, assignment]
+	return open_at(visited, port, user=MANAGER)
 
 
 @needs_nginx
