@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -14,6 +14,7 @@ from tests.browser.diagnosis.broken import proxies, services, sidecar
 from tests.browser.diagnosis.broken.place import Place
 from tests.browser.diagnosis.diagnosing import OpenAt, StartNginx, diagnose, needs_nginx
 from tests.wire.background import Background
+from tests.wire.bench import Bench
 from tests.wire.conftest import MakeBench
 
 NOTHING = "nothing: "
@@ -28,6 +29,7 @@ BREAKS = {**services.breaks, **sidecar.breaks, **proxies.breaks}
 @pytest.fixture
 def place(
 	make_bench: MakeBench,
+	shared_benches: Callable[[int], Bench],
 	start_nginx: StartNginx,
 	open_desk: OpenPage,
 	open_at: OpenAt,
@@ -36,7 +38,16 @@ def place(
 ) -> Iterator[Place]:
 	"""A place for one test."""
 	with ExitStack() as cleanup:
-		yield Place(make_bench, start_nginx, open_desk, open_at, window, background, cleanup)
+		yield Place(
+			make_bench,
+			lambda: shared_benches(17),
+			start_nginx,
+			open_desk,
+			open_at,
+			window,
+			background,
+			cleanup,
+		)
 
 
 def test_each_row_is_broken_here_or_has_a_reason() -> None:

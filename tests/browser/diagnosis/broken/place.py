@@ -21,6 +21,7 @@ class Place:
 
 	Args:
 		make_bench: Makes a bench.
+		get_shared: Returns a bench that other tests use too.
 		start_nginx: Starts nginx.
 		open_desk: Opens a page on the sidecar's port.
 		open_at: Opens a page on another port.
@@ -32,6 +33,7 @@ class Place:
 	def __init__(
 		self,
 		make_bench: MakeBench,
+		get_shared: Callable[[], Bench],
 		start_nginx: StartNginx,
 		open_desk: OpenPage,
 		open_at: OpenAt,
@@ -40,6 +42,8 @@ class Place:
 		cleanup: ExitStack,
 	) -> None:
 		self.make_bench = make_bench
+		self.shared = get_shared
+		"""Returns a bench for a row that breaks something in front of it, or what is mended after the test."""
 		self.open_desk = open_desk
 		self.window = window
 		self.background = background

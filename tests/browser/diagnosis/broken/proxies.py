@@ -16,7 +16,7 @@ breaks = Breaks()
 
 def with_location(place: Place, location: str) -> Page:
 	"""Open a page behind nginx with this location."""
-	bench = place.bench()
+	bench = place.shared()
 	ports = {"port": bench.sidecar.port, "free_port": free_port(), "web_port": bench.web_port}
 	return place.behind_nginx(bench, location.format(**ports))
 
@@ -70,7 +70,7 @@ def another_host(place: Place) -> Page:
 
 @breaks("a proxy holds back answers to polling")
 def held_back(place: Place) -> Page:
-	bench = place.bench()
+	bench = place.shared()
 	proxy = Proxy(place.background, bench.sidecar.port, holds_polling=True)
 	place.cleanup.callback(proxy.close)
 	return place.at(bench, int(proxy.url.rpartition(":")[2]))
@@ -78,7 +78,7 @@ def held_back(place: Place) -> Page:
 
 @breaks("the Desk has another port")
 def desk_port(place: Place) -> Page:
-	bench = place.bench()
+	bench = place.shared()
 	sign_in(place.window, bench, bench.user())
 	nginx = place.behind_nginx(bench, "location /elsewhere {{ return 404; }}".format())
 	port = nginx.evaluate("location.port")

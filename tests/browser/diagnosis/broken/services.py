@@ -184,13 +184,15 @@ def other_secret(place: Place) -> Page:
 
 @breaks("the clock of the web process is wrong")
 def web_clock(place: Place) -> Page:
-	bench = place.bench()
+	bench = place.shared()
+	place.cleanup.callback(setattr, bench.web, "clock_offset", 0.0)
 	bench.web.clock_offset = 120.0
 	return place.page(bench)
 
 
 @breaks("no background worker runs")
 def no_worker(place: Place) -> Page:
-	bench = place.bench()
+	bench = place.shared()
+	place.cleanup.callback(setattr, bench.web, "has_worker", True)
 	bench.web.has_worker = False
 	return place.page(bench)

@@ -121,7 +121,7 @@ def site_not_readable(place: Place) -> Page:
 
 @breaks("`default_site` hides another site")
 def hidden_site(place: Place) -> Page:
-	bench = place.bench()
+	bench = place.shared()
 	sign_in(place.window, bench, bench.user(STOCK_SITE), STOCK_SITE)
 	page = place.window.new_page()
 	page.goto(f'http://127.0.0.1:{bench.sidecar.port}/desk.html?boot={{"sitename":"{STOCK_SITE}"}}')
