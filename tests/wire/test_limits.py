@@ -224,6 +224,7 @@ def test_ten_thousand_unknown_namespaces(make_bench: MakeBench, connect: Connect
 			raw = WebSocketSession(bench, bench.headers())
 			for name in names[first : first + 16]:
 				raw.send(f"40/{name},")
+			for _ in names[first : first + 16]:
 				assert "Invalid namespace" in str(raw.receive())
 			raw.close()
 

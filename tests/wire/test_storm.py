@@ -14,7 +14,7 @@ from tests.wire.conftest import LONG
 from tests.wire.raw import HANDSHAKE
 from tests.wire.workers import workers
 
-SESSIONS, TABS = 150, 3
+SESSIONS, TABS = 60, 3
 SLOTS = 8
 ASKED_WHO = "frappe.realtime.get_user_info"
 
