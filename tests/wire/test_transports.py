@@ -18,9 +18,9 @@ TRANSPORTS = pytest.mark.parametrize("transports", [POLLING, WEBSOCKET, BOTH], i
 
 @TRANSPORTS
 def test_client_in_node(
-	every_bench: Bench, connect_node: ConnectNode, node_version: str, transports: tuple[str, ...]
+	bench: Bench, connect_node: ConnectNode, node_version: str, transports: tuple[str, ...]
 ) -> None:
-	bench, name = every_bench, every_bench.document()
+	name = bench.document()
 	user = bench.user()
 	client = connect_node(bench, node_version, user, transports=transports)
 	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
