@@ -101,7 +101,6 @@ class RealSite(Target):
 				return
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", seeds("1-4"))
 def test_each_tab_receives_what_it_may_and_nothing_else(own_processes: Bench, seed: int) -> None:
 	bench = own_processes

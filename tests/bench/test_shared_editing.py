@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from realtime.shared_editing.storage import RETRY_SECONDS
 from tests.bench.apps import installed, skip_unless_apps_can_be_installed, write_app
 from tests.bench.editing import forget_state, skip_unless_states_are_kept, stored_soon
 from tests.bench.installation import Bench
@@ -61,6 +62,13 @@ def note(bench: Bench, name: str) -> Any:
 	return bench.request(bench.person(), f"/api/resource/Note/{name}")["data"]
 
 
+def wait_for_content(bench: Bench, name: str, text: str) -> None:
+	"""Wait until a text is stored. What the app could not store is handed to it again after `RETRY_SECONDS`."""
+	until(
+		lambda: note(bench, name)["content"] == text, f"{text!r} in the document", patience=RETRY_SECONDS + 30
+	)
+
+
 def test_the_app_stores_a_text_and_loads_it_when_nobody_else_has_it(
 	with_notes: Bench, editors: Editors
 ) -> None:
@@ -73,14 +81,14 @@ def test_the_app_stores_a_text_and_loads_it_when_nobody_else_has_it(
 	first.has("Hello world")
 	for page in (first, second):
 		page.do("close")
-	until(lambda: note(bench, name)["content"] == "Hello world", "the text of the two pages in the document")
+	wait_for_content(bench, name, "Hello world")
 	assert note(bench, name)["state"]
 
 	forget_state(bench, "Note", name)
 	later = open_note(bench, editors, name)
 	later.has("Hello world")
 	later.insert("! ", 11)
-	until(lambda: note(bench, name)["content"] == "Hello world! ", "what was written later")
+	wait_for_content(bench, name, "Hello world! ")
 	forget_state(bench, "Note", name)
 	# Its changes build on those that were stored: the page that was there all the time has nothing twice.
 	later.do("cut")

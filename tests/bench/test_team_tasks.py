@@ -167,7 +167,7 @@ def test_a_user_without_the_role_reads_until_it_is_given(with_tasks: Bench, open
 	expect(note(page)).to_contain_text("Mine. Read this")
 	write(writer, ", please")
 	expect(note(page)).to_contain_text(", please", timeout=PATIENCE)
-	until(lambda: task(bench, name).get("note") == "Read this, please", "what the writer has written")
+	wait_for_note(bench, name, "Read this, please")
 	expect(note(writer)).to_have_text(re.compile(r"^Read this, please\W*$"))
 	give_role(bench, reader)
 	expect(page.get_by_text("You may read this note")).to_have_count(0, timeout=PATIENCE)
