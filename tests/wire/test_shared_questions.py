@@ -6,14 +6,17 @@ import asyncio
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
 from realtime.demo.model import User
 from realtime.engine.owners import owner_of
+from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.clients import Client
 from tests.wire.conditions import until
@@ -24,16 +27,30 @@ COUNT = 4
 TABS = 12
 """Of one user: the chance that one worker accepts all of them is one in four million."""
 
+COMMON: dict[str, Any] = {"socketio_workers": COUNT, "realtime_cache_seconds": 3600}
+"""The configuration: no answer expires while the tests run."""
+
 ASKED_WHO = "frappe.realtime.get_user_info"
 ASKED_WHETHER = "frappe.realtime.has_permissions"
 
 
-@pytest.fixture
-def bench(make_bench: MakeBench) -> Bench:
-	# No answer expires while the test runs.
-	one = make_bench(common={"socketio_workers": COUNT, "realtime_cache_seconds": 3600})
+@pytest.fixture(scope="module")
+def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+	"""A bench for the tests that stop no worker."""
+	one = Bench(background, tmp_path_factory.mktemp("questions"), common=COMMON)
+	one.start()
 	workers(one, COUNT)
-	return one
+	yield one
+	one.close()
+
+
+@pytest.fixture
+def bench(shared: Bench) -> Iterator[Bench]:
+	"""The shared bench, without clients; its web process is well again afterwards."""
+	until(lambda: shared.sidecar.health()[1]["connections"] == 0, "the end of earlier clients")
+	yield shared
+	heal(shared)
+	shared.sidecar.check_log()
 
 
 @contextmanager
@@ -43,17 +60,31 @@ def tabs_of(bench: Bench, user: User) -> Iterator[list[Client]]:
 	tabs = [bench.client(headers=session) for _ in range(TABS)]
 	for waiting in [tab.start_connecting() for tab in tabs]:
 		waiting.result(30)
-	yield tabs
-	for tab in tabs:
-		tab.close()
+	try:
+		yield tabs
+	finally:
+		for tab in tabs:
+			tab.close()
+
+
+def heard(bench: Bench, kind: str) -> float:
+	"""Return how many messages of a kind about access the workers have read together."""
+	start = f'frappe_realtime_access_messages_total{{kind="{kind}"}} '
+	lines = bench.sidecar.get("/metrics")[1].splitlines()
+	return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))
 
 
 def announce(bench: Bench, kind: str, **what: str) -> None:
 	"""Say what the app says when access has changed, and wait until all workers have heard it."""
 	message = json.dumps({"site": APP_SITE, "kind": kind, **what})
+	before = heard(bench, kind)
 	assert bench.valkey.client.publish("frappe_realtime:access", message) == COUNT
-	line = f'frappe_realtime_access_messages_total{{kind="{kind}"}} {COUNT}.0'
-	until(lambda: line in bench.sidecar.get("/metrics")[1], f"{kind} at all workers")
+	until(lambda: heard(bench, kind) == before + COUNT, f"{kind} at all workers")
+
+
+def asked(bench: Bench, before: Counter[str]) -> Counter[str]:
+	"""Return how often the web process was asked each question since `before`, a copy of its counts."""
+	return Counter(bench.web.counts) - before
 
 
 def heal(bench: Bench) -> None:
@@ -74,47 +105,53 @@ def questions(bench: Bench, name: str) -> int:
 
 
 def test_the_tabs_of_a_user_ask_once(bench: Bench) -> None:
-	name = bench.document()
+	name, before = bench.document(), Counter(bench.web.counts)
+	metrics = tuple(
+		f"{kind}_{how}_total" for kind in ("sessions", "permissions") for how in ("asked", "shared")
+	)
+	counted = {one: metric(bench, one) for one in metrics}
 	with tabs_of(bench, bench.user()) as tabs:
 		assert len({owner_of(tab.sio.eio.sid) for tab in tabs}) > 1
 		for tab in tabs:
 			bench.join(tab, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
-	assert bench.web.counts[ASKED_WHO] == 1
+	assert asked(bench, before)[ASKED_WHO] == 1
 	assert questions(bench, name) == 1
+	more = {one: metric(bench, one) - counted[one] for one in metrics}
 	for kind in ("sessions", "permissions"):
-		assert metric(bench, f"{kind}_asked_total") == 1
-		assert 1 <= metric(bench, f"{kind}_shared_total") < COUNT
+		assert more[f"{kind}_asked_total"] == 1
+		assert 1 <= more[f"{kind}_shared_total"] < COUNT
 
 
 def test_a_permission_that_goes_while_it_is_asked_for(bench: Bench) -> None:
 	user, name = bench.user(), bench.document()
+	before = Counter(bench.web.counts)
 	with tabs_of(bench, user) as tabs:
 		bench.web.fail("has_permissions", hang=True, body=b'{"message": [true]}')
 		for tab in tabs:
 			tab.emit("doc_subscribe", "ToDo", name)
 			tab.fence()
-		until(lambda: bench.web.counts[ASKED_WHETHER], "the question")
-		assert bench.web.counts[ASKED_WHETHER] == 1
+		until(lambda: asked(bench, before)[ASKED_WHETHER], "the question")
+		assert asked(bench, before)[ASKED_WHETHER] == 1
 		bench.site().forbid(user.name, "ToDo", name)
 		announce(bench, "user", user=user.name)
 		heal(bench)
-		until(lambda: bench.web.counts[ASKED_WHETHER] > 1, "the same question again")
+		until(lambda: asked(bench, before)[ASKED_WHETHER] > 1, "the same question again")
 		until(lambda: metric(bench, "recheck_waiting") == 0, "the end of the revalidation")
 		assert not any(hears(bench, tabs, f"doc:ToDo/{name}"))
 		# Each worker accepts only what was asked after it has heard of the change.
-		assert bench.web.counts[ASKED_WHETHER] <= 1 + COUNT
+		assert asked(bench, before)[ASKED_WHETHER] <= 1 + COUNT
 
 
 def test_a_session_that_ends_while_its_tabs_connect(bench: Bench) -> None:
-	user = bench.user()
+	user, before = bench.user(), Counter(bench.web.counts)
 	sid = bench.site().login(user.name)
 	info = {"user": user.name, "user_type": "System User", "installed_apps": ["frappe"]}
 	bench.web.fail(ASKED_WHO, hang=True, body=json.dumps({"message": info}).encode())
 	tabs = [bench.client(headers={"Cookie": f"sid={sid}"}) for _ in range(TABS)]
 	connecting = [tab.start_connecting() for tab in tabs]
 	until(lambda: bench.sidecar.health()[1]["connections"] == TABS, "all connections")
-	until(lambda: bench.web.counts[ASKED_WHO], "the question")
-	assert bench.web.counts[ASKED_WHO] == 1
+	until(lambda: asked(bench, before)[ASKED_WHO], "the question")
+	assert asked(bench, before)[ASKED_WHO] == 1
 	del bench.site().sessions[sid]
 	announce(bench, "session", sid_hash=sha256(sid.encode()).hexdigest())
 	heal(bench)
@@ -127,8 +164,10 @@ def test_a_session_that_ends_while_its_tabs_connect(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-def test_a_worker_that_does_not_answer_any_more(bench: Bench, signum: signal.Signals) -> None:
+def test_a_worker_that_does_not_answer_any_more(make_bench: MakeBench, signum: signal.Signals) -> None:
 	"""The clients of the other workers are admitted, also those about whom that worker had been asked."""
+	bench = make_bench(common=COMMON)
+	workers(bench, COUNT)
 	users = [bench.user() for _ in range(24)]
 	names = [bench.document() for _ in users]
 	clients = [bench.client(user).connect() for user in users]
