@@ -12,7 +12,7 @@ import pytest
 from tests.wire.bench import APP_SITE, AnyClient
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET
 from tests.wire.conditions import PATIENCE, free_port, until
-from tests.wire.conftest import Connect, ConnectNode, MakeBench
+from tests.wire.conftest import LONG, Connect, ConnectNode, MakeBench
 from tests.wire.nginx import NGINX, Nginx
 from tests.wire.nodejs import NodeClient
 from tests.wire.publisher import Publisher
@@ -42,7 +42,7 @@ def test_reload_replaces_the_workers_while_events_flow(
 		return "the reload is complete: 3 workers" in bench.sidecar.log
 
 	bench.sidecar.signal(signal.SIGHUP)
-	until(replaced, "the reload")
+	until(replaced, "the reload", LONG)
 	for _ in range(20):
 		replaced()
 	publisher.flush()
@@ -100,7 +100,7 @@ def test_a_reload_that_cannot_succeed_changes_nothing(
 		(modules / "httptools.py").write_text("raise RuntimeError('half an update')\n")
 		expected = "half an update"
 	bench.sidecar.signal(signal.SIGHUP)
-	until(lambda: "the reload has failed" in bench.sidecar.log, "the error")
+	wait_for_line(bench, "the reload has failed")
 	(line,) = [line for line in bench.sidecar.log.splitlines() if "the reload has failed" in line]
 	assert expected in line
 	assert "Traceback" not in bench.sidecar.log
@@ -111,7 +111,7 @@ def test_a_reload_that_cannot_succeed_changes_nothing(
 	else:
 		bench.write_config(socketio_port=bench.sidecar.port, realtime_trusted_proxies=None)
 	bench.sidecar.signal(signal.SIGHUP)
-	until(lambda: "the reload is complete" in bench.sidecar.log, "a reload after the correction")
+	wait_for_line(bench, "the reload is complete")
 	assert not set(workers(bench).values()) & set(pids.values())
 
 
@@ -159,7 +159,7 @@ def test_no_request_fails_in_a_reload(
 			return not set(pids.values()) & set(workers(bench).values())
 
 		bench.sidecar.signal(signal.SIGHUP)
-		until(replaced, "the reload")
+		until(replaced, "the reload", LONG)
 		publisher.flush()
 		for client in nodes:
 			wait_for_count(client, len(published))

@@ -184,7 +184,7 @@ def test_health_and_metrics_answer_for_all_workers(bench: Bench, connect: Connec
 	deliveries = metric(bench, "deliveries_total")
 	bench.publish("news", 1, "all")
 	bench.settle(*clients)
-	assert metric(bench, "deliveries_total") >= deliveries + 2 * len(clients)
+	until(lambda: metric(bench, "deliveries_total") >= deliveries + 2 * len(clients), "all deliveries")
 	buckets = [
 		float(line.split()[1])
 		for line in bench.sidecar.get("/metrics")[1].splitlines()

@@ -9,6 +9,7 @@ from typing import Any
 from realtime.engine.owners import SEPARATOR, owner_of
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import PATIENCE, until
+from tests.wire.conftest import LONG
 from tests.wire.nodejs import NodeClient
 from tests.wire.raw import PollingSession
 
@@ -18,7 +19,7 @@ SEVERAL: dict[str, Any] = {"socketio_workers": COUNT}
 
 
 def workers(bench: Bench, count: int = COUNT) -> dict[int, int]:
-	"""Wait until `count` workers serve, and return their process ids by number."""
+	"""Wait until `count` workers serve, and return their process ids by number. They may start one after the other."""
 
 	def found() -> dict[int, int]:
 		pids = {
@@ -26,7 +27,7 @@ def workers(bench: Bench, count: int = COUNT) -> dict[int, int]:
 		}
 		return pids if len(pids) == count else {}
 
-	return until(found, f"{count} workers")
+	return until(found, f"{count} workers", LONG)
 
 
 PING = f'42/{APP_SITE},["ping"]'
@@ -86,7 +87,7 @@ def metric(bench: Bench, name: str) -> float:
 
 def wait_for_line(bench: Bench, text: str) -> None:
 	"""Wait until the log has a line with `text`."""
-	until(lambda: text in bench.sidecar.log, text)
+	until(lambda: text in bench.sidecar.log, text, LONG)
 
 
 def wait_for_count(client: NodeClient, count: int) -> None:
