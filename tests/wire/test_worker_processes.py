@@ -20,7 +20,7 @@ from tests.wire.publisher import Publisher
 from tests.wire.raw import HANDSHAKE, PollingSession
 from tests.wire.sidecar import Sidecar
 from tests.wire.test_doc_viewers import open_document, viewers
-from tests.wire.test_process import listens, run_until_failure, unix_get
+from tests.wire.test_process import listens, unix_get
 from tests.wire.workers import (
 	COUNT,
 	PING,
@@ -117,19 +117,6 @@ def handover_folder(bench: Bench) -> Path:
 	lines = Path("/proc/net/unix").read_text().splitlines()
 	(path,) = [line.split()[-1] for line in lines if line.endswith(f"/{name}.handover")]
 	return Path(path).parent
-
-
-def test_a_port_that_is_in_use(make_bench: MakeBench, tmp_path: Path) -> None:
-	"""The kernel would let another process of this user share it."""
-	bench = make_bench(common=SEVERAL)
-	workers(bench)
-	for count in ("1", "2"):
-		sidecar = Sidecar(
-			bench.folder, tmp_path / f"{count}.log", ("--workers", count, "--port", str(bench.sidecar.port))
-		)
-		code, line = run_until_failure(sidecar)
-		assert code == 5
-		assert "socketio_port" in line
 
 
 def test_a_unix_socket_of_several_workers(make_bench: MakeBench, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,8 @@ from tests.wire.command import run_command
 from tests.wire.conditions import PATIENCE, until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.raw import HANDSHAKE, PollingSession, request
+from tests.wire.sidecar import Sidecar
+from tests.wire.test_process import run_until_failure
 from tests.wire.workers import (
 	COUNT,
 	PING,
@@ -218,6 +221,17 @@ def test_the_supervisor_has_one_thread(bench: Bench) -> None:
 	"""A fork copies only the thread that calls it."""
 	assert bench.sidecar.process
 	assert len(os.listdir(f"/proc/{bench.sidecar.process.pid}/task")) == 1
+
+
+def test_a_port_that_is_in_use(bench: Bench, tmp_path: Path) -> None:
+	"""The kernel would let another process of this user share it."""
+	for count in ("1", "2"):
+		sidecar = Sidecar(
+			bench.folder, tmp_path / f"{count}.log", ("--workers", count, "--port", str(bench.sidecar.port))
+		)
+		code, line = run_until_failure(sidecar)
+		assert code == 5
+		assert "socketio_port" in line
 
 
 def test_the_limits_of_a_user_and_of_guests_hold_over_all_workers(
