@@ -24,14 +24,10 @@ from tests.wire.sidecar import Sidecar
 CONSOLE_SCRIPT = str(Path(sys.executable).with_name("frappe-realtime"))
 
 
-def restart_with(bench: Bench, sidecar: Sidecar) -> Sidecar:
-	"""Replace the sidecar of a bench, and start the new one."""
-	if bench.sidecar.alive:
-		bench.sidecar.stop()
+def start_with(bench: Bench, sidecar: Sidecar) -> None:
+	"""Start a bench with another sidecar than its own."""
 	bench.sidecar = sidecar
-	sidecar.start()
-	bench.wait_until_subscribed()
-	return sidecar
+	bench.start()
 
 
 def run_until_failure(sidecar: Sidecar) -> tuple[int, str]:
@@ -149,9 +145,9 @@ def test_a_failed_start_names_its_cause(make_bench: MakeBench, tmp_path: Path) -
 
 
 def test_a_configured_port_is_used(make_bench: MakeBench, tmp_path: Path) -> None:
-	bench = make_bench()
+	bench = make_bench(start=False)
 	bench.write_config(socketio_port=free_port())
-	restart_with(bench, Sidecar(bench.folder, tmp_path / "log", port=bench.config["socketio_port"]))
+	start_with(bench, Sidecar(bench.folder, tmp_path / "log", port=bench.config["socketio_port"]))
 	connect_once(bench)
 
 
@@ -166,17 +162,17 @@ def connect_once(bench: Bench, site: str = APP_SITE) -> None:
 
 
 def test_it_listens_on_ipv4_and_ipv6_by_default(make_bench: MakeBench, tmp_path: Path) -> None:
-	bench = make_bench()
+	bench = make_bench(start=False)
 	bench.write_config(socketio_port=free_port())
 	port = bench.config["socketio_port"]
-	restart_with(bench, Sidecar(bench.folder, tmp_path / "log", port=port))
+	start_with(bench, Sidecar(bench.folder, tmp_path / "log", port=port))
 	assert accepts(port)
 	with socket.socket(socket.AF_INET6) as probe:
 		assert probe.connect_ex(("::1", port)) == 0
 
 
 def test_the_environment_overrides_the_configuration(make_bench: MakeBench, tmp_path: Path) -> None:
-	bench = make_bench()
+	bench = make_bench(start=False)
 	port = free_port()
 	bench.write_config(socketio_port=free_port(), redis_queue="redis://127.0.0.1:1", default_site=APP_SITE)
 	environment = {
@@ -184,7 +180,7 @@ def test_the_environment_overrides_the_configuration(make_bench: MakeBench, tmp_
 		"FRAPPE_REDIS_QUEUE": bench.valkey.url,
 		"FRAPPE_SITE": STOCK_SITE,
 	}
-	restart_with(bench, Sidecar(bench.folder, tmp_path / "log", env=environment, port=port))
+	start_with(bench, Sidecar(bench.folder, tmp_path / "log", env=environment, port=port))
 	client = bench.client(bench.user(STOCK_SITE), STOCK_SITE, headers={"Host": "localhost", "Origin": None})
 	client.connect()
 	bench.settle(client, site=STOCK_SITE)
@@ -193,16 +189,16 @@ def test_the_environment_overrides_the_configuration(make_bench: MakeBench, tmp_
 
 def test_the_order_of_the_files(make_bench: MakeBench, tmp_path: Path) -> None:
 	"""common_site_config.json overrides config.json, except for falsy values."""
-	bench = make_bench()
+	bench = make_bench(start=False)
 	port = free_port()
 	bench.write("config.json", {"socketio_port": port, "redis_queue": "redis://127.0.0.1:1"})
 	bench.write_config(socketio_port=0)
-	restart_with(bench, Sidecar(bench.folder, tmp_path / "log", port=port))
+	start_with(bench, Sidecar(bench.folder, tmp_path / "log", port=port))
 	connect_once(bench)
 
 
 def test_the_bench_from_the_environment(make_bench: MakeBench, tmp_path: Path) -> None:
-	bench = make_bench()
+	bench = make_bench(start=False)
 	sidecar = Sidecar(
 		bench.folder,
 		tmp_path / "log",
@@ -210,16 +206,15 @@ def test_the_bench_from_the_environment(make_bench: MakeBench, tmp_path: Path) -
 		port=bench.sidecar.port,
 	)
 	sidecar.leave_out_bench()
-	restart_with(bench, sidecar)
+	start_with(bench, sidecar)
 	connect_once(bench)
 
 
 def test_webserver_host(make_bench: MakeBench, tmp_path: Path) -> None:
 	"""In containers the web process runs on another host."""
-	bench = make_bench()
+	bench = make_bench(start=False)
 	bench.write_config(webserver_host="localhost")
-	bench.sidecar.restart()
-	bench.wait_until_subscribed()
+	bench.start()
 	connect_once(bench)
 
 
@@ -238,8 +233,9 @@ def unix_get(path: Path, target: str, headers: dict[str, str]) -> tuple[int, str
 
 @pytest.mark.parametrize("how", ["argument", "config", "environment"])
 def test_a_unix_socket(make_bench: MakeBench, tmp_path: Path, how: str) -> None:
-	bench = make_bench()
-	bench.sidecar.stop()
+	bench = make_bench(start=False)
+	bench.valkey.start()
+	bench.start_web()
 	path = tmp_path / "realtime.sock"
 	arguments = ("--uds", str(path)) if how == "argument" else ()
 	env = {"FRAPPE_SOCKETIO_UDS": str(path)} if how == "environment" else {}
@@ -271,7 +267,7 @@ def test_another_package_named_realtime(make_bench: MakeBench, tmp_path: Path) -
 	neighbour = tmp_path / "elsewhere" / "realtime"
 	neighbour.mkdir(parents=True)
 	(neighbour / "__init__.py").write_text("raise ImportError('the wrong realtime')\n")
-	bench = make_bench()
+	bench = make_bench(start=False)
 	sidecar = Sidecar(
 		bench.folder,
 		tmp_path / "log",
@@ -279,7 +275,7 @@ def test_another_package_named_realtime(make_bench: MakeBench, tmp_path: Path) -
 		command=(CONSOLE_SCRIPT,),
 	)
 	sidecar.cwd = neighbour.parent
-	restart_with(bench, sidecar)
+	start_with(bench, sidecar)
 	connect_once(bench)
 
 
@@ -310,8 +306,7 @@ def test_other_paths_are_not_found(bench: Bench, connect: Connect) -> None:
 	connect(bench).fence()
 
 
-def test_publish_from_the_command_line(make_bench: MakeBench, connect: Connect) -> None:
-	bench = make_bench()
+def test_publish_from_the_command_line(bench: Bench, connect: Connect) -> None:
 	user = bench.user()
 	client, other = connect(bench, user), connect(bench, bench.user())
 	for arguments in (("--user", user.name), ("--room", "all")):
