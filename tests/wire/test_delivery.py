@@ -227,13 +227,14 @@ def test_sigterm_flushes_pending_writes(make_bench: MakeBench, connect: Connect)
 
 def test_a_redis_without_rights(make_bench: MakeBench, connect_node: ConnectNode) -> None:
 	"""Events are published without a history, `/health` reports it, and no client recovers."""
-	bench = make_bench()
+	bench = make_bench(start=False)
+	bench.valkey.start()
 	bench.valkey.client.execute_command(
 		*("ACL", "SETUSER", "limited", "on", ">geheim", "~*", "&*", "+@all", "-@scripting", "-@stream")
 	)
 	url = bench.valkey.url.replace("redis://", "redis://limited:geheim@")
-	bench.sidecar.stop()
 	bench.write_config(redis_queue=url)
+	bench.start_web()
 	bench.sidecar.start()
 	bench.wait_until_subscribed()
 	publisher = Publisher(url)

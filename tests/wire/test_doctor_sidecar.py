@@ -294,12 +294,11 @@ def test_the_desk_uses_another_port(bench: Bench) -> None:
 
 
 def test_the_app_is_on_no_site(make_bench: MakeBench) -> None:
-	bench = make_bench(version=17)
+	bench = make_bench(version=17, start=False)
 	shutil.rmtree(bench.folder / "sites" / APP_SITE)
 	bench.write_config(default_site=STOCK_SITE)
 	set_site_key(bench, STOCK_SITE, "host_name", bench.sidecar.url)
-	bench.sidecar.restart()
-	bench.wait_until_subscribed()
+	bench.start()
 	note = diagnose(bench, row="the app is on no site", code=0)
 	assert "the app frappe_realtime is installed on no site" in note.what
 	assert note.command == f"bench --site {STOCK_SITE} install-app frappe_realtime"

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from realtime.demo.model import WEBSITE_USER
+from tests.wire.background import Background
 from tests.wire.bench import Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
@@ -21,9 +24,9 @@ def subscribed(bench: Bench) -> Iterator[list[str]]:
 	messages: list[str] = []
 	with bench.valkey.client.pubsub() as subscription:
 		subscription.subscribe(open_in_editor=lambda message: messages.append(message["data"]))
+		until(lambda: subscription.get_message(timeout=1), "the subscription")
 		thread = subscription.run_in_thread(sleep_time=0.01, daemon=True)
 		try:
-			until(lambda: bench.valkey.client.pubsub_numsub("open_in_editor")[0][1], "the subscription")
 			yield messages
 		finally:
 			thread.stop()
@@ -37,8 +40,17 @@ def settle(bench: Bench, messages: list[str]) -> None:
 	messages.remove("end")
 
 
-def test_a_developer_opens_a_file(make_bench: MakeBench, connect: Connect) -> None:
-	bench = make_bench(common={"developer_mode": 1})
+@pytest.fixture(scope="module")
+def developer_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+	"""A bench in developer mode."""
+	one = Bench(background, tmp_path_factory.mktemp("developer"), common={"developer_mode": 1})
+	yield one.start()
+	one.close()
+	one.sidecar.check_log()
+
+
+def test_a_developer_opens_a_file(developer_bench: Bench, connect: Connect) -> None:
+	bench = developer_bench
 	with subscribed(bench) as messages:
 		connect(bench, bench.user()).emit("open_in_editor", PLACE)
 		until(lambda: messages, "the message")
@@ -54,9 +66,9 @@ def test_without_developer_mode_nothing_is_opened(bench: Bench, connect: Connect
 	assert messages == []
 
 
-def test_invalid_arguments_are_ignored(make_bench: MakeBench, connect: Connect) -> None:
+def test_invalid_arguments_are_ignored(developer_bench: Bench, connect: Connect) -> None:
 	"""Such a packet from a Guest ends the Node server of v16 and v17."""
-	bench = make_bench(common={"developer_mode": 1})
+	bench = developer_bench
 	other = connect(bench, bench.user())
 	with subscribed(bench) as messages:
 		for user in ("Guest", bench.user(user_type=WEBSITE_USER)):

@@ -130,12 +130,13 @@ def attempts_logged(bench: Bench) -> int:
 
 
 def test_a_redis_with_a_password(make_bench: MakeBench, connect: Connect) -> None:
-	bench = make_bench()
+	bench = make_bench(start=False)
+	bench.valkey.start()
 	bench.valkey.client.config_set("requirepass", "geheim")
 	bench.valkey.client.connection_pool.connection_kwargs["password"] = "geheim"
 	url = bench.valkey.url.replace("redis://", "redis://:geheim@")
-	bench.sidecar.stop()
 	bench.write_config(redis_queue=url)
+	bench.start_web()
 	bench.sidecar.start()
 	bench.wait_until_subscribed()
 	hears_again(bench, connect(bench))
