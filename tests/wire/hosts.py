@@ -13,6 +13,7 @@ from typing import Any
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import until
+from tests.wire.conftest import LONG
 from tests.wire.nginx import Nginx
 from tests.wire.sidecar import Sidecar
 
@@ -78,7 +79,7 @@ class Hosts:
 		"""Wait until each worker of each host serves, and knows all others."""
 		workers = int(self.bench.config["socketio_workers"])
 		for sidecar in self.sidecars:
-			until(lambda sidecar=sidecar: self._is_complete(sidecar, workers), f"{workers} workers")  # type: ignore[misc]
+			until(lambda sidecar=sidecar: self._is_complete(sidecar, workers), f"{workers} workers", LONG)  # type: ignore[misc]
 
 	def _is_complete(self, sidecar: Sidecar, workers: int) -> bool:
 		with contextlib.suppress(OSError, json.JSONDecodeError):

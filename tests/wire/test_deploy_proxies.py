@@ -160,7 +160,7 @@ def test_clients_of_each_transport_and_the_loss_of_a_host(fleet: Fleet, connect_
 		assert client.next("news") == (1,)
 		until(lambda client=client: client.state()["connected"], "a connection")  # type: ignore[misc]
 	count = len(clients)
-	assert sum(fleet.connections()) == count
+	until(lambda: sum(fleet.connections()) == count, "all clients")
 	assert all(one.health()[1]["clients_without_address"] == 0 for one in fleet.sidecars)
 
 	fleet.sidecars[0].stop()

@@ -92,4 +92,4 @@ def wait_for_line(bench: Bench, text: str) -> None:
 
 def wait_for_count(client: NodeClient, count: int) -> None:
 	"""Wait until a client has received `count` events."""
-	until(lambda: len(client.all("count")) >= count, f"{count} events; {len(client.all('count'))}")
+	until(lambda: len(client.all("count")) >= count, f"{count} events; {len(client.all('count'))}", LONG)
