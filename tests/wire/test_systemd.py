@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.wire.conditions import until
-from tests.wire.conftest import MakeBench
+from tests.wire.conftest import LONG, MakeBench
 from tests.wire.workers import workers
 
 
@@ -58,7 +58,7 @@ def test_notifications(make_bench: MakeBench, systemd: Systemd, count: int) -> N
 	if count > 1:
 		workers(bench, count)
 		bench.sidecar.signal(signal.SIGHUP)
-		until(lambda: systemd.received("READY=1", 2), "READY=1 after the reload")
+		until(lambda: systemd.received("READY=1", 2), "READY=1 after the reload", LONG)
 		kinds = [
 			message.partition("=")[0] for message in systemd.messages if not message.startswith("WATCHDOG")
 		]
@@ -73,4 +73,4 @@ def test_the_watchdog_kills_a_worker_that_is_blocked(make_bench: MakeBench, syst
 	pid = workers(bench, 2)[1]
 	os.kill(pid, signal.SIGSTOP)
 	until(lambda: f"worker 1 (pid {pid}) has not reported" in bench.sidecar.log, "the watchdog")
-	until(lambda: pid not in workers(bench, 2).values(), "a successor")
+	until(lambda: pid not in workers(bench, 2).values(), "a successor", LONG)
