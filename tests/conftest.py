@@ -102,10 +102,22 @@ def every_bench(request: pytest.FixtureRequest, shared_benches: Callable[[int], 
 @pytest.fixture
 def make_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeBench]:
 	"""Make a bench for one test, with the arguments of `Bench`; with `start=False` the test starts it."""
+	yield from _bench_maker(background, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def make_shared_bench(
+	background: Background, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeBench]:
+	"""Make a bench for the tests of a module, as `make_bench` does for one test."""
+	yield from _bench_maker(background, tmp_path_factory)
+
+
+def _bench_maker(background: Background, folders: pytest.TempPathFactory) -> Iterator[MakeBench]:
 	made: list[Bench] = []
 
 	def make(*, start: bool = True, **options: Any) -> Bench:
-		one = Bench(background, tmp_path_factory.mktemp("own"), **options)
+		one = Bench(background, folders.mktemp("own"), **options)
 		made.append(one)
 		return one.start() if start else one
 

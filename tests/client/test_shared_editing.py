@@ -14,7 +14,6 @@ from frappe_realtime.contract import (
 	SHARED_UPDATE,
 )
 from realtime.demo.model import WEBSITE_USER
-from tests.wire.background import Background
 from tests.wire.bench import SITES, Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
@@ -31,11 +30,9 @@ CHANGES = 20
 
 
 @pytest.fixture(scope="module")
-def relaying(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def relaying(make_shared_bench: MakeBench) -> Bench:
 	"""A bench that keeps no states, as without the extra."""
-	one = Bench(background, tmp_path_factory.mktemp("relaying"), common={"realtime_shared_states": 0})
-	yield one.start()
-	one.close()
+	return make_shared_bench(common={"realtime_shared_states": 0})
 
 
 @pytest.fixture(params=["keeping", "relaying"])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from realtime.demo.model import User
 from tests.wire.apps import install, write_handlers
-from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conftest import MakeBench
 from tests.wire.publisher import Publisher
@@ -32,13 +30,12 @@ def exit(socket, room):
 
 
 @pytest.fixture(scope="module", name="shared")
-def shared_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def shared_bench(make_shared_bench: MakeBench) -> Bench:
 	"""A bench with handlers that join and leave rooms, whose permissions are cached for a moment only."""
-	bench = Bench(background, tmp_path_factory.mktemp("recovery"), common={"realtime_cache_seconds": 0.001})
+	bench = make_shared_bench(start=False, common={"realtime_cache_seconds": 0.001})
 	write_handlers(bench, "alpha", HANDLERS)
 	install(bench, "alpha")
-	yield bench.start()
-	bench.close()
+	return bench.start()
 
 
 class Tab:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from realtime.demo.model import WEBSITE_USER, User
-from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, STOCK_SITE, AnyClient, Bench
 from tests.wire.clients import POLLING, WEBSOCKET, Client, Refused
 from tests.wire.conditions import until
@@ -329,13 +327,9 @@ def test_what_is_no_message_of_the_app(bench: Bench, connect: Connect, payload: 
 
 
 @pytest.fixture(scope="module")
-def rechecked_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def rechecked_bench(make_shared_bench: MakeBench) -> Bench:
 	"""A bench that asks about each session once a second."""
-	common = {"realtime_recheck_seconds": 1, "realtime_cache_seconds": 0.2}
-	one = Bench(background, tmp_path_factory.mktemp("rechecked"), common=common)
-	yield one.start()
-	one.close()
-	one.sidecar.check_log()
+	return make_shared_bench(common={"realtime_recheck_seconds": 1, "realtime_cache_seconds": 0.2})
 
 
 class TestWithoutTheApp:

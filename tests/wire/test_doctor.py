@@ -35,11 +35,9 @@ def give_addresses(bench: Bench) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def shared(make_shared_bench: MakeBench) -> Bench:
 	"""A bench for the tests that leave its processes and common_site_config.json alone."""
-	one = Bench(background, tmp_path_factory.mktemp("doctor"), version=17)
-	yield one.start()
-	one.close()
+	return make_shared_bench(version=17)
 
 
 @pytest.fixture

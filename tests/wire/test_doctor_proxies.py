@@ -27,11 +27,9 @@ needs_nginx = pytest.mark.skipif(NGINX is None, reason="there is no nginx")
 
 
 @pytest.fixture(scope="module")
-def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def shared(make_shared_bench: MakeBench) -> Bench:
 	"""A bench for the tests that change only its proxies and the files of its sites."""
-	one = Bench(background, tmp_path_factory.mktemp("proxies"), version=17)
-	yield one.start()
-	one.close()
+	return make_shared_bench(version=17)
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ import pytest
 
 from realtime.demo.model import User
 from tests.unit.docs.blocks import blocks_in
-from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.command import run_command
 from tests.wire.conditions import accepts, free_port, until
-from tests.wire.conftest import Connect
+from tests.wire.conftest import Connect, MakeBench
 from tests.wire.listener import Listener
 from tests.wire.sidecar import ROOT, environment
 
@@ -31,13 +30,12 @@ DOCUMENT = "TODO-0001"
 
 
 @pytest.fixture(scope="module")
-def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def shared(make_shared_bench: MakeBench) -> Bench:
 	"""A bench with one site, which has an address that is reached. No command changes it."""
-	bench = Bench(background, tmp_path_factory.mktemp("documented"), version=17)
+	bench = make_shared_bench(start=False, version=17)
 	shutil.rmtree(bench.folder / "sites" / STOCK_SITE)
 	bench.write(f"sites/{APP_SITE}/site_config.json", {"host_name": bench.sidecar.url})
-	yield bench.start()
-	bench.close()
+	return bench.start()
 
 
 @pytest.fixture

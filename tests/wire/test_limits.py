@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from websockets.exceptions import ConnectionClosed
 
 from realtime.demo.model import WEBSITE_USER
 from tests.wire.apps import in_log
-from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import Refused
 from tests.wire.conditions import until
@@ -49,17 +47,13 @@ def answers(bench: Bench, connect: Connect) -> None:
 
 
 @pytest.fixture(scope="module")
-def events_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def events_bench(make_shared_bench: MakeBench) -> Bench:
 	"""A bench with few events per second."""
-	common = {"realtime_guest_events_per_second": 2, "realtime_events_per_second": 3}
-	one = Bench(background, tmp_path_factory.mktemp("events"), common=common)
-	yield one.start()
-	one.close()
-	one.sidecar.check_log()
+	return make_shared_bench(common={"realtime_guest_events_per_second": 2, "realtime_events_per_second": 3})
 
 
 @pytest.fixture(scope="module")
-def numbers_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def numbers_bench(make_shared_bench: MakeBench) -> Bench:
 	"""A bench with few rooms, sockets, guests and namespaces. A test uses its own users and addresses."""
 	common = {
 		"realtime_guest_rooms_per_socket": 6,
@@ -68,10 +62,7 @@ def numbers_bench(background: Background, tmp_path_factory: pytest.TempPathFacto
 		"realtime_guests_per_address": 2,
 		"realtime_namespaces_per_connection": 1,
 	}
-	one = Bench(background, tmp_path_factory.mktemp("numbers"), common=common)
-	yield one.start()
-	one.close()
-	one.sidecar.check_log()
+	return make_shared_bench(common=common)
 
 
 @pytest.mark.parametrize(

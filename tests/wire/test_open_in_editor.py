@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from realtime.demo.model import WEBSITE_USER
-from tests.wire.background import Background
 from tests.wire.bench import Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
@@ -41,12 +40,9 @@ def settle(bench: Bench, messages: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def developer_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def developer_bench(make_shared_bench: MakeBench) -> Bench:
 	"""A bench in developer mode."""
-	one = Bench(background, tmp_path_factory.mktemp("developer"), common={"developer_mode": 1})
-	yield one.start()
-	one.close()
-	one.sidecar.check_log()
+	return make_shared_bench(common={"developer_mode": 1})
 
 
 def test_a_developer_opens_a_file(developer_bench: Bench, connect: Connect) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,6 @@ import pytest
 from realtime.demo.model import WEBSITE_USER
 from tests.wire import nodejs
 from tests.wire.apps import install, write_handlers
-from tests.wire.background import Background
 from tests.wire.bench import Bench
 from tests.wire.clients import POLLING, WEBSOCKET, Client
 from tests.wire.conditions import until
@@ -91,14 +90,11 @@ def env_of(language: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
-def rooms_bench(
-	request: pytest.FixtureRequest, background: Background, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
+def rooms_bench(request: pytest.FixtureRequest, make_shared_bench: MakeBench) -> Bench:
 	"""A bench with the app `rooms`, in each language."""
-	bench = Bench(background, tmp_path_factory.mktemp("rooms"), env=env_of(request.param))
+	bench = make_shared_bench(start=False, env=env_of(request.param))
 	add_handlers(bench, request.param)
-	yield bench.start()
-	bench.close()
+	return bench.start()
 
 
 @pytest.fixture(params=LANGUAGES)

@@ -16,7 +16,6 @@ import pytest
 
 from realtime.demo.model import User
 from realtime.engine.owners import owner_of
-from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.clients import Client
 from tests.wire.conditions import until
@@ -35,13 +34,11 @@ ASKED_WHETHER = "frappe.realtime.has_permissions"
 
 
 @pytest.fixture(scope="module")
-def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def shared(make_shared_bench: MakeBench) -> Bench:
 	"""A bench for the tests that stop no worker."""
-	one = Bench(background, tmp_path_factory.mktemp("questions"), common=COMMON)
-	one.start()
+	one = make_shared_bench(common=COMMON)
 	workers(one, COUNT)
-	yield one
-	one.close()
+	return one
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from realtime.demo.endpoints import FrappeError
-from tests.wire.background import Background
 from tests.wire.bench import SITES, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
 from tests.wire.conditions import until
@@ -74,11 +73,9 @@ def test_a_client_waits_while_the_web_process_fails(
 
 
 @pytest.fixture(scope="module")
-def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def shared(make_shared_bench: MakeBench) -> Bench:
 	"""A bench for the tests in which the web process talks nonsense."""
-	one = Bench(background, tmp_path_factory.mktemp("away"))
-	yield one.start()
-	one.close()
+	return make_shared_bench()
 
 
 @pytest.fixture

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, AnyClient, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET
 from tests.wire.conditions import PATIENCE, free_port, until
@@ -81,18 +79,13 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(
-	background: Background, tmp_path_factory: pytest.TempPathFactory, modules: Path
-) -> Iterator[Bench]:
+def shared(make_shared_bench: MakeBench, modules: Path) -> Bench:
 	"""A bench for the reloads that fail; each test ends with one that succeeds."""
-	folder = tmp_path_factory.mktemp("reloads")
-	one = Bench(background, folder, common=SEVERAL)
+	one = make_shared_bench(start=False, common=SEVERAL)
 	# Its port is in the configuration only, so that a reload finds another one there.
 	env = {"PYTHONPATH": str(modules)}
-	one.sidecar = Sidecar(one.folder, folder / "sidecar.log", env=env, port=one.sidecar.port)
-	one.start()
-	yield one
-	one.close()
+	one.sidecar = Sidecar(one.folder, one.sidecar.log_path, env=env, port=one.sidecar.port)
+	return one.start()
 
 
 @pytest.mark.parametrize("broken", ["config", "value", "port", "code"])

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from realtime.demo.model import User
-from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET, Refused
 from tests.wire.command import run_command
@@ -37,13 +36,11 @@ TRANSPORTS = pytest.mark.parametrize("transports", [POLLING, WEBSOCKET, BOTH], i
 
 
 @pytest.fixture(scope="module")
-def shared(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def shared(make_shared_bench: MakeBench) -> Bench:
 	"""Start one sidecar of several workers for all tests that stop none of them."""
-	one = Bench(background, tmp_path_factory.mktemp("workers"), common=SEVERAL)
-	one.start()
+	one = make_shared_bench(common=SEVERAL)
 	workers(one)
-	yield one
-	one.close()
+	return one
 
 
 @pytest.fixture

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.wire.apps import in_log, install, write_handlers
-from tests.wire.background import Background
 from tests.wire.bench import STOCK_SITE, Bench
 from tests.wire.conditions import until
-from tests.wire.conftest import Connect, ConnectNode
+from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.handlers.alpha import ALPHA
 
 
 @pytest.fixture(scope="module")
-def alpha_bench(background: Background, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def alpha_bench(make_shared_bench: MakeBench) -> Bench:
 	"""A bench with the app `alpha`."""
-	bench = Bench(background, tmp_path_factory.mktemp("alpha"))
+	bench = make_shared_bench(start=False)
 	write_handlers(bench, "alpha", ALPHA)
 	install(bench, "alpha")
-	yield bench.start()
-	bench.close()
+	return bench.start()
 
 
 def test_a_handler_answers_an_acknowledged_event(alpha_bench: Bench, connect: Connect) -> None:
