@@ -11,7 +11,7 @@ from .limits import ClientLimits
 from .permissions import Permissions
 
 MAX_NAME = 600
-"""Characters of a name that is asked about, as of subscriptions (handlers/core.py): a client may have sent it to the handler."""
+"""Characters of the name of a DocType or a document that a client, or a handler for it, asks about; Frappe's own names have at most 140."""
 
 
 def are_names(doctype: str, name: str, ptype: str) -> bool:

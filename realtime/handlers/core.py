@@ -23,7 +23,7 @@ from frappe_realtime.contract import (
 from frappe_realtime.errors import RewindRefused, WebUnavailable
 
 from ..access.authentication import Session
-from ..access.client_questions import allows_permission_question
+from ..access.client_questions import MAX_NAME, allows_permission_question
 from ..access.limits import ClientLimits
 from ..access.permissions import Permissions, answer_of
 from ..access.tasks import TaskAccess
@@ -35,9 +35,6 @@ from .reply import reply_of
 from .rewinds import Rewinds, acknowledge, may_rewind
 
 logger = logging.getLogger("realtime.handlers")
-
-MAX_NAME = 600
-"""Characters of the name of a DocType or a document; Frappe's own names have at most 140."""
 
 Handler = Callable[..., None]
 

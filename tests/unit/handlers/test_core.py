@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from frappe_realtime.errors import WebUnavailable
-from realtime.handlers.core import MAX_NAME
+from realtime.access.client_questions import MAX_NAME
 from tests.unit.handlers.fakes import Core, sent, settle
 
 Scenario = Callable[[Core], Coroutine[Any, Any, None]]
