@@ -35,6 +35,7 @@ def apply(changes: Sequence[KeyChange]) -> dict[Path, str]:
 		ValueError: The file does not hold a JSON object.
 	"""
 	undo = {}
+	after = {}
 	for file in dict.fromkeys(change.file for change in changes):
 		target = file.resolve()
 		before = target.read_bytes()
@@ -42,10 +43,13 @@ def apply(changes: Sequence[KeyChange]) -> dict[Path, str]:
 		if not isinstance(content, dict):
 			raise ValueError(f"{target} does not hold a JSON object")
 		content.update({change.key: change.after for change in changes if change.file == file})
+		after[target] = (json.dumps(content, indent=1, sort_keys=False) + "\n").encode()
 		backup = backup_of(target)
 		_write(backup, before, target)
-		_write(target, (json.dumps(content, indent=1, sort_keys=False) + "\n").encode(), target)
 		undo[file] = f"mv {shlex.quote(str(backup))} {shlex.quote(str(target))}"
+	# Not before all have been read and kept: an error has changed nothing.
+	for target, content in after.items():
+		_write(target, content, target)
 	return undo
 
 

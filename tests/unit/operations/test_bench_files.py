@@ -374,3 +374,11 @@ def test_a_fix_refuses_a_file_that_is_no_object(tmp_path: Path) -> None:
 	with pytest.raises(ValueError, match="does not hold a JSON object"):
 		fixes.apply([KeyChange(file, "a", None, 1)])
 	assert file.read_text() == "[]"
+
+
+def test_a_fix_that_cannot_be_made_changes_no_other_file(tmp_path: Path) -> None:
+	common, site = tmp_path / "common_site_config.json", tmp_path / "site_config.json"
+	common.write_text("{}")
+	with pytest.raises(FileNotFoundError):
+		fixes.apply([KeyChange(common, "a", None, 1), KeyChange(site, "a", None, 1)])
+	assert common.read_text() == "{}"
