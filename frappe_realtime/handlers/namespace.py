@@ -54,22 +54,23 @@ class NamespaceRooms(Mapping[str, frozenset[str]]):
 		self._namespace = namespace
 
 	def __getitem__(self, room: str) -> frozenset[str]:
-		members = self._members(room)
+		members = frozenset(self._members(room))
 		if not members:
 			raise KeyError(room)
 		return members
 
 	def __iter__(self) -> Iterator[str]:
 		for room in self._names():
-			if self._members(room):
+			if any(True for _ in self._members(room)):
 				yield room
 
 	def __len__(self) -> int:
 		return len(self._names())
 
-	def _members(self, room: str) -> frozenset[str]:
-		local = (member.id for member in self._runtime.current_namespace(self._namespace).members(room))
-		return frozenset((*local, *self._runtime.remote_socket_ids(self._namespace, room)))
+	def _members(self, room: str) -> Iterator[str]:
+		for member in self._runtime.current_namespace(self._namespace).members(room):
+			yield member.id
+		yield from self._runtime.remote_socket_ids(self._namespace, room)
 
 	def _names(self) -> dict[str, None]:
 		local = self._runtime.current_namespace(self._namespace).rooms
