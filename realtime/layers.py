@@ -360,7 +360,7 @@ def engine_settings(config: Config) -> EngineSettings:
 		max_payload=config.realtime_max_payload,
 		max_unsent=config.realtime_max_unsent,
 		max_packets=config.realtime_max_packets,
-		# Each event is a frame at least: whoever allows more events allows their frames.
+		# Each event is a frame at least: a limit of frames below that of events would count instead of it.
 		frames_per_second=max(config.realtime_frames_per_second, config.realtime_events_per_second),
 		initial_frames_per_second=config.realtime_unknown_frames_per_second,
 		transports=config.realtime_transports,

@@ -48,7 +48,7 @@ class LoopBridge:
 		self._waiting.add(future)
 		self._threads.leave()
 		try:
-			# Many calls share one turn of the event loop: without this, the context would be that of whoever has woken it.
+			# Many calls share one turn of the event loop, which runs in the context of the code that has woken it.
 			self._calls.add(copy_context().run, _run_for_thread, action, future)
 			self._calls.wake()
 			return future.result()
