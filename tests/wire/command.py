@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, NamedTuple
 
 from tests.wire.conditions import PATIENCE
 from tests.wire.sidecar import ROOT, environment
@@ -19,6 +21,21 @@ class Result(NamedTuple):
 	code: int
 	output: str
 	errors: str
+
+
+@contextmanager
+def started_command(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]]:
+	"""Start `frappe-realtime` with `arguments`; yield the process, and the pipes of its output and errors."""
+	with subprocess.Popen(
+		[sys.executable, "-m", "realtime", *arguments],
+		stdout=subprocess.PIPE,
+		stderr=subprocess.PIPE,
+		cwd=ROOT,
+		env=environment(),
+	) as process:
+		assert process.stdout
+		assert process.stderr
+		yield process, process.stdout, process.stderr
 
 
 def run_command(

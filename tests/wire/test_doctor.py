@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,11 +19,12 @@ from frappe_realtime import __version__
 from realtime.operations.public_checks import FORWARDED_FOR
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, SITES, STOCK_SITE, Bench
+from tests.wire.command import started_command
 from tests.wire.conditions import PATIENCE, free_port, until
 from tests.wire.conftest import MakeBench
 from tests.wire.doctor import run_doctor
 from tests.wire.proxy import Proxy
-from tests.wire.sidecar import ROOT, Sidecar, environment
+from tests.wire.sidecar import Sidecar
 from tests.wire.test_process import listens
 
 
@@ -307,18 +307,14 @@ def test_it_ends_if_nothing_answers(own_bench: Bench) -> None:
 
 def test_a_pipe_that_nobody_reads_is_no_error_of_python(bench: Bench) -> None:
 	"""As in `frappe-realtime doctor | head -n 1`."""
-	with subprocess.Popen(
-		[sys.executable, "-m", "realtime", "doctor", "--bench", str(bench.folder), "--site", APP_SITE],
-		stdout=subprocess.PIPE,
-		stderr=subprocess.PIPE,
-		cwd=ROOT,
-		env=environment(),
-	) as process:
-		assert process.stdout
-		assert process.stderr
-		process.stdout.close()
+	with started_command("doctor", "--bench", str(bench.folder), "--site", APP_SITE) as (
+		process,
+		output,
+		errors,
+	):
+		output.close()
 		assert process.wait(PATIENCE) == 1
-		assert process.stderr.read() == b""
+		assert errors.read() == b""
 
 
 def test_it_ends_if_the_web_process_does_not_answer(own_bench: Bench) -> None:

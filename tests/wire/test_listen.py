@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
-from tests.wire.command import Result, run_command
+from tests.wire.command import Result, run_command, started_command
 from tests.wire.conditions import PATIENCE, until
 from tests.wire.conftest import MakeBench
 from tests.wire.listener import Listener
-from tests.wire.sidecar import ROOT, environment
 
 StartListening = Callable[..., Listener]
 
@@ -188,19 +185,11 @@ def test_no_redis(make_bench: MakeBench) -> None:
 
 def test_it_ends_when_nothing_reads_its_output(bench: Bench) -> None:
 	"""As in `frappe-realtime listen | head -n 1`."""
-	with subprocess.Popen(
-		[sys.executable, "-m", "realtime", "listen", "--bench", str(bench.folder)],
-		stdout=subprocess.PIPE,
-		stderr=subprocess.PIPE,
-		cwd=ROOT,
-		env=environment(),
-	) as process:
-		assert process.stdout
-		assert process.stderr
-		assert b"listening to" in process.stderr.readline()
+	with started_command("listen", "--bench", str(bench.folder)) as (process, output, errors):
+		assert b"listening to" in errors.readline()
 		bench.publish("first", 1, "website")
-		assert b"first" in process.stdout.readline()
-		process.stdout.close()
+		assert b"first" in output.readline()
+		output.close()
 		bench.publish("second", 2, "website")
 		assert process.wait(PATIENCE) == 0
-		assert process.stderr.read() == b""
+		assert errors.read() == b""

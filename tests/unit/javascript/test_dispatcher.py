@@ -14,6 +14,12 @@ from realtime.javascript.replication import SocketReplica
 from tests.unit.javascript.fakes import JavaScriptBench, call
 
 
+def dispatching(folder: Path, **limits: int) -> tuple[JavaScriptBench, EventDispatcher]:
+	"""Return a bench with an app in JavaScript whose Node process does not run, and its dispatcher."""
+	bench = JavaScriptBench(folder, "chat")
+	return bench, EventDispatcher(bench.channel, bench.sockets, **limits)
+
+
 def connect(bench: JavaScriptBench, id: str) -> SocketReplica:
 	"""Return the replica of a new socket."""
 	bench.connect(id, "chat")
@@ -24,8 +30,7 @@ def connect(bench: JavaScriptBench, id: str) -> SocketReplica:
 
 def test_events_are_kept_until_the_process_is_ready(tmp_path: Path) -> None:
 	async def run() -> None:
-		bench = JavaScriptBench(tmp_path, "chat")
-		events = EventDispatcher(bench.channel, bench.sockets)
+		bench, events = dispatching(tmp_path)
 		one, gone = connect(bench, "one"), connect(bench, "gone")
 		events.dispatch(one, "first", [1], None)
 		events.dispatch(gone, "ignored", [], None)
@@ -54,8 +59,7 @@ def test_oldest_pending_event_is_dropped(tmp_path: Path, monkeypatch: pytest.Mon
 	monkeypatch.setattr(dispatcher, "MAX_PENDING_EVENTS", 2)
 
 	async def run() -> None:
-		bench = JavaScriptBench(tmp_path, "chat")
-		events = EventDispatcher(bench.channel, bench.sockets)
+		bench, events = dispatching(tmp_path)
 		one = connect(bench, "one")
 		for number in range(5):
 			events.dispatch(one, "event", [number], None)
@@ -73,8 +77,7 @@ def test_oldest_pending_event_is_dropped(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_events_are_dropped_while_the_process_does_not_read(tmp_path: Path) -> None:
 	async def run() -> None:
-		bench = JavaScriptBench(tmp_path, "chat")
-		events = EventDispatcher(bench.channel, bench.sockets)
+		bench, events = dispatching(tmp_path)
 		one = connect(bench, "one")
 		bench.start_process()
 		events.on_ready()
@@ -91,8 +94,7 @@ def test_events_are_dropped_while_the_process_does_not_read(tmp_path: Path) -> N
 
 def test_pending_events_of_a_socket_are_bounded_in_bytes(tmp_path: Path) -> None:
 	async def run() -> None:
-		bench = JavaScriptBench(tmp_path, "chat")
-		events = EventDispatcher(bench.channel, bench.sockets, queue=100, queue_bytes=10_000)
+		bench, events = dispatching(tmp_path, queue=100, queue_bytes=10_000)
 		one, other = connect(bench, "one"), connect(bench, "other")
 		for _ in range(5):
 			events.dispatch(one, "text", ["x" * 4000], None)
@@ -119,8 +121,7 @@ def test_pending_events_of_all_sockets_are_bounded_in_bytes(
 	monkeypatch.setattr(dispatcher, "MAX_PENDING_BYTES", 10_000)
 
 	async def run() -> None:
-		bench = JavaScriptBench(tmp_path, "chat")
-		events = EventDispatcher(bench.channel, bench.sockets)
+		bench, events = dispatching(tmp_path)
 		for number in range(5):
 			events.dispatch(connect(bench, f"s{number}"), "text", [number, "x" * 3000], None)
 		assert events.dropped == 2
@@ -134,8 +135,7 @@ def test_pending_events_of_all_sockets_are_bounded_in_bytes(
 
 def test_pending_events_of_a_socket_that_has_gone_are_dropped(tmp_path: Path) -> None:
 	async def run() -> None:
-		bench = JavaScriptBench(tmp_path, "chat")
-		events = EventDispatcher(bench.channel, bench.sockets, queue_bytes=5000)
+		bench, events = dispatching(tmp_path, queue_bytes=5000)
 		one, gone = connect(bench, "one"), connect(bench, "gone")
 		for replica in (gone, one):
 			events.dispatch(replica, "text", ["x" * 4000], None)
@@ -157,8 +157,7 @@ def codes(answers: list[tuple[Any, ...]]) -> list[str]:
 
 def test_a_call_that_the_process_had_when_it_ended_is_answered(tmp_path: Path) -> None:
 	async def run() -> None:
-		bench = JavaScriptBench(tmp_path, "chat")
-		events = EventDispatcher(bench.channel, bench.sockets)
+		bench, events = dispatching(tmp_path)
 		one = connect(bench, "one")
 		bench.start_process()
 		events.on_ready()
@@ -175,8 +174,7 @@ def test_a_call_that_the_process_had_when_it_ended_is_answered(tmp_path: Path) -
 
 def test_a_call_that_waits_for_a_process_is_not_answered_when_another_one_ends(tmp_path: Path) -> None:
 	async def run() -> None:
-		bench = JavaScriptBench(tmp_path, "chat")
-		events = EventDispatcher(bench.channel, bench.sockets)
+		bench, events = dispatching(tmp_path)
 		one = connect(bench, "one")
 		reply, answers = call()
 		events.dispatch(one, "event", [], reply)
@@ -197,8 +195,7 @@ def test_a_call_that_is_dropped_while_it_waits_is_answered(
 	tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 	monkeypatch.setattr(dispatcher, "MAX_PENDING_EVENTS", 1)
-	bench = JavaScriptBench(tmp_path, "chat")
-	events = EventDispatcher(bench.channel, bench.sockets)
+	bench, events = dispatching(tmp_path)
 	one = connect(bench, "one")
 	first, answers = call()
 	second, later_answers = call()
@@ -216,8 +213,7 @@ def test_a_call_that_is_dropped_while_it_waits_is_answered(
 def test_the_answer_to_a_call_that_is_dropped_names_the_limit(
 	tmp_path: Path, limits: dict[str, int], key: str
 ) -> None:
-	bench = JavaScriptBench(tmp_path, "chat")
-	events = EventDispatcher(bench.channel, bench.sockets, **limits)
+	bench, events = dispatching(tmp_path, **limits)
 	reply, answers = call()
 	events.dispatch(connect(bench, "one"), "event", [], reply)
 	reply.end()

@@ -18,6 +18,13 @@ from tests.unit.socketio.fakes import SITE
 from tests.unit.virtual_time import in_virtual_time
 
 
+def take_after_loss(it: Setting, number: int, lost: str) -> None:
+	"""Take an event whose publisher has noticed that Redis has lost the one at `lost`; it has no offset."""
+	without = event(number, None, unrecorded="lost")
+	without.lost = lost
+	it.history.take([without])
+
+
 def test_reading_is_retried_while_redis_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
 	monkeypatch.setattr(random, "uniform", lambda low, high: 0)
 
@@ -179,9 +186,7 @@ def test_an_event_that_redis_has_lost(lost: str, told: bool) -> None:
 	async def test(it: Setting) -> None:
 		await it.history.follow(SITE)
 		it.live(1)
-		without = event(3, None, unrecorded="lost")
-		without.lost = lost
-		it.history.take([without])
+		take_after_loss(it, 3, lost)
 		assert it.delivered == [1, 3]
 		assert it.lost == [SITE] * told
 
@@ -242,9 +247,7 @@ def test_clients_that_have_received_what_redis_has_lost_stay() -> None:
 		for _ in range(2):
 			it.history.on_subscribed()
 			await it.caught_up()
-		without = event(2, None, unrecorded="lost")
-		without.lost = "1-0"
-		it.history.take([without])
+		take_after_loss(it, 2, "1-0")
 		assert it.delivered == [1, 2]
 		assert it.lost == []
 
@@ -314,9 +317,7 @@ def test_clients_that_have_received_what_redis_has_lost_in_two_steps_stay() -> N
 			it.store.last = last
 			it.history.on_subscribed()
 			await it.caught_up()
-		without = event(3, None, unrecorded="lost")
-		without.lost = "2-0"
-		it.history.take([without])
+		take_after_loss(it, 3, "2-0")
 		assert it.lost == []
 
 	run(test)
@@ -332,9 +333,7 @@ def test_clients_that_have_received_a_value_that_redis_has_lost_stay() -> None:
 		it.store.last, it.store.newest_value = None, ""
 		it.history.on_subscribed()
 		await it.caught_up()
-		without = event(3, None, unrecorded="lost")
-		without.lost = "2-0"
-		it.history.take([without])
+		take_after_loss(it, 3, "2-0")
 		assert it.lost == []
 
 	run(test)
