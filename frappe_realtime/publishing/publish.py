@@ -271,7 +271,7 @@ def emit(event: str, message: Any, room: str | None) -> None:
 	Args:
 		event: The name of the event.
 		message: What the listeners get.
-		room: The room. None is every socket of every site; such an event is in no site's history.
+		room: The room. None is every socket of the site, with Node of every site; such an event is in no history.
 	"""
 	# First what may raise: a task counts as announced from then on.
 	sent = _message(event, message, room)

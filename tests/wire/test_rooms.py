@@ -63,6 +63,17 @@ def test_an_event_without_a_room_is_sent_to_every_socket_of_every_site(
 		assert socket.next("build_event")[0] == {"success": True}
 
 
+def test_an_event_of_a_site_without_a_room_is_sent_to_every_socket_of_the_site(
+	bench: Bench, connect: Connect
+) -> None:
+	here = [connect(bench, bench.user()), connect(bench)]
+	there = connect(bench, site=STOCK_SITE)
+	bench.publish("news", 1, room=None)
+	bench.settle(*here)
+	bench.settle(there, site=STOCK_SITE)
+	assert [socket.all("news") for socket in (*here, there)] == [[(1,)], [(1,)], []]
+
+
 @pytest.mark.parametrize(
 	"message",
 	[

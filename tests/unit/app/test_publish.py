@@ -237,8 +237,8 @@ def test_an_invalid_bound_counts_as_not_set(publish, sent, frappe, value):
 	assert sent.messages[0].history_count == 10_000
 
 
-def test_an_event_for_all_sites_has_no_history(publish, sent):
-	publish.emit("build_event", {"a": 1}, None)
+def test_an_event_without_a_room_has_no_history(publish, sent):
+	publish.emit("e", {"a": 1}, None)
 	(message,) = sent.messages
 	assert message.stream is None
 	assert json.loads(message.payload)["room"] is None
