@@ -1,4 +1,4 @@
-"""python -m benchmarks.workers [--quick]
+"""python -m benchmarks.workers [--quick] [--storm] [--rounds 3]
 
 Compares several workers of one sidecar with single processes: memory, deliveries to the clients of one room, events that concern
 a client of another worker, polling handshakes, of which every other request reaches the wrong worker, and the questions to the web
