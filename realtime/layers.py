@@ -287,7 +287,7 @@ class HandlerLayer:
 			questions,
 			presence.apps,
 			app_rewinds,
-			backends.secret.get,
+			backends.secret,
 		)
 		announcer = SocketAnnouncer(
 			sockets,

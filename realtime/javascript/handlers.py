@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from frappe_realtime.errors import WebUnavailable
@@ -21,6 +21,7 @@ from ..presence.app_presence import AppPresence
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespaces, ServerSocket
 from ..socketio.server import Ack
+from ..web.secret import SharedSecret
 from .app_loader import AppLoader
 from .background import BackgroundTasks
 from .channel import Channel
@@ -48,7 +49,7 @@ class JavaScriptHandlers:
 		questions: Answers `has_permission` of handlers.
 		presence: Answers `presence` of handlers.
 		rewinds: Answers `rewind` of handlers.
-		secret: Returns the secret that Frappe shares with its realtime server; may raise `WebUnavailable`.
+		secret: What Frappe shares with its realtime server.
 	"""
 
 	events = None
@@ -64,7 +65,7 @@ class JavaScriptHandlers:
 		questions: ClientQuestions,
 		presence: AppPresence,
 		rewinds: AppRewinds,
-		secret: Callable[[], Awaitable[str]],
+		secret: SharedSecret,
 	) -> None:
 		self._config = config
 		self._namespaces = namespaces
@@ -76,6 +77,7 @@ class JavaScriptHandlers:
 		self.calls.sites_changed.connect(self._send_watched_sites)
 		self._background = BackgroundTasks()
 		self._channel = Channel()
+		secret.changed.connect(self._on_secret)
 		self._log = ProcessLog()
 		self.handler_failed = self._log.handler_failed
 		self._apps = AppLoader(config.bench, files, self._channel)
@@ -222,8 +224,12 @@ class JavaScriptHandlers:
 
 	async def _send_secret(self) -> None:
 		try:
-			self._channel.send("secret", await self._secret())
+			self._on_secret(await self._secret.get())
 		except WebUnavailable as error:
 			logger.warning(
-				"frappe_request of JavaScript handlers is sent without the shared secret: %s", error
+				"frappe_request of JavaScript handlers is sent without the shared secret until it can be read: %s",
+				error,
 			)
+
+	def _on_secret(self, value: str) -> None:
+		self._channel.send("secret", value)

@@ -10,6 +10,7 @@ from frappe_realtime.errors import WebUnavailable
 
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..log_budget import LogBudget
+from ..signals import Signal
 
 logger = logging.getLogger("realtime.web")
 
@@ -22,6 +23,8 @@ class SharedSecret:
 	"""
 
 	def __init__(self, store: RedisStore) -> None:
+		self.changed: Signal[[str]] = Signal()
+		"""Sent with the secret when another one was read than is known."""
 		self._store = store
 		self._value = ""
 		self._log_budget = LogBudget()
@@ -43,7 +46,9 @@ class SharedSecret:
 				value = await self._store.set_default(SECRET_KEY, secrets.token_hex(16))
 				if not (value.isascii() and value.isprintable()):
 					raise StoreDenied(f"the value of {SECRET_KEY} cannot be sent in a header")
-				self._value = value
+				if value != self._value:
+					self._value = value
+					self.changed.send(value)
 			except StoreUnavailable as error:
 				raise WebUnavailable(
 					f"the shared secret cannot be read from {self._store.endpoint}: {error}"

@@ -10,8 +10,18 @@ from realtime.demo.model import GUEST, User
 from tests.wire.bench import APP_SITE, SITES, STOCK_SITE, Bench
 from tests.wire.clients import POLLING, WEBSOCKET, Client, Refused
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
+from tests.wire.javascript import MakeJavaScriptBench, make_javascript_bench
+
+__all__ = ["make_javascript_bench"]
 
 SCHEMES = ("token", "Basic", "Bearer", "Hmac-Of-An-App")
+
+WHO = """
+socket.on("who", async (answer) => {
+	const response = await socket.frappe_request("/api/method/frappe.realtime.get_user_info");
+	answer((await response.json()).message.user ?? "nobody");
+});
+"""
 
 
 def is_user(bench: Bench, client: Client, user: User | str, site: str = APP_SITE) -> bool:
@@ -146,6 +156,20 @@ def test_a_secret_that_is_lost(make_bench: MakeBench, connect: Connect) -> None:
 	bench.valkey.client.flushall()
 	user = bench.user()
 	assert is_user(bench, connect(bench, user), user)
+
+
+def test_handlers_in_javascript_send_a_secret_that_has_changed(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	"""Once the sidecar has read it, for whatever client."""
+	bench = make_javascript_bench({"version": 17}, who=WHO)
+	user = bench.user()
+	client = connect(bench, user)
+	assert client.call("who") == user.name
+	bench.valkey.client.set("socketio_auth_secret", "another")
+	assert client.call("who") == "nobody"
+	connect(bench, bench.user())
+	assert client.call("who") == user.name
 
 
 def test_the_secret_goes_with_each_request(make_bench: MakeBench, connect: Connect) -> None:

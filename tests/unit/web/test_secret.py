@@ -77,6 +77,20 @@ async def test_a_secret_that_was_changed_or_deleted_is_read_again() -> None:
 
 
 @in_virtual_time
+async def test_a_secret_that_has_changed_is_announced_once() -> None:
+	redis = FakeRedis()
+	subject = secret(redis)
+	announced: list[str] = []
+	subject.changed.connect(announced.append)
+	first = await subject.get()
+	for value in ("another", "another", "a third"):
+		redis.values[SECRET_KEY] = value.encode()
+		await subject.get()
+		await subject.get(renew=True)
+	assert announced == [first, "another", "a third"]
+
+
+@in_virtual_time
 async def test_without_redis_the_web_process_cannot_be_asked() -> None:
 	redis = FakeRedis()
 	redis.refusal = ConnectionRefusedError("refused")
