@@ -140,10 +140,23 @@ def test_commands_exist(block: Block) -> None:
 			)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_modules_that_a_sentence_names_exist(page: Path) -> None:
+	"""As `python -m benchmarks.workers`, with options."""
+	for words in re.findall(r"`python -m\s+((?:benchmarks|tests)\b[^`]*)`", (ROOT / page).read_text()):
+		check_module(words.split())
+
+
 def check_module(arguments: list[str]) -> None:
-	"""Fail if a module of `python -m`, or a test that it is given, does not exist."""
+	"""Fail if a module of `python -m`, or an option or a test that it is given, does not exist."""
 	module, *rest = arguments
-	assert importlib.util.find_spec(module), module
+	spec = importlib.util.find_spec(module)
+	assert spec is not None, module
+	if spec.submodule_search_locations is not None:
+		spec = importlib.util.find_spec(f"{module}.__main__")
+		assert spec is not None, module
 	for argument in rest:
 		if argument.startswith("tests/"):
 			assert (ROOT / argument).exists(), argument
+		elif argument.startswith("--"):
+			assert f'"{argument}"' in Path(spec.origin or "").read_text(), f"{module}: {argument}"
