@@ -45,10 +45,9 @@ LOCK_ATTEMPTS = 100
 LOCK_PAUSE = 0.1
 """How often a lock is tried that another process holds, and the seconds between two attempts."""
 
-
 MOVE_AGAIN_SECONDS = 2.0
-"""Seconds from the move of a renamed document's state until changes are looked for that were on their way: more than all sidecars take to
-make their clients leave the old name."""
+"""Seconds from the move or the deletion of a state until changes are looked for that were on their way: more than all sidecars take to
+make their clients leave the document."""
 
 
 class StateUnavailable(Exception):
@@ -240,8 +239,9 @@ class SharedStates:
 
 	async def _delete(self, site: str, doctype: str, name: str) -> None:
 		try:
-			key = shared_key(site, doctype, name)
-			await self._store.execute([("DEL", key), ("ZREM", SHARED_STATES_KEY, key)])
+			await self._delete_entries(site, doctype, name)
+			await asyncio.sleep(MOVE_AGAIN_SECONDS)
+			await self._delete_entries(site, doctype, name, is_again=True)
 		except (StoreUnavailable, StoreDenied) as error:
 			self._log_budget.write(
 				logger.warning,
@@ -250,6 +250,17 @@ class SharedStates:
 				name,
 				error,
 			)
+
+	async def _delete_entries(self, site: str, doctype: str, name: str, is_again: bool = False) -> None:
+		key = shared_key(site, doctype, name)
+		delete: Command = ("DEL", key)
+		if is_again:
+			(entries,) = await self._store.execute([("XRANGE", key, "-", "+")])
+			if not entries or any(_entry(*entry).is_loaded for entry in entries):
+				# Nothing has come, or a new document has got the name.
+				return
+			delete = ("XDEL", key, *[id for id, _ in entries])
+		await self._store.execute([delete, ("ZREM", SHARED_STATES_KEY, key)])
 
 	# -- for the storage
 

@@ -307,7 +307,7 @@ async def until_idle(states: SharedStates) -> None:
 
 @pytest.fixture
 def moves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-	"""Let the second attempt of a move come at once."""
+	"""Let the second attempt of a move or a deletion come at once."""
 	monkeypatch.setattr("realtime.shared_editing.states.MOVE_AGAIN_SECONDS", 0)
 
 
@@ -341,16 +341,18 @@ def test_the_state_of_a_renamed_document_gets_the_new_name_and_is_stored_there(v
 	run(test())
 
 
-def before_the_second_attempt(states: Any, happens: Callable[[], Awaitable[Any]]) -> None:
-	"""Let something happen between the two attempts to move a state."""
-	move = states._move_entries
+def before_the_second_attempt(
+	states: Any, happens: Callable[[], Awaitable[Any]], attempt: str = "_move_entries"
+) -> None:
+	"""Let something happen between the two attempts to move or delete a state."""
+	act = getattr(states, attempt)
 
-	async def happens_and_move(*arguments: Any, is_again: bool = False) -> None:
+	async def happens_and_act(*arguments: Any, is_again: bool = False) -> None:
 		if is_again:
 			await happens()
-		await move(*arguments, is_again=is_again)
+		await act(*arguments, is_again=is_again)
 
-	states._move_entries = happens_and_move
+	setattr(states, attempt, happens_and_act)
 
 
 @pytest.mark.usefixtures("moves_at_once")
@@ -405,6 +407,30 @@ def test_the_state_of_a_document_that_is_gone_is_deleted(valkey: Any, message: d
 		await until_idle(it.states)
 		for name in ("N-1", "N-2"):
 			assert valkey.client.exists(shared_key(SITE, "Note", name)) == 0
+		await it.close()
+
+	run(test())
+
+
+@pytest.mark.usefixtures("moves_at_once")
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_change_on_its_way_to_a_document_that_is_gone_is_deleted_too(valkey: Any, is_new: bool) -> None:
+	"""Unless a new document has got the name, whose state it may be."""
+
+	async def test() -> None:
+		it = Process(valkey.url, App())
+		await it.states.read(SESSION, NOTE, b"\x00")
+
+		async def change() -> None:
+			if is_new:
+				await it.states.read(SESSION, NOTE, b"\x00")
+			await it.states.append(SESSION, NOTE, changes("late")[0])
+
+		before_the_second_attempt(it.states, change, "_delete_entries")
+		it.states.on_access({**RENAMED, "kind": "doc", "name": "N-1"})
+		await until_idle(it.states)
+		state = (await it.states.read(SESSION, NOTE, b"\x00")).state
+		assert text_of(state) == ("late" if is_new else "")
 		await it.close()
 
 	run(test())
