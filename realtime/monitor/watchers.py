@@ -81,6 +81,8 @@ class Watchers:
 		"""When the permission of each watcher was checked last (time of the loop)."""
 		self._checking: set[ServerSocket] = set()
 		"""Watchers that get no snapshot until their permission is confirmed."""
+		self._wanted: set[ServerSocket] = set()
+		"""Clients that have asked to watch, and not to stop since; their request may not be answered yet."""
 		self._requests: Counter[ServerSocket] = Counter()
 		self._tasks: set[asyncio.Task[None]] = set()
 		self._sending: asyncio.Task[None] | None = None
@@ -102,6 +104,7 @@ class Watchers:
 		self._start(self._answer(socket, event, payload, ack))
 
 	def _unwatch(self, socket: ServerSocket) -> None:
+		self._wanted.discard(socket)
 		self._watching.pop(socket, None)
 		self._checking.discard(socket)
 
@@ -143,10 +146,18 @@ class Watchers:
 			self._unwatch(socket)
 			ack({})
 			return
+		if not socket.connected:
+			return
+		self._wanted.add(socket)
 		await self._check(socket)
 		site: str = socket.session.site
 		history = await self._bench.history(site)
+		# It may have been withdrawn meanwhile.
+		await self._check(socket)
 		if not socket.connected:
+			return
+		if socket not in self._wanted:
+			ack({})
 			return
 		if socket not in self._watching and len(self._watching) >= MAX_WATCHERS:
 			raise MonitorRefused("unavailable", f"{MAX_WATCHERS} clients watch already.")

@@ -28,6 +28,7 @@ class Bench:
 
 	def __init__(self) -> None:
 		self.snapshots: list[str] = []
+		self.histories: list[str] = []
 		self.fails = False
 		self.blocked: asyncio.Event | None = None
 
@@ -38,6 +39,9 @@ class Bench:
 		return {"site": site}
 
 	async def history(self, site: str) -> dict[str, Any]:
+		self.histories.append(site)
+		if self.blocked is not None:
+			await self.blocked.wait()
 		return {"samples": [site]}
 
 	async def room(self, site: str, room: str) -> dict[str, Any]:
@@ -222,6 +226,41 @@ async def test_a_client_that_stops_while_its_role_is_in_doubt_gets_nothing_more(
 	await pass_intervals(3)
 	assert snapshots(socket) == 1
 	assert len(it.watchers) == 0
+
+
+async def begin_to_watch(it: Setting, socket: Any) -> asyncio.Future[dict[str, Any]]:
+	"""Let a client ask to watch; return its acknowledgement, which waits for the samples of the other processes."""
+	it.bench.blocked = asyncio.Event()
+	answer = asyncio.ensure_future(it.call(socket, MONITOR, {"watch": True}))
+	await settle()
+	assert it.bench.histories == [SITE]
+	return answer
+
+
+@in_virtual_time
+async def test_a_client_that_stops_before_it_is_answered_gets_nothing() -> None:
+	it = Setting()
+	socket = connected(it.namespaces, ANN)
+	answer = await begin_to_watch(it, socket)
+	assert await it.call(socket, MONITOR, {"watch": False}) == {}
+	assert it.bench.blocked is not None
+	it.bench.blocked.set()
+	assert await answer == {}
+	await pass_intervals(3)
+	assert (snapshots(socket), it.bench.snapshots, len(it.watchers)) == (0, [], 0)
+
+
+@in_virtual_time
+async def test_a_role_that_is_withdrawn_before_the_client_is_answered() -> None:
+	it = Setting()
+	socket = connected(it.namespaces, ANN)
+	answer = await begin_to_watch(it, socket)
+	it.withdraw("ann")
+	assert it.bench.blocked is not None
+	it.bench.blocked.set()
+	assert (await answer)["error"]["code"] == "not_permitted"
+	await pass_intervals(3)
+	assert (snapshots(socket), len(it.watchers)) == (0, 0)
 
 
 @in_virtual_time
