@@ -19,6 +19,7 @@ from frappe_realtime.contract import (
 	PRESENCE_LEAVE,
 	PRESENCE_SET,
 	PRESENCE_SYNC,
+	session_key,
 )
 from frappe_realtime.errors import PresenceRefused, SidecarUnavailable
 from frappe_realtime.publishing.connection import queue_connector
@@ -199,15 +200,22 @@ def test_withdrawn_access_ends_each_kind_of_place(
 		leaving.wait_for("disconnect")
 
 
-def test_nothing_of_it_is_kept_in_redis(bench: Bench, connect: Connect) -> None:
+def test_no_state_is_kept_in_redis(bench: Bench, connect: Connect) -> None:
+	"""Not even of a client that can recover: its session has the room of the place."""
 	place = place_of(bench)
-	first = Watcher(connect(bench, bench.user()), place, {"secret": "needle"})
+	raw, known, _ = connect_first(bench, bench.user())
+	joined = json.dumps([PRESENCE_JOIN, place, {"secret": "needle"}])
+	raw.send(f"42/{APP_SITE},{joined}")
 	second = Watcher(connect(bench, bench.user()), place)
-	second.sees_state(first.id, {"secret": "needle"})
+	second.sees_state(known["sid"], {"secret": "needle"})
 	redis = bench.valkey.client
+	session = session_key(APP_SITE, known["pid"])
+	until(lambda: place in str(redis.get(session)), "the session with the room")
+	assert "needle" not in str(redis.get(session))
 	for key in redis.scan_iter("frappe_realtime:*"):
 		dumped = redis.dump(key) or b""
 		assert b"needle" not in dumped, key
+	raw.close()
 
 
 def test_a_node_client_that_reconnects_is_the_same_member(
