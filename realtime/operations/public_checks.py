@@ -237,8 +237,9 @@ class PublicChecks:
 					FAILED,
 					f"{what}: the balancer sends the requests of a client to several sidecars, which do not reach each other",
 					"unreachable_sidecars in /health; realtime_peer_address of each host",
-					"bench set-config -g -p realtime_transports '[\"websocket\"]'",
-					"or let the sidecars reach each other (docs/scaling.md)",
+					"bench set-config -g realtime_websocket_only 1",
+					"it helps the Desk and website pages of sites with the app. For all clients, let the sidecars reach each other "
+					"(docs/scaling.md), or let the balancer send each client to one host (sticky sessions)",
 					site=site,
 				)
 			return Finding(

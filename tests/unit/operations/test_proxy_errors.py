@@ -63,6 +63,13 @@ def test_which_transports_fail(bench: Path, errors: dict[str, ConnectionFailed],
 	assert found.command
 
 
+def test_a_balancer_that_breaks_polling_is_no_reason_to_refuse_it(bench: Path) -> None:
+	"""With realtime_transports without polling, `frappe.realtime` of a site without the app, which begins with it, never connects."""
+	found = public(bench)._failure(SITE, ADDRESS, {"polling": UNKNOWN_SESSION, "upgrade": UNKNOWN_SESSION})
+	assert found.command == "bench set-config -g realtime_websocket_only 1"
+	assert "sticky sessions" in found.advice
+
+
 @pytest.mark.parametrize(
 	("address", "message", "reason", "code", "command"),
 	[
