@@ -379,17 +379,17 @@ class SidecarChecks:
 	def _links(self, health: Health) -> Iterator[Finding]:
 		unreachable = health.get("unreachable_sidecars") or {}
 		if unreachable:
-			named = "; ".join(
-				f"{address} ({reason})" for address, reason in sorted(unreachable.items())[:MAX_NAMED]
-			)
+			first = sorted(unreachable.items())[:MAX_NAMED]
+			named = "; ".join(f"{address} ({reason})" for address, reason in first)
 			yield Finding(
 				"sidecar.links",
 				NOTE,
 				f"the sidecar does not reach {named}: behind a balancer that sends the requests of one client to several "
 				"hosts, clients that poll lose their connection",
 				"realtime_peer_address of that host, and the network between the hosts",
-				advice="let the hosts reach each other on socketio_port; until then, let the balancer send each client to one "
-				"host (sticky sessions)",
+				"curl " + shlex.quote(f"http://{first[0][0]}/health"),
+				"the command shows whether this host reaches that one. Let them reach each other on socketio_port; until then, "
+				"let the balancer send each client to one host (sticky sessions)",
 			)
 
 	def _handlers(self, health: Health) -> Iterator[Finding]:

@@ -298,5 +298,6 @@ def test_the_health_of_the_sidecar(bench: Path) -> None:
 	unreachable = {f"10.0.0.{number}:9000": "refused" for number in range(9)}
 	(links,) = checks._links(health(unreachable_sidecars=unreachable))
 	assert (links.code, links.state, links.what.count("refused")) == ("sidecar.links", "note", 5)
+	assert links.command == "curl http://10.0.0.0:9000/health", "so that the last lines of the doctor have it"
 	(history,) = checks._history(health(history={"ok": False, "refused": {"one.test": "NOPERM"}}))
 	assert "NOPERM" in history.what
