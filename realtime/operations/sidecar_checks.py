@@ -34,7 +34,7 @@ MAX_DESCRIPTOR_USE = 0.8
 """The part of the limit from which the open files are reported."""
 
 MAX_NAMED = 5
-"""Sidecars that cannot be reached that are named."""
+"""Sidecars that are not reached, and sites without a history, that are named."""
 
 HEARTBEAT_TIMEOUT = 3.0
 """Seconds in which a running sidecar publishes a heartbeat; it publishes one every two seconds."""
@@ -349,10 +349,14 @@ class SidecarChecks:
 	def _history(self, health: Health) -> Iterator[Finding]:
 		history = health["history"]
 		if not history["ok"]:
+			refused = sorted((history.get("refused") or {}).items())[:MAX_NAMED]
+			denied = [f"the history of {site} ({reason})" for site, reason in refused]
+			if reason := history.get("sessions_refused"):
+				denied.append(f"the sessions of clients ({reason})")
 			yield Finding(
 				"history.denied",
 				NOTE,
-				f"Redis keeps no history: {history.get('refused') or history.get('sessions_refused')}",
+				f"Redis denies the sidecar {'; '.join(denied)}",
 				f"the rights of the user of redis_queue at {self._store.endpoint}",
 				self._files.restart,
 				"clients do not get missed events; if the rights are right now, the sidecar tries again within a minute",

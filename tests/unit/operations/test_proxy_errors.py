@@ -299,5 +299,13 @@ def test_the_health_of_the_sidecar(bench: Path) -> None:
 	(links,) = checks._links(health(unreachable_sidecars=unreachable))
 	assert (links.code, links.state, links.what.count("refused")) == ("sidecar.links", "note", 5)
 	assert links.command == "curl http://10.0.0.0:9000/health", "so that the last lines of the doctor have it"
-	(history,) = checks._history(health(history={"ok": False, "refused": {"one.test": "NOPERM"}}))
-	assert "NOPERM" in history.what
+	denied = {
+		"ok": False,
+		"refused": {"one.test": "NOPERM a", "two.test": "NOPERM b"},
+		"sessions_refused": "",
+	}
+	(history,) = checks._history(health(history=denied))
+	assert history.what.endswith(" the history of one.test (NOPERM a); the history of two.test (NOPERM b)")
+	sessions = {"ok": False, "refused": {}, "sessions_refused": "NOPERM"}
+	(history,) = checks._history(health(history=sessions))
+	assert history.what == "Redis denies the sidecar the sessions of clients (NOPERM)"
