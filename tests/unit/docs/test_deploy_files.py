@@ -1,4 +1,4 @@
-"""The files in `deploy/` for containers: their commands and keys exist, and the tools that read them accept them.
+"""The files in `deploy/` for containers, and the dashboard: commands and keys exist, and the tools that read the files accept them.
 
 Traffic through the proxies of `deploy/proxy` is tested in tests/wire/test_deploy_proxies.py.
 """
@@ -175,3 +175,14 @@ def test_compose_replaces_node(tmp_path: Path) -> None:
 	]
 	assert service["image"] == "erpnext"
 	assert service["environment"]["FRAPPE_WEBSERVER_HOST"] == "backend"
+
+
+@pytest.mark.parametrize("metric", ["process_cpu_seconds_total", "process_max_fds"])
+def test_the_dashboard_knows_how_many_workers_share_what_it_shows(metric: str) -> None:
+	"""The CPU time of a host is the sum of its workers, and its limit of open files is that of one of them."""
+	panels = json.loads((DEPLOY / "grafana.json").read_text())["panels"]
+	expressions = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+	using = [expression for expression in expressions if metric in expression]
+	assert using
+	for expression in using:
+		assert expression.endswith(" on (job, instance) frappe_realtime_workers"), expression
