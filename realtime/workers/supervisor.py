@@ -208,7 +208,13 @@ class Supervisor:
 			try:
 				slot.listening = bind_again(self._config, others)
 			except OSError as error:
-				logger.error("worker %d cannot listen: %s", slot.number, error)
+				logger.error(
+					"worker %d cannot listen on %s (socketio_port): %s; it is tried again in %.0f s",
+					slot.number,
+					self._state.address,
+					error,
+					MAX_PAUSE,
+				)
 				self._postpone(slot, MAX_PAUSE)
 				return
 		try:

@@ -109,6 +109,27 @@ def test_a_worker_that_cannot_be_started_is_tried_again_after_the_longest_pause(
 	it._tick(began + 1)
 
 
+def test_a_worker_that_cannot_listen_is_tried_again_and_the_log_says_when(
+	monkeypatch: pytest.MonkeyPatch,
+	caplog: pytest.LogCaptureFixture,
+	pairs: list[tuple[socket.socket, socket.socket]],
+	tmp_path: Path,
+) -> None:
+	slot = Slot(1, None)
+	it = Supervisor(
+		Config(bench=Path(), socketio_workers=1), never, Notifier({}), State(tmp_path, ":9000", [slot])
+	)
+	monkeypatch.setattr(supervisor, "bind_again", fail)
+	began = time.monotonic()
+	it._tick(began)
+	assert slot.is_empty
+	assert slot.start_at >= began + MAX_PAUSE
+	assert (
+		"worker 1 cannot listen on :9000 (socketio_port): no process is left; it is tried again in 30 s"
+		in caplog.text
+	)
+
+
 def test_a_fork_that_fails_leaves_nothing_behind(
 	monkeypatch: pytest.MonkeyPatch,
 	restored_process: None,
