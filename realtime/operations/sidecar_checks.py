@@ -408,11 +408,23 @@ class SidecarChecks:
 				"correct the file before; no client gets an answer from these handlers until then",
 			)
 		for app, problem in handlers.get("javascript", {}).get("left_out", {}).items():
-			yield Finding(
-				"handlers.javascript",
-				NOTE,
-				f"the JavaScript handlers of the app {app} are left out: {problem}",
-			)
+			yield self._left_out(app, problem, health)
+
+	def _left_out(self, app: str, problem: str, health: Health) -> Finding:
+		where = str(self._config.bench / "apps" / app / "realtime" / "handlers.js")
+		command, advice = self._files.restart, "correct the file before"
+		if "realtime_node" in problem:
+			where = self._files.place("realtime_node", health.get("overrides"), SIDECAR)
+			command = f'bench set-config -g realtime_node "$(command -v node)" && {command}'
+			advice = "the PATH of a process manager is not that of a shell: name Node by its absolute path"
+		return Finding(
+			"handlers.javascript",
+			NOTE,
+			f"the JavaScript handlers of the app {app} are left out: {problem}",
+			where,
+			command,
+			advice,
+		)
 
 
 def _host(url: str) -> str:

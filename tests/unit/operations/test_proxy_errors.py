@@ -290,10 +290,21 @@ def test_the_health_of_the_sidecar(bench: Path) -> None:
 		assert [finding.state for finding in checks._descriptors(given)] == states
 	handlers = {
 		"python": {"errors": {"shop": {"file": "f", "error": "e"}}},
-		"javascript": {"left_out": {"a": "b"}},
+		"javascript": {
+			"left_out": {
+				"sales": "handlers.js cannot be loaded: SyntaxError",
+				"stock": "Node is not found: 'node' (realtime_node, FRAPPE_REALTIME_NODE, PATH)",
+			}
+		},
 	}
-	broken, left_out = checks._handlers(health(handlers=handlers))
-	assert (broken.code, broken.where, left_out.state) == ("handlers.import", "f", "note")
+	broken, unloaded, without_node = checks._handlers(health(handlers=handlers))
+	assert (broken.code, broken.where, unloaded.state) == ("handlers.import", "f", "note")
+	assert (unloaded.where, unloaded.command) == (
+		f"{bench}/apps/sales/realtime/handlers.js",
+		"bench restart",
+	)
+	assert without_node.where.startswith("realtime_node in ")
+	assert without_node.command == 'bench set-config -g realtime_node "$(command -v node)" && bench restart'
 	assert [*checks._links(health(unreachable_sidecars={}))] == []
 	unreachable = {f"10.0.0.{number}:9000": "refused" for number in range(9)}
 	(links,) = checks._links(health(unreachable_sidecars=unreachable))
