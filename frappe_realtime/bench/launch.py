@@ -40,11 +40,13 @@ def sidecar_module(name: str) -> ModuleType:
 
 def _load(name: str) -> None:
 	"""Load the sidecar's package under this name."""
+	if not (SIDECAR_FOLDER / "__init__.py").is_file():
+		sys.exit(f"frappe-realtime: {SIDECAR_FOLDER} is missing; install the app again with bench get-app")
 	spec = importlib.util.spec_from_file_location(
 		name, SIDECAR_FOLDER / "__init__.py", submodule_search_locations=[str(SIDECAR_FOLDER)]
 	)
-	if spec is None or spec.loader is None:
-		sys.exit(f"frappe-realtime: {SIDECAR_FOLDER} is missing; install the app again with bench get-app")
+	assert spec is not None
+	assert spec.loader is not None
 	package = importlib.util.module_from_spec(spec)
 	sys.modules[name] = package
 	spec.loader.exec_module(package)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import resource
+import sys
 from pathlib import Path
 
 import pytest
 
+from frappe_realtime.bench import launch
 from realtime.__main__ import _parser, _raise_descriptor_limit, main
 from realtime.config import EXIT_CONFIG, ConfigError, load
 from realtime.operations.publish import publish
@@ -58,3 +60,12 @@ def test_a_limit_of_open_files_that_the_system_refuses_is_no_reason_not_to_start
 	monkeypatch.setattr(resource, "setrlimit", refuse)
 	_raise_descriptor_limit()
 	assert "the limit of open files stays 256" in caplog.text
+
+
+def test_an_installation_without_the_sidecar_says_what_to_do(
+	monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+	monkeypatch.setattr(launch, "SIDECAR_FOLDER", tmp_path / "realtime")
+	with pytest.raises(SystemExit, match="is missing; install the app again"):
+		launch._load("frappe_realtime_without_files")
+	assert "frappe_realtime_without_files" not in sys.modules
