@@ -86,7 +86,7 @@ def _make(changes: Sequence[process_config.Change], undo: bool, yes: bool) -> No
 
 def _apply(change: process_config.Change, undo: bool) -> None:
 	if change.backup_content is not None:
-		_write(change.backup, change.backup_content)
+		_write(change.backup, change.backup_content, like=change.path)
 		click.echo(f"Backup: {change.backup}")
 	if change.after is None:
 		_remove(change.path)
@@ -144,14 +144,21 @@ def _diff(change: process_config.Change) -> list[str]:
 	return [click.style(line, fg=colours.get(line[0])) for line in lines]
 
 
-def _write(path: Path, content: str) -> None:
-	"""Replace a file in one step. A link, as production set-ups make them, stays a link."""
+def _write(path: Path, content: str, like: Path | None = None) -> None:
+	"""Replace a file in one step; it has its present permissions, or those of `like` if it is new.
+
+	A link, as production set-ups make them, stays a link.
+	"""
 	target = path.resolve()
 	target.parent.mkdir(parents=True, exist_ok=True)
+	model = target if target.exists() else like
 	new = target.with_name(target.name + ".new")
+	new.unlink(missing_ok=True)
+	# The environment of a program may have a password: nobody else reads the file before it has its permissions.
+	new.touch(0o666 if model is None else 0o600)
 	new.write_bytes(content.encode())
-	if target.exists():
-		new.chmod(target.stat().st_mode)
+	if model is not None:
+		new.chmod(model.stat().st_mode)
 	os.replace(new, target)
 
 

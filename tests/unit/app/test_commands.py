@@ -81,10 +81,10 @@ def test_a_file_that_cannot_be_written_is_named(bench: Path, monkeypatch: pytest
 	commands = importlib.import_module("frappe_realtime.commands")
 	write = commands._write
 
-	def refuse(path: Path, content: str) -> None:
+	def refuse(path: Path, content: str, **options: Any) -> None:
 		if path.name == "supervisor.conf":
 			raise PermissionError(13, "Permission denied", str(path))
-		write(path, content)
+		write(path, content, **options)
 
 	supervisor = bench / "config" / "supervisor.conf"
 	supervisor.parent.mkdir()
@@ -98,6 +98,15 @@ def test_a_file_that_cannot_be_written_is_named(bench: Path, monkeypatch: pytest
 	result = run("setup", "--yes")
 	assert result.exit_code == 0, "it can be repeated"
 	assert "frappe-realtime serve" in supervisor.read_text()
+
+
+def test_a_file_and_its_backup_keep_the_permissions(bench: Path) -> None:
+	"""The environment of a program may have a password."""
+	procfile = bench / "Procfile"
+	procfile.chmod(0o600)
+	run("setup", "--yes")
+	for path in (procfile, bench / "Procfile.before-frappe-realtime"):
+		assert path.stat().st_mode & 0o777 == 0o600, path
 
 
 def test_new_handlers_prints_a_test_command_with_a_site(bench: Path) -> None:
