@@ -20,5 +20,6 @@ def redis_failure(endpoint: RedisEndpoint, error: Exception, reason: str = "") -
 		return f"{endpoint} refuses a command: {denied}. {denied.advice}"
 	cause = str(error) or reason or f"no answer within {TIMEOUT:g} s"
 	return (
-		f"{endpoint} does not answer: {cause}. Start Redis, or correct its address in common_site_config.json"
+		f"{endpoint} does not answer: {cause}. Start Redis, or correct its address in common_site_config.json "
+		"or, where it is set, FRAPPE_REDIS_QUEUE in the environment"
 	)

@@ -19,7 +19,11 @@ AWAY = "does not answer"
 @pytest.mark.parametrize(
 	("error", "reason", "says"),
 	[
-		(StoreUnavailable("Connection refused"), "", (AWAY, "Connection refused", "Start Redis")),
+		(
+			StoreUnavailable("Connection refused"),
+			"",
+			(AWAY, "Connection refused", "Start Redis", "FRAPPE_REDIS_QUEUE"),
+		),
 		(asyncio.TimeoutError(), "", (AWAY, "no answer within 5 s", "Start Redis")),
 		(asyncio.TimeoutError(), "not connected yet", (AWAY, "not connected yet", "Start Redis")),
 		(StoreDenied(DENIED), "", ("refuses a command", DENIED, "Let the user of redis_queue run PUBSUB")),
