@@ -98,7 +98,7 @@ class BenchFiles:
 		return f"{origin} ({key}) in the environment of {of}{self._mentioned(origin)}"
 
 	def _mentioned(self, text: str) -> str:
-		files = [name for name in ("Procfile", "config/supervisor.conf") if text in self._read(name)]
+		files = [name for name in self._process_files if text in self._read(name)]
 		return f", set in {' and '.join(files)}" if files else ""
 
 	def set_key(self, key: str, value: Any) -> str:
@@ -137,6 +137,11 @@ class BenchFiles:
 	@property
 	def _has_supervisor(self) -> bool:
 		return (self.bench / "config" / "supervisor.conf").exists()
+
+	@property
+	def _process_files(self) -> tuple[str, ...]:
+		"""The files of bench that start the realtime server."""
+		return ("Procfile", "config/supervisor.conf", f"config/systemd/{self._unit}")
 
 	@property
 	def _unit(self) -> str:
@@ -232,8 +237,7 @@ class BenchFiles:
 	@property
 	def starts_node(self) -> bool:
 		"""True if Procfile, config/supervisor.conf or the unit of systemd start the Node server."""
-		paths = ("Procfile", "config/supervisor.conf", f"config/systemd/{self._unit}")
-		files = [self._read(path) for path in paths]
+		files = [self._read(path) for path in self._process_files]
 		return any(command in file for file in files for command in ("socketio.js", "bench socketio"))
 
 	@property

@@ -66,6 +66,11 @@ def test_the_place_of_a_key(bench: Path) -> None:
 	assert shell.place("redis_queue", {"redis_queue": "FRAPPE_REDIS_QUEUE"}, "the sidecar").endswith(
 		"in the environment of the sidecar, set in Procfile"
 	)
+	unit = bench / "config" / "systemd" / "erp-node-socketio.service"
+	write(unit, "[Service]\nEnvironment=FRAPPE_REDIS_QUEUE=x\n")
+	assert shell.place("redis_queue", {"redis_queue": "FRAPPE_REDIS_QUEUE"}, "the sidecar").endswith(
+		"set in Procfile and config/systemd/erp-node-socketio.service"
+	)
 
 
 def test_a_password_is_not_in_a_command(bench: Path) -> None:
