@@ -120,15 +120,6 @@ class SidecarChecks:
 		elsewhere, engine = await asyncio.gather(self._find_elsewhere(), self._is_engine())
 		if elsewhere is not None and elsewhere[1]:
 			return self._elsewhere(*elsewhere, reason)
-		if elsewhere is not None:
-			return Finding(
-				"sidecar.remote",
-				FAILED,
-				f"a sidecar of this bench runs on {elsewhere[0]}, and not here: nothing answers on {self._where}: {reason}",
-				self._files.place(self._key),
-				"frappe-realtime doctor",
-				f"run it on {elsewhere[0].partition(':')[0]}, or in the container of the sidecar",
-			)
 		if engine:
 			return Finding(
 				"sidecar.node",
@@ -137,6 +128,16 @@ class SidecarChecks:
 				"the entry of the realtime server in Procfile, supervisor or systemd; "
 				+ self._files.place(self._key),
 				f"bench realtime setup && {self._files.restart_after_setup}",
+			)
+		if elsewhere is not None:
+			return Finding(
+				"sidecar.remote",
+				FAILED,
+				f"a sidecar of this bench runs on {elsewhere[0]}, and not here: no sidecar answers on {self._where}: {reason}",
+				self._files.place(self._key),
+				"frappe-realtime doctor",
+				f"run it on {elsewhere[0].partition(':')[0]}, or in the container of the sidecar\n"
+				f"if a sidecar should run here too, start it: {self._files.restart}",
 			)
 		if reason == ANOTHER_SERVER:
 			shows = f"sudo ss -ltnp 'sport = :{self._config.socketio_port}'"

@@ -299,6 +299,23 @@ def test_the_key_of_a_port_or_socket_with_another_server(
 	assert (down.code, down.where) == ("sidecar.down", found.where)
 
 
+@pytest.mark.parametrize(("is_engine", "code"), [(True, "sidecar.node"), (False, "sidecar.remote")])
+def test_a_server_here_while_a_sidecar_runs_on_another_host(bench: Path, is_engine: bool, code: str) -> None:
+	"""Of several hosts, one may still run Node."""
+	it: Any = sidecar(bench)
+
+	async def find_elsewhere() -> tuple[str, dict[str, Any]]:
+		return "other:9000", {}
+
+	async def answers_as_engine() -> bool:
+		return is_engine
+
+	it._find_elsewhere, it._is_engine = find_elsewhere, answers_as_engine
+	found = asyncio.run(it._missing(ANOTHER_SERVER))
+	assert found.code == code
+	assert "nothing answers" not in found.what
+
+
 # -- fixes
 
 
