@@ -24,6 +24,9 @@ SETUP_NGINX = "bench setup nginx --yes && sudo nginx -s reload"
 _UNIT = "-node-socketio.service"
 """The end of the name of the unit that bench writes for the realtime server."""
 
+_OPTIONS = {"socketio_port": "--port", "socketio_uds": "--uds"}
+"""The options of `frappe-realtime serve` that say where it listens, by the keys that they override."""
+
 _PORT_OF_REDIS = re.compile(r"^\s*port\s+(\d+)", re.M)
 _REDIS_PASSWORD = re.compile(r"^\s*(?:requirepass|aclfile|user\s)", re.M)
 _WEB_PORT_OF_PROCFILE = re.compile(r"^web:.*?(?:--port[ =]|-b\s*\S*?:|-p\s)(\d+)", re.M)
@@ -100,6 +103,22 @@ class BenchFiles:
 	def _mentioned(self, text: str) -> str:
 		files = [name for name in self._process_files if text in self._read(name)]
 		return f", set in {' and '.join(files)}" if files else ""
+
+	def left_in_files(self, key: str, origin: str) -> str:
+		"""Return what to remove from the files that start the server, because each restart sets it again; empty for nothing.
+
+		Args:
+			key: A key of the configuration.
+			origin: Where the sidecar has its value from, as in `Config.origins`.
+		"""
+		text, before = origin, ""
+		if origin == COMMAND_LINE:
+			text, before = _OPTIONS.get(key, ""), "frappe-realtime serve.*"
+		pattern = re.compile(before + re.escape(text))
+		files = [name for name in self._process_files if text and pattern.search(self._read(name))]
+		if not files:
+			return ""
+		return f"a restart sets it again: remove {text} from {' and '.join(files)}, then {self.restart_after_setup}"
 
 	def set_key(self, key: str, value: Any) -> str:
 		"""Return the command that gives a key of this process another value, and restarts the processes."""

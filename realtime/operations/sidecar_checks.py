@@ -221,18 +221,18 @@ class SidecarChecks:
 		own = self._config.origins.get(key)
 		in_file = self._files.read_json(self._files.common).get(key)
 		if own and in_file and address in (f"port {in_file}", f"the socket {in_file}"):
-			where, command = self._files.place(key), f"unset {own}"
+			where, command, advice = self._files.place(key), f"unset {own}", ""
 		else:
-			where, command = (
-				self._files.place(key, overrides, SIDECAR),
-				self._restarted_without(overrides, key),
-			)
+			where = self._files.place(key, overrides, SIDECAR)
+			command = self._restarted_without(overrides, key)
+			advice = self._files.left_in_files(key, overrides.get(key, ""))
 		return Finding(
 			"sidecar.elsewhere",
 			FAILED,
 			f"the sidecar runs on {address}, and browsers, nginx and this command use {self._where}: {reason}",
 			where,
 			command,
+			advice,
 		)
 
 	def _restarted_without(self, overrides: Mapping[str, str], key: str) -> str:
@@ -317,15 +317,17 @@ class SidecarChecks:
 		overrides = health.get("overrides", {})
 		what = f"the sidecar uses {theirs}, and this bench {own}"
 		mine = self._config.origins.get(key)
+		advice = ""
 		if key in overrides:
 			where = self._files.place(key, overrides, SIDECAR)
 			command = self._restarted_without(overrides, key)
+			advice = self._files.left_in_files(key, overrides[key])
 		elif mine:
 			where, command = self._files.place(key), f"unset {mine}"
 		else:
 			where = f"{self._files.place(key)}, which was changed after the start of the sidecar"
 			command = self._files.restart
-		return Finding(code, FAILED, what, where, command)
+		return Finding(code, FAILED, what, where, command, advice)
 
 	def _web(self, health: Health) -> Iterator[Finding]:
 		"""Report a difference that matters; a site in maintenance mode is unavailable at the same web process."""

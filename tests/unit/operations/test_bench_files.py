@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from realtime.config import Config, load
+from realtime.config import COMMAND_LINE, Config, load
 from realtime.operations import doctor, fixes
 from realtime.operations.bench_checks import BenchChecks
 from realtime.operations.bench_files import BenchFiles, NginxServer, without_password
@@ -71,6 +71,24 @@ def test_the_place_of_a_key(bench: Path) -> None:
 	assert shell.place("redis_queue", {"redis_queue": "FRAPPE_REDIS_QUEUE"}, "the sidecar").endswith(
 		"set in Procfile and config/systemd/erp-node-socketio.service"
 	)
+
+
+def test_what_a_restart_would_set_again(bench: Path) -> None:
+	assert files(bench).left_in_files("redis_queue", "FRAPPE_REDIS_QUEUE") == ""
+	write(
+		bench / "Procfile",
+		"web: bench serve --port 8000\nsocketio: FRAPPE_REDIS_QUEUE=x env/bin/frappe-realtime serve --bench .\n",
+	)
+	assert files(bench).left_in_files("redis_queue", "FRAPPE_REDIS_QUEUE") == (
+		"a restart sets it again: remove FRAPPE_REDIS_QUEUE from Procfile, then bench start"
+	)
+	assert files(bench).left_in_files("socketio_port", COMMAND_LINE) == "", "the port of another process"
+	write(bench / "config" / "supervisor.conf", "command=/b/env/bin/frappe-realtime serve --port 9001\n")
+	assert files(bench).left_in_files("socketio_port", COMMAND_LINE) == (
+		"a restart sets it again: remove --port from config/supervisor.conf, "
+		"then sudo supervisorctl reread && sudo supervisorctl update"
+	)
+	assert files(bench).left_in_files("redis_queue", "") == ""
 
 
 def test_a_password_is_not_in_a_command(bench: Path) -> None:
