@@ -155,20 +155,25 @@ class BenchChecks:
 					SETUP_NGINX,
 				)
 			)
+		servers = files.nginx_servers()
+		behind_nginx = {name for server in servers for name in (*server.names, server.site)}
 		for site in self._sites.names():
 			of_site = files.site_value(site, "socketio_port")
 			if of_site and str(of_site) != str(config.socketio_port):
+				# Only pages of the development server connect to this port; those behind nginx to their own.
+				is_note = site in behind_nginx
+				condition = "with `bench start`, " if is_note else ""
 				found.append(
 					Finding(
 						"desk.port",
-						FAILED,
-						f"the Desk connects to port {of_site}, and the sidecar listens on {listening_address(config)}",
+						NOTE if is_note else FAILED,
+						f"{condition}the Desk connects to port {of_site}, and the sidecar listens on {listening_address(config)}",
 						f"socketio_port in {config.sites / site / 'site_config.json'}",
 						f"bench --site {site} set-config socketio_port {config.socketio_port}",
 						site=site,
 					)
 				)
-		for server in files.nginx_servers():
+		for server in servers:
 			found += self._unserved(server)
 		return found
 

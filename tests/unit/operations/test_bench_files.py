@@ -17,7 +17,7 @@ from realtime.config import COMMAND_LINE, Config, load
 from realtime.operations import doctor, fixes
 from realtime.operations.bench_checks import BenchChecks
 from realtime.operations.bench_files import BenchFiles, NginxServer, without_password
-from realtime.operations.findings import FAILED, OK, CheckFailed, Finding, KeyChange
+from realtime.operations.findings import FAILED, NOTE, OK, CheckFailed, Finding, KeyChange
 from realtime.operations.sidecar_checks import ANOTHER_SERVER, SidecarChecks
 
 NGINX = """
@@ -196,6 +196,10 @@ def test_nginx_and_the_desk_have_other_ports(bench: Path) -> None:
 	assert found.keys() == {"nginx.port", "desk.port"}
 	assert "9007" in found["nginx.port"].what
 	assert found["desk.port"].command == "bench --site two.test set-config socketio_port 9000"
+	assert found["desk.port"].state == NOTE, "pages behind nginx do not use the port"
+	write(bench / "config" / "nginx.conf", "")
+	(without_nginx,) = checks(bench).nginx()
+	assert (without_nginx.code, without_nginx.state) == ("desk.port", FAILED)
 
 
 def test_a_host_that_no_site_has(bench: Path) -> None:
