@@ -21,8 +21,9 @@ from ..web.secret import SharedSecret
 from .bench_checks import listening_address
 from .bench_files import BenchFiles
 from .findings import FAILED, NOTE, OK, TIMEOUT, CheckFailed, Finding
+from .health_checks import Health
 from .session_maker import SessionMaker, SessionUnavailable
-from .sidecar_checks import Health, SidecarChecks
+from .sidecar_checks import SidecarChecks
 from .socket_client import TRANSPORTS, Address, ConnectionFailed, ConnectionRejected, SocketClient
 
 PUBLISH_PROBE = f"{METHOD_PREFIX}publish_probe"

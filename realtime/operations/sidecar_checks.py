@@ -1,4 +1,4 @@
-"""The doctor's checks of the sidecar: what listens on its port, and what `/health` says."""
+"""The doctor's checks of the sidecar: what listens on its port, and whether it uses the Redis and the web process of the bench."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from socket import gethostname
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -25,16 +25,8 @@ from ..config import Config
 from .bench_checks import listening_address
 from .bench_files import BenchFiles
 from .findings import FAILED, NOTE, OK, TIMEOUT, Finding
+from .health_checks import SIDECAR, Health, HealthChecks
 from .socket_client import Address
-
-MIN_DESCRIPTORS = 4096
-"""Open files that the sidecar may have at least: each connection of a client is one."""
-
-MAX_DESCRIPTOR_USE = 0.8
-"""The part of the limit from which the open files are reported."""
-
-MAX_NAMED = 5
-"""Sidecars that are not reached, and sites without a history, that are named."""
 
 HEARTBEAT_TIMEOUT = 3.0
 """Seconds in which a running sidecar publishes a heartbeat; it publishes one every two seconds."""
@@ -42,11 +34,7 @@ HEARTBEAT_TIMEOUT = 3.0
 HEALTH_CACHE_SECONDS = 1.2
 """Seconds after which `/health` shows a new state; the sidecar caches it for one second."""
 
-SIDECAR = "the sidecar"
 ANOTHER_SERVER = "another server answers there"
-
-Health = Mapping[str, Any]
-"""The body of `/health`."""
 
 
 class SidecarReport(NamedTuple):
@@ -92,6 +80,7 @@ class SidecarChecks:
 		self._config = config
 		self._files = files
 		self._store = store
+		self._health = HealthChecks(config, files, store)
 		self._where = listening_address(config)
 		self._key = "socketio_uds" if config.socketio_uds else "socketio_port"
 		"""The key that says where the sidecar listens."""
@@ -269,10 +258,7 @@ class SidecarChecks:
 		return [
 			*await self._subscription(health, subscribers),
 			*self._web(health),
-			*self._history(health),
-			*self._descriptors(health),
-			*self._links(health),
-			*self._handlers(health),
+			*self._health.findings(health),
 		]
 
 	async def _subscription(self, health: Health, subscribers: int | None) -> list[Finding]:
@@ -347,86 +333,6 @@ class SidecarChecks:
 			f"the sidecar does not reach the web process at {health['web'].get('url', self._config.web_url)}",
 			self._files.place(self._files.web_key, health.get("overrides"), SIDECAR),
 			self._files.restart,
-		)
-
-	def _history(self, health: Health) -> Iterator[Finding]:
-		history = health["history"]
-		if not history["ok"]:
-			refused = sorted((history.get("refused") or {}).items())[:MAX_NAMED]
-			denied = [f"the history of {site} ({reason})" for site, reason in refused]
-			if reason := history.get("sessions_refused"):
-				denied.append(f"the sessions of clients ({reason})")
-			yield Finding(
-				"history.denied",
-				NOTE,
-				f"Redis denies the sidecar {'; '.join(denied)}",
-				f"the rights of the user of redis_queue at {self._store.endpoint}",
-				self._files.restart,
-				"clients do not get missed events; if the rights are right now, the sidecar tries again within a minute",
-			)
-
-	def _descriptors(self, health: Health) -> Iterator[Finding]:
-		descriptors = health.get("descriptors")
-		if not descriptors:
-			return
-		limit, number = descriptors["limit"], descriptors["open"]
-		# -1 means no limit.
-		if limit < 0 or (limit >= MIN_DESCRIPTORS and number < limit * MAX_DESCRIPTOR_USE):
-			return
-		state = FAILED if number >= limit * MAX_DESCRIPTOR_USE else NOTE
-		where, command = self._files.descriptor_limit
-		yield Finding(
-			"descriptors.few",
-			state,
-			f"the sidecar may have {limit} open files, each connection of a client is one, and it has {number}",
-			where,
-			command,
-		)
-
-	def _links(self, health: Health) -> Iterator[Finding]:
-		unreachable = health.get("unreachable_sidecars") or {}
-		if unreachable:
-			first = sorted(unreachable.items())[:MAX_NAMED]
-			named = "; ".join(f"{address} ({reason})" for address, reason in first)
-			yield Finding(
-				"sidecar.links",
-				NOTE,
-				f"the sidecar does not reach {named}: behind a balancer that sends the requests of one client to several "
-				"hosts, clients that poll lose their connection",
-				"realtime_peer_address of that host, and the network between the hosts",
-				"curl " + shlex.quote(f"http://{first[0][0]}/health"),
-				"the command shows whether this host reaches that one. Let them reach each other on socketio_port; until then, "
-				"let the balancer send each client to one host (sticky sessions)",
-			)
-
-	def _handlers(self, health: Health) -> Iterator[Finding]:
-		handlers = health.get("handlers", {})
-		for app, error in handlers.get("python", {}).get("errors", {}).items():
-			yield Finding(
-				"handlers.import",
-				FAILED,
-				f"the handlers of the app {app} are not loaded: {error['error']}",
-				error["file"],
-				self._files.restart,
-				"correct the file before; no client gets an answer from these handlers until then",
-			)
-		for app, problem in handlers.get("javascript", {}).get("left_out", {}).items():
-			yield self._left_out(app, problem, health)
-
-	def _left_out(self, app: str, problem: str, health: Health) -> Finding:
-		where = str(self._config.bench / "apps" / app / "realtime" / "handlers.js")
-		command, advice = self._files.restart, "correct the file before"
-		if "realtime_node" in problem:
-			where = self._files.place("realtime_node", health.get("overrides"), SIDECAR)
-			command = f'bench set-config -g realtime_node "$(command -v node)" && {command}'
-			advice = "the PATH of a process manager is not that of a shell: name Node by its absolute path"
-		return Finding(
-			"handlers.javascript",
-			NOTE,
-			f"the JavaScript handlers of the app {app} are left out: {problem}",
-			where,
-			command,
-			advice,
 		)
 
 

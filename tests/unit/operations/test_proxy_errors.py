@@ -14,6 +14,7 @@ from realtime.bus.outages import OutageReport
 from realtime.bus.store import RedisStore, StoreDenied
 from realtime.config import load
 from realtime.operations.bench_files import SETUP_NGINX, BenchFiles
+from realtime.operations.health_checks import HealthChecks
 from realtime.operations.public_checks import PublicAddress, PublicChecks
 from realtime.operations.redis_checks import RedisChecks, _redis_cli
 from realtime.operations.sidecar_checks import SidecarChecks
@@ -275,9 +276,10 @@ def health(**more: Any) -> dict[str, Any]:
 
 def test_the_health_of_the_sidecar(bench: Path) -> None:
 	config = load(bench, {})
-	checks = SidecarChecks(config, BenchFiles(config), RedisStore(RedisEndpoint(config)))
-	(old,) = checks._version(health())
+	files, store = BenchFiles(config), RedisStore(RedisEndpoint(config))
+	(old,) = SidecarChecks(config, files, store)._version(health())
 	assert old.command == "bench restart"
+	checks = HealthChecks(config, files, store)
 	assert [*checks._descriptors(health())] == [], "an older sidecar"
 	for number, limit, states in (
 		(10, 65536, []),
