@@ -39,7 +39,7 @@ override_whitelisted_methods = {
 # Changes of access, announced to the sidecar. Frappe runs `on_change` after each save and after `db_set`; `on_update` not after `db_set`.
 after_request = ["frappe_realtime.permissions.access_events.after_request"]
 clear_cache = ["frappe_realtime.permissions.access_events.on_clear_cache"]
-after_migrate = ["frappe_realtime.permissions.access_events.after_migrate"]
+website_clear_cache = ["frappe_realtime.permissions.access_events.on_clear_website_cache"]
 doc_events = {
 	"*": {
 		"on_change": "frappe_realtime.permissions.access_events.on_change",

@@ -17,7 +17,7 @@ are checked again |
 | `renamed` | `doctype`, `old`, `new`, `merge` if so | a document was renamed, or merged into another | the rooms of the old name are \
 emptied; the state of shared editing gets the new name, or is deleted after a merge |
 | `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
-| `site` | | a role or a setting on which access depends changed, two documents were merged, all caches were cleared, or the site was migrated | all sockets of the site are checked again |
+| `site` | | a role or a setting on which access depends changed, two documents were merged, all caches were cleared, or a migration has ended | all sockets of the site are checked again |
 
 `sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers. A message
 may also mean *more* access: in every case the sidecar drops the answers that it has cached.
@@ -181,14 +181,14 @@ def on_clear_cache() -> None:
 
 
 @_logs_failures
-def after_migrate() -> None:
-	"""Announce that a migration may have changed all rules. A hook, which Frappe runs after it has synchronised fixtures.
+def on_clear_website_cache(path: str | None = None) -> None:
+	"""Announce at the end of a migration that it may have changed all rules.
 
-	What changes from then on is announced singly.
+	Frappe clears the website cache when a migration ends: behind the hooks `after_migrate` of all apps, and also if a patch has failed,
+	while what came before is committed. At once, as no commit follows. Earlier calls of the same migration announce too much.
 	"""
-	announce(SITE_CHANGED)
-	# Hooks of other apps come after this one. They may commit, as each one that adds a field does, and change more.
-	frappe.flags.frappe_realtime_migrated = True
+	if frappe.flags.in_migrate and path is None:
+		_send([{"site": frappe.local.site, "kind": SITE_CHANGED}])
 
 
 # -- documents
@@ -298,15 +298,13 @@ def after_request(request: Any = None) -> None:
 
 
 def _is_bulk_operation() -> bool:
-	"""Return whether Frappe installs, migrates or uninstalls: these change everything, and all of it is announced once.
+	"""Return whether Frappe installs, migrates or uninstalls: these change everything, and are announced as one change of the site.
 
-	Uninstalling clears all caches at the end; for a migration see `after_migrate`. Installing clears them when the app is listed as
+	Uninstalling clears all caches at the end; for a migration see `on_clear_website_cache`. Installing clears them when the app is listed as
 	installed, and v15 and v16 do not clear them again: what the hook `after_install`, fixtures and customizations change is announced singly.
-	A patch is no such operation: those of a migration belong to it, and after one that `bench run-patch` runs alone, nothing is announced.
+	A patch is no such operation: `bench run-patch` runs one alone, and clears no caches after it.
 	"""
 	flags = frappe.flags
-	if flags.in_migrate:
-		return not getattr(flags, "frappe_realtime_migrated", None)
-	if flags.in_uninstall:
+	if flags.in_migrate or flags.in_uninstall:
 		return True
 	return bool(flags.in_install) and flags.in_install not in frappe.get_installed_apps()

@@ -294,3 +294,24 @@ answer(True)
 	assert note in steps[5]
 	kinds = [message["kind"] for message in steps[6] if message["kind"] in ("renamed", "doc", "site")]
 	assert kinds == ["renamed", "doc", "site"]
+
+
+def test_the_sidecar_is_told_of_a_migration_that_has_failed(bench, channel):
+	"""The patches before the one that fails have been committed."""
+	failed = bench.python_on(
+		bench.site,
+		"""
+		from frappe.migrate import SiteMigration
+		class Migration(SiteMigration):
+			def kill_idle_connections(self): pass  # they are those of the bench's processes
+			def run_schema_updates(self):
+				frappe.publish_realtime("step")
+				raise ZeroDivisionError
+		try: Migration(skip_search_index=True).run(sys.argv[1])
+		except ZeroDivisionError: answer(True)
+		""",
+	)
+	assert failed
+	published = [message.get("kind") or message["event"] for message in channel.read()]
+	# Frappe publishes the second event behind all others of a migration.
+	assert "site" in published[published.index("step") : published.index("version-update")]

@@ -45,7 +45,6 @@ NOTE = document(doctype="Note", name=5)
 ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, Any]]]] = [
 	("on_clear_doctype_cache", (None, "Note"), [doctype("Note")]),
 	("on_clear_cache", (), [SITE]),
-	("after_migrate", (), [SITE]),
 	("on_change", (NOTE, "on_change"), [{"kind": "changed", "doctype": "Note", "name": "5"}]),
 	("on_delete", (NOTE, "after_delete"), [{"kind": "doc", "doctype": "Note", "name": "5"}]),
 	(
@@ -197,16 +196,16 @@ def test_a_patch_that_runs_without_a_migration_announces_its_changes(frappe, hoo
 	assert len(announced()) == 1
 
 
-@pytest.mark.parametrize("name", ["on_clear_doctype_cache", "on_change", "on_delete"])
-def test_what_the_hooks_of_other_apps_change_at_the_end_of_a_migration_is_announced(
-	frappe, hooks, announced, name
-):
-	"""They run after the hook of this app, and may commit what it has announced."""
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_migration_is_announced_when_it_ends(frappe, sent, hooks, writes):
+	"""Frappe clears the website cache then, also after a failure, and does not commit any more."""
+	frappe.db.transaction_writes = writes
+	hooks.on_clear_website_cache()
 	frappe.flags.in_migrate = True
-	hooks.after_migrate()
-	assert announced() == [SITE]
-	getattr(hooks, name)(*HOOKS[name])
-	assert len(announced()) == 2
+	hooks.on_clear_website_cache("about")
+	assert sent.messages == [], "another part of the cache was cleared, or it was no migration"
+	hooks.on_clear_website_cache()
+	assert [json.loads(message.payload) for message in sent.messages] == [{"site": "one", **SITE}]
 
 
 def test_a_rule_that_a_fixture_changes_is_announced(frappe, hooks, announced):
