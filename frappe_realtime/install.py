@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 
 import click
 import frappe
 
 from .contract import (
+	ACCESS_CHANNEL,
 	ONLINE_SITES_KEY,
+	SITE_CHANGED,
 	access_key,
 	events_key,
 	last_key,
@@ -31,9 +34,10 @@ def after_install() -> None:
 
 
 def after_uninstall() -> None:
-	"""Delete what Redis has of the site. A hook. The sessions of its clients, and the states of shared documents, expire.
+	"""Delete what Redis has of the site, and announce a change of access. A hook.
 
-	If Redis is away, the histories expire too; the lists of online users stay, and the sidecar calls the endpoint of a site that has none.
+	The sessions of clients, and the states of shared documents, expire. If Redis is away, the histories expire too; the lists of online
+	users stay, and the sidecar calls the endpoint of a site that has none.
 	"""
 	with suppress(Exception):
 		# Frappe runs the hook after a dry run too.
@@ -46,3 +50,5 @@ def after_uninstall() -> None:
 		redis = queue_connector(frappe.conf)(1.0)
 		redis.delete(*keys, online_key(site), unconfirmed_key(site))
 		redis.srem(ONLINE_SITES_KEY, site)
+		# Only published, as the stream is gone: the sidecars ask about all sockets, and check them as often as without the app.
+		redis.publish(ACCESS_CHANNEL, json.dumps({"site": site, "kind": SITE_CHANGED}))

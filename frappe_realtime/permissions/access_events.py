@@ -17,7 +17,8 @@ are checked again |
 | `renamed` | `doctype`, `old`, `new`, `merge` if so | a document was renamed, or merged into another | the rooms of the old name are \
 emptied; the state of shared editing gets the new name, or is deleted after a merge |
 | `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
-| `site` | | a role or a setting on which access depends changed, two documents were merged, all caches were cleared, or a migration has ended | all sockets of the site are checked again |
+| `site` | | a role or a setting on which access depends changed, two documents were merged, all caches were cleared, \
+a migration has ended, or the app was uninstalled (install.py) | all sockets of the site are checked again |
 
 `sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers. A message
 may also mean *more* access: in every case the sidecar drops the answers that it has cached.
