@@ -87,17 +87,19 @@ def announce(kind: str, **fields: str | bool) -> None:
 		kind: One of `ACCESS_KINDS`.
 		fields: The other fields of the message.
 	"""
-	message = {"site": frappe.local.site, "kind": kind, **fields}
-	held = _held_events()
-	if message not in held:
-		held.append(message)
+	_held_events().append({"site": frappe.local.site, "kind": kind, **fields})
 
 
-def _held_events() -> list[dict[str, str | bool]]:
-	return held_for_commit(ACCESS, _send)
+def _held_events() -> list[dict[str, Any]]:
+	return held_for_commit(ACCESS, _send_held)
 
 
-def _send(messages: list[dict[str, str]]) -> None:
+def _send_held(messages: list[dict[str, Any]]) -> None:
+	# By hash: a transaction may delete thousands of documents, and `announce` would compare each message with all before it.
+	_send([*{tuple(message.items()): message for message in messages}.values()])
+
+
+def _send(messages: list[dict[str, Any]]) -> None:
 	outbox().send([access_message(message, expires=False) for message in messages])
 
 

@@ -7,6 +7,8 @@ also appended to the stream `frappe_realtime:{site}:access`, in the step that pu
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from ..contract import ACCESS_CHANNEL, access_key
 from .outbox import Message
@@ -16,7 +18,7 @@ KEPT_SECONDS = 600
 """Messages of a site that the stream keeps, and the seconds for which it keeps them."""
 
 
-def access_message(fields: dict[str, str], *, expires: bool) -> Message:
+def access_message(fields: Mapping[str, Any], *, expires: bool) -> Message:
 	"""Return a message for the access channel and the stream of its site.
 
 	Args:
