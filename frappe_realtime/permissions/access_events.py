@@ -90,6 +90,11 @@ def announce(kind: str, **fields: str | bool) -> None:
 	_held_events().append({"site": frappe.local.site, "kind": kind, **fields})
 
 
+def _announce_now(kind: str, **fields: str | bool) -> None:
+	"""Publish an access event that no commit follows."""
+	_send([{"site": frappe.local.site, "kind": kind, **fields}])
+
+
 def _held_events() -> list[dict[str, Any]]:
 	return held_for_commit(ACCESS, _send_held)
 
@@ -143,14 +148,14 @@ def on_first_request() -> None:
 	login = getattr(frappe.local, "login_manager", None)
 	# It is unset if the user has to enter a code first.
 	if login is not None and getattr(login, "resume", None) is False and is_installed():
-		_send([{"site": frappe.local.site, "kind": USER_CHANGED, "user": login.user}])
+		_announce_now(USER_CHANGED, user=login.user)
 
 
 @_logs_failures
 def on_session_end(sid: str) -> None:
 	"""Announce the end of a session at once: Frappe has committed its deletion."""
 	sid_hash = sha256(sid.encode()).hexdigest()
-	_send([{"site": frappe.local.site, "kind": SESSION_ENDED, "sid_hash": sid_hash}])
+	_announce_now(SESSION_ENDED, sid_hash=sid_hash)
 
 
 # -- caches
@@ -174,7 +179,7 @@ def on_clear_cache() -> None:
 	"""
 	db = getattr(frappe.local, "db", None)
 	if not (db and db.transaction_writes):
-		_send([{"site": frappe.local.site, "kind": SITE_CHANGED}])
+		_announce_now(SITE_CHANGED)
 		return
 	renames = [message for message in _held_events() if message["kind"] == DOC_RENAMED]
 	# Renaming a document clears all caches too, and has announced its own event. After a merge, other documents have another link, by which
@@ -191,7 +196,7 @@ def on_clear_website_cache(path: str | None = None) -> None:
 	while what came before is committed. At once, as no commit follows. Earlier calls of the same migration announce too much.
 	"""
 	if frappe.flags.in_migrate and path is None:
-		_send([{"site": frappe.local.site, "kind": SITE_CHANGED}])
+		_announce_now(SITE_CHANGED)
 
 
 # -- documents
@@ -297,7 +302,7 @@ def after_request(request: Any = None) -> None:
 		or frappe.db.get_value("OAuth Bearer Token", {"refresh_token": token}, "user")
 	)
 	if user:
-		_send([{"site": frappe.local.site, "kind": USER_CHANGED, "user": user}])
+		_announce_now(USER_CHANGED, user=user)
 
 
 def _is_bulk_operation() -> bool:
