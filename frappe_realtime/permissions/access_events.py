@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, ParamSpec
 
 import frappe
 
@@ -60,14 +60,14 @@ ACCESS_SETTINGS = (
 """Fields of System Settings: whether documents with empty links can be read by users with User Permissions, and the two on which it
 depends whether the IP restriction of a user applies."""
 
-_Hook = TypeVar("_Hook", bound=Callable[..., None])
+P = ParamSpec("P")
 
 
-def _logs_failures(hook: _Hook) -> _Hook:
+def _logs_failures(hook: Callable[P, None]) -> Callable[P, None]:
 	"""Decorate a hook so that it logs what it raises, except RQ's timeout."""
 
 	@wraps(hook)
-	def guarded(*args: Any, **kwargs: Any) -> None:
+	def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
 		try:
 			hook(*args, **kwargs)
 		except Exception as error:
@@ -77,7 +77,7 @@ def _logs_failures(hook: _Hook) -> _Hook:
 				"A change of access was not announced to the realtime server (%s)", hook.__name__
 			)
 
-	return guarded  # type: ignore[return-value]
+	return guarded
 
 
 def announce(kind: str, **fields: str | bool) -> None:
