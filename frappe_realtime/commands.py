@@ -100,12 +100,16 @@ def _apply(change: process_config.Change, undo: bool) -> None:
 @click.option("--app", required=True, help="The app that gets the handlers.")
 def new_handlers(app: str) -> None:
 	"""Write a first handlers file for an app, with a test."""
+	bench = _bench_path()
 	try:
-		written = scaffold.write_handlers(_bench_path(), app)
-	except (scaffold.HandlersExist, scaffold.AppNotFound) as error:
+		written = scaffold.write_handlers(bench, app)
+	except (scaffold.ScaffoldError, OSError) as error:
 		raise click.ClickException(str(error)) from error
 	for path in written:
 		click.echo(f"Wrote {path}")
+	javascript = bench / "apps" / app / "realtime" / "handlers.js"
+	if javascript.is_file():
+		click.echo(f"Note: {javascript} is not loaded any more, because the app has handlers in Python.")
 	click.echo(
 		f"To run the test: {scaffold.testing_command(app)}\n"
 		"The realtime server loads a new file when it starts; with developer_mode, within a second or two."

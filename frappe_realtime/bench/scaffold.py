@@ -45,12 +45,8 @@ if __name__ == "__main__":
 '''
 
 
-class HandlersExist(Exception):
-	"""The app has such files already. Nothing was written."""
-
-
-class AppNotFound(Exception):
-	"""The bench has no app of this name. Nothing was written."""
+class ScaffoldError(Exception):
+	"""Nothing was written; the message says why."""
 
 
 def testing_command(app: str) -> str:
@@ -69,23 +65,29 @@ def write_handlers(bench: Path, app: str) -> list[Path]:
 		The files that were written.
 
 	Raises:
-		AppNotFound: The bench has no app of this name.
-		HandlersExist: The app has one of these files.
+		ScaffoldError: The bench has no app of this name, or the app has such files already, or a module that they would hide.
 	"""
 	package = bench / "apps" / app / app
 	if not (package / "__init__.py").is_file():
-		raise AppNotFound(
+		raise ScaffoldError(
 			f"there is no app {app!r} in {bench / 'apps'}: {package / '__init__.py'} is missing"
 		)
-	folder = package / "realtime"
+	folder, other_folder = package / "realtime", bench / "apps" / app / "realtime"
+	module = package / "realtime.py"
+	if module.exists():
+		raise ScaffoldError(
+			f"{module}: this module could not be imported any more beside a package of the same name; "
+			f"write {other_folder / 'handlers.py'} yourself, which the server loads too"
+		)
 	files = {
 		folder / "__init__.py": "",
 		folder / "handlers.py": HANDLERS.format(app=app),
 		folder / "test_handlers.py": TEST.format(app=app, command=testing_command(app)),
 	}
-	present = [path for path in files if path.exists() and path.name != "__init__.py"]
+	candidates = [*files, other_folder / "handlers.py"]
+	present = [path for path in candidates if path.exists() and path.name != "__init__.py"]
 	if present:
-		raise HandlersExist(f"{', '.join(map(str, present))}: already there; nothing was written")
+		raise ScaffoldError(f"{', '.join(map(str, present))}: already there; nothing was written")
 	folder.mkdir(exist_ok=True)
 	written = []
 	for path, text in files.items():

@@ -118,6 +118,29 @@ def test_new_handlers_prints_a_test_command_with_a_site(bench: Path) -> None:
 	assert command in (package / "realtime" / "test_handlers.py").read_text()
 
 
+def test_new_handlers_names_the_handlers_that_do_not_run_any_more(bench: Path) -> None:
+	app = bench / "apps" / "greeter"
+	for file in (app / "greeter" / "__init__.py", app / "realtime" / "handlers.js"):
+		file.parent.mkdir(parents=True)
+		file.touch()
+	result = run("new-handlers", "--app", "greeter")
+	assert f"{app}/realtime/handlers.js is not loaded any more" in result.output
+
+
+def test_new_handlers_fails_with_a_message_where_it_may_not_write(
+	bench: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	commands = importlib.import_module("frappe_realtime.commands")
+
+	def refuse(bench: Path, app: str) -> list[Path]:
+		raise PermissionError(13, "Permission denied", f"{bench}/apps/{app}")
+
+	monkeypatch.setattr(commands.scaffold, "write_handlers", refuse)
+	result = run("new-handlers", "--app", "greeter")
+	assert result.exit_code == 1
+	assert "Permission denied" in result.output
+
+
 @pytest.mark.parametrize("block", blocks_in("sh"), ids=str)
 def test_documented_commands_have_these_names_and_options(frappe: Any, block: Block) -> None:
 	commands = importlib.import_module("frappe_realtime.commands")
