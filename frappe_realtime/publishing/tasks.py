@@ -27,8 +27,12 @@ _announced: dict[tuple[str, str], None] = {}
 """Site and task_id of the tasks that this process has announced, the newest last."""
 
 
-def before_job(method: str = "", kwargs: Any = None, transaction_type: str = "job", **more: Any) -> None:
-	"""Announce the owner of the task that begins: the user who enqueued the job. A hook (`before_job`)."""
+def before_job(kwargs: Any) -> None:
+	"""Announce the owner of the task that begins: the user who enqueued the job. A hook.
+
+	Args:
+		kwargs: The arguments of the job. Frappe leaves out what a hook has no parameter for.
+	"""
 	task_id = kwargs.get("task_id") if isinstance(kwargs, dict) else None
 	if isinstance(task_id, str) and task_id and is_installed():
 		outbox().send(task_announcements([task_room(task_id)]))

@@ -36,10 +36,10 @@ def test_a_task_is_announced_before_its_first_progress(
 
 def test_a_task_is_announced_when_its_job_begins(frappe: Any, publish: Any, tasks: Any, sent: Any) -> None:
 	frappe.session.user = "ann@example.com"
-	tasks.before_job(method="m", kwargs={"task_id": "t"}, transaction_type="job")
-	tasks.before_job(method="m", kwargs={"task_id": "t"}, transaction_type="job")
-	tasks.before_job(method="m", kwargs={"other": 1}, transaction_type="job")
-	tasks.before_job(method="m", kwargs=None, transaction_type="job")
+	tasks.before_job(kwargs={"task_id": "t"})
+	tasks.before_job(kwargs={"task_id": "t"})
+	tasks.before_job(kwargs={"other": 1})
+	tasks.before_job(kwargs=None)
 	assert [(payload["kind"], payload["task_id"]) for payload in payloads(sent)] == [("task", "t")]
 
 
