@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import frappe
 
-from .contract import SYSTEM_MANAGER, TEST_EVENT, user_room
-from .publishing.publish import publish_realtime
+from .contract import SYSTEM_MANAGER, TEST_EVENT
+from .publishing.publish import publish_to_user
 
 
 @frappe.whitelist(methods=["POST"])
@@ -19,4 +19,4 @@ def send_test_event(id: str) -> None:
 		frappe.PermissionError: The user does not have the role System Manager.
 	"""
 	frappe.only_for(SYSTEM_MANAGER)
-	publish_realtime(TEST_EVENT, {"id": str(id)[:140]}, room=user_room(frappe.session.user))
+	publish_to_user(frappe.session.user, TEST_EVENT, {"id": str(id)[:140]})
