@@ -115,7 +115,7 @@ class Outbox:
 		dropped = self.dropped
 		for first in range(0, len(messages), BATCH):
 			self._send_batch(messages[first : first + BATCH])
-		if self.dropped > dropped:
+		if messages and self.dropped > dropped:  # which another thread may have increased
 			self._log_drop(max(len(message.payload) for message in messages))
 
 	def flush(self, timeout: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 
 import pytest
 
@@ -11,6 +12,7 @@ from frappe_realtime.publishing import outbox as outbox_module
 from frappe_realtime.publishing import rate_limited_log
 from frappe_realtime.publishing.backlog import Message
 from frappe_realtime.publishing.outages import Outage
+from frappe_realtime.publishing.outbox import Outbox
 from frappe_realtime.publishing.redis_writer import RedisUnavailable
 from tests.unit.app.outbox.in_memory import Setting
 
@@ -110,6 +112,16 @@ def test_events_that_are_dropped_in_a_known_outage_get_no_line(it: Setting) -> N
 	it.outbox._failing = True
 	it.send(11)
 	assert it.outbox.dropped == 1
+	assert it.lines == []
+
+
+def test_no_messages_are_sent_while_another_thread_drops_some(
+	it: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	"""As by `publish_realtime` with an empty list of users."""
+	numbers = count()
+	monkeypatch.setattr(Outbox, "dropped", property(lambda outbox: next(numbers)))
+	it.outbox.send([])
 	assert it.lines == []
 
 
