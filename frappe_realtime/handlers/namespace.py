@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .broadcast import BroadcastOperator, Rooms
@@ -99,3 +99,7 @@ class Namespace:
 	def emit(self, event: str, data: Any = None) -> Awaitable[None]:
 		"""Emit an event to all sockets of the site, including those of Guests; see `Socket.emit`."""
 		return self._broadcast.emit(event, data)
+
+	def prepare_emit(self, event: str, data: Any) -> Callable[[], None]:
+		"""Encode an event, and return what emits it; see `Runtime.prepare_emit`."""
+		return self._broadcast.prepare_emit(event, data)

@@ -61,7 +61,7 @@ class SyncNamespace:
 
 	def emit(self, event: str, data: Any = None) -> None:
 		"""Emit an event to all sockets of the site, including those of Guests; see `Socket.emit`."""
-		return self._runtime.run_in_loop(lambda: self._socket.nsp.emit(event, data))
+		return self._runtime.post(self._socket.nsp.prepare_emit(event, data))
 
 
 class SyncSocket:

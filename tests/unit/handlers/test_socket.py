@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from frappe_realtime.handlers.namespace import Namespace
+from frappe_realtime.handlers.sync_socket import SyncNamespace
 from tests.unit.handlers.conftest import MakeSite
 from tests.unit.handlers.sockets import HEAD, both, pair
 
@@ -75,6 +80,20 @@ def test_namespace_emit(make_site: MakeSite, text: str) -> None:
 	ann, bob = pair(make_site(text))
 	ann.emit("go")
 	assert ann.events == bob.events == [("room", ()), ("every", ())]
+
+
+def test_a_thread_does_not_wait_until_an_event_for_the_site_is_sent() -> None:
+	posted: list[Any] = []
+	runtime: Any = SimpleNamespace(prepare_emit=lambda *emitted: emitted, post=posted.append)
+	server_namespace = SimpleNamespace(name="/one")
+	socket: Any = SimpleNamespace(namespace="/one", nsp=Namespace(runtime, server_namespace))
+	nsp = SyncNamespace(runtime, socket)
+	nsp.emit("every", 1)
+	nsp.to("room").emit("one", 2)
+	assert posted == [
+		(server_namespace, None, "every", (1,), None),
+		(server_namespace, ("room",), "one", (2,), None),
+	]
 
 
 @pytest.mark.parametrize(
