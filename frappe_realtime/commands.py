@@ -125,6 +125,7 @@ def new_handlers(app: str) -> None:
 def doctor(site: str | None, as_json: bool, fix: bool) -> None:
 	"""Find out why realtime does not work: the same as `frappe-realtime doctor`."""
 	arguments = ["doctor", "--bench", str(_bench_path())]
+	site = site or _site_of_bench()
 	arguments += ["--site", site] if site else []
 	arguments += ["--json"] if as_json else []
 	arguments += ["--fix"] if fix else []
@@ -135,6 +136,15 @@ def doctor(site: str | None, as_json: bool, fix: bool) -> None:
 
 def _bench_path() -> Path:
 	return Path(get_bench_path()).absolute()
+
+
+def _site_of_bench() -> str | None:
+	"""Return the site of `bench --site SITE realtime …`; None without it, and for `--site all`."""
+	context = click.get_current_context().parent
+	while context is not None and "site" not in context.params:
+		context = context.parent
+	site: str | None = None if context is None else context.params["site"]
+	return None if site == "all" else site
 
 
 def _diff(change: process_config.Change) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -159,6 +161,37 @@ def test_the_doctor_is_the_command_of_the_sidecar(bench: Path, capfd: pytest.Cap
 	assert result.exit_code == 1
 	assert printed["bench"] == str(bench)
 	assert [cause["code"] for cause in printed["causes"]] == ["folder.missing"]
+
+
+@pytest.mark.parametrize(
+	("words", "site"),
+	[
+		(["realtime", "doctor"], None),
+		(["--site", "one.test", "realtime", "doctor"], "one.test"),
+		(["--site", "one.test", "realtime", "doctor", "--site", "two.test"], "two.test"),
+		(["--site", "all", "realtime", "doctor"], None),
+	],
+)
+def test_the_doctor_checks_the_site_that_bench_is_given(
+	bench: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], site: str | None
+) -> None:
+	commands = importlib.import_module("frappe_realtime.commands")
+	ran: list[list[str]] = []
+
+	def run(command: list[str], check: bool) -> SimpleNamespace:
+		ran.append(command)
+		return SimpleNamespace(returncode=0)
+
+	monkeypatch.setattr(commands.subprocess, "run", run)
+	frappe_group = click.Group(commands={"realtime": commands.realtime}, params=[click.Option(["--site"])])
+	assert CliRunner().invoke(frappe_group, words).exit_code == 0
+	(command,) = ran
+	assert command[command.index("doctor") :] == [
+		"doctor",
+		"--bench",
+		str(bench),
+		*(["--site", site] if site else []),
+	]
 
 
 def test_the_doctor_passes_on_its_exit_code(bench: Path, capfd: pytest.CaptureFixture[str]) -> None:
