@@ -175,7 +175,7 @@ def on_clear_doctype_cache(user: str | None = None, doctype: str | None = None) 
 def on_clear_cache() -> None:
 	"""Announce that all caches of the site were cleared, as after the deletion of User Permissions in bulk.
 
-	At once if nothing was written: no commit may follow then, as in `bench clear-cache`.
+	At once if nothing was written: no commit may follow then, as in `bench clear-cache`, and in `bench restore` when the database is there.
 	"""
 	db = getattr(frappe.local, "db", None)
 	if not (db and db.transaction_writes):
