@@ -147,6 +147,13 @@ def test_each_change_of_access_is_announced(hooks, announced, name, arguments, e
 	assert messages == expected
 
 
+def test_equal_changes_of_a_transaction_are_announced_once(hooks, announced):
+	for _ in range(2):
+		hooks.on_user_change(document(name="ann"), "on_change")
+		hooks.on_delete(NOTE, "after_delete")
+	assert announced() == [user("ann"), {"kind": "doc", "doctype": "Note", "name": "5"}]
+
+
 def test_a_user_permission_that_changes_its_user_is_announced_for_both(hooks, announced):
 	doc = document(user="ann", get_doc_before_save=lambda: document(user="bea"))
 	hooks.on_user_permission_change(doc, "on_change")

@@ -176,41 +176,6 @@ def document(**values: Any) -> Any:
 	)
 
 
-def test_the_access_events_of_documents(overrides, frappe, sent):
-	hooks = importlib.import_module("frappe_realtime.permissions.access_events")
-	old = document(user="bob")
-	hooks.on_delete(document(doctype="Note", name=5), "after_delete")
-	hooks.on_rename(document(doctype="Note", name="new"), "after_rename", "old", "new", False)
-	hooks.on_clear_cache()  # Frappe clears all caches after a rename
-	hooks.on_user_change(document(name="u"), "on_change")
-	hooks.on_user_permission_change(document(user="u", get_doc_before_save=lambda: old), "on_change")
-	hooks.on_share_change(document(user="v", everyone=0, share_doctype="Note"), "on_trash")
-	hooks.on_share_change(document(user=None, everyone=1, share_doctype="Note"), "on_change")
-	hooks.on_token_change(document(user="w", status="Active"), "on_change")
-	hooks.on_token_change(document(user="x", status="Revoked"), "on_change")
-	hooks.on_role_change(document(), "on_change")
-	frappe.db.commit()
-	announced = [
-		{key: value for key, value in message.items() if key != "site"} for message in access_events(sent)
-	]
-	assert announced[:3] == [
-		{"kind": "doc", "doctype": "Note", "name": "5"},
-		{"kind": "renamed", "doctype": "Note", "old": "old", "new": "new"},
-		{"kind": "user", "user": "u"},
-	]
-	assert sorted(map(str, announced[3:])) == sorted(
-		map(
-			str,
-			[
-				{"kind": "user", "user": "bob"},
-				{"kind": "user", "user": "v"},
-				{"kind": "doctype", "doctype": "Note"},
-				{"kind": "user", "user": "x"},
-			],
-		)
-	)
-
-
 def test_nothing_is_announced_after_a_rollback(overrides, frappe, sent):
 	importlib.import_module("frappe_realtime.permissions.access_events").on_user_change(
 		document(name="u"), "on_change"
@@ -238,12 +203,6 @@ def test_a_migration_is_announced_as_one_change_of_the_site(overrides, frappe, s
 	assert access_events(sent) == [{"site": "one", "kind": "site"}]
 
 
-def test_a_failing_hook_is_logged_and_does_not_raise(overrides, frappe, sent, monkeypatch):
-	hooks = importlib.import_module("frappe_realtime.permissions.access_events")
-	hooks.on_user_change(SimpleNamespace(), "on_change")
-	assert len(frappe.logged) == 1
-
-
 def test_a_job_flushes_at_its_end_and_a_request_does_not(overrides, frappe, sent):
 	jobs = importlib.import_module("frappe_realtime.publishing.jobs")
 	flushed = []
@@ -254,15 +213,3 @@ def test_a_job_flushes_at_its_end_and_a_request_does_not(overrides, frappe, sent
 	frappe.local.request = None
 	jobs.flush_after_job()
 	assert flushed == [(2.0, "a job")]
-
-
-@pytest.mark.parametrize("named_by", ["access token", "refresh token"])
-def test_a_token_revoked_at_the_endpoint_of_oauth_is_announced(overrides, frappe, sent, named_by):
-	hooks = importlib.import_module("frappe_realtime.permissions.access_events")
-	token: Any = "t" if named_by == "access token" else {"refresh_token": "t"}
-	frappe.form_dict = {"token": "t"}
-	frappe.db.get_value = lambda doctype, name, field: "alice" if name == token else None
-	hooks.after_request(SimpleNamespace(path="/api/method/frappe.integrations.oauth2.get_token"))
-	assert access_events(sent) == []
-	hooks.after_request(SimpleNamespace(path="/api/method/frappe.integrations.oauth2.revoke_token"))
-	assert access_events(sent) == [{"site": "one", "kind": "user", "user": "alice"}]
