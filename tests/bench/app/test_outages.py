@@ -56,8 +56,6 @@ def test_without_redis_nobody_fails_and_nothing_is_lost(bench, tmp_path):
 		script.stdin.close()
 		script.stdout.close()
 		script.wait()
-		script.stdin.close()
-		script.stdout.close()
 		os.kill(process, signal.SIGCONT)
 		numbers = [
 			json.loads(entry["e"])["message"]["n"]
