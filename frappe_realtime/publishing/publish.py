@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import frappe
 
@@ -43,7 +43,7 @@ from .tasks import task_announcements
 History = Literal["all", "latest", "none"]
 """What is kept of an event: see `publish_realtime`."""
 
-HISTORIES = ("all", "latest", "none")
+HISTORIES: tuple[str, ...] = get_args(History)
 
 
 def publish_realtime(
