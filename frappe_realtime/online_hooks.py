@@ -39,6 +39,7 @@ def call_hooks(online: Sequence[str], offline: Sequence[str]) -> None:
 					if is_job_timeout(error):
 						raise
 					frappe.db.rollback()
-					frappe.log_error(f"{hook}: {path} failed for {user}")
+					# v15 refuses a longer title. The traceback has the user too.
+					frappe.log_error(f"{hook}: {path} failed for {user}"[:140])
 					# The rollback for the next one that fails would remove it.
 					frappe.db.commit()

@@ -72,3 +72,10 @@ def test_the_error_of_each_failure_stays_in_the_error_log(frappe: Any, hooks: An
 	frappe.hooks = {"realtime_user_online": ["app.fails"]}
 	hooks.call_hooks(["ann", "bob"], [])
 	assert frappe.errors == [f"realtime_user_online: app.fails failed for {user}" for user in ("ann", "bob")]
+
+
+def test_a_failure_for_a_user_with_a_long_name_is_logged(frappe: Any, hooks: Any) -> None:
+	"""Frappe v15 raises for a title of more than 140 characters, and the others would not be called."""
+	frappe.hooks = {"realtime_user_online": ["app.fails"]}
+	hooks.call_hooks([f"{'a' * 120}@example.com"], [])
+	assert [len(error) for error in frappe.errors] == [140]
