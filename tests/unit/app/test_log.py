@@ -37,3 +37,18 @@ def test_success_is_not_logged_as_an_error(frappe: Any, monkeypatch: pytest.Monk
 	outbox._log_line("away")
 	outbox._log_success("back")
 	assert lines == [("error", "away"), ("info", "back")]
+
+
+def test_a_log_that_cannot_be_opened_fails_nobody(
+	frappe: Any, publish: Any, sent: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+	"""As for a script that runs outside of the folder of the sites, or if another user owns the file."""
+
+	def missing(*args: Any, **kwargs: Any) -> Any:
+		raise FileNotFoundError(2, "No such file or directory", "../logs/frappe_realtime.log")
+
+	monkeypatch.setattr(frappe, "logger", missing)
+	frappe.conf["developer_mode"] = 1
+	publish.publish_realtime("order_ready")
+	assert [event for event, _, _ in sent.events()] == ["order_ready"]
+	assert " publishes order_ready without a recipient" in caplog.text
