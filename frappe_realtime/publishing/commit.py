@@ -7,6 +7,7 @@ for which Redis has no memory, and a change of access that was committed must be
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -47,16 +48,21 @@ class _Commit:
 		)
 
 	def send(self) -> None:
-		for attribute in _ORDER:
-			held = self.lists.get(attribute)
-			if held is None:
-				continue
-			_forget(attribute, held)
-			if attribute == ACCESS and getattr(frappe.local, EVENTS, None):
-				# Frappe's own list, which a later callback sends.
-				self.db.after_commit.add(partial(held.send, held))
-			elif held:
-				held.send(held)
+		# Each one, also if the timeout of a job ends the one before.
+		with ExitStack() as stack:
+			for attribute in reversed(_ORDER):
+				stack.callback(self._send_list, attribute)
+
+	def _send_list(self, attribute: str) -> None:
+		held = self.lists.get(attribute)
+		if held is None:
+			return
+		_forget(attribute, held)
+		if attribute == ACCESS and getattr(frappe.local, EVENTS, None):
+			# Frappe's own list, which a later callback sends.
+			self.db.after_commit.add(partial(held.send, held))
+		elif held:
+			held.send(held)
 
 	def forget(self) -> None:
 		for attribute, held in self.lists.items():

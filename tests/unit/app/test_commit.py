@@ -37,6 +37,26 @@ def test_a_callback_that_raises_does_not_hold_back_what_is_committed(frappe, sen
 	assert len(sent.messages) == 3
 
 
+def test_the_timeout_of_a_job_between_the_lists_does_not_hold_back_a_change_of_access(
+	frappe, sent, publish, access
+):
+	"""RQ raises it from a signal handler, at any point of the code."""
+	job_timeout = type("JobTimeoutException", (Exception,), {"__module__": "rq.timeouts"})
+	send = sent.send
+
+	def interrupted(messages: list[Any]) -> None:
+		send(messages)
+		sent.send = send
+		raise job_timeout()
+
+	sent.send = interrupted
+	publish.publish_realtime("e", after_commit=True)
+	access.announce("user", user="ann")
+	with pytest.raises(job_timeout):
+		frappe.db.commit()
+	assert what(sent) == ["e", "user"]
+
+
 def test_after_a_commit_that_failed_only_what_is_new_is_sent(frappe, sent, publish, access):
 	publish.publish_realtime("old", after_commit=True)
 	access.announce_change("Note", "old")
