@@ -39,7 +39,7 @@ from ..socketio.fanout import Fanout
 from ..socketio.namespace import ServerSocket
 from ..socketio.server import Ack, ignore_answer
 from ..token_buckets import ReportedBuckets
-from .crdt import is_update
+from .crdt import Merged, is_update
 from .documents import MAX_STATE_VECTOR, SharedDocument, SharedRefused, check_bytes, check_document
 from .members import SharedMembers
 from .states import SharedStates, StateUnavailable
@@ -164,9 +164,7 @@ class SharedEvents:
 		try:
 			may_read, may_write = await self._permitted(socket, document)
 			if not may_read:
-				raise SharedRefused(
-					SHARED_NOT_PERMITTED, f"{document.text} is not followed: this user may not read it"
-				)
+				raise _not_permitted(document)
 			if socket.connected:
 				self._members.join(socket, document, may_write)
 				await self._send_missing(socket, ack, document, vector)
@@ -244,33 +242,36 @@ class SharedEvents:
 		self, socket: ServerSocket, ack: Ack, document: SharedDocument, vector: bytes
 	) -> None:
 		"""Acknowledge with what a client lacks, or ask other clients for it."""
-		if self._states is not None:
-			# Reading and merging a state takes more than passing a change on.
-			self._sent.withdraw(socket, STATE_COST)
-			try:
-				merged = await self._states.read(socket.session, document, vector)
-			except ValueError:
-				self._refuse(
-					socket, ack, SharedRefused(SHARED_BAD_REQUEST, "the state vector cannot be read")
-				)
-				return
-			except StateUnavailable:
-				pass
-			else:
-				if not socket.namespace.members(document.room):
-					# It was made to leave meanwhile.
-					self._states.forget(socket.session.site, document)
-				ack(
-					{
-						"write": document.write_room in socket.rooms,
-						"peers": 0,
-						"members": self._members.others(socket, document),
-						"update": merged.difference,
-						"state_vector": merged.state_vector,
-					}
-				)
-				return
-		ack(self._ask_peers(socket, document, vector))
+		if self._states is None:
+			ack(self._ask_peers(socket, document, vector))
+			return
+		# Reading and merging a state takes more than passing a change on.
+		self._sent.withdraw(socket, STATE_COST)
+		merged: Merged | None = None
+		try:
+			merged = await self._states.read(socket.session, document, vector)
+		except ValueError:
+			self._refuse(socket, ack, SharedRefused(SHARED_BAD_REQUEST, "the state vector cannot be read"))
+			return
+		except StateUnavailable:
+			pass
+		if not self._members.follows(socket, document):
+			# It was made to leave meanwhile: its user may not read the document any more.
+			if not socket.namespace.members(document.room):
+				self._states.forget(socket.session.site, document)
+			self._refuse(socket, ack, _not_permitted(document))
+		elif merged is None:
+			ack(self._ask_peers(socket, document, vector))
+		else:
+			ack(
+				{
+					"write": document.write_room in socket.rooms,
+					"peers": 0,
+					"members": self._members.others(socket, document),
+					"update": merged.difference,
+					"state_vector": merged.state_vector,
+				}
+			)
 
 	def _ask_peers(self, socket: ServerSocket, document: SharedDocument, vector: bytes) -> dict[str, Any]:
 		"""Ask some clients for what a client lacks; return the acknowledgement."""
@@ -404,3 +405,7 @@ class SharedEvents:
 
 def _check_vector(value: Any) -> bytes:
 	return check_bytes(value, "the state vector", MAX_STATE_VECTOR)
+
+
+def _not_permitted(document: SharedDocument) -> SharedRefused:
+	return SharedRefused(SHARED_NOT_PERMITTED, f"{document.text} is not followed: this user may not read it")

@@ -371,13 +371,14 @@ async def test_without_the_state_other_clients_are_asked() -> None:
 async def test_a_client_that_was_made_to_leave_while_the_state_was_read() -> None:
 	it, states = with_states()
 	ann = it.socket()
-	it.send(ann, SHARED_JOIN, *NOTE, VECTOR)
+	answers = it.send(ann, SHARED_JOIN, *NOTE, VECTOR)
 	for _ in range(50):
 		await asyncio.sleep(0)
 		if ann.rooms:
 			break
 	ann.leave(ROOMS[0])
 	await turns()
+	assert [code(answer) for answer in answers] == ["not_permitted"]
 	assert states.kept == set()
 
 
