@@ -241,8 +241,12 @@ class ClientLimits(Limiter):
 		self.record(key, f" by {source.address or 'a client'}", source)
 		return False
 
-	def _is_guest(self, client: Client) -> bool:
-		return client.rate == self._guest_rate
+	@staticmethod
+	def _is_guest(client: Client) -> bool:
+		"""Return True if no socket of the client has a user. Not by its rate: both rates may be the same."""
+		return all(
+			socket.session is None or socket.session.user == GUEST for socket in client.sockets.values()
+		)
 
 	def _rate_key(self, client: Client) -> str:
 		guest = self._is_guest(client)

@@ -63,6 +63,26 @@ def test_the_rate_of_a_login_replaces_that_of_a_guest(clock: list[float]) -> Non
 	assert subject.reached == {"realtime_guest_events_per_second": 1}
 
 
+@pytest.mark.parametrize(("user", "most"), [(ANN, 2000), (GUEST, 1000)])
+def test_the_attachments_of_a_user_are_not_bounded_as_those_of_a_guest(
+	clock: list[float], user: Any, most: int
+) -> None:
+	"""Also where both have the same rate of events."""
+	subject = limits(
+		realtime_events_per_second=5,
+		realtime_guest_events_per_second=5,
+		realtime_attachment_bytes=2000,
+		realtime_guest_attachment_bytes=1000,
+	)
+	client = opened(subject)
+	namespaces = Namespaces()
+	socket_of(subject, client, user, namespaces)
+	# The namespace `/` has no users.
+	client.sockets["/"] = connected(namespaces, None, name="/")
+	assert subject.allows_attachments(client, most)
+	assert not subject.allows_attachments(client, most + 1)
+
+
 # -- rooms
 
 
