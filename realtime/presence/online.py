@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from time import time
 
-from frappe_realtime.contract import GUEST, ONLINE_PLACE, USER_ROOM
+from frappe_realtime.contract import GUEST, ONLINE_PLACE, USER_ROOM, user_room
 
 from ..access.authentication import Session
 from ..config import Config
@@ -49,16 +49,17 @@ class OnlineUsers:
 
 	def joined(self, socket: ServerSocket, room: str) -> None:
 		"""Handle the first socket of a user (`RoomObserver`)."""
-		if not room.startswith(USER_ROOM):
-			return
 		session = socket.session
-		if session is not None:
-			self.on_session(session)
-		if len(socket.namespace.rooms[room]) > 1:
+		if session is None or not room.startswith(USER_ROOM):
 			return
-		if session is None or session.user == GUEST or room != USER_ROOM + session.user:
+		self.on_session(session)
+		# A handler may let the sockets of other users into the room.
+		if session.user == GUEST or room != user_room(session.user):
 			return
 		place = Place(socket.namespace.name, ONLINE_PLACE)
+		known = self._table.of(LOCAL, place, session.user)
+		if known is not None and not known.away:
+			return
 		self._away.pop((place, session.user), None)
 		now = round(time() * 1000)
 		self._table.put(place, Member(session.user, session.user, session.full_name, now, now))
@@ -74,7 +75,8 @@ class OnlineUsers:
 		"""Handle the end of a socket, which has left its rooms."""
 		user = socket.session.user
 		namespace = socket.namespace
-		if user == GUEST or namespace.rooms.members(USER_ROOM + user):
+		others = namespace.rooms.members(user_room(user))
+		if user == GUEST or any(other.session.user == user for other in others):
 			return
 		place = Place(namespace.name, ONLINE_PLACE)
 		member = self._table.of(LOCAL, place, user)

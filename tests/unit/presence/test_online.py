@@ -87,3 +87,15 @@ async def test_the_newest_session_of_a_site_says_whether_its_apps_are_told() -> 
 	assert it.online.hooks == {SITE[1:]: True}
 	it.socket("bob@example.com")
 	assert it.online.hooks == {SITE[1:]: False}
+
+
+@in_virtual_time
+async def test_sockets_of_others_in_the_room_of_a_user_do_not_count() -> None:
+	"""A handler may let them join it."""
+	it = Process()
+	ann, bob = it.socket(), it.socket("bob@example.com")
+	bob.join("user:ann@example.com")
+	it.disconnect(ann, "client namespace disconnect")
+	assert online(it) == [["bob@example.com"]]
+	it.socket()
+	assert online(it) == [["ann@example.com", "bob@example.com"]]
