@@ -300,7 +300,7 @@ class Revalidator:
 		rooms = deque(
 			{
 				room
-				for socket in namespace.members(user_room(session.user))
+				for socket in _sockets_of_user(namespace, session.user)
 				for room in socket.rooms
 				if room.startswith(PERMISSION_ROOMS) and (check.rooms is None or room in check.rooms)
 			}
@@ -331,7 +331,7 @@ class Revalidator:
 				elif isinstance(answer, BaseException):
 					raise answer
 				elif not answer:
-					for socket in list(namespace.members(user_room(session.user))):
+					for socket in _sockets_of_user(namespace, session.user):
 						self._leave(socket, room)
 		if failed:
 			# Later, and not by waiting here: questions that fail must not delay the checks of others.
@@ -394,9 +394,14 @@ class Revalidator:
 	def _sockets_of(self, key: Key, user: str) -> list[ServerSocket]:
 		site, credential = key
 		namespace = self._namespaces.get("/" + site)
-		members = namespace.members(user_room(user)) if namespace is not None else ()
-		return [socket for socket in members if user == GUEST or socket.session.credential == credential]
+		sockets = _sockets_of_user(namespace, user) if namespace is not None else []
+		return [socket for socket in sockets if user == GUEST or socket.session.credential == credential]
 
 
 def _take(rooms: deque[str], count: int) -> list[str]:
 	return [rooms.popleft() for _ in range(min(count, len(rooms)))]
+
+
+def _sockets_of_user(namespace: Namespace, user: str) -> list[ServerSocket]:
+	"""Return the sockets of a user; a handler may have let those of others into the room of the user."""
+	return [socket for socket in namespace.members(user_room(user)) if socket.session.user == user]

@@ -121,6 +121,20 @@ async def test_rooms_are_queried_with_another_session_if_one_has_ended() -> None
 
 
 @in_virtual_time
+async def test_a_socket_of_another_user_in_the_room_of_the_user_is_not_meant() -> None:
+	"""A handler may let it join the room."""
+	it = Setting()
+	it.permissions.answers |= {("ToDo", "1"): False, ("ToDo", "2"): False}
+	ann = it.socket(ANN, "doc:ToDo/1")
+	bob = it.socket(session("bob"), "doc:ToDo/1", "doc:ToDo/2", "user:ann")
+	it.revalidator.check_rooms(ANN, None)
+	await it.done()
+	assert ann.rooms == {"user:ann"}
+	assert bob.rooms == {"user:bob", "user:ann", "doc:ToDo/1", "doc:ToDo/2"}
+	assert it.permissions.asked == [("ann", "ToDo", "1")]
+
+
+@in_virtual_time
 async def test_a_room_is_emptied_without_a_query() -> None:
 	it = Setting()
 	sockets = [it.socket(session(user), "doc:ToDo/1", "doc:ToDo/2") for user in ("ann", "bob")]
