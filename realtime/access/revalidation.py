@@ -118,7 +118,8 @@ class Revalidator:
 		self._running: Counter[str] = Counter()
 		"""How many checks of each site are running."""
 		self._schedule: list[tuple[float, int, Key, str]] = []
-		self._scheduled: set[Key] = set()
+		self._scheduled: set[tuple[Key, str]] = set()
+		"""The sessions in the schedule, each with its user: the credential may become another user's."""
 		self._number = count()
 		self._work = asyncio.Event()
 		self._idle = asyncio.Event()
@@ -366,8 +367,8 @@ class Revalidator:
 		"""Schedule the periodic checks of the socket's session, if they are configured."""
 		session: Session = socket.session
 		key = (session.site, GUEST_CREDENTIAL if session.user == GUEST else session.credential)
-		if self._interval and key not in self._scheduled:
-			self._scheduled.add(key)
+		if self._interval and (key, session.user) not in self._scheduled:
+			self._scheduled.add((key, session.user))
 			# Spread the sessions that connect together after a restart.
 			self._schedule_check(key, session, self._interval * random.uniform(0.5, 1))
 
@@ -380,7 +381,7 @@ class Revalidator:
 			_, _, key, user = heapq.heappop(self._schedule)
 			sockets = self._sockets_of(key, user)
 			if not sockets:
-				self._scheduled.discard(key)
+				self._scheduled.discard((key, user))
 				continue
 			self.check_sessions([sockets[0].session])
 			# One at a time, and after all checks of reported changes.

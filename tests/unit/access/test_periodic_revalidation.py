@@ -64,6 +64,23 @@ async def test_the_checks_end_with_the_last_socket_and_begin_again() -> None:
 
 @pytest.mark.usefixtures("no_spread")
 @in_virtual_time
+async def test_a_credential_that_has_become_another_user_s_is_checked_still() -> None:
+	"""As that of a user who was renamed."""
+	it = Setting(seconds=30)
+	[socket] = connect(it, session("ann", sid="token", apps=()))
+	it.namespaces[f"/{SITE}"].sockets.clear()
+	socket.leave("user:ann")
+	renamed = session("anna", sid="token", apps=())
+	it.authenticator.answers["token"] = renamed
+	connect(it, renamed)
+	await asyncio.sleep(32)
+	assert it.authenticator.asked == ["token"]
+	await asyncio.sleep(31)
+	assert it.authenticator.asked == ["token"] * 2
+
+
+@pytest.mark.usefixtures("no_spread")
+@in_virtual_time
 async def test_all_guests_of_a_site_share_one_check() -> None:
 	it = Setting(seconds=30)
 	guests = [session("Guest", sid=sid, apps=()) for sid in ("Guest", "dead 1", "dead 2")]
