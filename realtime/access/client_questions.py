@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from typing import Any
 
 from frappe_realtime.errors import WebUnavailable
 
@@ -12,6 +13,17 @@ from .permissions import Permissions
 
 MAX_NAME = 600
 """Characters of the name of a DocType or a document that a client, or a handler for it, asks about; Frappe's own names have at most 140."""
+
+
+def is_name(value: Any) -> bool:
+	"""Return True for the name of a DocType, or another one, that a client may send."""
+	return isinstance(value, str) and 0 < len(value) <= MAX_NAME
+
+
+def document_name(value: Any) -> str:
+	"""Return a document's name as text, because some DocTypes have numbers as names; empty if it is invalid."""
+	name = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+	return str(name) if is_name(name) else ""
 
 
 def are_names(doctype: str, name: str, ptype: str) -> bool:

@@ -23,7 +23,7 @@ from frappe_realtime.contract import (
 from frappe_realtime.errors import RewindRefused, WebUnavailable
 
 from ..access.authentication import Session
-from ..access.client_questions import MAX_NAME, allows_permission_question
+from ..access.client_questions import MAX_NAME, allows_permission_question, document_name, is_name
 from ..access.limits import ClientLimits
 from ..access.permissions import Permissions, answer_of
 from ..access.tasks import TaskAccess
@@ -120,30 +120,30 @@ class CoreHandlers:
 
 	def doctype_subscribe(self, socket: ServerSocket, doctype: Any, *_: Any) -> None:
 		"""Join the room of a DocType's list."""
-		if _is_name(doctype):
+		if is_name(doctype):
 			self._join(socket, doctype_room(doctype), doctype, "")
 
 	def doctype_unsubscribe(self, socket: ServerSocket, doctype: Any, *_: Any) -> None:
 		"""Leave the room of a DocType's list."""
-		if _is_name(doctype):
+		if is_name(doctype):
 			self._leave(socket, doctype_room(doctype))
 
 	def doc_subscribe(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		"""Join the room of a document."""
-		name = _document_name(name)
-		if _is_name(doctype) and name:
+		name = document_name(name)
+		if is_name(doctype) and name:
 			self._join(socket, doc_room(doctype, name), doctype, name)
 
 	def doc_unsubscribe(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		"""Leave the room of a document."""
-		name = _document_name(name)
-		if _is_name(doctype) and name:
+		name = document_name(name)
+		if is_name(doctype) and name:
 			self._leave(socket, doc_room(doctype, name))
 
 	def doc_open(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		"""Join the room of a document's viewers."""
-		name = _document_name(name)
-		if _is_name(doctype) and name:
+		name = document_name(name)
+		if is_name(doctype) and name:
 			room = open_doc_room(doctype, name)
 			if room in socket.rooms:
 				self._viewers.send_to(socket, room)
@@ -152,18 +152,18 @@ class CoreHandlers:
 
 	def doc_close(self, socket: ServerSocket, doctype: Any, name: Any) -> None:
 		"""Leave the room of a document's viewers."""
-		name = _document_name(name)
-		if _is_name(doctype) and name:
+		name = document_name(name)
+		if is_name(doctype) and name:
 			self._leave(socket, open_doc_room(doctype, name))
 
 	def task_subscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
 		"""Join the room of a background job."""
-		if _is_name(task_id) and self._limits.allows_room(socket, task_room(task_id)):
+		if is_name(task_id) and self._limits.allows_room(socket, task_room(task_id)):
 			self._tasks.subscribe(socket, task_id)
 
 	def task_unsubscribe(self, socket: ServerSocket, task_id: Any, *_: Any) -> None:
 		"""Leave the room of a background job."""
-		if _is_name(task_id):
+		if is_name(task_id):
 			self._rewinds.cancel(socket, task_room(task_id))
 			self._tasks.unsubscribe(socket, task_id)
 
@@ -186,7 +186,7 @@ class CoreHandlers:
 			rooms = [user_room(session.user), WEBSITE_ROOM, SITE_ROOM]
 			rooms = [room for room in rooms if room in socket.rooms and may_rewind(session, room)]
 			answer = partial(acknowledge, ack)
-			if not _is_name(name):
+			if not is_name(name):
 				answer(_without_name(event))
 			elif not rooms:
 				answer(RewindRefused("not_permitted", "this user has no events of its own"))
@@ -195,7 +195,7 @@ class CoreHandlers:
 					socket, rooms, options["rewind"], answer, _permitted, lambda: True, event=str(name)
 				)
 		elif event in ("task_subscribe", "progress_subscribe"):
-			if _is_name(arguments[0]):
+			if is_name(arguments[0]):
 				room = task_room(arguments[0])
 				self._tasks.unsubscribe(socket, arguments[0])
 				self._start_rewind(
@@ -220,8 +220,8 @@ class CoreHandlers:
 			acknowledge(ack, RewindRefused("bad_request", f"{event} does not take `rewind`"))
 			return
 		doctype, name = [*arguments, None, None][:2]
-		name = _document_name(name) if event == "doc_subscribe" else ""
-		if not _is_name(doctype) or (event == "doc_subscribe" and not name):
+		name = document_name(name) if event == "doc_subscribe" else ""
+		if not is_name(doctype) or (event == "doc_subscribe" and not name):
 			acknowledge(ack, _without_name(event))
 			return
 		room = doc_room(doctype, name) if name else doctype_room(doctype)
@@ -328,13 +328,3 @@ def _without_name(event: str) -> RewindRefused:
 	return RewindRefused(
 		"bad_request", f"{event}: a name is missing, or is no text of 1 to {MAX_NAME} characters"
 	)
-
-
-def _is_name(value: Any) -> bool:
-	return isinstance(value, str) and 0 < len(value) <= MAX_NAME
-
-
-def _document_name(value: Any) -> str:
-	"""Return a document's name as text, because some DocTypes have numbers as names; empty if it is invalid."""
-	name = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-	return str(name) if _is_name(name) else ""

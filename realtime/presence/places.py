@@ -26,7 +26,7 @@ from frappe_realtime.errors import PresenceRefused
 from ..json_codec import shown
 
 MAX_NAME = 1300
-"""Characters of the name of a place: those of a DocType and a document (handlers/core.py), and of the prefix."""
+"""Characters of the name of a place: those of a DocType and a document (access/client_questions.py), and of the prefix."""
 
 _CORE_ROOMS = (
 	USER_ROOM,

@@ -12,8 +12,7 @@ from frappe_realtime.contract import (
 	shared_write_room,
 )
 
-MAX_NAME = 600
-"""Characters of the name of a DocType or a document; Frappe's own names have at most 140."""
+from ..access.client_questions import document_name, is_name
 
 MAX_FIELD = 140
 """Characters of the name of a field; so the name of its room can be announced to other sidecars."""
@@ -75,17 +74,9 @@ def check_document(doctype: Any, name: Any, field: Any) -> SharedDocument:
 	Raises:
 		SharedRefused: A part of the name is invalid.
 	"""
-	if isinstance(name, int) and not isinstance(name, bool):
-		# Some DocTypes have numbers as names.
-		name = str(name)
+	name = document_name(name)
 	field = "" if field is None else field
-	if (
-		_is_name(doctype)
-		and _is_name(name)
-		and isinstance(field, str)
-		and len(field) <= MAX_FIELD
-		and ":" not in field
-	):
+	if is_name(doctype) and name and isinstance(field, str) and len(field) <= MAX_FIELD and ":" not in field:
 		return SharedDocument(doctype, name, field)
 	raise SharedRefused(
 		SHARED_BAD_REQUEST, "a shared document is named by its DocType, its name and a field without a colon"
@@ -110,7 +101,3 @@ def check_bytes(value: Any, what: str, most: int, key: str = "") -> bytes:
 		limit = key or "the limit"
 		raise SharedRefused(SHARED_TOO_LARGE, f"{what} has {len(value)} bytes, and {limit} is {most}", key)
 	return value
-
-
-def _is_name(value: Any) -> bool:
-	return isinstance(value, str) and 0 < len(value) <= MAX_NAME
