@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -27,6 +26,7 @@ from frappe_realtime.errors import PresenceRefused, WebUnavailable
 from ..access.client_questions import allows_permission_question
 from ..access.limit_source import Source
 from ..access.limits import BURST_SECONDS, ClientLimits
+from ..access.pending_answers import PendingAnswers
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
 from ..config import Config
@@ -73,8 +73,8 @@ class PresenceEvents:
 		self._feed = feed
 		self._permissions = permissions
 		self._limits = limits
-		self._pending: dict[ServerSocket, dict[str, asyncio.Task[None]]] = {}
-		"""For each socket, the joins that wait for the web process, by place."""
+		self._pending: PendingAnswers[str] = PendingAnswers()
+		"""The joins that wait for the web process, by the name of the place."""
 		self._log_budget = LogBudget()
 		self._handlers: dict[str, Callable[..., None]] = {
 			PRESENCE_JOIN: self._join,
@@ -102,8 +102,7 @@ class PresenceEvents:
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Cancel joins that wait; end the memberships of the socket, at once or after the grace."""
-		for task in self._pending.pop(socket, {}).values():
-			task.cancel()
+		self._pending.on_disconnect(socket)
 		self._changes.forget(socket)
 		self._online.on_disconnect(socket, reason)
 		self._presence.on_disconnect(socket, socket.offsets and reason in RECOVERABLE_REASONS)
@@ -117,18 +116,10 @@ class PresenceEvents:
 			self._complete(socket, ack, name, state, seconds)
 			return
 		self._presence.check_join(socket, name)
-		waiting = self._pending.pop(socket, {})
-		if (earlier := waiting.pop(name, None)) is not None:
-			earlier.cancel()
-		if waiting:
-			self._pending[socket] = waiting
+		self._pending.cancel(socket, name)
 		permitted = self._is_permitted(socket, name)
 		if not isinstance(permitted, bool):
-			task = asyncio.get_running_loop().create_task(
-				self._join_later(socket, ack, name, state, seconds, permitted)
-			)
-			self._pending.setdefault(socket, {})[name] = task
-			task.add_done_callback(lambda task: self._forget(socket, name, task))
+			self._pending.start(socket, name, self._join_later(socket, ack, name, state, seconds, permitted))
 		elif permitted:
 			self._complete(socket, ack, name, state, seconds)
 		else:
@@ -186,9 +177,7 @@ class PresenceEvents:
 
 	def _leave(self, socket: ServerSocket, ack: Ack, name: Any, *_: Any) -> None:
 		name = check_place(name)
-		task = self._pending.get(socket, {}).get(name)
-		if task is not None:
-			task.cancel()
+		self._pending.cancel(socket, name)
 		self._presence.leave(socket, name)
 		ack({})
 
@@ -203,13 +192,6 @@ class PresenceEvents:
 			self._limits.record(key, f" by {socket.session.user}", Source.of_socket(socket))
 			limit = ""
 		raise PresenceRefused(PRESENCE_LIMIT, f"too many changes: {key} is {self._rate:g}", limit)
-
-	def _forget(self, socket: ServerSocket, name: str, task: asyncio.Task[None]) -> None:
-		waiting = self._pending.get(socket)
-		if waiting is not None and waiting.get(name) is task:
-			del waiting[name]
-			if not waiting:
-				del self._pending[socket]
 
 	def _refuse(self, socket: ServerSocket, ack: Ack, refused: PresenceRefused) -> None:
 		if refused.limit:

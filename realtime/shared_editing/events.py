@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +32,7 @@ from frappe_realtime.errors import WebUnavailable
 from ..access.client_questions import allows_permission_question
 from ..access.limit_source import Source
 from ..access.limits import BURST_SECONDS, ClientLimits
+from ..access.pending_answers import PendingAnswers
 from ..access.permissions import Permissions, answer_of
 from ..config import Config
 from ..log_budget import LogBudget
@@ -98,8 +99,7 @@ class SharedEvents:
 		self._limits = limits
 		self._states = states
 		self._appends: set[asyncio.Task[None]] = set()
-		self._pending: dict[ServerSocket, dict[SharedDocument, asyncio.Task[None]]] = {}
-		"""For each socket, the joins and questions that wait for the web process or for Redis."""
+		self._pending: PendingAnswers[SharedDocument] = PendingAnswers()
 		self._log_budget = LogBudget()
 		self._handlers: dict[str, Handler] = {
 			SHARED_JOIN: self._join,
@@ -127,8 +127,7 @@ class SharedEvents:
 
 	def on_disconnect(self, socket: ServerSocket, reason: str, rooms: Collection[str]) -> None:
 		"""Cancel joins that wait, and forget the socket."""
-		for task in self._pending.pop(socket, {}).values():
-			task.cancel()
+		self._pending.on_disconnect(socket)
 		self._sent.forget(socket)
 		self._members.on_disconnect(socket)
 
@@ -156,7 +155,7 @@ class SharedEvents:
 					SHARED_LIMIT,
 					f"{document.text} is not followed: this client causes too many requests (realtime_questions_per_second)",
 				)
-		self._start(socket, document, self._join_later(socket, ack, document, vector))
+		self._pending.start(socket, document, self._join_later(socket, ack, document, vector))
 
 	async def _join_later(
 		self, socket: ServerSocket, ack: Ack, document: SharedDocument, vector: bytes
@@ -204,7 +203,7 @@ class SharedEvents:
 		)
 
 	def _leave(self, socket: ServerSocket, ack: Ack, document: SharedDocument, *_: Any) -> None:
-		self._cancel_join(socket, document)
+		self._pending.cancel(socket, document)
 		self._members.leave(socket, document)
 		ack({})
 
@@ -223,9 +222,9 @@ class SharedEvents:
 				self._permissions, self._limits, socket, document.doctype, document.name, "write"
 			)
 		):
-			self._start(socket, document, self._send_missing(socket, ack, document, vector))
+			self._pending.start(socket, document, self._send_missing(socket, ack, document, vector))
 		else:
-			self._start(socket, document, self._sync_reader(socket, ack, document, vector))
+			self._pending.start(socket, document, self._sync_reader(socket, ack, document, vector))
 
 	async def _sync_reader(
 		self, socket: ServerSocket, ack: Ack, document: SharedDocument, vector: bytes
@@ -374,28 +373,6 @@ class SharedEvents:
 			self._limits.record(key, f" by {socket.session.user}", Source.of_socket(socket))
 			limit = ""
 		raise SharedRefused(SHARED_LIMIT, f"too many changes: {key} is {self._rate:g}", limit)
-
-	def _start(
-		self, socket: ServerSocket, document: SharedDocument, answer: Coroutine[Any, Any, None]
-	) -> None:
-		"""Answer an event later, instead of an earlier one about the same document."""
-		self._cancel_join(socket, document)
-		task = asyncio.get_running_loop().create_task(answer)
-		self._pending.setdefault(socket, {})[document] = task
-		task.add_done_callback(lambda task: self._forget(socket, document, task))
-
-	def _cancel_join(self, socket: ServerSocket, document: SharedDocument) -> None:
-		task = self._pending.get(socket, {}).get(document)
-		if task is not None:
-			task.cancel()
-			self._forget(socket, document, task)
-
-	def _forget(self, socket: ServerSocket, document: SharedDocument, task: asyncio.Task[None]) -> None:
-		waiting = self._pending.get(socket)
-		if waiting is not None and waiting.get(document) is task:
-			del waiting[document]
-			if not waiting:
-				del self._pending[socket]
 
 	def _refuse(self, socket: ServerSocket, ack: Ack, refused: SharedRefused) -> None:
 		if refused.limit:
