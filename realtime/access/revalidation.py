@@ -10,33 +10,27 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import random
 from collections import Counter, deque
 from collections.abc import Coroutine, Iterable
 from itertools import count
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from frappe_realtime.contract import GUEST, PERMISSION_ROOMS, room_permission, user_room
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config
-from ..log_budget import LogBudget
 from ..signals import Signal
 from ..socketio.errors import ConnectPostponed, ConnectRefused
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from ..web.frappe_client import GUEST_CREDENTIAL, Credential, WebFailed
 from .authentication import Authenticator, Session
+from .check_queue import CheckQueue
 from .permission_requests import SessionEnded
 from .permissions import FAILURE_SECONDS, Permissions, answer_of
 
-logger = logging.getLogger("realtime.recheck")
-
 CONCURRENT_CHECKS = 6
 """Concurrent checks, and those of one site; fewer than `realtime_web_connections`, so that connects are not delayed."""
-
-SLOW_SECONDS = 1.0
-"""Seconds after which a check does not count any more, except for its site: other sites must not wait for one that gives no answers."""
 
 ROOMS_PER_CHECK = 200
 """Rooms that are queried together."""
@@ -53,9 +47,6 @@ END_REASON = "server namespace disconnect"
 
 Key = tuple[str, Credential]
 """A site and a credential."""
-
-
-K = TypeVar("K", bound=tuple[str, Any])
 
 
 class SessionCheck(NamedTuple):
@@ -115,16 +106,12 @@ class Revalidator:
 		self._room_checks: dict[tuple[str, str], RoomCheck] = {}
 		self._under_way: Counter[tuple[str, str | Credential]] = Counter()
 		"""How many checks of each session (site and credential), user or room (site and name) wait for the web process."""
-		self._running: Counter[str] = Counter()
-		"""How many checks of each site are running."""
 		self._schedule: list[tuple[float, int, Key, str]] = []
 		self._scheduled: set[tuple[Key, str]] = set()
 		"""The sessions in the schedule, each with its user: the credential may become another user's."""
 		self._number = count()
-		self._work = asyncio.Event()
-		self._idle = asyncio.Event()
-		self._tasks: set[asyncio.Task[None]] = set()
-		self._log_budget = LogBudget()
+		self._queue = CheckQueue(CONCURRENT_CHECKS)
+		self._periodic: asyncio.Task[None] | None = None
 		permissions.session_ended.connect(self.check_session)
 
 	@property
@@ -154,22 +141,15 @@ class Revalidator:
 				del self._under_way[key]
 
 	def start(self) -> None:
-		"""Start the tasks that send queries, and the periodic checks if they are configured."""
-		for _ in range(CONCURRENT_CHECKS):
-			self._start_task(self._run_checks())
+		"""Start the periodic checks, if they are configured."""
 		if self._interval:
-			self._start_task(self._run_schedule())
-
-	def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
-		task = asyncio.get_running_loop().create_task(work)
-		self._tasks.add(task)
-		task.add_done_callback(self._tasks.discard)
+			self._periodic = asyncio.get_running_loop().create_task(self._run_schedule())
 
 	async def stop(self) -> None:
-		"""Stop these tasks; pending checks are dropped."""
-		for task in self._tasks:
-			task.cancel()
-		await asyncio.gather(*self._tasks, return_exceptions=True)
+		"""Stop all checks; those that wait are dropped."""
+		if self._periodic is not None:
+			self._periodic.cancel()
+		await self._queue.stop()
 
 	# -- without a query
 
@@ -193,17 +173,14 @@ class Revalidator:
 				# A Guest cannot become another user, but Guests may lose permissions.
 				self.check_rooms(session, None)
 			else:
-				self._session_checks[session.site, session.credential] = SessionCheck(
-					session.user, rooms=True
-				)
-		self._wake()
+				self._put_session((session.site, session.credential), SessionCheck(session.user, rooms=True))
 
 	def check_session(self, session: Session) -> None:
 		"""Schedule a query of who the user of `session` is: an answer was given for another user."""
 		key = (session.site, session.credential)
 		self._authenticator.sessions.invalidate(lambda cached, session: cached == key)
-		self._session_checks.setdefault(key, SessionCheck(session.user, rooms=False))
-		self._wake()
+		if key not in self._session_checks:
+			self._put_session(key, SessionCheck(session.user, rooms=False))
 
 	def check_rooms(self, session: Session, rooms: set[str] | None) -> None:
 		"""Schedule a query of whether the user of `session` may be in `rooms`; None for all rooms."""
@@ -211,59 +188,30 @@ class Revalidator:
 		check = self._room_checks.get(key)
 		if check is None:
 			self._room_checks[key] = RoomCheck(session, None if rooms is None else set(rooms))
+			self._queue.put(*key, lambda: self._run(*key, self._run_room_check(self._room_checks.pop(key))))
 		elif check.rooms is not None:
 			if rooms is None:
 				self._room_checks[key] = RoomCheck(session, None)
 			else:
 				check.rooms.update(rooms)
-		self._wake()
 
-	def _wake(self) -> None:
-		self._idle.clear()
-		self._work.set()
+	def _put_session(self, key: Key, check: SessionCheck) -> None:
+		"""Schedule a query of a credential, or change the one that waits."""
+		self._session_checks[key] = check
+		# Before those of rooms, which are sent with the credentials.
+		self._queue.put(
+			*key,
+			lambda: self._run(*key, self._run_session_check(key, self._session_checks.pop(key))),
+			urgent=True,
+		)
 
-	async def _run_checks(self) -> None:
-		is_replaced = False
-		while not is_replaced:
-			# Sessions first: the rooms are queried with their credentials.
-			if (session := self._next(self._session_checks)) is not None:
-				is_replaced = await self._run(
-					*session, self._run_session_check(session, self._session_checks.pop(session))
-				)
-			elif (user := self._next(self._room_checks)) is not None:
-				is_replaced = await self._run(*user, self._run_room_check(self._room_checks.pop(user)))
-			else:
-				self._work.clear()
-				self._idle.set()
-				await self._work.wait()
-
-	def _next(self, checks: Iterable[K]) -> K | None:
-		"""Return the first check whose site has not too many running; None if there is none."""
-		return next((key for key in checks if self._running[key[0]] < CONCURRENT_CHECKS), None)
-
-	async def _run(self, site: str, name: str | Credential, check: Coroutine[Any, Any, None]) -> bool:
-		"""Run a check; return True if it was slow, so that another task has taken the place of this one."""
-		is_replaced = False
-
-		def replace() -> None:
-			nonlocal is_replaced
-			is_replaced = True
-			self._start_task(self._run_checks())
-
+	async def _run(self, site: str, name: str | Credential, check: Coroutine[Any, Any, None]) -> None:
+		"""Run a check, which is under way meanwhile."""
 		self.begin_checks(site, [name])
-		self._running[site] += 1
-		timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, replace)
 		try:
 			await check
-		except Exception:
-			self._log_budget.write(logger.exception, "a revalidation failed")
 		finally:
-			timer.cancel()
-			self._running[site] -= 1
 			self.end_checks(site, [name])
-			# For a check of this site that could not run meanwhile.
-			self._work.set()
-		return is_replaced
 
 	async def _run_session_check(self, key: Key, check: SessionCheck) -> None:
 		"""End the sockets of a credential that belongs to another user now, else check their rooms."""
@@ -278,6 +226,8 @@ class Revalidator:
 			# The web process is unavailable, so nothing has been withdrawn.
 			self._session_checks.setdefault(key, check)
 			await asyncio.sleep(RETRY_SECONDS)
+			if key in self._session_checks:
+				self._put_session(key, self._session_checks[key])
 			return
 		except ConnectRefused:
 			pass
@@ -384,8 +334,8 @@ class Revalidator:
 				self._scheduled.discard((key, user))
 				continue
 			self.check_sessions([sockets[0].session])
-			# One at a time, and after all checks of reported changes.
-			await self._idle.wait()
+			# After the checks of reported changes.
+			await self._queue.idle.wait()
 			self._schedule_check(key, sockets[0].session, self._interval)
 
 	def _schedule_check(self, key: Key, session: Session, seconds: float) -> None:

@@ -9,8 +9,8 @@ installed, nothing is reported: there a client is asked about when it asks for w
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from frappe_realtime.contract import (
@@ -24,13 +24,12 @@ from frappe_realtime.contract import (
 )
 from frappe_realtime.errors import WebUnavailable
 
+from ..access.authentication import Session
+from ..access.check_queue import CheckQueue
 from ..access.invalidation import BATCH_SECONDS
 from ..access.permissions import FAILURE_SECONDS, Permissions, answer_of
-from ..log_budget import LogBudget
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from .members import SharedMembers
-
-logger = logging.getLogger("realtime.shared")
 
 CONCURRENT_QUESTIONS = 2
 """Questions to the web process at a time."""
@@ -59,17 +58,13 @@ class WriteGrants:
 		self._members = members
 		self._permissions = permissions
 		self._messages: list[dict[str, Any]] = []
-		self._readers: dict[Reader, None] = {}
-		"""The readers that the web process is to be asked about; at most one for each user and document of this process."""
+		self._queue = CheckQueue(CONCURRENT_QUESTIONS)
 		self._postponed: set[Reader] = set()
 		"""Readers that are asked about again later."""
-		self._tasks: set[asyncio.Task[None]] = set()
-		self._log_budget = LogBudget()
 
 	def stop(self) -> None:
 		"""Ask no more questions."""
-		for task in self._tasks:
-			task.cancel()
+		self._queue.cancel()
 
 	def on_access(self, message: dict[str, Any]) -> None:
 		"""Note a message of the access channel, whose answers are dropped already."""
@@ -116,22 +111,9 @@ class WriteGrants:
 			for document in self._members.documents(socket):
 				is_meant = doctype in (None, document.doctype) and name in (None, document.name)
 				if is_meant and document.write_room not in socket.rooms:
-					self._readers[Reader(namespace, socket.session.user, document.doctype, document.name)] = (
-						None
-					)
-		for _ in range(min(len(self._readers), CONCURRENT_QUESTIONS - len(self._tasks))):
-			task = asyncio.get_running_loop().create_task(self._ask_all())
-			self._tasks.add(task)
-			task.add_done_callback(self._tasks.discard)
-
-	async def _ask_all(self) -> None:
-		while self._readers:
-			reader = next(iter(self._readers))
-			del self._readers[reader]
-			try:
-				await self._ask(reader)
-			except Exception:
-				self._log_budget.write(logger.exception, "a permission to write was not checked")
+					session: Session = socket.session
+					reader = Reader(namespace, session.user, document.doctype, document.name)
+					self._queue.put(session.site, reader, partial(self._ask, reader))
 
 	async def _ask(self, reader: Reader) -> None:
 		sockets = self._sockets_of(reader)

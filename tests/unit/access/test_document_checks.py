@@ -9,9 +9,11 @@ from typing import Any
 
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Session
+from realtime.access.check_queue import SLOW_SECONDS
 from realtime.access.document_checks import CONCURRENT_CHECKS, DocumentRevalidator
 from realtime.socketio.namespace import Namespaces
 from tests.unit.access.fakes import SITE, connected, session
+from tests.unit.virtual_time import in_virtual_time
 
 OTHER_SITE = "two.test"
 
@@ -139,20 +141,18 @@ def test_without_an_answer_the_revalidator_repeats_the_query() -> None:
 	asyncio.run(test())
 
 
-def test_a_site_that_gives_no_answers_keeps_no_other_waiting() -> None:
-	async def test() -> None:
-		it = Setting()
-		for number in range(1, 5):
-			connected(it.namespaces, session("bob")).join(f"doc:ToDo/{number}")
-			it.documents.check(it.namespace, "ToDo", str(number))
-		await turns()
-		assert len(it.permissions.queries) == CONCURRENT_CHECKS
-		connected(it.namespaces, session("ann", site=OTHER_SITE)).join("doc:Note/1")
-		it.documents.check(it.namespaces[f"/{OTHER_SITE}"], "Note", "1")
-		await turns()
-		assert it.permissions.queries[CONCURRENT_CHECKS:] == [(OTHER_SITE, "Note", "1", ["ann"])]
-
-	asyncio.run(test())
+@in_virtual_time
+async def test_a_site_that_gives_no_answers_keeps_no_other_waiting() -> None:
+	it = Setting()
+	for number in range(1, 5):
+		connected(it.namespaces, session("bob")).join(f"doc:ToDo/{number}")
+		it.documents.check(it.namespace, "ToDo", str(number))
+	await asyncio.sleep(2 * SLOW_SECONDS)
+	assert len(it.permissions.queries) == CONCURRENT_CHECKS
+	connected(it.namespaces, session("ann", site=OTHER_SITE)).join("doc:Note/1")
+	it.documents.check(it.namespaces[f"/{OTHER_SITE}"], "Note", "1")
+	await turns()
+	assert it.permissions.queries[CONCURRENT_CHECKS:] == [(OTHER_SITE, "Note", "1", ["ann"])]
 
 
 def test_a_document_that_changes_as_the_last_checks_end_is_checked() -> None:

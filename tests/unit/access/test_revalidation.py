@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from realtime.access.authentication import Session
+from realtime.access.check_queue import SLOW_SECONDS
 from realtime.access.permissions import FAILURE_SECONDS
-from realtime.access.revalidation import CONCURRENT_CHECKS, END_REASON, RETRY_SECONDS, SLOW_SECONDS
+from realtime.access.revalidation import CONCURRENT_CHECKS, END_REASON, RETRY_SECONDS
 from realtime.socketio.errors import ConnectPostponed, ConnectRefused
 from realtime.web.frappe_client import Credential, WebFailed
 from tests.unit.access.fakes import SITE, session
@@ -207,7 +208,7 @@ async def test_a_failing_check_does_not_end_its_task(caplog: pytest.LogCaptureFi
 	it.revalidator.check_sessions([ANN])
 	await it.done()
 	assert it.revalidator.sockets_ended == 1
-	assert "a revalidation failed" in caplog.text
+	assert "a check of access failed" in caplog.text
 
 
 @in_virtual_time
