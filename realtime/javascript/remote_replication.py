@@ -28,9 +28,10 @@ class RemoteReplicator:
 		members.moved.connect(self._on_move)
 
 	def begin(self, namespace: str) -> None:
-		"""Replicate a namespace from now on, whose first socket is about to be replicated."""
-		self._namespaces.add(namespace)
-		self._send_all(namespace)
+		"""Replicate a namespace from now on, unless it is already: a socket in it is about to be replicated."""
+		if namespace not in self._namespaces:
+			self._namespaces.add(namespace)
+			self._send_all(namespace)
 
 	def end(self, namespace: str) -> None:
 		"""Let the process forget a namespace that has no socket of this sidecar any more."""

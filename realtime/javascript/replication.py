@@ -140,14 +140,18 @@ class SocketReplicator:
 	def add(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
 		"""Replicate a socket, and the others of its namespace if it is the first one with an app."""
 		namespace = socket.namespace
-		if self not in namespace.observers and self._apps.apps_of(socket.session):
+		if self in namespace.observers:
+			# Again, if its client has recovered before the end of the only socket here was noticed: that has ended it.
+			self._remote.begin(namespace.name)
+		elif self._apps.apps_of(socket.session):
 			namespace.observe(self)
 			self._remote.begin(namespace.name)
 			for other in namespace.sockets.values():
 				if other is not socket:
 					self._add(other, {})
-		if self in namespace.observers:
-			self._add(socket, auth)
+		else:
+			return
+		self._add(socket, auth)
 
 	def _add(self, socket: ServerSocket, auth: dict[str, Any]) -> None:
 		apps = self._apps.apps_of(socket.session)

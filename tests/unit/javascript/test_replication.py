@@ -212,6 +212,33 @@ def test_a_namespace_without_sockets_here_is_not_replicated(tmp_path: Path) -> N
 	asyncio.run(run())
 
 
+def test_remote_sockets_are_replicated_when_the_only_client_has_recovered(tmp_path: Path) -> None:
+	"""Before the end of its socket was noticed, which comes first then, in the same namespace."""
+
+	async def run() -> None:
+		bench = JavaScriptBench(tmp_path, "chat")
+		bench.start_process()
+		socket = bench.connect("one", "chat")
+		bench.table.apply("other", [(NAMESPACE, "early", ANN)])
+		await bench.process.operations()
+		del bench.namespace.sockets["one"]
+		bench.sockets.remove(socket, "transport close")
+		bench.connect("one", "chat")
+		bench.table.apply("other", [(NAMESPACE, "late", ANN)])
+		operations = await bench.process.operations()
+		assert [operation[0] for operation in operations] == [
+			"remove_socket",
+			"remove_namespace",
+			"add_remotes",
+			"add_socket",
+			"call_handlers",
+			"add_remotes",
+		]
+		assert operations[2] == ["add_remotes", NAMESPACE, [["early", ANN.user, "System User", [], {}]]]
+
+	asyncio.run(run())
+
+
 def test_next_process_gets_remote_sockets_before_handlers_are_called(tmp_path: Path) -> None:
 	async def run() -> None:
 		bench = JavaScriptBench(tmp_path, "chat")
