@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Coroutine, Iterable
 from itertools import count
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from .permission_requests import SessionEnded
 from .permissions import FAILURE_SECONDS, Permissions, answer_of
 
 CONCURRENT_CHECKS = 6
-"""Concurrent checks, and those of one site; fewer than `realtime_web_connections`, so that connects are not delayed."""
+"""Checks that run at a time, in all and of one site; fewer than `realtime_web_connections`, so that connects are not delayed."""
 
 ROOMS_PER_CHECK = 200
 """Rooms that are queried together."""
@@ -248,7 +248,7 @@ class Revalidator:
 		namespace = self._namespaces.get("/" + session.site)
 		if namespace is None:
 			return
-		rooms = deque(
+		rooms = list(
 			{
 				room
 				for socket in _sockets_of_user(namespace, session.user)
@@ -258,10 +258,10 @@ class Revalidator:
 		)
 		unavailable = False
 		failed: set[str] = set()
-		while rooms:
+		for start in range(0, len(rooms), ROOMS_PER_CHECK):
 			permissions = {
 				room: permission
-				for room in _take(rooms, ROOMS_PER_CHECK)
+				for room in rooms[start : start + ROOMS_PER_CHECK]
 				if (permission := room_permission(room)) is not None
 			}
 			answers = await asyncio.gather(
@@ -347,10 +347,6 @@ class Revalidator:
 		namespace = self._namespaces.get("/" + site)
 		sockets = _sockets_of_user(namespace, user) if namespace is not None else []
 		return [socket for socket in sockets if user == GUEST or socket.session.credential == credential]
-
-
-def _take(rooms: deque[str], count: int) -> list[str]:
-	return [rooms.popleft() for _ in range(min(count, len(rooms)))]
 
 
 def _sockets_of_user(namespace: Namespace, user: str) -> list[ServerSocket]:
