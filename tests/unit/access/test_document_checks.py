@@ -13,7 +13,7 @@ from realtime.access.check_queue import SLOW_SECONDS
 from realtime.access.document_checks import CONCURRENT_CHECKS, DocumentRevalidator
 from realtime.socketio.namespace import Namespaces
 from tests.unit.access.fakes import SITE, connected, session
-from tests.unit.virtual_time import in_virtual_time
+from tests.unit.virtual_time import in_virtual_time, turns
 
 OTHER_SITE = "two.test"
 
@@ -75,70 +75,57 @@ class Setting:
 		self.documents = DocumentRevalidator(*fakes)
 
 
-async def turns() -> None:
-	for _ in range(5):
-		await asyncio.sleep(0)
+@in_virtual_time
+async def test_one_query_for_all_users_then_their_rooms() -> None:
+	it = Setting()
+	it.permissions.cached["bob"] = True
+	it.documents.check(it.namespace, "ToDo", "1")
+	await turns()
+	assert it.permissions.queries == [(SITE, "ToDo", "1", ["ann"])]
+	assert it.revalidator.checks == []
+	assert it.revalidator.under_way == dict.fromkeys(ROOMS, 1)
+	it.permissions.answered.set()
+	await turns()
+	assert not any(it.revalidator.under_way.values())
+	assert sorted(it.revalidator.checks) == [("ann", ROOMS), ("bob", ROOMS)]
 
 
-def test_one_query_for_all_users_then_their_rooms() -> None:
-	async def test() -> None:
-		it = Setting()
-		it.permissions.cached["bob"] = True
+@in_virtual_time
+async def test_a_document_without_sockets_is_not_queried() -> None:
+	it = Setting()
+	it.documents.check(it.namespace, "ToDo", "2")
+	await turns()
+	assert it.permissions.queries == []
+
+
+@in_virtual_time
+async def test_a_document_that_changes_again_is_queried_once_more() -> None:
+	it = Setting()
+	for number in range(2, 6):
+		connected(it.namespaces, session("bob")).join(f"doc:ToDo/{number}")
+	for _ in range(3):
+		for number in range(1, 6):
+			it.documents.check(it.namespace, "ToDo", str(number))
+	await turns()
+	assert len(it.permissions.queries) == CONCURRENT_CHECKS
+	for _ in range(3):
 		it.documents.check(it.namespace, "ToDo", "1")
-		await turns()
-		assert it.permissions.queries == [(SITE, "ToDo", "1", ["ann"])]
-		assert it.revalidator.checks == []
-		assert it.revalidator.under_way == dict.fromkeys(ROOMS, 1)
-		it.permissions.answered.set()
-		await turns()
-		assert not any(it.revalidator.under_way.values())
-		assert sorted(it.revalidator.checks) == [("ann", ROOMS), ("bob", ROOMS)]
-
-	asyncio.run(test())
+	it.permissions.answered.set()
+	await turns()
+	await turns()
+	names = [name for _, _, name, _ in it.permissions.queries]
+	assert sorted(names) == ["1", "1", "2", "3", "4", "5"]
+	assert not any(it.revalidator.under_way.values())
 
 
-def test_a_document_without_sockets_is_not_queried() -> None:
-	async def test() -> None:
-		it = Setting()
-		it.documents.check(it.namespace, "ToDo", "2")
-		await turns()
-		assert it.permissions.queries == []
-
-	asyncio.run(test())
-
-
-def test_a_document_that_changes_again_is_queried_once_more() -> None:
-	async def test() -> None:
-		it = Setting()
-		for number in range(2, 6):
-			connected(it.namespaces, session("bob")).join(f"doc:ToDo/{number}")
-		for _ in range(3):
-			for number in range(1, 6):
-				it.documents.check(it.namespace, "ToDo", str(number))
-		await turns()
-		assert len(it.permissions.queries) == CONCURRENT_CHECKS
-		for _ in range(3):
-			it.documents.check(it.namespace, "ToDo", "1")
-		it.permissions.answered.set()
-		await turns()
-		await turns()
-		names = [name for _, _, name, _ in it.permissions.queries]
-		assert sorted(names) == ["1", "1", "2", "3", "4", "5"]
-		assert not any(it.revalidator.under_way.values())
-
-	asyncio.run(test())
-
-
-def test_without_an_answer_the_revalidator_repeats_the_query() -> None:
-	async def test() -> None:
-		it = Setting()
-		it.permissions.unavailable = True
-		it.permissions.answered.set()
-		it.documents.check(it.namespace, "ToDo", "1")
-		await turns()
-		assert sorted(it.revalidator.checks) == [("ann", ROOMS), ("bob", ROOMS)]
-
-	asyncio.run(test())
+@in_virtual_time
+async def test_without_an_answer_the_revalidator_repeats_the_query() -> None:
+	it = Setting()
+	it.permissions.unavailable = True
+	it.permissions.answered.set()
+	it.documents.check(it.namespace, "ToDo", "1")
+	await turns()
+	assert sorted(it.revalidator.checks) == [("ann", ROOMS), ("bob", ROOMS)]
 
 
 @in_virtual_time
@@ -153,31 +140,3 @@ async def test_a_site_that_gives_no_answers_keeps_no_other_waiting() -> None:
 	it.documents.check(it.namespaces[f"/{OTHER_SITE}"], "Note", "1")
 	await turns()
 	assert it.permissions.queries[CONCURRENT_CHECKS:] == [(OTHER_SITE, "Note", "1", ["ann"])]
-
-
-def test_a_document_that_changes_as_the_last_checks_end_is_checked() -> None:
-	async def test() -> None:
-		it = Setting()
-		for number in range(1, 4):
-			connected(it.namespaces, session("bob")).join(f"doc:ToDo/{number}")
-		end = it.revalidator.end_checks
-		changed = False
-
-		def end_and_change(site: str, rooms: Iterable[str]) -> None:
-			nonlocal changed
-			end(site, rooms)
-			if not changed:
-				changed = True
-				asyncio.get_running_loop().call_soon(it.documents.check, it.namespace, "ToDo", "3")
-
-		it.revalidator.end_checks = end_and_change  # type: ignore[method-assign]
-		for name in "12":
-			it.documents.check(it.namespace, "ToDo", name)
-		await turns()
-		it.permissions.answered.set()
-		await turns()
-		await turns()
-		assert [name for _, _, name, _ in it.permissions.queries] == ["1", "2", "3"]
-		assert not any(it.revalidator.under_way.values())
-
-	asyncio.run(test())
