@@ -380,6 +380,14 @@ async def test_a_client_that_was_made_to_leave_while_the_state_was_read() -> Non
 	await turns()
 	assert [code(answer) for answer in answers] == ["not_permitted"]
 	assert states.kept == set()
+	ben = it.socket("ben")
+	await it.join(ben)
+	await it.join(ann)
+	answers = it.send(ann, SHARED_SYNC, *NOTE, VECTOR)
+	ann.leave(ROOMS[0])
+	await turns()
+	assert [code(answer) for answer in answers] == ["not_permitted"]
+	assert states.kept == {SharedDocument(*NOTE)}
 
 
 @in_virtual_time
