@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bench.launch import sidecar_module
 from ..errors import NoAnswer
+from ..handlers.broadcast import arguments_of
 from ..handlers.socket import Socket
 
 if TYPE_CHECKING:
@@ -77,8 +78,14 @@ class Client:
 		return [arguments for name, arguments in self.events if name == event]
 
 	def emit(self, event: str, *arguments: Any) -> None:
-		"""Emit an event to the server."""
-		self.site._run(self._send(self._packets.encode_event(self._namespace, [event, *arguments])))
+		"""Emit an event to the server.
+
+		Raises:
+			ConnectionError: The client has disconnected.
+			TypeError: The name of the event is no string, or an argument is neither JSON nor binary.
+			ValueError: Socket.IO reserves the name of the event.
+		"""
+		self._emit(event, arguments, None)
 
 	def call(self, event: str, *arguments: Any) -> Any:
 		"""Emit an event to the server, and return its acknowledgement.
@@ -88,10 +95,10 @@ class Client:
 
 		Raises:
 			NoAnswer: No handler acknowledged the event; the message says why, as for the clients of this project.
+			ConnectionError, TypeError, ValueError: As for `emit`.
 		"""
 		self._last_id += 1
-		encoded = self._packets.encode_event(self._namespace, [event, *arguments], self._last_id)
-		self.site._run(self._send(encoded))
+		self._emit(event, arguments, self._last_id)
 		if self._last_id not in self._acks:
 			raise NoAnswer(f"no handler answered {event!r} so far")
 		error, *answer = self._acks.pop(self._last_id)
@@ -111,8 +118,16 @@ class Client:
 		self._answers[event] = value
 
 	def disconnect(self) -> None:
-		"""Disconnect from the server."""
-		self.site._run(self._send(self._packets.encode_disconnect(self._namespace)))
+		"""Disconnect from the server. Does nothing if the client has disconnected already."""
+		if self.connected:
+			self.site._run(self._send(self._packets.encode_disconnect(self._namespace)))
+
+	def _emit(self, event: str, arguments: tuple[Any, ...], id: int | None) -> None:
+		if not self.connected:
+			raise ConnectionError(f"{self.user} has disconnected, and cannot emit {event!r}")
+		# As clients, which refuse such a name: the server closes the connection of one that sends it.
+		arguments_of(event, None)
+		self.site._run(self._send(self._packets.encode_event(self._namespace, [event, *arguments], id)))
 
 	async def _connect(self) -> None:
 		self.site._server.application.on_connect(self._server_socket, self._auth)
@@ -151,6 +166,8 @@ class Client:
 class _Connection:
 	"""Stands for an Engine.IO connection, and for the request that opened it."""
 
+	id = "in memory"
+	leaving = ""
 	writable_transport = None
 	remote = "127.0.0.1"
 
@@ -167,10 +184,14 @@ class _Connection:
 		return self
 
 	def send(self, encoded: Encoded) -> None:
-		self._client._receive(encoded)
+		if not self.closed:
+			self._client._receive(encoded)
 
 	def close(self, reason: str, abort: bool = False) -> None:
 		self.closed = True
+
+	def close_when_sent(self, reason: str) -> None:
+		self.close(reason)
 
 
 class _Timers:

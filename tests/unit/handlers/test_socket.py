@@ -241,6 +241,36 @@ def test_disconnect(make_site: MakeSite, text: str) -> None:
 	assert site.connect("bob@example.com").socket.participants("website") != [client.socket.sid]
 
 
+@pytest.mark.parametrize("text", both("\tAWAIT socket.disconnect(True)\n\tAWAIT socket.emit('late')"))
+def test_disconnect_with_the_connection(make_site: MakeSite, text: str) -> None:
+	client = make_site(text).connect("ann@example.com")
+	client.emit("go")
+	assert not client.connected
+	assert client.events == []
+
+
+def test_a_client_of_a_test_that_has_disconnected_cannot_emit(make_site: MakeSite) -> None:
+	client = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\treturn 1\n").connect(
+		"ann@example.com"
+	)
+	for _ in range(2):
+		client.disconnect()
+	for send in (client.emit, client.call):
+		with pytest.raises(
+			ConnectionError, match=r"^ann@example\.com has disconnected, and cannot emit 'go'$"
+		):
+			send("go")
+
+
+def test_a_client_of_a_test_cannot_emit_what_clients_refuse(make_site: MakeSite) -> None:
+	client = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\treturn 1\n").connect(
+		"ann@example.com"
+	)
+	with pytest.raises(ValueError, match="'disconnect' is an event of Socket"):
+		client.emit("disconnect")
+	assert client.call("go") == 1
+
+
 def test_emit_after_the_disconnect_sends_nothing(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD + "@realtime.on('disconnect')\nasync def bye(socket):\n\tawait socket.emit('late')\n"
