@@ -62,7 +62,7 @@ class BroadcastOperator:
 	__slots__ = ("_excluded", "_namespace", "_rooms", "_runtime")
 
 	def __init__(
-		self, runtime: Runtime, namespace: Any, rooms: tuple[str, ...] = (), excluded: Any = None
+		self, runtime: Runtime, namespace: Any, rooms: tuple[str, ...] | None = None, excluded: Any = None
 	) -> None:
 		self._runtime = runtime
 		self._namespace = namespace
@@ -70,20 +70,18 @@ class BroadcastOperator:
 		self._excluded = excluded
 
 	def to(self, rooms: Rooms) -> BroadcastOperator:
-		"""Add rooms. A socket that is in several of them gets the event once."""
+		"""Add rooms. A socket that is in several of them gets the event once; if there are none, nobody gets it."""
 		return BroadcastOperator(
-			self._runtime, self._namespace, self._rooms + rooms_of(rooms), self._excluded
+			self._runtime, self._namespace, (*(self._rooms or ()), *rooms_of(rooms)), self._excluded
 		)
 
 	def emit(self, event: str, data: Any = None) -> Awaitable[None]:
 		"""Emit an event; the arguments and errors are those of `Socket.emit`."""
-		self._runtime.emit(
-			self._namespace, self._rooms or None, event, arguments_of(event, data), self._excluded
-		)
+		self._runtime.emit(self._namespace, self._rooms, event, arguments_of(event, data), self._excluded)
 		return COMPLETED
 
 	def prepare_emit(self, event: str, data: Any) -> Callable[[], None]:
 		"""Encode an event, and return what emits it; see `Runtime.prepare_emit`."""
 		return self._runtime.prepare_emit(
-			self._namespace, self._rooms or None, event, arguments_of(event, data), self._excluded
+			self._namespace, self._rooms, event, arguments_of(event, data), self._excluded
 		)

@@ -189,7 +189,7 @@ class Socket:
 		Args:
 			event: The name of the event.
 			data: JSON or bytes. None sends no argument, a tuple sends several.
-			room: A room, or several. None is this client.
+			room: A room, or several. None is this client, and an empty list nobody.
 
 		Raises:
 			TypeError: `data` can be serialised neither to JSON nor to bytes; or `event` is no string.
@@ -249,7 +249,7 @@ class Socket:
 	@property
 	def broadcast(self) -> BroadcastOperator:
 		"""An operator that emits to all sockets of the site, except this one."""
-		return BroadcastOperator(self._runtime, self._server_socket.namespace, (), self._server_socket)
+		return BroadcastOperator(self._runtime, self._server_socket.namespace, None, self._server_socket)
 
 	@property
 	def nsp(self) -> Namespace:

@@ -27,7 +27,7 @@ class SyncBroadcastOperator:
 		self._broadcast = broadcast
 
 	def to(self, rooms: Rooms) -> SyncBroadcastOperator:
-		"""Add rooms. A socket that is in several of them gets the event once."""
+		"""Add rooms. A socket that is in several of them gets the event once; if there are none, nobody gets it."""
 		return SyncBroadcastOperator(self._runtime, self._broadcast.to(rooms))
 
 	def emit(self, event: str, data: Any = None) -> None:

@@ -66,6 +66,20 @@ def test_emit_to_other_sockets_in_a_room(make_site: MakeSite, text: str) -> None
 	assert (ann.events, bob.events) == ([], [("hi", (1,))])
 
 
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\tAWAIT socket.emit('hi', room=[])\n\tAWAIT socket.to([]).emit('hi')\n"
+		"\tAWAIT socket.broadcast.to([]).emit('hi')\n\tAWAIT socket.nsp.to([]).emit('hi')"
+	),
+)
+def test_an_empty_list_of_rooms_is_nobody(make_site: MakeSite, text: str) -> None:
+	"""In Socket.IO it is everybody, and what was meant for nobody would reach Guests."""
+	ann, bob = pair(make_site(text))
+	ann.emit("go")
+	assert ann.events == bob.events == []
+
+
 @pytest.mark.parametrize("text", both("\tAWAIT socket.broadcast.emit('hi', 1)"))
 def test_broadcast(make_site: MakeSite, text: str) -> None:
 	ann, bob = pair(make_site(text))
