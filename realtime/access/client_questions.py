@@ -26,9 +26,10 @@ def document_name(value: Any) -> str:
 	return str(name) if is_name(name) else ""
 
 
-def are_names(doctype: str, name: str, ptype: str) -> bool:
-	"""Return False for what Frappe has no permission on: no answer is kept with a text of any length that a client has sent."""
-	return bool(doctype) and max(len(doctype), len(name), len(ptype)) <= MAX_NAME
+def are_names(doctype: Any, name: str, ptype: Any) -> bool:
+	"""Return False for what Frappe has no permission on, as a client may have sent it: no answer is kept with a text of any length."""
+	names = (doctype, name, ptype)
+	return bool(doctype) and all(isinstance(one, str) and len(one) <= MAX_NAME for one in names)
 
 
 def allows_permission_question(

@@ -368,6 +368,17 @@ def test_has_permission(make_site: MakeSite, text: str) -> None:
 	assert client.call("go", "x" * 601) == [False, True]
 
 
+@pytest.mark.parametrize("doctype", [5, True, ["Note"], {"a": 1}, None])
+@pytest.mark.parametrize(
+	"text", both("\treturn AWAIT socket.has_permission(doctype, '1')", arguments="doctype")
+)
+def test_nobody_has_a_permission_on_what_is_no_doctype(
+	make_site: MakeSite, text: str, doctype: object
+) -> None:
+	"""A client may have sent it."""
+	assert make_site(text).connect("ann@example.com").call("go", doctype) is False
+
+
 @pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error"])
 @pytest.mark.parametrize("text", both("\tAWAIT socket.emit(name)", arguments="name"))
 def test_reserved_events(make_site: MakeSite, text: str, name: str) -> None:
