@@ -153,8 +153,10 @@ class Socket:
 			The number of events that were sent; 0 if the client has disconnected.
 
 		Raises:
+			TypeError: The room is no string.
 			frappe_realtime.errors.RewindRefused: The client has not joined the room, and nothing was sent; `code` says why.
 		"""
+		(room,) = rooms_of((room,))
 		return await self._runtime.rewind(self._server_socket, room, rewind)
 
 	def participants(self, room: str) -> list[str]:

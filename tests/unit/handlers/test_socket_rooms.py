@@ -129,6 +129,15 @@ def test_rewind_is_refused(make_site: MakeSite, text: str, room: str, rewind: ob
 	assert not ann.received("secret")
 
 
+@pytest.mark.parametrize("room", [5, None, ["project:1"], {"a": 1}])
+@pytest.mark.parametrize("text", both(REWIND, arguments="room, rewind"))
+def test_rewind_of_a_room_that_is_no_string(make_site: MakeSite, text: str, room: object) -> None:
+	"""A client may have sent it."""
+	client = make_site(text).connect("ann@example.com")
+	with pytest.raises(TypeError, match="a room is a string"):
+		client.emit("go", room, 5)
+
+
 @pytest.mark.parametrize(
 	"room", ["doc:Task/1", "doctype:Task", "task_progress:1", "all", "website", "user:ann@example.com"]
 )
