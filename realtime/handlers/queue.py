@@ -244,6 +244,11 @@ class HandlerQueue:
 		if not handler.is_async:
 			first = (self.sync_socket,) if handler.takes_socket else ()
 			answer = await self._executor.run_in_thread(self, handler, (*first, *arguments), options)
+			if asyncio.iscoroutine(answer):
+				answer.close()
+				raise TypeError(
+					f"{handler.name} is a plain function and has returned a coroutine, which nobody awaits: make it an async def"
+				)
 		elif handler.takes_socket:
 			answer = await handler.function(self.socket, *arguments, **options)
 		else:

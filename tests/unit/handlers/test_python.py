@@ -254,6 +254,21 @@ def test_an_object_with_an_async_call_runs_in_a_task_and_in_the_context_of_the_a
 	assert client.call("seen") == [True, True]
 
 
+@pytest.mark.parametrize("event", ["decorated", "listener"])
+def test_a_plain_function_that_returns_a_coroutine_is_refused(make_site: MakeSite, event: str) -> None:
+	"""Otherwise it would do nothing, and nothing would say so."""
+	site = make_site(
+		HEAD
+		+ "async def work(socket):\n\treturn 1\n"
+		+ "@realtime.on('connect')\nasync def connected(socket):\n\tsocket.on('listener', lambda: work(socket))\n"
+		+ "@realtime.on('decorated')\ndef decorated(socket):\n\treturn work(socket)\n"
+	)
+	with pytest.raises(
+		TypeError, match="has returned a coroutine, which nobody awaits: make it an async def"
+	):
+		site.connect("ann@example.com").emit(event)
+
+
 def test_an_answer_that_cannot_be_encoded_is_not_logged(
 	make_site: MakeSite, caplog: pytest.LogCaptureFixture
 ) -> None:
