@@ -272,7 +272,8 @@ class Socket:
 	def on(self, event: str, listener: Callable[..., Any]) -> None:
 		"""Call `listener` with the arguments of each `event` of this client. For set-up functions.
 
-		An `async def` listener runs on the event loop, a plain one in a thread. All listeners of an event run, in order.
+		An `async def` listener runs on the event loop, a plain one in a thread. All listeners of an event run, in order. A plain one may use
+		the socket of a set-up function or of a plain handler, and not that of an `async def` handler, which is for the event loop.
 
 		Raises:
 			RuntimeError: Called outside the handlers of an app.

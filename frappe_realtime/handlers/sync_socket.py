@@ -67,8 +67,8 @@ class SyncNamespace:
 class SyncSocket:
 	"""One client on one site. Its methods and properties are those of `Socket`, and return without `await`.
 
-	A plain set-up function passes the same object to async and to plain listeners. On the event loop the methods return
-	what those of `Socket` return, so an async listener can await them.
+	A set-up function passes the same object to async and to plain listeners. On the event loop the methods return
+	what those of `Socket` return, so an async set-up function or listener can await them.
 	"""
 
 	__slots__ = ("_runtime", "_socket")

@@ -203,7 +203,7 @@ class HandlerQueue:
 		# By identity: a client may send an event with the same text.
 		if event is SETUP:
 			assert self.app.setup is not None
-			await self.app.setup(self.socket)
+			await self.app.setup(self.sync_socket)
 			return
 		for middleware in self.middleware:
 			allowed = middleware(event, arguments)

@@ -114,6 +114,31 @@ def app_handlers(socket):
 	assert bob.received("left") == [("client namespace disconnect",)]
 
 
+def test_plain_listeners_of_an_async_set_up_function_use_its_socket_in_a_thread(make_site: MakeSite) -> None:
+	site = make_site(
+		"""
+async def app_handlers(socket):
+	await socket.join("chat")
+	if not await socket.has_permission("Note", "1"):
+		return
+	async def waits():
+		await socket.presence(room="chat").leave()
+		return await socket.has_permission("Note", "1")
+	def blocks():
+		# Its timer is set on the event loop.
+		socket.presence(room="chat").join({"typing": True}, ttl=5)
+		return socket.has_permission("Note", "1")
+	socket.on("waits", waits)
+	socket.on("blocks", blocks)
+"""
+	)
+	ann = site.connect("ann@example.com")
+	assert ann.call("blocks") is True
+	assert "presence:room:chat" in ann.rooms
+	assert ann.call("waits") is True
+	assert "presence:room:chat" not in ann.rooms
+
+
 def test_middleware(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
