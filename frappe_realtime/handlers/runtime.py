@@ -10,6 +10,7 @@ from .response import Response
 if TYPE_CHECKING:
 	from .remote_socket import RemoteSocket
 	from .socket import Socket
+	from .sync_socket import SyncSocket
 
 
 class Runtime(Protocol):
@@ -99,7 +100,10 @@ class Runtime(Protocol):
 		"""Send a request to the site as the session's user."""
 
 	def socket_of(self, server_socket: Any) -> Socket:
-		"""Return the socket that handlers get for `server_socket`."""
+		"""Return the socket that async handlers get for `server_socket`."""
+
+	def sync_socket_of(self, socket: Socket | RemoteSocket) -> SyncSocket:
+		"""Return what plain handlers get for the socket that async handlers get."""
 
 	def prepare_emit(
 		self,

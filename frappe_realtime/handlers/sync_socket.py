@@ -47,7 +47,9 @@ class SyncNamespace:
 	def sockets(self) -> Mapping[str, SyncSocket]:
 		"""The sockets on all sidecars, by id. Those of other processes can do what a `RemoteSocket` can."""
 		return self._runtime.run_in_loop(
-			lambda: {sid: SyncSocket(self._runtime, other) for sid, other in self._socket.nsp.sockets.items()}
+			lambda: {
+				sid: self._runtime.sync_socket_of(other) for sid, other in self._socket.nsp.sockets.items()
+			}
 		)
 
 	@property

@@ -141,6 +141,11 @@ class HandlerRuntime:
 	def socket_of(self, server_socket: ServerSocket) -> Socket:
 		return self.view_of(server_socket).socket
 
+	def sync_socket_of(self, socket: Socket | RemoteSocket) -> SyncSocket:
+		if isinstance(socket, RemoteSocket):
+			return SyncSocket(self, socket)
+		return self.view_of(socket._server_socket).sync_socket
+
 	def current_namespace(self, namespace: Namespace) -> Namespace:
 		return self._fanout.current(namespace)
 

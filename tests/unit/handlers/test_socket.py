@@ -161,6 +161,12 @@ def test_other_sockets(make_site: MakeSite, text: str) -> None:
 	assert bob.socket.nickname == "Bobby"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("text", both("\treturn [other is socket for other in socket.nsp.sockets.values()]"))
+def test_the_own_socket_is_known_among_those_of_the_namespace(make_site: MakeSite, text: str) -> None:
+	ann, _ = pair(make_site(text))
+	assert ann.call("go") == [True, False]
+
+
 def test_sockets_and_rooms_that_go_while_a_handler_looks_at_them_are_skipped(make_site: MakeSite) -> None:
 	site = make_site(
 		f"{HEAD}@realtime.on('sockets')\nasync def sockets(socket):\n\tseen = []\n"
