@@ -205,7 +205,8 @@ class Site:
 		return handlers
 
 	async def _start(self) -> None:
-		self.handlers.start()
+		# Not `PythonHandlers.start`, which lets a watchdog watch the event loop: that of a test stands still between two calls.
+		self.handlers.apps.load_all()
 		for error in self.handlers.apps.errors.values():
 			raise ImportError(f"{error['file']} does not load: {error['traceback']}")
 

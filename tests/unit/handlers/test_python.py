@@ -384,6 +384,12 @@ def test_a_site_whose_file_does_not_load_is_closed(tmp_path: Path) -> None:
 	site.close()
 
 
+def test_no_watchdog_watches_the_event_loop_of_a_test(make_site: MakeSite) -> None:
+	"""It would log that the loop is blocked when a test does something else for two seconds, and its thread would not end."""
+	site = make_site(HEAD + "@realtime.on('go')\nasync def go(socket):\n\tpass\n")
+	assert not site.handlers.executor.watchdog._thread.is_alive()
+
+
 def test_all_chooses_the_set_up_function(make_site: MakeSite) -> None:
 	text = "__all__ = ['b']\ndef a(socket): ...\ndef b(socket):\n\tsocket.on('go', lambda: 1)\n"
 	assert make_site(text).connect("ann@example.com").call("go") == 1
