@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from frappe_realtime import Socket, realtime
+from frappe_realtime.errors import PresenceRefused
 
 MAX_TEXT = 2000
 """Characters of a message."""
@@ -17,8 +18,12 @@ async def chat_open(socket: Socket, doctype: str, name: str) -> dict[str, Any]:
 	if not await socket.has_permission(doctype, name):
 		return {"error": "You may not read this document"}
 	room = chat_room(doctype, name)
+	try:
+		socket.presence(room=room).join()
+	except PresenceRefused as refused:
+		# Too many chats at a time (realtime_presence_places).
+		return {"error": str(refused)}
 	socket.join(room)
-	socket.presence(room=room).join()
 	return {"room": room}
 
 
@@ -39,8 +44,8 @@ async def chat_send(socket: Socket, doctype: str, name: str, text: object) -> di
 		return {"error": f"A message has 1 to {MAX_TEXT} characters"}
 	sent = time.time()
 	message = {"doctype": doctype, "name": name, "user": socket.user, "text": text, "sent": sent}
-	socket.emit("chat_message", message, room=room)
 	socket.presence(room=room).set({"typing": None})
+	socket.emit("chat_message", message, room=room)
 	return {"sent": sent}
 
 

@@ -43,6 +43,12 @@ class TestChat(unittest.TestCase):
 		assert "error" in self.bob.call("chat_open", *NOTE)
 		assert "error" in self.bob.call("chat_send", *NOTE, "Hello?")
 
+	def test_a_user_in_many_chats_cannot_open_another_one(self) -> None:
+		for number in range(8):
+			assert "room" in self.ann.call("chat_open", "Note", str(number))
+		assert "error" in self.ann.call("chat_open", *NOTE)
+		assert "error" in self.ann.call("chat_send", *NOTE, "Hello?")
+
 
 if __name__ == "__main__":
 	unittest.main()
