@@ -159,8 +159,8 @@ def _load(app: str, path: Path) -> LoadedFile:
 def _package(app: str, path: Path) -> str:
 	"""Return the name of the package that the module at `path` is imported into.
 
-	If the file imports something of its app, this is the app's own package, which is imported first. Otherwise it is a
-	new package that has only the folder, because the `__init__` of an app often loads Frappe and half of the app.
+	If the file, or one beside it that it imports, imports something of its app, this is the app's own package, which is imported first.
+	Otherwise it is a new package that has only the folder, because the `__init__` of an app often loads Frappe and half of the app.
 	"""
 	in_package = path.parents[1].name == app and (path.parents[1] / "__init__.py").is_file()
 	if in_package and _refers_to(path, app):
@@ -179,16 +179,22 @@ def _package(app: str, path: Path) -> str:
 
 
 def _refers_to(path: Path, app: str) -> bool:
-	"""Return whether the file imports something of the app from outside of its own folder."""
-	for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
-		if isinstance(node, ast.Import):
-			names = [alias.name for alias in node.names]
-		elif isinstance(node, ast.ImportFrom):
-			names = [app if node.level > 1 else "" if node.level else node.module or ""]
-		else:
-			continue
-		if any(name.partition(".")[0] == app for name in names):
-			return True
+	"""Return whether the file, or a module beside it that it imports, imports something of the app from outside of their folder."""
+	files = [path]
+	for file in files:
+		for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
+			if isinstance(node, ast.Import):
+				names = [alias.name for alias in node.names]
+			elif isinstance(node, ast.ImportFrom):
+				names = [app if node.level > 1 else "" if node.level else node.module or ""]
+				if node.level == 1:
+					imported = [node.module] if node.module else [alias.name for alias in node.names]
+					beside = [file.with_name(f"{name}.py") for name in imported]
+					files += [one for one in beside if one not in files and one.is_file()]
+			else:
+				continue
+			if any(name.partition(".")[0] == app for name in names):
+				return True
 	return False
 
 

@@ -348,6 +348,17 @@ def test_a_module_beside_the_file_may_register_too(tmp_path: Path, make_site: Ma
 	assert client.call("typing") == 1
 
 
+def test_a_module_beside_the_file_may_use_its_app(tmp_path: Path, make_site: MakeSite) -> None:
+	path = write_app(tmp_path, "divided", "")
+	(path.parents[1] / "sizes.py").write_text("MOST = 5\n")
+	(path.parent / "size_events.py").write_text(
+		"from frappe_realtime import realtime\nfrom ..sizes import MOST\n"
+		"@realtime.on('most')\nasync def most(socket):\n\treturn MOST\n"
+	)
+	client = make_site(divided="from . import size_events\n").connect("ann@example.com")
+	assert client.call("most") == 5
+
+
 def test_the_apps_package_is_loaded_only_for_a_file_that_refers_to_it(
 	tmp_path: Path, make_site: MakeSite
 ) -> None:
