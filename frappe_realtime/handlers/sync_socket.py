@@ -36,7 +36,10 @@ class SyncBroadcastOperator:
 
 
 class SyncNamespace:
-	"""All sockets of one site. `sockets` and `rooms` are copies, made at each access; see `Namespace`."""
+	"""All sockets of one site. `sockets` and `rooms` are copies of all of them, made at each access; see `Namespace`.
+
+	`participants` and `user_of` of a socket read one room or one socket only.
+	"""
 
 	def __init__(self, runtime: Runtime, socket: Socket) -> None:
 		self._runtime = runtime
