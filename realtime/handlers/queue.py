@@ -89,8 +89,10 @@ class HandlerQueue:
 
 	def may_handle(self, event: str) -> bool:
 		"""Return whether the socket has listeners for `event`, or may have them when the event's turn comes."""
-		# A set-up function that is still running may add a listener.
-		return event in self.listeners or (self.worker is not None and self.app.setup is not None)
+		# A set-up function or a handler of `connect` that is still running may add a listener.
+		return event in self.listeners or (
+			self.worker is not None and (self.app.setup is not None or self.event == "connect")
+		)
 
 	def push(self, call: Call) -> None:
 		"""Handle an event at once if no other event is being handled, or else queue it. Drop it if the queue is full."""
@@ -169,6 +171,8 @@ class HandlerQueue:
 
 	def _start_worker(self, call: Call) -> None:
 		self.worker = worker = object()
+		# Before Python 3.12, the worker takes its first step later.
+		self.event = call[0]
 		self._executor.start_worker(self, worker, self._work(worker, call))
 
 	async def _work(self, worker: object, call: Call) -> None:

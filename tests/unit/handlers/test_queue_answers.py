@@ -321,6 +321,31 @@ def test_events_wait_for_an_async_set_up_function() -> None:
 	run(scenario)
 
 
+def test_events_wait_for_a_handler_of_connect_which_may_add_listeners() -> None:
+	async def scenario() -> None:
+		gate = asyncio.Event()
+		one = AppOfOneSocket()
+
+		async def connected(socket: Any) -> None:
+			await gate.wait()
+
+			async def listener() -> None:
+				one.ran.append("listener")
+
+			one.listen("go", listener)
+
+		one.on("connect", connected)
+		one.queue.push_lifecycle("connect")
+		assert one.queue.may_handle("go")
+		one.push("go")
+		gate.set()
+		await one.finish()
+		assert one.ran == ["listener"]
+		assert not one.queue.may_handle("other")
+
+	run(scenario)
+
+
 def test_a_client_cannot_run_the_set_up_function() -> None:
 	"""It may send an event with the same name that the queue uses internally."""
 
