@@ -172,7 +172,7 @@ class HandlerQueue:
 	def _start_worker(self, call: Call) -> None:
 		self.worker = worker = object()
 		# Before Python 3.12, the worker takes its first step later.
-		self.event = call[0]
+		self.event, self.event_started = call[0], self._executor.time()
 		self._executor.start_worker(self, worker, self._work(worker, call))
 
 	async def _work(self, worker: object, call: Call) -> None:

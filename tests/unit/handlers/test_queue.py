@@ -214,3 +214,21 @@ def test_the_next_event_does_not_wait_for_a_slow_handler(caplog: pytest.LogCaptu
 
 	run(scenario)
 	assert "a handler of 'slow' runs for more than 0.01 s" in caplog.text
+
+
+def test_a_handler_is_not_slow_before_its_first_step() -> None:
+	"""Before Python 3.12 it is taken in the next iteration of the loop, and slow handlers may be looked for before."""
+
+	async def scenario() -> None:
+		one = AppOfOneSocket()
+
+		async def handler(socket: Any) -> None:
+			await asyncio.sleep(0)
+
+		one.on("go", handler)
+		one.push("go")
+		one.executor.report_slow_handlers()
+		assert one.executor.counters.slow == 0
+		await one.finish()
+
+	run(scenario)
