@@ -292,7 +292,8 @@ class Socket:
 	def use(self, middleware: Callable[[str, list[Any]], Any]) -> None:
 		"""Call `middleware(event, arguments)` before this app's handlers of this socket.
 
-		The middleware may be async, and may change the list. If it returns False or raises, the handlers do not run.
+		The middleware runs on the event loop, so a plain one must not block; it may be async, and may change the list. If it returns False or
+		raises, the handlers do not run.
 
 		Raises:
 			RuntimeError: Called outside the handlers of an app.
