@@ -290,7 +290,7 @@ class Socket:
 		self._runtime.remove_listeners(self, event, listener)
 
 	def use(self, middleware: Callable[[str, list[Any]], Any]) -> None:
-		"""Call `middleware(event, arguments)` before this app's handlers of this socket.
+		"""Call `middleware(event, arguments)` for each event of this client, before this app's handlers; not for `connect` and `disconnect`.
 
 		The middleware runs on the event loop, so a plain one must not block; it may be async, and may change the list. If it returns False or
 		raises, the handlers do not run.

@@ -209,7 +209,8 @@ class HandlerQueue:
 			assert self.app.setup is not None
 			await self.app.setup(self.sync_socket)
 			return
-		for middleware in self.middleware:
+		# Not for what no client sends: the handlers of a disconnect always run.
+		for middleware in [] if event in ("connect", "disconnect") else self.middleware:
 			allowed = middleware(event, arguments)
 			if asyncio.iscoroutine(allowed):
 				allowed = await allowed

@@ -171,6 +171,17 @@ async def never(socket):
 		client.call("broken")
 
 
+def test_middleware_stops_no_handler_of_a_disconnect(make_site: MakeSite) -> None:
+	site = make_site(
+		HEAD
+		+ "@realtime.on('connect')\nasync def connected(socket):\n\tsocket.use(lambda event, arguments: False)\n"
+		+ "@realtime.on('disconnect')\nasync def gone(socket):\n\tsocket.nsp.emit('gone')\n"
+	)
+	ann, bob = pair(site)
+	ann.disconnect()
+	assert bob.received("gone") == [()]
+
+
 def test_on_raises_outside_handlers(make_site: MakeSite) -> None:
 	client = make_site(HEAD + "@realtime.on('go')\nasync def go(socket):\n\tpass\n").connect(
 		"ann@example.com"
