@@ -122,9 +122,12 @@ class Site:
 			headers: The headers of that request.
 			auth: What the JavaScript client is given as `auth`.
 		"""
-		session = sidecar_module("access.authentication").Session(
+		authentication = sidecar_module("access.authentication")
+		sent = {name.lower(): value for name, value in (headers or {}).items()}
+		session = authentication.Session(
 			site=self.name,
-			credential=sidecar_module("web.frappe_client").Credential(sid=user),
+			# As the sidecar: an Authorization header, `token` in `auth`, or the cookie of a browser.
+			credential=authentication.credential_of({**sent, "cookie": f"sid={user}"}, auth or {}),
 			user=user,
 			user_type=WEBSITE_USER if user == GUEST else user_type,
 			full_name=user,

@@ -301,6 +301,21 @@ def test_emit_after_the_disconnect_sends_nothing(make_site: MakeSite) -> None:
 
 
 @pytest.mark.parametrize(
+	("options", "header"),
+	[
+		({"headers": {"Authorization": "token key:secret"}}, "token key:secret"),
+		({"auth": {"token": "key:secret"}}, "token key:secret"),
+		({"headers": {"Cookie": "sid=x"}}, None),
+	],
+)
+@pytest.mark.parametrize("text", both("\treturn [socket.authorization_header]"))
+def test_the_authorization_header(
+	make_site: MakeSite, text: str, options: dict[str, Any], header: str | None
+) -> None:
+	assert make_site(text).connect("ann@example.com", **options).call("go") == [header]
+
+
+@pytest.mark.parametrize(
 	"text",
 	both(
 		"\tshake = socket.handshake\n\treturn [shake.query['device'], shake.headers['x-app'], shake.auth, shake.address]"
