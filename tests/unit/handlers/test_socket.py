@@ -269,28 +269,6 @@ def test_disconnect_with_the_connection(make_site: MakeSite, text: str) -> None:
 	assert client.events == []
 
 
-def test_a_client_of_a_test_that_has_disconnected_cannot_emit(make_site: MakeSite) -> None:
-	client = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\treturn 1\n").connect(
-		"ann@example.com"
-	)
-	for _ in range(2):
-		client.disconnect()
-	for send in (client.emit, client.call):
-		with pytest.raises(
-			ConnectionError, match=r"^ann@example\.com has disconnected, and cannot emit 'go'$"
-		):
-			send("go")
-
-
-def test_a_client_of_a_test_cannot_emit_what_clients_refuse(make_site: MakeSite) -> None:
-	client = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\treturn 1\n").connect(
-		"ann@example.com"
-	)
-	with pytest.raises(ValueError, match="'disconnect' is an event of Socket"):
-		client.emit("disconnect")
-	assert client.call("go") == 1
-
-
 def test_emit_after_the_disconnect_sends_nothing(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD + "@realtime.on('disconnect')\nasync def bye(socket):\n\tawait socket.emit('late')\n"
@@ -298,21 +276,6 @@ def test_emit_after_the_disconnect_sends_nothing(make_site: MakeSite) -> None:
 	client = site.connect("ann@example.com")
 	client.disconnect()
 	assert client.events == []
-
-
-@pytest.mark.parametrize(
-	("options", "header"),
-	[
-		({"headers": {"Authorization": "token key:secret"}}, "token key:secret"),
-		({"auth": {"token": "key:secret"}}, "token key:secret"),
-		({"headers": {"Cookie": "sid=x"}}, None),
-	],
-)
-@pytest.mark.parametrize("text", both("\treturn [socket.authorization_header]"))
-def test_the_authorization_header(
-	make_site: MakeSite, text: str, options: dict[str, Any], header: str | None
-) -> None:
-	assert make_site(text).connect("ann@example.com", **options).call("go") == [header]
 
 
 @pytest.mark.parametrize(
@@ -435,14 +398,3 @@ def test_await_is_optional_for_completed_work(make_site: MakeSite) -> None:
 	client.emit("go")
 	assert client.events == [("x", ())]
 	assert "r" not in client.rooms
-
-
-def test_a_client_without_an_answer_is_named_when_a_handler_waits_for_it(
-	make_site: MakeSite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-	monkeypatch.setattr("frappe_realtime.testing.site.HANDLER_TIMEOUT", 0.2)
-	site = make_site(f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\tawait socket.call('confirm')\n")
-	with pytest.raises(
-		TimeoutError, match=r"ann@example\.com was asked 'confirm', without an answer \(Client\.answer\)$"
-	):
-		site.connect("ann@example.com").emit("go")
