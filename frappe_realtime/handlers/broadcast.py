@@ -49,10 +49,10 @@ def rooms_of(rooms: Rooms) -> tuple[str, ...]:
 	"""
 	if isinstance(rooms, str):
 		return (rooms,)
-	names = tuple(rooms)
+	names: tuple[Any, ...] = tuple(rooms) if isinstance(rooms, Iterable) else (rooms,)
 	for name in names:
 		if not isinstance(name, str):
-			raise TypeError(f"a room is a string, and one of these is of the type {type(name).__name__}")
+			raise TypeError(f"a room is a string, and this one is of the type {type(name).__name__}")
 	return names
 
 
