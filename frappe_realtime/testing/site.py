@@ -52,8 +52,10 @@ class Site:
 		self._loop = asyncio.new_event_loop()
 		namespaces = sidecar_module("socketio.namespace").Namespaces()
 		self._fanout = sidecar_module("socketio.fanout").Fanout(namespaces)
-		# Without an interval, members get each change at once.
-		config = sidecar_module("config").Config(bench=Path(), realtime_presence_interval=0.0)
+		# Members get all changes at once: an interval ends with the turn of the event loop, and has any number of writes.
+		config = sidecar_module("config").Config(
+			bench=Path(), realtime_presence_interval=1e-6, realtime_presence_writes_per_second=10**12
+		)
 		table = sidecar_module("presence.members").PresenceTable(0)
 		presence = sidecar_module("presence.presence").Presence(config, table)
 		sender = sidecar_module("presence.sender").ChangeSender(config, namespaces, self._fanout)

@@ -72,6 +72,17 @@ def test_presence_of_no_place(make_site: MakeSite, arguments: str) -> None:
 		site.connect("ann@example.com").emit("go")
 
 
+def test_changes_of_many_places_have_arrived_when_emit_returns(make_site: MakeSite) -> None:
+	site = make_site(
+		f"{HEAD}@realtime.on('go')\nasync def go(socket):\n"
+		"\tfor number in range(6):\n\t\tsocket.presence('Task', number).join()\n"
+	)
+	ann, bob = pair(site)
+	ann.emit("go")
+	bob.emit("go")
+	assert {message["place"] for (message,) in ann.received(PRESENCE)} == {f"doc:Task/{n}" for n in range(6)}
+
+
 def test_presence_of_a_state_that_the_handler_changes_later(make_site: MakeSite) -> None:
 	site = make_site(
 		f"{HEAD}@realtime.on('go')\nasync def go(socket):\n\tstate = {{'list': [1]}}\n"
