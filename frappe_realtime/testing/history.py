@@ -55,7 +55,11 @@ class PublishedEvents:
 		return lambda: self._encoded(socket.namespace.name, request)
 
 	def _encoded(self, namespace: str, request: RewindRequest) -> list[Encoded]:
-		events = [one for one in self._events if one.room in request.rooms]
+		events = [
+			one
+			for one in self._events
+			if one.room in request.rooms and (not request.event or one.event == request.event)
+		]
 		# A request for the newest values has the count 0.
 		events = events[-request.count :] if request.count else [one for one in events if one.latest]
 		encode_event = sidecar_module("socketio.packets").encode_event

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..bench.launch import sidecar_module
 from ..contract import GUEST, SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, WEBSITE_USER, user_room
 from ..handlers.response import Response
+from .access import SitePermissions, SiteTasks, client_limits
 from .client import Client
 from .history import KeptEvent, PublishedEvents
 
@@ -46,7 +47,7 @@ class Site:
 			)
 			for app in apps
 		}
-		self._permissions: dict[tuple[str, str, str, str], bool] = {}
+		self._permissions = SitePermissions()
 		self._answers: dict[str, Response | Callable[..., Any]] = {}
 		self._errors: list[BaseException] = []
 		self._loop = asyncio.new_event_loop()
@@ -62,14 +63,26 @@ class Site:
 		feed = sidecar_module("presence.feed").PresenceFeed(config, table, sender)
 		namespaces.observe(presence)
 		self._published = PublishedEvents()
+		limits = client_limits(config, namespaces)
+		questions = sidecar_module("access.client_questions").ClientQuestions(self._permissions, limits)
+		tasks = SiteTasks()
 		rewinds = sidecar_module("handlers.rewinds").Rewinds(self._published, config.realtime_rewind_events)
+		viewers = sidecar_module("presence.viewers").DocumentViewers(
+			namespaces, sender, lambda namespace, room: ()
+		)
+		core = sidecar_module("handlers.core").CoreHandlers(
+			self._permissions, limits, tasks, viewers, rewinds
+		)
 		self.handlers = self._make_handlers(
 			namespaces,
+			questions.has_permission,
 			sidecar_module("presence.app_presence").AppPresence(presence, feed),
-			sidecar_module("handlers.app_rewinds").AppRewinds(rewinds, self._may_read, _may_follow_task),
+			sidecar_module("handlers.app_rewinds").AppRewinds(
+				rewinds, questions.has_permission, tasks.may_follow
+			),
 		)
 		self._server = sidecar_module("socketio.server").SocketIOServer(
-			_Application(self.handlers, presence, rewinds), namespaces
+			_Application(core, self.handlers, presence), namespaces
 		)
 
 	def __enter__(self) -> Site:
@@ -151,11 +164,11 @@ class Site:
 			name: The document; empty for the DocType and all its documents.
 			ptype: The permission type.
 		"""
-		self._permissions[user, doctype, name, ptype] = True
+		self._permissions.rules[user, doctype, name, ptype] = True
 
 	def forbid(self, user: str, doctype: str, name: str = "", ptype: str = "read") -> None:
 		"""Let `has_permission` return False; the arguments are those of `allow`."""
-		self._permissions[user, doctype, name, ptype] = False
+		self._permissions.rules[user, doctype, name, ptype] = False
 
 	def answer(self, path: str, message: Any = None, status: int = 200) -> None:
 		"""Set the response to a handler's `frappe_request`. A path without one gets HTTP status 404.
@@ -194,13 +207,13 @@ class Site:
 
 	# -- the handlers
 
-	def _make_handlers(self, namespaces: Any, presence: Any, rewinds: Any) -> Any:
+	def _make_handlers(self, namespaces: Any, has_permission: Any, presence: Any, rewinds: Any) -> Any:
 		handlers = sidecar_module("handlers.python").PythonHandlers(
 			_HandlerFiles(self._files),
 			Path(),
 			namespaces,
 			self._fanout,
-			self._has_permission,
+			has_permission,
 			self._frappe_request,
 			presence,
 			rewinds,
@@ -246,18 +259,6 @@ class Site:
 			await asyncio.sleep(0)
 		return result
 
-	def _has_permission(self, server_socket: Any, doctype: str, name: str, ptype: str) -> bool:
-		if not sidecar_module("access.client_questions").are_names(doctype, name, ptype):
-			return False
-		session: Session = server_socket.session
-		permitted = self._permissions.get((session.user, doctype, name, ptype))
-		if permitted is None and name:
-			permitted = self._permissions.get((session.user, doctype, "", ptype))
-		return session.user_type == SYSTEM_USER if permitted is None else permitted
-
-	def _may_read(self, server_socket: Any, doctype: str, name: str) -> bool:
-		return self._has_permission(server_socket, doctype, name, "read")
-
 	async def _frappe_request(
 		self, session: Session, path: str, args: Any, method: str, body: Any, headers: Any
 	) -> Response:
@@ -274,12 +275,12 @@ class Site:
 
 
 class _Application:
-	"""Joins the rooms that every socket is in, and passes all events to the handlers."""
+	"""Joins the rooms that every socket is in, and passes events to the handlers of Frappe's core events and to those of the apps."""
 
-	def __init__(self, handlers: Any, presence: Any, rewinds: Any) -> None:
+	def __init__(self, core: Any, handlers: Any, presence: Any) -> None:
+		self._core = core
 		self._handlers = handlers
 		self._presence = presence
-		self._rewinds = rewinds
 
 	def on_connect(self, socket: Any, auth: dict[str, Any]) -> None:
 		socket.join(user_room(socket.session.user))
@@ -289,23 +290,22 @@ class _Application:
 		self._handlers.on_connect(socket, auth)
 
 	def on_event(self, socket: Any, event: str, arguments: list[Any], ack: Any) -> None:
-		if ack is None:
-			self._handlers.on_event(socket, event, arguments, None)
-			return
 		# As a call (`contract.CALL`), so that a test learns why nobody answers.
-		reply = sidecar_module("handlers.reply").Reply(ack, event, socket.session.site, shows_errors=True)
+		reply = None if ack is None else _reply(ack, event, socket)
+		if event in self._core.events:
+			self._core.on_event(socket, event, arguments, reply)
 		self._handlers.on_event(socket, event, arguments, reply)
-		reply.end()
+		if reply is not None:
+			reply.end()
 
 	def on_disconnect(self, socket: Any, reason: str, rooms: set[str]) -> None:
-		self._rewinds.on_disconnect(socket)
+		self._core.on_disconnect(socket, reason, rooms)
 		self._presence.on_disconnect(socket, may_return=False)
 		self._handlers.on_disconnect(socket, reason, rooms)
 
 
-async def _may_follow_task(session: Session, task_id: str) -> bool:
-	"""Return whether the user may follow a task: each System User, as without the app."""
-	return session.user_type == SYSTEM_USER
+def _reply(ack: Any, event: str, socket: Any) -> Any:
+	return sidecar_module("handlers.reply").Reply(ack, event, socket.session.site, shows_errors=True)
 
 
 class _HandlerFiles:

@@ -9,7 +9,7 @@ import pytest
 
 from frappe_realtime.testing import Site
 from tests.unit.handlers.conftest import MakeSite, write_app
-from tests.unit.handlers.sockets import HEAD, both
+from tests.unit.handlers.sockets import HEAD, both, pair
 
 
 def test_a_site_whose_file_does_not_load_is_closed(tmp_path: Path) -> None:
@@ -62,6 +62,46 @@ def test_the_authorization_header(
 	make_site: MakeSite, text: str, options: dict[str, Any], header: str | None
 ) -> None:
 	assert make_site(text).connect("ann@example.com", **options).call("go") == [header]
+
+
+TELL = f"{HEAD}@realtime.on('tell')\nasync def tell(socket, room):\n\tsocket.emit('told', room=room)\n"
+
+
+def test_core_events_join_the_rooms_that_the_user_may_be_in(make_site: MakeSite) -> None:
+	site = make_site(TELL)
+	ann, bob = pair(site)
+	guest = site.connect()
+	site.forbid("bob@example.com", "Task", "1")
+	for client in (ann, bob, guest):
+		client.emit("doc_subscribe", "Task", "1")
+		client.emit("doc_open", "Task", "1")
+		client.emit("doctype_subscribe", "Task")
+		client.emit("task_subscribe", "import")
+	own = {f"user:{client.user}" for client in (ann, bob, guest)} | {"all", "website"}
+	rooms = [set(client.rooms) - own - {client.socket.sid} for client in (ann, bob, guest)]
+	assert rooms == [
+		{"doc:Task/1", "open_doc:Task/1", "doctype:Task", "task_progress:import"},
+		{"doctype:Task", "task_progress:import"},
+		set(),
+	]
+	ann.emit("tell", "open_doc:Task/1")
+	ann.emit("doc_close", "Task", "1")
+	ann.emit("tell", "open_doc:Task/1")
+	assert (ann.received("told"), bob.received("told")) == ([()], [])
+
+
+def test_core_events_are_answered(make_site: MakeSite) -> None:
+	site = make_site(TELL)
+	ann, bob = pair(site)
+	for client in (ann, bob):
+		client.emit("doc_open", "Task", "1")
+	[*_, (viewers,)] = ann.received("doc_viewers")
+	assert viewers["users"] == ["ann@example.com", "bob@example.com"]
+	ann.emit("ping")
+	assert ann.received("pong") == [()]
+	site.publish("step", 1, "doc:Task/1")
+	assert ann.call("doc_subscribe", "Task", "1", {"rewind": 5}) == {"rewound": 1}
+	assert ann.received("step") == [(1,)]
 
 
 def test_a_client_without_an_answer_is_named_when_a_handler_waits_for_it(
