@@ -322,8 +322,9 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		self._send_continue()
 		self.engine.timers.cancel(self)
 		self.engine.http_transports.discard(self.transport)
-		# The parser refers to this object and would keep both alive. The headers stay, for `refuse`.
-		self._parser = None
+		# The parser refers to this object and would keep both alive. What `protocol` writes is no payload of the engine. The headers
+		# stay, for `refuse`.
+		self._parser = self._payload_for = None
 		self.transport.set_protocol(protocol)
 		protocol.connection_made(self.transport)
 		self.transport.resume_reading()

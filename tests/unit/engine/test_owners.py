@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from realtime.engine import Engine, EngineSettings, IncomingRequest, RequestRefused
+from realtime.engine import Encoded, Engine, EngineSettings, IncomingRequest, RequestRefused
 from realtime.engine.errors import BAD_REQUEST
 from realtime.engine.owners import new_sid, owner_of
 from tests.unit.engine.fakes import (
 	FakeClient,
 	RecordingListener,
+	open_packet,
 	request,
 	websocket_request,
 )
@@ -164,6 +165,29 @@ def test_a_client_that_has_not_read_its_last_response_is_not_handed_over() -> No
 		client.send(request(query=f"EIO=4&transport=polling&sid={OTHERS_SID}"))
 		assert b"400 Bad Request" in client.received()
 		assert not handover.sent
+
+	run(scenario)
+
+
+def test_what_is_written_to_a_forwarded_request_is_no_payload_of_the_poll_before() -> None:
+	"""A proxy sends the requests of many clients on one connection."""
+
+	def scenario(client: FakeClient, handover: FakeHandover) -> None:
+		handover.busy = True
+		client.send(request())
+		sid = open_packet(client.received())["sid"]
+		connection = client.engine.connections[sid]
+		poll = request(query=f"transport=polling&sid={sid}")
+		connection.send(Encoded("x"))
+		client.send(poll)
+		client.send(request(query=f"EIO=4&transport=polling&sid={OTHERS_SID}"))
+		handover.requests[0].release(asyncio.Protocol())
+		client.transport.unsent = 100_000
+		assert connection.unsent == 0
+		other = FakeClient(client.engine)
+		other.send(poll)
+		connection.send(Encoded("y"))
+		assert other.received().endswith(b"\r\n\r\n4y")
 
 	run(scenario)
 
