@@ -17,6 +17,7 @@ from .errors import (
 	RequestRefused,
 )
 from .http import HTTPProtocol
+from .http_connection import HTTPConnection
 from .owners import Handover, new_sid
 from .packets import OPEN, text_frame
 from .request import Request
@@ -146,13 +147,13 @@ class Engine:
 
 	# -- handshakes
 
-	def polling_connection(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection:
+	def polling_connection(self, method: str, query: dict[str, str], http: HTTPConnection) -> Connection:
 		"""Return the connection of a polling request, a new one for a handshake ("Handshake", "HTTP long-polling").
 
 		Args:
 			method: The HTTP method.
 			query: The query parameters.
-			http: The protocol that received the request.
+			http: The TCP connection on which it was received.
 
 		Raises:
 			RequestRefused: If the protocol or `allow_request` does not allow the request.

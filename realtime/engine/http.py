@@ -1,90 +1,37 @@
-"""HTTP/1.1 on the listening port: reads requests for the engine, and passes those for other paths to the application."""
+"""The HTTP requests on the listening port: handles those for the engine, and passes the others on."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Protocol, cast
-
 import httptools
 
-from .connection import Connection, EngineContext
+from .connection import Connection
 from .errors import BAD_REQUEST, RequestRefused
-from .owners import LINK_PATH, Handover, owner_of
+from .http_connection import HTTPConnection, HTTPEngineContext
+from .owners import LINK_PATH, owner_of
 from .packets import PayloadError, TooManyPackets, decode_payload
-from .request import Request, parse_query
-from .request_reader import MAX_HEAD, RequestReader
-from .responses import PREFLIGHT_HEADERS, REASON_PHRASES, response
+from .request import parse_query
+from .request_reader import MAX_HEAD
+from .responses import PREFLIGHT_HEADERS
 
 OK_HEADERS = b"Content-Type: text/html\r\n"
 """The headers of the response to a POST."""
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+class HTTPProtocol(HTTPConnection):
+	"""Handles the HTTP requests of one TCP connection, one at a time, until another protocol takes the connection over."""
 
-class HTTPEngineContext(EngineContext, Protocol):
-	"""What `HTTPProtocol` uses of the engine; see `Engine`."""
-
-	path: bytes
-	fallback_paths: frozenset[bytes]
-	connections: dict[str, Connection]
-	http_transports: set[asyncio.Transport]
-	handover: Handover | None
-	accepting: bool
-	left: set[str]
-
-	@property
-	def fallback_protocol(self) -> Callable[[], asyncio.Protocol | None]: ...
-
-	@property
-	def allow_fallback(self) -> Callable[[Request], None]: ...
-
-	def polling_connection(self, method: str, query: dict[str, str], http: HTTPProtocol) -> Connection: ...
-
-	def accept_websocket(
-		self, request: Request, query: dict[str, str], transport: asyncio.Transport
-	) -> asyncio.Protocol: ...
-
-
-class HTTPProtocol(RequestReader, asyncio.Protocol):
-	"""Reads the HTTP requests of one TCP connection, one at a time, until another protocol takes the connection over.
-
-	Args:
-		engine: The engine.
-		reused: Whether there may have been requests on the TCP connection before.
-	"""
-
-	__slots__ = (
-		"_connection",
-		"_payload_for",
-		"_posting",
-		"_query",
-		"_responding",
-		"_reused",
-		"_route",
-		"engine",
-		"timer_slot",
-		"transport",
-	)
+	__slots__ = ("_connection", "_payload_for", "_posting", "_query", "_route")
 
 	is_confirmed = False
-	_leaves_with_process = True
-	"""True if no other process reads the TCP connection when this one stops."""
 
 	def __init__(self, engine: HTTPEngineContext, reused: bool = False) -> None:
-		super().__init__()
-		self.engine = engine
-		self._reused = reused
-		self.timer_slot: int | None = None
-		self.transport: asyncio.Transport
+		super().__init__(engine, reused)
 		self._connection: Connection | None = None
 		"""The connection whose pending GET this is."""
 		self._payload_for: Connection | None = None
 		"""The connection for which the last response was, if that was a payload."""
 		self._posting: Connection | None = None
 		"""The connection whose POST is being received."""
-		self._responding = False
-		"""True from the end of a request until its response is written."""
 		self._route = ""
 		"""What handles the request, once its head is complete: `engine`, `application`, `elsewhere`, `link` or `unknown`."""
 		self._query: dict[str, str] = {}
@@ -95,18 +42,6 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		self._query = {}
 
 	# -- asyncio.Protocol
-
-	def connection_made(self, transport: asyncio.BaseTransport) -> None:
-		# The transports of uvloop have the methods of asyncio.Transport, but not the base class.
-		self.transport = cast(asyncio.Transport, transport)
-		self.engine.http_transports.add(self.transport)
-		self._wait_for_request()
-
-	def _wait_for_request(self) -> None:
-		settings = self.engine.settings
-		self.engine.timers.schedule(
-			self, settings.keep_alive_timeout if self._reused else settings.head_timeout
-		)
 
 	def data_received(self, data: bytes) -> None:
 		if self._responding:
@@ -150,26 +85,14 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			self._wait_for_request()
 
 	def connection_lost(self, error: Exception | None) -> None:
-		self.engine.timers.cancel(self)
-		self.engine.http_transports.discard(self.transport)
+		super().connection_lost(error)
 		if self._connection is not None:
 			self._connection.on_poll_lost(self)
 			self._connection = None
-		self._end_post()
-		self._parser = self._payload_for = None
 
-	def pause_writing(self) -> None:
-		# A client that does not read its responses is not read either, so that they cannot pile up.
-		if not self.transport.is_closing():
-			self.transport.pause_reading()
-
-	def resume_writing(self) -> None:
-		if not self.transport.is_closing():
-			self.transport.resume_reading()
-
-	def on_timer(self) -> None:
-		"""Abort: the request was not complete in time, no other one followed, or the last response was not read."""
-		self.transport.abort()
+	def _detach(self) -> None:
+		super()._detach()
+		self._payload_for = None
 
 	# -- the head of a request
 
@@ -210,23 +133,13 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 			self._posting = connection
 			self._max_body = self.engine.settings.max_payload
 
-	def _send_continue(self) -> None:
-		"""Let a client send the body of a POST, if it waits to be told so (RFC 9110, section 10.1.1)."""
-		if (
-			self._method == b"POST"
-			and self._headers.get("expect", "").lower() == "100-continue"
-			and self._parser is not None
-			and self._parser.get_http_version() == "1.1"
-			and not self._complete
-		):
-			self.transport.write(CONTINUE)
-
-	def _end_post(self) -> None:
+	def _end_request(self) -> None:
+		"""Let the client send another POST."""
 		if self._posting is not None:
 			self._posting.post_in_progress = False
 			self._posting = None
 
-	# -- requests
+	# -- requests that are passed on
 
 	def _pass_to_application(self) -> None:
 		"""Let the protocol of the application take over the TCP connection, with all bytes of this request."""
@@ -244,13 +157,6 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		self.transport.set_protocol(protocol)
 		protocol.connection_made(self.transport)
 		protocol.data_received(received)
-
-	def _detach(self) -> None:
-		"""Release the TCP connection to another protocol. The parser refers to this object and would keep both alive."""
-		self.engine.timers.cancel(self)
-		self.engine.http_transports.discard(self.transport)
-		self._parser = self._payload_for = None
-		self._reset()
 
 	def _hand_over(self) -> bool:
 		"""Pass the TCP connection, with all bytes of this request, to the owner of its session.
@@ -313,45 +219,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		"""Return True if this was a handshake that another process has to answer, because this one stops."""
 		return not self.engine.accepting and not self._query.get("sid") and self._pass_to_any()
 
-	def handed_over(self) -> None:
-		"""Release the TCP connection, of which another process has a descriptor: it stays open."""
-		self.transport.abort()
-
-	def release(self, protocol: asyncio.Protocol) -> None:
-		"""Let `protocol` read the TCP connection from now on; it is responsible for it."""
-		self._send_continue()
-		self.engine.timers.cancel(self)
-		self.engine.http_transports.discard(self.transport)
-		# The parser refers to this object and would keep both alive. What `protocol` writes is no payload of the engine. The headers
-		# stay, for `refuse`.
-		self._parser = self._payload_for = None
-		self.transport.set_protocol(protocol)
-		protocol.connection_made(self.transport)
-		self.transport.resume_reading()
-
-	def refuse(self, refused: RequestRefused) -> None:
-		"""Respond with an error, and close the TCP connection."""
-		self.transport.set_protocol(self)
-		self._respond_with_error(refused)
-
-	def handshake_request(self) -> Request:
-		"""Return the current request, for the connection that it opens.
-
-		Raises:
-			RequestRefused: The client has left before its TCP connection was accepted, and nothing tells its address any more.
-		"""
-		# Empty lines before the request line are allowed (RFC 9112, section 2.2), but would end the head when it is parsed again.
-		received = bytes(self._received).lstrip(b"\r\n")
-		end = received.find(b"\r\n\r\n")
-		head = received if end < 0 else received[: end + 4]
-		# The connection keeps the request: a constant takes no memory for each of them.
-		method = "GET" if self._method == b"GET" else self._method.decode("ascii")
-		peer = self.transport.get_extra_info("peername")
-		if peer is None:
-			# Not that of a Unix socket, which is a text: a peer without an address would count as a trusted proxy.
-			raise RequestRefused(BAD_REQUEST)
-		remote = peer[0] if isinstance(peer, tuple) else ""
-		return Request(method, self._target, self._headers, head, remote)
+	# -- requests for the engine
 
 	def _on_upgrade(self, rest: bytes) -> None:
 		"""Handle a request with an Upgrade header; `rest` follows its head."""
@@ -428,7 +296,7 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		for packet_type, data in packets:
 			connection.receive(packet_type, data)
 
-	# -- responses
+	# -- the pending GET of a connection
 
 	def unread(self, connection: Connection) -> int:
 		"""Return the number of bytes of the last payload for `connection` that are not read yet.
@@ -441,52 +309,3 @@ class HTTPProtocol(RequestReader, asyncio.Protocol):
 		"""Respond to the pending GET with a polling payload."""
 		self._payload_for, self._connection = self._connection, None
 		self.respond(200, payload.encode(), b"Content-Type: text/plain; charset=UTF-8\r\n")
-
-	def _respond_with_error(self, refused: RequestRefused) -> None:
-		"""Refuse the request and close the TCP connection, on which invalid requests would cost the client the least."""
-		self._keep_alive = False
-		self._responding = True
-		self.engine.counters.refused[refused.message] += 1
-		body = f'{{"code":{refused.code},"message":"{refused.message}"}}'.encode()
-		headers = b"Content-Type: application/json\r\n"
-		if refused.retry_after:
-			headers += b"Retry-After: %d\r\n" % refused.retry_after
-		self.respond(refused.status, body, headers)
-
-	def respond(self, status: int, body: bytes, headers: bytes) -> None:
-		"""Respond to the request, then wait for the next one on this TCP connection or close it.
-
-		Args:
-			status: The HTTP status, a key of `REASON_PHRASES`.
-			body: The body; empty for 204.
-			headers: Complete header lines that are added to those of every response.
-		"""
-		self._end_post()
-		if self._leaves_with_process and not self.engine.accepting:
-			# The next request of the client finds another process.
-			self._keep_alive = False
-		if not self._keep_alive:
-			self.engine.timers.schedule(self, self.engine.settings.flush_timeout)
-		if self.transport.is_closing():
-			return
-		origin = self._headers.get("origin")
-		written = response(status, body, headers, origin, self._keep_alive)
-		if self._method == b"HEAD":
-			# The headers of the response to GET, without its body (RFC 9110, section 9.3.2).
-			written = written[: len(written) - len(body)]
-		self.transport.write(written)
-		if not self._keep_alive:
-			self.transport.close()
-			return
-		self._responding = False
-		self._reused = True
-		self._reset()
-		self._wait_for_request()
-
-	def _respond_and_close(self, status: int) -> None:
-		"""Respond to bytes after which the TCP connection cannot be used any more, and close it."""
-		self._keep_alive = False
-		self._responding = True
-		# A browser shows an error page of its own for a response without a body.
-		body = f"{status} {REASON_PHRASES[status]}\n".encode()
-		self.respond(status, body, b"Content-Type: text/plain\r\n")
