@@ -147,7 +147,7 @@ class Engine:
 
 	# -- handshakes
 
-	def polling_connection(self, method: str, query: dict[str, str], http: HTTPConnection) -> Connection:
+	def polling_connection(self, method: bytes, query: dict[str, str], http: HTTPConnection) -> Connection:
 		"""Return the connection of a polling request, a new one for a handshake ("Handshake", "HTTP long-polling").
 
 		Args:
@@ -158,20 +158,20 @@ class Engine:
 		Raises:
 			RequestRefused: If the protocol or `allow_request` does not allow the request.
 		"""
-		sid = query.get("sid", "")
-		if query.get("transport") not in self.settings.transports:
+		sid, transport = query.get("sid", ""), query.get("transport")
+		if transport not in self.settings.transports:
 			raise RequestRefused(UNKNOWN_TRANSPORT)
-		if sid and sid not in self.connections:
+		connection = self.connections.get(sid)
+		if sid and connection is None:
 			raise RequestRefused(UNKNOWN_SID)
-		if query.get("transport") != "polling":
+		if transport != "polling":
 			# A proxy has removed the Upgrade header. The session that the client wanted to upgrade stays on polling.
 			raise RequestRefused(BAD_REQUEST)
-		if sid:
-			connection = self.connections[sid]
-			if connection.transport_name != "polling" or method not in ("GET", "POST"):
+		if connection is not None:
+			if connection.transport_name != "polling" or method not in (b"GET", b"POST"):
 				raise RequestRefused(BAD_REQUEST)
 			return connection
-		if method != "GET":
+		if method != b"GET":
 			raise RequestRefused(BAD_HANDSHAKE_METHOD)
 		if query.get("EIO") != "4":
 			raise RequestRefused(UNSUPPORTED_PROTOCOL_VERSION)

@@ -260,7 +260,7 @@ class HTTPProtocol(HTTPConnection):
 			self.respond(200, b"ok", OK_HEADERS)
 			return
 		try:
-			connection = self.engine.polling_connection(method.decode("ascii"), self._query, self)
+			connection = self.engine.polling_connection(method, self._query, self)
 		except RequestRefused as refused:
 			self._respond_with_error(refused)
 			return

@@ -33,7 +33,9 @@ class HTTPEngineContext(EngineContext, Protocol):
 	@property
 	def allow_fallback(self) -> Callable[[Request], None]: ...
 
-	def polling_connection(self, method: str, query: dict[str, str], http: HTTPConnection) -> Connection: ...
+	def polling_connection(
+		self, method: bytes, query: dict[str, str], http: HTTPConnection
+	) -> Connection: ...
 
 	def accept_websocket(
 		self, request: Request, query: dict[str, str], transport: asyncio.Transport
