@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from sys import getsizeof
 from time import monotonic
 from typing import Any, Protocol
 
 from websockets.frames import CloseCode
 
-from .packets import CLOSE, MESSAGE, NOOP, PING, PONG, SEPARATOR, Encoded, Message, text_frame
+from .packets import CLOSE, MESSAGE, PING, PONG, Encoded, Message, text_frame
+from .polling import PollingConnection
 from .request import Request
 from .settings import FRAME_BURST, EngineCounters, EngineSettings
 from .timer_wheel import TimerWheel
@@ -20,15 +20,6 @@ PING_FRAME = text_frame(PING)
 
 STOPPING = "server shutting down"
 """The reason for which connections are closed when the process stops."""
-
-PACKET_OVERHEAD = 200
-"""Bytes that a packet in the write buffer takes besides its text, however short that is."""
-
-FAST_NOOPS = 3
-"""Polls of an upgrade that are answered at once; one or two are usual."""
-
-NOOP_PAUSE = 0.1
-"""Seconds until the next one is answered, and as many more for each further one."""
 
 
 class ConnectionListener(Protocol):
@@ -62,19 +53,6 @@ class EngineContext(Protocol):
 		"""Remove a closed connection."""
 
 
-class PollRequest(Protocol):
-	"""A polling GET, and the TCP connection of its response."""
-
-	is_confirmed: bool
-	"""True if `Connection.confirm` is called when the response has reached the TCP connection of the client, or was lost."""
-
-	def unread(self, connection: Connection) -> int:
-		"""Return the number of bytes of the response for `connection` that are not read yet."""
-
-	def respond_payload(self, payload: str) -> None:
-		"""Respond with a polling payload."""
-
-
 class WebSocket(Protocol):
 	"""The WebSocket of a connection."""
 
@@ -86,7 +64,7 @@ class WebSocket(Protocol):
 		"""Close after a close frame with `code`, or with `abort` at once."""
 
 
-class Connection:
+class Connection(PollingConnection):
 	"""A client of the engine.
 
 	Args:
@@ -99,29 +77,21 @@ class Connection:
 		"_awaiting_pong",
 		"_credit_time",
 		"_frame_rate",
-		"_has_left",
-		"_last_poll",
-		"_pending_poll",
-		"_unconfirmed",
 		"_unread",
 		"_websocket",
-		"_write_buffer",
-		"_write_buffer_size",
-		"closed",
 		"data",
 		"engine",
 		"frame_credit",
 		"id",
-		"leaving",
 		"post_in_progress",
 		"probe_in_progress",
 		"request",
 		"timer_slot",
-		"upgrading",
 		"writable_transport",
 	)
 
 	def __init__(self, engine: EngineContext, id: str, request: Request) -> None:
+		super().__init__()
 		self.engine = engine
 		self.id = id
 		self.request = request
@@ -133,25 +103,11 @@ class Connection:
 		None otherwise; then `send` has to be used.
 		"""
 		self.timer_slot: int | None = None
-		self.closed = False
-		self.upgrading = 0
-		"""Above 0 after the probe of an upgrade, and one more with each polling GET since; these are responded to without a message."""
 		self.probe_in_progress = False
 		"""True while a WebSocket is open that is to become the transport of this client."""
 		self.post_in_progress = False
 		"""True while the body of a POST of this client is being received."""
-		self.leaving = ""
-		"""The reason for which the connection is closed as soon as a close packet can be sent to its client; empty if it is not."""
-		self._has_left = False
-		"""True when the last messages are sent: the answer to the client's next poll is the close packet."""
 		self._websocket: WebSocket | None = None
-		self._pending_poll: PollRequest | None = None
-		self._last_poll: PollRequest | None = None
-		"""The latest polling GET, whose response the client may not have read yet."""
-		self._unconfirmed: PollRequest | None = None
-		"""The polling GET whose response may still be lost. A proxy would repeat it, and the client would not notice."""
-		self._write_buffer: list[Encoded | str] | None = None
-		self._write_buffer_size = 0
 		self._unread: UnreadFrames | None = None
 		"""Frames for a client on WebSocket that does not read, until it reads again."""
 		self._awaiting_pong = False
@@ -216,29 +172,6 @@ class Connection:
 		self.engine.on_limit("max_unsent", self)
 		self.close("transport error", abort=True)
 		return True
-
-	def _buffer(self, packet: Encoded | str, text: str) -> None:
-		"""Keep a packet, whose encoding is `text`, for the next poll, or respond to the pending one."""
-		if self._has_left or self.close_if_too_slow():
-			return
-		if self._write_buffer is None:
-			self._write_buffer = []
-		self._write_buffer.append(packet)
-		self._write_buffer_size += getsizeof(text) + PACKET_OVERHEAD
-		if self._pending_poll is not None:
-			self._respond_to_poll()
-
-	def _respond_to_poll(self) -> None:
-		if self._unconfirmed is not None:
-			return
-		assert self._pending_poll is not None
-		buffer, self._write_buffer, self._write_buffer_size = self._write_buffer or [NOOP], None, 0
-		poll, self._pending_poll = self._pending_poll, None
-		if poll.is_confirmed:
-			self._unconfirmed = poll
-		poll.respond_payload(
-			SEPARATOR.join([item if isinstance(item, str) else item.packets for item in buffer])
-		)
 
 	# -- receiving
 
@@ -306,73 +239,6 @@ class Connection:
 		if not self.closed:
 			self.engine.listener.on_ping(self)
 
-	# -- polling
-
-	def on_poll_request(self, request: PollRequest) -> bool:
-		"""Respond to a polling GET, now or when there is a packet to send.
-
-		Returns:
-			False if the connection is closed, or another GET is pending or its response is not read; `request` then gets no
-			response here.
-		"""
-		if self._pending_poll is not None or self.closed:
-			return False
-		if self._last_poll is not None and self._last_poll.unread(self):
-			return False
-		self._pending_poll = self._last_poll = request
-		if self.leaving:
-			self._leave_with_poll()
-		elif self._write_buffer:
-			self._respond_to_poll()
-		elif self.upgrading:
-			self._respond_with_noop()
-		return True
-
-	def _respond_with_noop(self) -> None:
-		"""Respond to the pending GET during an upgrade: the first ones at once, further ones after longer and longer pauses.
-
-		The client polls until it has received the pong of its probe, which may be delayed on the WebSocket.
-		"""
-		assert self._pending_poll is not None
-		self.upgrading += 1
-		if self.upgrading <= FAST_NOOPS:
-			self._respond_to_poll()
-		else:
-			pause = NOOP_PAUSE * (self.upgrading - FAST_NOOPS)
-			asyncio.get_running_loop().call_later(pause, self.end_poll, self._pending_poll)
-
-	def end_poll(self, request: PollRequest) -> None:
-		"""Respond to `request` at once if it is the pending GET; the client then polls again."""
-		if self._pending_poll is request:
-			self._respond_to_poll()
-
-	def confirm(self, request: PollRequest, delivered: bool) -> None:
-		"""Respond to further GETs after the response to `request`; close the connection if that was lost.
-
-		Args:
-			request: A GET whose `is_confirmed` is true.
-			delivered: True if the response has reached the TCP connection of the client.
-		"""
-		if self._unconfirmed is not request:
-			return
-		self._unconfirmed = None
-		if not delivered:
-			# What follows must not reach the client before what it has missed: it connects anew and recovers.
-			self._write_buffer = None
-			self.close("transport error")
-		elif self._pending_poll is not None and self.leaving:
-			self._leave_with_poll()
-		elif self._pending_poll is not None and self._write_buffer:
-			self._respond_to_poll()
-		elif self._pending_poll is not None and self.upgrading:
-			self._respond_with_noop()
-
-	def on_poll_lost(self, request: PollRequest) -> None:
-		"""Close the connection if `request`, whose TCP connection was lost, is its pending GET."""
-		if self._pending_poll is request:
-			self._pending_poll = None
-			self.close("transport error")
-
 	# -- WebSocket
 
 	def attach(self, websocket: WebSocket) -> None:
@@ -388,12 +254,6 @@ class Connection:
 		self.set_write_paused(websocket.write_paused)
 		if self.leaving:
 			self.close(self.leaving)
-
-	def start_upgrade(self) -> None:
-		"""Respond to the pending GET, so that the client can send the upgrade packet (protocol v4, "Upgrade")."""
-		self.upgrading = 1
-		if self._pending_poll is not None:
-			self._respond_to_poll()
 
 	def set_write_paused(self, paused: bool) -> None:
 		"""Take the connection off the hot path while its client does not read, and put it back afterwards."""
@@ -426,20 +286,6 @@ class Connection:
 		elif self._pending_poll is not None:
 			self._leave_with_poll()
 
-	def _leave_with_poll(self) -> None:
-		"""Respond to the pending poll with the messages that wait, or else close the connection.
-
-		Not both: socket.io-client handles a message after the close that follows it in a payload, reconnects with the offset before
-		it, and gets it again. Later messages are not kept, so that there is an end: a client that recovers gets them.
-		"""
-		if self._unconfirmed is not None:
-			return
-		if self._write_buffer:
-			self._has_left = True
-			self._respond_to_poll()
-		else:
-			self.close(self.leaving)
-
 	def close_when_sent(self, reason: str) -> None:
 		"""Close the connection; a client on polling that has not fetched all messages gets them with its next poll before.
 
@@ -469,11 +315,7 @@ class Connection:
 				self._write_unread(self._websocket)
 			self._websocket.close(abort, code)
 		elif self._pending_poll is not None:
-			if self._write_buffer is None or self._unconfirmed is not None:
-				self._write_buffer = []
-			self._write_buffer.append(CLOSE)
-			self._unconfirmed = None
-			self._respond_to_poll()
+			self._respond_with_close()
 		self._write_buffer = self._last_poll = self._unread = None
 		self._write_buffer_size = 0
 		self.engine.listener.on_close(self, reason)

@@ -9,6 +9,7 @@ from .errors import BAD_REQUEST, RequestRefused
 from .http_connection import HTTPConnection, HTTPEngineContext
 from .owners import LINK_PATH, owner_of
 from .packets import PayloadError, TooManyPackets, decode_payload
+from .polling import PollingConnection
 from .request import parse_query
 from .request_reader import MAX_HEAD
 from .responses import PREFLIGHT_HEADERS
@@ -298,7 +299,7 @@ class HTTPProtocol(HTTPConnection):
 
 	# -- the pending GET of a connection
 
-	def unread(self, connection: Connection) -> int:
+	def unread(self, connection: PollingConnection) -> int:
 		"""Return the number of bytes of the last payload for `connection` that are not read yet.
 
 		A proxy sends the requests of many clients on one TCP connection, each when it has read the response before.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from realtime.engine import Connection, Encoded
+from realtime.engine.polling import PollingConnection
 from tests.unit.engine.fakes import FakeClient, open_packet, request
 
 
@@ -19,7 +20,7 @@ class ForwardedPoll:
 	def __init__(self) -> None:
 		self.payload: str | None = None
 
-	def unread(self, connection: Connection) -> int:
+	def unread(self, connection: PollingConnection) -> int:
 		return 0
 
 	def respond_payload(self, payload: str) -> None:
