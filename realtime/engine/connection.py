@@ -113,10 +113,7 @@ class Connection(PollingConnection):
 		self._awaiting_pong = False
 		self._frame_rate = min(engine.settings.initial_frames_per_second, engine.settings.frames_per_second)
 		self.frame_credit = int(self._frame_rate * FRAME_BURST)
-		"""How many frames the client may still send until `refill_frame_credit` has to be called.
-
-		An integer, which is subtracted from faster than a float.
-		"""
+		"""How many frames the client may still send before the clock is read. An integer: it is subtracted from faster than a float."""
 		self._credit_time = monotonic()
 		engine.timers.schedule(self, engine.settings.ping_interval)
 
@@ -150,13 +147,6 @@ class Connection(PollingConnection):
 			else:
 				self._buffer(encoded, encoded.packets)
 
-	def send_packet(self, packet: str) -> None:
-		"""Send a packet of the engine itself, such as a ping."""
-		if self._websocket is not None:
-			self._websocket.transport.write(text_frame(packet))
-		else:
-			self._buffer(packet, packet)
-
 	def send_to_slow_client(self, frames: bytes) -> None:
 		"""Keep frames until a client on WebSocket reads again; close the connection if too much waits already."""
 		if not self.close_if_too_slow():
@@ -186,9 +176,9 @@ class Connection(PollingConnection):
 	def count_frames(self, count: int) -> bool:
 		"""Count frames, polling requests or packets of the client; close the connection and return False if there are too many."""
 		self.frame_credit -= count
-		return self.frame_credit >= 0 or self.refill_frame_credit()
+		return self.frame_credit >= 0 or self._refill_frame_credit()
 
-	def refill_frame_credit(self) -> bool:
+	def _refill_frame_credit(self) -> bool:
 		"""Refill a credit below 0 for the time since the last call; close the connection and return False if that is not enough.
 
 		A token bucket that reads the clock only when it is empty, so that a frame costs one subtraction. The tokens for the

@@ -72,6 +72,10 @@ class PollingConnection:
 
 	# -- packets
 
+	def send_packet(self, packet: str) -> None:
+		"""Send a packet of the engine itself, such as a ping, to a client on polling."""
+		self._buffer(packet, packet)
+
 	def _buffer(self, packet: Encoded | str, text: str) -> None:
 		"""Keep a packet, whose encoding is `text`, for the next poll, or respond to the pending one."""
 		if self._has_left or self.close_if_too_slow():
