@@ -84,14 +84,19 @@ class TimerWheel:
 
 	def _on_timer(self) -> None:
 		self._timer = None
-		now = asyncio.get_running_loop().time() / self.tick
+		loop = asyncio.get_running_loop()
+		now = loop.time() / self.tick
 		for slot in sorted(slot for slot in self._slots if slot <= now):
 			self._slot_time = slot * self.tick
 			for item in self._slots.pop(slot, ()):
 				# An item of this slot may have rescheduled or cancelled this one.
 				if item.timer_slot == slot:
 					item.timer_slot = None
-					item.on_timer()
+					try:
+						item.on_timer()
+					except Exception as error:
+						# As with a timer for each item, the others are called all the same.
+						loop.call_exception_handler({"message": "a timeout has failed", "exception": error})
 		self._slot_time = inf
 		# An item that was scheduled meanwhile may have set the timer for a later slot than the first one.
 		if self._slots and (self._timer is None or min(self._slots) < self._next_slot):

@@ -79,3 +79,26 @@ def test_item_that_reschedules_itself_does_not_delay_others() -> None:
 		timers.stop()
 
 	asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_item_that_fails_does_not_keep_others_from_being_called() -> None:
+	async def run() -> None:
+		failures: list[BaseException] = []
+		asyncio.get_running_loop().set_exception_handler(
+			lambda loop, context: failures.append(context["exception"])
+		)
+		timers = TimerWheel(0.001)
+		called: list[Item] = []
+
+		class Failing(Item):
+			def on_timer(self) -> None:
+				raise ValueError
+
+		for item in (Failing(called), Item(called), Failing(called), Item(called)):
+			timers.schedule(item, 0.01)
+		timers.schedule(Item(called), 0.02)
+		while len(called) < 3:
+			await asyncio.sleep(0)
+		assert [type(error) for error in failures] == [ValueError, ValueError]
+
+	asyncio.run(asyncio.wait_for(run(), 10))
