@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -20,30 +19,21 @@ from ..histogram import Histogram
 from ..json_codec import dumps, loads
 from ..log_budget import LogBudget
 from ..log_format import log_fields
-from ..signals import Signal
 from .http_client import HTTPClient, HTTPError, HTTPResponse
+from .outages import ALL_SITES, FIRST_PAUSE, GROWTH, MAINTENANCE, MAX_PAUSE, UNAVAILABLE, Outages
 
 logger = logging.getLogger("realtime.web")
-
-ALL_SITES = ""
-"""The key of an outage of the whole web process."""
 
 ACCEPT = {"Accept": "application/json", "User-Agent": "frappe-realtime"}
 
 HANDLERS = "handlers"
 """Stands for the path in `FrappeClient.latencies`, because handlers make up paths."""
 
-UNAVAILABLE = frozenset({502, 503, 504})
-"""Statuses of a web process that starts, restarts or is in maintenance, sent by a proxy or by Frappe itself."""
-
 RETRIED = UNAVAILABLE | {429, 500}
 """Statuses that are no answer of the endpoint."""
 
-FIRST_PAUSE, MAX_PAUSE, GROWTH = 0.2, 5.0, 1.6
-"""Seconds between two attempts or two probes, at first and at most, and the factor from one to the next."""
-
-PAUSE_MEMORY = 60.0
-"""Seconds for which a probe goes on with the pause of the one before, so that an alternating state is not probed faster."""
+PING_SECONDS = 2.0
+"""Seconds that the web process has to answer a ping."""
 
 
 class WebFailed(WebUnavailable):
@@ -109,15 +99,6 @@ def is_forbidden(response: FrappeResponse) -> bool:
 	return response.status == 403
 
 
-@dataclass(slots=True)
-class _Outage:
-	"""A time in which the web process does not answer, or only errors for one site; one probe waits for its end."""
-
-	over: asyncio.Event
-	probe: asyncio.Task[None]
-	reason: str
-
-
 class FrappeClient:
 	"""Sends requests to the web process of the bench.
 
@@ -132,15 +113,13 @@ class FrappeClient:
 		"""Requests since the start, without the probes of a web process that is unavailable."""
 		self.latencies: dict[str, Histogram] = {}
 		"""Seconds from a request to its response or timeout, by path; `HANDLERS` for those of handlers."""
-		self.outage_began: Signal[[str, str]] = Signal()
-		"""Sent with the site (empty for all sites) and the reason when the web process becomes unavailable."""
 		self._client = HTTPClient(self.url, config.realtime_web_timeout)
 		self._patience = config.realtime_web_patience
 		self._slots = asyncio.Semaphore(config.realtime_web_connections)
 		self._secret = secret
-		# By site; under ALL_SITES if the web process cannot be reached at all.
-		self._outages: dict[str, _Outage] = {}
-		self._pauses: dict[str, tuple[float, float]] = {}
+		self._outages = Outages(self.url, self._ping)
+		self.outage_began = self._outages.began
+		"""Sent with the site (empty for all sites) and the reason when the web process becomes unavailable."""
 		self._log_budget = LogBudget()
 		self._closed = False
 
@@ -151,24 +130,20 @@ class FrappeClient:
 
 	def is_unavailable(self, site: str) -> bool:
 		"""Return True while the web process cannot be reached or does not serve `site`."""
-		return ALL_SITES in self._outages or site in self._outages
+		return self._outages.affect(site)
 
 	def outage(self, site: str) -> str:
 		"""Return why the web process does not serve `site`; empty while it does."""
-		outage = self._outages.get(ALL_SITES) or self._outages.get(site)
-		return "" if outage is None else outage.reason
+		return self._outages.reason(site)
 
 	def any_outage(self) -> str:
 		"""Return why the web process does not serve some site, or all; empty while it serves all that were asked about."""
-		return next((outage.reason for outage in self._outages.values()), "")
+		return self._outages.any_reason()
 
 	async def close(self) -> None:
 		"""Close all connections; pending calls end with `WebUnavailable`."""
 		self._closed = True
-		outages, self._outages = self._outages, {}
-		for outage in outages.values():
-			outage.probe.cancel()
-			outage.over.set()
+		self._outages.close()
 		self._client.close()
 
 	async def call(
@@ -225,7 +200,7 @@ class FrappeClient:
 		failures, repeated = 0, False
 		while not self._closed:
 			if self._outages:
-				await self._wait_until_available(site, deadline)
+				await self._outages.wait(site, deadline)
 			reason = f"no answer from {self.url}{path}"
 			try:
 				headers = {SECRET_HEADER: await self._secret(renew_secret), **credential.headers}
@@ -266,15 +241,16 @@ class FrappeClient:
 		except (OSError, asyncio.TimeoutError, HTTPError) as error:
 			raise WebUnavailable(f"{method} {self.url}{path} failed: {error!r}") from error
 
-	async def ping(self, site: str, timeout: float = 2.0) -> bool:
-		"""Return True if the web process answers within `timeout` seconds."""
-		status = await self._ping(site or "localhost", timeout)
+	async def ping(self, site: str) -> bool:
+		"""Return True if the web process answers within `PING_SECONDS`."""
+		status = await self._ping(site or "localhost")
 		return status is not None and status not in UNAVAILABLE
 
-	async def _ping(self, site: str, timeout: float = 2.0) -> int | None:
+	async def _ping(self, site: str) -> int | None:
+		"""Return the status of the answer to a ping; None without an answer."""
 		try:
 			response = await self._client.request(
-				"GET", "/api/method/ping", {**ACCEPT, "Host": site, SITE_HEADER: site}, timeout=timeout
+				"GET", "/api/method/ping", {**ACCEPT, "Host": site, SITE_HEADER: site}, timeout=PING_SECONDS
 			)
 		except (OSError, asyncio.TimeoutError, HTTPError):
 			return None
@@ -294,14 +270,12 @@ class FrappeClient:
 		except (asyncio.TimeoutError, HTTPError, ConnectionResetError) as error:
 			raise self._failed(site, path, str(error) or type(error).__name__) from error
 		except OSError as error:
-			self._begin_outage(ALL_SITES, site, str(error))
+			self._outages.begin(ALL_SITES, site, str(error))
 			raise WebUnavailable(f"no answer from {self.url}{path}: {error}") from error
 		if response.status in UNAVAILABLE:
-			maintenance = _is_maintenance(response)
-			self._begin_outage(
-				site, site, "maintenance mode" if maintenance else f"HTTP {response.status}", maintenance
-			)
-			if maintenance:
+			reason = MAINTENANCE if _is_maintenance(response) else f"HTTP {response.status}"
+			self._outages.begin(site, site, reason)
+			if reason == MAINTENANCE:
 				raise WebUnavailable(f"{site} is in maintenance mode")
 		if response.status in RETRIED:
 			raise self._failed(
@@ -339,66 +313,6 @@ class FrappeClient:
 				"%s%s for %s gave no answer: %s%s", self.url, path, site, reason, note, extra=log_fields(site)
 			)
 		return WebFailed(f"no answer from {self.url}{path} for {site}: {reason}", begins_outage)
-
-	# -- outages
-
-	async def _wait_until_available(self, site: str, deadline: float) -> None:
-		loop = asyncio.get_running_loop()
-		while (outage := self._outages.get(ALL_SITES) or self._outages.get(site)) is not None:
-			try:
-				await asyncio.wait_for(outage.over.wait(), deadline - loop.time())
-			except asyncio.TimeoutError:
-				raise WebUnavailable(f"no answer from {self.url}") from None
-
-	def _begin_outage(self, key: str, site: str, reason: str, maintenance: bool = False) -> None:
-		"""Start a probe, for which all calls wait instead of retrying each by itself."""
-		if key in self._outages or self._closed:
-			return
-		if maintenance:
-			logger.warning(
-				"the site %s is in maintenance mode (HTTP 503); its clients wait",
-				site,
-				extra=log_fields(site),
-			)
-		elif key:
-			logger.warning(
-				"the web process at %s does not serve %s (%s); its clients wait",
-				self.url,
-				site,
-				reason,
-				extra=log_fields(site),
-			)
-		else:
-			logger.warning(
-				"the web process at %s is unavailable (%s); clients wait. Set webserver_host and webserver_port if it is elsewhere",
-				self.url,
-				reason,
-			)
-		over = asyncio.Event()
-		probe = asyncio.get_running_loop().create_task(self._probe(key, site, over))
-		self._outages[key] = _Outage(over, probe, reason)
-		self.outage_began.send(key, reason)
-
-	async def _probe(self, key: str, site: str, over: asyncio.Event) -> None:
-		"""Wait until the web process answers, or serves `site` again, then release the calls that wait."""
-		loop = asyncio.get_running_loop()
-		ended, pause = self._pauses.get(key, (0.0, 0.0))
-		if loop.time() - ended > PAUSE_MEMORY:
-			pause = 0.0
-		while True:
-			await asyncio.sleep(pause * random.uniform(0.7, 1.3))
-			pause = min(max(pause * GROWTH, FIRST_PAUSE), MAX_PAUSE)
-			status = await self._ping(site)
-			# For all sites any answer proves that the web process is there; a 404 does not say that it serves the site.
-			if status is not None and (key == ALL_SITES or status not in UNAVAILABLE | {404}):
-				break
-		if key == ALL_SITES:
-			logger.info("the web process at %s is back", self.url)
-		else:
-			logger.info("the web process at %s serves %s again", self.url, site, extra=log_fields(site))
-		self._pauses[key] = (loop.time(), pause)
-		del self._outages[key]
-		over.set()
 
 
 def _is_maintenance(response: HTTPResponse) -> bool:
