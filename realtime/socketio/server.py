@@ -150,10 +150,8 @@ class SocketIOServer:
 			return
 		socket = client.sockets.get(packet.namespace)
 		if socket is None:
-			# As in Node: a client that sends to a namespace it has not joined does not speak Socket.IO, unless it has not read yet
-			# that its socket has ended, or acknowledges an event from before it has reconnected.
-			late = kind == packets.ACK and packet.namespace in (client.connecting or ())
-			if not late and not connection.leaving:
+			# As in Node: a client that sends to a namespace it has not joined does not speak Socket.IO.
+			if not _is_late(client, packet):
 				self.counters.invalid += 1
 				connection.close("parse error")
 		elif kind == packets.EVENT or kind == packets.BINARY_EVENT:
@@ -199,7 +197,7 @@ class SocketIOServer:
 
 	@staticmethod
 	def _expect_attachments(client: Client, packet: packets.Packet) -> None:
-		if packet.namespace not in client.sockets:
+		if packet.namespace not in client.sockets and not _is_late(client, packet):
 			raise packets.PacketError("attachments for a namespace that the client has not joined")
 		client.packet, client.attachments = packet, []
 
@@ -388,6 +386,16 @@ class SocketIOServer:
 			socket.leave(room)
 		socket.cancel_acks()
 		return rooms
+
+
+def _is_late(client: Client, packet: packets.Packet) -> bool:
+	"""Return True if a packet for a namespace that the client has not joined is to be ignored.
+
+	The client has not read yet that its sockets have ended, or it acknowledges an event from before it has reconnected, while it waits
+	for its admission.
+	"""
+	acknowledges = packet.type in (packets.ACK, packets.BINARY_ACK)
+	return bool(client.connection.leaving) or (acknowledges and packet.namespace in (client.connecting or ()))
 
 
 def _measure_connect(client: Client, latency: Histogram) -> None:

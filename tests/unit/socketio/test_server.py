@@ -226,19 +226,37 @@ def test_a_repeated_connect_while_the_first_one_is_pending() -> None:
 	run(test)
 
 
-@pytest.mark.parametrize("late", ['43/a,1["yes"]', '42/a,["event"]'])
-def test_only_an_acknowledgement_may_arrive_while_its_client_connects_again(late: str) -> None:
+@pytest.mark.parametrize(
+	("late", "ignored"),
+	[
+		pytest.param(text('43/a,1["yes"]'), True, id="acknowledgement"),
+		pytest.param(
+			text('461-/a,1[{"_placeholder":true,"num":0}]') + masked(Opcode.BINARY, b"yes"),
+			True,
+			id="binary acknowledgement",
+		),
+		pytest.param(text('42/a,["event"]'), False, id="event"),
+		pytest.param(
+			text('451-/a,["event",{"_placeholder":true,"num":0}]') + masked(Opcode.BINARY, b"data"),
+			False,
+			id="binary event",
+		),
+	],
+)
+def test_only_an_acknowledgement_may_arrive_while_its_client_connects_again(
+	late: bytes, ignored: bool
+) -> None:
 	"""socket.io-client keeps events until it is connected, but not the acknowledgement of an event from before."""
 
 	async def test(it: Setting) -> None:
 		decision: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
 		it.decide = lambda namespace, auth: decision
 		wire = it.client("/a")
-		wire.send(text(late))
-		assert wire.transport.closing is (late[1] == "2")
+		wire.send(late)
+		assert wire.transport.closing is not ignored
 		decision.set_result(Admission(None))
 		await turns()
-		assert len(it.application.sockets) == (late[1] == "3")
+		assert len(it.application.sockets) == ignored
 
 	run(test)
 
@@ -374,7 +392,12 @@ def test_the_offset_is_repeated_with_pings() -> None:
 	run(test)
 
 
-def test_a_client_on_polling_is_sent_the_disconnect_before_its_connection_is_closed() -> None:
+@pytest.mark.parametrize(
+	"late",
+	[b'42/a,["late"]', b'451-/a,["late",{"_placeholder":true,"num":0}]\x1ebeA=='],
+	ids=["text", "binary"],
+)
+def test_a_client_on_polling_is_sent_the_disconnect_before_its_connection_is_closed(late: bytes) -> None:
 	"""Otherwise its next poll would fail, and socket.io-client would reconnect by itself."""
 
 	async def test(it: Setting) -> None:
@@ -389,7 +412,7 @@ def test_a_client_on_polling_is_sent_the_disconnect_before_its_connection_is_clo
 		socket.disconnect(close=True)
 		assert it.application.ends == [("server namespace disconnect", set())]
 		posting.received()
-		posting.send(request("POST", query, b'42/a,["late"]'))
+		posting.send(request("POST", query, late))
 		assert posting.received().endswith(b"\r\n\r\nok")
 		assert it.application.events == []
 		polling.send(request(query=query))
