@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from frappe_realtime.contract import TOO_MANY_NAMESPACES
 
 from ..engine import Connection
+from ..engine.packets import Message
 from . import packets
 from .errors import ConnectRefused
 from .namespace import ServerSocket
@@ -47,6 +48,7 @@ class Client:
 		self.sockets: dict[str, ServerSocket] = {}
 		self.connecting: dict[str, asyncio.Task[None]] | None = None
 		self.packet: packets.Packet | None = None
+		"""The packet whose attachments have not all come yet; its data is its text."""
 		self.attachments: list[bytes] | None = None
 		self.opened = perf_counter()
 		"""When the connection was opened; 0 once its first CONNECT packet is answered."""
@@ -59,6 +61,45 @@ class Client:
 	def is_known(self) -> bool:
 		"""True if the client is in a namespace to which it was admitted with a session."""
 		return any(socket.session is not None for socket in self.sockets.values())
+
+	def is_late(self, packet: packets.Packet) -> bool:
+		"""Return True if a packet for a namespace that the client has not joined is to be ignored.
+
+		The client has not read yet that its sockets have ended, or it acknowledges an event from before it has reconnected, while it
+		waits for its admission.
+		"""
+		acknowledges = packet.type in (packets.ACK, packets.BINARY_ACK)
+		return bool(self.connection.leaving) or (acknowledges and packet.namespace in (self.connecting or ()))
+
+	def expect_attachments(self, packet: packets.Packet) -> None:
+		"""Keep a packet until its attachments have come.
+
+		Raises:
+			PacketError: It is for a namespace that the client has not joined.
+		"""
+		if packet.namespace not in self.sockets and not self.is_late(packet):
+			raise packets.PacketError("attachments for a namespace that the client has not joined")
+		self.packet, self.attachments = packet, []
+
+	def add_attachment(self, message: Message) -> packets.Packet | None:
+		"""Return the packet that `message` completes, or None while attachments are missing.
+
+		Raises:
+			PacketError: It is no attachment, belongs to no packet, or is too large; or the packet is not valid.
+		"""
+		if isinstance(message, str):
+			raise packets.PacketError("text while attachments are missing")
+		if self.packet is None or self.attachments is None:
+			raise packets.PacketError("an attachment without a packet that announces it")
+		self.attachments.append(message)
+		if not self.server.limiter.allows_attachments(self, sum(map(len, self.attachments))):
+			raise packets.PacketError("the attachments are too large")
+		if len(self.attachments) < self.packet.missing:
+			return None
+		packet, self.packet = self.packet, None
+		attachments, self.attachments = self.attachments, None
+		packet.data = packets.reconstruct(packets.decode(packet.data).data, attachments)
+		return packet
 
 	def on_timer(self) -> None:
 		"""The connect timeout is over."""

@@ -130,10 +130,10 @@ class SocketIOServer:
 				if packet.missing:
 					# As text: decoded, it may take twenty times the memory, and the attachments may never come.
 					packet.data = message
-					self._expect_attachments(client, packet)
+					client.expect_attachments(packet)
 					return
 			else:
-				complete = self._add_attachment(client, message)
+				complete = client.add_attachment(message)
 				if complete is None:
 					return
 				packet = complete
@@ -151,7 +151,7 @@ class SocketIOServer:
 		socket = client.sockets.get(packet.namespace)
 		if socket is None:
 			# As in Node: a client that sends to a namespace it has not joined does not speak Socket.IO.
-			if not _is_late(client, packet):
+			if not client.is_late(packet):
 				self.counters.invalid += 1
 				connection.close("parse error")
 		elif kind == packets.EVENT or kind == packets.BINARY_EVENT:
@@ -192,30 +192,6 @@ class SocketIOServer:
 		for socket in list(client.sockets.values()):
 			self._end(socket, reason)
 		self.limiter.on_close(client)
-
-	# -- attachments
-
-	@staticmethod
-	def _expect_attachments(client: Client, packet: packets.Packet) -> None:
-		if packet.namespace not in client.sockets and not _is_late(client, packet):
-			raise packets.PacketError("attachments for a namespace that the client has not joined")
-		client.packet, client.attachments = packet, []
-
-	def _add_attachment(self, client: Client, message: Message) -> packets.Packet | None:
-		"""Return the packet that `message` completes, or None while attachments are missing."""
-		if isinstance(message, str):
-			raise packets.PacketError("text while attachments are missing")
-		if client.packet is None or client.attachments is None:
-			raise packets.PacketError("an attachment without a packet that announces it")
-		client.attachments.append(message)
-		if not self.limiter.allows_attachments(client, sum(map(len, client.attachments))):
-			raise packets.PacketError("the attachments are too large")
-		if len(client.attachments) < client.packet.missing:
-			return None
-		packet, client.packet = client.packet, None
-		attachments, client.attachments = client.attachments, None
-		packet.data = packets.reconstruct(packets.decode(packet.data).data, attachments)
-		return packet
 
 	# -- connecting
 
@@ -386,16 +362,6 @@ class SocketIOServer:
 			socket.leave(room)
 		socket.cancel_acks()
 		return rooms
-
-
-def _is_late(client: Client, packet: packets.Packet) -> bool:
-	"""Return True if a packet for a namespace that the client has not joined is to be ignored.
-
-	The client has not read yet that its sockets have ended, or it acknowledges an event from before it has reconnected, while it waits
-	for its admission.
-	"""
-	acknowledges = packet.type in (packets.ACK, packets.BINARY_ACK)
-	return bool(client.connection.leaving) or (acknowledges and packet.namespace in (client.connecting or ()))
 
 
 def _measure_connect(client: Client, latency: Histogram) -> None:
