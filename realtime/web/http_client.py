@@ -73,6 +73,8 @@ class _Connection(asyncio.Protocol):
 		"""Set for the deadline or earlier; it outlasts a request, so that most requests set none."""
 		self._bodiless = False
 		self._begun = False
+		self._has_head = False
+		"""True when the head of the response is complete."""
 		self._fields: list[tuple[bytes, bytes]] = []
 		self._body: list[bytes] = []
 		self._size = 0
@@ -93,7 +95,7 @@ class _Connection(asyncio.Protocol):
 			raise StaleConnection("the connection was closed")
 		self._response = self._loop.create_future()
 		self._bodiless = bodiless
-		self._begun = False
+		self._begun = self._has_head = False
 		self._timeout = timeout
 		self._deadline = self._loop.time() + timeout
 		if self._timer is None or self._timer.when() > self._deadline:
@@ -174,7 +176,7 @@ class _Connection(asyncio.Protocol):
 	def _ends_with_connection(self) -> bool:
 		"""Return True if the headers are complete and the end of the connection is the end of the body (RFC 9112, 6.3)."""
 		names = {name.lower() for name, _ in self._fields}
-		return bool(names) and not names & {b"content-length", b"transfer-encoding"}
+		return self._has_head and not names & {b"content-length", b"transfer-encoding"}
 
 	# -- httptools
 
@@ -188,6 +190,7 @@ class _Connection(asyncio.Protocol):
 
 	def on_headers_complete(self) -> None:
 		assert self._parser is not None
+		self._has_head = True
 		if self._bodiless:
 			# The parser would wait for a body.
 			self._complete(self._parser.get_status_code())
@@ -205,6 +208,7 @@ class _Connection(asyncio.Protocol):
 		status = self._parser.get_status_code()
 		if status < 200:
 			# An interim response, such as 100 Continue: the final one follows.
+			self._has_head = False
 			return
 		if not self._parser.should_keep_alive():
 			self.close()

@@ -183,6 +183,23 @@ async def test_a_request_on_a_connection_that_was_closed_is_sent_again() -> None
 
 
 @in_a_loop
+async def test_a_connection_that_was_closed_does_not_give_the_answer_before_again() -> None:
+	"""An answer that has no body names no length, like one that ends with the connection."""
+	numbers: list[int] = []
+
+	async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+		numbers.append(number)
+		await head(reader)
+		writer.write(b"HTTP/1.1 204 No Content\r\nServer: one\r\n\r\n" if number == 1 else OK)
+		await head(reader)
+
+	async with server(talk) as client:
+		assert (await get(client)).status == 204
+		assert (await get(client)).body == b"ok"
+	assert numbers == [1, 2]
+
+
+@in_a_loop
 async def test_a_post_is_not_sent_again() -> None:
 	asked: list[int] = []
 	async with server(closes_kept_ones(asked)) as client:
@@ -194,8 +211,14 @@ async def test_a_post_is_not_sent_again() -> None:
 
 @pytest.mark.parametrize(
 	"answer",
-	[b"", b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"],
-	ids=["nothing", "half a head", "half a body"],
+	[
+		b"",
+		b"HTTP/1.1 200 OK\r\nContent-Le",
+		b"HTTP/1.1 200 OK\r\nServer: one\r\nContent-Le",
+		b"HTTP/1.1 100 Continue\r\n\r\n",
+		b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+	],
+	ids=["nothing", "half a header", "half a head", "continue", "half a body"],
 )
 @in_a_loop
 async def test_a_connection_closed_within_an_answer_is_no_answer(answer: bytes) -> None:
