@@ -308,10 +308,15 @@ class FrappeClient:
 		latency.observe(seconds)
 
 	def _failed(self, site: str, path: str, reason: str, begins_outage: bool = False) -> WebFailed:
-		if (note := self._log_budget.take()) is not None:
-			logger.warning(
-				"%s%s for %s gave no answer: %s%s", self.url, path, site, reason, note, extra=log_fields(site)
-			)
+		self._log_budget.write(
+			logger.warning,
+			"%s%s for %s gave no answer: %s",
+			self.url,
+			path,
+			site,
+			reason,
+			extra=log_fields(site),
+		)
 		return WebFailed(f"no answer from {self.url}{path} for {site}: {reason}", begins_outage)
 
 

@@ -55,13 +55,12 @@ class SharedSecret:
 				) from error
 			except StoreDenied as error:
 				self._value = ""
-				if (note := self._log_budget.take()) is not None:
-					logger.error(
-						"%s has no shared secret (%s): %s. %s%s",
-						self._store.endpoint,
-						SECRET_KEY,
-						error,
-						error.advice,
-						note,
-					)
+				self._log_budget.write(
+					logger.error,
+					"%s has no shared secret (%s): %s. %s",
+					self._store.endpoint,
+					SECRET_KEY,
+					error,
+					error.advice,
+				)
 		return self._value
