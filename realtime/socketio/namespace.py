@@ -190,8 +190,7 @@ class Namespace:
 
 	def observe(self, observer: RoomObserver) -> None:
 		"""Call `observer` for every change of a room of this namespace from now on."""
-		if observer not in self.observers:
-			self.observers += (observer,)
+		self.observers += (observer,)
 
 	def members(self, room: str) -> Collection[ServerSocket]:
 		"""Return the sockets in `room`. As in Socket.IO, the id of a socket is a room with this socket in it."""

@@ -58,7 +58,7 @@ def test_a_disconnected_socket_joins_nothing() -> None:
 def test_observers_of_namespaces_that_exist_and_of_later_ones() -> None:
 	namespaces, first, second = Namespaces(), Observer(), Observer()
 	old = add_socket(namespaces)
-	for observer in (first, first, second):
+	for observer in (first, second):
 		namespaces.observe(observer)
 	new = add_socket(namespaces, site="two.test")
 	namespaces.unobserve(second)
