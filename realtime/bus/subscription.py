@@ -112,8 +112,6 @@ class EventSubscriber:
 		is_needed: Callable[[str], bool] = lambda site: True,
 	) -> None:
 		self.endpoint = endpoint
-		self.connected = False
-		"""True while the subscription exists."""
 		self.received = 0
 		"""Messages of all channels since the start."""
 		self.invalid = 0
@@ -127,6 +125,11 @@ class EventSubscriber:
 		self._subscribed_callbacks = tuple(on_subscribed)
 		self._is_needed = is_needed
 		self._task: asyncio.Task[None] | None = None
+
+	@property
+	def connected(self) -> bool:
+		"""True while the subscription exists."""
+		return not self.reason
 
 	def start(self) -> None:
 		"""Start to connect."""
@@ -143,7 +146,6 @@ class EventSubscriber:
 		delay = 0.1
 		logged = False
 		while True:
-			reason = ""
 			try:
 				connection, address = await self.endpoint.connect(self._new_connection)
 				connection.send([*greeting(address), ("SUBSCRIBE", CHANNEL, *self._channels)])
@@ -157,13 +159,12 @@ class EventSubscriber:
 				# A ValueError is an invalid URL.
 				reason = str(error) or type(error).__name__
 			if self.connected:
-				delay = 0.1
-			if self.connected or not logged:
+				delay, logged = 0.1, False
+			if not logged:
 				logged = True
 				logger.warning("%s is unavailable: %s; retrying", self.endpoint, reason)
 				self.lost.send(reason)
 			self.reason = reason
-			self.connected = False
 			await asyncio.sleep(delay * random.uniform(0.7, 1.3))
 			delay = min(delay * 1.6, 3)
 
@@ -198,7 +199,6 @@ class EventSubscriber:
 		return SubscriberConnection(self._on_subscribed, self._on_messages)
 
 	def _on_subscribed(self) -> None:
-		self.connected = True
 		self.reason = ""
 		logger.info("subscribed to the events on %s", self.endpoint)
 		for function in self._subscribed_callbacks:
