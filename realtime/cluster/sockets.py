@@ -113,24 +113,25 @@ class SocketTable:
 		self.replication_changed.send()
 
 	def put(self, socket: ServerSocket) -> None:
-		"""Publish that a socket of an announced namespace has connected, or that its state has changed."""
-		if self.replicating and socket.session is not None:
-			self._unpublished[socket.namespace.name, socket.id] = socket
-			self.publish.send()
+		"""Publish that a socket has connected, or that its state has changed, if its namespace is announced."""
+		if socket.session is not None:
+			self._add_change(socket, socket)
 
 	def remove(self, socket: ServerSocket) -> None:
-		"""Publish that a socket has left its namespace, if it was announced."""
+		"""Publish that a socket has left its namespace, if that is announced."""
 		self._states.pop(socket, None)
+		self._add_change(socket, None)
+
+	def _add_change(self, socket: ServerSocket, present: ServerSocket | None) -> None:
 		if self.replicating and socket.namespace.name in self._announced:
-			self._unpublished[socket.namespace.name, socket.id] = None
+			self._unpublished[socket.namespace.name, socket.id] = present
 			self.publish.send()
 
 	def set_state(self, socket: ServerSocket, language: Language, state: Mapping[str, Any]) -> None:
 		"""Publish what handlers keep on a socket; must be called again after each change of `state`."""
 		if socket.connected:
 			self._states.setdefault(socket, {})[language] = state
-			if socket.namespace.name in self._announced:
-				self.put(socket)
+			self.put(socket)
 
 	def clear_states(self, language: Language) -> None:
 		"""Forget what handlers in one language keep on the sockets of this process."""

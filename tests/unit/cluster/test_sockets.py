@@ -93,6 +93,8 @@ def test_only_announced_namespaces_are_published() -> None:
 	due: list[int] = []
 	table.publish.connect(lambda: due.append(1))
 	ann = add_socket(namespaces, "ann")
+	table.set_state(ann, "javascript", {"a": 1})
+	table.clear_states("javascript")
 	table.remove(ann)
 	assert (due, list(table.local_sockets()), table.take_unpublished()) == ([], [], ([], []))
 	table.announce(ann.namespace)
