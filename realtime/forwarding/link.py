@@ -51,6 +51,7 @@ class Link(asyncio.Protocol):
 		self._transport: asyncio.Transport | None = None
 		self._parser = FrameParser()
 		self._streams: dict[int, Stream] = {}
+		"""The streams that have not ended, by their numbers."""
 		self._unopened: dict[int, str] = {}
 		"""The addresses of the clients of streams that the other end does not know of yet."""
 		self._waiting: dict[int, Stream] = {}
@@ -71,11 +72,6 @@ class Link(asyncio.Protocol):
 	def was_open(self) -> bool:
 		"""True if both ends have proved themselves."""
 		return self._heard > 0
-
-	@property
-	def streams(self) -> list[Stream]:
-		"""The streams that have not ended."""
-		return list(self._streams.values())
 
 	# -- streams
 
@@ -147,7 +143,7 @@ class Link(asyncio.Protocol):
 			self._timer.cancel()
 		if self._transport is not None:
 			self._transport.abort()
-		for stream in self.streams:
+		for stream in list(self._streams.values()):
 			stream.on_lost()
 		self._on_lost(self, reason)
 

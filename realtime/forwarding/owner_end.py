@@ -31,7 +31,6 @@ class StreamTransport(asyncio.Transport):
 		self._stream = stream
 		self._protocol: asyncio.Protocol
 		self._high = HIGH_WATER
-		self._low = HIGH_WATER // 4
 		self._write_paused = False
 		self._reading = True
 		self._unread = bytearray()
@@ -64,8 +63,8 @@ class StreamTransport(asyncio.Transport):
 		return self._stream.waiting
 
 	def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+		# Writing goes on when nothing waits any more: there is no lower limit.
 		self._high = HIGH_WATER if high is None else high
-		self._low = self._high // 4 if low is None else low
 
 	def pause_reading(self) -> None:
 		self._reading = False
