@@ -287,8 +287,9 @@ class SessionForwarder:
 			await asyncio.wait_for(
 				accept_handshake(connection, self.name, peer, self._current_secret), CONNECT_SECONDS
 			)
-			link = self._new_link(peer, connects=False)
-			connection.attach(link)
+			# Before there is a link: requests would wait for one that never opens.
+			connection.check_open()
+			connection.attach(self._new_link(peer, connects=False))
 		except (HandshakeError, WebUnavailable) as error:
 			reason = str(error)
 		except asyncio.TimeoutError:

@@ -63,10 +63,14 @@ class HandshakeConnection(asyncio.Protocol):
 	async def _more(self) -> None:
 		if len(self._unread) > MAX_UNREAD:
 			raise HandshakeError("it sends what is no handshake")
-		if self._ended or self.transport.is_closing():
-			raise HandshakeError("it has closed the connection")
+		self.check_open()
 		self._changed.clear()
 		await self._changed.wait()
+
+	def check_open(self) -> None:
+		"""Raise HandshakeError if the TCP connection is closed."""
+		if self._ended or self.transport.is_closing():
+			raise HandshakeError("it has closed the connection")
 
 	def attach(self, link: Link) -> None:
 		"""Let a link use the TCP connection, with the frames that have arrived already.
@@ -74,8 +78,7 @@ class HandshakeConnection(asyncio.Protocol):
 		Raises:
 			HandshakeError: The TCP connection is closed.
 		"""
-		if self._ended or self.transport.is_closing():
-			raise HandshakeError("it has closed the connection")
+		self.check_open()
 		link.attach(self.transport)
 		self.transport.resume_reading()
 		if self._unread:

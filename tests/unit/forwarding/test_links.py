@@ -8,7 +8,7 @@ import pytest
 
 from realtime.forwarding import forwarder as module
 from realtime.forwarding import proofs
-from realtime.forwarding.handshake import request_head
+from realtime.forwarding.handshake import HandshakeConnection, request_head
 from tests.unit.engine.fakes import request
 from tests.unit.forwarding.processes import PATIENCE, SECRET, Sidecar, answer, links_of, query, run, until
 
@@ -31,6 +31,40 @@ def test_a_link_without_the_secret_is_refused_and_gets_no_proof(secret: str) -> 
 		assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
 		assert owner.forwarder.open_links == 0
 		assert owner.forwarder.counters.refused_links == 1
+
+	run(scenario)
+
+
+def test_a_link_that_is_closed_while_its_proof_is_checked_is_not_kept(
+	monkeypatch: pytest.MonkeyPatch,
+) -> None:
+	"""Requests for the sessions of the other end would wait for it without an end."""
+
+	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
+		asked, lost = asyncio.Event(), asyncio.Event()
+		connection_lost = HandshakeConnection.connection_lost
+
+		def note_loss(connection: HandshakeConnection, error: Exception | None) -> None:
+			connection_lost(connection, error)
+			lost.set()
+
+		async def secret(renew: bool) -> str:
+			asked.set()
+			await lost.wait()
+			return SECRET
+
+		monkeypatch.setattr(HandshakeConnection, "connection_lost", note_loss)
+		owner.forwarder._secret = secret
+		reader, writer = await opened(owner, "entry", "owner")
+		assert (await answer(reader))[0] == 101
+		challenge = await reader.readexactly(proofs.NONCE_SIZE)
+		nonces = (proofs.new_nonce(), challenge)
+		writer.write(nonces[0] + proofs.proof(SECRET, proofs.CONNECTS, ("entry", "owner"), nonces))
+		await asked.wait()
+		writer.close()
+		await until(lambda: not owner.forwarder._handshakes)
+		assert owner.forwarder.counters.refused_links == 1
+		assert links_of(owner) == []
 
 	run(scenario)
 
