@@ -51,7 +51,8 @@ class PublishQueue:
 		self._on_published = on_published
 		self._queue: deque[bytes] = deque()
 		self._size = 0
-		self._denied = ""
+		self._denied = False
+		"""True from a round trip that Redis has refused until one that it has accepted: one line is logged in between."""
 		self._writing: asyncio.Task[None] | None = None
 
 	def put(self, message: bytes) -> None:
@@ -88,7 +89,7 @@ class PublishQueue:
 				batch = self._next_batch()
 				try:
 					self._on_published((await self._store.publish_all(SIDECARS_CHANNEL, batch))[-1])
-					self._denied = ""
+					self._denied = False
 				except StoreUnavailable:
 					self._lose(batch)
 					await asyncio.sleep(RETRY_PAUSE)
@@ -102,7 +103,7 @@ class PublishQueue:
 							error,
 							error.advice,
 						)
-					self._denied = str(error)
+					self._denied = True
 					await asyncio.sleep(RETRY_PAUSE)
 		finally:
 			self._writing = None
