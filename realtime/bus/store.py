@@ -188,13 +188,13 @@ class RedisStore:
 			return False
 		return True
 
-	async def outages(self, seconds: float = OUTAGE_SECONDS) -> list[OutageReport]:
-		"""Return the outage reports of the last `seconds`, the newest first.
+	async def outages(self) -> list[OutageReport]:
+		"""Return the outage reports of the last `OUTAGE_SECONDS`, the newest first.
 
 		Raises:
 			StoreUnavailable, StoreDenied: They cannot be read.
 		"""
-		first = f"{max(0, int((time() - seconds) * 1000))}-0"
+		first = f"{max(0, int((time() - OUTAGE_SECONDS) * 1000))}-0"
 		(entries,) = await self.execute([("XRANGE", OUTAGES_KEY, first, "+", "COUNT", OUTAGE_COUNT)])
 		return [
 			outage
