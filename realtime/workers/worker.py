@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .handover import SUFFIX
+
 READY, ALIVE = b"r", b"a"
 """What a worker writes to its supervisor: it serves; its event loop runs."""
 
@@ -82,7 +84,7 @@ class Worker:
 	def remove_folder(self) -> None:
 		"""Remove the folder with the sockets, if the supervisor has ended without doing it and no other worker is left."""
 		with suppress(OSError):
-			if not self.control.recv(1, socket.MSG_DONTWAIT) and not any(self.folder.glob("*.handover")):
+			if not self.control.recv(1, socket.MSG_DONTWAIT) and not any(self.folder.glob("*" + SUFFIX)):
 				for path in self.folder.iterdir():
 					path.unlink(missing_ok=True)
 				self.folder.rmdir()
