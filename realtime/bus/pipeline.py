@@ -184,7 +184,7 @@ class RedisPipeline:
 		"""Send commands and return their replies.
 
 		Args:
-			commands: Any commands that have one reply each.
+			commands: Any commands that have one reply each; at least one.
 			transaction: Execute them as one transaction.
 
 		Raises:
@@ -203,7 +203,7 @@ class RedisPipeline:
 				# The server has become a replica, for example: the next batch asks for the address again.
 				connection.close()
 			raise
-		return replies[-len(commands) :] if commands else []
+		return replies[-len(commands) :]
 
 	async def _connect(self) -> _Connection:
 		if self._connection is not None and self._connection.usable:
