@@ -298,8 +298,9 @@ class SocketIOServer:
 		"""Disconnect `socket` from the server's side (`ServerSocket.disconnect`)."""
 		if not socket.connected:
 			return
-		client: Client | None = socket.connection.data
 		socket.send(packets.encode_disconnect(socket.namespace.name))
+		# None if that has closed the connection of a client that does not read.
+		client: Client | None = socket.connection.data
 		if client is not None:
 			self._remove(client, socket.namespace.name)
 		self._end(socket, "server namespace disconnect")

@@ -10,6 +10,7 @@ from websockets.frames import Opcode
 
 from realtime.json_codec import SAFE_DEPTH
 from realtime.memory import memory_of
+from realtime.socketio.client import Client
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import Admission
 from tests.unit.engine.fakes import FakeClient, open_packet, request
@@ -20,8 +21,11 @@ from tests.unit.socketio.servers import Setting, connected, packets_of, run, tur
 def test_a_disconnect_that_closes_the_connection_ends_the_socket_once() -> None:
 	async def run() -> None:
 		wire, server, application = connected()
-		server.disconnect(application.sockets[0])
+		[socket] = application.sockets
+		client: Client = socket.connection.data
+		server.disconnect(socket)
 		assert wire.transport.aborted
+		assert client.timer_slot is None, "its connect timeout does not begin"
 		assert application.calls == ["connect /a", "disconnect /a"]
 		assert not server.namespaces
 		wire.engine.close()
