@@ -126,61 +126,52 @@ class Fanout:
 		first = run[0]
 		if first.namespace is None:
 			for each in list(self._namespaces.values()):
-				self._send_run(each, each.sockets.values(), run)
+				self.send_events(each, each.sockets.values(), run)
 			return
 		namespace = self._namespaces.get(first.namespace)
 		if namespace is None:
 			return
 		if first.room is None:
-			self._send_run(namespace, namespace.sockets.values(), run)
+			self.send_events(namespace, namespace.sockets.values(), run)
 		else:
-			self._send_run(namespace, namespace.members(first.room), run)
+			self.send_events(namespace, namespace.members(first.room), run)
 
-	def _send_run(
+	def send_events(
 		self,
 		namespace: Namespace,
 		members: Collection[ServerSocket],
-		run: Sequence[Event],
+		events: Sequence[Event],
 		repeated: bool = False,
 	) -> None:
-		first = run[0]
+		"""Send `events` to `members`, which are sockets of `namespace`; `repeated` if others have been sent them before."""
+		first = events[0]
 		sockets = 0
 		if members:
 			if namespace.recoverable:
-				plain, with_offset = _encode_run(namespace, run)
-			elif len(run) == 1:
+				plain, with_offset = _encode_run(namespace, events)
+			elif len(events) == 1:
 				plain = with_offset = packets.encode_event(namespace.name, (first.event, first.message))
 			else:
 				plain = with_offset = joined(
-					[packets.encode_event(namespace.name, (event.event, event.message)) for event in run]
+					[packets.encode_event(namespace.name, (event.event, event.message)) for event in events]
 				)
 			sockets = send_all(members, plain, with_offset)
-			deliveries = len(run) * sockets
+			deliveries = len(events) * sockets
 			self.deliveries += deliveries
 			namespace.deliveries += deliveries
-			for event in run:
+			for event in events:
 				if event.offset and (published_at := event.published_at):
 					seconds = time() - published_at
 					# Two clocks may differ: an event that seems to be from the future took no time.
 					self.latency.observe(seconds if seconds > 0 else 0.0)
 		if not repeated:
-			namespace.published += len(run)
-		for event in run:
+			namespace.published += len(events)
+		for event in events:
 			if event.offset:
 				namespace.offset = event.offset
 		if self._observer is not None:
-			for event in run:
+			for event in events:
 				self._observer.published(namespace, event, sockets, repeated)
-
-	def send_events(
-		self,
-		namespace: Namespace,
-		members: Sequence[ServerSocket],
-		events: Sequence[Event],
-		repeated: bool = False,
-	) -> None:
-		"""Send `events` to `members`, which are sockets of `namespace`; `repeated` if others have been sent them before."""
-		self._send_run(namespace, members, events, repeated)
 
 	def emit(
 		self,
