@@ -197,7 +197,7 @@ class ClusterAdapter:
 		"""Publish a heartbeat: messages of peers are received from now on."""
 		if self._subscribed_at is None:
 			self._subscribed_at = asyncio.get_running_loop().time()
-		self.publisher.bury_predecessor()
+		self.publisher.end_predecessor()
 		self.publisher.heartbeat()
 
 	async def _publish_heartbeats(self) -> None:

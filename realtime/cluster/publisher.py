@@ -96,7 +96,7 @@ class ClusterPublisher:
 			self._heartbeat_due = True
 			self.queue.wake()
 
-	def bury_predecessor(self) -> None:
+	def end_predecessor(self) -> None:
 		"""Publish the goodbye that a killed predecessor has not published, so that its clients do not stay for some heartbeats."""
 		if self._predecessor:
 			self.queue.put_all([message_writer.goodbye(self._predecessor)])

@@ -216,8 +216,8 @@ class HTTPProtocol(HTTPConnection):
 		self.transport.resume_reading()
 		return False
 
-	def _leaves(self) -> bool:
-		"""Return True if this was a handshake that another process has to answer, because this one stops."""
+	def _pass_handshake_on(self) -> bool:
+		"""Pass a handshake on to another process, if this one stops; return False if the request is answered here."""
 		return not self.engine.accepting and not self._query.get("sid") and self._pass_to_any()
 
 	# -- requests for the engine
@@ -230,7 +230,7 @@ class HTTPProtocol(HTTPConnection):
 			# Some proxies offer HTTP/2 in this way with every request.
 			self._on_request()
 			return
-		if self._leaves():
+		if self._pass_handshake_on():
 			return
 		self._responding = True
 		try:
@@ -245,7 +245,7 @@ class HTTPProtocol(HTTPConnection):
 
 	def _on_request(self) -> None:
 		"""Handle a complete request of the polling transport."""
-		if self._leaves():
+		if self._pass_handshake_on():
 			return
 		self._responding = True
 		self._payload_for = None
