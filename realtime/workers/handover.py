@@ -120,8 +120,6 @@ class WorkerHandover:
 		"""Connections of other workers."""
 		self.lost = 0
 		"""Connections that could not be received or attached; their clients connect anew."""
-		self.waiting = 0
-		"""Connections that wait until another worker can receive them."""
 		self._folder = folder
 		self._max_waiting = max_waiting
 		self._on_limit = on_limit
@@ -131,6 +129,11 @@ class WorkerHandover:
 		self._attaching: set[asyncio.Task[None]] = set()
 
 	# -- to other workers
+
+	@property
+	def waiting(self) -> int:
+		"""The number of connections that wait until another worker can receive them."""
+		return sum(len(channel.waiting) for channel in self._channels.values())
 
 	def send(self, owner: str, request: IncomingRequest) -> bool:
 		"""Hand the TCP connection of `request` over to the worker `owner`.
@@ -159,7 +162,6 @@ class WorkerHandover:
 			self._on_limit(KEY)
 			raise RequestRefused(BAD_REQUEST, f"Too many requests ({KEY})", 503)
 		channel.waiting.append(request)
-		self.waiting += 1
 		if len(channel.waiting) == 1:
 			asyncio.get_running_loop().add_writer(channel.socket, self._on_writable, owner, channel)
 		return True
@@ -210,7 +212,6 @@ class WorkerHandover:
 					return
 				self.sent += 1
 			channel.waiting.popleft()
-			self.waiting -= 1
 		asyncio.get_running_loop().remove_writer(channel.socket)
 
 	def _forget(self, owner: str, error: OSError | None = None) -> None:
@@ -221,7 +222,6 @@ class WorkerHandover:
 		if channel.waiting:
 			asyncio.get_running_loop().remove_writer(channel.socket)
 		channel.socket.close()
-		self.waiting -= len(channel.waiting)
 		for request in channel.waiting:
 			if not request.transport.is_closing():
 				request.refuse(RequestRefused(UNKNOWN_SID))
