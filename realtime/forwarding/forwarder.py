@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from frappe_realtime.errors import WebUnavailable
 
@@ -62,7 +62,7 @@ class _Failure:
 	address: str
 	reason: str
 	retry_at: float
-	pause: float = field(default=MIN_PAUSE)
+	pause: float
 
 
 class SessionForwarder:
