@@ -108,16 +108,16 @@ class FrappeClient:
 	"""
 
 	def __init__(self, config: Config, secret: Callable[[bool], Awaitable[str]]) -> None:
-		self.url = config.web_url
+		self._url = config.web_url
 		self.requests = 0
 		"""Requests since the start, without the probes of a web process that is unavailable."""
 		self.latencies: dict[str, Histogram] = {}
 		"""Seconds from a request to its response or timeout, by path; `HANDLERS` for those of handlers."""
-		self._client = HTTPClient(self.url, config.realtime_web_timeout)
+		self._client = HTTPClient(self._url, config.realtime_web_timeout)
 		self._patience = config.realtime_web_patience
 		self._slots = asyncio.Semaphore(config.realtime_web_connections)
 		self._secret = secret
-		self._outages = Outages(self.url, self._ping)
+		self._outages = Outages(self._url, self._ping)
 		self.outage_began = self._outages.began
 		"""Sent with the site (empty for all sites) and the reason when the web process becomes unavailable."""
 		self._log_budget = LogBudget()
@@ -201,7 +201,7 @@ class FrappeClient:
 		while not self._closed:
 			if self._outages:
 				await self._outages.wait(site, deadline)
-			reason = f"no answer from {self.url}{path}"
+			reason = f"no answer from {self._url}{path}"
 			try:
 				headers = {SECRET_HEADER: await self._secret(renew_secret), **credential.headers}
 				return await self._attempt(site, path, headers, params, json)
@@ -239,7 +239,7 @@ class FrappeClient:
 		try:
 			return await self._send(measured_as, method, _target(path, params), all_headers, body or b"")
 		except (OSError, asyncio.TimeoutError, HTTPError) as error:
-			raise WebUnavailable(f"{method} {self.url}{path} failed: {error!r}") from error
+			raise WebUnavailable(f"{method} {self._url}{path} failed: {error!r}") from error
 
 	async def ping(self, site: str) -> bool:
 		"""Return True if the web process answers within `PING_SECONDS`."""
@@ -271,7 +271,7 @@ class FrappeClient:
 			raise self._failed(site, path, str(error) or type(error).__name__) from error
 		except OSError as error:
 			self._outages.begin(ALL_SITES, site, str(error))
-			raise WebUnavailable(f"no answer from {self.url}{path}: {error}") from error
+			raise WebUnavailable(f"no answer from {self._url}{path}: {error}") from error
 		if response.status in UNAVAILABLE:
 			reason = MAINTENANCE if _is_maintenance(response) else f"HTTP {response.status}"
 			self._outages.begin(site, site, reason)
@@ -311,13 +311,13 @@ class FrappeClient:
 		self._log_budget.write(
 			logger.warning,
 			"%s%s for %s gave no answer: %s",
-			self.url,
+			self._url,
 			path,
 			site,
 			reason,
 			extra=log_fields(site),
 		)
-		return WebFailed(f"no answer from {self.url}{path} for {site}: {reason}", begins_outage)
+		return WebFailed(f"no answer from {self._url}{path} for {site}: {reason}", begins_outage)
 
 
 def _is_maintenance(response: HTTPResponse) -> bool:
