@@ -11,13 +11,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import Any
 
 from frappe_realtime.contract import SIDECARS_CHANNEL
 
 from ..config import Config
-from ..presence.members import LOCAL, PresenceChange, PresenceTable
+from ..presence.members import LOCAL, PresenceTable
 from ..signals import Signal
 from ..socketio.fanout import Fanout
 from ..socketio.namespace import Namespace
@@ -29,7 +28,6 @@ from .messages import (
 	Emit,
 	Goodbye,
 	Heartbeat,
-	MembershipChange,
 	MembershipChanges,
 	PresenceChanges,
 	Reply,
@@ -41,8 +39,9 @@ from .messages import (
 	SyncRequest,
 	UsageCounts,
 )
+from .peer import PartialSnapshot, Peer
 from .publisher import ClusterPublisher
-from .sockets import SocketChange, SocketTable
+from .sockets import SocketTable
 
 logger = logging.getLogger("realtime.cluster")
 
@@ -54,35 +53,6 @@ MISSED_HEARTBEATS = 3
 
 SYNC_RETRY = 2
 """Heartbeats until a snapshot is requested again."""
-
-
-@dataclass(slots=True)
-class Peer:
-	"""Another sidecar.
-
-	Args:
-		address: Host and port, for operators.
-		link: Host and port at which it accepts links; empty if it does not.
-		seq: The sequence number up to which its members are known; None if a snapshot is needed.
-		missed: Heartbeats of this process since the last heartbeat of the peer.
-		sync_retry: Heartbeats until a snapshot may be requested again.
-		parts: The members in the parts of a snapshot that is not complete yet.
-		presence_parts: The members of places in them.
-		socket_parts: The sockets in them.
-		next_part: The number of the part that is expected next.
-		parts_seq: The sequence number of that snapshot.
-	"""
-
-	address: str
-	link: str = ""
-	seq: int | None = None
-	missed: int = 0
-	sync_retry: int = 0
-	parts: list[MembershipChange] = field(default_factory=list)
-	presence_parts: list[PresenceChange] = field(default_factory=list)
-	socket_parts: list[SocketChange] = field(default_factory=list)
-	next_part: int = 0
-	parts_seq: int = 0
 
 
 class ClusterAdapter:
@@ -291,26 +261,17 @@ class ClusterAdapter:
 		if peer is None or peer.seq == message.seq:
 			return
 		if message.part == 0:
-			peer.parts, peer.presence_parts, peer.socket_parts, peer.next_part = [], [], [], 0
-			peer.parts_seq = message.seq
+			peer.snapshot = PartialSnapshot(message.seq)
+		snapshot = peer.snapshot
 		# After a loss, this may be a part of another snapshot than the parts before.
-		if (message.part, message.seq) != (peer.next_part, peer.parts_seq):
+		if snapshot is None or (message.part, message.seq) != (snapshot.parts, snapshot.seq):
 			return
-		if len(peer.parts) < self._max_members:
-			peer.parts += message.members
-		if len(peer.presence_parts) < self._max_members:
-			peer.presence_parts += message.presence
-		if len(peer.socket_parts) < self._max_members:
-			peer.socket_parts += message.sockets
-		peer.next_part += 1
-		if peer.next_part == message.parts:
-			peer.seq, peer.sync_retry = message.seq, 0
-			members, peer.parts = peer.parts, []
-			presence, peer.presence_parts = peer.presence_parts, []
-			sockets, peer.socket_parts = peer.socket_parts, []
-			self.sockets.replace(sender, sockets)
-			self._report(self.members.replace(sender, members))
-			self._presence.replace(sender, presence)
+		snapshot.add(message, self._max_members)
+		if snapshot.parts == message.parts:
+			peer.seq, peer.sync_retry, peer.snapshot = message.seq, 0, None
+			self.sockets.replace(sender, snapshot.sockets)
+			self._report(self.members.replace(sender, snapshot.members))
+			self._presence.replace(sender, snapshot.presence)
 
 	def _on_membership_changes(self, sender: str, message: MembershipChanges) -> None:
 		if self._is_next(sender, message.seq):
