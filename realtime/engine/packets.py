@@ -4,7 +4,6 @@ Protocol v4: https://github.com/socketio/socket.io/blob/main/docs/engine.io-prot
 """
 
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from struct import pack
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
@@ -122,7 +121,7 @@ def decode_packet(packet: str) -> tuple[str, Message]:
 		try:
 			# The Java client breaks its base64 into lines (RFC 2045, section 6.8).
 			return MESSAGE, b64decode(packet[1:].replace("\r", "").replace("\n", ""), validate=True)
-		except (Base64Error, ValueError) as error:
+		except ValueError as error:
 			raise PayloadError("a binary packet is not base64") from error
 	# `in` also matches the empty string.
 	if not packet_type or packet_type not in "0123456":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Mapping
 from hashlib import sha1
 
@@ -65,7 +64,7 @@ def handshake_response(headers: Mapping[str, str]) -> bytes | None:
 	key = headers.get("sec-websocket-key", "")
 	try:
 		valid = len(b64decode(key, validate=True)) == 16
-	except (Base64Error, ValueError):
+	except ValueError:
 		valid = False
 	if not valid or headers.get("sec-websocket-version") != "13":
 		return None
