@@ -59,31 +59,34 @@ class HTTPProtocol(HTTPConnection):
 			if self._route != "application":
 				self._respond_and_close(400)
 				return
-		if self._head_size > MAX_HEAD:
-			self._respond_and_close(431)
-		elif self._route == "elsewhere" and self._hand_over():
-			return
-		elif self._route == "unknown":
-			self._respond_and_close(404)
-		elif self._route == "application":
-			self._pass_to_application()
-		elif self._route == "link":
-			self._accept_link()
-		elif self._pipelined:
-			self._respond_and_close(400)
-		elif upgraded_at >= 0:
-			self._on_upgrade(data[upgraded_at:])
-		elif self._body_size > self.engine.settings.max_payload:
-			self.engine.counters.too_large += 1
-			self.engine.on_limit("max_payload", self._posting)
-			self._respond_and_close(413)
-		elif self._complete:
-			self._on_request()
-		elif not self._route and len(self._received) > MAX_HEAD:
-			self._respond_and_close(431)
-		elif begins:
-			# The rest has as much time again: the client may have begun when hardly any was left.
-			self._wait_for_request()
+		try:
+			if self._head_size > MAX_HEAD:
+				self._respond_and_close(431)
+			elif self._route == "elsewhere" and self._hand_over():
+				return
+			elif self._route == "unknown":
+				self._respond_and_close(404)
+			elif self._route == "application":
+				self._pass_to_application()
+			elif self._route == "link":
+				self._accept_link()
+			elif self._pipelined:
+				self._respond_and_close(400)
+			elif upgraded_at >= 0:
+				self._on_upgrade(data[upgraded_at:])
+			elif self._body_size > self.engine.settings.max_payload:
+				self.engine.counters.too_large += 1
+				self.engine.on_limit("max_payload", self._posting)
+				self._respond_and_close(413)
+			elif self._complete:
+				self._on_request()
+			elif not self._route and len(self._received) > MAX_HEAD:
+				self._respond_and_close(431)
+			elif begins:
+				# The rest has as much time again: the client may have begun when hardly any was left.
+				self._wait_for_request()
+		except RequestRefused as refused:
+			self._respond_with_error(refused)
 
 	def connection_lost(self, error: Exception | None) -> None:
 		super().connection_lost(error)
@@ -144,11 +147,7 @@ class HTTPProtocol(HTTPConnection):
 
 	def _pass_to_application(self) -> None:
 		"""Let the protocol of the application take over the TCP connection, with all bytes of this request."""
-		try:
-			self.engine.allow_fallback(self.handshake_request())
-		except RequestRefused as refused:
-			self._respond_with_error(refused)
-			return
+		self.engine.allow_fallback(self.handshake_request())
 		protocol = self.engine.fallback_protocol()
 		if protocol is None:
 			self._respond_and_close(404)
@@ -173,12 +172,7 @@ class HTTPProtocol(HTTPConnection):
 		self.transport.pause_reading()
 		self.engine.timers.schedule(self, self.engine.settings.head_timeout)
 		self._responding = True
-		try:
-			sent = self.engine.handover.send(owner_of(self._query["sid"]), self)
-		except RequestRefused as refused:
-			self._respond_with_error(refused)
-			return True
-		if not sent:
+		if not self.engine.handover.send(owner_of(self._query["sid"]), self):
 			self._responding = False
 			self._route = "engine"
 			self.transport.resume_reading()
@@ -190,10 +184,7 @@ class HTTPProtocol(HTTPConnection):
 		"""Pass on the TCP connection on which another sidecar opens a link."""
 		assert self.engine.handover is not None
 		self._responding = True
-		try:
-			self.engine.handover.accept_link(self._query, self)
-		except RequestRefused as refused:
-			self._respond_with_error(refused)
+		self.engine.handover.accept_link(self._query, self)
 
 	def leave_to_any(self) -> bool:
 		"""Pass the TCP connection to any other process, if no request on it is being handled here.
@@ -233,11 +224,7 @@ class HTTPProtocol(HTTPConnection):
 		if self._pass_handshake_on():
 			return
 		self._responding = True
-		try:
-			protocol = self.engine.accept_websocket(self.handshake_request(), self._query, self.transport)
-		except RequestRefused as refused:
-			self._respond_with_error(refused)
-			return
+		protocol = self.engine.accept_websocket(self.handshake_request(), self._query, self.transport)
 		self._detach()
 		self.transport.set_protocol(protocol)
 		if rest:
@@ -260,22 +247,17 @@ class HTTPProtocol(HTTPConnection):
 			# The client has sent this before it has read the close packet.
 			self.respond(200, b"ok", OK_HEADERS)
 			return
-		try:
-			connection = self.engine.polling_connection(method, self._query, self)
-		except RequestRefused as refused:
-			self._respond_with_error(refused)
-			return
+		connection = self.engine.polling_connection(method, self._query, self)
 		if method == b"POST":
 			self._on_post(connection)
 			return
 		if not connection.count_frames(1):
-			self._respond_with_error(RequestRefused(BAD_REQUEST, "Too many requests", 429))
-			return
+			raise RequestRefused(BAD_REQUEST, "Too many requests", 429)
 		self._connection = connection
 		if not connection.on_poll_request(self):
 			self._connection = None
 			connection.close("transport error")
-			self._respond_with_error(RequestRefused(BAD_REQUEST))
+			raise RequestRefused(BAD_REQUEST)
 
 	def _on_post(self, connection: Connection) -> None:
 		try:
@@ -284,15 +266,12 @@ class HTTPProtocol(HTTPConnection):
 			self.engine.counters.too_many_packets += 1
 			self.engine.on_limit("max_packets", connection)
 			connection.close("transport error")
-			self._respond_with_error(RequestRefused(BAD_REQUEST, str(error).capitalize(), 413))
-			return
-		except PayloadError:
+			raise RequestRefused(BAD_REQUEST, str(error).capitalize(), 413) from error
+		except PayloadError as error:
 			connection.close("transport error")
-			self._respond_with_error(RequestRefused(BAD_REQUEST))
-			return
+			raise RequestRefused(BAD_REQUEST) from error
 		if not connection.count_frames(len(packets)):
-			self._respond_with_error(RequestRefused(BAD_REQUEST, "Too many packets", 429))
-			return
+			raise RequestRefused(BAD_REQUEST, "Too many packets", 429)
 		self.respond(200, b"ok", OK_HEADERS)
 		for packet_type, data in packets:
 			connection.receive(packet_type, data)
