@@ -175,6 +175,7 @@ class HTTPProtocol(HTTPConnection):
 		if not self.engine.handover.send(owner_of(self._query["sid"]), self):
 			self._responding = False
 			self._route = "engine"
+			self._send_continue()
 			self.transport.resume_reading()
 			return False
 		self.engine.http_transports.discard(self.transport)

@@ -131,6 +131,20 @@ def test_without_an_owner_the_session_is_unknown(sid: str) -> None:
 	run(scenario)
 
 
+def test_without_an_owner_a_client_that_waits_with_its_body_is_told_to_send_it() -> None:
+	data = request(
+		"POST", "EIO=4&transport=polling&sid=gone.AAAA", b"4hello", headers="Expect: 100-continue\r\n"
+	)
+
+	def scenario(client: FakeClient, handover: FakeHandover) -> None:
+		client.send(data[:-6])
+		assert client.received() == b"HTTP/1.1 100 Continue\r\n\r\n"
+		client.send(data[-6:])
+		assert b'"code":1' in client.received()
+
+	run(scenario)
+
+
 def test_an_unknown_session_of_a_websocket() -> None:
 	def scenario(client: FakeClient, handover: FakeHandover) -> None:
 		client.send(websocket_request("EIO=4&transport=websocket&sid=gone.AAAA"))
