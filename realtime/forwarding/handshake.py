@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from ..engine.owners import LINK_PATH, LINK_UPGRADE
 from . import proofs
-from .link import Link, transport_of
+from .link import Link
 
 MAX_UNREAD = 4096
 """Bytes that are kept until they are read; beyond, the TCP connection is not read."""
@@ -30,7 +31,8 @@ class HandshakeConnection(asyncio.Protocol):
 		self._changed = asyncio.Event()
 
 	def connection_made(self, transport: asyncio.BaseTransport) -> None:
-		self.transport = transport_of(transport)
+		# uvloop's transports do not inherit from asyncio's.
+		self.transport = cast(asyncio.Transport, transport)
 
 	def data_received(self, data: bytes) -> None:
 		self._unread += data

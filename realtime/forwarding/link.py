@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
 
 from . import frames
 from .frames import FrameError, FrameParser
@@ -201,8 +200,3 @@ class Link(asyncio.Protocol):
 	def resume_writing(self) -> None:
 		self._paused = False
 		self._flush()
-
-
-def transport_of(transport: asyncio.BaseTransport) -> asyncio.Transport:
-	"""Return a transport of a TCP connection with its methods; uvloop's do not inherit from asyncio's."""
-	return cast(asyncio.Transport, transport)
