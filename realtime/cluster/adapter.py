@@ -150,7 +150,7 @@ class ClusterAdapter:
 			and all(peer.seq is not None for peer in self.peers.values())
 		)
 
-	def health(self, without: Collection[str] = ()) -> list[str]:
+	def health(self, without: Collection[str]) -> list[str]:
 		"""Return the addresses of the peers, for `/health`.
 
 		Args:
