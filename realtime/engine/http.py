@@ -21,7 +21,7 @@ OK_HEADERS = b"Content-Type: text/html\r\n"
 class HTTPProtocol(HTTPConnection):
 	"""Handles the HTTP requests of one TCP connection, one at a time, until another protocol takes the connection over."""
 
-	__slots__ = ("_connection", "_payload_for", "_posting", "_query", "_route")
+	__slots__ = ("_connection", "_payload_for", "_query", "_route")
 
 	is_confirmed = False
 
@@ -31,8 +31,6 @@ class HTTPProtocol(HTTPConnection):
 		"""The connection whose pending GET this is."""
 		self._payload_for: Connection | None = None
 		"""The connection for which the last response was, if that was a payload."""
-		self._posting: Connection | None = None
-		"""The connection whose POST is being received."""
 		self._route = ""
 		"""What handles the request, once its head is complete: `engine`, `application`, `elsewhere`, `link` or `unknown`."""
 		self._query: dict[str, str] = {}
@@ -136,12 +134,6 @@ class HTTPProtocol(HTTPConnection):
 			connection.post_in_progress = True
 			self._posting = connection
 			self._max_body = self.engine.settings.max_payload
-
-	def _end_request(self) -> None:
-		"""Let the client send another POST."""
-		if self._posting is not None:
-			self._posting.post_in_progress = False
-			self._posting = None
 
 	# -- requests that are passed on
 

@@ -50,7 +50,7 @@ class HTTPConnection(RequestReader, asyncio.Protocol):
 		reused: Whether there may have been requests on the TCP connection before.
 	"""
 
-	__slots__ = ("_responding", "_reused", "engine", "timer_slot", "transport")
+	__slots__ = ("_posting", "_responding", "_reused", "engine", "timer_slot", "transport")
 
 	_leaves_with_process = True
 	"""True if no other process reads the TCP connection when this one stops."""
@@ -61,6 +61,8 @@ class HTTPConnection(RequestReader, asyncio.Protocol):
 		self._reused = reused
 		self.timer_slot: int | None = None
 		self.transport: asyncio.Transport
+		self._posting: Connection | None = None
+		"""The connection whose POST is being received."""
 		self._responding = False
 		"""True from the end of a request until its response is written."""
 
@@ -80,7 +82,7 @@ class HTTPConnection(RequestReader, asyncio.Protocol):
 
 	def connection_lost(self, error: Exception | None) -> None:
 		self._detach()
-		self._end_request()
+		self._end_post()
 
 	def pause_writing(self) -> None:
 		# A client that does not read its responses is not read either, so that they cannot pile up.
@@ -127,9 +129,11 @@ class HTTPConnection(RequestReader, asyncio.Protocol):
 		):
 			self.transport.write(CONTINUE)
 
-	def _end_request(self) -> None:
-		"""Release what the subclass keeps for the request: it is about to be answered, or its client is gone."""
-		raise NotImplementedError
+	def _end_post(self) -> None:
+		"""Let the client send another POST."""
+		if self._posting is not None:
+			self._posting.post_in_progress = False
+			self._posting = None
 
 	# -- responses
 
@@ -160,7 +164,8 @@ class HTTPConnection(RequestReader, asyncio.Protocol):
 			body: The body; empty for 204.
 			headers: Complete header lines that are added to those of every response.
 		"""
-		self._end_request()
+		if self._posting is not None:
+			self._end_post()
 		if self._leaves_with_process and not self.engine.accepting:
 			# The next request of the client finds another process.
 			self._keep_alive = False
