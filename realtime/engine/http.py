@@ -280,5 +280,8 @@ class HTTPProtocol(HTTPConnection):
 
 	def respond_payload(self, payload: str) -> None:
 		"""Respond to the pending GET with a polling payload."""
+		if self.transport.is_closing():
+			# The client cannot get it: `connection_lost`, which follows, ends the session.
+			return
 		self._payload_for, self._connection = self._connection, None
 		self.respond(200, payload.encode(), b"Content-Type: text/plain; charset=UTF-8\r\n")

@@ -150,10 +150,10 @@ class PollingConnection:
 			self._respond_with_noop()
 
 	def on_poll_lost(self, request: PollRequest) -> None:
-		"""Close the connection if `request`, whose TCP connection was lost, is its pending GET."""
+		"""Close the connection: the TCP connection of `request` was lost before its response was written."""
 		if self._pending_poll is request:
 			self._pending_poll = None
-			self.close("transport error")
+		self.close("transport error")
 
 	# -- the end of polling
 

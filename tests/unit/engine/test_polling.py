@@ -29,6 +29,26 @@ def test_polling_session() -> None:
 	asyncio.run(run())
 
 
+def test_packet_for_a_poll_whose_connection_is_closing_is_not_lost_unnoticed() -> None:
+	"""The event loop reports the end of the TCP connection in a later turn. A proxy repeats the poll."""
+
+	async def run() -> None:
+		client = FakeClient()
+		client.send(request())
+		poll = request(query=f"transport=polling&sid={open_packet(client.received())['sid']}")
+		client.send(poll)
+		client.transport.closing = True
+		client.listener.opened[0].send(Encoded("missed"))
+		again = FakeClient(client.engine)
+		again.send(poll)
+		client.transport.protocol.connection_lost(None)
+		assert client.listener.closed == ["transport error"]
+		assert again.received().endswith(b"\r\n\r\n1")
+		client.engine.close()
+
+	asyncio.run(run())
+
+
 def test_pipelining_closes_the_connection() -> None:
 	async def run() -> None:
 		client = FakeClient()
