@@ -85,10 +85,12 @@ class RemoteMembers:
 		"""Apply changes of `sidecar`, and return what has changed."""
 		changed: Changed = {}
 		for namespace, room, id, user in changes:
-			one = self._leave(sidecar, namespace, room, id) if user is None else user
-			if one is None or (user is not None and not self._join(sidecar, namespace, room, id, user)):
-				continue
-			changed.setdefault((namespace, room), set()).add(one)
+			if user is None:
+				moved = self._leave(sidecar, namespace, room, id)
+			else:
+				moved = user if self._join(sidecar, namespace, room, id, user) else None
+			if moved is not None:
+				changed.setdefault((namespace, room), set()).add(moved)
 		return changed
 
 	def replace(self, sidecar: str, members: Iterable[MembershipChange]) -> Changed:
@@ -117,6 +119,7 @@ class RemoteMembers:
 		return self.replace(sidecar, ())
 
 	def _join(self, sidecar: str, namespace: str, room: str, id: str, user: str) -> bool:
+		"""Add a membership; return False if it is there already, or there are too many."""
 		members = self._rooms.get((namespace, room), {}).get(sidecar, {})
 		if id in members:
 			return False
@@ -132,6 +135,7 @@ class RemoteMembers:
 		return True
 
 	def _leave(self, sidecar: str, namespace: str, room: str, id: str) -> str | None:
+		"""Remove a membership, and return its user; None if there is none."""
 		sidecars = self._rooms.get((namespace, room), {})
 		user = sidecars.get(sidecar, {}).pop(id, None)
 		if user is None:
