@@ -48,7 +48,7 @@ class Client:
 		self.sockets: dict[str, ServerSocket] = {}
 		self.connecting: dict[str, asyncio.Task[None]] | None = None
 		self.packet: packets.Packet | None = None
-		"""The packet whose attachments have not all come yet; its data is its text."""
+		"""The packet whose attachments have not all come yet; its data is its text, or None if it is ignored."""
 		self.attachments: list[bytes] | None = None
 		self.opened = perf_counter()
 		"""When the connection was opened; 0 once its first CONNECT packet is answered."""
@@ -77,12 +77,15 @@ class Client:
 		Raises:
 			PacketError: It is for a namespace that the client has not joined.
 		"""
-		if packet.namespace not in self.sockets and not self.is_late(packet):
-			raise packets.PacketError("attachments for a namespace that the client has not joined")
+		if packet.namespace not in self.sockets:
+			if not self.is_late(packet):
+				raise packets.PacketError("attachments for a namespace that the client has not joined")
+			# Neither its text nor its attachments are kept: the client may not have logged in.
+			packet.data = None
 		self.packet, self.attachments = packet, []
 
 	def add_attachment(self, message: Message) -> packets.Packet | None:
-		"""Return the packet that `message` completes, or None while attachments are missing.
+		"""Return the packet that `message` completes; None while attachments are missing, and for a packet that is ignored.
 
 		Raises:
 			PacketError: It is no attachment, belongs to no packet, or is too large; or the packet is not valid.
@@ -91,13 +94,16 @@ class Client:
 			raise packets.PacketError("text while attachments are missing")
 		if self.packet is None or self.attachments is None:
 			raise packets.PacketError("an attachment without a packet that announces it")
-		self.attachments.append(message)
+		ignored = self.packet.data is None
+		self.attachments.append(b"" if ignored else message)
 		if not self.server.limiter.allows_attachments(self, sum(map(len, self.attachments))):
 			raise packets.PacketError("the attachments are too large")
 		if len(self.attachments) < self.packet.missing:
 			return None
 		packet, self.packet = self.packet, None
 		attachments, self.attachments = self.attachments, None
+		if ignored:
+			return None
 		packet.data = packets.reconstruct(packets.decode(packet.data).data, attachments)
 		return packet
 

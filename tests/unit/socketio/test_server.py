@@ -265,6 +265,29 @@ def test_only_an_acknowledgement_may_arrive_while_its_client_connects_again(
 	run(test)
 
 
+def test_nothing_is_kept_of_an_acknowledgement_that_is_ignored() -> None:
+	"""Its client may wait for its admission for long, and may not have logged in."""
+
+	async def test(it: Setting) -> None:
+		decision: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
+		it.decide = lambda namespace, auth: decision
+		wire = it.client("/a")
+		values = ",".join(["[]"] * 1000)
+		wire.send(
+			text(f'462-/a,1[{{"_placeholder":true,"num":0}},{values}]') + masked(Opcode.BINARY, b"x" * 1000)
+		)
+		client = it.socketio_client()
+		assert client.packet is not None
+		assert memory_of([client.packet.data, client.attachments], 100_000) < 500
+		wire.send(masked(Opcode.BINARY, b"last"))
+		assert it.socketio_client().packet is None
+		assert not wire.transport.closing
+		decision.set_result(Admission(None))
+		await turns()
+
+	run(test)
+
+
 @pytest.mark.parametrize("error", [ConnectPostponed(), RuntimeError("a bug")])
 def test_a_connect_without_a_decision_closes_the_connection(error: Exception) -> None:
 	async def test(it: Setting) -> None:
