@@ -59,6 +59,15 @@ it("tries again when the function of the token fails", async () => {
 	connection.close();
 });
 
+it("keeps a connection when the function of the token fails for a diagnosis", async () => {
+	const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+	const { socket, connection } = make({ token: () => Promise.reject(new Error("offline")) });
+	void socket.auth();
+	await vi.waitFor(() => expect(warn).toHaveBeenCalled());
+	expect(connection.status).toBe("connected");
+	expect(socket.connected).toBe(true);
+});
+
 it("loads with the token, and with another one after HTTP 401", async () => {
 	const fetch = vi
 		.fn()

@@ -407,7 +407,8 @@ export class Connection {
 	// Without a token there is nothing to send: try again as after a refusal.
 	private _on_token_error(error: unknown): void {
 		console.warn(`Realtime: the function \`token\` has failed: ${error instanceof Error ? error.message : error}`);
-		if (this.status === "closed") return;
+		// A connection that works needs no token: `diagnose` has asked for it.
+		if (this.status === "closed" || this.socket.connected) return;
 		this.socket.disconnect();
 		this._set_status("lost");
 		this._retry_if_inactive();

@@ -80,7 +80,10 @@ class Failure extends Error {
  */
 export async function diagnose(socket, status = "") {
 	if (!socket) return conclude({ code: "disabled", reason: "", advice: REMEDIES.disabled[1] }, false, status, "", []);
-	const target = await read_target(socket);
+	const target = read_target(socket);
+	const payload = read_payload(socket);
+	// It is awaited if a transport works.
+	payload.catch(() => {});
 	const watch = new PolicyWatch();
 	const opened = {};
 	try {
@@ -96,7 +99,7 @@ export async function diagnose(socket, status = "") {
 		const [first] = target.transports;
 		const name = opened[first] ? first : Object.keys(opened).find((one) => opened[one]);
 		const connect = new Attempt("connect", name ? target.address(name) : "", watch);
-		if (name) await connect.run(() => opened[name].connect(target));
+		if (name) await connect.run(async () => opened[name].connect(target, await payload));
 		else connect.reason = "neither transport works";
 
 		const transport = first === "websocket" ? websocket : polling;
@@ -185,14 +188,12 @@ class PolicyWatch {
 	}
 }
 
-// What the client of the page would use: address, options and payload of CONNECT.
-async function read_target(socket) {
+// What the client of the page would use: address and options.
+function read_target(socket) {
 	const { opts, uri } = socket.io;
 	const { protocol, host } = new URL(uri, location.href);
 	const is_secure = protocol === "https:" || protocol === "wss:";
 	const path = `${(opts.path || "/socket.io").replace(/\/$/, "")}/`;
-	const { auth } = socket;
-	const payload = typeof auth === "function" ? await new Promise((resolve) => auth(resolve)) : auth;
 	const transports = (opts.transports ?? TRANSPORTS).filter((name) => TRANSPORTS.includes(name));
 	const address = (transport) => {
 		const scheme = `${transport === "websocket" ? "ws" : "http"}${is_secure ? "s" : ""}`;
@@ -202,7 +203,6 @@ async function read_target(socket) {
 		site: socket.nsp.slice(1),
 		// As in a packet: the default namespace has no name there.
 		namespace: socket.nsp === "/" ? "" : `${socket.nsp},`,
-		payload: payload ? JSON.stringify(payload) : "",
 		// A bundle may pass classes in the place of names.
 		transports: transports.length ? transports : TRANSPORTS,
 		address,
@@ -219,6 +219,19 @@ async function read_target(socket) {
 	};
 }
 
+// The payload of CONNECT, as text. A function that fails does not call back: Socket.IO has no way to say so.
+async function read_payload({ auth }) {
+	let payload = auth;
+	if (typeof auth === "function") {
+		payload = await new Promise((resolve, reject) => {
+			const reason = `the page has not returned its token or \`auth\` within ${TRANSPORT_TIMEOUT / 1000} seconds`;
+			setTimeout(() => reject(new Failure("no_credential", reason)), TRANSPORT_TIMEOUT);
+			auth(resolve);
+		});
+	}
+	return payload ? JSON.stringify(payload) : "";
+}
+
 class PollingSession {
 	constructor(target, sid, status) {
 		Object.assign(this, { status, reason: `HTTP ${status}`, _url: target.url("polling", sid), _target: target });
@@ -231,9 +244,9 @@ class PollingSession {
 		return new PollingSession(target, parse_json(body.slice(1))?.sid, status);
 	}
 
-	async connect(target) {
+	async connect(target, payload) {
 		const deadline = performance.now() + CONNECT_TIMEOUT;
-		await this._post(CONNECT + target.namespace + target.payload);
+		await this._post(CONNECT + target.namespace + payload);
 		for (;;) {
 			const timeout = deadline - performance.now();
 			const options = { expected: /^\d/, timeout, timeout_code: "connect_not_answered" };
@@ -335,9 +348,9 @@ class WebSocketSession {
 		}
 	}
 
-	async connect(target) {
+	async connect(target, payload) {
 		const deadline = performance.now() + CONNECT_TIMEOUT;
-		this._socket.send(CONNECT + target.namespace + target.payload);
+		this._socket.send(CONNECT + target.namespace + payload);
 		for (;;) {
 			const packet = await this._next(deadline - performance.now(), "connect_not_answered");
 			const answer = read_answer(target, packet);

@@ -132,6 +132,26 @@ def test_a_token_is_used_and_not_shown(bench: Bench, open_portal: OpenPage) -> N
 	assert token not in json.dumps(found)
 
 
+def test_a_token_that_the_page_cannot_get(bench: Bench, open_portal: OpenPage) -> None:
+	page = open_portal(bench)
+	page.evaluate(
+		f"""async (token) => {{
+			{IMPORT};
+			const refuse = () => Promise.reject(new Error("signed out"));
+			window.realtime = await client.connect({{ token: async () => token ?? refuse() }});
+			window.sign_out = () => void (token = null);
+		}}""",
+		bench.site().authorization(bench.user().name).split(" ")[1],
+	)
+	wait_for_status(page, "connected")
+	page.evaluate("sign_out()")
+	found = diagnose(page)
+	assert (found["ok"], found["code"]) == (False, "no_credential")
+	assert [one["ok"] for one in found["steps"]] == [True, True, False]
+	# What works goes on.
+	assert page.evaluate("realtime.status") == "connected"
+
+
 def test_a_server_without_polling(make_bench: MakeBench, open_desk: OpenPage) -> None:
 	bench = make_bench(common={"realtime_transports": ["websocket"]})
 	page = open_desk(bench, bench.user())
