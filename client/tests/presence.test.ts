@@ -8,6 +8,7 @@ import { make, type FakeSocket } from "./fake_socket.js";
 const JOIN = "frappe_realtime:presence_join";
 const SET = "frappe_realtime:presence_set";
 const LEAVE = "frappe_realtime:presence_leave";
+const CHANGES = "frappe_realtime:presence";
 const SYNC = "frappe_realtime:presence_sync";
 
 const PLACE = "doc:ToDo/T-1";
@@ -339,6 +340,18 @@ it("does not say of this page's member in the session before that it has left", 
 	expect(heard).toEqual([]);
 });
 
+it("replaces a member that has changed by another object", async () => {
+	const { place, socket } = await open({ field: "due" });
+	const ben = { id: "9", user: "ben", full_name: "Ben", joined_at: 2, version: 1, state: {} };
+	socket.fire(CHANGES, { place: PLACE, count: 2, joins: [ben] });
+	const before = place.members;
+	place.set({ field: "subject" });
+	socket.fire(CHANGES, { place: PLACE, count: 2, updates: [{ id: "9", version: 2, state: { page: 1 } }] });
+	expect(before.map(({ state }) => state)).toEqual([{ field: "due" }, {}]);
+	expect(place.members.map(({ state }) => state)).toEqual([{ field: "subject" }, { page: 1 }]);
+	expect(place.members[0]).toBe(place.me);
+});
+
 it("goes on when a listener fails", async () => {
 	const { connection, socket } = make();
 	const sidecar = new Sidecar(socket);
@@ -359,8 +372,8 @@ it("goes on when a listener fails", async () => {
 	await sidecar.receive();
 	expect(sidecar.states.get(PLACE)).toEqual({ typing: true });
 	const others = ["2", "3"].map((id) => ({ id, user: id, full_name: id, joined_at: 2, version: 1, state: {} }));
-	socket.fire("frappe_realtime:presence", { place: PLACE, count: 3, joins: others });
-	socket.fire("frappe_realtime:presence", { place: PLACE, count: 1, leaves: ["2", "3"] });
+	socket.fire(CHANGES, { place: PLACE, count: 3, joins: others });
+	socket.fire(CHANGES, { place: PLACE, count: 1, leaves: ["2", "3"] });
 	expect(place.members.map(({ id }) => id)).toEqual(["1"]);
 	expect(heard).toEqual(["sync", "join", "join", "leave", "leave"]);
 	expect(report).toHaveBeenCalledTimes(heard.length);

@@ -147,6 +147,23 @@ it("follows the progress of this page, or of a task", async () => {
 	expect(socket.sent).toEqual([["task_subscribe", "job-1"]]);
 });
 
+it("shows the own state as it is now", async () => {
+	let change!: (state: object) => void;
+	const { socket, text } = mount(() => {
+		const { me, set } = usePresence({ doctype: "ToDo", name: "T-1" });
+		change = set;
+		return () => me.value?.state.field ?? "none";
+	});
+	await settle();
+	const me = { id: "1", user: "ann", full_name: "Ann", joined_at: 1, version: 1, state: {} };
+	socket.sent.at(-1)!.at(-1)(null, { me, members: [], count: 1 });
+	await settle();
+	expect(text()).toBe("none");
+	change({ field: "due" });
+	await settle();
+	expect(text()).toBe("due");
+});
+
 it("reloads a resource of frappe-ui", async () => {
 	const resource = { doctype: "ToDo", reload: vi.fn() };
 	const { socket } = mount(() => {

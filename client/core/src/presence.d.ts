@@ -8,6 +8,7 @@ export class PresenceError extends Error {
 	readonly code: string;
 }
 
+/** Replaced by another object when it changes. */
 export interface Member {
 	/** One for each connection: a user with two tabs is two members. */
 	id: string;

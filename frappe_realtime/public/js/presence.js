@@ -30,7 +30,7 @@ export class PresenceError extends Error {
 }
 
 /**
- * @typedef {object} Member
+ * @typedef {object} Member replaced by another object when it changes
  * @property {string} id one for each connection: a user with two tabs is two members
  * @property {string} user
  * @property {string} full_name
@@ -399,19 +399,22 @@ export class Presence {
 		for (const { id, version, state } of updates) {
 			const member = this._members.get(id);
 			if (!member || version <= member.version) continue;
-			member.version = version;
 			const is_own = id === this.me.id;
 			const changes = Object.entries(state).filter(([key]) => !is_own || !this._is_newer(key));
 			if (is_own) for (const [key, value] of changes) if (value === null) this._own.delete(key);
-			if (!changes.length) continue;
-			this._apply(member, Object.fromEntries(changes));
-			this._emit("update", member, Object.fromEntries(changes));
+			const replaced = this._apply(member, Object.fromEntries(changes), version);
+			if (changes.length) this._emit("update", replaced, Object.fromEntries(changes));
 		}
 	}
 
-	_apply(member, changes) {
+	// The member is replaced: a framework that has kept the object sees by another one that it has changed.
+	_apply(member, changes, version = member.version) {
 		const entries = Object.entries({ ...member.state, ...changes });
-		member.state = Object.fromEntries(entries.filter(([, value]) => value !== null && value !== undefined));
+		const state = Object.fromEntries(entries.filter(([, value]) => value !== null && value !== undefined));
+		const replaced = { ...member, version, state };
+		this._members.set(member.id, replaced);
+		if (member === this.me) this.me = replaced;
+		return replaced;
 	}
 
 	_on_connect(recovered) {
