@@ -352,6 +352,20 @@ it("replaces a member that has changed by another object", async () => {
 	expect(place.members[0]).toBe(place.me);
 });
 
+it("hears nothing more of a place that a listener has left", async () => {
+	const { place, socket } = await open();
+	const heard: string[] = [];
+	place.on("join", ({ id }) => {
+		heard.push(id);
+		place.leave();
+	});
+	const others = ["2", "3"].map((id) => ({ id, user: id, full_name: id, joined_at: 2, version: 1, state: {} }));
+	const updates = [{ id: "3", version: 2, state: { page: 1 } }];
+	socket.fire(CHANGES, { place: PLACE, count: 3, joins: others, updates });
+	expect(heard).toEqual(["2"]);
+	expect(place.members).toEqual([]);
+});
+
 it("goes on when a listener fails", async () => {
 	const { connection, socket } = make();
 	const sidecar = new Sidecar(socket);

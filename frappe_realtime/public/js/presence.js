@@ -368,33 +368,36 @@ export class Presence {
 		this.count = count;
 		const own = [...this._own].filter(([key]) => this._is_newer(key));
 		this._apply(this.me, Object.fromEntries(own.map(([key, { value }]) => [key, value])));
+		const events = [];
 		if (own_id !== undefined) {
 			for (const [id, member] of before) {
 				// In a new session, this page is another member.
-				if (id !== own_id && !this._members.has(id)) this._emit("leave", member);
+				if (id !== own_id && !this._members.has(id)) events.push(["leave", member]);
 			}
 			for (const [id, member] of this._members) {
 				if (id === me.id) continue;
-				if (!before.has(id)) this._emit("join", member);
-				else if (member.version > before.get(id).version) this._emit("update", member, member.state);
+				if (!before.has(id)) events.push(["join", member]);
+				else if (member.version > before.get(id).version) events.push(["update", member, member.state]);
 			}
 		}
-		this._emit("sync", this.members);
+		this._emit_all(events);
+		if (this.me) this._emit("sync", this.members);
 	}
 
 	_on_changes({ count, joins = [], updates = [], leaves = [] }) {
 		if (!this.me) return;
 		this.count = count;
+		const events = [];
 		for (const id of leaves) {
 			const member = this._members.get(id);
 			if (!member || id === this.me.id) continue;
 			this._members.delete(id);
-			this._emit("leave", member);
+			events.push(["leave", member]);
 		}
 		for (const member of joins) {
 			if (this._members.has(member.id)) continue;
 			this._members.set(member.id, member);
-			this._emit("join", member);
+			events.push(["join", member]);
 		}
 		for (const { id, version, state } of updates) {
 			const member = this._members.get(id);
@@ -403,8 +406,14 @@ export class Presence {
 			const changes = Object.entries(state).filter(([key]) => !is_own || !this._is_newer(key));
 			if (is_own) for (const [key, value] of changes) if (value === null) this._own.delete(key);
 			const replaced = this._apply(member, Object.fromEntries(changes), version);
-			if (changes.length) this._emit("update", replaced, Object.fromEntries(changes));
+			if (changes.length) events.push(["update", replaced, Object.fromEntries(changes)]);
 		}
+		this._emit_all(events);
+	}
+
+	// A listener may leave the place: then the rest is not about this page any more.
+	_emit_all(events) {
+		for (const event of events) if (this.me) this._emit(...event);
 	}
 
 	// The member is replaced: a framework that has kept the object sees by another one that it has changed.
