@@ -121,6 +121,27 @@ async function open(state: object = {}): Promise<Page> {
 	return { connection, socket, sidecar, place };
 }
 
+it.each<[unknown[]]>([
+	[["ToDo", null]],
+	[["ToDo", ""]],
+	[["ToDo", NaN]],
+	[[undefined, "T-1"]],
+	[[null]],
+	[[""]],
+	[[{}]],
+	[[{ room: null }]],
+	[[{ room: "chat:1" }, "T-1"]],
+])("is no place: %o", (names) => {
+	const { connection, socket } = make();
+	expect(() => (connection as any).presence(...names)).toThrow(TypeError);
+	expect(() => (connection as any).presence(...names)).toThrow("names no place");
+	expect(socket.sent).toEqual([]);
+});
+
+it("has a document with a number as its name", () => {
+	expect(make().connection.presence("ToDo", 0).place).toBe("doc:ToDo/0");
+});
+
 describe("the own state", () => {
 	it.each([[{}], [{ typing: "slowly" }]])("loses a key whose time ends without a connection, after %o", async (state) => {
 		const { sidecar, place } = await open(state);

@@ -280,6 +280,16 @@ it("lets one document have one provider of a connection", () => {
 	expect(sent(page.socket, "update")).toEqual([]);
 });
 
+it("listens to nothing for a document without a name", () => {
+	const { connection, socket } = make();
+	const listen = vi.spyOn(connection, "keep_listening");
+	for (const name of [null, ""] as string[]) {
+		expect(() => new RealtimeProvider(connection, "Note", name, new Y.Doc())).toThrow("names no place");
+	}
+	expect(listen).not.toHaveBeenCalled();
+	expect(socket.sent).toEqual([]);
+});
+
 it("sends what waits when the page goes", async () => {
 	const page = open();
 	await join(page);

@@ -323,6 +323,7 @@ export class Connection {
 	 *     without it the site
 	 * @param {string | number} [name] a document; without it the DocType as a whole
 	 * @returns {import("./presence.js").Presence}
+	 * @throws {TypeError} there is no such place, as `presence("Task", null)`
 	 */
 	presence(doctype?: string | { room: string }, name?: string | number): Presence {
 		return this._presences.get(place_of(doctype, name));

@@ -132,7 +132,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._connection = connection;
 		this._place = { doctype, name };
 		this._name = [doctype, String(name), field];
-		// First: it throws if the document has a provider already, and then nothing of this one must listen to `doc`.
+		// First: it throws if the document has a provider already, or no name, and then nothing of this one must listen to `doc`.
 		if (connect) this.connect();
 		doc.on("update", this._on_local_update);
 		doc.on("destroy", this._on_destroy);
@@ -144,6 +144,8 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		const names = in_use.get(this._connection) ?? new Set<string>();
 		const key = JSON.stringify(this._name);
 		if (names.has(key)) throw new Error(`${this._name.join(" ")} has a provider on this connection already: share its document`);
+		// First: it throws if there is no such place, and then nothing must listen.
+		this.awareness.connect(this._connection, this._place, this._name[2] ? `yjs:${this._name[2]}` : "yjs");
 		in_use.set(this._connection, names.add(key));
 		this._is_wanted = true;
 		const connection = this._connection;
@@ -152,7 +154,6 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		for (const [event, listener] of this._server_events) connection.keep_listening(event, listener);
 		// Neither Node nor React Native has it.
 		globalThis.addEventListener?.("pagehide", this._on_pagehide);
-		this.awareness.connect(connection, this._place, this._name[2] ? `yjs:${this._name[2]}` : "yjs");
 		if (connection.status === "connected") this._on_connect();
 		else this._set_status("connecting");
 	}

@@ -497,9 +497,18 @@ export class Presences {
  * @param {string | { room: string }} [doctype] a DocType, or a room that a handler has let this page into; without it, the site
  * @param {string | number} [name] a document; without it, the DocType
  * @returns {string}
+ * @throws {TypeError} there is no such place
  */
 export function place_of(doctype, name) {
-	if (doctype === undefined) return "site";
-	if (typeof doctype === "object") return `room:${doctype.room}`;
-	return name === undefined ? `doctype:${doctype}` : `doc:${doctype}/${name}`;
+	if (doctype === undefined && name === undefined) return "site";
+	if (is_name(doctype?.room) && name === undefined) return `room:${doctype.room}`;
+	if (is_name(doctype) && name === undefined) return `doctype:${doctype}`;
+	if (is_name(doctype) && is_name(name)) return `doc:${doctype}/${name}`;
+	// `null` is no document, and would be one with this name.
+	const given = `presence(${String(doctype)}, ${String(name)})`;
+	throw new TypeError(`${given} names no place: pass a DocType and a document, a DocType, { room }, or nothing`);
+}
+
+function is_name(value) {
+	return (typeof value === "string" && value !== "") || Number.isInteger(value);
 }

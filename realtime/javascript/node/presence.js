@@ -1,11 +1,19 @@
 "use strict";
 // Presence for handlers: who is in a place, and the handler's socket as one of them.
 
-/** Return the name of a place: a document, a DocType, `{ room }`, or without arguments the site. */
+/** Return the name of a place: a document, a DocType, `{ room }`, or without arguments the site; throws a TypeError for anything else. */
 function place_of(doctype, name) {
-	if (doctype === undefined) return "site";
-	if (typeof doctype === "object") return `room:${doctype.room}`;
-	return name === undefined ? `doctype:${doctype}` : `doc:${doctype}/${name}`;
+	if (doctype === undefined && name === undefined) return "site";
+	if (is_name(doctype?.room) && name === undefined) return `room:${doctype.room}`;
+	if (is_name(doctype) && name === undefined) return `doctype:${doctype}`;
+	if (is_name(doctype) && is_name(name)) return `doc:${doctype}/${name}`;
+	// `null` is no document, and would be one with this name.
+	const given = `presence(${String(doctype)}, ${String(name)})`;
+	throw new TypeError(`${given} names no place: pass a DocType and a document, a DocType, { room }, or nothing`);
+}
+
+function is_name(value) {
+	return (typeof value === "string" && value !== "") || Number.isInteger(value);
 }
 
 /** A place, for one socket. The promises are rejected with an Error that has a `code`. */

@@ -186,6 +186,12 @@ def test_presence(chat_bench: Bench, one: Client, two: Client) -> None:
 		"room:a",
 	]
 	assert run(one, "return socket.presence('ToDo').place") == "doctype:ToDo"
+	for arguments in ("'ToDo', null", "undefined, 'x'", "{}", "null"):
+		code = (
+			f"try {{ socket.presence({arguments}) }} catch ({{ name, message }}) {{ return [name, message] }}"
+		)
+		name, message = run(one, code)
+		assert (name, "names no place" in message) == ("TypeError", True)
 
 
 # -- disconnecting
