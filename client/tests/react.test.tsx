@@ -83,6 +83,18 @@ it("shows another document when the name changes, and leaves the first", async (
 	]);
 });
 
+it("loads nothing without a name", async () => {
+	const Page = ({ name }: { name: string | null }) => <p>{String(useDoc("ToDo", name).loading)}</p>;
+	const { render, text } = await mount<{ name: string | null }>(Page, { name: null });
+	await wait(0);
+	expect(text()).toBe("false");
+	await render({ name: "T-1" });
+	await wait(0);
+	await render({ name: "" });
+	expect(text()).toBe("false");
+	expect(vi.mocked(fetch).mock.calls.map(([url]) => url)).toEqual(["http://a.site/api/resource/ToDo/T-1"]);
+});
+
 it.each([
 	["useDoc", (name: string) => useDoc("ToDo", name)],
 	["useList", (name: string) => useList(name)],

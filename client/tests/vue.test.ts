@@ -82,6 +82,25 @@ it("shows another document when the name changes, and leaves the first", async (
 	]);
 });
 
+it("loads nothing without a name", async () => {
+	const name = ref<string | null>(null);
+	const { text } = mount(() => {
+		const { loading } = useDoc("ToDo", name);
+		return () => loading.value;
+	});
+	await settle();
+	expect(text()).toBe("false");
+	name.value = "T-1";
+	await nextTick();
+	expect(text()).toBe("true");
+	await settle();
+	expect(text()).toBe("false");
+	name.value = "";
+	await settle();
+	expect(text()).toBe("false");
+	expect(fetch).toHaveBeenCalledTimes(1);
+});
+
 it("begins nothing anew when what it reads is another object with the same values", async () => {
 	const route = shallowRef({ doctype: "ToDo", name: "T-1", task: "job-1", tab: "a" });
 	const { socket } = mount(() => {

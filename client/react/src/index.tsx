@@ -190,6 +190,7 @@ export function useLive(
 const NOBODY: HereSnapshot = { members: [], count: 0, me: null, code: null };
 const FRESH: LiveState = { stale: false, lost: false };
 const EMPTY: Snapshot<any> = { data: null, error: null, loading: true, stale: false, lost: false };
+const NOTHING: Snapshot<any> = { ...EMPTY, loading: false };
 const nothing = () => {};
 
 function use_lazy(): LazyConnection {
@@ -207,7 +208,7 @@ function use_newest<T>(value: T): { readonly current: T } {
 }
 
 function use_live<T>(make: ((connection: Connection) => Live<T>) | null, key: string): LiveData & { data: T | null } {
-	const [live, snapshot] = use_followed(make, key, (one): Snapshot<T> => one.snapshot, EMPTY);
+	const [live, snapshot] = use_followed(make, key, (one): Snapshot<T> => one.snapshot, make ? EMPTY : NOTHING);
 	const reload = useCallback(() => live?.reload() ?? Promise.resolve(), [live]);
 	return { ...snapshot, reload };
 }

@@ -277,7 +277,7 @@ function use_live<T, D>(
 	return {
 		data: computed(() => snapshot.value.data),
 		error: computed(() => snapshot.value.error),
-		loading: computed(() => snapshot.value.loading),
+		loading: computed(() => read() !== null && snapshot.value.loading),
 		stale: computed(() => snapshot.value.stale),
 		lost: computed(() => snapshot.value.lost),
 		reload: () => live?.reload() ?? Promise.resolve(),
