@@ -341,6 +341,15 @@ describe("a live document", () => {
 		expect(live.snapshot.data).toEqual({ name: "T-1" });
 		live.stop();
 	});
+
+	it("is asked for once if the server refuses it", async () => {
+		const fetch = vi.fn(async () => answer({ exc_type: "PermissionError" }, 403));
+		const { live } = await load(fetch);
+		await vi.advanceTimersByTimeAsync(100_000);
+		expect(fetch).toHaveBeenCalledTimes(1);
+		expect(live.snapshot).toMatchObject({ data: null, error: { status: 403 }, loading: false, stale: false });
+		live.stop();
+	});
 });
 
 describe("a live list", () => {

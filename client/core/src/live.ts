@@ -224,7 +224,9 @@ export class Live<T> {
 		this._follower = new Follower(connection, target, () => this.reload(), options);
 		this.snapshot = { data: null, error: null, loading: false, ...this._follower.state };
 		this._follower.subscribe(() => this._set(this._follower.state));
-		this.reload().catch(() => this._follower.invalidate());
+		this.reload().catch((error) => {
+			if (!is_refusal(error)) this._follower.invalidate();
+		});
 	}
 
 	/** Call `listener` after each change of `snapshot`; returns the function that ends this. */
