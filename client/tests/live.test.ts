@@ -103,6 +103,19 @@ describe("a follower", () => {
 		expect(follower.state.stale).toBe(false);
 	});
 
+	it("tries again when the rate of requests was too high", async () => {
+		const { connection } = make();
+		const limited = new ApiError(429, "TooManyRequestsError", "later");
+		const reload = vi.fn().mockRejectedValueOnce(limited).mockResolvedValueOnce(undefined);
+		const follower = follow(connection, TODO, reload, { debounce: 0 });
+		follower.invalidate();
+		await vi.advanceTimersByTimeAsync(1);
+		expect(follower.state.stale).toBe(true);
+		await vi.advanceTimersByTimeAsync(2000);
+		expect(reload).toHaveBeenCalledTimes(2);
+		expect(follower.state.stale).toBe(false);
+	});
+
 	it("catches up after missed events, and says when the connection is lost", async () => {
 		const { connection, socket } = make();
 		const reload = vi.fn();

@@ -28,6 +28,8 @@ export interface LiveState {
 // Milliseconds before loading is tried again after a failure: doubled from the first to the maximum.
 const FIRST_RETRY = 2000;
 const MAX_RETRY = 60_000;
+// The HTTP status of a rate limit, of Frappe or of a proxy.
+const TOO_MANY_REQUESTS = 429;
 
 /**
  * Follows a document or a list: calls `reload` when it has changed, and when changes may have been missed.
@@ -304,7 +306,7 @@ function exit(connection: Connection, { doctype, name }: Target): void {
 
 // Whether the server has answered, and would say the same again.
 function is_refusal(error: unknown): boolean {
-	return error instanceof ApiError && error.status >= 400 && error.status < 500;
+	return error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== TOO_MANY_REQUESTS;
 }
 
 function is_lost({ status }: Connection): boolean {
