@@ -358,6 +358,38 @@ def test_a_row_that_the_other_user_has_deleted_is_kept_as_a_new_one(
 	assert rows[0]["minutes"] == "9"
 
 
+def test_a_form_that_goes_on_to_another_document_says_what_was_saved_there(
+	bench: Bench, open_form: OpenForm, documents: Documents
+) -> None:
+	ben, first, second = bench.user(), documents.add(), documents.add(priority="Low")
+	page = open_form(bench.user(), first)
+	page.evaluate("name => frappe.realtime.doc_subscribe('ToDo', name)", second)
+	wait_for_room(bench, page, f"doc:ToDo/{second}")
+	page.get_by_label("Description").fill("mine")
+	page.get_by_label("Description").blur()
+	page.evaluate(
+		"""first => {
+			const { fetch } = window;
+			const released = new Promise((resolve) => (window.release = resolve));
+			window.fetch = async (url, ...more) => {
+				if (url.endsWith(first)) await ((window.is_held = true), released);
+				return fetch(url, ...more);
+			};
+		}""",
+		first,
+	)
+	documents.save(ben, first, description="theirs")
+	wait_until(page, "window.is_held")
+	page.evaluate("name => form.open(name)", second)
+	page.get_by_label("Description").fill("mine")
+	page.get_by_label("Description").blur()
+	documents.save(ben, second, priority="High")
+	wait_until(page, "form.doc.__needs_refresh")
+	page.evaluate("release()")
+	expect(page.locator(NOTICE)).to_contain_text("Changed: Priority.")
+	assert "the Desk's own message" not in seen(page)
+
+
 def test_own_changes_can_be_discarded(bench: Bench, open_form: OpenForm, documents: Documents) -> None:
 	name = documents.add(description="before")
 	page = open_form(bench.user(), name)

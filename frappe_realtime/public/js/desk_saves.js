@@ -45,7 +45,7 @@ export class SavedElsewhere {
 		this._bases = new WeakMap();
 		this._watched = new WeakSet();
 		this._notices = new WeakMap();
-		// Forms whose saved document is being loaded; true if it was saved again meanwhile.
+		// Documents of which what was saved is being loaded; true if they were saved again meanwhile.
 		this._loading = new WeakMap();
 		// Forms with text in an input that is not in the document yet.
 		this._typed = new WeakSet();
@@ -87,15 +87,15 @@ export class SavedElsewhere {
 	}
 
 	async _show(form, show_stock_message) {
-		if (this._loading.has(form)) {
-			this._loading.set(form, true);
+		const { doc } = form;
+		if (this._loading.has(doc)) {
+			this._loading.set(doc, true);
 			return;
 		}
-		const { doc } = form;
-		this._loading.set(form, false);
+		this._loading.set(doc, false);
 		const saved = await this._load(doc);
-		const is_old = this._loading.get(form);
-		this._loading.delete(form);
+		const is_old = this._loading.get(doc);
+		this._loading.delete(doc);
 		// Saved, reloaded or left meanwhile.
 		if (form.doc !== doc || !doc.__needs_refresh || !doc.__unsaved) return;
 		if (is_old) form.show_conflict_message();
