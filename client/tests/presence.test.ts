@@ -394,7 +394,7 @@ it("goes on when a listener fails", async () => {
 	vi.stubGlobal("queueMicrotask", report);
 	const place = connection.presence("ToDo", "T-1");
 	const heard: string[] = [];
-	for (const event of ["sync", "join", "leave"] as "join"[]) {
+	for (const event of ["sync", "join", "leave"] as const) {
 		place.on(event, () => {
 			throw new TypeError(`no element for ${event}`);
 		});

@@ -84,7 +84,7 @@ export class Here {
 	}
 }
 
-const CHANGES = ["join", "leave", "update", "sync"] as "join"[];
+const CHANGES = ["join", "leave", "update", "sync"] as const;
 
 /** Be in a place; see `Here`. */
 export function here(connection: Connection, place: Place, state: object = {}): Here {

@@ -7,7 +7,7 @@ export * from "./here.js";
 export type { Io } from "./io.js";
 export * from "./lazy.js";
 export * from "./live.js";
-export { PresenceError, type Member, type Presence } from "./presence.js";
+export { PresenceError, type Member, type Presence, type PresenceEvents } from "./presence.js";
 export * from "./progress.js";
 export type { Progress } from "./progress_message.js";
 export * from "./realtime.js";

@@ -21,6 +21,18 @@ export interface Member {
 	state: Record<string, any>;
 }
 
+/** The listeners of a place, by event. */
+export interface PresenceEvents {
+	join(member: Member): void;
+	leave(member: Member): void;
+	/** A state has changed: `changes` has the keys that have, null for one that was removed. */
+	update(member: Member, changes: Record<string, any>): void;
+	/** This page has joined, also again. */
+	sync(members: Member[]): void;
+	/** This page was made to leave. */
+	end(reason: { code: string }): void;
+}
+
 /** The members of one place, and this page as one of them after `join`. */
 export class Presence {
 	readonly place: string;
@@ -31,11 +43,8 @@ export class Presence {
 	join(state?: object): Promise<Presence>;
 	set(state: object, options?: { ttl?: number | null }): void;
 	leave(): void;
-	on(event: "join" | "leave", callback: (member: Member) => void): Presence;
-	on(event: "update", callback: (member: Member, changes: Record<string, any>) => void): Presence;
-	on(event: "sync", callback: (members: Member[]) => void): Presence;
-	on(event: "end", callback: (reason: { code: string }) => void): Presence;
-	off(event: string, callback?: (...args: any[]) => void): Presence;
+	on<E extends keyof PresenceEvents>(event: E, callback: PresenceEvents[E]): Presence;
+	off<E extends keyof PresenceEvents>(event: E, callback?: PresenceEvents[E]): Presence;
 }
 
 export class Presences {
