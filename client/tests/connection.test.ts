@@ -149,6 +149,18 @@ it("goes on to reconnect when the page listens to nothing any more", () => {
 	connection.close();
 });
 
+it("stays closed when a listener of the status closes it", async () => {
+	vi.useFakeTimers();
+	vi.spyOn(console, "warn").mockImplementation(() => {});
+	const { connection, socket } = make({}, false);
+	connection.on("realtime_status", (status) => status === "lost" && connection.close());
+	const { connects } = socket;
+	socket.refuse("no_credential");
+	await vi.advanceTimersByTimeAsync(120_000);
+	expect(connection.status).toBe("closed");
+	expect(socket.connects).toBe(connects);
+});
+
 describe("a listener of an event of this client", () => {
 	it("that fails stops neither the client nor the other listeners", async () => {
 		vi.useFakeTimers();

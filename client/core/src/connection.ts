@@ -121,8 +121,8 @@ export class Connection {
 			if (reason === "io client disconnect") {
 				this._set_status("closed");
 			} else {
-				this._set_status("lost");
 				this._retry_if_inactive();
+				this._set_status("lost");
 			}
 		});
 		// A proxy may join the two ports of a development bench: then the realtime server is at the page's own origin.
@@ -136,8 +136,8 @@ export class Connection {
 				socket.io.uri = addresses[0];
 				addresses.reverse();
 			}
-			this._set_status("lost");
 			this._retry_if_inactive();
+			this._set_status("lost");
 		});
 		socket.onAnyOutgoing((event: string, ...args: any[]) => this._subscriptions.record(event, args));
 		// Neither Node nor React Native has it.
@@ -397,7 +397,8 @@ export class Connection {
 		this._local_events.emit(STATUS_EVENT, status);
 	}
 
-	// socket.io-client does not reconnect after the server has refused or disconnected it.
+	// socket.io-client does not reconnect after the server has refused or disconnected it. Called before the status is told, because a
+	// listener may close the connection.
 	private _retry_if_inactive(): void {
 		if (this.socket.active) return;
 		const delay = Math.min(FIRST_DELAY * 2 ** this._refusals++, MAX_DELAY_REFUSED);
@@ -411,8 +412,8 @@ export class Connection {
 		// A connection that works needs no token: `diagnose` has asked for it.
 		if (this.status === "closed" || this.socket.connected) return;
 		this.socket.disconnect();
-		this._set_status("lost");
 		this._retry_if_inactive();
+		this._set_status("lost");
 	}
 
 	private _retry_now(): void {
