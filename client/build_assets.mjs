@@ -18,6 +18,7 @@ const MODULES = {
 	progress_message: "progress_message.ts",
 	subscriptions: "subscriptions.ts",
 	token: "token.ts",
+	reconnects: "reconnects.ts",
 	connection: "connection.ts",
 	load_io: "load_io.assets.ts",
 	realtime: "realtime.ts",

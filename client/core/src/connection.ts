@@ -7,19 +7,14 @@ import { Calls } from "./calls.js";
 import { diagnose, type Diagnosis } from "./diagnosis.js";
 import type { Events, Status } from "./events.js";
 import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT, type Listener } from "./local_events.js";
-import { page, page_origin } from "./page.js";
+import { page_origin } from "./page.js";
 import { Presences, place_of, type Presence } from "./presence.js";
 import { read_progress, type Progress } from "./progress_message.js";
+import { Reconnects } from "./reconnects.js";
 import { REWIND_EVENT, Subscriptions, type Packet, type Rewind } from "./subscriptions.js";
 import type { Credentials } from "./token.js";
 
 const CONNECT_PACKET = 0;
-
-// Milliseconds between two attempts to connect: doubled from the first to the maximum, which is higher after a refusal.
-const FIRST_DELAY = 1000;
-const MAX_DELAY_LOST = 10_000;
-const MAX_DELAY_REFUSED = 60_000;
-const JITTER = 0.5;
 
 // Has `is_own` if it was added here: true if this client listens for itself, false if the page does.
 type SocketListener = Listener & { is_own?: boolean };
@@ -51,9 +46,7 @@ export class Connection {
 	private readonly _presences: Presences;
 	private _has_offsets: boolean;
 	private readonly _calls: Calls;
-	private _refusals: number;
-	private readonly _reported: Set<string>;
-	private _retry: ReturnType<typeof setTimeout> | undefined;
+	private _reconnects: Reconnects;
 	// Whether what is emitted at this moment comes from here, and not from another part of the page that has the socket too.
 	private _is_emitting: boolean;
 	private readonly _on_online: () => void;
@@ -65,6 +58,7 @@ export class Connection {
 	constructor(socket?: any, credentials: Credentials | null = null) {
 		this.status = "connecting";
 		this.socket = null as unknown as Socket;
+		this._reconnects = null as unknown as Reconnects;
 		this.api = new Api(page_origin(), credentials);
 		this._credentials = credentials;
 		this._local_events = new LocalEvents();
@@ -73,9 +67,9 @@ export class Connection {
 		this._presences = new Presences(this);
 		this._has_offsets = false;
 		this._calls = new Calls();
-		this._refusals = 0;
-		this._reported = new Set();
-		this._on_online = () => this._retry_now();
+		this._on_online = () => {
+			if (this.status === "lost") this._reconnects.retry_now();
+		};
 		if (credentials) credentials.on_error = (error) => this._on_token_error(error);
 		if (socket) this.attach(socket);
 	}
@@ -92,10 +86,7 @@ export class Connection {
 			this._has_offsets = Boolean(data?.pid);
 			this._calls.on_answer(socket, Boolean(data?.calls));
 		});
-		socket.io.reconnectionAttempts(Infinity);
-		socket.io.reconnectionDelay(FIRST_DELAY);
-		socket.io.reconnectionDelayMax(MAX_DELAY_LOST);
-		socket.io.randomizationFactor(JITTER);
+		this._reconnects = new Reconnects(socket);
 
 		const listen = (event: string, listener: Listener) => socket.on(event, Object.assign(listener, { is_own: true }));
 		let had_connected = false;
@@ -105,9 +96,8 @@ export class Connection {
 			if (missed) this._subscriptions.resend_all(lost_at);
 			else if (had_connected) this._subscriptions.resend_recent(lost_at);
 			had_connected = true;
-			this._refusals = 0;
 			this._credentials?.accepted();
-			clearTimeout(this._retry);
+			this._reconnects.on_connect();
 			this._set_status("connected");
 			this._presences.on_connect(socket.recovered);
 			if (missed) this._local_events.emit(MISSED_EVENT);
@@ -121,22 +111,15 @@ export class Connection {
 			if (reason === "io client disconnect") {
 				this._set_status("closed");
 			} else {
-				this._retry_if_inactive();
+				// First: a listener of the status may close the connection.
+				this._reconnects.retry_if_inactive();
 				this._set_status("lost");
 			}
 		});
-		// A proxy may join the two ports of a development bench: then the realtime server is at the page's own origin.
-		const { uri } = socket.io;
-		const addresses =
-			page().dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
 		listen("connect_error", (error: any) => {
-			this._report(error);
+			this._reconnects.on_error(error);
 			this._credentials?.refused(error.data?.code);
-			if (!had_connected && socket.active && addresses.length) {
-				socket.io.uri = addresses[0];
-				addresses.reverse();
-			}
-			this._retry_if_inactive();
+			this._reconnects.retry_if_inactive();
 			this._set_status("lost");
 		});
 		socket.onAnyOutgoing((event: string, ...args: any[]) => this._subscriptions.record(event, args));
@@ -342,7 +325,7 @@ export class Connection {
 	close(): void {
 		globalThis.removeEventListener?.("online", this._on_online);
 		this._presences.close();
-		clearTimeout(this._retry);
+		this._reconnects.stop();
 		this.socket.disconnect();
 		this._set_status("closed");
 	}
@@ -384,26 +367,10 @@ export class Connection {
 		return listener;
 	}
 
-	// Log each refusal of the server once.
-	private _report({ message, data }: { message: string; data?: any }): void {
-		if (!data?.code || this._reported.has(data.code)) return;
-		this._reported.add(data.code);
-		console.warn(`Realtime: ${message} (${data.code}): ${data.reason}. See the result of diagnose().`);
-	}
-
 	private _set_status(status: Status): void {
 		if (status === this.status) return;
 		this.status = status;
 		this._local_events.emit(STATUS_EVENT, status);
-	}
-
-	// socket.io-client does not reconnect after the server has refused or disconnected it. Called before the status is told, because a
-	// listener may close the connection.
-	private _retry_if_inactive(): void {
-		if (this.socket.active) return;
-		const delay = Math.min(FIRST_DELAY * 2 ** this._refusals++, MAX_DELAY_REFUSED);
-		clearTimeout(this._retry);
-		this._retry = setTimeout(() => this.socket.connect(), with_jitter(delay));
 	}
 
 	// Without a token there is nothing to send: try again as after a refusal.
@@ -412,18 +379,7 @@ export class Connection {
 		// A connection that works needs no token: `diagnose` has asked for it.
 		if (this.status === "closed" || this.socket.connected) return;
 		this.socket.disconnect();
-		this._retry_if_inactive();
+		this._reconnects.retry_if_inactive();
 		this._set_status("lost");
 	}
-
-	private _retry_now(): void {
-		if (this.status !== "lost") return;
-		clearTimeout(this._retry);
-		// disconnect() cancels socket.io-client's own timer; connect() alone does not.
-		this.socket.disconnect().connect();
-	}
-}
-
-function with_jitter(delay: number): number {
-	return delay * (1 - JITTER + 2 * JITTER * Math.random());
 }
