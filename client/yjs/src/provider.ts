@@ -6,20 +6,12 @@
 // other clients in this.
 
 import type { Connection, Place } from "@frappe-realtime/core";
-import { applyUpdate, decodeStateVector, encodeStateAsUpdate, encodeStateVector, mergeUpdates, type Doc } from "yjs";
+import { applyUpdate, encodeStateAsUpdate, encodeStateVector, mergeUpdates, type Doc } from "yjs";
 
 import { Awareness } from "./awareness.js";
 import { Emitter } from "./emitter.js";
-
-// Names of frappe_realtime/contract.py.
-const JOIN = "frappe_realtime:shared_join";
-const SYNC = "frappe_realtime:shared_sync";
-const ANSWER = "frappe_realtime:shared_answer";
-const UPDATE = "frappe_realtime:shared_update";
-const LEAVE = "frappe_realtime:shared_leave";
-const READ_ONLY = "frappe_realtime:shared_read_only";
-const MAY_WRITE = "frappe_realtime:shared_may_write";
-const END = "frappe_realtime:shared_end";
+import { ANSWER, bytes, END, has_more, JOIN, LEAVE, MAY_WRITE, READ_ONLY, SharedEditingError, SYNC, UPDATE } from "./protocol.js";
+import type { Acknowledged, Joined, Refusal, State } from "./protocol.js";
 
 // Milliseconds between two changes that are sent; those in between are sent together.
 const SEND_INTERVAL = 50;
@@ -33,18 +25,6 @@ const FIRST_RESYNC = 2000;
 const RESYNC_INTERVAL = 30_000;
 // The same while the server does not keep the state, as without Redis: what is changed meanwhile is only in the pages.
 const UNKEPT_RESYNC = 5000;
-
-/** An error of shared editing; `code` says what happened. */
-export class SharedEditingError extends Error {
-	/** `not_permitted`, `read_only`, `too_large`, `limit`, `bad_request`, `not_member` or `unavailable`. */
-	readonly code: string;
-
-	constructor(code: string, message: string) {
-		super(message);
-		this.name = "SharedEditingError";
-		this.code = code;
-	}
-}
 
 export type ProviderStatus = "connecting" | "connected" | "disconnected";
 
@@ -63,18 +43,6 @@ export interface ProviderEvents {
 	access(event: { write: boolean }): void;
 	/** Something was refused. Without a listener it is written to the console. */
 	error(error: SharedEditingError): void;
-}
-
-interface Asked {
-	write: boolean;
-	peers: number;
-	members: number;
-	// What is missing, and the state vector of what the server has, if it keeps the state.
-	update?: ArrayBuffer;
-	state_vector?: ArrayBuffer;
-	// False if the server keeps states, and cannot keep this one now.
-	kept?: boolean;
-	error?: { code: string; message: string };
 }
 
 // One provider for each document and connection: the server would not tell two of them apart.
@@ -222,7 +190,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		const session = this._session;
 		clearTimeout(this._sync_timer);
 		this._is_asking = true;
-		this._connection.emitWithAck<Asked>(event, ...this._name, encodeStateVector(this.doc)).then(
+		this._connection.emitWithAck<Joined>(event, ...this._name, encodeStateVector(this.doc)).then(
 			(answer) => session === this._session && this._on_asked(event, answer),
 			// The connection is lost, or the server does not answer.
 			() => session === this._session && this._ask_in(RETRY_DELAY, event),
@@ -234,7 +202,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._sync_timer = setTimeout(() => this._ask(event), delay);
 	}
 
-	private _on_asked(event: string, { error, write, peers, members, kept, update, state_vector }: Asked): void {
+	private _on_asked(event: string, { error, write, peers, members, kept, update, state_vector }: Joined): void {
 		if (error) {
 			if (error.code === "limit" || error.code === "unavailable") {
 				this._report(error);
@@ -270,7 +238,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._ask_in(event === JOIN ? FIRST_RESYNC : this._is_unkept ? UNKEPT_RESYNC : RESYNC_INTERVAL);
 	}
 
-	private _on_answer({ update, state_vector }: { update: ArrayBuffer; state_vector: ArrayBuffer }): void {
+	private _on_answer({ update, state_vector }: State): void {
 		this._apply(update);
 		if (!this._is_asking) return;
 		this._is_asking = false;
@@ -286,7 +254,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 	private _on_question({ from, state_vector }: { from: string; state_vector: ArrayBuffer }): void {
 		if (!this._is_joined || !this.write) return;
 		const update = encodeStateAsUpdate(this.doc, bytes(state_vector));
-		this._connection.emitWithAck<Asked>(ANSWER, ...this._name, from, update, encodeStateVector(this.doc)).then(
+		this._connection.emitWithAck<Acknowledged>(ANSWER, ...this._name, from, update, encodeStateVector(this.doc)).then(
 			({ error }) => error && error.code !== "bad_request" && this._report(error),
 			// The other one asks again.
 			() => {},
@@ -342,7 +310,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._queue = [];
 		this._is_sending = true;
 		this._last_sent = performance.now();
-		this._connection.emitWithAck<Asked>(UPDATE, ...this._name, update).then(
+		this._connection.emitWithAck<Acknowledged>(UPDATE, ...this._name, update).then(
 			({ error }) => {
 				if (session !== this._session) return;
 				this._is_sending = false;
@@ -359,7 +327,7 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		);
 	}
 
-	private _on_refused(error: { code: string; message: string }, update: Uint8Array): void {
+	private _on_refused(error: Refusal, update: Uint8Array): void {
 		if (error.code === "limit" || error.code === "unavailable") {
 			this._queue.unshift(update);
 			this._send_timer = setTimeout(() => this._flush_now(), RETRY_DELAY);
@@ -423,20 +391,8 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this._emit("access", { write });
 	}
 
-	private _report({ code, message }: { code: string; message: string }): void {
+	private _report({ code, message }: Refusal): void {
 		if (this._has_listeners("error")) this._emit("error", new SharedEditingError(code, message));
 		else console.warn(`Realtime: ${message} (${code})`);
 	}
-}
-
-// Return what Socket.IO has received as Yjs takes it: a Buffer in Node, an ArrayBuffer in a browser.
-function bytes(value: ArrayBuffer | Uint8Array): Uint8Array {
-	return ArrayBuffer.isView(value) ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : new Uint8Array(value);
-}
-
-// Whether a document has an insertion that a client with this state vector lacks. Deletions are not part of state vectors.
-function has_more(doc: Doc, state_vector: Uint8Array): boolean {
-	const theirs = decodeStateVector(state_vector);
-	for (const [client, clock] of decodeStateVector(encodeStateVector(doc))) if (clock > (theirs.get(client) ?? 0)) return true;
-	return false;
 }
