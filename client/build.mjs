@@ -14,7 +14,7 @@ const ENTRIES = { core: "src/index.ts", vue: "src/index.ts", react: "src/index.t
 const from_public = {
 	name: "from-public",
 	resolveId(source) {
-		const [, name] = /^\.\/(diagnosis|presence|remedies)\.js(?:\?v=\w+)?$/.exec(source) ?? [];
+		const [, name] = /^\.\/(diagnosis|presence|presence_state|presences|remedies)\.js(?:\?v=\w+)?$/.exec(source) ?? [];
 		return name ? `${PUBLIC}${name}.js` : null;
 	},
 };

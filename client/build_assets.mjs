@@ -9,7 +9,9 @@ import ts from "typescript";
 const SOURCES = new URL("core/src/", import.meta.url);
 const PUBLIC = new URL("../frappe_realtime/public/js/", import.meta.url);
 
-// A module comes after those that it imports: its imports have their hash in the query, because browsers keep the files of /assets.
+// Imports have the hash of the module in the query, because browsers keep the files of /assets. So a module comes after those that it
+// imports. First those that need no build: only their imports are written.
+const PLAIN = ["diagnosis", "presence", "presences"];
 const MODULES = {
 	api: "api.ts",
 	calls: "calls.ts",
@@ -27,6 +29,7 @@ const MODULES = {
 const is_check = process.argv.includes("--check");
 const different = [];
 
+for (const name of PLAIN) write(name, readFileSync(new URL(`${name}.js`, PUBLIC), "utf8"));
 for (const [name, source] of Object.entries(MODULES)) {
 	const { outputText } = ts.transpileModule(readFileSync(new URL(source, SOURCES), "utf8"), {
 		compilerOptions: {
@@ -37,10 +40,7 @@ for (const [name, source] of Object.entries(MODULES)) {
 			newLine: ts.NewLineKind.LineFeed,
 		},
 	});
-	const text = `// Built by client/build_assets.mjs from client/core/src/${source}: change that file.\n\n${with_tabs(with_hashes(outputText))}`;
-	const file = new URL(`${name}.js`, PUBLIC);
-	if (!is_check) writeFileSync(file, text);
-	else if (readFileSync(file, "utf8") !== text) different.push(`${name}.js`);
+	write(name, `// Built by client/build_assets.mjs from client/core/src/${source}: change that file.\n\n${with_tabs(outputText)}`);
 }
 
 if (different.length) {
@@ -48,8 +48,15 @@ if (different.length) {
 	process.exit(1);
 }
 
+function write(name, source) {
+	const file = new URL(`${name}.js`, PUBLIC);
+	const text = with_hashes(source);
+	if (!is_check) writeFileSync(file, text);
+	else if (readFileSync(file, "utf8") !== text) different.push(`${name}.js`);
+}
+
 function with_hashes(text) {
-	return text.replace(/from "\.\/(\w+)\.js"/g, (_, name) => {
+	return text.replace(/from "\.\/(\w+)\.js(?:\?v=\w+)?"/g, (_, name) => {
 		const hash = createHash("sha256").update(readFileSync(new URL(`${name}.js`, PUBLIC))).digest("hex");
 		return `from "./${name}.js?v=${hash.slice(0, 12)}"`;
 	});

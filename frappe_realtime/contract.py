@@ -394,8 +394,8 @@ DOCTOR_EVENT = "frappe_realtime:doctor"
 HANDLERS_ERROR = "realtime_handlers_error"
 """A handlers file does not load: `{app, file, error, traceback}`, to developers; also in public/js/desk.js."""
 
-# -- Presence (realtime/presence); also in public/js/presence.js. A place is named as above. A member is `{id, user, full_name,
-# joined_at, version, state}`: `joined_at` is in seconds since 1970, `version` grows with each change of the state. An
+# -- Presence (realtime/presence); also in public/js/presence.js and presences.js. A place is named as above. A member is
+# `{id, user, full_name, joined_at, version, state}`: `joined_at` is in seconds since 1970, `version` grows with each change of the state. An
 # acknowledgement that is an error is `{"error": {"code", "message"}}`; the codes are `PRESENCE_REFUSALS`.
 
 PRESENCE_JOIN = "frappe_realtime:presence_join"

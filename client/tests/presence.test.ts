@@ -333,6 +333,24 @@ describe("a join", () => {
 		await expect(joined).rejects.toMatchObject({ name: "PresenceError", code: "not_permitted" });
 	});
 
+	it("before the page left says nothing of what it has removed since", async () => {
+		const { connection, socket } = make();
+		const sidecar = new Sidecar(socket);
+		const place = connection.presence("ToDo", "T-1");
+		void place.join({ field: "due" });
+		const answer = socket.sent.at(-1)!.at(-1);
+		place.leave();
+		void place.join();
+		// The server has got the first one only.
+		sidecar.states.set(PLACE, { field: "due" });
+		const me = { id: "1", user: "ann", full_name: "Ann", joined_at: 1, version: 1, state: { field: "due" } };
+		answer(null, { me, members: [me], count: 1 });
+		await sidecar.lose();
+		await sidecar.recover();
+		expect(sidecar.states.get(PLACE)).toEqual({});
+		expect(place.me!.state).toEqual({});
+	});
+
 	it("is not confirmed by the answer to one before the place was left", async () => {
 		const { connection, socket } = make();
 		const sidecar = new Sidecar(socket);

@@ -135,7 +135,9 @@ def test_links_inside_the_page_have_targets() -> None:
 		("realtime.js", "connection.js"),
 		("connection.js", "diagnosis.js"),
 		("diagnosis.js", "remedies.js"),
-		("connection.js", "presence.js"),
+		("connection.js", "presences.js"),
+		("presences.js", "presence.js"),
+		("presence.js", "presence_state.js"),
 		("connection.js", "api.js"),
 	],
 )

@@ -1,7 +1,5 @@
 // The types of frappe_realtime/public/js/presence.js, which the build puts in the place of this module.
 
-import type { Connection } from "./connection.js";
-
 /** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request`, `unavailable`, or `left` by the page itself). */
 export class PresenceError extends Error {
 	constructor(code: string, message: string);
@@ -46,13 +44,3 @@ export class Presence {
 	on<E extends keyof PresenceEvents>(event: E, callback: PresenceEvents[E]): Presence;
 	off<E extends keyof PresenceEvents>(event: E, callback?: PresenceEvents[E]): Presence;
 }
-
-export class Presences {
-	constructor(connection: Connection);
-	get(place: string): Presence;
-	attach(): void;
-	on_connect(recovered: boolean): void;
-	close(): void;
-}
-
-export function place_of(doctype?: string | { room: string }, name?: string | number): string;

@@ -2,19 +2,17 @@
 //
 // `Connection.presence` makes the objects. Names of events and places are those of frappe_realtime/contract.py.
 
+// The hash is written by client/build_assets.mjs, because browsers keep the files of /assets.
+import { OwnState } from "./presence_state.js?v=000000000000";
+
 const JOIN = "frappe_realtime:presence_join";
 const SET = "frappe_realtime:presence_set";
 const LEAVE = "frappe_realtime:presence_leave";
-const CHANGES = "frappe_realtime:presence";
-const SYNC = "frappe_realtime:presence_sync";
-const END = "frappe_realtime:presence_end";
 
 // Milliseconds between two changes of the own state that are sent; the server tells the others as often.
 const SEND_INTERVAL = 100;
 // Milliseconds after which a join that was not answered, or a change that was refused, is sent again.
 const RETRY_DELAY = 2000;
-// How often one value is refused before it is not sent again: a state that is too large is refused as often as it is sent.
-const MAX_REFUSALS = 5;
 
 /** A place was not joined; `code` says why (`not_permitted`, `limit`, `bad_request`, `unavailable`, or `left` by the page itself). */
 export class PresenceError extends Error {
@@ -60,12 +58,7 @@ export class Presence {
 		this._awaited_join = null;
 		// A leave that the server has not acknowledged: what removes the state of before, and whether the answer is awaited.
 		this._leaving = null;
-		// The own state: by key, the value, when it ends (performance.now) and how often it was refused; the value is null until the
-		// server has removed the key.
-		this._own = new Map();
-		this._unsent = new Set();
-		// Keys that were sent and are not acknowledged yet, with how often.
-		this._unconfirmed = new Map();
+		this._own = new OwnState();
 		this._send_timer = null;
 		this._last_sent = -Infinity;
 	}
@@ -131,7 +124,7 @@ export class Presence {
 	/** Leave the place; without a connection, the event is sent after the next connect. */
 	leave() {
 		if (!this._wanted && !this.me) return;
-		const keys = [...this._own.keys(), ...Object.keys(this.me?.state ?? {})];
+		const keys = [...this._own.keys, ...Object.keys(this.me?.state ?? {})];
 		// The page itself leaves: that is no uncaught error where nobody waits for the join.
 		this._joining?.promise.catch(() => {});
 		this._end(new PresenceError("left", `${this.place} was left before it was joined`));
@@ -181,17 +174,7 @@ export class Presence {
 	// -- the own state
 
 	_change(state, ttl) {
-		if (state === null || typeof state !== "object" || Array.isArray(state)) {
-			throw new TypeError("a state is an object");
-		}
-		if (ttl !== null && !(ttl > 0)) throw new TypeError("ttl is a number of seconds above 0");
-		// Throws for what JSON cannot hold: nobody would be told when it fails each time that it is sent.
-		JSON.stringify(state);
-		const ends = ttl === null ? Infinity : performance.now() + 1000 * ttl;
-		for (const [key, value] of Object.entries(state)) {
-			this._own.set(key, { value: value ?? null, ends, ttl, refusals: 0 });
-			this._unsent.add(key);
-		}
+		this._own.change(state, ttl);
 		if (this.me) this._apply(this.me, state);
 	}
 
@@ -204,79 +187,41 @@ export class Presence {
 	_send() {
 		this._send_timer = null;
 		// What is set while the page joins is sent after the answer.
-		if (!this.me || this._awaited_join || !this._unsent.size || !this._connection.socket.connected) return;
+		if (!this.me || this._awaited_join || !this._own.has_unsent || !this._connection.socket.connected) return;
 		this._last_sent = performance.now();
-		for (const [ttl, state] of this._take_unsent()) {
-			const sent = new Map(Object.keys(state).map((key) => [key, this._own.get(key)]));
-			this._send_state(SET, state, ttl).then(
-				({ error }) => error && this._on_refusal(error, sent),
+		for (const { ttl, changes, entries } of this._own.take_unsent()) {
+			// Values whose time is over are removed.
+			this._apply(this.me, changes);
+			this._send_state(SET, changes, ttl).then(
+				({ error }) => error && this._on_refusal(error, entries),
 				// The connection is lost: the state is sent with the next join.
 				() => {},
 			);
 		}
 	}
 
-	// `sent` has the entries of the own state that were sent, by key.
-	_on_refusal({ code, message }, sent) {
+	_on_refusal({ code, message }, entries) {
 		console.warn(`Realtime: ${message}`);
 		if (code !== "limit") return;
-		for (const [key, own] of sent) {
-			// A value that was set meanwhile is sent anyway.
-			if (this._own.get(key) === own && ++own.refusals < MAX_REFUSALS) this._unsent.add(key);
-		}
+		this._own.refused(entries);
 		clearTimeout(this._send_timer);
 		this._send_timer = null;
 		this._schedule_send(RETRY_DELAY);
 	}
 
-	// Join or set; what it sets is newer than what the server says until the answer has come, which is returned.
-	async _send_state(event, state, ttl) {
-		this._count_unconfirmed(state, 1);
-		let answer;
+	// Join or set; return the answer.
+	async _send_state(event, changes, ttl) {
+		// An answer that comes after the page has left is not about what it has set since.
+		const own = this._own;
+		own.sent(changes);
+		let is_done = false;
 		try {
-			answer = await this._connection.emitWithAck(event, this.place, state, ttl);
+			const answer = await this._connection.emitWithAck(event, this.place, changes, ttl);
+			is_done = !answer.error;
+			return answer;
 		} finally {
-			this._count_unconfirmed(state, -1);
+			own.answered(changes, is_done);
 		}
-		if (!answer.error) this._forget_removed(Object.keys(state));
-		return answer;
-	}
-
-	_forget_removed(keys) {
-		for (const key of keys) if (this._own.get(key)?.value === null && !this._is_newer(key)) this._own.delete(key);
-	}
-
-	_count_unconfirmed(state, change) {
-		for (const key of Object.keys(state)) {
-			const count = (this._unconfirmed.get(key) ?? 0) + change;
-			if (count > 0) this._unconfirmed.set(key, count);
-			else this._unconfirmed.delete(key);
-		}
-	}
-
-	// Whether this page has set a key and the server may not know it yet.
-	_is_newer(key) {
-		return this._unsent.has(key) || this._unconfirmed.has(key);
-	}
-
-	// What is to be sent, as [ttl, changes]; keys with the same time to live together.
-	_take_unsent() {
-		const groups = new Map();
-		for (const key of this._unsent) {
-			if (this._end_if_over(key)) this._apply(this.me, { [key]: null });
-			const { value, ttl } = this._own.get(key);
-			if (!groups.has(ttl)) groups.set(ttl, {});
-			groups.get(ttl)[key] = value;
-		}
-		this._unsent.clear();
-		return groups;
-	}
-
-	// Remove a value whose time is over. The server may have an earlier one.
-	_end_if_over(key) {
-		const is_over = this._own.get(key).ends <= performance.now();
-		if (is_over) this._own.set(key, { value: null, ends: Infinity, ttl: null, refusals: 0 });
-		return is_over;
 	}
 
 	// -- joining
@@ -285,14 +230,7 @@ export class Presence {
 		const { socket } = this._connection;
 		// Otherwise the next connect sends it.
 		if (!this._wanted || !socket?.connected) return;
-		const state = {};
-		for (const key of this._own.keys()) {
-			this._end_if_over(key);
-			const { value, ttl } = this._own.get(key);
-			if (ttl === null) state[key] = value;
-			else this._unsent.add(key);
-		}
-		for (const key of Object.keys(state)) this._unsent.delete(key);
+		const state = this._own.take_lasting();
 		const join = (this._awaited_join = {});
 		this._send_state(JOIN, state, null).then(
 			(answer) => join === this._awaited_join && this._on_answer(answer),
@@ -345,14 +283,18 @@ export class Presence {
 		this.me = null;
 		this.count = 0;
 		this._members.clear();
-		this._own.clear();
-		this._unsent.clear();
-		this._unconfirmed.clear();
+		this._own = new OwnState();
 		clearTimeout(this._send_timer);
 		this._send_timer = null;
 	}
 
 	// -- from the server
+
+	/** Note who is here, as the server says after a reconnect, or when a handler has let this page join. */
+	on_sync(roster) {
+		// Of a place that is being joined, the answer says the same; of one that is being left, it says what was before.
+		if (this.me || !(this._wanted || this._leaving?.is_sent)) this._sync(roster);
+	}
 
 	_sync({ me, members, count }) {
 		const before = this._members;
@@ -366,8 +308,7 @@ export class Presence {
 		}
 		this.me = this._members.get(me.id);
 		this.count = count;
-		const own = [...this._own].filter(([key]) => this._is_newer(key));
-		this._apply(this.me, Object.fromEntries(own.map(([key, { value }]) => [key, value])));
+		this._apply(this.me, this._own.newer());
 		const events = [];
 		if (own_id !== undefined) {
 			for (const [id, member] of before) {
@@ -384,7 +325,8 @@ export class Presence {
 		if (this.me) this._emit("sync", this.members);
 	}
 
-	_on_changes({ count, joins = [], updates = [], leaves = [] }) {
+	/** Note what has changed since the last message of the server. */
+	on_changes({ count, joins = [], updates = [], leaves = [] }) {
 		if (!this.me) return;
 		this.count = count;
 		const events = [];
@@ -403,8 +345,8 @@ export class Presence {
 			const member = this._members.get(id);
 			if (!member || version <= member.version) continue;
 			const is_own = id === this.me.id;
-			const changes = Object.entries(state).filter(([key]) => !is_own || !this._is_newer(key));
-			if (is_own) for (const [key, value] of changes) if (value === null) this._own.delete(key);
+			const changes = Object.entries(state).filter(([key]) => !is_own || !this._own.is_newer(key));
+			if (is_own) for (const [key, value] of changes) if (value === null) this._own.removed(key);
 			const replaced = this._apply(member, Object.fromEntries(changes), version);
 			if (changes.length) events.push(["update", replaced, Object.fromEntries(changes)]);
 		}
@@ -426,89 +368,20 @@ export class Presence {
 		return replaced;
 	}
 
-	_on_connect(recovered) {
+	/** The page has a connection again: be in the place again, or out of it. */
+	on_connect(recovered) {
 		// A new session is in no place.
 		if (!recovered) this._leaving = null;
 		if (this._leaving) this._send_leave();
 		// A handler has let this page join. After a reconnect with a new session, the handler has to do it again.
-		else if (this.me && !this._wanted && !recovered) this._on_end({ code: "not_member" });
+		else if (this.me && !this._wanted && !recovered) this.on_end({ code: "not_member" });
 		else this._send_join();
 	}
 
-	_on_end({ code }) {
+	/** The server has made this page leave. */
+	on_end({ code }) {
 		if (!this._wanted && !this.me) return;
 		this._end(new PresenceError(code, `${this.place} was ended: ${code}`));
 		this._emit("end", { code });
 	}
-}
-
-/** The places of one connection. */
-export class Presences {
-	/** @param {import("./connection.js").Connection} connection */
-	constructor(connection) {
-		this._connection = connection;
-		this._places = new Map();
-		this._on_pagehide = () => {
-			// The server would keep the members of a lost connection for some seconds.
-			for (const one of this._places.values()) if (one.me) connection.socket.emit(LEAVE, one.place);
-		};
-		this._on_pageshow = ({ persisted }) => {
-			if (!persisted) return;
-			for (const one of this._places.values()) if (one.me) one._on_connect(false);
-		};
-	}
-
-	/** Return the object of a place, always the same one. */
-	get(place) {
-		let presence = this._places.get(place);
-		if (!presence) this._places.set(place, (presence = new Presence(this._connection, place)));
-		return presence;
-	}
-
-	/** Listen to the events of the server; called when the connection has a socket. */
-	attach() {
-		this._connection.keep_listening(CHANGES, (message) => this._places.get(message.place)?._on_changes(message));
-		this._connection.keep_listening(SYNC, (message) => {
-			const presence = this.get(message.place);
-			// Of a place that is being joined, the answer says the same; of one that is being left, it says what was before.
-			if (presence.me || !(presence._wanted || presence._leaving?.is_sent)) presence._sync(message);
-		});
-		this._connection.keep_listening(END, (message) => this._places.get(message.place)?._on_end(message));
-	}
-
-	/** Join all places again: the server may have a new session, or may have lost what was sent before. */
-	on_connect(recovered) {
-		// Neither Node nor React Native has it. A listener that is there already is not added again.
-		globalThis.addEventListener?.("pagehide", this._on_pagehide);
-		globalThis.addEventListener?.("pageshow", this._on_pageshow);
-		for (const presence of this._places.values()) presence._on_connect(recovered);
-	}
-
-	/** Do not listen to the window any more, until the next connect. */
-	close() {
-		globalThis.removeEventListener?.("pagehide", this._on_pagehide);
-		globalThis.removeEventListener?.("pageshow", this._on_pageshow);
-	}
-}
-
-/**
- * Return the name of a place.
- *
- * @param {string | { room: string }} [doctype] a DocType, or a room that a handler has let this page into; without it, the site
- * @param {string | number} [name] a document; without it, the DocType
- * @returns {string}
- * @throws {TypeError} there is no such place
- */
-export function place_of(doctype, name) {
-	if (doctype === undefined && name === undefined) return "site";
-	if (is_name(doctype?.room) && name === undefined) return `room:${doctype.room}`;
-	if (is_name(doctype) && name === undefined) return `doctype:${doctype}`;
-	if (is_name(doctype) && is_name(name)) return `doc:${doctype}/${name}`;
-	// `null` is no document, and would be one with this name.
-	const given = `presence(${String(doctype)}, ${String(name)})`;
-	throw new TypeError(`${given} names no place: pass a DocType and a document, a DocType, { room }, or nothing`);
-}
-
-function is_name(value) {
-	return (typeof value === "string" && value !== "") || Number.isInteger(value);
 }
