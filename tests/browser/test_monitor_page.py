@@ -171,6 +171,14 @@ def test_it_says_so_when_there_is_nothing(live: Page) -> None:
 	expect(card(live, "tile-latency").locator(".realtime-value")).to_have_text("\u2013")
 
 
+def test_an_incident_without_a_user_is_no_link(live: Page) -> None:
+	incident = snapshot()["incidents"][0]
+	incidents = [incident, {**incident, "kind": "outage", "user": ""}]
+	receive(live, SNAPSHOT, snapshot(incidents=incidents))
+	assert [user for *_, user, _ in rows(live, "incidents")] == ["bob@example.com", ""]
+	expect(card(live, "incidents").get_by_role("button")).to_have_count(1)
+
+
 def test_names_and_messages_are_not_parsed_as_html(live: Page) -> None:
 	incident = {
 		**snapshot()["incidents"][0],

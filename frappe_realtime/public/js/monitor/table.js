@@ -9,7 +9,7 @@ import { count } from "./format.js";
  * @property {(row: object) => (string | Node)[]} content the parts of a cell
  * @property {boolean} [is_number] aligned to the end
  * @property {boolean} [wraps] takes the space that is left, and breaks long text
- * @property {(row: object) => void} [open] makes the cell a link
+ * @property {(row: object) => void} [open] makes the cell a link, unless it is empty
  * @property {string} [title] explains the column
  */
 
@@ -81,7 +81,7 @@ export class Table {
 			const shown = parts.map((part) => part?.outerHTML ?? part).join("\n");
 			if (cell.shown === shown) return;
 			cell.shown = shown;
-			if (open) cell.element.replaceChildren(link(parts[0], () => open(known.row)), ...parts.slice(1));
+			if (open && parts[0]) cell.element.replaceChildren(link(parts[0], () => open(known.row)), ...parts.slice(1));
 			else cell.element.replaceChildren(...parts);
 		});
 		return known;

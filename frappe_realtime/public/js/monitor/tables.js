@@ -177,7 +177,7 @@ function incidents_table(show_user) {
 					times > 1 ? pill(`× ${count(times)}`, "gray") : "",
 				],
 			},
-			{ label: __("User"), content: ({ user }) => [user], open: ({ user }) => user && show_user(user) },
+			{ label: __("User"), content: ({ user }) => [user], open: ({ user }) => show_user(user) },
 			text(__("Address"), ({ address }) => address_name(address)),
 		],
 	});
