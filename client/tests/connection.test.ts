@@ -120,6 +120,8 @@ it("is opened when it is needed, and again after it was closed", () => {
 	expect(io).not.toHaveBeenCalled();
 	expect(lazy.get()).toBe(lazy.get());
 	lazy.close();
+	expect(lazy.latest().status).toBe("closed");
+	expect(io).toHaveBeenCalledTimes(1);
 	lazy.get();
 	expect(io).toHaveBeenCalledTimes(2);
 	const { connection } = make();

@@ -2,9 +2,9 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
 import { RealtimeProvider, useDoc, useEvent, useList, useLive, usePresence, useProgress, useRealtime } from "@frappe-realtime/react";
-import { act, StrictMode, useLayoutEffect, type FC } from "react";
+import { act, StrictMode, useEffect, useLayoutEffect, type FC } from "react";
 import { createRoot, type Root } from "react-dom/client";
-import { make } from "./fake_socket.js";
+import { FakeSocket, make } from "./fake_socket.js";
 
 let root: Root | undefined;
 (globalThis as any).IS_REACT_ACT_ENVIRONMENT = true;
@@ -45,6 +45,27 @@ it("shows the status of the connection", async () => {
 	expect(text()).toBe("connected");
 	act(() => socket.lose());
 	expect(text()).toBe("lost");
+});
+
+it("opens no connection for what a component sends when it goes", async () => {
+	const io = vi.fn((url: string, options: any) => new FakeSocket(url, options));
+	const Page = () => {
+		const { emit } = useRealtime();
+		useEffect(() => () => emit("page_closed"), [emit]);
+		return null;
+	};
+	const options = { io: io as any, site: "a.site", url: "http://a.site" };
+	root = createRoot(document.createElement("div"));
+	await act(async () =>
+		root!.render(
+			<RealtimeProvider options={options}>
+				<Page />
+			</RealtimeProvider>,
+		),
+	);
+	await act(async () => root!.unmount());
+	root = undefined;
+	expect(io).toHaveBeenCalledTimes(1);
 });
 
 it("calls the newest listener of an event, while the component exists", async () => {

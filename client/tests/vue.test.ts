@@ -2,8 +2,8 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
 import { createRealtime, useDoc, useEvent, useList, useLive, usePresence, useProgress, useRealtime } from "@frappe-realtime/vue";
-import { createApp, h, nextTick, ref, shallowRef, type App } from "vue";
-import { make } from "./fake_socket.js";
+import { createApp, h, nextTick, onUnmounted, ref, shallowRef, type App } from "vue";
+import { FakeSocket, make } from "./fake_socket.js";
 
 let app: App | undefined;
 
@@ -42,6 +42,22 @@ it("shows the status of the connection", async () => {
 	socket.lose();
 	await settle();
 	expect(text()).toBe("lost");
+});
+
+it("opens no connection for what a component sends when it goes", () => {
+	const io = vi.fn((url: string, options: any) => new FakeSocket(url, options));
+	app = createApp({
+		setup() {
+			const { emit } = useRealtime();
+			onUnmounted(() => emit("page_closed"));
+			return () => null;
+		},
+	});
+	app.use(createRealtime({ io: io as any, site: "a.site", url: "http://a.site" }));
+	app.mount(document.createElement("div"));
+	app.unmount();
+	app = undefined;
+	expect(io).toHaveBeenCalledTimes(1);
 });
 
 it("listens to an event while the component exists", async () => {

@@ -9,6 +9,8 @@ import { open, type ConnectOptions } from "./realtime.js";
 export interface LazyConnection {
 	/** Return the connection; the first call opens it, also after `close`. */
 	get(): Connection;
+	/** Return the connection, a closed one after `close`: for what a component sends when it goes, after the connection was closed. */
+	latest(): Connection;
 	/** Close the connection, if it was opened here. */
 	close(): void;
 }
@@ -19,17 +21,25 @@ export interface LazyConnection {
  * @param options those of `connect`, or a connection that exists, which `close` leaves open
  */
 export function lazy_connection(options: ConnectOptions | Connection = {}): LazyConnection {
+	if (options instanceof Connection) {
+		const given = options;
+		return { get: () => given, latest: () => given, close() {} };
+	}
+	const { io: own = io, ...rest } = options;
 	let connection: Connection | null = null;
+	let is_closed = false;
 	return {
 		get() {
-			if (options instanceof Connection) return options;
-			const { io: own = io, ...rest } = options;
-			connection ??= open(own, rest);
-			return connection;
+			if (is_closed) connection = null;
+			is_closed = false;
+			return (connection ??= open(own, rest));
+		},
+		latest() {
+			return (connection ??= open(own, rest));
 		},
 		close() {
-			if (!(options instanceof Connection)) connection?.close();
-			connection = null;
+			connection?.close();
+			is_closed = connection !== null;
 		},
 	};
 }

@@ -72,8 +72,8 @@ export function useRealtime(): Realtime {
 		(): Status => connection?.status ?? "connecting",
 		(): Status => "connecting",
 	);
-	const emit = useCallback((event: string, ...args: any[]) => lazy.get().emit(event, ...args), [lazy]);
-	const emitWithAck = useCallback((event: string, ...args: any[]) => lazy.get().emitWithAck(event, ...args), [lazy]);
+	const emit = useCallback((event: string, ...args: any[]) => lazy.latest().emit(event, ...args), [lazy]);
+	const emitWithAck = useCallback((event: string, ...args: any[]) => lazy.latest().emitWithAck(event, ...args), [lazy]);
 	return { connection, status, emit, emitWithAck };
 }
 

@@ -68,7 +68,7 @@ export interface Realtime {
 
 /** The connection of the plugin, and its status. */
 export function useRealtime(): Realtime {
-	const { connection, get } = use_connection();
+	const { connection, latest } = use_connection();
 	const status = shallowRef<Status>("connecting");
 	with_connection(connection, nothing, (one) => {
 		const on_status = (now: Status) => void (status.value = now);
@@ -79,8 +79,8 @@ export function useRealtime(): Realtime {
 	return {
 		connection,
 		status,
-		emit: (event, ...args) => get().emit(event, ...args),
-		emitWithAck: (event, ...args) => get().emitWithAck(event, ...args),
+		emit: (event, ...args) => latest().emit(event, ...args),
+		emitWithAck: (event, ...args) => latest().emitWithAck(event, ...args),
 	};
 }
 
@@ -223,7 +223,7 @@ function target_of({ doctype, name }: Resource): Target {
 	return name === undefined ? { doctype } : { doctype, name };
 }
 
-function use_connection(): { connection: ShallowRef<Connection | null>; get(): Connection } {
+function use_connection(): { connection: ShallowRef<Connection | null>; latest(): Connection } {
 	const opener = inject(KEY, null);
 	if (!opener) throw new Error("There is no connection: call app.use(createRealtime()).");
 	const connection = shallowRef<Connection | null>(null);
@@ -231,7 +231,7 @@ function use_connection(): { connection: ShallowRef<Connection | null>; get(): C
 	// Neither a server nor a component that is never shown needs a connection.
 	if (getCurrentInstance()) onMounted(start);
 	else start();
-	return { connection, get: opener.get };
+	return { connection, latest: opener.latest };
 }
 
 // Run `start` with the connection and with a copy of what `read` returns, which is JSON, and again when either is another one;
