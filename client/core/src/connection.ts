@@ -5,7 +5,7 @@ import type { Socket } from "socket.io-client";
 import { Api } from "./api.js";
 import { Calls } from "./calls.js";
 import { diagnose, type Diagnosis } from "./diagnosis.js";
-import type { Events, Status } from "./events.js";
+import type { EventName, ListenerOf, Status } from "./events.js";
 import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT, type Listener } from "./local_events.js";
 import { page_origin } from "./page.js";
 import type { Presence } from "./presence.js";
@@ -140,9 +140,7 @@ export class Connection {
 	 * @param {RewindOptions} [options] also get the events of this name that were published before to the user, to all users of the
 	 *     Desk, or to the website; all listeners of the page get them
 	 */
-	on<E extends keyof Events>(event: E, callback: Events[E], options?: RewindOptions): void;
-	on(event: string, callback: Listener, options?: RewindOptions): void;
-	on(event: string, callback: Listener, options?: RewindOptions): void {
+	on<E extends EventName>(event: E, callback: ListenerOf<E>, options?: RewindOptions): void {
 		this._emitter(event).on(event, this._listener(event, callback));
 		if (options?.rewind) void this._subscriptions.rewind(REWIND_EVENT, [event], options.rewind);
 	}
@@ -153,15 +151,14 @@ export class Connection {
 	 * @param {string} event
 	 * @param {Function} callback
 	 */
-	once<E extends keyof Events>(event: E, callback: Events[E]): void;
-	once(event: string, callback: Listener): void;
-	once(event: string, callback: Listener): void {
+	once<E extends EventName>(event: E, callback: ListenerOf<E>): void {
 		const emitter = this._emitter(event);
+		const called: Listener = callback;
 		const listener = this._listener(event, function (this: any, ...args) {
 			emitter.off(event, listener);
-			callback.apply(this, args);
+			called.apply(this, args);
 		});
-		listener.fn = callback;
+		listener.fn = called;
 		emitter.on(event, listener);
 	}
 

@@ -68,3 +68,9 @@ export interface Events {
 	notification(message: any): void;
 	limit_reached(message: LimitReached): void;
 }
+
+/** The name of an event: one of `Events`, or any other. */
+export type EventName = keyof Events | (string & {});
+
+/** The listener of an event, as `Events` has it; that of another event may take anything. */
+export type ListenerOf<E extends EventName> = E extends keyof Events ? Events[E] : (...args: any[]) => void;

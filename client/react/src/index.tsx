@@ -12,10 +12,11 @@ import {
 	STATUS_EVENT,
 	type Connection,
 	type ConnectOptions,
-	type Events,
+	type EventName,
 	type FollowOptions,
 	type HereSnapshot,
 	type LazyConnection,
+	type ListenerOf,
 	type ListQuery,
 	type Live,
 	type LiveState,
@@ -78,15 +79,13 @@ export function useRealtime(): Realtime {
 }
 
 /** Listen to an event while the component exists; the newest `callback` is called. */
-export function useEvent<E extends keyof Events>(event: E, callback: Events[E]): void;
-export function useEvent(event: string, callback: (...args: any[]) => void): void;
-export function useEvent(event: string, callback: (...args: any[]) => void): void {
+export function useEvent<E extends EventName>(event: E, callback: ListenerOf<E>): void {
 	const lazy = use_lazy();
-	const newest = use_newest(callback);
+	const newest = use_newest<(...args: any[]) => void>(callback);
 	useEffect(() => {
 		const connection = lazy.get();
 		const listener = (...args: any[]) => newest.current(...args);
-		connection.on(event, listener);
+		connection.on<string>(event, listener);
 		return () => connection.off(event, listener);
 	}, [lazy, event, newest]);
 }

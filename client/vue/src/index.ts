@@ -25,11 +25,12 @@ import {
 	STATUS_EVENT,
 	type Connection,
 	type ConnectOptions,
-	type Events,
+	type EventName,
 	type FollowOptions,
 	type Here,
 	type HereSnapshot,
 	type LazyConnection,
+	type ListenerOf,
 	type ListQuery,
 	type Live,
 	type LiveState,
@@ -85,9 +86,7 @@ export function useRealtime(): Realtime {
 }
 
 /** Listen to an event while the component exists. */
-export function useEvent<E extends keyof Events>(event: E, callback: Events[E]): void;
-export function useEvent(event: string, callback: (...args: any[]) => void): void;
-export function useEvent(event: string, callback: (...args: any[]) => void): void {
+export function useEvent<E extends EventName>(event: E, callback: ListenerOf<E>): void {
 	const { connection } = use_connection();
 	with_connection(connection, nothing, (one) => {
 		one.on(event, callback);

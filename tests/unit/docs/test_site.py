@@ -95,6 +95,9 @@ def test_the_javascript_reference_has_every_export_and_method() -> None:
 	assert len(methods) > 10
 	for name in {*exports, *methods} - {"constructor"}:
 		assert re.search(rf"^##.*`{name}\b", written, re.MULTILINE), name
+	# A method without a comment is described with the one before it.
+	for call in ("on(event, callback, options)", "once(event, callback)"):
+		assert re.search(rf"^### `{re.escape(call)}`$", written, re.MULTILINE), call
 
 
 def test_a_javascript_method_is_written_with_its_parameters() -> None:
