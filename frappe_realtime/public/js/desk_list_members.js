@@ -35,6 +35,7 @@ export class ListMembers {
 		this._realtime = realtime;
 		this._make_avatar = make_avatar;
 		this._presence = null;
+		this._has_joined = false;
 		this._forms = 0;
 		this._list = null;
 		// By name of a document: its users, and how many members it has.
