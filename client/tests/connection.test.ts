@@ -163,6 +163,16 @@ it("stays closed when a listener of the status closes it", async () => {
 	expect(socket.connects).toBe(connects);
 });
 
+it("tells no listener a status that is over already", () => {
+	const { connection, socket } = make();
+	const heard: string[] = [];
+	connection.on("realtime_status", (status) => status === "lost" && connection.close());
+	connection.on("realtime_status", (status) => heard.push(status));
+	socket.lose();
+	expect(connection.status).toBe("closed");
+	expect(heard).toEqual(["closed"]);
+});
+
 describe("a listener of an event of this client", () => {
 	it("that fails stops neither the client nor the other listeners", async () => {
 		vi.useFakeTimers();

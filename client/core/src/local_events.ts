@@ -27,9 +27,11 @@ export function call(listener: Listener, ...args: any[]): void {
 /** The listeners of `LOCAL_EVENTS`, apart from those of events with the same names that the server might send. */
 export class LocalEvents {
 	private readonly _listeners: Record<string, (Listener & { fn?: Listener })[]>;
+	private readonly _emitted: Record<string, number>;
 
 	constructor() {
 		this._listeners = Object.fromEntries(LOCAL_EVENTS.map((event) => [event, []]));
+		this._emitted = {};
 	}
 
 	on(event: string, listener: Listener): void {
@@ -48,7 +50,11 @@ export class LocalEvents {
 	}
 
 	emit(event: string, ...args: any[]): void {
+		const number = (this._emitted[event] = (this._emitted[event] ?? 0) + 1);
 		// Not those that a listener adds meanwhile, as socket.io-client.
-		for (const listener of [...this._listeners[event]!]) call(listener, ...args);
+		for (const listener of [...this._listeners[event]!]) {
+			// A listener has caused the event anew, and all have heard that: what came before must not be heard after it.
+			if (this._emitted[event] === number) call(listener, ...args);
+		}
 	}
 }
