@@ -530,6 +530,14 @@ describe("the window of the page", () => {
 		expect(count()).toEqual([0, 0, 0]);
 	});
 
+	it("has no listener of a connection that a listener of the status has closed", () => {
+		const { window } = make_window();
+		const { connection, socket } = make({}, false);
+		connection.on("realtime_status", (status) => status === "connected" && connection.close());
+		socket.accept();
+		for (const event of ["online", "pagehide", "pageshow"]) expect(getEventListeners(window, event)).toEqual([]);
+	});
+
 	it("makes the page leave and come back, also after the connection was closed", async () => {
 		const { fire } = make_window();
 		const { connection, socket, sidecar, place } = await open({ page: 1 });

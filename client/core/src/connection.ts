@@ -100,6 +100,8 @@ export class Connection {
 			this._credentials?.accepted();
 			this._reconnects.on_connect();
 			this._set_status("connected");
+			// A listener of the status may have closed it.
+			if (!socket.connected) return;
 			this._presences.on_connect(socket.recovered);
 			if (missed) this._local_events.emit(MISSED_EVENT);
 		};
