@@ -272,6 +272,28 @@ def test_another_part_of_the_page_stays_a_member(
 	expect(other.locator(MEMBER)).to_have_count(1)
 
 
+def test_another_part_of_the_page_that_has_just_joined_stays_a_member(
+	bench: Bench, open_form: OpenForm, documents: Documents
+) -> None:
+	ann, ben = bench.user(), bench.user()
+	first, second = documents.add(), documents.add()
+	page, other = open_form(ann, first), open_form(ben, first)
+	page.evaluate("name => form.open(name)", second)
+	expect(other.locator(MEMBER)).to_have_count(0)
+	# As a script does when the form loads: the server has not answered when the form is shown.
+	page.evaluate(
+		"""name => {
+			frappe.realtime.presence("ToDo", name).join({ reads: true });
+			return form.open(name);
+		}""",
+		first,
+	)
+	expect(other.locator(MEMBER)).to_have_count(1)
+	page.evaluate("name => form.open(name)", second)
+	wait_until(page, "name => frappe.realtime.presence('ToDo', name).me", second)
+	assert page.evaluate("name => frappe.realtime.presence('ToDo', name).me?.state", first) == {"reads": True}
+
+
 # -- saved elsewhere
 
 

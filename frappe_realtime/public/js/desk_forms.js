@@ -48,7 +48,7 @@ export class FormPresence {
 		this._realtime = realtime;
 		this._form = null;
 		this._presence = null;
-		// Another part of the page may be a member already, and stays one then.
+		// Another part of the page may be in the place already, and stays there then.
 		this._has_joined = false;
 		this._avatars = null;
 		this._marked = [];
@@ -69,7 +69,7 @@ export class FormPresence {
 			this.leave();
 			this._form = form;
 			this._presence = presence;
-			this._has_joined = !presence.me;
+			this._has_joined = !presence.wanted;
 			for (const event of EVENTS) presence.on(event, this._on_change);
 		}
 		// A page that was refused, or made to leave, tries again.
@@ -86,7 +86,7 @@ export class FormPresence {
 		if (!this._presence || form !== this._form) return false;
 		for (const event of EVENTS) this._presence.off(event, this._on_change);
 		if (this._has_joined) this._presence.leave();
-		else if (this._presence.me) this._presence.set(edited_field(this._form, null));
+		else if (this._presence.wanted) this._presence.set(edited_field(this._form, null));
 		this._clear();
 		this._avatars?.remove();
 		this._form.viewers?.parent.removeClass("is-replaced");

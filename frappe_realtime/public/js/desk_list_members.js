@@ -93,7 +93,7 @@ export class ListMembers {
 		if (!this._presence) return;
 		for (const event of EVENTS) this._presence.off(event, this._on_change);
 		if (this._has_joined) this._presence.leave();
-		else if (this._presence.me) this._presence.set({ form: null });
+		else if (this._presence.wanted) this._presence.set({ form: null });
 		this._presence = null;
 	}
 
@@ -102,8 +102,8 @@ export class ListMembers {
 		if (presence !== this._presence) {
 			this.leave();
 			this._presence = presence;
-			// Another part of the page may be a member already, and stays one then.
-			this._has_joined = !presence.me;
+			// Another part of the page may be in the place already, and stays there then.
+			this._has_joined = !presence.wanted;
 			for (const event of EVENTS) presence.on(event, this._on_change);
 		}
 		// Without it, the list asks only when it is refreshed.

@@ -63,6 +63,11 @@ export class Presence {
 		this._last_sent = -Infinity;
 	}
 
+	/** Whether this page is a member, or waits to become one. @returns {boolean} */
+	get wanted() {
+		return this._wanted || this.me !== null;
+	}
+
 	/** The members, those who came first at the beginning. @returns {Member[]} */
 	get members() {
 		const all = [...this._members.values()];
@@ -116,14 +121,14 @@ export class Presence {
 	 * @throws {TypeError} the state is no object, or JSON cannot hold it
 	 */
 	set(state, { ttl = null } = {}) {
-		if (!this._wanted && !this.me) throw new Error(`join ${this.place} before you set a state`);
+		if (!this.wanted) throw new Error(`join ${this.place} before you set a state`);
 		this._change(state, ttl);
 		this._schedule_send();
 	}
 
 	/** Leave the place; without a connection, the event is sent after the next connect. */
 	leave() {
-		if (!this._wanted && !this.me) return;
+		if (!this.wanted) return;
 		const keys = [...this._own.keys, ...Object.keys(this.me?.state ?? {})];
 		// The page itself leaves: that is no uncaught error where nobody waits for the join.
 		this._joining?.promise.catch(() => {});
@@ -380,7 +385,7 @@ export class Presence {
 
 	/** The server has made this page leave. */
 	on_end({ code }) {
-		if (!this._wanted && !this.me) return;
+		if (!this.wanted) return;
 		this._end(new PresenceError(code, `${this.place} was ended: ${code}`));
 		this._emit("end", { code });
 	}
