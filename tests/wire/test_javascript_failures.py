@@ -214,6 +214,24 @@ def test_events_are_kept_while_the_process_restarts(
 	assert [args[0] for args in client.all("order")] == list(range(100))
 
 
+def test_a_process_that_does_not_keep_up_leaves_events_unread(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	"""So the sidecar drops them, and the memory of neither process fills."""
+	slow = 'socket.on("slow", () => { const end = performance.now() + 2; while (performance.now() < end); });'
+	bench = make_javascript_bench({"common": {"realtime_events_per_second": 1_000_000}}, good=GOOD, slow=slow)
+	client = connect(bench, bench.user())
+	wait_for_good(client)
+
+	def dropped() -> int:
+		for _ in range(100):
+			client.emit("slow", "x" * 20_000)
+		return int(bench.sidecar.health()[1]["handlers"]["javascript"]["dropped_events"])
+
+	until(dropped, "events that are dropped")
+	in_log(bench, "JavaScript handlers are too slow")
+
+
 def test_core_works_while_the_process_is_stopped(
 	make_javascript_bench: MakeJavaScriptBench, connect: Connect
 ) -> None:

@@ -40,11 +40,20 @@ class Channel {
 		}
 	}
 
-	/** Whether the sidecar leaves too much unread. If so, reading pauses, and `on_drain` is called once it has read it. */
+	/** Read no more until `resume`: what comes waits in the sidecar, which bounds it. */
+	pause() {
+		this._socket.pause();
+	}
+
+	/** Read again. */
+	resume() {
+		if (this._socket.isPaused()) this._socket.resume();
+	}
+
+	/** Whether the sidecar leaves too much unread. If so, `on_drain` is called once it has read it. */
 	is_congested(on_drain) {
 		if (this._socket.writableLength < MAX_UNREAD) return false;
 		this._on_drain = on_drain;
-		this._socket.pause();
 		return true;
 	}
 
@@ -71,10 +80,7 @@ class Channel {
 	_drained() {
 		const on_drain = this._on_drain;
 		this._on_drain = null;
-		if (on_drain) {
-			this._socket.resume();
-			on_drain();
-		}
+		on_drain?.();
 	}
 
 	_read(chunk) {

@@ -103,7 +103,10 @@ class Runtime {
 		}
 	}
 
-	/** Execute the queue. After a call of handlers the event loop turns, so that what they await precedes the next event. */
+	/**
+	 * Execute the queue. After a call of handlers the event loop turns, so that what they await precedes the next event. Nothing is read
+	 * meanwhile, so that no more waits here than was read at once.
+	 */
 	_execute() {
 		this._executing = true;
 		while (this._executed < this._queue.length) {
@@ -119,8 +122,10 @@ class Runtime {
 			this._queue = [];
 			this._executed = 0;
 			this._executing = false;
-		} else if (!this.channel.is_congested(() => this._execute())) {
-			setImmediate(() => this._execute());
+			this.channel.resume();
+		} else {
+			this.channel.pause();
+			if (!this.channel.is_congested(() => this._execute())) setImmediate(() => this._execute());
 		}
 	}
 
