@@ -156,6 +156,18 @@ it("never shows who is in another place", async () => {
 	expect(commits).not.toContainEqual(["T-2", 1, 1]);
 });
 
+it("is nowhere while the name of the document is missing", async () => {
+	const Page = ({ name }: { name?: string | null }) => (usePresence({ doctype: "ToDo", name }), null);
+	const { socket, render } = await mount<{ name?: string | null }>(Page, { name: "T-1" });
+	for (const name of [undefined, null, ""]) {
+		await render({ name: "T-1" });
+		await render({ name });
+		expect(socket.sent.at(-1)!.slice(0, 2)).toEqual(["frappe_realtime:presence_leave", "doc:ToDo/T-1"]);
+	}
+	const joins = socket.sent.filter(([event]) => event === "frappe_realtime:presence_join");
+	expect([...new Set(joins.map(([, place]) => place))]).toEqual(["doc:ToDo/T-1"]);
+});
+
 it("loads a list again when a document changes, and not with each render", async () => {
 	const Page = () => {
 		const { rows, stale } = useList("ToDo", { filters: { status: "Open" } });

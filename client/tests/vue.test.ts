@@ -199,6 +199,25 @@ it("shows the own state as it is now", async () => {
 	expect(text()).toBe("due");
 });
 
+it("is nowhere while the name of the document is missing", async () => {
+	const name = ref<string | null>();
+	const { socket } = mount(() => {
+		usePresence(() => ({ doctype: "ToDo", name: name.value }));
+		return () => "";
+	});
+	await settle();
+	expect(socket.sent).toEqual([]);
+	for (const missing of [undefined, null, ""]) {
+		name.value = "T-1";
+		await settle();
+		name.value = missing;
+		await settle();
+		expect(socket.sent.at(-1)!.slice(0, 2)).toEqual(["frappe_realtime:presence_leave", "doc:ToDo/T-1"]);
+	}
+	const joins = socket.sent.filter(([event]) => event === "frappe_realtime:presence_join");
+	expect([...new Set(joins.map(([, place]) => place))]).toEqual(["doc:ToDo/T-1"]);
+});
+
 it("reloads a resource of frappe-ui", async () => {
 	const resource = { doctype: "ToDo", reload: vi.fn() };
 	const { socket } = mount(() => {

@@ -11,6 +11,17 @@ export interface Place {
 	room?: string;
 }
 
+/** A place that a page may not know yet: null, or with a `name` that is null, undefined or empty. */
+export type MaybePlace = (Omit<Place, "name"> & { name?: string | number | null }) | null;
+
+/** Return a place; null for one that is not known yet. With an undefined name it would be the place of the DocType. */
+export function known_place(place: MaybePlace): Place | null {
+	if (!place) return null;
+	const { name, ...rest } = place;
+	if (!("name" in place)) return rest;
+	return name == null || name === "" ? null : { ...rest, name };
+}
+
 /** Who is in a place at one moment. */
 export interface HereSnapshot {
 	/** The members, those who came first at the beginning; empty until the place is joined. */

@@ -6,6 +6,7 @@ import {
 	follow,
 	follow_progress,
 	here,
+	known_place,
 	lazy_connection,
 	live_doc,
 	live_list,
@@ -20,7 +21,7 @@ import {
 	type ListQuery,
 	type Live,
 	type LiveState,
-	type Place,
+	type MaybePlace,
 	type Progress,
 	type Snapshot,
 	type Status,
@@ -146,16 +147,17 @@ export function useProgress(task_id?: string | null): Progress | null {
 /**
  * Be in a place while the component exists, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or the site.
  *
- * `state` is that of the beginning; `set` changes it. With null as place, the page is nowhere.
+ * `state` is that of the beginning; `set` changes it. With null as place, or with a document without a name, the page is nowhere.
  */
 export function usePresence(
-	place: Place | null = {},
+	place: MaybePlace = {},
 	state: object = {},
 ): HereSnapshot & { set(state: object, options?: { ttl?: number | null }): void } {
+	const wanted = known_place(place);
 	const first = use_newest(state);
 	const [now, snapshot] = use_followed(
-		place && ((connection) => here(connection, place, first.current)),
-		JSON.stringify(place),
+		wanted && ((connection) => here(connection, wanted, first.current)),
+		JSON.stringify(wanted),
 		(one) => one.snapshot,
 		NOBODY,
 	);

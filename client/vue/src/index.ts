@@ -19,6 +19,7 @@ import {
 	follow,
 	follow_progress,
 	here,
+	known_place,
 	lazy_connection,
 	live_doc,
 	live_list,
@@ -35,7 +36,7 @@ import {
 	type Live,
 	type LiveState,
 	type Member,
-	type Place,
+	type MaybePlace,
 	type Progress,
 	type Snapshot,
 	type Status,
@@ -152,10 +153,10 @@ export function useProgress(task_id?: MaybeRefOrGetter<string | null | undefined
 /**
  * Be in a place while the component exists, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or the site.
  *
- * `set` changes the own state. With null as place, the page is nowhere.
+ * `set` changes the own state. With null as place, or with a document without a name, the page is nowhere.
  */
 export function usePresence(
-	place: MaybeRefOrGetter<Place | null> = {},
+	place: MaybeRefOrGetter<MaybePlace> = {},
 	state: object = {},
 ): {
 	members: ComputedRef<readonly Member[]>;
@@ -168,7 +169,7 @@ export function usePresence(
 	const nobody: HereSnapshot = { members: [], count: 0, me: null, code: null };
 	const snapshot = shallowRef(nobody);
 	let current: Here | undefined;
-	with_connection(connection, () => toValue(place), (one, wanted) => {
+	with_connection(connection, () => known_place(toValue(place)), (one, wanted) => {
 		if (!wanted) return () => {};
 		const now = (current = here(one, wanted, state));
 		now.subscribe(() => void (snapshot.value = now.snapshot));
