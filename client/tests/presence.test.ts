@@ -333,6 +333,24 @@ describe("a join", () => {
 		await expect(joined).rejects.toMatchObject({ name: "PresenceError", code: "not_permitted" });
 	});
 
+	it("of a listener that has left the place is not confirmed by the answer before", async () => {
+		const { connection, socket } = make();
+		const sidecar = new Sidecar(socket);
+		const place = connection.presence("ToDo", "T-1");
+		const confirmed = vi.fn();
+		const on_sync = () => {
+			place.off("sync", on_sync).leave();
+			void place.join({ page: 2 }).then(confirmed);
+		};
+		place.on("sync", on_sync);
+		void place.join({ page: 1 });
+		await sidecar.receive();
+		expect(confirmed).not.toHaveBeenCalled();
+		await sidecar.receive();
+		expect(confirmed).toHaveBeenCalledTimes(1);
+		expect(place.me!.state).toEqual({ page: 2 });
+	});
+
 	it("before the page left says nothing of what it has removed since", async () => {
 		const { connection, socket } = make();
 		const sidecar = new Sidecar(socket);

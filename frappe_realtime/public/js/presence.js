@@ -249,9 +249,11 @@ export class Presence {
 
 	_on_answer({ error, ...roster }) {
 		if (!error) {
+			// Of this join: a listener of `sync` may leave, and join again.
+			const joining = this._joining;
 			this._awaited_join = null;
 			this._sync(roster);
-			this._joining?.resolve(this);
+			joining?.resolve(this);
 			this._schedule_send();
 			return;
 		}
