@@ -3,18 +3,14 @@
 // The connection of a page to a Frappe site: what it listens to and subscribes to, and how it reconnects.
 import { Api } from "./api.js?v=9546e278ec6a";
 import { Calls } from "./calls.js?v=0796e1c6c9fe";
-import { diagnose } from "./diagnosis.js?v=5352ced5f87c";
-import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=d897dfcae050";
-import { page, page_origin } from "./page.js?v=fccc9a93854c";
-import { Presences, place_of } from "./presence.js?v=131d1b527927";
+import { diagnose } from "./diagnosis.js?v=8bd3d67277b6";
+import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=223b256908b5";
+import { page_origin } from "./page.js?v=fccc9a93854c";
+import { Presences, place_of } from "./presences.js?v=223b391a15b4";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";
+import { Reconnects } from "./reconnects.js?v=bce489fa2735";
 import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=df82d114a4f8";
 const CONNECT_PACKET = 0;
-// Milliseconds between two attempts to connect: doubled from the first to the maximum, which is higher after a refusal.
-const FIRST_DELAY = 1000;
-const MAX_DELAY_LOST = 10_000;
-const MAX_DELAY_REFUSED = 60_000;
-const JITTER = 0.5;
 /**
  * @typedef {object} RewindOptions
  * @property {"latest" | number} [rewind] the newest values of the room (published with `history="latest"`), or its last events.
@@ -35,6 +31,7 @@ export class Connection {
 	constructor(socket, credentials = null) {
 		this.status = "connecting";
 		this.socket = null;
+		this._reconnects = null;
 		this.api = new Api(page_origin(), credentials);
 		this._credentials = credentials;
 		this._local_events = new LocalEvents();
@@ -43,9 +40,10 @@ export class Connection {
 		this._presences = new Presences(this);
 		this._has_offsets = false;
 		this._calls = new Calls();
-		this._refusals = 0;
-		this._reported = new Set();
-		this._on_online = () => this._retry_now();
+		this._on_online = () => {
+			if (this.status === "lost")
+				this._reconnects.retry_now();
+		};
 		if (credentials)
 			credentials.on_error = (error) => this._on_token_error(error);
 		if (socket)
@@ -64,10 +62,7 @@ export class Connection {
 			this._has_offsets = Boolean(data?.pid);
 			this._calls.on_answer(socket, Boolean(data?.calls));
 		});
-		socket.io.reconnectionAttempts(Infinity);
-		socket.io.reconnectionDelay(FIRST_DELAY);
-		socket.io.reconnectionDelayMax(MAX_DELAY_LOST);
-		socket.io.randomizationFactor(JITTER);
+		this._reconnects = new Reconnects(socket);
 		const listen = (event, listener) => socket.on(event, Object.assign(listener, { is_own: true }));
 		let had_connected = false;
 		let lost_at = 0;
@@ -78,10 +73,12 @@ export class Connection {
 			else if (had_connected)
 				this._subscriptions.resend_recent(lost_at);
 			had_connected = true;
-			this._refusals = 0;
 			this._credentials?.accepted();
-			clearTimeout(this._retry);
+			this._reconnects.on_connect();
 			this._set_status("connected");
+			// A listener of the status may have closed it.
+			if (!socket.connected)
+				return;
 			this._presences.on_connect(socket.recovered);
 			if (missed)
 				this._local_events.emit(MISSED_EVENT);
@@ -96,22 +93,16 @@ export class Connection {
 				this._set_status("closed");
 			}
 			else {
+				// First: a listener of the status may close the connection.
+				this._reconnects.retry_if_inactive();
 				this._set_status("lost");
-				this._retry_if_inactive();
 			}
 		});
-		// A proxy may join the two ports of a development bench: then the realtime server is at the page's own origin.
-		const { uri } = socket.io;
-		const addresses = page().dev_server && new URL(uri).hostname === location.hostname ? [location.origin, uri] : [];
 		listen("connect_error", (error) => {
-			this._report(error);
+			this._reconnects.on_error(error);
 			this._credentials?.refused(error.data?.code);
-			if (!had_connected && socket.active && addresses.length) {
-				socket.io.uri = addresses[0];
-				addresses.reverse();
-			}
+			this._reconnects.retry_if_inactive();
 			this._set_status("lost");
-			this._retry_if_inactive();
 		});
 		socket.onAnyOutgoing((event, ...args) => this._subscriptions.record(event, args));
 		// Neither Node nor React Native has it.
@@ -121,18 +112,33 @@ export class Connection {
 			on_connect();
 		}
 	}
+	/**
+	 * Listen to an event.
+	 *
+	 * @param {string} event
+	 * @param {Function} callback gets the message, or the arguments that a handler has emitted
+	 * @param {RewindOptions} [options] also get the events of this name that were published before to the user, to all users of the
+	 *     Desk, or to the website; all listeners of the page get them
+	 */
 	on(event, callback, options) {
 		this._emitter(event).on(event, this._listener(event, callback));
 		if (options?.rewind)
 			void this._subscriptions.rewind(REWIND_EVENT, [event], options.rewind);
 	}
+	/**
+	 * Listen to the next `event` only.
+	 *
+	 * @param {string} event
+	 * @param {Function} callback
+	 */
 	once(event, callback) {
 		const emitter = this._emitter(event);
+		const called = callback;
 		const listener = this._listener(event, function (...args) {
 			emitter.off(event, listener);
-			callback.apply(this, args);
+			called.apply(this, args);
 		});
-		listener.fn = callback;
+		listener.fn = called;
 		emitter.on(event, listener);
 	}
 	/**
@@ -264,6 +270,7 @@ export class Connection {
 	 *     without it the site
 	 * @param {string | number} [name] a document; without it the DocType as a whole
 	 * @returns {import("./presence.js").Presence}
+	 * @throws {TypeError} there is no such place, as `presence("Task", null)`
 	 */
 	presence(doctype, name) {
 		return this._presences.get(place_of(doctype, name));
@@ -280,7 +287,7 @@ export class Connection {
 	close() {
 		globalThis.removeEventListener?.("online", this._on_online);
 		this._presences.close();
-		clearTimeout(this._retry);
+		this._reconnects.stop();
 		this.socket.disconnect();
 		this._set_status("closed");
 	}
@@ -319,44 +326,20 @@ export class Connection {
 		listener.is_own = false;
 		return listener;
 	}
-	// Log each refusal of the server once.
-	_report({ message, data }) {
-		if (!data?.code || this._reported.has(data.code))
-			return;
-		this._reported.add(data.code);
-		console.warn(`Realtime: ${message} (${data.code}): ${data.reason}. See the result of diagnose().`);
-	}
 	_set_status(status) {
 		if (status === this.status)
 			return;
 		this.status = status;
 		this._local_events.emit(STATUS_EVENT, status);
 	}
-	// socket.io-client does not reconnect after the server has refused or disconnected it.
-	_retry_if_inactive() {
-		if (this.socket.active)
-			return;
-		const delay = Math.min(FIRST_DELAY * 2 ** this._refusals++, MAX_DELAY_REFUSED);
-		clearTimeout(this._retry);
-		this._retry = setTimeout(() => this.socket.connect(), with_jitter(delay));
-	}
 	// Without a token there is nothing to send: try again as after a refusal.
 	_on_token_error(error) {
 		console.warn(`Realtime: the function \`token\` has failed: ${error instanceof Error ? error.message : error}`);
-		if (this.status === "closed")
+		// A connection that works needs no token: `diagnose` has asked for it.
+		if (this.status === "closed" || this.socket.connected)
 			return;
 		this.socket.disconnect();
+		this._reconnects.retry_if_inactive();
 		this._set_status("lost");
-		this._retry_if_inactive();
 	}
-	_retry_now() {
-		if (this.status !== "lost")
-			return;
-		clearTimeout(this._retry);
-		// disconnect() cancels socket.io-client's own timer; connect() alone does not.
-		this.socket.disconnect().connect();
-	}
-}
-function with_jitter(delay) {
-	return delay * (1 - JITTER + 2 * JITTER * Math.random());
 }

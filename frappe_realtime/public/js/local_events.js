@@ -23,6 +23,7 @@ export function call(listener, ...args) {
 export class LocalEvents {
 	constructor() {
 		this._listeners = Object.fromEntries(LOCAL_EVENTS.map((event) => [event, []]));
+		this._emitted = {};
 	}
 	on(event, listener) {
 		this._listeners[event].push(listener);
@@ -37,8 +38,12 @@ export class LocalEvents {
 		return this._listeners[event];
 	}
 	emit(event, ...args) {
+		const number = (this._emitted[event] = (this._emitted[event] ?? 0) + 1);
 		// Not those that a listener adds meanwhile, as socket.io-client.
-		for (const listener of [...this._listeners[event]])
-			call(listener, ...args);
+		for (const listener of [...this._listeners[event]]) {
+			// A listener has caused the event anew, and all have heard that: what came before must not be heard after it.
+			if (this._emitted[event] === number)
+				call(listener, ...args);
+		}
 	}
 }

@@ -3,7 +3,7 @@
 // `Connection.presence` makes the objects. Names of events and places are those of frappe_realtime/contract.py.
 
 // The hash is written by client/build_assets.mjs, because browsers keep the files of /assets.
-import { OwnState } from "./presence_state.js?v=000000000000";
+import { OwnState } from "./presence_state.js?v=5b7b597d8662";
 
 const JOIN = "frappe_realtime:presence_join";
 const SET = "frappe_realtime:presence_set";
