@@ -16,6 +16,8 @@ Found = TypeVar("Found")
 PATIENCE = 30.0
 """Seconds after which a test that waits for something fails."""
 
+LOOK_SECONDS = 0.1
+"""Seconds between two looks at a condition for which something is done meanwhile."""
 
 PORTS = range(20000, 32000)
 """Below the range that the system uses for outgoing connections."""
@@ -42,20 +44,52 @@ def _own_ports() -> Iterator[int]:
 _ports = _own_ports()
 
 
-def until(condition: Callable[[], Found], what: str = "", patience: float = PATIENCE) -> Found:
+def until(
+	condition: Callable[[], Found], what: str = "", patience: float = PATIENCE, pause: float = 0.05
+) -> Found:
 	"""Call `condition` until its result is truthy, and return the result.
+
+	The pauses between the calls grow: what takes seconds is not asked for a hundred times a second, by a test that takes the
+	processor from those that run beside it.
 
 	Args:
 		condition: What to wait for.
 		what: Its description, for the failure.
 		patience: Seconds after which the test fails.
+		pause: Seconds between two calls at most.
 	"""
-	end = time.monotonic() + patience
+	begun = time.monotonic()
 	while not (found := condition()):
-		if time.monotonic() > end:
+		waited = time.monotonic() - begun
+		if waited > patience:
 			raise AssertionError(f"timeout after {patience:.0f} s: {what or condition}")
-		time.sleep(0.01)
+		time.sleep(min(pause, max(0.01, waited / 10)))
 	return found
+
+
+def repeat_until(
+	action: Callable[[], object], condition: Callable[[], object], what: str, patience: float = PATIENCE
+) -> None:
+	"""Call `action` about fifty times a second until `condition` is truthy, which costs more and is called less often.
+
+	Args:
+		action: What to do meanwhile, such as to publish an event.
+		condition: What to wait for.
+		what: Its description, for the failure.
+		patience: Seconds after which the test fails.
+	"""
+	looked = 0.0
+
+	def step() -> object:
+		nonlocal looked
+		action()
+		if time.monotonic() < looked + LOOK_SECONDS:
+			return False
+		found = condition()
+		looked = time.monotonic()
+		return found
+
+	until(step, what, patience, pause=0.02)
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ from realtime.demo.model import User
 from tests.wire import network, nodejs
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, Bench
-from tests.wire.conditions import until
+from tests.wire.conditions import repeat_until, until
 from tests.wire.nginx import NGINX, Nginx
 from tests.wire.nodejs import NodeClient
 from tests.wire.presence import Watcher
@@ -164,11 +164,11 @@ class Audience:
 		hosts: The hosts.
 		version: The module name of the clients.
 		patience: Seconds after which something has not happened.
-		pause: Seconds between two events.
+		pause: Seconds between two events at least.
 	"""
 
 	def __init__(
-		self, hosts: SeparateHosts, version: str, patience: float = 90.0, pause: float = 0.01
+		self, hosts: SeparateHosts, version: str, patience: float = 90.0, pause: float = 0.02
 	) -> None:
 		self._hosts = hosts
 		self._version = version
@@ -209,13 +209,12 @@ class Audience:
 	def until(self, condition: Callable[[], object], what: str) -> None:
 		"""Publish until `condition` is true."""
 
-		def step() -> object:
+		def publish() -> None:
 			if time.monotonic() >= self._next:
 				self._next = time.monotonic() + self._pause
 				self.publish()
-			return condition()
 
-		until(step, what, self._patience)
+		repeat_until(publish, condition, what, self._patience)
 
 	def wait_until_seen(self, by: list[str], users: list[str]) -> None:
 		"""Publish until these users, and nobody else, are the viewers and the members of the place for the clients of `by`."""

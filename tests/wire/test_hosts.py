@@ -18,7 +18,7 @@ from realtime.forwarding.handshake import request_head
 from tests.wire.background import Background
 from tests.wire.bench import APP_SITE, AnyClient, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET
-from tests.wire.conditions import PATIENCE, until
+from tests.wire.conditions import PATIENCE, repeat_until, until
 from tests.wire.conftest import LONG, Connect, ConnectNode
 from tests.wire.doctor import ON_APP_SITE, run_doctor
 from tests.wire.hosts import ADDRESSES, WORKERS, Hosts
@@ -227,11 +227,7 @@ class Load:
 	def until(self, condition: Callable[[], object], what: str) -> None:
 		"""Publish until `condition` is true."""
 
-		def step() -> object:
-			self.publish()
-			return condition()
-
-		until(step, what, LONG)
+		repeat_until(self.publish, condition, what, LONG)
 
 	def check(self) -> None:
 		"""Fail unless each client has received each event once, in order."""
