@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from realtime.engine.owners import owner_of
 from tests.wire.bench import APP_SITE, AnyClient, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET
-from tests.wire.conditions import accepts, free_port, until
+from tests.wire.conditions import accepts, free_port, repeat_until, until
 from tests.wire.conftest import LONG, Connect, ConnectNode, MakeBench
 from tests.wire.nginx import NGINX, Nginx
 from tests.wire.nodejs import NEW, NodeClient
@@ -25,6 +26,7 @@ from tests.wire.workers import (
 	COUNT,
 	PING,
 	SEVERAL,
+	are_replaced,
 	metric,
 	owner,
 	sessions_of_several,
@@ -195,7 +197,7 @@ def test_counters_never_go_down(make_bench: MakeBench, connect: Connect) -> None
 
 	def replaced(pid: int) -> bool:
 		higher()
-		return pid not in workers(bench).values()
+		return are_replaced(bench, pid)
 
 	until(lambda: replaced(pid), "a successor", LONG)
 	last_worker = workers(bench)[COUNT]
@@ -229,17 +231,13 @@ def test_no_event_is_lost_behind_nginx_while_workers_are_killed_and_replaced(
 			published.append(len(published))
 			publisher.publish("count", published[-1], f"user:{user.name}")
 
-		def replaced(pid: int) -> bool:
-			publish()
-			return pid not in workers(bench).values()
-
 		for number in range(1, COUNT + 1):
 			pid = workers(bench)[number]
 			os.kill(pid, signal.SIGKILL)
-			until(lambda pid=pid: replaced(pid), "a successor", LONG)  # type: ignore[misc]
+			repeat_until(publish, partial(are_replaced, bench, pid), "a successor", LONG)
 		last = workers(bench)[COUNT]
 		bench.sidecar.signal(signal.SIGHUP)
-		until(lambda: replaced(last), "the reload", LONG)
+		repeat_until(publish, partial(are_replaced, bench, last), "the reload", LONG)
 		for _ in range(20):
 			publish()
 		publisher.flush()

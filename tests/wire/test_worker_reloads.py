@@ -11,14 +11,14 @@ import pytest
 
 from tests.wire.bench import APP_SITE, AnyClient, Bench
 from tests.wire.clients import BOTH, POLLING, WEBSOCKET
-from tests.wire.conditions import PATIENCE, free_port, until
+from tests.wire.conditions import PATIENCE, free_port, repeat_until, until
 from tests.wire.conftest import LONG, Connect, ConnectNode, MakeBench
 from tests.wire.nginx import NGINX, Nginx
 from tests.wire.nodejs import NodeClient
 from tests.wire.publisher import Publisher
 from tests.wire.raw import PollingSession
 from tests.wire.sidecar import Sidecar
-from tests.wire.workers import SEVERAL, wait_for_count, wait_for_line, workers
+from tests.wire.workers import SEVERAL, are_replaced, wait_for_count, wait_for_line, workers
 
 
 def test_reload_replaces_the_workers_while_events_flow(
@@ -36,15 +36,16 @@ def test_reload_replaces_the_workers_while_events_flow(
 	publisher = Publisher(bench.valkey.url)
 	published: list[int] = []
 
-	def replaced() -> bool:
+	def publish() -> None:
 		published.append(len(published))
 		publisher.publish("count", published[-1], f"user:{user.name}")
-		return "the reload is complete: 3 workers" in bench.sidecar.log
 
 	bench.sidecar.signal(signal.SIGHUP)
-	until(replaced, "the reload", LONG)
+	repeat_until(
+		publish, lambda: "the reload is complete: 3 workers" in bench.sidecar.log, "the reload", LONG
+	)
 	for _ in range(20):
-		replaced()
+		publish()
 	publisher.flush()
 	for client in clients:
 		wait_for_count(client, len(published))
@@ -166,13 +167,12 @@ def test_no_request_fails_in_a_reload(
 		publisher = Publisher(bench.valkey.url)
 		published: list[int] = []
 
-		def replaced() -> bool:
+		def publish() -> None:
 			published.append(len(published))
 			publisher.publish("count", published[-1])
-			return not set(pids.values()) & set(workers(bench).values())
 
 		bench.sidecar.signal(signal.SIGHUP)
-		until(replaced, "the reload", LONG)
+		repeat_until(publish, lambda: are_replaced(bench, *pids.values()), "the reload", LONG)
 		publisher.flush()
 		for client in nodes:
 			wait_for_count(client, len(published))

@@ -18,16 +18,25 @@ SEVERAL: dict[str, Any] = {"socketio_workers": COUNT}
 """The configuration."""
 
 
+def serving(bench: Bench) -> dict[int, int]:
+	"""Return the process ids of the workers that serve now, by number."""
+	return {one["worker"]: one["pid"] for one in bench.sidecar.health()[1]["workers"] if one["subscribed"]}
+
+
 def workers(bench: Bench, count: int = COUNT) -> dict[int, int]:
 	"""Wait until `count` workers serve, and return their process ids by number. They may start one after the other."""
 
 	def found() -> dict[int, int]:
-		pids = {
-			one["worker"]: one["pid"] for one in bench.sidecar.health()[1]["workers"] if one["subscribed"]
-		}
+		pids = serving(bench)
 		return pids if len(pids) == count else {}
 
 	return until(found, f"{count} workers", LONG)
+
+
+def are_replaced(bench: Bench, *pids: int) -> bool:
+	"""Return whether all workers serve, and none of them is one of these processes."""
+	found = serving(bench)
+	return len(found) == COUNT and not set(found.values()) & set(pids)
 
 
 PING = f'42/{APP_SITE},["ping"]'
