@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
-from tests.wire.clients import Client
+from tests.wire.clients import POLLING, WEBSOCKET, Client
 from tests.wire.conditions import PATIENCE, accepts, free_port, until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
+from tests.wire.nodejs import VERSIONS
 from tests.wire.raw import HANDSHAKE
 from tests.wire.sidecar import Sidecar
 
@@ -42,12 +43,13 @@ def run_until_failure(sidecar: Sidecar) -> tuple[int, str]:
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_and_clients_reconnect(
-	make_bench: MakeBench, connect_node: ConnectNode, node_version: str, signum: int
+	make_bench: MakeBench, connect_node: ConnectNode, signum: int
 ) -> None:
 	bench = make_bench()
 	clients = [
-		connect_node(bench, node_version, bench.user(), transports=transports)
-		for transports in (("websocket",), ("polling",))
+		connect_node(bench, version, bench.user(), transports=transports)
+		for version in VERSIONS
+		for transports in (WEBSOCKET, POLLING)
 	]
 	bench.sidecar.signal(signum)
 	assert bench.sidecar.wait() == 0
@@ -63,16 +65,15 @@ def test_a_signal_ends_the_process_and_clients_reconnect(
 		client.fence()
 
 
-def test_clients_reconnect_after_a_kill(
-	make_bench: MakeBench, connect_node: ConnectNode, node_version: str
-) -> None:
+def test_clients_reconnect_after_a_kill(make_bench: MakeBench, connect_node: ConnectNode) -> None:
 	bench = make_bench()
-	client = connect_node(bench, node_version, bench.user())
+	clients = [connect_node(bench, version, bench.user()) for version in VERSIONS]
 	bench.sidecar.kill()
 	bench.sidecar.start()
 	bench.wait_until_subscribed()
-	client.connect(2)
-	client.fence()
+	for client in clients:
+		client.connect(2)
+		client.fence()
 
 
 def test_the_limit_of_descriptors_is_raised(make_bench: MakeBench) -> None:

@@ -11,7 +11,7 @@ from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.clients import POLLING, WEBSOCKET
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, ConnectNode, MakeBench
-from tests.wire.nodejs import NEW, OFFSET
+from tests.wire.nodejs import NEW, OFFSET, VERSIONS
 from tests.wire.publisher import Publisher
 from tests.wire.raw import WebSocketSession
 from tests.wire.recoveries import (
@@ -144,29 +144,31 @@ def test_a_permission_that_is_revoked_during_the_recovery(
 	until(lambda: "rooms_withdrawn_total 1" in bench.sidecar.get("/metrics")[1], "the withdrawal")
 
 
-@pytest.mark.parametrize("transports", [WEBSOCKET, POLLING], ids=str)
-def test_across_two_kills_in_a_row(
-	make_bench: MakeBench, connect_node: ConnectNode, transports: tuple[str, ...]
-) -> None:
+def test_across_two_kills_in_a_row(make_bench: MakeBench, connect_node: ConnectNode) -> None:
 	bench = make_bench()
 	publisher = Publisher(bench.valkey.url)
 	user, name = bench.user(), bench.document()
-	client = connect_node(bench, NEW, user, transports=transports)
-	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
-	publisher.publish("step", 1, f"doc:ToDo/{name}")
-	client.next("step")
-	# The second process ends before the client has reconnected, or just after.
+	room = f"doc:ToDo/{name}"
+	clients = [connect_node(bench, NEW, user, transports=transports) for transports in (WEBSOCKET, POLLING)]
+	for client in clients:
+		bench.join(client, room, "doc_subscribe", "ToDo", name)
+	publisher.publish("step", 1, room)
+	for client in clients:
+		client.next("step")
+	# The second process ends before the clients have reconnected, or just after.
 	for number in (2, 3):
 		bench.sidecar.kill()
-		publisher.publish("step", number, f"doc:ToDo/{name}")
+		publisher.publish("step", number, room)
 		bench.sidecar.start()
-	client.connect(2)
+	for client in clients:
+		client.connect(2)
 	bench.sidecar.kill()
-	publisher.publish("step", 4, f"doc:ToDo/{name}")
+	publisher.publish("step", 4, room)
 	bench.sidecar.start()
-	until(lambda: 4 in messages(client, "step"), "what it has missed")
-	assert messages(client, "step") == [1, 2, 3, 4]
-	assert client.state()["recovered"] is True
+	for client in clients:
+		until(lambda client=client: 4 in messages(client, "step"), "what it has missed")  # type: ignore[misc]
+		assert messages(client, "step") == [1, 2, 3, 4]
+		assert client.state()["recovered"] is True
 
 
 def test_two_clients_with_one_session(make_bench: MakeBench) -> None:
@@ -189,25 +191,31 @@ def test_two_clients_with_one_session(make_bench: MakeBench) -> None:
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-@pytest.mark.parametrize("transports", [WEBSOCKET, POLLING], ids=str)
-def test_across_a_restarted_sidecar(
-	make_bench: MakeBench, connect_node: ConnectNode, node_version: str, how: str, transports: tuple[str, ...]
-) -> None:
+def test_across_a_restarted_sidecar(make_bench: MakeBench, connect_node: ConnectNode, how: str) -> None:
 	bench = make_bench()
 	publisher = Publisher(bench.valkey.url)
 	name = bench.document()
-	client = connect_node(bench, node_version, bench.user(), transports=transports)
-	bench.join(client, f"doc:ToDo/{name}", "doc_subscribe", "ToDo", name)
-	publisher.publish("step", 1, f"doc:ToDo/{name}")
-	client.next("step")
+	room = f"doc:ToDo/{name}"
+	clients = [
+		connect_node(bench, version, bench.user(), transports=transports)
+		for version in VERSIONS
+		for transports in (WEBSOCKET, POLLING)
+	]
+	for client in clients:
+		bench.join(client, room, "doc_subscribe", "ToDo", name)
+	publisher.publish("step", 1, room)
+	for client in clients:
+		client.next("step")
 	getattr(bench.sidecar, how)()
-	publisher.publish("step", 2, f"doc:ToDo/{name}")
+	publisher.publish("step", 2, room)
 	bench.sidecar.start()
-	client.connect(2)
-	publisher.publish("step", 3, f"doc:ToDo/{name}")
-	until(lambda: 3 in messages(client, "step"), "the live event")
-	assert messages(client, "step") == [1, 2, 3]
-	assert client.state()["recovered"] is True
+	for client in clients:
+		client.connect(2)
+	publisher.publish("step", 3, room)
+	for client in clients:
+		until(lambda client=client: 3 in messages(client, "step"), "the live event")  # type: ignore[misc]
+		assert messages(client, "step") == [1, 2, 3]
+		assert client.state()["recovered"] is True
 
 
 def test_a_session_that_was_recovered_elsewhere_meanwhile(bench: Bench) -> None:
