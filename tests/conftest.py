@@ -36,6 +36,7 @@ LONG_FILES = (
 	"wire/test_worker_reloads.py",
 	"wire/test_systemd.py",
 	"wire/test_presence.py",
+	"wire/two_sidecars/test_presence.py",
 	"wire/test_partition.py",
 	"wire/test_doctor.py",
 	"wire/test_web_away.py",
