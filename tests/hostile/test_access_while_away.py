@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections.abc import Iterator
 from hashlib import sha256
 
 import pytest
@@ -27,23 +28,35 @@ def enter(socket, room):
 """
 
 
-class Attack:
-	"""A bench with one user, whose tab is in the room of a ToDo."""
+def start(make_bench: MakeBench) -> Bench:
+	"""Start a bench on which only a change of access ends an answer of the web process."""
+	bench = make_bench(
+		# Joined list updates would hide which of two was replayed.
+		common={"realtime_cache_seconds": 600, "realtime_list_updates_per_second": 0},
+		start=False,
+	)
+	write_handlers(bench, "alpha", HANDLERS)
+	install(bench, "alpha")
+	return bench.start()
 
-	def __init__(self, make_bench: MakeBench) -> None:
-		self.bench: Bench = make_bench(
-			# Joined list updates would hide which of two was replayed.
-			common={"realtime_cache_seconds": 600, "realtime_list_updates_per_second": 0},
-			start=False,
-		)
-		write_handlers(self.bench, "alpha", HANDLERS)
-		install(self.bench, "alpha")
-		self.bench.start()
+
+class Attack:
+	"""A user whose tab is in the room of a ToDo.
+
+	Args:
+		bench: The bench, without other clients.
+	"""
+
+	def __init__(self, bench: Bench) -> None:
+		self.bench = bench
+		self._tabs: list[Tab] = []
+		until(lambda: self.sockets() == 0, "the end of earlier clients")
 		self.publisher = Publisher(self.bench.valkey.url)
 		self.user: User = self.bench.user()
 		self.name = self.bench.document()
 		self.room = f"doc:ToDo/{self.name}"
 		self.tab = Tab(self.bench, self.user)
+		self._tabs.append(self.tab)
 		self.tab.subscribe(self.name)
 		self.secret(1)
 		self.tab.read_up_to("secret")
@@ -83,29 +96,64 @@ class Attack:
 	def come_back(self) -> Tab:
 		"""Reconnect with the newest offset."""
 		self.publisher.flush()
-		return self.tab.reconnect(self.tab.offset)
+		self._tabs.append(self.tab.reconnect(self.tab.offset))
+		return self._tabs[-1]
+
+	def close(self) -> None:
+		"""Close all connections."""
+		for tab in self._tabs:
+			tab.raw.close()
 
 
-@pytest.mark.parametrize("sidecar", ["up", "down"])
-def test_withdrawn_and_granted_while_the_client_is_away(make_bench: MakeBench, sidecar: str) -> None:
-	it = Attack(make_bench)
+@pytest.fixture(scope="module")
+def shared(make_shared_bench: MakeBench) -> Bench:
+	"""A bench for the tests that interrupt nothing."""
+	return start(make_shared_bench)
+
+
+@pytest.fixture
+def it(shared: Bench) -> Iterator[Attack]:
+	"""A user on the shared bench."""
+	one = Attack(shared)
+	yield one
+	one.close()
+	shared.sidecar.check_log()
+
+
+@pytest.fixture
+def alone(make_bench: MakeBench) -> Iterator[Attack]:
+	"""A user on a bench of its own: after an interruption, clients of others do not recover either."""
+	one = Attack(start(make_bench))
+	yield one
+	one.close()
+
+
+def test_withdrawn_and_granted_while_the_client_is_away(it: Attack) -> None:
 	it.leave()
-	if sidecar == "down":
-		it.bench.sidecar.kill()
 	it.forbid()
 	it.secret(2)
 	it.allow()
 	it.secret(3)
-	if sidecar == "down":
-		it.bench.sidecar.start()
-		it.bench.wait_until_subscribed()
 	again = it.come_back()
 	assert again.secrets == []
 	assert not again.recovered
 
 
-def test_a_document_that_is_hidden_and_shown_again(make_bench: MakeBench) -> None:
-	it = Attack(make_bench)
+def test_withdrawn_and_granted_while_the_sidecar_is_down(alone: Attack) -> None:
+	alone.leave()
+	alone.bench.sidecar.kill()
+	alone.forbid()
+	alone.secret(2)
+	alone.allow()
+	alone.secret(3)
+	alone.bench.sidecar.start()
+	alone.bench.wait_until_subscribed()
+	again = alone.come_back()
+	assert again.secrets == []
+	assert not again.recovered
+
+
+def test_a_document_that_is_hidden_and_shown_again(it: Attack) -> None:
 	it.leave()
 	it.save()
 	it.secret(2)
@@ -115,9 +163,9 @@ def test_a_document_that_is_hidden_and_shown_again(make_bench: MakeBench) -> Non
 	assert not again.recovered
 
 
-def test_withdrawn_before_the_connection_was_lost(make_bench: MakeBench) -> None:
+def test_withdrawn_before_the_connection_was_lost(alone: Attack) -> None:
 	"""The sidecar is killed before it has asked about the change."""
-	it = Attack(make_bench)
+	it = alone
 	it.bench.web.fail("has_permissions", hang=True)
 	it.bench.web.fail("get_user_info", hang=True)
 	it.forbid()
@@ -134,8 +182,7 @@ def test_withdrawn_before_the_connection_was_lost(make_bench: MakeBench) -> None
 	assert not again.recovered
 
 
-def test_system_users_events_while_the_user_was_none(make_bench: MakeBench) -> None:
-	it = Attack(make_bench)
+def test_system_users_events_while_the_user_was_none(it: Attack) -> None:
 	it.leave()
 	it.publisher.announce("user", user=it.user.name)
 	it.secret(2, "all")
@@ -145,9 +192,8 @@ def test_system_users_events_while_the_user_was_none(make_bench: MakeBench) -> N
 	assert not again.recovered
 
 
-def test_a_session_that_ends_while_the_client_is_away(make_bench: MakeBench) -> None:
+def test_a_session_that_ends_while_the_client_is_away(it: Attack) -> None:
 	"""The same user logs in again, and presents the old session."""
-	it = Attack(make_bench)
 	it.leave()
 	for sid, user in it.bench.site().sessions.items():
 		if user == it.user.name:
@@ -158,9 +204,8 @@ def test_a_session_that_ends_while_the_client_is_away(make_bench: MakeBench) -> 
 	assert again.secrets == []
 
 
-def test_one_change_while_the_client_is_away_costs_nothing(make_bench: MakeBench) -> None:
+def test_one_change_while_the_client_is_away_costs_nothing(it: Attack) -> None:
 	"""Before the change the client had access, and after it the permission is requested anew."""
-	it = Attack(make_bench)
 	it.leave()
 	it.secret(2)
 	it.save()
@@ -170,8 +215,7 @@ def test_one_change_while_the_client_is_away_costs_nothing(make_bench: MakeBench
 	assert again.secrets == [2, 3]
 
 
-def test_changes_of_others_cost_nothing(make_bench: MakeBench) -> None:
-	it = Attack(make_bench)
+def test_changes_of_others_cost_nothing(it: Attack) -> None:
 	it.leave()
 	for number in (2, 3, 4):
 		it.publisher.announce("user", user="somebody.else@example.com")
@@ -183,10 +227,9 @@ def test_changes_of_others_cost_nothing(make_bench: MakeBench) -> None:
 	assert again.secrets == [2, 3, 4]
 
 
-def test_list_updates_do_not_name_a_document_that_was_hidden(make_bench: MakeBench) -> None:
-	it = Attack(make_bench)
+def test_list_updates_do_not_name_a_document_that_was_hidden(it: Attack) -> None:
 	it.tab.raw.send("42/" + APP_SITE + ',["doctype_subscribe","ToDo"]')
-	it.bench.wait_until_asked("ToDo")
+	it.bench.wait_until_asked("ToDo", user=it.user.name)
 	it.tab.call("enter", "fence")
 	it.leave()
 	it.save()
@@ -201,9 +244,9 @@ def test_list_updates_do_not_name_a_document_that_was_hidden(make_bench: MakeBen
 
 
 @pytest.mark.parametrize("granted", [True, False])
-def test_withdrawn_while_the_subscription_is_interrupted(make_bench: MakeBench, granted: bool) -> None:
+def test_withdrawn_while_the_subscription_is_interrupted(alone: Attack, granted: bool) -> None:
 	"""The client stays connected: events from the stream do not reach it before its access is checked."""
-	it = Attack(make_bench)
+	it = alone
 	it.bench.sidecar.signal(signal.SIGSTOP)
 	try:
 		it.bench.valkey.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
