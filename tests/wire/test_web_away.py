@@ -40,34 +40,44 @@ def attempts(bench: Bench) -> int:
 	return len(bench.web.requests)
 
 
-@pytest.mark.parametrize("transports", [POLLING, WEBSOCKET], ids="+".join)
 def test_a_client_waits_for_a_web_process_that_is_not_up(
-	make_bench: MakeBench, start_connecting: StartConnecting, transports: tuple[str, ...]
+	make_bench: MakeBench, start_connecting: StartConnecting
 ) -> None:
 	bench = make_bench()
 	bench.stop_web()
 	user = bench.user()
-	client, waiting = start_connecting(bench, user, transports=transports)
-	until(lambda: client.sio.eio.state == "connected", "the connection below Socket.IO")
-	assert not client.connected
+	started = [start_connecting(bench, user, transports=transports) for transports in (POLLING, WEBSOCKET)]
+	for client, _ in started:
+		until(lambda client=client: client.sio.eio.state == "connected", "the connection below Socket.IO")  # type: ignore[misc]
+		assert not client.connected
 	bench.start_web()
-	waiting.result(LONG)
+	for _, waiting in started:
+		waiting.result(LONG)
 	bench.publish("welcome", 1, f"user:{user.name}")
-	assert client.next("welcome")[0] == 1
+	for client, _ in started:
+		assert client.next("welcome")[0] == 1
+
+
+@pytest.fixture(scope="module")
+def impatient(make_shared_bench: MakeBench) -> Bench:
+	"""A bench whose sidecar waits a second for each answer. A test leaves its web process well."""
+	return make_shared_bench(common={"realtime_web_timeout": 1})
 
 
 @pytest.mark.parametrize("failure", NO_ANSWER)
 def test_a_client_waits_while_the_web_process_fails(
-	make_bench: MakeBench, start_connecting: StartConnecting, failure: str
+	impatient: Bench, start_connecting: StartConnecting, failure: str
 ) -> None:
 	"""As when gunicorn is stopped for 20 seconds: many attempts in vain, and then the client is in."""
-	bench = make_bench(common={"realtime_web_timeout": 1})
+	bench, before = impatient, attempts(impatient)
 	bench.web.fail(**NO_ANSWER[failure])
-	client, waiting = start_connecting(bench, bench.user())
-	until(lambda: attempts(bench) >= 5, "5 attempts", LONG)
-	assert not client.connected
-	assert not waiting.done()
-	bench.web.heal()
+	try:
+		client, waiting = start_connecting(bench, bench.user())
+		until(lambda: attempts(bench) - before >= 5, "5 attempts", LONG)
+		assert not client.connected
+		assert not waiting.done()
+	finally:
+		bench.web.heal()
 	waiting.result(LONG)
 	client.fence()
 
@@ -146,16 +156,19 @@ def test_the_desk_gets_in_after_a_long_start(
 
 
 def test_clients_that_are_in_do_not_notice(
-	make_bench: MakeBench, connect: Connect, start_connecting: StartConnecting
+	impatient: Bench, connect: Connect, start_connecting: StartConnecting
 ) -> None:
-	bench = make_bench(common={"realtime_web_timeout": 1})
+	bench = impatient
 	client = connect(bench, bench.user())
+	before = attempts(bench)
 	bench.web.fail(hang=True)
-	waiting = [start_connecting(bench, bench.user())[1] for _ in range(20)]
-	until(lambda: attempts(bench) > 1, "an attempt")
-	client.fence()
-	bench.settle(client)
-	bench.web.heal()
+	try:
+		waiting = [start_connecting(bench, bench.user())[1] for _ in range(20)]
+		until(lambda: attempts(bench) > before, "an attempt")
+		client.fence()
+		bench.settle(client)
+	finally:
+		bench.web.heal()
 	for one in waiting:
 		one.result(LONG)
 
