@@ -77,6 +77,8 @@ def test_another_message_for_a_list_update() -> None:
 LIST_MESSAGE = {"doctype": "Sales Invoice", "name": "SINV-2026-00001", "user": "ann@example.com"}
 
 
+# Each line would be measured for each of thousands of values, and the tests above run the same lines.
+@pytest.mark.no_cover
 @pytest.mark.parametrize("sent", [False, True], ids=["as it was read", "sent to a client"])
 @pytest.mark.parametrize(
 	("event", "message", "most"),

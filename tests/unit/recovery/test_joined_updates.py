@@ -36,6 +36,9 @@ USER = "ann@example.com"
 PID = "p" * 24
 LISTS = ("doctype:ToDo", "doctype:Note")
 
+MANY_EVENTS = pytest.mark.no_cover
+"""Each line would be measured for each of hundreds of events, and the tests of the joiner and of recovery run the same lines."""
+
 
 class SlowPermissions:
 	"""The user may read everything; the web process takes some time to say so."""
@@ -190,6 +193,7 @@ class Setting:
 		self.receive(socket, 1 << 30)
 
 
+@MANY_EVENTS
 @pytest.mark.parametrize("names", [4, 200], ids=["few documents", "many documents"])
 @pytest.mark.parametrize("seed", range(30))
 def test_a_client_that_moves_gets_everything_once(
@@ -224,6 +228,7 @@ def test_a_client_that_moves_gets_everything_once(
 	test()
 
 
+@MANY_EVENTS
 @pytest.mark.parametrize("seed", range(20))
 def test_the_newest_documents_of_a_large_burst(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
 	monkeypatch.setattr(random, "uniform", lambda low, high: low)
