@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.driving import (
@@ -16,14 +13,12 @@ from tests.browser.driving import (
 	wait_for_room,
 	wait_for_status,
 	wait_to_see,
-	wait_until,
 )
 from tests.wire.bench import Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench
 
 SIGN = ".realtime-status"
-BARS = "dialog"
 
 
 def test_it_is_the_same_object_with_the_same_methods(bench: Bench, open_desk: OpenPage) -> None:
@@ -335,164 +330,3 @@ def test_a_task_calls_the_one_who_follows_it(bench: Bench, open_desk: OpenPage) 
 		bench.publish("task_progress", {"task_id": task_id}, f"user:{user.name}")
 	wait_to_see(page, {"task_id": "job-1"})
 	assert errors == []
-
-
-def open_list(bench: Bench, page: Page, doctype: str = "ToDo") -> list[str]:
-	"""Show a list of the Desk, and wait until its updates arrive; return the errors that the page raises from now on."""
-	errors: list[str] = []
-	page.on("pageerror", lambda error: errors.append(str(error)))
-	page.evaluate(
-		"""doctype => {
-			window.route = ["List", doctype, "List"];
-			window.cur_list = new frappe.views.ListView(doctype);
-		}""",
-		doctype,
-	)
-	wait_for_room(bench, page, f"doctype:{doctype}")
-	return errors
-
-
-def update_list(bench: Bench, doctype: str = "ToDo", **more: Any) -> None:
-	"""Publish an update of a list."""
-	bench.publish("list_update", {"doctype": doctype, **more}, f"doctype:{doctype}")
-
-
-def test_a_list_fetches_the_rows_that_updates_name(bench: Bench, open_desk: OpenPage) -> None:
-	page = open_desk(bench, bench.user())
-	errors = open_list(bench, page)
-	name = bench.document()
-	update_list(bench, name=name)
-	wait_to_see(page, ["rows", [name]])
-	settle(bench, page)
-	assert (seen(page), errors) == ([["rows", [name]]], [])
-
-
-@pytest.mark.parametrize("update", [{}, {"name": "T-1", "more": True}], ids=["no name", "more"])
-def test_a_list_fetches_all_rows_after_an_update_that_does_not_name_all(
-	bench: Bench, open_desk: OpenPage, update: dict[str, Any]
-) -> None:
-	page = open_desk(bench, bench.user())
-	errors = open_list(bench, page)
-	for times in (1, 2):
-		page.evaluate(
-			"update => frappe.realtime.socket.listeners('list_update').forEach((one) => one(update))",
-			{"doctype": "ToDo", **update},
-		)
-		wait_until(page, "times => seen.length === times", times)
-	assert (seen(page), errors) == ([["all rows", "ToDo"]] * 2, []), "the second one within three seconds"
-
-
-def test_an_update_from_the_sidecar_without_a_name_refreshes_the_list(
-	bench: Bench, open_desk: OpenPage
-) -> None:
-	page = open_desk(bench, bench.user())
-	errors = open_list(bench, page)
-	update_list(bench)
-	wait_to_see(page, ["all rows", "ToDo"])
-	assert errors == []
-
-
-@pytest.mark.parametrize("shown", ["a form", "another list"])
-def test_a_list_that_is_not_shown_fetches_nothing(bench: Bench, open_desk: OpenPage, shown: str) -> None:
-	page = open_desk(bench, bench.user())
-	errors = open_list(bench, page)
-	page.evaluate(
-		"""shown => {
-			window.hidden_list = cur_list;
-			if (shown === "a form") window.route = ["Form", "ToDo", "T-1"];
-			else {
-				window.route = ["List", "Note", "List"];
-				window.cur_list = { doctype: "Note" };
-			}
-		}""",
-		shown,
-	)
-	update_list(bench)
-	wait_until(page, "!hidden_list.realtime_events_setup")
-	assert (seen(page), errors) == ([], [])
-
-
-def test_a_bar_shows_from_0_and_closes_at_100(bench: Bench, open_desk: OpenPage) -> None:
-	user = bench.user()
-	page = open_desk(bench, user)
-	wait_for_status(page, "connected")
-	for percent in (0, 50, 100):
-		bench.publish("progress", {"title": "Import", "percent": percent}, f"user:{user.name}")
-	wait_until(page, "seen.includes('Import: 100')")
-	assert seen(page) == ["Import: 0", "Import: 50", "Import: 100"]
-	expect(page.locator(BARS)).to_have_count(0)
-
-
-def test_steps_and_odd_sums_close_it_too(bench: Bench, open_desk: OpenPage) -> None:
-	user = bench.user()
-	page = open_desk(bench, user)
-	wait_for_status(page, "connected")
-	for message in ({"progress": [1, 3]}, {"progress": [3, 3]}):
-		bench.publish("progress", {"title": "Steps", **message}, f"user:{user.name}")
-	for percent in (33.3333, 99.9999):
-		bench.publish("progress", {"title": "Sum", "percent": percent}, f"user:{user.name}")
-	wait_until(page, "seen.includes('Sum: 100')")
-	assert seen(page) == ["Steps: 33", "Steps: 100", "Sum: 33", "Sum: 100"]
-	expect(page.locator(BARS)).to_have_count(0)
-
-
-def test_two_bars_do_not_disturb_each_other(bench: Bench, open_desk: OpenPage) -> None:
-	user = bench.user()
-	page = open_desk(bench, user)
-	wait_for_status(page, "connected")
-	for percent in (10, 20, 30):
-		for title in ("One", "Other"):
-			bench.publish("progress", {"title": title, "percent": percent}, f"user:{user.name}")
-	wait_until(page, "seen.includes('Other: 30')")
-	expect(page.locator(BARS)).to_have_text(["One: 30", "Other: 30"])
-	bench.publish("progress", {"title": "One", "percent": 100}, f"user:{user.name}")
-	expect(page.locator(BARS)).to_have_text(["Other: 30"])
-
-
-def test_work_that_begins_again_keeps_its_bar(bench: Bench, open_desk: OpenPage) -> None:
-	user = bench.user()
-	page = open_desk(bench, user)
-	wait_for_status(page, "connected")
-	for percent in (100, 10):
-		bench.publish("progress", {"title": "Import", "percent": percent}, f"user:{user.name}")
-	bench.publish("progress", {"title": "Fence", "percent": 100}, f"user:{user.name}")
-	wait_until(page, "seen.includes('Fence: 100')")
-	# The fence's bar is closed after the other's would have been.
-	expect(page.locator(BARS)).to_have_text(["Import: 10"])
-
-
-def test_a_bar_that_the_user_has_closed_comes_back_with_the_next_work(
-	bench: Bench, open_desk: OpenPage
-) -> None:
-	user = bench.user()
-	page = open_desk(bench, user)
-	wait_for_status(page, "connected")
-	bench.publish("progress", {"title": "Import", "percent": 50}, f"user:{user.name}")
-	wait_until(page, "frappe.cur_progress?.display")
-	page.evaluate("frappe.cur_progress.close()")
-	bench.publish("progress", {"title": "Import", "percent": 60}, f"user:{user.name}")
-	wait_until(page, "seen.includes('Import: 60')")
-	expect(page.locator(BARS)).to_have_count(0)
-	bench.publish("progress", {"title": "Import", "percent": 5}, f"user:{user.name}")
-	expect(page.locator(BARS)).to_have_text(["Import: 5"])
-
-
-def test_only_the_page_that_has_asked_shows_the_bar(bench: Bench, open_desk: OpenPage) -> None:
-	user = bench.user()
-	asking, other = open_desk(bench, user), open_desk(bench, user)
-	for page in (asking, other):
-		wait_for_status(page, "connected")
-	name = asking.evaluate("window.frappe_realtime_page")
-	bench.publish("progress", {"title": "Import", "percent": 5, "page": name}, f"user:{user.name}")
-	for page in (asking, other):
-		settle(bench, page)
-	assert [seen(page) for page in (asking, other)] == [["Import: 5"], []]
-
-
-def test_other_listeners_of_progress_get_every_message(bench: Bench, open_desk: OpenPage) -> None:
-	user = bench.user()
-	page = open_desk(bench, user)
-	wait_for_status(page, "connected")
-	listen(page, "progress")
-	bench.publish("progress", {"progress": [1, 2], "page": "another"}, f"user:{user.name}")
-	wait_to_see(page, ["progress", {"progress": [1, 2], "page": "another", "percent": 50}])
