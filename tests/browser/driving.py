@@ -40,11 +40,15 @@ def wait_for_status(page: Page, status: str) -> None:
 	wait_until(page, "status => (window.realtime ?? frappe.realtime).status === status", status)
 
 
-def lose_connection(bench: Bench, page: Page) -> None:
-	"""Kill the sidecar, and wait until the page has noticed."""
-	# In the middle of its upgrade, Socket.IO's client notices only when the next ping is overdue.
+def wait_for_websocket(page: Page) -> None:
+	"""Wait until the page has upgraded: in the middle of it, Socket.IO's client notices a loss only when the next ping is overdue."""
 	name = "(window.realtime ?? frappe.realtime).socket.io.engine.transport.name"
 	wait_until(page, f"{name} === 'websocket'")
+
+
+def lose_connection(bench: Bench, page: Page) -> None:
+	"""Kill the sidecar, and wait until the page has noticed."""
+	wait_for_websocket(page)
 	bench.sidecar.kill()
 	wait_for_status(page, "lost")
 

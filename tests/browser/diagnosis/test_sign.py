@@ -20,7 +20,7 @@ from tests.browser.diagnosis.diagnosing import (
 	refuse_with,
 	step,
 )
-from tests.browser.driving import wait_for_status
+from tests.browser.driving import lose_connection, wait_for_status, wait_for_websocket
 from tests.wire.bench import Bench
 from tests.wire.conftest import MakeBench
 
@@ -29,6 +29,7 @@ def test_offline(make_bench: MakeBench, open_desk: OpenPage, window: BrowserCont
 	bench = make_bench()
 	page = open_desk(bench, bench.user(), user=MANAGER)
 	wait_for_status(page, "connected")
+	wait_for_websocket(page)
 	window.set_offline(True)
 	bench.sidecar.kill()
 	assert "offline" in read_details(page)
@@ -41,7 +42,7 @@ def test_a_sidecar_that_does_not_run(make_bench: MakeBench, open_desk: OpenPage)
 	bench = make_bench()
 	page = open_desk(bench, bench.user(), user=MANAGER)
 	wait_for_status(page, "connected")
-	bench.sidecar.kill()
+	lose_connection(bench, page)
 	assert "unreachable" in read_details(page)
 	bench.sidecar.start()
 	expect(page.get_by_role("status").last).to_have_text("Live updates work again", timeout=TIMEOUT)
@@ -69,7 +70,7 @@ def test_a_user_sees_no_technical_details(make_bench: MakeBench, open_desk: Open
 	bench = make_bench()
 	page = open_desk(bench, bench.user(), user={"roles": ["All", "Desk User"]})
 	wait_for_status(page, "connected")
-	bench.sidecar.kill()
+	lose_connection(bench, page)
 	expect(page.locator(SIGN)).to_contain_text("Live updates are paused", timeout=TIMEOUT)
 	assert page.locator(SIGN).inner_text().strip() == "Live updates are paused, reconnecting…"
 	expect(page.get_by_role("button")).to_have_count(0)
@@ -98,7 +99,7 @@ def test_the_result_can_be_copied(make_bench: MakeBench, open_desk: OpenPage) ->
 	bench = make_bench()
 	page = open_desk(bench, bench.user(), user=MANAGER)
 	wait_for_status(page, "connected")
-	bench.sidecar.kill()
+	lose_connection(bench, page)
 	read_details(page)
 	# There is no clipboard without HTTPS: the text is shown.
 	page.get_by_role("button", name="Copy").click()
@@ -116,7 +117,7 @@ def test_the_details_fit_into_a_narrow_window(
 	wait_for_status(page, "connected")
 	page.set_viewport_size({"width": 360, "height": 640})
 	page.evaluate("theme => document.documentElement.setAttribute('data-theme', theme)", theme)
-	bench.sidecar.kill()
+	lose_connection(bench, page)
 	read_details(page)
 	box = page.locator("#realtime-diagnosis").bounding_box()
 	assert box
