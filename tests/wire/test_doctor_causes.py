@@ -41,6 +41,12 @@ def bench(make_bench: MakeBench) -> Bench:
 	return with_addresses(make_bench(version=17))
 
 
+@pytest.fixture
+def unstarted(make_bench: MakeBench) -> Bench:
+	"""The same, for tests that break something before it is started."""
+	return with_addresses(make_bench(version=17, start=False))
+
+
 def test_the_web_process_answers_too(bench: Bench) -> None:
 	bench.write_config(socketio_backend="python-embedded")
 	note = diagnose(bench, *ON_APP_SITE, code=0, row="`socketio_backend` is `python-embedded`")
@@ -242,12 +248,12 @@ def test_the_web_process_hangs(bench: Bench) -> None:
 	is_well(bench, *ON_APP_SITE)
 
 
-def test_a_wrong_webserver_port(bench: Bench) -> None:
+def test_a_wrong_webserver_port(unstarted: Bench) -> None:
+	bench = unstarted
 	(bench.folder / "Procfile").write_text(f"web: bench serve --port {bench.web_port}\n")
 	wrong = free_port()
 	bench.write_config(webserver_port=wrong)
-	bench.sidecar.restart()
-	bench.wait_until_subscribed()
+	bench.start()
 	cause = diagnose(bench, *ON_APP_SITE, row="`webserver_port` is wrong")
 	assert f"the web process does not answer at http://127.0.0.1:{wrong}" in cause.what
 	assert f"it answers at http://127.0.0.1:{bench.web_port}" in cause.what
@@ -258,7 +264,8 @@ def test_a_wrong_webserver_port(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["port known", "port unknown"])
-def test_another_http_server_on_the_webserver_port(bench: Bench, is_known: bool, tmp_path: Path) -> None:
+def test_another_http_server_on_the_webserver_port(unstarted: Bench, is_known: bool, tmp_path: Path) -> None:
+	bench = unstarted
 	if is_known:
 		(bench.folder / "Procfile").write_text(f"web: bench serve --port {bench.web_port}\n")
 	port = free_port()
@@ -270,8 +277,7 @@ def test_another_http_server_on_the_webserver_port(bench: Bench, is_known: bool,
 	try:
 		until(lambda: accepts(port), "the other server listens")
 		bench.write_config(webserver_port=port)
-		bench.sidecar.restart()
-		bench.wait_until_subscribed()
+		bench.start()
 		cause = diagnose(bench, *ON_APP_SITE, row="another HTTP server is on `webserver_port`")
 		assert f"the server at http://127.0.0.1:{port} is not the web process of this bench" in cause.what
 		assert "SimpleHTTP" in cause.what

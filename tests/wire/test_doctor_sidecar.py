@@ -46,6 +46,12 @@ def bench(make_bench: MakeBench) -> Bench:
 	return with_addresses(make_bench(version=17))
 
 
+@pytest.fixture
+def unstarted(make_bench: MakeBench) -> Bench:
+	"""The same, for tests that break something before it is started."""
+	return with_addresses(make_bench(version=17, start=False))
+
+
 # -- the sidecar
 
 
@@ -94,9 +100,9 @@ def test_node_is_on_the_port(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("by_environment", [True, False], ids=["environment", "command line"])
-def test_the_sidecar_runs_on_another_port(bench: Bench, by_environment: bool) -> None:
+def test_the_sidecar_runs_on_another_port(unstarted: Bench, by_environment: bool) -> None:
+	bench = unstarted
 	configured, other = bench.sidecar.port, free_port()
-	bench.sidecar.stop()
 	(bench.folder / "Procfile").write_text("socketio: env/bin/frappe-realtime serve --bench .\n")
 	log = bench.sidecar.log_path
 	bench.sidecar = (
@@ -104,8 +110,7 @@ def test_the_sidecar_runs_on_another_port(bench: Bench, by_environment: bool) ->
 		if by_environment
 		else Sidecar(bench.folder, log, ("--port", str(other)), port=other)
 	)
-	bench.sidecar.start()
-	bench.wait_until_subscribed()
+	bench.start()
 	cause = diagnose(bench, *ON_APP_SITE, row="the sidecar runs on another port")
 	assert (
 		f"the sidecar runs on port {other}, and browsers, nginx and this command use port {configured}"
@@ -157,16 +162,15 @@ def test_another_port_by_a_variable_of_the_shell(bench: Bench) -> None:
 	is_well(bench, *ON_APP_SITE)
 
 
-def test_an_older_sidecar_still_runs(bench: Bench, tmp_path: Path) -> None:
+def test_an_older_sidecar_still_runs(unstarted: Bench, tmp_path: Path) -> None:
+	bench = unstarted
 	older = tmp_path / "older"
 	shutil.copytree(Path(__file__).parents[2] / "realtime", older / "realtime")
 	shutil.copytree(Path(__file__).parents[2] / "frappe_realtime", older / "frappe_realtime")
 	version = older / "frappe_realtime" / "__init__.py"
 	version.write_text(re.sub(r'__version__ = "[^"]*"', '__version__ = "0.0.1"', version.read_text()))
-	bench.sidecar.stop()
 	bench.sidecar.cwd = older
-	bench.sidecar.start()
-	bench.wait_until_subscribed()
+	bench.start()
 	note = diagnose(bench, *ON_APP_SITE, row="an older sidecar still runs", code=0)
 	assert "has the version 0.0.1, installed is" in note.what
 	assert note.where == "the process of the sidecar, which was started before the update"
@@ -177,9 +181,11 @@ def test_an_older_sidecar_still_runs(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="there is no prlimit")
-def test_too_few_descriptors(bench: Bench) -> None:
+def test_too_few_descriptors(unstarted: Bench) -> None:
+	bench = unstarted
 	limited = ("prlimit", "--nofile=200:200", sys.executable, "-m", "realtime")
-	replace_sidecar(bench, command=limited)
+	bench.sidecar = Sidecar(bench.folder, bench.sidecar.log_path, port=bench.sidecar.port, command=limited)
+	bench.start()
 	note = diagnose(bench, *ON_APP_SITE, row="the sidecar may have too few open files", code=0)
 	assert "the sidecar may have 200 open files" in note.what
 	assert note.where == "the limit of the shell or service that starts the sidecar (ulimit -n, LimitNOFILE)"
@@ -197,11 +203,11 @@ def test_too_few_descriptors(bench: Bench) -> None:
 	is_well(bench, *ON_APP_SITE)
 
 
-def test_a_handlers_file_that_does_not_import(bench: Bench) -> None:
+def test_a_handlers_file_that_does_not_import(unstarted: Bench) -> None:
+	bench = unstarted
 	file = write_handlers(bench, "shop", "import no_such_module\n")
-	bench.sidecar.restart()
 	bench.sidecar.expects_traceback = True
-	bench.wait_until_subscribed()
+	bench.start()
 	cause = diagnose(bench, *ON_APP_SITE, row="a handlers file does not import")
 	assert (
 		"the handlers of the app shop are not loaded: ModuleNotFoundError: No module named 'no_such_module'"

@@ -105,13 +105,12 @@ def dropped_events(place: Place) -> Page:
 
 @breaks("the clock of Redis is wrong")
 def redis_clock(place: Place) -> Page:
-	bench = place.bench()
+	bench = place.bench(start=False)
 	relay = ClockRelay(place.background, bench.valkey.port, -3600)
 	place.cleanup.callback(relay.close)
 	bench.write_config(redis_queue=relay.url)
-	bench.sidecar.restart()
+	bench.start()
 	place.cleanup.callback(bench.sidecar.stop)
-	bench.wait_until_subscribed()
 	return place.page(bench)
 
 
@@ -135,11 +134,9 @@ def web_hangs(place: Place) -> Page:
 
 def with_web_port(place: Place, port: int) -> Page:
 	"""Let the sidecar call another port."""
-	bench = place.bench()
+	bench = place.bench(start=False)
 	bench.write_config(webserver_port=port)
-	bench.sidecar.restart()
-	bench.wait_until_subscribed()
-	return place.page(bench)
+	return place.page(bench.start())
 
 
 @breaks("`webserver_port` is wrong")

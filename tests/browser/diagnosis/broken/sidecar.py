@@ -13,9 +13,8 @@ from tests.browser.conftest import sign_in
 from tests.browser.diagnosis.broken.place import Breaks, Place, right
 from tests.wire import nodejs
 from tests.wire.apps import install, write_handlers
-from tests.wire.bench import APP_SITE, STOCK_SITE
+from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.conditions import accepts, free_port, until
-from tests.wire.doctor import replace_sidecar
 from tests.wire.sidecar import ROOT, Sidecar
 from tests.wire.test_doctor_sidecar import SOCKET_IO
 
@@ -30,6 +29,12 @@ server.listen(Number(process.argv[1]), "127.0.0.1");
 
 
 # -- the sidecar
+
+
+def with_command(bench: Bench, command: tuple[str, ...]) -> Bench:
+	"""Start a bench whose sidecar is run by a command."""
+	bench.sidecar = Sidecar(bench.folder, bench.sidecar.log_path, port=bench.sidecar.port, command=command)
+	return bench.start()
 
 
 @breaks("the sidecar does not run")
@@ -82,10 +87,8 @@ def older_sidecar(place: Place) -> Page:
 def few_descriptors(place: Place) -> Page:
 	if shutil.which("prlimit") is None:
 		pytest.skip("there is no prlimit")
-	bench = place.bench()
 	limited = ("prlimit", "--nofile=200:200", sys.executable, "-m", "realtime")
-	replace_sidecar(bench, command=limited)
-	return place.page(bench)
+	return place.page(with_command(place.bench(start=False), limited))
 
 
 @breaks("a handlers file does not import")
@@ -104,7 +107,7 @@ def broken_handlers(place: Place) -> Page:
 def site_not_readable(place: Place) -> Page:
 	if shutil.which("setpriv") is None:
 		pytest.skip("there is no setpriv")
-	bench = place.bench()
+	bench = place.bench(start=False)
 	folder = bench.folder / "sites" / APP_SITE
 	folder.chmod(0)
 	place.cleanup.callback(folder.chmod, 0o755)
@@ -115,8 +118,7 @@ def site_not_readable(place: Place) -> Page:
 		"-m",
 		"realtime",
 	)
-	replace_sidecar(bench, command=unprivileged)
-	return place.page(bench)
+	return place.page(with_command(bench, unprivileged))
 
 
 @breaks("`default_site` hides another site")
