@@ -128,9 +128,10 @@ from frappe.realtime import realtime
 
 @realtime.on("block")
 async def block(socket):
-	until = time.monotonic() + 3
+	until = time.monotonic() + 0.5
 	while time.monotonic() < until:
 		pass
+	time.sleep(2.5)
 """,
 	)
 	connect(bench, bench.user()).emit("block")
@@ -169,7 +170,9 @@ def test_events_above_the_rate_limit_are_ignored(make_app_bench: MakeAppBench, c
 	for _ in range(20):
 		client.emit("alpha", 1)
 	until(lambda: client.all("limit_reached"), "the event limit_reached")
-	assert 5 <= len(client.all("alpha_seen")) <= 10 + (time.monotonic() - began) + 1
+	# The handlers of what came before the limit may run after it is told.
+	until(lambda: len(client.all("alpha_seen")) >= 5, "the events of the burst")
+	assert len(client.all("alpha_seen")) <= 10 + (time.monotonic() - began) + 1
 	assert client.all("limit_reached")[0][0]["limit"] == "realtime_events_per_second"
 
 
