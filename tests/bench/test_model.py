@@ -15,7 +15,8 @@ import redis
 
 from tests.bench.installation import Bench, Person
 from tests.bench.test_access import log_out
-from tests.hostile.model import Address, Target, World, seeds
+from tests.hostile.model import Target, World, seeds
+from tests.hostile.tabs import Address
 from tests.wire.conditions import PATIENCE, until
 
 STEPS = 40

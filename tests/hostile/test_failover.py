@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.hostile.model import Address
-from tests.hostile.model import Tab as ModelTab
+from tests.hostile.tabs import Address
+from tests.hostile.tabs import Tab as ModelTab
 from tests.hostile.test_recovery_access import Tab
 from tests.hostile.test_redis_clock import LAST, STREAM, wait_for_secret
 from tests.wire.bench import APP_SITE, Bench

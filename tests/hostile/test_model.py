@@ -12,7 +12,8 @@ from hashlib import sha256
 
 import pytest
 
-from tests.hostile.model import STEPS, Address, Target, World, seeds
+from tests.hostile.model import STEPS, Target, World, seeds
+from tests.hostile.tabs import Address
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conftest import MakeBench
 from tests.wire.publisher import Publisher
