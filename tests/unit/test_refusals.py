@@ -25,7 +25,10 @@ HTTP_REFUSING = ("engine", "access")
 def calls(name: str) -> Iterator[tuple[Path, ast.Call]]:
 	"""Yield the calls of a class in the sources."""
 	for path in SOURCES:
-		for node in ast.walk(ast.parse(path.read_text())):
+		source = path.read_text()
+		if name not in source:
+			continue
+		for node in ast.walk(ast.parse(source)):
 			if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
 				yield path, node
 
