@@ -121,7 +121,7 @@ class Measurement:
 		"""Return, for each session whose tabs all connect at once, the questions to the web process and the µs of CPU."""
 		sessions = max(50, int(500 * self._scale))
 		with self.sidecar(workers) as one:
-			before, asked = sum(one.cpu()), one.questions()
+			asked, before = one.questions(), sum(one.cpu())
 			load = Tabs(one.port, offset_event=True)
 			load.connect(sessions * TABS)
 			used, questions = sum(one.cpu()) - before, one.questions() - asked
@@ -163,7 +163,8 @@ def main() -> None:
 				f"handshake by polling, with the upgrade: one process {one:.0f} µs, two workers {two:.0f} µs"
 			)
 		for count in (1, 2, 4):
-			asked, used = measurement.storm(count)
+			storms = [measurement.storm(count) for _ in range(options.rounds)]
+			asked, used = map(statistics.median, zip(*storms, strict=True))
 			print(f"{TABS} tabs of a session at once, {count} workers: {asked:.2f} questions, {used:.0f} µs")
 
 
