@@ -143,6 +143,8 @@ def measure(number: int, attack: Attack, server: Server, redis_port: int, second
 	"""Run one attack on a fresh server."""
 	publisher, load, cache = Publisher(redis_port), Load(server.port), redis.Redis(port=redis_port)
 	load.connect(OTHERS)
+	# The first request for a page imports aiohttp: 14 MB that would count as the memory of the attack.
+	web_requests(server)
 	settle(server)
 	load.poll(0)
 	observe(server, load, publisher, cache, 1, lambda: None)
