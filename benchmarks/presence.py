@@ -241,7 +241,7 @@ def differences(members: list[Member], unknown: set[str]) -> tuple[int, list[str
 						f"{place}: {member.id} is {member.truth(now)}, seen as {state} by {observer.id}"
 					)
 				for old in member.ids[:-1]:
-					if old in observer.roster:
+					if old in observer.roster and old not in unknown:
 						found.append(f"{place}: {old}, which has gone, is seen by {observer.id}")
 	return compared, found
 
