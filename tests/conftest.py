@@ -41,6 +41,7 @@ LONG_FILES = (
 	"wire/test_doctor.py",
 	"wire/test_web_away.py",
 	"wire/test_doctor_sidecar.py",
+	"wire/test_doctor_command.py",
 	"wire/test_hosts.py",
 	"wire/test_wheel.py",
 )
