@@ -12,6 +12,7 @@ from playwright.sync_api import TimeoutError as PageTimeout
 
 from tests.wire.bench import Bench
 from tests.wire.conditions import PATIENCE, until
+from tests.wire.sidecars import metric
 
 NUMBERS = itertools.count(1)
 IMPORT = 'const client = await import("/assets/frappe_realtime/js/realtime.js")'
@@ -51,6 +52,12 @@ def lose_connection(bench: Bench, page: Page) -> None:
 	wait_for_websocket(page)
 	bench.sidecar.kill()
 	wait_for_status(page, "lost")
+
+
+def kill_sidecar(bench: Bench) -> None:
+	"""Kill the sidecar when all clients have upgraded, for pages whose client cannot be asked: see `wait_for_websocket`."""
+	until(lambda: not metric(bench, 'connections{transport="polling"}'), "the upgrades")
+	bench.sidecar.kill()
 
 
 def watch_connection(page: Page) -> None:

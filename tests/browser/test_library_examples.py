@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.conftest import FOLDERS, address, sign_in
 from tests.browser.documents import Documents
-from tests.browser.driving import publish_until, wait_for_texts
+from tests.browser.driving import kill_sidecar, publish_until, wait_for_texts
 from tests.wire.bench import Bench
 from tests.wire.conftest import MakeBench
 
@@ -82,7 +82,7 @@ def test_after_missed_events_everything_is_loaded_again(
 	bench = make_bench()
 	page = open_example(bench)
 	change(bench, page, documents, "T-1", "changed")
-	bench.sidecar.kill()
+	kill_sidecar(bench)
 	wait_for_texts(page, "state", "paused")
 	# Nothing to recover from is left anywhere.
 	bench.valkey.client.flushall()

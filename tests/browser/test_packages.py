@@ -12,7 +12,7 @@ from playwright.sync_api import BrowserContext, Page
 from frappe_realtime.contract import ACCESS_CHANNEL, GUEST, USER_CHANGED
 from tests.browser.conftest import FOLDERS, OpenPage, sign_in
 from tests.browser.documents import Documents
-from tests.browser.driving import publish_until, wait_for_texts, wait_to_see, wait_until
+from tests.browser.driving import kill_sidecar, publish_until, wait_for_texts, wait_to_see, wait_until
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conftest import MakeBench
@@ -98,7 +98,7 @@ def test_after_missed_events_everything_is_loaded_again(
 	page = mount(bench, bench.user())
 	wait_for_status(page, "connected")
 	update(bench, page, documents, "two")
-	bench.sidecar.kill()
+	kill_sidecar(bench)
 	wait_for_status(page, "lost")
 	wait_for_texts(page, "doc", "two false true", "two false true")
 	# Nothing to recover from is left anywhere.
@@ -122,7 +122,7 @@ def test_a_reconnect_brings_what_has_happened_meanwhile(
 	update(bench, page, documents, "two")
 	wait_for_texts(page, "doc", "two false false", "two false false")
 	loads_of_lists = documents.loads.count("/api/resource/ToDo")
-	bench.sidecar.kill()
+	kill_sidecar(bench)
 	wait_for_status(page, "lost")
 	documents.descriptions["T-1"] = "three"
 	publisher.publish("doc_update", {"doctype": "ToDo", "name": "T-1", "modified": "three"}, "doc:ToDo/T-1")

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, e
 from frappe_realtime.contract import ACCESS_CHANNEL, USER_CHANGED
 from realtime.demo.model import GUEST, User
 from tests.browser.conftest import EVERYTHING_ELSE, FOLDERS, address, hand_out, sign_in
-from tests.browser.driving import wait_until
+from tests.browser.driving import kill_sidecar, wait_until
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conftest import MakeBench
 from tests.wire.nodejs import missing
@@ -236,7 +236,7 @@ def test_what_happens_while_the_realtime_server_is_away(make_bench: MakeBench, o
 	first, second = pages
 	write(first, "one ")
 	has_note(second, "one")
-	bench.sidecar.kill()
+	kill_sidecar(bench)
 	for page in pages:
 		expect(page.get_by_text(PAUSED)).to_be_visible()
 	# Nothing to recover from is left anywhere.
