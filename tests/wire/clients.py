@@ -145,7 +145,7 @@ class Client:
 		def arrived() -> bool:
 			return len(self.all(event)) > self._read.get(event, 0)
 
-		until(arrived, f"event {event!r}; received: {self.events!r:.500}", patience)
+		until(arrived, lambda: f"event {event!r}; received: {self.events!r:.500}", patience)
 		position = self._read.get(event, 0)
 		self._read[event] = position + 1
 		return self.all(event)[position]
@@ -158,7 +158,7 @@ class Client:
 		"""Wait until the server has handled all that this client has sent: send `ping`, wait for `pong`."""
 		before = len(self.all("pong"))
 		self.emit("ping")
-		until(lambda: len(self.all("pong")) > before, f"pong; received: {self.events!r:.500}")
+		until(lambda: len(self.all("pong")) > before, lambda: f"pong; received: {self.events!r:.500}")
 
 	def wait_for_disconnect(self) -> None:
 		"""Wait until the connection is closed."""

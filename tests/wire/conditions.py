@@ -45,7 +45,10 @@ _ports = _own_ports()
 
 
 def until(
-	condition: Callable[[], Found], what: str = "", patience: float = PATIENCE, pause: float = 0.05
+	condition: Callable[[], Found],
+	what: str | Callable[[], str] = "",
+	patience: float = PATIENCE,
+	pause: float = 0.05,
 ) -> Found:
 	"""Call `condition` until its result is truthy, and return the result.
 
@@ -54,7 +57,7 @@ def until(
 
 	Args:
 		condition: What to wait for.
-		what: Its description, for the failure.
+		what: Its description, for the failure; a function if it says what has arrived by then.
 		patience: Seconds after which the test fails.
 		pause: Seconds between two calls at most.
 	"""
@@ -62,7 +65,8 @@ def until(
 	while not (found := condition()):
 		waited = time.monotonic() - begun
 		if waited > patience:
-			raise AssertionError(f"timeout after {patience:.0f} s: {what or condition}")
+			description = what() if callable(what) else what or condition
+			raise AssertionError(f"timeout after {patience:.0f} s: {description}")
 		time.sleep(min(pause, max(0.01, waited / 10)))
 	return found
 

@@ -80,7 +80,8 @@ class Listener:
 
 	def next(self, event: str) -> dict[str, Any]:
 		"""Wait for the first line about an event."""
-		return until(lambda: self.events(event), f"{event!r}; so far {self.text!r}, {self.errors!r}")[0]
+		found = until(lambda: self.events(event), lambda: f"{event!r}; so far {self.text!r}, {self.errors!r}")
+		return found[0]
 
 	def wait_until_listening(self) -> None:
 		"""Wait until it is connected, or subscribed to Redis."""

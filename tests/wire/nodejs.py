@@ -93,7 +93,9 @@ class NodeClient:
 
 	def wait_for(self, key: str, count: int = 1) -> dict[str, Any]:
 		"""Wait until the driver has written `count` lines with this key; return the last of them."""
-		until(lambda: len(self._lines(key)) >= count, f"{count} x {key!r}; output: {self.lines!r:.500}")
+		until(
+			lambda: len(self._lines(key)) >= count, lambda: f"{count} x {key!r}; output: {self.lines!r:.500}"
+		)
 		return self._lines(key)[count - 1]
 
 	def connect(self, count: int = 1) -> NodeClient:
@@ -104,7 +106,7 @@ class NodeClient:
 		"""
 		until(
 			lambda: self.connections >= count or self.refusal,
-			f"a connection; output: {self.lines!r:.500}",
+			lambda: f"a connection; output: {self.lines!r:.500}",
 		)
 		if self.connections < count:
 			raise Refused(self.refusal)
@@ -171,7 +173,9 @@ class NodeClient:
 		"""Wait for the next event of this name that no earlier call has returned, and return its arguments."""
 		position = self._read.get(event, 0)
 		until(
-			lambda: len(self.all(event)) > position, f"event {event!r}; output: {self.lines!r:.500}", patience
+			lambda: len(self.all(event)) > position,
+			lambda: f"event {event!r}; output: {self.lines!r:.500}",
+			patience,
 		)
 		self._read[event] = position + 1
 		return self.all(event)[position]
@@ -180,7 +184,7 @@ class NodeClient:
 		"""Wait until the server has handled all that this client has sent: send `ping`, wait for `pong`."""
 		before = len(self.all("pong"))
 		self.emit("ping")
-		until(lambda: len(self.all("pong")) > before, f"pong; output: {self.lines!r:.500}")
+		until(lambda: len(self.all("pong")) > before, lambda: f"pong; output: {self.lines!r:.500}")
 
 	def close(self) -> None:
 		"""End the process."""

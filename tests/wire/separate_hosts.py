@@ -250,7 +250,7 @@ class Audience:
 				client.emit("ping")
 			return len(client.all("pong")) > before
 
-		until(answered, f"pong; output: {client.lines!r:.500}")
+		until(answered, lambda: f"pong; output: {client.lines!r:.500}")
 
 	def close(self) -> None:
 		"""End all clients."""

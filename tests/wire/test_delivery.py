@@ -32,7 +32,9 @@ def numbers(client: Client) -> list[object]:
 
 def all_of(client: Client, count: int) -> None:
 	"""Wait for `count` events, and assert that each came once and in order."""
-	until(lambda: len(numbers(client)) >= count, f"{count} events; so far {numbers(client)!r:.300}", 60)
+	until(
+		lambda: len(numbers(client)) >= count, lambda: f"{count} events; so far {numbers(client)!r:.300}", 60
+	)
 	client.fence()
 	assert numbers(client) == list(range(1, count + 1))
 

@@ -151,4 +151,4 @@ def wait_for_version(client: Client, version: int) -> None:
 		client.emit("version")
 		return (version,) in client.all("version")
 
-	until(arrived, f"version {version}; so far {client.all('version')}")
+	until(arrived, lambda: f"version {version}; so far {client.all('version')}")

@@ -44,4 +44,4 @@ def snapshot(client: Client, fits: Callable[[Found], Any] = lambda found: True) 
 		found = client.all(SNAPSHOT)
 		return found[-1][0] if found and fits(found[-1][0]) else {}
 
-	return until(newest, f"a snapshot that fits; the last one: {client.all(SNAPSHOT)[-1:]!r:.2000}")
+	return until(newest, lambda: f"a snapshot that fits; the last one: {client.all(SNAPSHOT)[-1:]!r:.2000}")
