@@ -15,6 +15,7 @@ from realtime.recovery.history import History
 from realtime.socketio.namespace import Namespaces
 from tests.unit.recovery.fakes import FakeStore
 from tests.unit.socketio.fakes import SITE
+from tests.unit.virtual_time import in_virtual_time
 
 
 class Setting:
@@ -59,10 +60,11 @@ ONE = memory(50)
 
 
 def run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
-	"""Run a test with a new setting."""
-	asyncio.run(_run(test))
+	"""Run a test with a new setting. Time passes only while the test waits: a pause after a failure does not end in `caught_up`."""
+	_run(test)
 
 
+@in_virtual_time
 async def _run(test: Callable[[Setting], Coroutine[Any, Any, None]]) -> None:
 	setting = Setting()
 	await test(setting)
