@@ -9,7 +9,6 @@ import pytest
 from websockets.frames import Opcode
 
 from realtime.json_codec import SAFE_DEPTH
-from realtime.memory import memory_of
 from realtime.socketio.client import Client
 from realtime.socketio.errors import ConnectPostponed
 from realtime.socketio.namespace import Admission
@@ -42,19 +41,6 @@ def test_only_a_valid_acknowledgement_resolves_a_call() -> None:
 		assert not answer.done()
 		wire.send(text('43/a,1["yes"]'))
 		assert answer.result() == ["yes"]
-		wire.engine.close()
-
-	asyncio.run(run())
-
-
-@pytest.mark.parametrize("packet", ['451-/b,["x",{"_placeholder":true,"num":0}]', '461-["x"]'])
-def test_attachments_for_a_namespace_that_was_not_joined_close_the_connection(packet: str) -> None:
-	async def run() -> None:
-		wire, server, _ = connected()
-		wire.transport.unsent = 0
-		wire.send(text(packet))
-		assert wire.transport.closed
-		assert server.counters.invalid == 1
 		wire.engine.close()
 
 	asyncio.run(run())
@@ -126,44 +112,6 @@ def test_events_and_their_acknowledgement() -> None:
 		ack("second")
 		assert packets_of(wire) == ['43/a,5["first",2]']
 		assert it.server.counters.events == 2
-
-	run(test)
-
-
-def test_attachments_complete_an_event() -> None:
-	async def test(it: Setting) -> None:
-		wire = it.client("/a")
-		wire.send(text('452-/a,["x",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]'))
-		wire.send(masked(Opcode.BINARY, b"first"))
-		assert it.application.events == []
-		assert it.server.counters.events == 0
-		wire.send(masked(Opcode.BINARY, b"second") + text('42/a,["y"]'))
-		assert it.application.events == [("x", [b"second", b"first"]), ("y", [])]
-		assert not wire.transport.closed
-
-	run(test)
-
-
-def test_an_event_whose_attachments_are_missing_takes_the_memory_of_its_text() -> None:
-	async def test(it: Setting) -> None:
-		wire = it.client("/a")
-		values = ",".join(["[]"] * 1000)
-		wire.send(text(f'451-/a,["x",{{"_placeholder":true,"num":0}},{values}]'))
-		packet = it.socketio_client().packet
-		assert packet is not None
-		assert memory_of([packet.data], 100_000) < 5000
-		wire.send(masked(Opcode.BINARY, b"data"))
-		assert it.application.events == [("x", [b"data", *[[]] * 1000])]
-
-	run(test)
-
-
-def test_attachments_complete_an_acknowledgement() -> None:
-	async def test(it: Setting) -> None:
-		wire = it.client("/a")
-		answer = it.application.sockets[0].call("question")
-		wire.send(text('461-/a,1[{"_placeholder":true,"num":0}]') + masked(Opcode.BINARY, b"yes"))
-		assert answer.result() == [b"yes"]
 
 	run(test)
 
@@ -261,29 +209,6 @@ def test_only_an_acknowledgement_may_arrive_while_its_client_connects_again(
 		decision.set_result(Admission(None))
 		await turns()
 		assert len(it.application.sockets) == ignored
-
-	run(test)
-
-
-def test_nothing_is_kept_of_an_acknowledgement_that_is_ignored() -> None:
-	"""Its client may wait for its admission for long, and may not have logged in."""
-
-	async def test(it: Setting) -> None:
-		decision: asyncio.Future[Admission] = asyncio.get_running_loop().create_future()
-		it.decide = lambda namespace, auth: decision
-		wire = it.client("/a")
-		values = ",".join(["[]"] * 1000)
-		wire.send(
-			text(f'462-/a,1[{{"_placeholder":true,"num":0}},{values}]') + masked(Opcode.BINARY, b"x" * 1000)
-		)
-		client = it.socketio_client()
-		assert client.packet is not None
-		assert memory_of([client.packet.data, client.attachments], 100_000) < 500
-		wire.send(masked(Opcode.BINARY, b"last"))
-		assert it.socketio_client().packet is None
-		assert not wire.transport.closing
-		decision.set_result(Admission(None))
-		await turns()
 
 	run(test)
 
