@@ -80,8 +80,8 @@ class Client:
 		if packet.namespace not in self.sockets:
 			if not self.is_late(packet):
 				raise packets.PacketError("attachments for a namespace that the client has not joined")
-			# Neither its text nor its attachments are kept: the client may not have logged in.
-			packet.data = None
+			# Nothing of it is kept, nor of its attachments: the client may not have logged in, and may name any namespace.
+			packet = packets.Packet(packet.type, missing=packet.missing)
 		self.packet, self.attachments = packet, []
 
 	def add_attachment(self, message: Message) -> packets.Packet | None:

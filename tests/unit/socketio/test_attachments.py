@@ -9,6 +9,7 @@ from websockets.frames import Opcode
 
 from realtime.memory import memory_of
 from realtime.socketio.namespace import Admission
+from tests.unit.engine.fakes import FakeClient, open_packet, request
 from tests.unit.engine.websocket_clients import masked, text
 from tests.unit.socketio.servers import Setting, connected, run, turns
 
@@ -83,5 +84,29 @@ def test_nothing_is_kept_of_an_acknowledgement_that_is_ignored() -> None:
 		assert not wire.transport.closing
 		decision.set_result(Admission(None))
 		await turns()
+
+	run(test)
+
+
+def test_nothing_is_kept_of_an_event_that_is_ignored() -> None:
+	"""A client that is to leave may name any namespace: it has not read yet which sockets of it have ended."""
+
+	async def test(it: Setting) -> None:
+		wire = FakeClient(it.engine)
+		wire.send(request())
+		query = f"transport=polling&sid={open_packet(wire.received())['sid']}"
+		[connection] = it.engine.connections.values()
+		connection.leave()
+		name = "a" * 1000
+		late = f'451-/{name},["late",{{"_placeholder":true,"num":0}}]'
+		wire.send(request("POST", query, late.encode()))
+		assert wire.received().endswith(b"\r\n\r\nok")
+		packet = it.socketio_client().packet
+		assert packet is not None
+		assert name not in repr(packet)
+		wire.send(request("POST", query, b"beA=="))
+		assert wire.received().endswith(b"\r\n\r\nok")
+		assert it.socketio_client().packet is None
+		assert not connection.closed
 
 	run(test)
