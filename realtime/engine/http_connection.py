@@ -164,8 +164,7 @@ class HTTPConnection(RequestReader, asyncio.Protocol):
 			body: The body; empty for 204.
 			headers: Complete header lines that are added to those of every response.
 		"""
-		if self._posting is not None:
-			self._end_post()
+		self._end_post()
 		if self._leaves_with_process and not self.engine.accepting:
 			# The next request of the client finds another process.
 			self._keep_alive = False
