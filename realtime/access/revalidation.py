@@ -107,8 +107,8 @@ class Revalidator:
 		self._under_way: Counter[tuple[str, str | Credential]] = Counter()
 		"""How many checks of each session (site and credential), user or room (site and name) wait for the web process."""
 		self._schedule: list[tuple[float, int, Key, str]] = []
-		self._scheduled: set[tuple[Key, str]] = set()
-		"""The sessions in the schedule, each with its user: the credential may become another user's."""
+		self._scheduled: dict[tuple[Key, str], float] = {}
+		"""When each session is due, by its user too: the credential may become another user's. Its other entries do not count."""
 		self._number = count()
 		self._queue = CheckQueue(CONCURRENT_CHECKS)
 		self._periodic: asyncio.Task[None] | None = None
@@ -238,6 +238,9 @@ class Revalidator:
 			else:
 				socket.session = session
 		if session is not None and not ended:
+			if self._interval and before.has_app and not session.has_app:
+				# The app was uninstalled and reports nothing any more, and the next check may be ten intervals away.
+				self._schedule_check(key, session, self._interval)
 			self.session_renewed.send(session)
 			if check.rooms:
 				self.check_rooms(session, None)
@@ -318,7 +321,6 @@ class Revalidator:
 		session: Session = socket.session
 		key = (session.site, GUEST_CREDENTIAL if session.user == GUEST else session.credential)
 		if self._interval and (key, session.user) not in self._scheduled:
-			self._scheduled.add((key, session.user))
 			# Spread the sessions that connect together after a restart.
 			self._schedule_check(key, session, self._interval * random.uniform(0.5, 1))
 
@@ -328,10 +330,12 @@ class Revalidator:
 			if not self._schedule or self._schedule[0][0] > loop.time():
 				await asyncio.sleep(min(1.0, self._interval / 4))
 				continue
-			_, _, key, user = heapq.heappop(self._schedule)
+			due, _, key, user = heapq.heappop(self._schedule)
+			if self._scheduled.get((key, user)) != due:
+				continue
 			sockets = self._sockets_of(key, user)
 			if not sockets:
-				self._scheduled.discard((key, user))
+				del self._scheduled[key, user]
 				continue
 			self.check_sessions([sockets[0].session])
 			# After the checks of reported changes.
@@ -340,6 +344,7 @@ class Revalidator:
 
 	def _schedule_check(self, key: Key, session: Session, seconds: float) -> None:
 		due = asyncio.get_running_loop().time() + seconds * (APP_INTERVAL_FACTOR if session.has_app else 1)
+		self._scheduled[key, session.user] = due
 		heapq.heappush(self._schedule, (due, next(self._number), key, session.user))
 
 	def _sockets_of(self, key: Key, user: str) -> list[ServerSocket]:

@@ -81,6 +81,24 @@ async def test_a_credential_that_has_become_another_user_s_is_checked_still() ->
 
 @pytest.mark.usefixtures("no_spread")
 @in_virtual_time
+async def test_after_the_app_was_uninstalled_a_session_is_checked_as_often_as_without_it() -> None:
+	it = Setting(seconds=30)
+	[socket] = connect(it, ANN)
+	it.authenticator.answers["ann"] = session("ann", apps=("frappe",))
+	it.revalidator.check_sessions([socket.session])
+	await asyncio.sleep(1)
+	assert it.authenticator.asked == ["ann"]
+	for count in (2, 3):
+		await asyncio.sleep(31)
+		assert it.authenticator.asked == ["ann"] * count
+	await asyncio.sleep(30 * APP_INTERVAL_FACTOR)
+	assert len(it.authenticator.asked) <= 3 + APP_INTERVAL_FACTOR, (
+		"the check for which it was scheduled before is left out"
+	)
+
+
+@pytest.mark.usefixtures("no_spread")
+@in_virtual_time
 async def test_all_guests_of_a_site_share_one_check() -> None:
 	it = Setting(seconds=30)
 	guests = [session("Guest", sid=sid, apps=()) for sid in ("Guest", "dead 1", "dead 2")]
