@@ -115,9 +115,14 @@ class HealthChecks:
 		where = str(self._config.bench / "apps" / app / "realtime" / "handlers.js")
 		command, advice = self._files.restart, "correct the file before"
 		if "realtime_node" in problem:
-			where = self._files.place("realtime_node", health.get("overrides"), SIDECAR)
+			overrides = health.get("overrides", {})
+			where = self._files.place("realtime_node", overrides, SIDECAR)
 			command = f'bench set-config -g realtime_node "$(command -v node)" && {command}'
 			advice = "the PATH of a process manager is not that of a shell: name Node by its absolute path"
+			if origin := overrides.get("realtime_node"):
+				# It comes before the file.
+				command = f"unset {origin} && {command}"
+				advice = self._files.left_in_files("realtime_node", origin) or advice
 		return Finding(
 			"handlers.javascript",
 			NOTE,
