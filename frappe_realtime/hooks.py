@@ -40,6 +40,7 @@ override_whitelisted_methods = {
 after_request = ["frappe_realtime.permissions.access_events.after_request"]
 clear_cache = ["frappe_realtime.permissions.access_events.on_clear_cache"]
 website_clear_cache = ["frappe_realtime.permissions.access_events.on_clear_website_cache"]
+after_app_uninstall = ["frappe_realtime.permissions.access_events.after_app_uninstall"]
 doc_events = {
 	"*": {
 		"on_change": "frappe_realtime.permissions.access_events.on_change",

@@ -18,7 +18,7 @@ are checked again |
 emptied; the state of shared editing gets the new name, or is deleted after a merge |
 | `task` | `task_id`, `user` | a background task began (publishing/tasks.py) | the user may follow the task |
 | `site` | | a role or a setting on which access depends changed, two documents were merged, all caches were cleared, \
-a migration has ended, or the app was uninstalled (install.py) | all sockets of the site are checked again |
+a migration has ended, or an app was uninstalled (this one: install.py) | all sockets of the site are checked again |
 
 `sid_hash` is the SHA-256 of the session id in hexadecimal: session ids are secrets, and Redis has many readers. A message
 may also mean *more* access: in every case the sidecar drops the answers that it has cached.
@@ -47,7 +47,7 @@ from ..contract import (
 from ..publishing.access_messages import access_message
 from ..publishing.commit import ACCESS, held_for_commit
 from ..publishing.document_changes import announce_change
-from ..publishing.installed import is_installed
+from ..publishing.installed import APP, is_installed
 from ..publishing.jobs import is_job_timeout
 from ..publishing.log import logger
 from ..publishing.process import outbox
@@ -199,6 +199,16 @@ def on_clear_website_cache(path: str | None = None) -> None:
 		_announce_now(SITE_CHANGED)
 
 
+@_logs_failures
+def after_app_uninstall(app: str) -> None:
+	"""Announce that another app was uninstalled, with its documents, its rules and its handlers.
+
+	At once: Frappe has committed it, and v15 and v16 do not clear all caches then. For this app see install.py.
+	"""
+	if app != APP:
+		_announce_now(SITE_CHANGED)
+
+
 # -- documents
 
 
@@ -308,7 +318,7 @@ def after_request(request: Any = None) -> None:
 def _is_bulk_operation() -> bool:
 	"""Return whether Frappe installs, migrates or uninstalls: these change everything, and are announced as one change of the site.
 
-	Uninstalling clears all caches at the end; for a migration see `on_clear_website_cache`. Installing clears them when the app is listed as
+	For a migration see `on_clear_website_cache`, for uninstalling `after_app_uninstall`. Installing clears all caches when the app is listed as
 	installed, and v15 and v16 do not clear them again: what the hook `after_install`, fixtures and customizations change is announced singly.
 	A patch is no such operation: `bench run-patch` runs one alone, and clears no caches after it.
 	"""

@@ -45,6 +45,7 @@ NOTE = document(doctype="Note", name=5)
 ANNOUNCED: list[tuple[str, tuple[Any, ...], list[dict[str, Any]]]] = [
 	("on_clear_doctype_cache", (None, "Note"), [doctype("Note")]),
 	("on_clear_cache", (), [SITE]),
+	("after_app_uninstall", ("crm",), [SITE]),
 	("on_change", (NOTE, "on_change"), [{"kind": "changed", "doctype": "Note", "name": "5"}]),
 	("on_delete", (NOTE, "after_delete"), [{"kind": "doc", "doctype": "Note", "name": "5"}]),
 	(
@@ -110,6 +111,14 @@ def test_a_value_that_is_set_without_a_save_is_announced_too():
 	for doctype, events in app_hooks.doc_events.items():
 		assert "on_change" in events, doctype
 		assert "on_update" not in events, doctype
+
+
+def test_frappe_finds_the_hooks_without_a_document(hooks):
+	for name in ("after_request", "clear_cache", "website_clear_cache", "after_app_uninstall"):
+		(path,) = getattr(app_hooks, name)
+		module, _, function = path.rpartition(".")
+		assert module == hooks.__name__
+		assert callable(getattr(hooks, function))
 
 
 @pytest.fixture
@@ -213,6 +222,12 @@ def test_a_migration_is_announced_when_it_ends(frappe, sent, hooks, writes):
 	assert sent.messages == [], "another part of the cache was cleared, or it was no migration"
 	hooks.on_clear_website_cache()
 	assert [json.loads(message.payload) for message in sent.messages] == [{"site": "one", **SITE}]
+
+
+def test_the_end_of_this_app_is_not_announced_here(hooks, announced):
+	"""Frappe may have its hooks in the cache still, and install.py has deleted the stream of the site."""
+	hooks.after_app_uninstall("frappe_realtime")
+	assert announced() == []
 
 
 def test_a_rule_that_a_fixture_changes_is_announced(frappe, hooks, announced):
