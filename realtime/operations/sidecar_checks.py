@@ -126,7 +126,7 @@ class SidecarChecks:
 				self._files.place(self._key),
 				"frappe-realtime doctor",
 				f"run it on {elsewhere[0].partition(':')[0]}, or in the container of the sidecar\n"
-				f"if a sidecar should run here too, start it: {self._files.restart}",
+				f"if a sidecar should run here too, start it: {self._start_command}",
 			)
 		if reason == ANOTHER_SERVER:
 			shows = f"sudo ss -ltnp 'sport = :{self._config.socketio_port}'"
@@ -140,17 +140,21 @@ class SidecarChecks:
 				shows,
 				f"the command shows the process; stop it, or choose another {self._key} for the sidecar",
 			)
-		command = self._files.restart
-		if self._files.starts_node:
-			command = f"bench realtime setup && {self._files.restart_after_setup}"
 		return Finding(
 			"sidecar.down",
 			FAILED,
 			f"the sidecar does not run: nothing answers on {self._where}: {reason}",
 			self._files.place(self._key),
-			command,
+			self._start_command,
 			"or by hand: frappe-realtime serve (the process manager's log has the reason if it does not run)",
 		)
+
+	@property
+	def _start_command(self) -> str:
+		"""The command that starts a sidecar here, where none runs."""
+		if self._files.starts_node:
+			return f"bench realtime setup && {self._files.restart_after_setup}"
+		return self._files.restart
 
 	async def _is_engine(self) -> bool:
 		"""Return True if a Socket.IO server answers on the port; this opens no connection there."""

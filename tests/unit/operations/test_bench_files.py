@@ -336,6 +336,9 @@ def test_a_server_here_while_a_sidecar_runs_on_another_host(bench: Path, is_engi
 	found = asyncio.run(it._missing(ANOTHER_SERVER))
 	assert found.code == code
 	assert "nothing answers" not in found.what
+	write(bench / "Procfile", "socketio: node apps/frappe/socketio.js\n")
+	found = asyncio.run(it._missing(ANOTHER_SERVER))
+	assert "bench realtime setup && bench start" in f"{found.command} {found.advice}"
 
 
 # -- fixes
