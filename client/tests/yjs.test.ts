@@ -283,7 +283,7 @@ it("lets one document have one provider of a connection", () => {
 it("listens to nothing for a document without a name", () => {
 	const { connection, socket } = make();
 	const listen = vi.spyOn(connection, "keep_listening");
-	for (const name of [null, ""] as string[]) {
+	for (const name of [undefined, null, ""] as string[]) {
 		expect(() => new RealtimeProvider(connection, "Note", name, new Y.Doc())).toThrow("names no place");
 	}
 	expect(listen).not.toHaveBeenCalled();

@@ -98,7 +98,8 @@ export class RealtimeProvider extends Emitter<ProviderEvents> {
 		this.doc = doc;
 		this.awareness = new Awareness(doc);
 		this._connection = connection;
-		this._place = { doctype, name };
+		// With an undefined name it would be the place of the DocType.
+		this._place = { doctype, name: name ?? "" };
 		this._name = [doctype, String(name), field];
 		// First: it throws if the document has a provider already, or no name, and then nothing of this one must listen to `doc`.
 		if (connect) this.connect();
