@@ -2,7 +2,7 @@ import { getEventListeners } from "node:events";
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
-import { here, type Connection, type Presence } from "@frappe-realtime/core";
+import { here, known_place, type Connection, type Presence } from "@frappe-realtime/core";
 import { make, type FakeSocket } from "./fake_socket.js";
 
 const JOIN = "frappe_realtime:presence_join";
@@ -136,6 +136,22 @@ it.each<[unknown[]]>([
 	expect(() => (connection as any).presence(...names)).toThrow(TypeError);
 	expect(() => (connection as any).presence(...names)).toThrow("names no place");
 	expect(socket.sent).toEqual([]);
+});
+
+it.each<[object | null, object | null]>([
+	[{}, {}],
+	[{ doctype: "ToDo" }, { doctype: "ToDo" }],
+	[{ doctype: "ToDo", name: 0 }, { doctype: "ToDo", name: 0 }],
+	[{ doctype: "ToDo", name: "T-1", room: undefined }, { doctype: "ToDo", name: "T-1" }],
+	[{ room: "chat:1", doctype: undefined, name: undefined }, { room: "chat:1" }],
+	[null, null],
+	[{ doctype: "ToDo", name: undefined }, null],
+	[{ doctype: null, name: "T-1" }, null],
+	[{ doctype: undefined }, null],
+	[{ room: undefined }, null],
+	[{ room: "" }, null],
+])("is known, or not yet: %o is %o", (place, known) => {
+	expect(known_place(place)).toEqual(known);
 });
 
 it("has a document with a number as its name", () => {

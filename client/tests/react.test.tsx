@@ -168,6 +168,15 @@ it("is nowhere while the name of the document is missing", async () => {
 	expect([...new Set(joins.map(([, place]) => place))]).toEqual(["doc:ToDo/T-1"]);
 });
 
+it("is nowhere while the room is not known", async () => {
+	const Page = ({ room }: { room?: string | null }) => (usePresence({ room }), null);
+	const { socket, render } = await mount<{ room?: string | null }>(Page, { room: null });
+	for (const room of [undefined, ""]) await render({ room });
+	expect(socket.sent).toEqual([]);
+	await render({ room: "chat:1" });
+	expect(socket.sent.at(-1)!.slice(0, 2)).toEqual(["frappe_realtime:presence_join", "room:chat:1"]);
+});
+
 it("loads a list again when a document changes, and not with each render", async () => {
 	const Page = () => {
 		const { rows, stale } = useList("ToDo", { filters: { status: "Open" } });

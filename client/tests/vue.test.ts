@@ -218,6 +218,23 @@ it("is nowhere while the name of the document is missing", async () => {
 	expect([...new Set(joins.map(([, place]) => place))]).toEqual(["doc:ToDo/T-1"]);
 });
 
+it("is nowhere while the room is not known", async () => {
+	const room = ref<string | null>();
+	const { socket } = mount(() => {
+		usePresence(() => ({ room: room.value }));
+		return () => "";
+	});
+	await settle();
+	for (const missing of [null, ""]) {
+		room.value = missing;
+		await settle();
+	}
+	expect(socket.sent).toEqual([]);
+	room.value = "chat:1";
+	await settle();
+	expect(socket.sent.map((packet) => packet.slice(0, 2))).toEqual([["frappe_realtime:presence_join", "room:chat:1"]]);
+});
+
 it("reloads a resource of frappe-ui", async () => {
 	const resource = { doctype: "ToDo", reload: vi.fn() };
 	const { socket } = mount(() => {

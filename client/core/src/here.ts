@@ -11,15 +11,17 @@ export interface Place {
 	room?: string;
 }
 
-/** A place that a page may not know yet: null, or with a `name` that is null, undefined or empty. */
-export type MaybePlace = (Omit<Place, "name"> & { name?: string | number | null }) | null;
+/** A place that a page may not know yet: null, or with a name that is null, undefined or empty. */
+export type MaybePlace = { [K in keyof Place]: Place[K] | null } | null;
 
-/** Return a place; null for one that is not known yet. With an undefined name it would be the place of the DocType. */
+/** Return a place; null for one that is not known yet. Without the name that is missing, it would be the DocType or the site. */
 export function known_place(place: MaybePlace): Place | null {
 	if (!place) return null;
-	const { name, ...rest } = place;
-	if (!("name" in place)) return rest;
-	return name == null || name === "" ? null : { ...rest, name };
+	const { doctype, name, room } = place;
+	if (room) return { room };
+	if (!doctype) return Object.keys(place).length ? null : {};
+	if (!("name" in place)) return { doctype };
+	return name == null || name === "" ? null : { doctype, name };
 }
 
 /** Who is in a place at one moment. */

@@ -153,7 +153,7 @@ export function useProgress(task_id?: MaybeRefOrGetter<string | null | undefined
 /**
  * Be in a place while the component exists, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or the site.
  *
- * `set` changes the own state. With null as place, or with a document without a name, the page is nowhere.
+ * `set` changes the own state. With null as place, or while a name in it is null, undefined or empty, the page is nowhere.
  */
 export function usePresence(
 	place: MaybeRefOrGetter<MaybePlace> = {},
