@@ -88,7 +88,8 @@ class ProcessSupervisor:
 		self._task: asyncio.Task[None] | None = None
 		self._process: asyncio.SubprocessTransport | None = None
 		self._last_ping = 0
-		self._last_pong = 0
+		self._answered_ping = 0
+		"""The last ping before the newest frame of the process was read."""
 		self._restart_now = asyncio.Event()
 
 	@property
@@ -193,15 +194,15 @@ class ProcessSupervisor:
 		self, process: asyncio.SubprocessTransport, ended: asyncio.Future[None], activity: IO[bytes]
 	) -> None:
 		"""Wait until the process ends; kill it if it does not respond to a ping in time."""
-		self._last_ping = self._last_pong = 0
+		self._last_ping = self._answered_ping = 0
 		while not ended.done():
 			self._last_ping += 1
 			self._channel.send("ping", self._last_ping)
 			await asyncio.wait([ended], timeout=self._timeout)
-			if self._last_pong != self._last_ping:
+			if self._answered_ping != self._last_ping:
 				# The sidecar itself may have been busy, with the pong not read yet.
 				await asyncio.wait([ended], timeout=PONG_GRACE)
-			if self._last_pong != self._last_ping and not ended.done():
+			if self._answered_ping != self._last_ping and not ended.done():
 				logger.error(
 					"the Node process has not responded for %g s (realtime_javascript_timeout) and is killed; the last"
 					" handler that it began is %s",
@@ -215,12 +216,9 @@ class ProcessSupervisor:
 			logger.warning("the Node process of the JavaScript handlers ended %s", _describe_exit(code))
 
 	def _on_frame(self, operations: list[Any], attachments: list[bytes]) -> None:
-		requests = []
-		for operation in operations:
-			if operation[0] == "pong":
-				self._last_pong = operation[1]
-			else:
-				requests.append(operation)
+		# Any frame answers the ping: the pong comes after all events that the process has not handled yet.
+		self._answered_ping = self._last_ping
+		requests = [operation for operation in operations if operation[0] != "pong"]
 		self._listener.on_operations(requests, attachments)
 		if self._channel.unread > MAX_UNREAD and self._process is not None:
 			logger.error("the Node process has left %s bytes unread and is killed", self._channel.unread)

@@ -204,6 +204,28 @@ def test_a_process_that_does_not_keep_up_leaves_events_unread(
 	in_log(bench, "JavaScript handlers are too slow")
 
 
+def test_a_process_that_is_only_behind_is_not_ended(
+	make_javascript_bench: MakeJavaScriptBench, connect: Connect
+) -> None:
+	"""Its pong comes after five seconds, behind all events that wait, and the handlers emit in the meantime."""
+	slow = """
+		socket.on("slow", (number) => {
+			const end = performance.now() + 5;
+			while (performance.now() < end);
+			socket.emit("slow", number);
+		});
+	"""
+	options = {"realtime_events_per_second": 1_000_000, "realtime_javascript_timeout": 2}
+	bench = make_javascript_bench({"common": options}, good=GOOD, slow=slow)
+	client = connect(bench, bench.user())
+	wait_for_good(client)
+	pid = wait_for_process(bench)
+	for number in range(1000):
+		client.emit("slow", number)
+	until(lambda: len(client.all("slow")) == 1000, "all events")
+	assert processes(bench) == [pid]
+
+
 def test_core_works_while_the_process_is_stopped(shared: Bench, connect: Connect) -> None:
 	bench = shared
 	client = connect(bench, bench.user())
