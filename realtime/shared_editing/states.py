@@ -47,7 +47,7 @@ LOCK_PAUSE = 0.1
 
 MOVE_AGAIN_SECONDS = 2.0
 """Seconds from the move or the deletion of a state until changes are looked for that were on their way: more than all sidecars take to
-make their clients leave the document."""
+make their clients leave the document. Most documents that are deleted have no state, and are not looked at again."""
 
 
 class StateUnavailable(Exception):
@@ -239,9 +239,9 @@ class SharedStates:
 
 	async def _delete(self, site: str, doctype: str, name: str) -> None:
 		try:
-			await self._delete_entries(site, doctype, name)
-			await asyncio.sleep(MOVE_AGAIN_SECONDS)
-			await self._delete_entries(site, doctype, name, is_again=True)
+			if await self._delete_entries(site, doctype, name):
+				await asyncio.sleep(MOVE_AGAIN_SECONDS)
+				await self._delete_entries(site, doctype, name, is_again=True)
 		except (StoreUnavailable, StoreDenied) as error:
 			self._log_budget.write(
 				logger.warning,
@@ -251,16 +251,16 @@ class SharedStates:
 				error,
 			)
 
-	async def _delete_entries(self, site: str, doctype: str, name: str, is_again: bool = False) -> None:
+	async def _delete_entries(self, site: str, doctype: str, name: str, is_again: bool = False) -> bool:
 		key = shared_key(site, doctype, name)
 		delete: Command = ("DEL", key)
 		if is_again:
 			(entries,) = await self._store.execute([("XRANGE", key, "-", "+")])
 			if not entries or any(_entry(*entry).is_loaded for entry in entries):
 				# Nothing has come, or a new document has got the name.
-				return
+				return False
 			delete = ("XDEL", key, *[id for id, _ in entries])
-		await self._store.execute([delete, ("ZREM", SHARED_STATES_KEY, key)])
+		return bool((await self._store.execute([delete, ("ZREM", SHARED_STATES_KEY, key)]))[0])
 
 	# -- for the storage
 

@@ -75,10 +75,10 @@ def before_the_second_attempt(
 	"""Let something happen between the two attempts to move or delete a state."""
 	act = getattr(states, attempt)
 
-	async def happens_and_act(*arguments: Any, is_again: bool = False) -> None:
+	async def happens_and_act(*arguments: Any, is_again: bool = False) -> Any:
 		if is_again:
 			await happens()
-		await act(*arguments, is_again=is_again)
+		return await act(*arguments, is_again=is_again)
 
 	setattr(states, attempt, happens_and_act)
 
@@ -159,6 +159,31 @@ def test_a_change_on_its_way_to_a_document_that_is_gone_is_deleted_too(valkey: A
 		await until_idle(it.states)
 		state = (await it.states.read(SESSION, NOTE, b"\x00")).state
 		assert text_of(state) == ("late" if is_new else "")
+		await it.close()
+
+	run(test())
+
+
+@pytest.mark.usefixtures("moves_at_once")
+def test_a_document_without_a_state_is_deleted_once(valkey: Any) -> None:
+	"""As nearly all are, and thousands may be deleted together."""
+
+	async def test() -> None:
+		it = Process(valkey.url, App())
+		attempts: list[str] = []
+
+		async def attempt_again() -> None:
+			attempts.append("again")
+
+		before_the_second_attempt(it.states, attempt_again, "_delete_entries")
+		deleted = {**RENAMED, "kind": "doc", "name": "N-1"}
+		it.states.on_access(deleted)
+		await until_idle(it.states)
+		assert attempts == []
+		await it.states.read(SESSION, NOTE, b"\x00")
+		it.states.on_access(deleted)
+		await until_idle(it.states)
+		assert attempts == ["again"]
 		await it.close()
 
 	run(test())
