@@ -76,7 +76,7 @@ class SyncSocket:
 	what those of `Socket` return, so an async set-up function or listener can await them.
 	"""
 
-	__slots__ = ("_runtime", "_socket")
+	__slots__ = ("__weakref__", "_runtime", "_socket")
 
 	def __init__(self, runtime: Runtime, socket: Socket | RemoteSocket) -> None:
 		object.__setattr__(self, "_runtime", runtime)
@@ -97,6 +97,9 @@ class SyncSocket:
 
 	def __setattr__(self, name: str, value: Any) -> None:
 		setattr(self._socket, name, value)
+
+	def __delattr__(self, name: str) -> None:
+		delattr(self._socket, name)
 
 	def _run(self, action: Callable[[], Any]) -> Any:
 		return self._runtime.run_in_loop(action)

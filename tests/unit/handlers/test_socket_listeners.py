@@ -139,6 +139,33 @@ async def app_handlers(socket):
 	assert "presence:room:chat" not in ann.rooms
 
 
+def test_the_socket_of_an_async_set_up_function_has_attributes_and_weak_references(
+	make_site: MakeSite,
+) -> None:
+	"""As the `Socket` of an async handler has."""
+	site = make_site(
+		"""
+import weakref
+
+opened = weakref.WeakSet()
+
+async def app_handlers(socket):
+	opened.add(socket)
+	socket.mood = "good"
+	async def look():
+		return [socket in opened, len(opened), hasattr(socket, "mood")]
+	async def forget():
+		del socket.mood
+	socket.on("look", look)
+	socket.on("forget", forget)
+"""
+	)
+	ann, _ = pair(site)
+	assert ann.call("look") == [True, 2, True]
+	ann.emit("forget")
+	assert ann.call("look") == [True, 2, False]
+
+
 def test_middleware(make_site: MakeSite) -> None:
 	site = make_site(
 		HEAD
