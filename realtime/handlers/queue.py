@@ -143,7 +143,8 @@ class HandlerQueue:
 			self.push_lifecycle(SETUP)
 			return
 		try:
-			self._executor.context_of(self.app).run(setup, self.sync_socket)
+			answer = self._executor.context_of(self.app).run(setup, self.sync_socket)
+			_refuse_coroutine(answer, setup.__qualname__)
 		except HANDLER_ERRORS as error:
 			self._executor.report_failure(self, SETUP, error)
 
@@ -249,11 +250,7 @@ class HandlerQueue:
 		if not handler.is_async:
 			first = (self.sync_socket,) if handler.takes_socket else ()
 			answer = await self._executor.run_in_thread(self, handler, (*first, *arguments), options)
-			if asyncio.iscoroutine(answer):
-				answer.close()
-				raise TypeError(
-					f"{handler.name} is a plain function and has returned a coroutine, which nobody awaits: make it an async def"
-				)
+			_refuse_coroutine(answer, handler.name)
 		elif handler.takes_socket:
 			answer = await handler.function(self.socket, *arguments, **options)
 		else:
@@ -279,6 +276,15 @@ class HandlerQueue:
 		if handler.is_async:
 			return ack
 		return lambda *arguments: self._executor.bridge.run(lambda: ack(*arguments))
+
+
+def _refuse_coroutine(answer: Any, name: str) -> None:
+	"""Raise TypeError if the plain function `name` has returned a coroutine, which would do nothing."""
+	if asyncio.iscoroutine(answer):
+		answer.close()
+		raise TypeError(
+			f"{name} is a plain function and has returned a coroutine, which nobody awaits: make it an async def"
+		)
 
 
 def _acknowledge(ack: Ack, answer: Any) -> None:

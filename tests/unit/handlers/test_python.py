@@ -266,6 +266,14 @@ def test_a_plain_function_that_returns_a_coroutine_is_refused(make_site: MakeSit
 		site.connect("ann@example.com").emit(event)
 
 
+def test_a_plain_set_up_function_that_returns_a_coroutine_is_refused(make_site: MakeSite) -> None:
+	site = make_site(
+		"async def _work(socket):\n\tsocket.on('go', lambda: 1)\ndef set_up(socket):\n\treturn _work(socket)\n"
+	)
+	with pytest.raises(TypeError, match="set_up is a plain function and has returned a coroutine"):
+		site.connect("ann@example.com")
+
+
 def test_an_answer_that_cannot_be_encoded_is_not_logged(
 	make_site: MakeSite, caplog: pytest.LogCaptureFixture
 ) -> None:
