@@ -6,8 +6,8 @@ an event that is emitted is encoded in the thread and sent while the handler goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
+from typing import Any, Literal, TypeVar
 
 from .broadcast import BroadcastOperator, Rooms
 from .presence import SyncPresence
@@ -15,6 +15,9 @@ from .remote_socket import RemoteSocket
 from .response import Response
 from .runtime import Runtime
 from .socket import Handshake, Socket
+
+V = TypeVar("V")
+W = TypeVar("W")
 
 
 class SyncBroadcastOperator:
@@ -35,11 +38,50 @@ class SyncBroadcastOperator:
 		return self._runtime.post(self._broadcast.prepare_emit(event, data))
 
 
-class SyncNamespace:
-	"""All sockets of one site. `sockets` and `rooms` are copies of all of them, made at each access; see `Namespace`.
+class LoopMapping(Mapping[str, V]):
+	"""A live view of a mapping that belongs to the event loop. Each call runs there; an iteration is over what the mapping has at its start.
 
-	`participants` and `user_of` of a socket read one room or one socket only.
+	Args:
+		runtime: Runs what is done on the event loop.
+		mapping: The mapping.
+		convert: Makes a value of this mapping from one of `mapping`.
 	"""
+
+	def __init__(self, runtime: Runtime, mapping: Mapping[str, W], convert: Callable[[W], V]) -> None:
+		self._run = runtime.run_in_loop
+		self._mapping = mapping
+		self._convert = convert
+
+	def __getitem__(self, key: str) -> V:
+		value: V = self._run(lambda: self._convert(self._mapping[key]))
+		return value
+
+	def __contains__(self, key: object) -> bool:
+		return bool(self._run(lambda: key in self._mapping))
+
+	def __len__(self) -> int:
+		return int(self._run(lambda: len(self._mapping)))
+
+	def __iter__(self) -> Iterator[str]:
+		return iter(self._copy())
+
+	def items(self) -> ItemsView[str, V]:
+		"""Return the items as they are now."""
+		return self._copy().items()
+
+	def values(self) -> ValuesView[V]:
+		"""Return the values as they are now."""
+		return self._copy().values()
+
+	def _copy(self) -> dict[str, V]:
+		copy: dict[str, V] = self._run(
+			lambda: {key: self._convert(value) for key, value in self._mapping.items()}
+		)
+		return copy
+
+
+class SyncNamespace:
+	"""All sockets of one site; see `Namespace`."""
 
 	def __init__(self, runtime: Runtime, socket: Socket) -> None:
 		self._runtime = runtime
@@ -49,16 +91,12 @@ class SyncNamespace:
 	@property
 	def sockets(self) -> Mapping[str, SyncSocket]:
 		"""The sockets on all sidecars, by id. Those of other processes can do what a `RemoteSocket` can."""
-		return self._runtime.run_in_loop(
-			lambda: {
-				sid: self._runtime.sync_socket_of(other) for sid, other in self._socket.nsp.sockets.items()
-			}
-		)
+		return LoopMapping(self._runtime, self._socket.nsp.sockets, self._runtime.sync_socket_of)
 
 	@property
 	def rooms(self) -> Mapping[str, frozenset[str]]:
 		"""The rooms, and the ids of the sockets in them."""
-		return self._runtime.run_in_loop(lambda: dict(self._socket.nsp.rooms))
+		return LoopMapping(self._runtime, self._socket.nsp.rooms, frozenset)
 
 	def to(self, rooms: Rooms) -> SyncBroadcastOperator:
 		"""Return an operator that emits to all sockets in `rooms`, including the socket of the handler."""

@@ -162,6 +162,21 @@ def test_other_sockets(make_site: MakeSite, text: str) -> None:
 	assert bob.socket.nickname == "Bobby"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+	"text",
+	both(
+		"\tsockets, rooms = socket.nsp.sockets, socket.nsp.rooms\n"
+		"\tAWAIT socket.join('late')\n"
+		"\treturn [sockets.get('gone'), 'gone' in sockets, socket.sid in sockets, len(sockets), rooms.get('gone'),"
+		" len(rooms['late'])]"
+	),
+)
+def test_sockets_and_rooms_are_live_views(make_site: MakeSite, text: str) -> None:
+	site = make_site(text)
+	site.connect("bob@example.com")
+	assert site.connect("ann@example.com").call("go") == [None, False, True, 2, None, 1]
+
+
 @pytest.mark.parametrize("text", both("\treturn [other is socket for other in socket.nsp.sockets.values()]"))
 def test_the_own_socket_is_known_among_those_of_the_namespace(make_site: MakeSite, text: str) -> None:
 	ann, _ = pair(make_site(text))
