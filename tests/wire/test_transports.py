@@ -72,7 +72,7 @@ def test_events_keep_their_order_through_the_upgrade(
 		# The upgrade may come before the connection to the namespace, and before that the client gets no events.
 		return all(any(key in line for line in client.lines) for key in ("upgrade", "connect"))
 
-	until(upgraded, "the upgrade and the connection to the namespace")
+	until(upgraded, "the upgrade and the connection to the namespace", pause=0.01)
 	upgraded()  # one event more: the client may have connected to the namespace after the last one
 	bench.settle(client)
 	numbers = [args[0] for args in client.all("count")]
