@@ -74,10 +74,12 @@ def test_a_client_waits_while_the_web_process_fails(
 	impatient: Bench, start_connecting: StartConnecting, failure: str
 ) -> None:
 	"""As when gunicorn is stopped for 20 seconds: many attempts in vain, and then the client is in."""
-	bench, before = impatient, attempts(impatient)
+	bench, before, site = impatient, attempts(impatient), f"{failure}.test"
+	# A probe begins with the pause at the end of the last outage of its site.
+	bench.add_site(site, ["frappe", "frappe_realtime"])
 	bench.web.fail(**NO_ANSWER[failure])
 	try:
-		client, waiting = start_connecting(bench, bench.user())
+		client, waiting = start_connecting(bench, bench.user(site), site)
 		until(lambda: attempts(bench) - before >= 5, "5 attempts", LONG)
 		assert not client.connected
 		assert not waiting.done()
