@@ -224,7 +224,7 @@ def test_a_process_that_is_only_behind_is_not_ended(
 	pid = wait_for_process(bench)
 	for number in range(1400):
 		client.emit("slow", number)
-	until(lambda: len(client.all("slow")) == 1400, "all events")
+	until(lambda: len(client.all("slow")) == 1400, "all events", 90)
 	assert processes(bench) == [pid]
 
 
