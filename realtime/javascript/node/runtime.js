@@ -105,28 +105,30 @@ class Runtime {
 
 	/**
 	 * Execute the queue. After a call of handlers the event loop turns, so that what they await precedes the next event. Nothing is read
-	 * meanwhile, so that no more waits here than was read at once.
+	 * while operations wait, so that no more waits here than was read at once.
 	 */
 	_execute() {
 		this._executing = true;
-		while (this._executed < this._queue.length) {
+		let has_called = false;
+		while (!has_called && this._executed < this._queue.length) {
 			const [name, ...values] = this._queue[this._executed++];
 			try {
 				this[`on_${name}`](...values);
 			} catch (error) {
 				log.failure(error, `the operation ${name}`, null);
 			}
-			if (CALLS_HANDLERS.has(name)) break;
+			has_called = CALLS_HANDLERS.has(name);
 		}
-		if (this._executed === this._queue.length) {
+		if (!has_called) {
 			this._queue = [];
 			this._executed = 0;
 			this._executing = false;
 			this.channel.resume();
-		} else {
-			this.channel.pause();
-			if (!this.channel.is_congested(() => this._execute())) setImmediate(() => this._execute());
+			return;
 		}
+		const is_congested = this.channel.is_congested(() => this._execute());
+		if (is_congested || this._executed < this._queue.length) this.channel.pause();
+		if (!is_congested) setImmediate(() => this._execute());
 	}
 
 	// -- operations of the sidecar
