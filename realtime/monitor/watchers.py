@@ -13,6 +13,7 @@ from frappe_realtime.contract import MONITOR, MONITOR_SNAPSHOT
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import Session
+from ..access.client_questions import is_name
 from ..access.limits import ClientLimits
 from ..access.monitor_access import MonitorAccess
 from ..log_budget import LogBudget
@@ -30,9 +31,6 @@ MAX_WATCHERS = 100
 
 MAX_REQUESTS = 8
 """Requests of one socket that are being answered at a time."""
-
-MAX_NAME = 600
-"""Characters of the name of a room or a user in a query."""
 
 CHECK_SECONDS = 60.0
 """Seconds after which a watcher's permission is checked again, for changes that the app does not report."""
@@ -269,7 +267,7 @@ class Watchers:
 
 
 def _name(payload: dict[str, Any], key: str) -> str:
-	value = payload.get(key)
-	if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
+	value: Any = payload.get(key)
+	if not is_name(value):
 		raise MonitorRefused("bad_request", f"`{key}` is not a name.")
-	return value
+	return str(value)
