@@ -216,9 +216,7 @@ class SidecarChecks:
 		if own and in_file and address in (f"port {in_file}", f"the socket {in_file}"):
 			where, command, advice = self._files.place(key), f"unset {own}", ""
 		else:
-			where = self._files.place(key, overrides, SIDECAR)
-			command = self._restarted_without(overrides, key)
-			advice = self._files.left_in_files(key, overrides.get(key, ""))
+			where, command, advice = self._overridden(overrides, key)
 		return Finding(
 			"sidecar.elsewhere",
 			FAILED,
@@ -228,14 +226,16 @@ class SidecarChecks:
 			advice,
 		)
 
-	def _restarted_without(self, overrides: Mapping[str, str], key: str) -> str:
-		"""Return the command that restarts the sidecar with the value of a key in the file."""
+	def _overridden(self, overrides: Mapping[str, str], key: str) -> tuple[str, str, str]:
+		"""Return where the sidecar has the value of a key from, the command that restarts it with that of the file, and advice."""
 		origin = overrides.get(key, "")
 		if not origin:
-			return self._files.restart
-		if origin.isupper():
-			return f"unset {origin} && {self._files.restart}"
-		return f"bench realtime setup && {self._files.restart_after_setup}"
+			command = self._files.restart
+		elif origin.isupper():
+			command = f"unset {origin} && {self._files.restart}"
+		else:
+			command = f"bench realtime setup && {self._files.restart_after_setup}"
+		return self._files.place(key, overrides, SIDECAR), command, self._files.left_in_files(key, origin)
 
 	# -- the health of the sidecar
 
@@ -309,9 +309,7 @@ class SidecarChecks:
 		mine = self._config.origins.get(key)
 		advice = ""
 		if key in overrides:
-			where = self._files.place(key, overrides, SIDECAR)
-			command = self._restarted_without(overrides, key)
-			advice = self._files.left_in_files(key, overrides[key])
+			where, command, advice = self._overridden(overrides, key)
 		elif mine:
 			where, command = self._files.place(key), f"unset {mine}"
 		else:
