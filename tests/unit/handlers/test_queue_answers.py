@@ -296,11 +296,14 @@ def test_a_plain_set_up_function_runs_at_once_with_a_sync_socket() -> None:
 	run(scenario)
 
 
-def test_events_wait_for_an_async_set_up_function() -> None:
+@pytest.mark.parametrize("is_setup", [True, False], ids=["set-up function", "connect"])
+def test_events_wait_for_what_may_add_listeners(is_setup: bool) -> None:
+	"""An async set-up function, or a handler of `connect`, that has not ended."""
+
 	async def scenario() -> None:
 		gate = asyncio.Event()
 
-		async def setup(socket: Any) -> None:
+		async def add_listener(socket: Any) -> None:
 			await gate.wait()
 
 			async def listener() -> None:
@@ -308,34 +311,14 @@ def test_events_wait_for_an_async_set_up_function() -> None:
 
 			one.listen("go", listener)
 
-		one = AppOfOneSocket(setup)
-		one.queue.run_setup()
-		await settle()
-		assert one.queue.may_handle("go")
-		one.push("go")
-		gate.set()
-		await one.finish()
-		assert one.ran == ["listener"]
-		assert not one.queue.may_handle("other")
-
-	run(scenario)
-
-
-def test_events_wait_for_a_handler_of_connect_which_may_add_listeners() -> None:
-	async def scenario() -> None:
-		gate = asyncio.Event()
-		one = AppOfOneSocket()
-
-		async def connected(socket: Any) -> None:
-			await gate.wait()
-
-			async def listener() -> None:
-				one.ran.append("listener")
-
-			one.listen("go", listener)
-
-		one.on("connect", connected)
-		one.queue.push_lifecycle("connect")
+		if is_setup:
+			one = AppOfOneSocket(add_listener)
+			one.queue.run_setup()
+			await settle()
+		else:
+			one = AppOfOneSocket()
+			one.on("connect", add_listener)
+			one.queue.push_lifecycle("connect")
 		assert one.queue.may_handle("go")
 		one.push("go")
 		gate.set()
