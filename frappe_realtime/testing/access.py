@@ -1,4 +1,4 @@
-"""What the sidecar asks a site about its users, in memory: permissions, limits, and who may follow a task."""
+"""Stand-ins, in memory, for what decides about users: permissions, limits, and who may follow a task."""
 
 from __future__ import annotations
 

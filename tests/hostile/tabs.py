@@ -1,4 +1,4 @@
-"""A browser's tab in the model of who may receive what (`model.py`)."""
+"""`Tab`: a client in the random sequences of `model.py`, which stands for one tab of a browser."""
 
 from __future__ import annotations
 

@@ -297,7 +297,7 @@ export class Presence {
 
 	// -- from the server
 
-	/** Note who is here, as the server says after a reconnect, or when a handler has let this page join. */
+	/** Take over the members that the server sends after a reconnect, and when a handler has let this page join. */
 	on_sync(roster) {
 		// Of a place that is being joined, the answer says the same; of one that is being left, it says what was before.
 		if (this.me || !(this._wanted || this._leaving?.is_sent)) this._sync(roster);

@@ -1,7 +1,7 @@
 // The places of a page: their names, and one object for each.
 
 // The hash is written by client/build_assets.mjs, because browsers keep the files of /assets.
-import { Presence } from "./presence.js?v=47268727b41d";
+import { Presence } from "./presence.js?v=335d1e450198";
 
 // Names of frappe_realtime/contract.py.
 const LEAVE = "frappe_realtime:presence_leave";

@@ -170,7 +170,7 @@ def test_events_above_the_rate_limit_are_ignored(make_app_bench: MakeAppBench, c
 	for _ in range(20):
 		client.emit("alpha", 1)
 	until(lambda: client.all("limit_reached"), "the event limit_reached")
-	# The handlers of what came before the limit may run after it is told.
+	# Handlers of events from before the limit may still run when the client has received `limit_reached`.
 	until(lambda: len(client.all("alpha_seen")) >= 5, "the events of the burst")
 	assert len(client.all("alpha_seen")) <= 10 + (time.monotonic() - began) + 1
 	assert client.all("limit_reached")[0][0]["limit"] == "realtime_events_per_second"
