@@ -215,7 +215,11 @@ def test_a_document_that_an_earlier_client_may_read_is_not_named_to_the_next_one
 	for tab in tabs:
 		tab.call("enter", "doctype:ToDo")
 		tab.raw.close()
+	witness = Tab(bench, bench.user())
 	publisher.publish("list_update", {"doctype": "ToDo", "name": name}, "doctype:ToDo")
+	# What the sidecar has not read yet, the first client would get live.
+	publisher.publish("public", 1)
+	witness.read_up_to("public")
 	named = []
 	for tab in tabs:
 		again = Tab(bench, tab.user, {"pid": tab.pid, "offset": tab.offset})
