@@ -62,7 +62,7 @@ async def unread_errors(engine: Engine, listener: RecordingListener, client: soc
 def test_descriptor_is_closed(scenario: Scenario) -> None:
 	async def run() -> None:
 		listener = RecordingListener()
-		settings = EngineSettings(flush_timeout=0.05, keep_alive_timeout=0.05, max_unsent=10_000_000)
+		settings = EngineSettings(flush_timeout=0.05, max_unsent=10_000_000)
 		engine = Engine(settings, listener)
 		server = await asyncio.get_running_loop().create_server(engine.protocol, "127.0.0.1", 0)
 		with socket.socket() as client:
