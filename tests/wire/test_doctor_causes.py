@@ -212,10 +212,11 @@ def test_the_clock_of_redis_is_wrong(make_bench: MakeBench, background: Backgrou
 		bench.write_config(redis_queue=relay.url)
 		bench.start()
 		cause = diagnose(bench, *ON_APP_SITE, row="the clock of Redis is wrong")
-		assert (
-			f"(redis_queue) is {abs(offset)} s {'ahead of' if offset > 0 else 'behind'} this machine's"
-			in cause.what
-		)
+		relation = "ahead of" if offset > 0 else "behind"
+		found = re.search(rf"\(redis_queue\) is (\d+) s {relation} this machine's", cause.what)
+		# The doctor takes the middle of its question and the answer. It also connects meanwhile, which takes a second if it is slow.
+		assert found is not None, cause.what
+		assert abs(int(found[1]) - abs(offset)) <= 1
 		assert cause.where == "the system clocks of the two machines"
 		assert cause.command == "sudo timedatectl set-ntp true"
 		relay.offset = 0
