@@ -149,7 +149,15 @@ def test_a_thread_that_waits_for_the_event_loop_lets_another_one_take_jobs() -> 
 		assert list(await asyncio.gather(first, second)) == ["answer", None]
 		while it.pool._active:
 			await asyncio.sleep(0.001)
-		jobs = [it.pool.run(threading.get_ident) for _ in range(20)]
+		queued = threading.Event()
+
+		def job() -> int:
+			# A thread that has no job left lets the other one take those that are queued later.
+			queued.wait(PATIENCE)
+			return threading.get_ident()
+
+		jobs = [it.pool.run(job) for _ in range(20)]
+		queued.set()
 		assert len(set(await asyncio.gather(*jobs))) == 1
 
 	run(scenario)
