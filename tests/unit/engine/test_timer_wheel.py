@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from realtime.engine.timer_wheel import TimerWheel
+from tests.unit.virtual_time import in_virtual_time
+
+TICK = 2.0**-10
+"""Seconds. Sums and multiples of it are exact."""
 
 
 class Item:
@@ -16,27 +20,25 @@ class Item:
 		self.called.append(self)
 
 
-def test_items_are_called_once_and_in_order() -> None:
-	async def run() -> None:
-		loop = asyncio.get_running_loop()
-		timers = TimerWheel(0.001)
-		called: list[Item] = []
-		late, early, cancelled, moved = (Item(called) for _ in range(4))
-		begun = loop.time()
-		timers.schedule(late, 0.03)
-		timers.schedule(early, 0.01)
-		timers.schedule(cancelled, 0.01)
-		timers.schedule(moved, 0.01)
-		timers.schedule(moved, 0.02)
-		timers.cancel(cancelled)
-		timers.cancel(cancelled)
-		while late not in called:
-			await asyncio.sleep(0)
-		assert loop.time() - begun >= 0.03
-		assert called == [early, moved, late]
-		assert all(item.timer_slot is None for item in (early, moved, late, cancelled))
-
-	asyncio.run(asyncio.wait_for(run(), 10))
+@in_virtual_time
+async def test_items_are_called_once_and_in_order() -> None:
+	loop = asyncio.get_running_loop()
+	timers = TimerWheel(TICK)
+	called: list[Item] = []
+	late, early, cancelled, moved = (Item(called) for _ in range(4))
+	begun = loop.time()
+	timers.schedule(late, 30 * TICK)
+	timers.schedule(early, 10 * TICK)
+	timers.schedule(cancelled, 10 * TICK)
+	timers.schedule(moved, 10 * TICK)
+	timers.schedule(moved, 20 * TICK)
+	timers.cancel(cancelled)
+	timers.cancel(cancelled)
+	while late not in called:
+		await asyncio.sleep(TICK)
+	assert loop.time() - begun >= 30 * TICK
+	assert called == [early, moved, late]
+	assert all(item.timer_slot is None for item in (early, moved, late, cancelled))
 
 
 def test_item_cancels_others_of_its_slot() -> None:
