@@ -92,7 +92,14 @@ def check_listen(options: list[str], bench: Bench, folder: Path) -> None:
 		bench.publish("news", {"text": "hello"}, "website")
 		assert listener.next("news")["message"] == {"text": "hello"}
 		if "--room" in options:
-			bench.publish("changed", 1, options[options.index("--room") + 1])
+			room = options[options.index("--room") + 1]
+
+			def arrives() -> bool:
+				bench.publish("changed", 1, room)
+				return bool(listener.events("changed"))
+
+			# It listens before it has joined the room: it asks for that then, and the sidecar asks the web process.
+			until(arrives, f"an event of {room}")
 			assert listener.next("changed")["message"] == 1
 		assert listener.interrupt() == 0
 	finally:
