@@ -28,8 +28,8 @@ from .findings import FAILED, NOTE, OK, TIMEOUT, Finding
 from .health_checks import SIDECAR, Health, HealthChecks
 from .socket_client import Address
 
-HEARTBEAT_TIMEOUT = 3.0
-"""Seconds in which a running sidecar publishes a heartbeat; it publishes one every two seconds."""
+HEARTBEAT_TIMEOUT = 5.0
+"""Seconds in which a running sidecar publishes a heartbeat, also on a busy host; it publishes one every two seconds."""
 
 HEALTH_CACHE_SECONDS = 1.2
 """Seconds after which `/health` shows a new state; the sidecar caches it for one second."""
