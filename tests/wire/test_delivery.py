@@ -153,12 +153,18 @@ def test_clients_that_stop_reading(make_bench: MakeBench, connect: Connect) -> N
 	client = connect(bench, bench.user())
 	readers = [slow(bench, bench.user()) for _ in range(20)]
 	until(lambda: bench.sidecar.health()[1]["connections"] == 21, "all are connected")
+
+	def reaches(last: int) -> None:
+		until(lambda: len(numbers(client)) >= last, f"the event {last} at the client that reads")
+
 	number = 0
 	while bench.sidecar.health()[1]["connections"] > 1:
-		for _ in range(10):
+		for _ in range(3):
 			number += 1
-			publisher.publish("step", number)
 			publisher.publish("padding", "x" * 50_000)
+			publisher.publish("step", number)
+		# Never more than may wait for a client is on the way to this one: it would be closed too if it is stopped for a moment.
+		reaches(number)
 		assert number < 3000, "nobody is closed"
 	all_of(client, number)
 	assert client.connected
