@@ -214,7 +214,7 @@ def test_answers_from_before_do_not_count(bench: Bench, connect: Connect) -> Non
 	client.fence()
 	until(
 		lambda: (
-			[request.user for request in bench.web.requests if ["ToDo", name] in request.questions()]
+			[request.user for request in list(bench.web.requests) if ["ToDo", name] in request.questions()]
 			== [user.name] * 2
 		),
 		"the second question",
