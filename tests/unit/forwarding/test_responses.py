@@ -11,7 +11,7 @@ import pytest
 from realtime.engine import Encoded
 from realtime.forwarding import entry_end
 from tests.unit.engine.fakes import request
-from tests.unit.forwarding.processes import PATIENCE, Sidecar, answer, query, run, until
+from tests.unit.forwarding.processes import PATIENCE, Sidecar, answer, pass_time, query, run, until
 
 BUFFER = 4096
 """Bytes that the kernel keeps for a TCP connection, so that the rest of a response waits in the process."""
@@ -59,20 +59,19 @@ async def is_lost(owner: Sidecar, poll: Poll) -> None:
 	assert owner.forwarder.received == 0
 
 
-def limit(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-	"""Bound the time that a client has to read."""
-	monkeypatch.setattr(entry_end, "FLUSH_SECONDS", seconds)
-	monkeypatch.setattr(entry_end, "RESPONSE_SECONDS", seconds)
-
-
 @pytest.mark.parametrize("keep_alive", [True, False])
 def test_a_response_that_is_not_read_in_time_is_lost(
 	keep_alive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-	limit(monkeypatch, 0.2)
+	# Less than the time after which a silent link ends.
+	seconds = 4.0
+	monkeypatch.setattr(entry_end, "FLUSH_SECONDS", seconds)
+	monkeypatch.setattr(entry_end, "RESPONSE_SECONDS", seconds)
 
 	async def scenario(entry: Sidecar, owner: Sidecar) -> None:
 		poll = await polled(entry, owner, keep_alive)
+		assert owner.listener.closed == []
+		pass_time(monkeypatch, seconds)
 		await is_lost(owner, poll)
 		assert not entry.forwarder.forwarded
 		poll.client.close()
