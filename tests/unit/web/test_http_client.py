@@ -356,20 +356,27 @@ async def test_each_request_on_a_connection_has_its_own_timeout() -> None:
 
 
 @in_a_loop
-async def test_the_timeout_of_a_request_does_not_end_the_next_one() -> None:
-	answer = asyncio.Event()
+async def test_the_timeout_of_a_request_does_not_end_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+	asked, answer = asyncio.Event(), asyncio.Event()
 
 	async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
 		await head(reader)
 		writer.write(OK)
 		await head(reader)
+		asked.set()
 		await answer.wait()
 		writer.write(OK)
 
 	async with server(talk, timeout=3600) as client:
-		await client.request("GET", "/api", HEADERS, timeout=0.05)
-		asyncio.get_running_loop().call_later(0.1, answer.set)
-		assert (await get(client)).body == b"ok"
+		await client.request("GET", "/api", HEADERS, timeout=10)
+		next_one = asyncio.ensure_future(get(client))
+		await asked.wait()
+		loop = asyncio.get_running_loop()
+		now = loop.time
+		monkeypatch.setattr(loop, "time", lambda: now() + 10)
+		# After the timer of the first request, which is overdue.
+		loop.call_later(0, answer.set)
+		assert (await next_one).body == b"ok"
 
 
 @in_a_loop
