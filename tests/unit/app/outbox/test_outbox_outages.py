@@ -41,7 +41,8 @@ def test_events_wait_for_redis_in_order_and_are_logged_once(tmp_path):
 		return connector(away)(timeout)
 
 	successes: list[str] = []
-	outbox = Outbox(connect, reports.append, log_success=successes.append)
+	# The first call returns when the thread has failed to connect.
+	outbox = Outbox(connect, reports.append, log_success=successes.append, wait=PATIENCE)
 	for number in range(20):
 		outbox.send([event(number)])
 	assert not outbox.flush(0)
@@ -53,6 +54,7 @@ def test_events_wait_for_redis_in_order_and_are_logged_once(tmp_path):
 		assert recorded(redis.Redis(port=away.port, decode_responses=True)) == list(range(20))
 	finally:
 		away.stop()
+	until(lambda: successes, "the line that Redis takes events again")
 	assert len(reports) == 1
 	assert "does not take realtime events" in reports[0]
 	assert "Connection refused" in reports[0]
@@ -116,7 +118,7 @@ def test_the_first_event_after_dropped_ones_shows_the_gap(server, client, subscr
 			raise redis.ConnectionError("Connection refused")
 		return connector(server)(timeout)
 
-	outbox = Outbox(connect, lambda line: None, pending_count=3)
+	outbox = Outbox(connect, lambda line: None, pending_count=3, wait=PATIENCE)
 	other = {"stream": "frappe_realtime:other:events"}
 	outbox.send([event(0, **other)])
 	for number in range(1, 6):
@@ -199,7 +201,7 @@ def test_an_outbox_changes_to_another_redis(server, client):
 
 def test_what_waits_at_the_end_of_a_job_is_logged_with_the_reason():
 	lines: list[str] = []
-	outbox = Outbox(nowhere, lines.append, pending_count=10)
+	outbox = Outbox(nowhere, lines.append, pending_count=10, wait=PATIENCE)
 	for number in range(14):
 		outbox.send([event(number)])
 	outbox.flush_at_end(0.01, "a job")
