@@ -173,8 +173,9 @@ def test_the_script_is_tried_again_after_a_minute(server, client, monkeypatch):
 
 def test_a_replica_counts_as_a_redis_that_is_away(server, client):
 	client.execute_command("REPLICAOF", "127.0.0.1", "1")
-	outbox = Outbox(connector(server), lambda line: None)
+	outbox = Outbox(connector(server), lambda line: None, wait=PATIENCE)
 	outbox.send([event(1)])
+	assert outbox.pending == 1, "the replica has refused it"
 	client.execute_command("REPLICAOF", "NO", "ONE")
 	assert outbox.flush(PATIENCE)
 	assert recorded(client) == [1]
