@@ -69,9 +69,8 @@ def test_a_forked_process_sends_its_own_messages_and_not_its_parents(server, cli
 	assert outbox.pending == 1
 	child = os.fork()
 	if child == 0:
-		outbox._wait = PATIENCE
 		outbox.send([event(3)])
-		os._exit(0 if outbox.pending == 0 else 1)
+		os._exit(0 if outbox.flush(PATIENCE) else 1)
 	os.kill(process, signal.SIGCONT)
 	_, status = os.waitpid(child, 0)
 	assert os.waitstatus_to_exitcode(status) == 0
