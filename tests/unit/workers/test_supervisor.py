@@ -75,7 +75,8 @@ def test_a_supervisor_goes_on_when_a_worker_cannot_be_forked(
 ) -> None:
 	def stop_and_fail() -> NoReturn:
 		# Blocked until the failure is handled: it stays so, and the supervisor does not end, if the mask is not restored.
-		os.kill(os.getpid(), signal.SIGTERM)
+		# Sent to this thread: others of the process may not block it.
+		signal.raise_signal(signal.SIGTERM)
 		fail()
 
 	monkeypatch.setattr(os, "fork", stop_and_fail)
