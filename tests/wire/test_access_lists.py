@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import sys
+from collections.abc import Callable
 
 import pytest
 
 from tests.wire.bench import APP_SITE, SITES, STOCK_SITE, Bench
 from tests.wire.clients import Client
 from tests.wire.conditions import until
-from tests.wire.conftest import Connect, MakeBench
+from tests.wire.conftest import VERSIONS, Connect, MakeBench
+from tests.wire.sidecar import Sidecar
 from tests.wire.test_access import tell
 
 READERS = "frappe.realtime.readers"
 SEPARATELY = {"realtime_list_updates_per_second": 0}
 """Updates of one list are not joined."""
+
+PATIENT = (
+	sys.executable,
+	"-c",
+	"from realtime.access import list_update_filter; from realtime.__main__ import main; "
+	"list_update_filter.READERS_TIMEOUT = 60.0; main()",
+)
+"""A sidecar that waits for the answer about readers for as long as a busy machine takes. The product leaves the name out after a second."""
+
+
+def start_patient(bench: Bench) -> Bench:
+	"""Start a bench with a patient sidecar."""
+	port, host = bench.sidecar.port, bench.sidecar.host
+	bench.sidecar = Sidecar(
+		bench.folder, bench.sidecar.log_path, ("--host", host), port=port, command=PATIENT, host=host
+	)
+	return bench.start()
+
+
+@pytest.fixture
+def make_patient_bench(make_bench: MakeBench) -> MakeBench:
+	"""Make and start a bench for one test, with the arguments of `Bench`."""
+	return lambda **options: start_patient(make_bench(start=False, **options))
+
+
+@pytest.fixture(scope="module")
+def patient_benches(make_shared_bench: MakeBench) -> Callable[[int], Bench]:
+	"""Return the bench of a version, which is started when the first test uses it."""
+	return functools.cache(lambda version: start_patient(make_shared_bench(start=False, version=version)))
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda version: f"v{version}")
+def every_patient_bench(request: pytest.FixtureRequest, patient_benches: Callable[[int], Bench]) -> Bench:
+	"""The bench of each version in turn."""
+	return patient_benches(request.param)
 
 
 def change(bench: Bench, doctype: str, name: str, site: str = APP_SITE) -> dict[str, str]:
@@ -35,8 +74,9 @@ def heard(client: Client) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_names_are_for_readers(every_bench: Bench, connect: Connect, site: str) -> None:
-	bench, doctype = every_bench, f"DocType {every_bench.document()}"
+def test_names_are_for_readers(every_patient_bench: Bench, connect: Connect, site: str) -> None:
+	bench = every_patient_bench
+	doctype = f"DocType {bench.document()}"
 	hidden, open_ = bench.document(), bench.document()
 	reader, other = bench.user(site), bench.user(site)
 	bench.site(site).forbid(other.name, doctype, hidden)
@@ -50,8 +90,8 @@ def test_names_are_for_readers(every_bench: Bench, connect: Connect, site: str) 
 	assert heard(watching[1]) == [{"doctype": doctype}, messages[1]]
 
 
-def test_one_question_for_all(make_bench: MakeBench, connect: Connect) -> None:
-	bench = make_bench(common=SEPARATELY)
+def test_one_question_for_all(make_patient_bench: MakeBench, connect: Connect) -> None:
+	bench = make_patient_bench(common=SEPARATELY)
 	doctype, name = f"DocType {bench.document()}", bench.document()
 	watching = [watch(bench, connect(bench, bench.user()), doctype) for _ in range(8)]
 	asked, one_by_one = bench.web.counts[READERS], bench.web.counts["frappe.realtime.has_permissions"]
@@ -63,9 +103,9 @@ def test_one_question_for_all(make_bench: MakeBench, connect: Connect) -> None:
 	assert bench.web.counts["frappe.realtime.has_permissions"] == one_by_one
 
 
-def test_the_order_of_a_room(make_bench: MakeBench, connect: Connect) -> None:
+def test_the_order_of_a_room(make_patient_bench: MakeBench, connect: Connect) -> None:
 	"""What waits for the web process holds up its own room, and no other."""
-	bench = make_bench()
+	bench = make_patient_bench()
 	client = watch(bench, connect(bench, bench.user()), "ToDo")
 	bench.web.fail(READERS, delay=0.2)
 	events = [
@@ -101,7 +141,8 @@ def test_without_an_answer_no_name(
 	assert heard(client) == [{"doctype": "ToDo"}]
 
 
-def test_a_permission_that_goes(bench: Bench, connect: Connect) -> None:
+def test_a_permission_that_goes(patient_benches: Callable[[int], Bench], connect: Connect) -> None:
+	bench = patient_benches(16)
 	doctype, name = f"DocType {bench.document()}", bench.document()
 	user = bench.user()
 	client = watch(bench, connect(bench, user), doctype)
@@ -115,9 +156,9 @@ def test_a_permission_that_goes(bench: Bench, connect: Connect) -> None:
 	assert heard(client)[1] == {"doctype": doctype}
 
 
-def test_a_secret_that_changes(make_bench: MakeBench, connect: Connect) -> None:
+def test_a_secret_that_changes(make_patient_bench: MakeBench, connect: Connect) -> None:
 	"""`readers` answers for other users than the one who asks: the secret is all that it goes by."""
-	bench = make_bench(version=17)
+	bench = make_patient_bench(version=17)
 	client = watch(bench, connect(bench, bench.user()), "ToDo")
 	bench.valkey.client.set("socketio_auth_secret", "another")
 	message = change(bench, "ToDo", "a")
@@ -132,8 +173,10 @@ def test_messages_without_a_name(bench: Bench, connect: Connect, message: object
 	assert [args[0] for args in client.all("list_update")] == [message]
 
 
-def test_a_user_of_the_stock_site_is_asked_about_once(make_bench: MakeBench, connect: Connect) -> None:
-	bench = make_bench(common=SEPARATELY)
+def test_a_user_of_the_stock_site_is_asked_about_once(
+	make_patient_bench: MakeBench, connect: Connect
+) -> None:
+	bench = make_patient_bench(common=SEPARATELY)
 	doctype, name = f"DocType {bench.document()}", bench.document()
 	user = bench.user(STOCK_SITE)
 	clients = [watch(bench, connect(bench, user, STOCK_SITE), doctype, STOCK_SITE) for _ in range(3)]
