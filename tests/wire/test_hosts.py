@@ -162,6 +162,9 @@ def test_the_address_of_a_client_stays_with_its_session(hosts: Hosts, bench: Ben
 	session = PollingSession(at(hosts, 1), bench.headers(more={"X-Forwarded-For": "198.51.100.77"}))
 	through_other = {**session.headers, "X-Forwarded-For": "203.0.113.1", "Content-Type": "text/plain"}
 	assert request(at(hosts, 0), "POST", session.path, through_other, f"40/{APP_SITE},").status == 200
+	# The web process may be asked who the client is: only the next answer says that it is in its namespace.
+	answer = request(at(hosts, 0), "GET", session.path, through_other)
+	assert answer.text.startswith(f"40/{APP_SITE},{{"), answer.text
 	client = connect(bench, manager(bench))
 	found = query(client, "user", user="Guest")
 	addresses = {one["address"] for one in found["sockets"]}
