@@ -13,6 +13,7 @@ from tests.wire.conditions import until
 from tests.wire.conftest import Connect, MakeBench
 from tests.wire.hostile_clients import NAMESPACE
 from tests.wire.raw import WebSocketSession
+from tests.wire.test_doc_viewers import wait_until_sent
 
 RESERVED = ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 MEGABYTE = 1024 * 1024
@@ -221,6 +222,7 @@ def test_doc_close_of_a_document_that_is_not_open_is_ignored(bench: Bench, conne
 	for _ in range(5):
 		guest.emit("doc_close", "ToDo", name)
 	guest.fence()
+	wait_until_sent(bench, connect)
 	bench.settle(*viewers)
 	assert [len(viewer.all("doc_viewers")) for viewer in viewers] == heard
 
