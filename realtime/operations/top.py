@@ -78,7 +78,7 @@ class Sidecars:
 		await self._store.close()
 
 	async def ask(self) -> list[Part]:
-		"""Return what the sidecars answer within `ANSWER_TIMEOUT`.
+		"""Return what the sidecars answer within `ANSWER_TIMEOUT`; if none does, the first answer within `TIMEOUT`.
 
 		Raises:
 			TopError: Redis does not answer, or no sidecar does.
@@ -104,8 +104,12 @@ class Sidecars:
 
 	async def _collect(self, expected: int) -> list[Part]:
 		parts: list[Part] = []
-		deadline = monotonic() + ANSWER_TIMEOUT
-		while len(parts) < expected and (left := deadline - monotonic()) > 0:
+		asked = monotonic()
+		while len(parts) < expected:
+			# Without any answer there is nothing to show: a sidecar that is busy is waited for.
+			left = asked + (ANSWER_TIMEOUT if parts else TIMEOUT) - monotonic()
+			if left <= 0:
+				break
 			try:
 				parts.append(await asyncio.wait_for(self._replies.get(), left))
 			except asyncio.TimeoutError:
