@@ -81,6 +81,8 @@ class Failure:
 	reset: bool = False
 	times: int | None = None
 	healed: asyncio.Event = field(default_factory=asyncio.Event)
+	loop: asyncio.AbstractEventLoop | None = None
+	"""The loop in which requests hang; None while none does."""
 
 
 class FakeWebProcess:
@@ -145,10 +147,14 @@ class FakeWebProcess:
 		self._failures.append(Failure(method, status, delay, body, hang, reset, times))
 
 	def heal(self) -> None:
-		"""End every failure; requests that hang are continued."""
+		"""End every failure; requests that hang are continued. May be called in any thread."""
 		failures, self._failures = self._failures, []
 		for failure in failures:
-			failure.healed.set()
+			if failure.loop is None:
+				failure.healed.set()
+			else:
+				# The event alone would not wake a loop that sleeps in another thread.
+				failure.loop.call_soon_threadsafe(failure.healed.set)
 
 	# -- serving
 
@@ -207,6 +213,7 @@ class FakeWebProcess:
 			if failure.times <= 0:
 				self._failures.remove(failure)
 		if failure.hang:
+			failure.loop = asyncio.get_running_loop()
 			await failure.healed.wait()
 		await asyncio.sleep(failure.delay)
 		if failure.reset and request.transport:
