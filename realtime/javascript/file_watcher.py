@@ -24,8 +24,12 @@ class FileWatcher:
 		self._modified = {path: _modification_time(path) for path in paths()}
 
 	def add(self, files: Iterable[str]) -> None:
-		"""Watch `files` too, as they are now."""
-		self._modified.update({path: _modification_time(path) for path in files})
+		"""Watch `files`, which the process has loaded.
+
+		One that was watched before stays as it was: it may have changed since the process has read it.
+		"""
+		for path in files:
+			self._modified.setdefault(path, _modification_time(path))
 
 	async def run(self) -> None:
 		"""Poll until the task is cancelled."""

@@ -12,7 +12,9 @@ from realtime.javascript import file_watcher
 from realtime.javascript.file_watcher import FileWatcher
 
 
-@pytest.mark.parametrize("change", ["written", "created", "removed", "added and written"])
+@pytest.mark.parametrize(
+	"change", ["written", "created", "removed", "added and written", "written and added"]
+)
 def test_change_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
 	monkeypatch.setattr(file_watcher, "INTERVAL", 0.001)
 	file, required = tmp_path / "handlers.js", tmp_path / "required.js"
@@ -23,13 +25,16 @@ def test_change_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cha
 	async def run() -> None:
 		changed = asyncio.Event()
 		watcher = FileWatcher(lambda: [str(file)], changed.set)
-		watcher.add([str(required)])
+		if change == "written and added":
+			# While the process loads it.
+			os.utime(file, ns=(0, 1))
+		watcher.add([str(required), str(file)])
 		task = asyncio.create_task(watcher.run())
 		if change == "created":
 			file.touch()
 		elif change == "removed":
 			file.unlink()
-		else:
+		elif change != "written and added":
 			path = required if change.startswith("added") else file
 			os.utime(path, ns=(0, 1))
 		await asyncio.wait_for(changed.wait(), 30)
