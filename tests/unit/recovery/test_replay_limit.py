@@ -56,7 +56,7 @@ def test_who_is_limited(client: Any, address: str, size: int, limited: list[tupl
 def test_clients_that_miss_nothing_do_not_replace_those_that_are_limited() -> None:
 	config = Config(bench=Path(), **{USER_KEY: 1000})  # type: ignore[arg-type]
 	limit = ReplayLimit(config, lambda key: None)
-	limit.count(ANN, "", 31_000)
+	limit.count(ANN, "", 60_000)
 	for number in range(MAX_BUCKETS + 1):
 		limit.count(session(f"user{number}"), "", 0)
 	assert not limit.allows(ANN, "")
