@@ -197,11 +197,12 @@ def test_a_token_that_expires_while_the_page_is_open(
 def test_presence(bench: Bench, mount: Callable[..., Page], window: BrowserContext) -> None:
 	page = mount(bench, bench.user())
 	other = mount(bench)
-	for one in (page, other):
+	for one, states in ((page, "start"), (other, "start start")):
 		wait_for_status(one, "connected")
 		one.evaluate("show('here', 'here too')")
+		# Members are listed in the order in which they came: the second page joins when the first one is there.
+		wait_for_texts(one, "here", states, states)
 	wait_for_texts(page, "here", "start start", "start start")
-	wait_for_texts(other, "here", "start start", "start start")
 	other.evaluate("set_state({ at: 'end' })")
 	wait_for_texts(page, "here", "start end", "start end")
 	other.evaluate("show('here')")
