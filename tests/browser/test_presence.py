@@ -16,6 +16,7 @@ from tests.browser.driving import connect as connect_page
 from tests.browser.driving import (
 	lose_connection,
 	wait_for_status,
+	wait_for_websocket,
 	wait_until,
 	wait_until_back,
 	watch_connection,
@@ -152,6 +153,8 @@ def test_users_with_two_tabs(bench: Bench, open_portal: OpenPage) -> None:
 	wait_until(tabs[0], "place.members.length === 2")
 	users = tabs[0].evaluate("place.users.map(({ user, members }) => [user, members.length])")
 	assert users == [[ann.name, 2]]
+	# In the middle of its upgrade no request is open, so that the sidecar notices its end with the next ping only.
+	wait_for_websocket(tabs[1])
 	tabs[1].close()
 	wait_until(tabs[0], "place.members.length === 1")
 	assert noted(tabs[0])[-1][0] == "leave"
@@ -240,6 +243,8 @@ def test_the_desk(make_bench: MakeBench, connect: Connect, open_desk: OpenPage) 
 	join(page, name, {"field": "due"})
 	watcher = Watcher(connect(bench, bench.user()), f"doc:ToDo/{name}")
 	watcher.sees_state(page.evaluate("place.me.id"), {"field": "due"})
+	# A page that goes while it is still polling, or in the middle of the upgrade, cannot say so.
+	wait_for_websocket(page)
 	page.evaluate("location.assign('about:blank')")
 	until(lambda: len(watcher.roster.members) == 1, "a page that is closed leaves at once")
 
