@@ -53,11 +53,13 @@ def open_note(browser: Browser) -> Iterator[Open]:
 
 
 def wait_for_text(page: Page, selector: str, text: str) -> None:
+	"""Wait until there is an element with this text."""
 	wait_until(
 		page,
 		"""([selector, text]) => {
 			const element = document.querySelector(selector);
-			return (element.value ?? element.textContent).includes(text);
+			// An error would end the wait.
+			return Boolean(element) && (element.value ?? element.textContent).includes(text);
 		}""",
 		[selector, text],
 	)

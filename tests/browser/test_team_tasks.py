@@ -172,7 +172,9 @@ def has_note(page: Page, text: str) -> None:
 	wait_until(
 		page,
 		"""text => {
-			const note = document.querySelector(".tiptap").cloneNode(true);
+			const note = document.querySelector(".tiptap")?.cloneNode(true);
+			// An error would end the wait.
+			if (!note) return false;
 			note.querySelectorAll(".collaboration-carets__caret").forEach((caret) => caret.remove());
 			// The cursors stand between characters that have no width.
 			return note.textContent.replaceAll("\u2060", "").trim() === text;
