@@ -40,10 +40,17 @@ class Documents:
 		return name
 
 	def save(self, user: User, name: str, **values: Any) -> None:
-		"""Change a document as the web process does when a user has saved it."""
-		modified = str(next(NUMBERS))
-		self._known[name] |= {**values, "modified": modified, "modified_by": user.name}
-		message = {"doctype": "ToDo", "name": name, "modified": modified}
+		"""Change a document as the web process does when a user has saved it, and tell the pages."""
+		self.change(user, name, **values)
+		self.tell(name)
+
+	def change(self, user: User, name: str, **values: Any) -> None:
+		"""Change a document as `save` does; the pages are not told yet."""
+		self._known[name] |= {**values, "modified": str(next(NUMBERS)), "modified_by": user.name}
+
+	def tell(self, name: str) -> None:
+		"""Publish that a document was saved."""
+		message = {"doctype": "ToDo", "name": name, "modified": self._known[name]["modified"]}
 		self._bench.publish("doc_update", message, f"doc:ToDo/{name}")
 
 	def delete(self, name: str) -> None:
