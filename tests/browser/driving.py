@@ -119,6 +119,18 @@ def wait_for_room(bench: Bench, page: Page, room: str) -> None:
 	until(arrived, f"{page.url} is in {room}")
 
 
+def wait_until_handled(page: Page) -> None:
+	"""Wait until the server has handled what the page has emitted before."""
+	page.evaluate(
+		"""() => {
+			const { socket } = window.realtime ?? frappe.realtime;
+			window.is_handled = false;
+			socket.once("pong", () => (window.is_handled = true)).emit("ping");
+		}"""
+	)
+	wait_until(page, "window.is_handled")
+
+
 def settle(bench: Bench, page: Page) -> None:
 	"""Wait until all that was published before has reached the page, or never will."""
 	event = f"settled-{next(NUMBERS)}"

@@ -8,7 +8,14 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import OpenPage
-from tests.browser.driving import lose_connection, settle, wait_for_room, wait_for_status, wait_until
+from tests.browser.driving import (
+	lose_connection,
+	settle,
+	wait_for_room,
+	wait_for_status,
+	wait_until,
+	wait_until_handled,
+)
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conftest import MakeBench
 
@@ -36,8 +43,6 @@ SHELL = """async (site) => {
 	const { share } = await import("/assets/frappe_realtime/js/realtime.js");
 	window.realtime = share(socket);
 }"""
-ROUND_TRIP = "new Promise((done) => shell.socket.once('pong', done).emit('ping'))"
-"""Ends when the server has handled what the page has emitted before."""
 
 NUMBERS = itertools.count(1)
 
@@ -72,10 +77,10 @@ def test_neither_makes_the_other_leave(bench: Bench, open_portal: OpenPage, firs
 	of_connection = "name => realtime.doc_unsubscribe('ToDo', name)"
 	leave = [of_shell, of_connection] if first == "shell" else [of_connection, of_shell]
 	page.evaluate(leave[0], name)
-	page.evaluate(ROUND_TRIP)
+	wait_until_handled(page)
 	assert is_in(bench, page, name)
 	page.evaluate(leave[1], name)
-	page.evaluate(ROUND_TRIP)
+	wait_until_handled(page)
 	assert not is_in(bench, page, name)
 
 
@@ -103,5 +108,5 @@ def test_both_are_in_their_rooms_after_a_reconnect(make_bench: MakeBench, open_p
 		wait_for_room(bench, page, f"doc:ToDo/{name}")
 	wait_until(page, "missed === 1")
 	page.evaluate("shell.leave('of the shell'); shell.leave('of both')")
-	page.evaluate(ROUND_TRIP)
+	wait_until_handled(page)
 	assert [is_in(bench, page, name) for name in names] == [False, True, True]

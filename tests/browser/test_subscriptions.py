@@ -19,6 +19,7 @@ from tests.browser.driving import (
 	wait_to_see,
 	wait_until,
 	wait_until_back,
+	wait_until_handled,
 	watch_connection,
 )
 from tests.wire.bench import APP_SITE, Bench
@@ -42,7 +43,8 @@ def page(request: pytest.FixtureRequest, bench: Bench, open_portal: OpenPage, op
 
 
 def hears(bench: Bench, page: Page, room: str) -> bool:
-	"""Return whether the page gets what is published to a room."""
+	"""Return whether the page gets what is published to a room, after all that it has emitted."""
+	wait_until_handled(page)
 	listen(page, "heard")
 	before = len([one for one in seen(page) if one[0] == "heard"])
 	bench.publish("heard", {}, room)
