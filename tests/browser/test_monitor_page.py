@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.driving import seen, wait_to_see, wait_until
+from tests.wire.conditions import PATIENCE
 
 MONITOR = "frappe_realtime:monitor"
 SNAPSHOT = "frappe_realtime:monitor_snapshot"
@@ -114,7 +115,8 @@ def monitor(window: BrowserContext) -> Page:
 	wait_until(page, "window.is_loaded")
 	now = time.time()
 	page.clock.install(time=now)
-	page.clock.pause_at(now + 1)
+	# The clock goes on until then, and cannot be paused at a time that is over.
+	page.clock.pause_at(now + PATIENCE)
 	return page
 
 
