@@ -198,6 +198,9 @@ def test_event_from_the_command_line(demo: Demo, context: BrowserContext) -> Non
 	)
 	assert done.returncode == 0, done
 	expect(ann.locator("#toasts")).to_contain_text("Hello from a terminal")
+	# A later event: what was published before would have come.
+	ben.click("#advance")
+	expect(ben.locator("#feed")).to_contain_text("doc_update")
 	assert "hello" not in ben.locator("#feed").inner_text()
 
 
