@@ -126,6 +126,7 @@ def test_a_reconnect_brings_what_has_happened_meanwhile(
 	wait_for_status(page, "lost")
 	documents.descriptions["T-1"] = "three"
 	publisher.publish("doc_update", {"doctype": "ToDo", "name": "T-1", "modified": "three"}, "doc:ToDo/T-1")
+	publisher.flush()
 	bench.sidecar.start()
 	wait_for_texts(page, "doc", "three false false", "three false false")
 	wait_for_status(page, "connected")
