@@ -90,8 +90,9 @@ def test_a_client_that_invents_names_asks_at_its_rate(
 	allowed = burst + rate * (time.monotonic() - began) + 1
 	assert sum(asked(bench).values()) <= allowed
 	assert metric(bench, f'frappe_realtime_limit_reached_total{{limit="{KEY}"}}') >= 90 - allowed
-	# One message for the many, and others are not affected.
-	assert len(hostile.all("limit_reached")) == 1
+	# One message for the many, and one more after each question that the rate has allowed since; others are not affected.
+	messages = len(hostile.all("limit_reached"))
+	assert messages <= 1 + rate * (time.monotonic() - began)
 	bench.join(other, "doc:ToDo/1", "doc_subscribe", "ToDo", "1", site=site)
 
 
