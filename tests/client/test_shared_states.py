@@ -141,7 +141,7 @@ def test_redis_that_is_away_for_a_while(make_bench: MakeBench, editors: Editors)
 	bench.valkey.start()
 	until(
 		lambda: (
-			pages[0].do("emit", event=SHARED_SYNC, args=[TYPE, "N-1", "", {"bytes": [0]}])["update"]
+			pages[1].do("emit", event=SHARED_SYNC, args=[TYPE, "N-1", "", {"bytes": [0]}]).get("update")
 			and pages[0].state["errors"] == []
 		),
 		"the state again",
