@@ -96,8 +96,11 @@ def test_events_of_other_rooms_count_if_they_are_read_for_the_client(make_bench:
 	"""Older events than the history window are read from Redis for each client, whatever its rooms are."""
 	bench = make_bench(common={"realtime_guest_recovery_bytes_per_second": 1000})
 	tab = Tab(bench, "Guest", address=ADDRESS)
-	old = tab.offset
 	publisher = Publisher(bench.valkey.url)
+	# The session is written after the answer to CONNECT, and must be in Redis when the sidecar is killed.
+	publisher.publish("public", 1)
+	tab.read_up_to("public")
+	old = tab.offset
 	publisher.publish("secret", "x" * 2_200_000, "user:nobody@example.com")
 	publisher.flush()
 	bench.sidecar.kill()
