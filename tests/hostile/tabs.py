@@ -93,13 +93,13 @@ class Tab:
 		assert self.connection is not None
 		self.connection.send(f"42/{self.address.site},{json.dumps([event, *arguments])}")
 
-	def read_until(self, event: str, number: int | None = None) -> None:
-		"""Read until an event arrives, whose first argument is `number` if that is given."""
+	def read_until(self, event: str, number: int | None = None) -> list[Any]:
+		"""Read until an event arrives, whose first argument is `number` if that is given; return it with its arguments."""
 		while True:
 			assert self.connection is not None
 			found = self._handle(str(self.connection.recv(30)))
 			if found and found[0] == event and (number is None or found[1] == number):
-				return
+				return found
 
 	def _handle(self, message: str) -> list[Any] | None:
 		"""Handle one message, and return the event in it with its arguments."""
