@@ -117,6 +117,7 @@ class AccessLog:
 		"_changes",
 		"_missing_time",
 		"_missing_to",
+		"_newest_time",
 		"count",
 		"held",
 		"last_id",
@@ -129,6 +130,8 @@ class AccessLog:
 		"""The number of the newest change."""
 		self.newest: StreamPosition = START
 		"""The position of the newest change."""
+		self._newest_time: float = -inf
+		"""When it was published."""
 		self.last_id: StreamPosition = START
 		"""The id of the newest message in the stream of access messages."""
 		self.held: list[Mapping[str, Any]] | None = []
@@ -147,6 +150,7 @@ class AccessLog:
 	def add(self, subject: Subject, position: StreamPosition, time: int) -> None:
 		"""Add a change, later than those before; see `AccessChange`."""
 		position = self.newest = max(position, self.newest)
+		self._newest_time = max(time, self._newest_time)
 		self.count += 1
 		change = AccessChange(position, time, subject, self.count)
 		self._changes.append(change)
@@ -177,11 +181,19 @@ class AccessLog:
 		)
 
 	def may_concern(self, since: StreamPosition) -> bool:
-		"""Return False if there is no change since a position."""
-		return self.newest >= since or self._missing_to >= since
+		"""Return False if there is no change since a position, or since its time."""
+		return (
+			max(self.newest, self._missing_to) >= since
+			or max(self._newest_time, self._missing_time) >= since[0]
+		)
 
 	def doubt(
-		self, subjects: Iterable[Subject], since: StreamPosition, since_time: int, answered: int
+		self,
+		subjects: Iterable[Subject],
+		since: StreamPosition,
+		since_time: int,
+		answered: int,
+		checked: StreamPosition = START,
 	) -> Doubt | None:
 		"""Return between which positions access may have been withdrawn and granted again; None if nowhere.
 
@@ -191,20 +203,26 @@ class AccessLog:
 			since_time: A time at which there was access, in milliseconds.
 			answered: The value of `count` when the web process was asked about the access; after later changes the
 				answer does not hold.
+			checked: Changes before this position were checked, except for those that are later than its time: on a quiet site
+				the event before a change is much older than the change.
 		"""
 		subjects = list(subjects)
 		first: StreamPosition | None = None
 		last = START
 		if not subjects:
 			return None
-		if self._missing_to >= since and self._missing_time >= since_time:
+		if (
+			self._missing_to >= since
+			and self._missing_time >= since_time
+			and (self._missing_to >= checked or self._missing_time >= checked[0])
+		):
 			first, last = since, self._missing_to
 		for subject in subjects:
 			changes = self._by_subject.get(subject)
 			if changes is None:
 				continue
 			for change in reversed(changes):
-				if change.position < since:
+				if change.position < since or (change.position < checked and change.time < checked[0]):
 					break
 				if change.time >= since_time:
 					first = change.position if first is None else min(first, change.position)
@@ -224,7 +242,7 @@ class ClientAccess:
 		answered: As in `AccessLog.doubt`.
 	"""
 
-	__slots__ = ("_answered", "_log", "_may_concern", "_rooms", "_since", "_since_time", "_user")
+	__slots__ = ("_answered", "_checked", "_log", "_may_concern", "_rooms", "_since_time", "_user")
 
 	def __init__(
 		self,
@@ -239,9 +257,9 @@ class ClientAccess:
 		self._log = log
 		self._user = user
 		self._rooms = rooms
-		self._since: StreamPosition = (max(0, offset[0] - CHECK_MILLISECONDS), 0)
+		self._checked: StreamPosition = (max(0, offset[0] - CHECK_MILLISECONDS), 0)
 		self._since_time = since_time
-		self._may_concern = log.may_concern(self._since)
+		self._may_concern = log.may_concern(self._checked)
 
 	def has_doubts(self, events: Iterable[KeptEvent]) -> bool:
 		"""Return True if one of `events` may be from a time when the user was not allowed to be in its room."""
@@ -264,8 +282,7 @@ class ClientAccess:
 		return not _is_within(event.position, doubt)
 
 	def _doubt(self, room: str | None, subjects: Iterable[Subject]) -> Doubt | None:
-		since = max(self._since, self._rooms[room])
-		return self._log.doubt(subjects, since, self._since_time, self._answered)
+		return self._log.doubt(subjects, self._rooms[room], self._since_time, self._answered, self._checked)
 
 
 def _is_within(position: StreamPosition, doubt: Doubt | None) -> bool:

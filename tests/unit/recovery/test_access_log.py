@@ -145,6 +145,17 @@ def test_the_site_was_quiet_before_the_disconnect() -> None:
 	assert doubtful(log, 4001, connected=2900) == [4001]
 
 
+def test_the_site_was_quiet_until_a_moment_before_the_disconnect() -> None:
+	"""The last event of the client came after the change, the one before the change is old."""
+	log = AccessLog()
+	log.add(("user", USER), at(50), 99 * SECOND)
+	change(log, 120)
+	assert doubtful(log, 101, 115, 121) == [101, 115]
+	# Ten seconds before the last event, a change has been checked.
+	assert doubtful(log, 115, offset=110) == []
+	assert doubtful(log, 115, joined=60) == []
+
+
 def test_the_bounds_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
 	monkeypatch.setattr(access_log, "MAX_CHANGES", 2)
 	log = AccessLog()
