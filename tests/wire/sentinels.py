@@ -28,9 +28,10 @@ class Sentinels:
 		self.clients[1].replicaof("127.0.0.1", self.ports[0])
 		self.port = free_port()
 		config = folder / "sentinel.conf"
+		# The tests ask for their failovers: a server that is slow for seconds must not begin one.
 		config.write_text(
 			f"port {self.port}\nsentinel monitor queue 127.0.0.1 {self.ports[0]} 1\n"
-			"sentinel down-after-milliseconds queue 2000\nsentinel failover-timeout queue 5000\n"
+			"sentinel down-after-milliseconds queue 30000\nsentinel failover-timeout queue 5000\n"
 		)
 		self._process = subprocess.Popen(
 			[str(get_binary_path()), str(config), "--sentinel"], cwd=folder, stdout=subprocess.DEVNULL
