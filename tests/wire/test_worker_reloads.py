@@ -133,12 +133,14 @@ def test_connections_without_a_request_are_passed_on_in_a_reload(make_bench: Mak
 	"""They are more than a worker can receive at once."""
 	bench = make_bench(common=SEVERAL)
 	workers(bench)
+	bench.sidecar.signal(signal.SIGHUP)
+	# Not before: a connection has 20 seconds for its first request, in which a busy machine may not have begun with the workers.
+	wait_for_line(bench, "worker 1 is replaced")
 	with ExitStack() as stack:
 		fresh = [
 			stack.enter_context(socket.create_connection(("127.0.0.1", bench.sidecar.port), PATIENCE))
 			for _ in range(200)
 		]
-		bench.sidecar.signal(signal.SIGHUP)
 		wait_for_line(bench, "the reload is complete: 3 workers")
 		for connection in fresh:
 			connection.sendall(
