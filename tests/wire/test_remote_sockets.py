@@ -20,7 +20,7 @@ from tests.wire.clients import Client
 from tests.wire.conditions import until
 from tests.wire.conftest import Connect
 from tests.wire.javascript import install, processes, write_app
-from tests.wire.workers import workers
+from tests.wire.workers import pid_of, workers
 
 PYTHON = """
 from frappe.realtime import realtime
@@ -336,8 +336,7 @@ def test_a_killed_worker_leaves_no_ghost(background: Background, tmp_path: Any, 
 	bench = two_workers(background, tmp_path)
 	try:
 		three = Three(bench, connect)
-		pids = {one["name"]: one["pid"] for one in bench.sidecar.health()[1]["workers"]}
-		os.kill(pids[worker_of(three.far)], signal.SIGKILL)
+		os.kill(pid_of(bench, worker_of(three.far)), signal.SIGKILL)
 		for language in ("py", "js"):
 			until(
 				lambda language=language: set(three.listed(language)) == {three.asking.id, three.near.id},  # type: ignore[misc]
@@ -355,12 +354,11 @@ def test_a_killed_worker_leaves_no_ghost(background: Background, tmp_path: Any, 
 
 def test_a_new_node_process_knows_the_sockets_of_the_other_worker(bench: Bench, three: Three) -> None:
 	"""What its own handlers had kept is lost, at the other worker too; what is kept there is not."""
-	pids = {one["name"]: one["pid"] for one in bench.sidecar.health()[1]["workers"]}
 	for client in (three.asking, three.far):
 		assert client.call("js_set", "mood", client.id)
 	for client, other in ((three.asking, three.far), (three.far, three.asking)):
 		until(lambda c=client, o=other: c.call("js_get", o.id, "mood") == [o.id], "the property")  # type: ignore[misc]
-	(node,) = processes(bench, pids[three.worker])
+	(node,) = processes(bench, pid_of(bench, three.worker))
 	os.kill(node, signal.SIGKILL)
 	until(lambda: three.far.call("js_get", three.asking.id, "mood") == ["nothing"], "that it is lost")
 	assert set(three.listed("js")) == {three.asking.id, three.near.id, three.far.id}

@@ -29,6 +29,7 @@ from tests.wire.workers import (
 	are_replaced,
 	metric,
 	owner,
+	pid_of,
 	sessions_of_several,
 	wait_for_count,
 	wait_for_line,
@@ -71,7 +72,7 @@ def test_no_ghost_of_a_killed_worker_stays(make_bench: MakeBench, connect: Conne
 		open_document(bench, client, name)
 	until(lambda: len(viewers(watcher, name)) == len(others) + 1, "all viewers")
 	(victim, *_) = {owner_of(client.sio.eio.sid) for client in others} - {here}
-	(pid,) = [one["pid"] for one in bench.sidecar.health()[1]["workers"] if one["name"] == victim]
+	pid = pid_of(bench, victim)
 	os.kill(pid, signal.SIGKILL)
 	left = [
 		user.name
@@ -265,7 +266,7 @@ def test_who_is_online_over_a_killed_worker(
 	until(lambda: {name for _, name in bench.site().users_changed} == names, "all have come")
 	(victim, *_) = {owner_of(client.sio.eio.sid) for client in clients.values()}
 	lost = {name for name, client in clients.items() if owner_of(client.sio.eio.sid) == victim}
-	(pid,) = [one["pid"] for one in bench.sidecar.health()[1]["workers"] if one["name"] == victim]
+	pid = pid_of(bench, victim)
 	assert pid in pids.values()
 	os.kill(pid, signal.SIGKILL)
 	# If it was the one that reports, another one does when its key has expired.

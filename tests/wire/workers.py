@@ -33,6 +33,16 @@ def workers(bench: Bench, count: int = COUNT) -> dict[int, int]:
 	return until(found, f"{count} workers", LONG)
 
 
+def pid_of(bench: Bench, name: str) -> int:
+	"""Return the process id of the worker of this name; `/health` leaves out a worker that does not answer within a second."""
+
+	def found() -> int:
+		pids = {one["name"]: int(one["pid"]) for one in bench.sidecar.health()[1]["workers"]}
+		return pids.get(name, 0)
+
+	return until(found, f"the worker {name}", LONG)
+
+
 def are_replaced(bench: Bench, *pids: int) -> bool:
 	"""Return whether all workers serve, and none of them is one of these processes."""
 	found = serving(bench)
