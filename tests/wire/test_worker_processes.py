@@ -72,13 +72,13 @@ def test_no_ghost_of_a_killed_worker_stays(make_bench: MakeBench, connect: Conne
 		open_document(bench, client, name)
 	until(lambda: len(viewers(watcher, name)) == len(others) + 1, "all viewers")
 	(victim, *_) = {owner_of(client.sio.eio.sid) for client in others} - {here}
-	pid = pid_of(bench, victim)
-	os.kill(pid, signal.SIGKILL)
+	# Before the kill: a client whose connection is lost has no session id any more.
 	left = [
 		user.name
 		for user, client in zip(users, others, strict=True)
 		if victim != owner_of(client.sio.eio.sid)
 	]
+	os.kill(pid_of(bench, victim), signal.SIGKILL)
 	until(
 		lambda: len(viewers(watcher, name)) == len(left) + 1 and set(left) < set(viewers(watcher, name)),
 		f"the viewers that are left: {left}",
