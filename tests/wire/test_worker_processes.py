@@ -175,6 +175,8 @@ def test_a_unix_socket_of_several_workers(make_bench: MakeBench, tmp_path: Path)
 def test_counters_never_go_down(make_bench: MakeBench, connect: Connect) -> None:
 	"""Prometheus would take a counter that goes down for one that has begun anew."""
 	bench = make_bench(common=SEVERAL)
+	# A worker accepts connections a second after its start, also if it has not subscribed to the events yet.
+	workers(bench)
 	clients = [connect(bench, bench.user()) for _ in range(9)]
 	for _ in range(5):
 		bench.publish("news", 1, "website")
