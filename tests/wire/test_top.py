@@ -29,12 +29,16 @@ def run_top(bench: Bench, *arguments: str) -> Result:
 	return run_command("top", "--bench", str(bench.folder), *arguments)
 
 
-def shown(bench: Bench) -> dict[str, Any]:
-	"""Return what `top --once --json` prints."""
-	result = run_top(bench, "--once", "--json")
-	assert result.code == 0, result.errors
-	found: dict[str, Any] = json.loads(result.output)
-	return found
+def shown(bench: Bench, sidecars: int = 1) -> dict[str, Any]:
+	"""Return what `top --once --json` prints when this number of sidecars have answered in time."""
+
+	def complete() -> dict[str, Any]:
+		result = run_top(bench, "--once", "--json")
+		assert result.code == 0, result.errors
+		found: dict[str, Any] = json.loads(result.output)
+		return found if len(found["processes"]) >= sidecars else {}
+
+	return until(complete, f"the answers of {sidecars} sidecars")
 
 
 def test_all_sites_as_json(make_bench: MakeBench, connect: Connect) -> None:
@@ -117,7 +121,7 @@ def test_both_sidecars(background: Background, tmp_path: Path, connect: Connect)
 		user = pair.first.user()
 		connect(pair.first, user)
 		connect(pair.second, user)
-		found = shown(pair.first)
+		found = shown(pair.first, 2)
 		assert len(found["processes"]) == 2
 		(site,) = found["sites"]
 		assert (site["totals"]["sockets"], site["totals"]["users"]) == (2, 1)

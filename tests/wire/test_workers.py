@@ -20,6 +20,7 @@ from tests.wire.conftest import Connect, ConnectNode, MakeBench
 from tests.wire.raw import HANDSHAKE, PollingSession, request
 from tests.wire.sidecar import Sidecar
 from tests.wire.test_process import run_until_failure
+from tests.wire.test_top import shown
 from tests.wire.workers import (
 	COUNT,
 	PING,
@@ -216,7 +217,7 @@ def test_the_doctor_and_top_know_the_workers(bench: Bench) -> None:
 	found = json.loads(run_command("doctor", "--json", *folder, env=env).output)
 	assert [one["what"] for one in found["causes"] if one["code"].startswith(("sidecar", "client"))] == []
 	assert any(one["code"].startswith("sidecar") for one in found["findings"])
-	snapshot = json.loads(run_command("top", "--once", "--json", *folder, env=env).output)
+	snapshot = shown(bench, COUNT)
 	assert {one["pid"] for one in snapshot["processes"]} == set(pids.values())
 
 
