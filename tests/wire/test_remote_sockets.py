@@ -213,13 +213,14 @@ class Three:
 		self.worker = worker_of(self.asking)
 		self.near = connect_at(bench, connect, self.other, self.worker, here=True)
 		self.far = connect_at(bench, connect, self.other, self.worker, here=False)
+		# A client that is disconnected has no id any more.
+		self._ids = {client.id for client in (self.asking, self.near, self.far)}
 		for language in ("py", "js"):
 			until(lambda language=language: len(self.listed(language)) == 3, "all three")  # type: ignore[misc]
 
 	def listed(self, language: str) -> dict[str, Any]:
 		"""Return what a handler reads in `nsp.sockets`, of these clients."""
-		ids = {client.id for client in (self.asking, self.near, self.far)}
-		return {id: s for id, s in self.asking.call(f"{language}_list").items() if id in ids}
+		return {id: s for id, s in self.asking.call(f"{language}_list").items() if id in self._ids}
 
 
 @pytest.fixture
@@ -264,10 +265,11 @@ def test_join_leave_and_disconnect(three: Three, do: str) -> None:
 		until(lambda client=client: "moved" in client.call("js_list")[client.id][2], "the room")  # type: ignore[misc]
 		three.asking.emit(do, client.id, "leave", "moved")
 		until(lambda client=client: "moved" not in client.call("py_list")[client.id][2], "no room")  # type: ignore[misc]
-	three.asking.emit(do, three.far.id, "disconnect", False)
+	gone = three.far.id
+	three.asking.emit(do, gone, "disconnect", False)
 	until(lambda: three.far.disconnects, "the disconnect")
 	for language in ("py", "js"):
-		until(lambda language=language: three.far.id not in three.listed(language), "no such socket")  # type: ignore[misc]
+		until(lambda language=language: gone not in three.listed(language), "no such socket")  # type: ignore[misc]
 	three.asking.emit(do, three.near.id, "disconnect", True)
 	three.near.wait_for_disconnect()
 
