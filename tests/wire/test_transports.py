@@ -31,7 +31,7 @@ def test_client_in_node(
 	bench.settle(client)
 	client.fence()
 	assert [args[0]["number"] for args in client.all("count")] == list(range(200))
-	assert client.state()["transport"] == transports[-1]
+	until(lambda: client.state()["transport"] == transports[-1], "the upgrade")
 
 
 @TRANSPORTS

@@ -70,7 +70,7 @@ def test_clients_in_node(
 	for position, client in enumerate(clients):
 		client.fence()
 		assert [args[0] for args in client.all("count")] == list(range(position, 100, 4))
-		assert client.state()["transport"] == transports[-1]
+		until(lambda client=client: client.state()["transport"] == transports[-1], "the upgrade")  # type: ignore[misc]
 
 
 @TRANSPORTS
