@@ -273,8 +273,16 @@ def test_the_names_in_a_list_are_those_that_the_user_may_read(
 		publisher.publish("list_update", {"doctype": "ToDo", "name": name, "user": "x"}, "doctype:ToDo")
 	known(bench, publisher, connect)
 	client = connect(bench, user)
-	assert client.call("doctype_subscribe", "ToDo", {"rewind": 2}) == {"rewound": 2}
-	assert [update.get("name") for update in received(client, "list_update")] == [None, shown]
+
+	def names() -> list[str | None]:
+		client.events.clear()
+		assert client.call("doctype_subscribe", "ToDo", {"rewind": 2}) == {"rewound": 2}
+		found = [update.get("name") for update in received(client, "list_update")]
+		assert found in ([None, shown], [None, None])
+		return found
+
+	# A name is also left out if the web process has not answered within a second.
+	until(lambda: names() == [None, shown], "the name that the user may read")
 
 
 def test_the_owner_of_a_task_that_is_announced_later(make_bench: MakeBench, connect: Connect) -> None:
