@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.wire.bench import APP_SITE, Bench
+from tests.wire.command import COMMAND_TIMEOUT
 from tests.wire.conditions import PATIENCE, free_port, until
 from tests.wire.conftest import Connect, MakeBench
 from tests.wire.listener import Listener
@@ -102,7 +103,8 @@ def test_serve(bench: Bench, connect: Connect) -> None:
 
 
 def test_doctor(bench: Bench, script: Path, folder: Path) -> None:
-	said = run(folder, script, "doctor", "--bench", bench.folder, "--site", APP_SITE)
+	command = (script, "doctor", "--bench", bench.folder, "--site", APP_SITE)
+	said = run(folder, *command, timeout=COMMAND_TIMEOUT)
 	assert "Everything that could be checked works." in said
 
 
