@@ -98,7 +98,7 @@ def hears(bench: Bench, tabs: list[Client], room: str) -> list[bool]:
 
 
 def questions(bench: Bench, name: str) -> int:
-	return sum(["ToDo", name] in request.questions() for request in bench.web.requests)
+	return sum(["ToDo", name] in request.questions() for request in list(bench.web.requests))
 
 
 def test_the_tabs_of_a_user_ask_once(bench: Bench) -> None:

@@ -133,7 +133,7 @@ def test_a_repeated_subscription_makes_no_request(bench: Bench, connect: Connect
 		client.emit("doc_subscribe", "ToDo", name)
 	# The question about another document is asked after or with one about the first.
 	bench.join(client, f"doc:ToDo/{other}", "doc_subscribe", "ToDo", other)
-	asked = [request for request in bench.web.requests if ["ToDo", name] in request.questions()]
+	asked = [request for request in list(bench.web.requests) if ["ToDo", name] in request.questions()]
 	assert len(asked) == 1
 
 
@@ -145,7 +145,7 @@ def test_concurrent_permission_queries_share_one_request_with_the_app(bench: Ben
 	session.post(SEPARATOR.join(f'42/{APP_SITE},["doc_subscribe","ToDo","{name}"]' for name in names))
 	for name in names:
 		bench.wait_until_asked("ToDo", name)
-	asking = [request for request in bench.web.requests if ["ToDo", names[0]] in request.questions()]
+	asking = [request for request in list(bench.web.requests) if ["ToDo", names[0]] in request.questions()]
 	assert [request.path for request in asking] == ["/api/method/frappe.realtime.has_permissions"]
 	assert asking[0].questions() == [["ToDo", name] for name in names]
 

@@ -216,7 +216,7 @@ def test_a_question_that_the_web_process_fails_at_holds_up_no_other(
 	monkeypatch.setattr(site, "has_permission", fails)
 	hostile, other = connect(bench), connect(bench)
 	hostile.emit("doc_subscribe", "ToDo", "odd")
-	until(lambda: any(request.status == 500 for request in bench.web.requests), "the failure")
+	until(lambda: any(request.status == 500 for request in list(bench.web.requests)), "the failure")
 	bench.join(other, "doc:ToDo/1", "doc_subscribe", "ToDo", "1")
 	# And in one request with others.
 	for name in ("2", "odd", "3"):
