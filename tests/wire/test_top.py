@@ -49,8 +49,16 @@ def test_all_sites_as_json(make_bench: MakeBench, connect: Connect) -> None:
 	with pytest.raises(Refused):
 		connect(bench, headers={"Origin": "https://elsewhere.invalid"})
 	shown(bench)
-	bench.publish("news", {"text": "hello"}, "all")
-	found = until(lambda: (one := shown(bench))["events"] and one, "an event")
+	published: list[str] = []
+
+	def counted() -> dict[str, Any]:
+		published.append(f"news {len(published)}")
+		bench.publish(published[-1], {"text": "hello"}, "all")
+		one = shown(bench)
+		return one if one["events"] else {}
+
+	# Not one event: they are counted for ten seconds after `top` has asked, and a busy machine may need longer to ask again.
+	found = until(counted, "an event")
 	assert found.keys() == {
 		"time",
 		"interval",
@@ -66,8 +74,9 @@ def test_all_sites_as_json(make_bench: MakeBench, connect: Connect) -> None:
 	}
 	(process,) = found["processes"]
 	assert process["sockets"] == 3
-	(event,) = found["events"]
-	assert (event["site"], event["event"], event["count"]) == (APP_SITE, "news", 1)
+	assert {(event["site"], event["event"], event["count"]) for event in found["events"]} <= {
+		(APP_SITE, event, 1) for event in published
+	}
 	(incident,) = found["incidents"]
 	assert (incident["site"], incident["code"]) == (APP_SITE, "origin_not_allowed")
 	assert not [sid for sid in bench.site().sessions if sid in json.dumps(found)]
