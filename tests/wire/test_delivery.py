@@ -23,6 +23,7 @@ from tests.wire.nodejs import NEW
 from tests.wire.publisher import Publisher
 from tests.wire.raw import WebSocketSession
 from tests.wire.sentinels import Sentinels
+from tests.wire.valkey import terminate
 
 
 def numbers(client: Client) -> list[object]:
@@ -274,7 +275,7 @@ def test_a_unix_socket(make_bench: MakeBench, connect: Connect, tmp_path: Path) 
 		all_of(client, 1)
 		bench.sidecar.stop()
 	finally:
-		server.terminate()
+		terminate(server)
 
 
 @pytest.fixture
