@@ -163,8 +163,10 @@ def test_another_port_by_a_variable_of_the_shell(bench: Bench) -> None:
 def test_an_older_sidecar_still_runs(unstarted: Bench, tmp_path: Path) -> None:
 	bench = unstarted
 	older = tmp_path / "older"
-	shutil.copytree(Path(__file__).parents[2] / "realtime", older / "realtime")
-	shutil.copytree(Path(__file__).parents[2] / "frappe_realtime", older / "frappe_realtime")
+	# Python writes a compiled module under another name first.
+	temporary = shutil.ignore_patterns("*.pyc.*")
+	for package in ("realtime", "frappe_realtime"):
+		shutil.copytree(Path(__file__).parents[2] / package, older / package, ignore=temporary)
 	version = older / "frappe_realtime" / "__init__.py"
 	version.write_text(re.sub(r'__version__ = "[^"]*"', '__version__ = "0.0.1"', version.read_text()))
 	bench.sidecar.cwd = older

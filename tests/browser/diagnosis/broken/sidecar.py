@@ -76,7 +76,8 @@ def older_sidecar(place: Place) -> Page:
 	bench = place.bench(start=False)
 	older = bench.folder.parent / "older"
 	for package in ("realtime", "frappe_realtime"):
-		shutil.copytree(ROOT / package, older / package)
+		# Python writes a compiled module under another name first.
+		shutil.copytree(ROOT / package, older / package, ignore=shutil.ignore_patterns("*.pyc.*"))
 	version = older / "frappe_realtime" / "__init__.py"
 	version.write_text(version.read_text().replace('__version__ = "', '__version__ = "0.'))
 	bench.sidecar.cwd = older
