@@ -182,9 +182,8 @@ class AccessLog:
 
 	def may_concern(self, since: StreamPosition) -> bool:
 		"""Return False if there is no change since a position, or since its time."""
-		return (
-			max(self.newest, self._missing_to) >= since
-			or max(self._newest_time, self._missing_time) >= since[0]
+		return _is_since(self.newest, self._newest_time, since) or _is_since(
+			self._missing_to, self._missing_time, since
 		)
 
 	def doubt(
@@ -214,7 +213,7 @@ class AccessLog:
 		if (
 			self._missing_to >= since
 			and self._missing_time >= since_time
-			and (self._missing_to >= checked or self._missing_time >= checked[0])
+			and _is_since(self._missing_to, self._missing_time, checked)
 		):
 			first, last = since, self._missing_to
 		for subject in subjects:
@@ -222,7 +221,7 @@ class AccessLog:
 			if changes is None:
 				continue
 			for change in reversed(changes):
-				if change.position < since or (change.position < checked and change.time < checked[0]):
+				if change.position < since or not _is_since(change.position, change.time, checked):
 					break
 				if change.time >= since_time:
 					first = change.position if first is None else min(first, change.position)
@@ -283,6 +282,11 @@ class ClientAccess:
 
 	def _doubt(self, room: str | None, subjects: Iterable[Subject]) -> Doubt | None:
 		return self._log.doubt(subjects, self._rooms[room], self._since_time, self._answered, self._checked)
+
+
+def _is_since(position: StreamPosition, time: float, since: StreamPosition) -> bool:
+	"""Return True if a change with this position and time is not before the position `since`, or not before its time."""
+	return position >= since or time >= since[0]
 
 
 def _is_within(position: StreamPosition, doubt: Doubt | None) -> bool:
