@@ -8,6 +8,8 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
+import pytest
+
 P = ParamSpec("P")
 
 
@@ -49,6 +51,13 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
 			loop.close()
 
 	return run
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+	"""Let so many seconds pass at once for the timers of the running event loop, whose time goes on in real time."""
+	loop = asyncio.get_running_loop()
+	now = loop.time
+	monkeypatch.setattr(loop, "time", lambda: now() + seconds)
 
 
 async def _cancel_tasks() -> None:

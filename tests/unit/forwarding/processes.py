@@ -6,8 +6,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
-import pytest
-
 from realtime.engine import Engine, EngineSettings
 from realtime.forwarding.forwarder import SessionForwarder
 from realtime.forwarding.link import Link
@@ -101,13 +99,6 @@ async def until(condition: Callable[[], object]) -> None:
 			await asyncio.sleep(0.005)
 
 	await asyncio.wait_for(wait(), PATIENCE)
-
-
-def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-	"""Let so many seconds pass at once for the timers of the event loop; links that are open end after eight of them."""
-	loop = asyncio.get_running_loop()
-	now = loop.time
-	monkeypatch.setattr(loop, "time", lambda: now() + seconds)
 
 
 def query(sid: str, transport: str = "polling") -> str:

@@ -16,11 +16,11 @@ from tests.unit.forwarding.processes import (
 	Sidecar,
 	answer,
 	links_of,
-	pass_time,
 	query,
 	run,
 	until,
 )
+from tests.unit.virtual_time import pass_time
 
 
 async def opened(sidecar: Sidecar, own: str, peer: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -11,7 +11,8 @@ import pytest
 from realtime.engine import Encoded
 from realtime.forwarding import entry_end
 from tests.unit.engine.fakes import request
-from tests.unit.forwarding.processes import PATIENCE, Sidecar, answer, pass_time, query, run, until
+from tests.unit.forwarding.processes import PATIENCE, Sidecar, answer, query, run, until
+from tests.unit.virtual_time import pass_time
 
 BUFFER = 4096
 """Bytes that the kernel keeps for a TCP connection, so that the rest of a response waits in the process."""

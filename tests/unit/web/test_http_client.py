@@ -12,6 +12,7 @@ import pytest
 
 from realtime.web import http_client
 from realtime.web.http_client import HTTPClient, HTTPError, HTTPResponse
+from tests.unit.virtual_time import pass_time
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HEADERS = {"Host": "one.localhost"}
@@ -371,11 +372,9 @@ async def test_the_timeout_of_a_request_does_not_end_the_next_one(monkeypatch: p
 		await client.request("GET", "/api", HEADERS, timeout=10)
 		next_one = asyncio.ensure_future(get(client))
 		await asked.wait()
-		loop = asyncio.get_running_loop()
-		now = loop.time
-		monkeypatch.setattr(loop, "time", lambda: now() + 10)
+		pass_time(monkeypatch, 10)
 		# After the timer of the first request, which is overdue.
-		loop.call_later(0, answer.set)
+		asyncio.get_running_loop().call_later(0, answer.set)
 		assert (await next_one).body == b"ok"
 
 
