@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -46,7 +45,7 @@ def bench(shared: Bench) -> Iterator[Bench]:
 	"""The shared bench, without clients; its web process is well again afterwards."""
 	until(lambda: shared.sidecar.health()[1]["connections"] == 0, "the end of earlier clients")
 	yield shared
-	heal(shared)
+	shared.web.heal()
 	shared.sidecar.check_log()
 
 
@@ -82,12 +81,6 @@ def announce(bench: Bench, kind: str, **what: str) -> None:
 def asked(bench: Bench, before: Counter[str]) -> Counter[str]:
 	"""Return how often the web process was asked each question since `before`, a copy of its counts."""
 	return Counter(bench.web.counts) - before
-
-
-def heal(bench: Bench) -> None:
-	bench.web.heal()
-	# The stand-in's loop does not notice by itself what another thread has set.
-	bench.background.run(asyncio.sleep(0))
 
 
 def hears(bench: Bench, tabs: list[Client], room: str) -> list[bool]:
@@ -137,7 +130,7 @@ def test_a_permission_that_goes_while_it_is_asked_for(bench: Bench) -> None:
 		assert asked(bench, before)[ASKED_WHETHER] == 1
 		bench.site().forbid(user.name, "ToDo", name)
 		announce(bench, "user", user=user.name)
-		heal(bench)
+		bench.web.heal()
 		until(lambda: asked(bench, before)[ASKED_WHETHER] > 1, "the same question again")
 		until(lambda: metric(bench, "recheck_waiting") == 0, "the end of the revalidation")
 		assert not any(hears(bench, tabs, f"doc:ToDo/{name}"))
@@ -157,7 +150,7 @@ def test_a_session_that_ends_while_its_tabs_connect(bench: Bench) -> None:
 	assert asked(bench, before)[ASKED_WHO] == 1
 	del bench.site().sessions[sid]
 	announce(bench, "session", sid_hash=sha256(sid.encode()).hexdigest())
-	heal(bench)
+	bench.web.heal()
 	for waiting in connecting:
 		waiting.result(30)
 	assert not any(hears(bench, tabs, f"user:{user.name}"))
@@ -188,7 +181,7 @@ def test_a_worker_that_does_not_answer_any_more(make_bench: MakeBench, signum: s
 	]
 	os.kill(pid, signum)
 	try:
-		heal(bench)
+		bench.web.heal()
 		for client, name in left:
 			until(lambda client=client, name=name: all(hears(bench, [client], f"doc:ToDo/{name}")), name)  # type: ignore[misc]
 	finally:
