@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +27,17 @@ def environment(**more: str) -> dict[str, str]:
 	dropped = ("FRAPPE_", "PYTHONDONTWRITEBYTECODE")
 	kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 	return {**kept, "PYTHONUNBUFFERED": "1", **more}
+
+
+def copy_older(folder: Path) -> Path:
+	"""Copy the packages that a sidecar needs, as those of the version 0.0.1, to `folder`, and return it."""
+	# Python writes a compiled module under another name first.
+	temporary = shutil.ignore_patterns("*.pyc.*")
+	for package in ("realtime", "frappe_realtime"):
+		shutil.copytree(ROOT / package, folder / package, ignore=temporary)
+	version = folder / "frappe_realtime" / "__init__.py"
+	version.write_text(re.sub(r'__version__ = "[^"]*"', '__version__ = "0.0.1"', version.read_text()))
+	return folder
 
 
 class Sidecar:

@@ -5,7 +5,6 @@ Each test breaks one thing, checks the last line of the doctor, does what that l
 
 from __future__ import annotations
 
-import re
 import shutil
 import socket
 import subprocess
@@ -35,7 +34,7 @@ from tests.wire.doctor import (
 	set_site_key,
 	with_addresses,
 )
-from tests.wire.sidecar import Sidecar
+from tests.wire.sidecar import Sidecar, copy_older
 
 
 @pytest.fixture
@@ -162,14 +161,7 @@ def test_another_port_by_a_variable_of_the_shell(bench: Bench) -> None:
 
 def test_an_older_sidecar_still_runs(unstarted: Bench, tmp_path: Path) -> None:
 	bench = unstarted
-	older = tmp_path / "older"
-	# Python writes a compiled module under another name first.
-	temporary = shutil.ignore_patterns("*.pyc.*")
-	for package in ("realtime", "frappe_realtime"):
-		shutil.copytree(Path(__file__).parents[2] / package, older / package, ignore=temporary)
-	version = older / "frappe_realtime" / "__init__.py"
-	version.write_text(re.sub(r'__version__ = "[^"]*"', '__version__ = "0.0.1"', version.read_text()))
-	bench.sidecar.cwd = older
+	bench.sidecar.cwd = copy_older(tmp_path / "older")
 	bench.start()
 	note = diagnose(bench, *ON_APP_SITE, row="an older sidecar still runs", code=0)
 	assert "has the version 0.0.1, installed is" in note.what

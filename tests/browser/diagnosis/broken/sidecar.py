@@ -15,7 +15,7 @@ from tests.wire import nodejs
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench
 from tests.wire.conditions import accepts, free_port, until
-from tests.wire.sidecar import ROOT, Sidecar
+from tests.wire.sidecar import Sidecar, copy_older
 from tests.wire.test_doctor_sidecar import SOCKET_IO
 
 breaks = Breaks()
@@ -74,13 +74,7 @@ def other_port(place: Place) -> Page:
 @breaks("an older sidecar still runs")
 def older_sidecar(place: Place) -> Page:
 	bench = place.bench(start=False)
-	older = bench.folder.parent / "older"
-	for package in ("realtime", "frappe_realtime"):
-		# Python writes a compiled module under another name first.
-		shutil.copytree(ROOT / package, older / package, ignore=shutil.ignore_patterns("*.pyc.*"))
-	version = older / "frappe_realtime" / "__init__.py"
-	version.write_text(version.read_text().replace('__version__ = "', '__version__ = "0.'))
-	bench.sidecar.cwd = older
+	bench.sidecar.cwd = copy_older(bench.folder.parent / "older")
 	return place.page(bench.start())
 
 
