@@ -1,4 +1,4 @@
-"""Stand-ins, in memory, for what decides about users: permissions, limits, and who may follow a task."""
+"""Answers the sidecar's permission questions and task subscriptions in memory, and makes the limits of its clients."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_a_form_with_own_changes_says_who_saved_what_and_keeps_them(
 	expect(notice).to_contain_text(
 		"You have changed too: Description. If you keep your changes, yours replace theirs."
 	)
-	# The page is told later: a new notice between the press and the release of the mouse would get no click.
+	# `doc_update` is published after the click: it replaces the notice, and a button that is replaced while it is pressed gets no click.
 	documents.change(ben, name, priority="Medium")
 	page.get_by_role("button", name=KEEP).click()
 	expect(notice).to_have_count(0)
