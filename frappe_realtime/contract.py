@@ -203,10 +203,21 @@ SHARED_FIELD_ROOM = "shared_field:"
 """Prefix of the room of one field of such a document: followed by the field, a colon and `doc_room`. It is left with the room
 `SHARED_ROOM` of the document."""
 
+TOPIC_ROOM = "topic:"
+"""Prefix of the rooms of apps about a document or a DocType (this project's): followed by the topic, a colon and `doc_room` or
+`doctype_room`."""
+
 _PERMISSION_PLACES = (PRESENCE_ROOM + DOC_ROOM, PRESENCE_ROOM + DOCTYPE_ROOM)
 _SHARED_DOCUMENTS = (SHARED_ROOM + DOC_ROOM, SHARED_WRITE_ROOM + DOC_ROOM)
 
-PERMISSION_ROOMS = (DOC_ROOM, OPEN_DOC_ROOM, DOCTYPE_ROOM, *_PERMISSION_PLACES, *_SHARED_DOCUMENTS)
+PERMISSION_ROOMS = (
+	DOC_ROOM,
+	OPEN_DOC_ROOM,
+	DOCTYPE_ROOM,
+	TOPIC_ROOM,
+	*_PERMISSION_PLACES,
+	*_SHARED_DOCUMENTS,
+)
 """Prefixes of the rooms that are joined with a permission on a document or a DocType (`room_permission`)."""
 
 
@@ -255,8 +266,30 @@ def shared_field_room(doctype: str, docname: str, field: str) -> str:
 	return f"{SHARED_FIELD_ROOM}{field}:{doc_room(doctype, docname)}"
 
 
+def topic_room(topic: str, doctype: str, docname: str | int | None = None) -> str:
+	"""Return a room of an app about a document, or about a DocType as a whole.
+
+	A handler lets a socket join it as any other room. The socket leaves it when its user has no read permission any more, or the
+	document is deleted or renamed.
+
+	Args:
+		topic: Tells the rooms about one document apart; no colon is allowed in it.
+		doctype: The DocType.
+		docname: The document; None, or an empty string, for the DocType.
+
+	Raises:
+		ValueError: The topic is no string, is empty or contains a colon, or there is no DocType.
+	"""
+	if not isinstance(topic, str) or not topic or ":" in topic:
+		raise ValueError(f"{topic!r} is not a topic: it must be a string without a colon, such as 'chat'")
+	if not doctype:
+		raise ValueError(f"the topic {topic!r} has no room without a DocType")
+	about = doctype_room(doctype) if docname in (None, "") else doc_room(doctype, str(docname))
+	return f"{TOPIC_ROOM}{topic}:{about}"
+
+
 def document_rooms(doctype: str, docname: str) -> tuple[str, ...]:
-	"""Return all rooms that are joined with a permission on one document."""
+	"""Return all rooms that are joined with a permission on one document, but those of topics."""
 	room = doc_room(doctype, docname)
 	return (
 		room,
@@ -275,6 +308,8 @@ def room_subject(room: str) -> tuple[str, str] | None:
 	"""
 	if room.startswith((*_PERMISSION_PLACES, *_SHARED_DOCUMENTS)):
 		room = room.partition(":")[2]
+	elif room.startswith(TOPIC_ROOM):
+		room = room.removeprefix(TOPIC_ROOM).partition(":")[2]
 	if room.startswith((DOC_ROOM, OPEN_DOC_ROOM)):
 		doctype, _, name = room.partition(":")[2].partition("/")
 		return (doctype, name) if doctype and name else None

@@ -8,6 +8,7 @@ from typing import Any
 from .access.authentication import Authenticator
 from .access.client_questions import ClientQuestions
 from .access.document_checks import DocumentRevalidator
+from .access.document_rooms import DocumentRooms
 from .access.failed_logins import FailedLoginLimit, KnownCredentials
 from .access.invalidation import AccessInvalidator
 from .access.limits import ClientLimits
@@ -116,7 +117,7 @@ class AccessLayer:
 			self.authenticator,
 			self.permissions,
 			self.revalidator,
-			DocumentRevalidator(self.permissions, self.revalidator),
+			DocumentRevalidator(DocumentRooms(namespaces), self.permissions, self.revalidator),
 			self.tasks,
 		)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..bench.launch import sidecar_module
+from ..contract import room_permission
 from ..errors import NoAnswer
 from ..handlers.broadcast import arguments_of
 from ..handlers.socket import Socket
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 	from realtime.access.authentication import Session
 	from realtime.engine import Encoded
 
+	from .access import SitePermissions
 	from .site import Site
 
 
@@ -128,6 +130,15 @@ class Client:
 		# As clients, which refuse such a name: the server closes the connection of one that sends it.
 		arguments_of(event, None)
 		self.site._run(self._send(self._packets.encode_event(self._namespace, [event, *arguments], id)))
+
+	def _leave_rooms(self, permissions: SitePermissions) -> None:
+		"""Leave the rooms that need a permission that the user does not have."""
+		for room in list(self._server_socket.rooms):
+			permission = room_permission(room)
+			if permission is not None and not permissions.has_permission(
+				self._server_socket.session, *permission
+			):
+				self._server_socket.leave(room)
 
 	async def _connect(self) -> None:
 		self.site._server.application.on_connect(self._server_socket, self._auth)

@@ -167,8 +167,12 @@ class Site:
 		self._permissions.rules[user, doctype, name, ptype] = True
 
 	def forbid(self, user: str, doctype: str, name: str = "", ptype: str = "read") -> None:
-		"""Let `has_permission` return False; the arguments are those of `allow`."""
+		"""Let `has_permission` return False, and the user's clients leave the rooms that need the permission.
+
+		Those are the rooms of Frappe about a document or a DocType, and those of topics (`topic_room`). The arguments are those of `allow`.
+		"""
 		self._permissions.rules[user, doctype, name, ptype] = False
+		self._run(self._withdraw(user))
 
 	def answer(self, path: str, message: Any = None, status: int = 200) -> None:
 		"""Set the response to a handler's `frappe_request`. A path without one gets HTTP status 404.
@@ -227,6 +231,11 @@ class Site:
 		self.handlers.apps.load_all()
 		for error in self.handlers.apps.errors.values():
 			raise ImportError(f"{error['file']} does not load: {error['traceback']}")
+
+	async def _withdraw(self, user: str) -> None:
+		for client in self.clients:
+			if client.user == user:
+				client._leave_rooms(self._permissions)
 
 	async def _emit(self, event: str, message: Any, room: str) -> None:
 		namespace = self._server.namespaces.open(f"/{self.name}")

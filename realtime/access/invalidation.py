@@ -25,7 +25,6 @@ from frappe_realtime.contract import (
 	SITE_CHANGED,
 	TASK_STARTED,
 	USER_CHANGED,
-	document_rooms,
 	room_subject,
 	user_room,
 )
@@ -175,8 +174,7 @@ class AccessInvalidator:
 			elif kind == DOC_CHANGED:
 				self._documents.check(namespace, *_document(message))
 			else:
-				for room in document_rooms(*_document(message)):
-					self._revalidator.empty_room(namespace, room)
+				self._documents.empty(namespace, *_document(message))
 		for namespace, hashes in ended.items():
 			# It may be gone: the connection of an ended session can have the last socket of another site.
 			self._end_sessions(namespace, hashes)

@@ -10,6 +10,7 @@ from hashlib import sha256
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from frappe_realtime.contract import topic_room, user_room
 from realtime.demo.model import User
 from tests.hostile.test_recovery_access import Tab
 from tests.wire.apps import install, write_handlers
@@ -241,6 +242,25 @@ def test_list_updates_do_not_name_a_document_that_was_hidden(it: Attack) -> None
 	assert again.recovered
 	found = [event[1] for event in again.events if event[0] == "list_update"]
 	assert found == [{"doctype": "ToDo"}, message]
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_a_topic_of_a_document_that_is_withdrawn_while_the_client_is_away(it: Attack, granted: bool) -> None:
+	topic = topic_room("chat", "ToDo", it.name)
+	it.tab.call("enter", topic)
+	it.secret(2, topic)
+	it.tab.read_up_to("secret")
+	it.leave()
+	it.forbid()
+	it.secret(3, topic)
+	if granted:
+		it.allow()
+	again = it.come_back()
+	it.secret(4, topic)
+	it.secret(5, user_room(it.user.name))
+	again.read_up_to("secret")
+	assert again.secrets == [5]
+	assert again.recovered is not granted
 
 
 @pytest.mark.parametrize("granted", [True, False])

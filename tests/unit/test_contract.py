@@ -125,15 +125,47 @@ def test_javascript_has_the_same_reserved_events() -> None:
 		("user:a@b.c", None),
 		("all", None),
 		("chat:doc:Note/a", None),
+		("topic:chat:doc:Note/a/b", ("Note", "a/b")),
+		("topic:chat:doctype:Note", ("Note", "")),
+		("topic:chat:Note/a", None),
+		("topic:doc:Note/a", None),
+		("topic:", None),
 	],
 )
 def test_what_a_room_is_about(room: str, subject: tuple[str, str] | None) -> None:
 	assert contract.room_subject(room) == subject
 
 
+@pytest.mark.parametrize(
+	("document", "room"),
+	[
+		(("Note", "a"), "topic:chat:doc:Note/a"),
+		(("Note", "a:b/c"), "topic:chat:doc:Note/a:b/c"),
+		(("Note", 0), "topic:chat:doc:Note/0"),
+		(("Note",), "topic:chat:doctype:Note"),
+		(("Note", None), "topic:chat:doctype:Note"),
+		(("Note", ""), "topic:chat:doctype:Note"),
+	],
+)
+def test_the_room_of_a_topic(document: tuple[str, ...], room: str) -> None:
+	assert contract.topic_room("chat", *document) == room
+	assert contract.room_subject(room) == (document[0], room.partition("/")[2])
+
+
+@pytest.mark.parametrize("topic", ["", "a:b", None, 1])
+def test_what_is_no_topic(topic: object) -> None:
+	with pytest.raises(ValueError, match="is not a topic"):
+		contract.topic_room(topic, "Note", "a")  # type: ignore[arg-type]
+
+
+def test_a_topic_needs_a_doctype() -> None:
+	with pytest.raises(ValueError, match="no room without a DocType"):
+		contract.topic_room("chat", "", "a")
+
+
 def test_the_permission_of_a_room() -> None:
 	assert contract.room_permission("shared_write:doc:Note/a") == ("Note", "a", "write")
-	for room in ("shared:doc:Note/a", "doc:Note/a", "presence:doc:Note/a"):
+	for room in ("shared:doc:Note/a", "doc:Note/a", "presence:doc:Note/a", "topic:chat:doc:Note/a"):
 		assert contract.room_permission(room) == ("Note", "a", "read")
 	assert contract.room_permission("all") is None
 

@@ -44,6 +44,7 @@ SIDECAR = {
 }
 ALLOWED: dict[str, set[str]] = {
 	"frappe_realtime": {
+		"frappe_realtime.contract",
 		"frappe_realtime.errors",
 		"frappe_realtime.handlers",
 		"frappe_realtime.members",

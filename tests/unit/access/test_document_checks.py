@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from frappe_realtime.contract import topic_room
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Session
 from realtime.access.check_queue import SLOW_SECONDS
 from realtime.access.document_checks import CONCURRENT_CHECKS, DocumentRevalidator
-from realtime.socketio.namespace import Namespaces
+from realtime.access.document_rooms import DocumentRooms
+from realtime.socketio.namespace import Namespace, Namespaces
 from tests.unit.access.fakes import SITE, connected, session
 from tests.unit.virtual_time import in_virtual_time, turns
 
@@ -49,6 +51,7 @@ class FakeRevalidator:
 	def __init__(self) -> None:
 		self.checks: list[tuple[str, set[str] | None]] = []
 		self.under_way: Counter[str] = Counter()
+		self.emptied: set[str] = set()
 
 	def begin_checks(self, site: str, rooms: Iterable[str]) -> None:
 		assert site in (SITE, OTHER_SITE)
@@ -57,6 +60,9 @@ class FakeRevalidator:
 	def end_checks(self, site: str, rooms: Iterable[str]) -> None:
 		assert site in (SITE, OTHER_SITE)
 		self.under_way.subtract(rooms)
+
+	def empty_room(self, namespace: Namespace, room: str) -> None:
+		self.emptied.add(room)
 
 	def check_rooms(self, session: Session, rooms: set[str] | None) -> None:
 		self.checks.append((session.user, rooms))
@@ -67,12 +73,13 @@ class Setting:
 
 	def __init__(self) -> None:
 		self.namespaces = Namespaces()
+		rooms = DocumentRooms(self.namespaces)
 		for user, room in (("ann", "doc:ToDo/1"), ("ann", "open_doc:ToDo/1"), ("bob", "open_doc:ToDo/1")):
 			connected(self.namespaces, session(user)).join(room)
 		self.namespace = self.namespaces[f"/{SITE}"]
 		self.permissions, self.revalidator = FakePermissions(), FakeRevalidator()
 		fakes: Any = (self.permissions, self.revalidator)
-		self.documents = DocumentRevalidator(*fakes)
+		self.documents = DocumentRevalidator(rooms, *fakes)
 
 
 @in_virtual_time
@@ -140,3 +147,53 @@ async def test_a_site_that_gives_no_answers_keeps_no_other_waiting() -> None:
 	it.documents.check(it.namespaces[f"/{OTHER_SITE}"], "Note", "1")
 	await turns()
 	assert it.permissions.queries[CONCURRENT_CHECKS:] == [(OTHER_SITE, "Note", "1", ["ann"])]
+
+
+@in_virtual_time
+async def test_the_rooms_of_topics_are_rooms_of_the_document() -> None:
+	it = Setting()
+	it.permissions.answered.set()
+	chat, calls = topic_room("chat", "ToDo", "1"), topic_room("calls", "ToDo", "1")
+	connected(
+		it.namespaces, session("eve"), chat, topic_room("chat", "ToDo", "2"), topic_room("chat", "ToDo")
+	)
+	gone = connected(it.namespaces, session("eve"), chat, calls)
+	gone.leave(calls)
+	it.documents.check(it.namespace, "ToDo", "1")
+	await turns()
+	assert ("eve", {*ROOMS, chat}) in it.revalidator.checks
+	it.documents.empty(it.namespace, "ToDo", "1")
+	assert it.revalidator.emptied == {*ROOMS, chat}
+
+
+@in_virtual_time
+async def test_a_topic_alone_has_its_document_checked() -> None:
+	it = Setting()
+	it.permissions.answered.set()
+	room = topic_room("chat", "ToDo", "2")
+	last = [connected(it.namespaces, session("eve"), room) for _ in range(2)]
+	last[0].leave(room)
+	it.documents.check(it.namespace, "ToDo", "2")
+	await turns()
+	assert it.permissions.queries == [(SITE, "ToDo", "2", ["eve"])]
+	last[1].leave(room)
+	it.documents.check(it.namespace, "ToDo", "2")
+	await turns()
+	assert len(it.permissions.queries) == 1
+
+
+@in_virtual_time
+async def test_a_topic_that_is_joined_while_the_check_waits_is_checked_too() -> None:
+	it = Setting()
+	for number in range(2, 2 + CONCURRENT_CHECKS):
+		connected(it.namespaces, session("bob")).join(f"doc:ToDo/{number}")
+		it.documents.check(it.namespace, "ToDo", str(number))
+	it.documents.check(it.namespace, "ToDo", "1")
+	await turns()
+	room = topic_room("chat", "ToDo", "1")
+	connected(it.namespaces, session("eve"), room)
+	it.permissions.answered.set()
+	await turns()
+	await turns()
+	assert ("eve", {*ROOMS, room}) in it.revalidator.checks
+	assert not any(it.revalidator.under_way.values())

@@ -59,7 +59,6 @@ class FakeRevalidator:
 	def __init__(self) -> None:
 		self.sessions: list[Session] = []
 		self.rooms: list[tuple[str, str]] = []
-		self.emptied: list[tuple[str, str]] = []
 		self.ended: list[ServerSocket] = []
 
 	def check_sessions(self, sessions: Any) -> None:
@@ -68,9 +67,6 @@ class FakeRevalidator:
 	def check_rooms(self, session: Session, rooms: set[str] | None) -> None:
 		self.rooms += [(session.user, room) for room in rooms or ()]
 
-	def empty_room(self, namespace: Namespace, room: str) -> None:
-		self.emptied.append((namespace.name, room))
-
 	def end(self, socket: ServerSocket) -> None:
 		self.ended.append(socket)
 
@@ -78,6 +74,10 @@ class FakeRevalidator:
 class FakeDocuments:
 	def __init__(self) -> None:
 		self.checked: list[tuple[str, str, str]] = []
+		self.emptied: list[tuple[str, str, str]] = []
+
+	def empty(self, namespace: Namespace, doctype: str, name: str) -> None:
+		self.emptied.append((namespace.name, doctype, name))
 
 	def check(self, namespace: Namespace, doctype: str, name: str) -> None:
 		self.checked.append((namespace.name, doctype, name))
@@ -242,10 +242,7 @@ def test_a_document_that_is_gone(kind: str, fields: dict[str, str]) -> None:
 		it.send(kind, doctype="ToDo", **fields)
 		assert it.dropped() == [(SITE, "ann", "ToDo", "1"), (SITE, "bob", "ToDo", "1")]
 		await collected()
-		assert it.revalidator.emptied == [
-			(f"/{SITE}", f"{kind}:ToDo/1")
-			for kind in ("doc", "open_doc", "presence:doc", "shared:doc", "shared_write:doc")
-		]
+		assert it.documents.emptied == [(f"/{SITE}", "ToDo", "1")]
 
 	test()
 
@@ -258,7 +255,7 @@ async def test_a_document_that_has_changed() -> None:
 	assert it.documents.checked == []
 	await collected()
 	assert it.documents.checked == [(f"/{SITE}", "ToDo", "1")]
-	assert not it.revalidator.emptied
+	assert not it.documents.emptied
 	assert not it.revalidator.rooms
 	assert not it.revalidator.sessions
 
@@ -285,7 +282,7 @@ async def test_a_site_without_sockets() -> None:
 	):
 		it.send(kind, "three.test", **fields)
 	await collected()
-	assert [it.revalidator.sessions, it.revalidator.rooms, it.revalidator.emptied] == [[], [], []]
+	assert [it.revalidator.sessions, it.revalidator.rooms, it.documents.emptied] == [[], [], []]
 	assert it.invalidator.messages == {"site": 1, "user": 1, "doctype": 1, "doc": 1, "session": 1}
 
 

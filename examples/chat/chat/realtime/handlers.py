@@ -1,11 +1,14 @@
-"""Chat about a document: messages that the server acknowledges. Who is present and who types is presence of the chat's room."""
+"""Chat about a document: messages that the server acknowledges. Who is present and who types is presence of the chat's room.
+
+The room is that of a topic: who loses the permission to read the document leaves it.
+"""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from frappe_realtime import Socket, realtime
+from frappe_realtime import Socket, realtime, topic_room
 from frappe_realtime.errors import PresenceRefused
 
 MAX_TEXT = 2000
@@ -17,7 +20,7 @@ async def chat_open(socket: Socket, doctype: str, name: str) -> dict[str, Any]:
 	"""Join the chat of a document; the acknowledgement has its room."""
 	if not await socket.has_permission(doctype, name):
 		return {"error": "You may not read this document"}
-	room = chat_room(doctype, name)
+	room = topic_room("chat", doctype, name)
 	try:
 		socket.presence(room=room).join()
 	except PresenceRefused as refused:
@@ -30,13 +33,13 @@ async def chat_open(socket: Socket, doctype: str, name: str) -> dict[str, Any]:
 @realtime.on("chat_close")
 async def chat_close(socket: Socket, doctype: str, name: str) -> None:
 	"""Leave the chat of a document, and with the room its presence."""
-	socket.leave(chat_room(doctype, name))
+	socket.leave(topic_room("chat", doctype, name))
 
 
 @realtime.on("chat_send")
 async def chat_send(socket: Socket, doctype: str, name: str, text: object) -> dict[str, Any]:
 	"""Send a message to all sockets in the chat; the acknowledgement has the time at which it was sent."""
-	room = chat_room(doctype, name)
+	room = topic_room("chat", doctype, name)
 	if room not in socket.rooms:
 		return {"error": "Open the chat first"}
 	# Clients can send any JSON, whatever the annotations say.
@@ -47,8 +50,3 @@ async def chat_send(socket: Socket, doctype: str, name: str, text: object) -> di
 	socket.presence(room=room).set({"typing": None})
 	socket.emit("chat_message", message, room=room)
 	return {"sent": sent}
-
-
-def chat_room(doctype: str, name: str) -> str:
-	"""Return the room of the chat about a document."""
-	return f"chat:{doctype}/{name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unittest
 
+from frappe_realtime import topic_room
 from frappe_realtime.testing import Client, Site
 
 NOTE = ("Note", "Minutes")
@@ -21,7 +22,7 @@ class TestChat(unittest.TestCase):
 			assert "error" not in client.call("chat_open", *NOTE)
 
 	def present(self) -> list[str]:
-		return [member.user for member in self.ann.socket.presence(room="chat:Note/Minutes").members()]
+		return [member.user for member in self.ann.socket.presence(room=topic_room("chat", *NOTE)).members()]
 
 	def test_users_are_present_while_the_chat_is_open(self) -> None:
 		self.open(self.ann, self.bob)
@@ -41,6 +42,14 @@ class TestChat(unittest.TestCase):
 	def test_a_user_without_permission_cannot_open_the_chat(self) -> None:
 		self.site.forbid("bob@example.com", *NOTE)
 		assert "error" in self.bob.call("chat_open", *NOTE)
+		assert "error" in self.bob.call("chat_send", *NOTE, "Hello?")
+
+	def test_a_user_who_loses_the_permission_leaves_the_chat(self) -> None:
+		self.open(self.ann, self.bob)
+		self.site.forbid("bob@example.com", *NOTE)
+		assert self.present() == ["ann@example.com"]
+		self.ann.call("chat_send", *NOTE, "Without Bob")
+		assert self.bob.received("chat_message") == []
 		assert "error" in self.bob.call("chat_send", *NOTE, "Hello?")
 
 	def test_a_user_in_many_chats_cannot_open_another_one(self) -> None:
