@@ -11,6 +11,8 @@ import pytest
 from tests.bench.apps import installed, skip_unless_apps_can_be_installed, write_app
 from tests.bench.conftest import ConnectNode
 from tests.bench.installation import Bench
+from tests.bench.test_access import hears
+from tests.wire.conditions import until
 
 APP = "realtime_bench_handlers"
 
@@ -41,6 +43,16 @@ def publish(socket, event):
 	import frappe
 
 	frappe.publish_realtime(event, {"by": frappe.session.user}, room="website", after_commit=True)
+
+
+@realtime.on("chat_open")
+async def chat_open(socket, doctype, name):
+	from frappe_realtime import topic_room
+
+	if not await socket.has_permission(doctype, name):
+		return ""
+	await socket.join(topic_room("chat", doctype, name))
+	return topic_room("chat", doctype, name)
 """
 """No line outside a function imports Frappe: nothing has loaded it when the first of these events arrives."""
 
@@ -86,3 +98,24 @@ def test_what_a_handler_publishes_is_kept_for_clients_that_are_away(
 	assert client.next(event) == ({"by": manager.name},)
 	kept: Any = bench.events.xrange(f"frappe_realtime:{manager.site}:events")
 	assert event in [json.loads(entry[b"e"])["event"] for _, entry in kept]
+
+
+def test_a_topic_ends_with_the_permission_to_read_the_document(
+	with_handlers: Bench, connect_node: ConnectNode
+) -> None:
+	bench, reader = with_handlers, with_handlers.person("reader")
+	client = connect_node(reader)
+	names = [
+		bench.inside("make", doctype="ToDo", fields={"description": "d", "allocated_to": reader.name})
+		for _ in range(2)
+	]
+	try:
+		lost, kept = [str(client.call("chat_open", "ToDo", name)[0]) for name in names]
+		assert hears(bench, client, lost)
+		bench.inside("change", doctype="ToDo", name=names[0], fields={"allocated_to": "Administrator"})
+		until(lambda: not hears(bench, client, lost), "the topic ends")
+		assert hears(bench, client, kept)
+		assert client.call("chat_open", "ToDo", names[0]) == ("",)
+	finally:
+		for name in names:
+			bench.inside("delete", doctype="ToDo", name=name)
