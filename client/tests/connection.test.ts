@@ -284,6 +284,67 @@ describe("subscriptions after a reconnect", () => {
 	});
 });
 
+describe("a subscription whose earlier events are refused", () => {
+	const NOTE = ["doc_subscribe", "Note", "N-1"];
+	const REFUSAL = { error: { code: "limit_reached", message: "too many bytes" } };
+	const latest = { rewind: "latest" } as const;
+
+	function answer(socket: FakeSocket, result: object): void {
+		socket.sent.at(-1)!.at(-1)(result);
+	}
+
+	function reconnect(socket: FakeSocket): void {
+		socket.lose();
+		socket.sent.length = 0;
+		socket.accept();
+	}
+
+	it.each([
+		["before", [undefined, latest]],
+		["after", [latest, undefined]],
+	])("after a reconnect leaves another part of the page alone that subscribed %s it", (_, options) => {
+		vi.spyOn(console, "warn").mockImplementation(() => {});
+		const { connection, socket } = make();
+		for (const one of options) void connection.doc_subscribe("Note", "N-1", one);
+		reconnect(socket);
+		answer(socket, REFUSAL);
+		expect(socket.sent.map((packet) => packet.slice(0, 4))).toEqual([[...NOTE, latest], NOTE]);
+		connection.close();
+	});
+
+	it("goes on if they came before the reconnect", async () => {
+		const { connection, socket } = make();
+		const subscribed = connection.doc_subscribe("Note", "N-1", latest);
+		answer(socket, { rewound: 1 });
+		expect(await subscribed).toBe(1);
+		reconnect(socket);
+		answer(socket, REFUSAL);
+		expect(socket.sent.at(-1)).toEqual(NOTE);
+		connection.close();
+	});
+
+	it("does not begin", async () => {
+		vi.spyOn(console, "warn").mockImplementation(() => {});
+		const { connection, socket } = make();
+		const subscribed = connection.doc_subscribe("Note", "N-1", latest);
+		answer(socket, REFUSAL);
+		await expect(subscribed).rejects.toThrow("too many bytes (limit_reached)");
+		expect(socket.sent).toHaveLength(1);
+		connection.close();
+	});
+
+	it("of a listener is not sent without them", () => {
+		vi.spyOn(console, "warn").mockImplementation(() => {});
+		const { connection, socket } = make();
+		connection.on("unread", () => {}, latest);
+		answer(socket, { rewound: 1 });
+		reconnect(socket);
+		answer(socket, REFUSAL);
+		expect(socket.sent).toHaveLength(1);
+		connection.close();
+	});
+});
+
 describe("an event that is not acknowledged when the connection is lost", () => {
 	// As with socket.io-client 4.7.2, which says nothing then.
 	it("is rejected at once", async () => {

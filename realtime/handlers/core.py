@@ -176,7 +176,10 @@ class CoreHandlers:
 	# -- subscriptions that ask for earlier events of their room
 
 	def _rewind(self, socket: ServerSocket, event: str, arguments: list[Any], ack: Ack | None) -> bool:
-		"""Start a subscription with `{"rewind": …}` as its last argument; return False for any other event."""
+		"""Start a subscription with `{"rewind": …}` as its last argument; return False for any other event.
+
+		A subscription to the same room without it is left alone, so that it does not end with a refusal.
+		"""
 		options = arguments[-1] if arguments else None
 		if not isinstance(options, dict) or "rewind" not in options:
 			return False
@@ -197,7 +200,6 @@ class CoreHandlers:
 		elif event in ("task_subscribe", "progress_subscribe"):
 			if is_name(arguments[0]):
 				room = task_room(arguments[0])
-				self._tasks.unsubscribe(socket, arguments[0])
 				self._start_rewind(
 					socket, room, options, ack, lambda: self._tasks.may_follow(session, arguments[0])
 				)
@@ -232,9 +234,6 @@ class CoreHandlers:
 		async def is_permitted() -> bool:
 			return await answer_of(self._permissions.has_permission(socket.session, doctype, name))
 
-		if (answer := self._remove_pending_join(socket, room)) is not None:
-			# It joins the room when its events are sent.
-			answer.cancel()
 		self._start_rewind(socket, room, options, ack, is_permitted)
 
 	def _start_rewind(
@@ -264,8 +263,6 @@ class CoreHandlers:
 		"""Join `room` if the user may read the document, or the DocType if `name` is empty."""
 		if room in socket.rooms or room in self._pending_joins.get(socket, {}):
 			return
-		if self._rewinds.is_pending(socket, room):
-			return
 		if not self._limits.allows_room(socket, room):
 			return
 		if not allows_permission_question(self._permissions, self._limits, socket, doctype, name):
@@ -286,6 +283,8 @@ class CoreHandlers:
 		self._remove_pending_join(socket, room)
 		if (
 			self._is_granted(answer)
+			# A subscription with `rewind` may have been answered first.
+			and room not in socket.rooms
 			# Other joins that were pending at the same time may have used up the limit.
 			and self._limits.allows_room(socket, room)
 		):

@@ -55,10 +55,6 @@ class Rewinds:
 		self._running: dict[ServerSocket, dict[str, list[asyncio.Task[None]]]] = {}
 		"""For each socket, the requests by room."""
 
-	def is_pending(self, socket: ServerSocket, room: str) -> bool:
-		"""Return True if a request of `socket` for earlier events of `room` is not answered yet."""
-		return room in self._running.get(socket, {})
-
 	def start(
 		self,
 		socket: ServerSocket,

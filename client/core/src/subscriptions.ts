@@ -37,6 +37,8 @@ const BATCH_PAUSE = 10_000;
 interface SentPacket {
 	packet: Packet;
 	at: number;
+	// Whether the page is subscribed also if the server refuses earlier events: it has subscribed without them, or got them before.
+	is_kept: boolean;
 }
 
 interface RewindRequest {
@@ -125,7 +127,8 @@ export class Subscriptions {
 		const [last] = args.slice(-1);
 		const names = event === REWIND_EVENT ? [last.event] : args.filter((arg) => typeof arg !== "object");
 		const key = key_of(subscribe_event ?? event, names);
-		const sent: SentPacket = { packet: [event, ...names], at: performance.now() };
+		const is_kept = last?.rewind === undefined || Boolean(this._active.get(key)?.is_kept);
+		const sent: SentPacket = { packet: [event, ...names], at: performance.now(), is_kept };
 		this._ended.delete(key);
 		if (subscribe_event) {
 			this._active.delete(key);
@@ -189,8 +192,15 @@ export class Subscriptions {
 			request.has_come = true;
 			// A page that has the last events does not get them again, as it does the newest values.
 			if ((error || rewind !== "latest") && this._rewinds.get(key) === request) this._rewinds.delete(key);
-			if (error) request.reject(new Error(`${error.message} (${error.code})`));
-			else request.resolve(rewound);
+			const active = this._active.get(key);
+			if (error) {
+				request.reject(new Error(`${error.message} (${error.code})`));
+				// A new session of the server was sent nothing else for this room.
+				if (active?.is_kept && event !== REWIND_EVENT) this._emit(active.packet);
+			} else {
+				if (active) active.is_kept = true;
+				request.resolve(rewound);
+			}
 		};
 		this._emit(event === REWIND_EVENT ? [event, { event: args[0], rewind }, ack] : [event, ...args, { rewind }, ack]);
 	}

@@ -9,7 +9,7 @@ import { page_origin } from "./page.js?v=fccc9a93854c";
 import { Presences, place_of } from "./presences.js?v=06c1c2f9acd2";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";
 import { Reconnects } from "./reconnects.js?v=bce489fa2735";
-import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=df82d114a4f8";
+import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=4b35cb5161aa";
 const CONNECT_PACKET = 0;
 /**
  * @typedef {object} RewindOptions

@@ -93,7 +93,8 @@ export class Subscriptions {
 		const [last] = args.slice(-1);
 		const names = event === REWIND_EVENT ? [last.event] : args.filter((arg) => typeof arg !== "object");
 		const key = key_of(subscribe_event ?? event, names);
-		const sent = { packet: [event, ...names], at: performance.now() };
+		const is_kept = last?.rewind === undefined || Boolean(this._active.get(key)?.is_kept);
+		const sent = { packet: [event, ...names], at: performance.now(), is_kept };
 		this._ended.delete(key);
 		if (subscribe_event) {
 			this._active.delete(key);
@@ -159,10 +160,18 @@ export class Subscriptions {
 			// A page that has the last events does not get them again, as it does the newest values.
 			if ((error || rewind !== "latest") && this._rewinds.get(key) === request)
 				this._rewinds.delete(key);
-			if (error)
+			const active = this._active.get(key);
+			if (error) {
 				request.reject(new Error(`${error.message} (${error.code})`));
-			else
+				// A new session of the server was sent nothing else for this room.
+				if (active?.is_kept && event !== REWIND_EVENT)
+					this._emit(active.packet);
+			}
+			else {
+				if (active)
+					active.is_kept = true;
 				request.resolve(rewound);
+			}
 		};
 		this._emit(event === REWIND_EVENT ? [event, { event: args[0], rewind }, ack] : [event, ...args, { rewind }, ack]);
 	}

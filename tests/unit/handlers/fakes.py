@@ -62,16 +62,21 @@ class FakeLimits:
 	def __init__(self) -> None:
 		self.most = 1000
 		self.questions = True
+		self.refused: list[str] = []
+		"""The rooms that were not allowed."""
 
 	def allows_question(self, socket: ServerSocket) -> bool:
 		return self.questions
 
 	def allows_room(self, socket: ServerSocket, room: str) -> bool:
-		return len(socket.rooms) < self.most
+		if len(socket.rooms) < self.most:
+			return True
+		self.refused.append(room)
+		return False
 
 
 class FakeTasks:
-	"""Records its calls."""
+	"""Records its calls. No task may be followed with `rewind`."""
 
 	def __init__(self) -> None:
 		self.calls: list[tuple[str, str]] = []
@@ -81,6 +86,9 @@ class FakeTasks:
 
 	def unsubscribe(self, socket: ServerSocket, task_id: str) -> None:
 		self.calls.append(("unsubscribe", task_id))
+
+	async def may_follow(self, session: Session, task_id: str) -> bool:
+		return False
 
 	def on_disconnect(self, socket: ServerSocket) -> None:
 		self.calls.append(("disconnect", ""))

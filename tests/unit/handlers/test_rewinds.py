@@ -95,21 +95,73 @@ async def test_leaving_the_room_in_the_same_turn_is_an_answer_too() -> None:
 
 @in_virtual_time
 async def test_requests_for_one_room_are_answered_one_after_the_other() -> None:
-	"""A plain subscription before or between them joins with them."""
 	core, ack = Core(), Acks()
 	socket = core.connect()
-	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1"], None)
 	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
 	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", {"rewind": 2}], ack)
-	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1"], None)
 	await settle()
-	first, second = core.permissions.questions
+	(first,) = core.permissions.questions
 	core.permissions.known["ToDo", "1"] = True
-	second[2].set_result(True)
+	first[2].set_result(True)
 	await settle()
 	assert [event[1][1] for event in socket.connection.events] == [0, 2]  # type: ignore[attr-defined]
 	assert ack.answers == [{"rewound": 1}] * 2
-	assert first[2].cancelled()
+
+
+@pytest.mark.parametrize("plain_first", [True, False])
+@in_virtual_time
+async def test_a_refusal_leaves_a_subscription_without_rewind_alone(plain_first: bool) -> None:
+	"""Also if neither is answered when the other one is made."""
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.source.error = RewindRefused(LIMIT_REACHED, "too many bytes")
+	for options in ([], [LATEST]) if plain_first else ([LATEST], []):
+		core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", *options], ack if options else None)
+	await settle()
+	assert ack.code == LIMIT_REACHED
+	((_, _, question),) = core.permissions.questions
+	question.set_result(True)
+	await settle()
+	assert socket.rooms == {ROOM}
+
+
+@in_virtual_time
+async def test_a_room_that_is_joined_with_rewind_first_counts_once() -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.limits.most = 1
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
+	await settle()
+	core.emit(socket, "doc_subscribe", "ToDo", "1")
+	for _, _, question in core.permissions.questions:
+		question.set_result(True)
+		await settle()
+	assert ack.answers == [{"rewound": 1}]
+	assert (set(socket.rooms), core.limits.refused) == ({ROOM}, [])
+
+
+@in_virtual_time
+async def test_a_refusal_leaves_the_subscription_to_a_task_alone() -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.emit(socket, "task_subscribe", "import")
+	core.handlers.on_event(socket, "task_subscribe", ["import", LATEST], ack)
+	await settle()
+	assert ack.code == "not_permitted"
+	assert core.tasks.calls == [("subscribe", "import")]
+
+
+@in_virtual_time
+async def test_a_subscription_directly_after_leaving_the_room_is_not_lost() -> None:
+	core, ack = Core(), Acks()
+	socket = core.connect()
+	core.permissions.known["ToDo", "1"] = True
+	core.handlers.on_event(socket, "doc_subscribe", ["ToDo", "1", LATEST], ack)
+	core.emit(socket, "doc_unsubscribe", "ToDo", "1")
+	core.emit(socket, "doc_subscribe", "ToDo", "1")
+	await settle()
+	assert ack.code == "unsubscribed"
+	assert socket.rooms == {ROOM}
 
 
 @in_virtual_time
