@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
 import { createRealtime, useDoc, useEvent, useList, useLive, usePresence, useProgress, useRealtime } from "@frappe-realtime/vue";
-import { createApp, h, nextTick, onUnmounted, ref, shallowRef, type App } from "vue";
+import { createApp, h, KeepAlive, nextTick, onUnmounted, ref, shallowRef, type App } from "vue";
 import { FakeSocket, make } from "./fake_socket.js";
 
 let app: App | undefined;
@@ -245,4 +245,91 @@ it("reloads a resource of frappe-ui", async () => {
 	socket.fire("list_update", { doctype: "ToDo" });
 	await settle(200);
 	expect(resource.reload).toHaveBeenCalledTimes(1);
+});
+
+it("holds nothing on the server while <KeepAlive> does not show the component", async () => {
+	const is_shown = ref(true);
+	const resource = { reload: vi.fn() };
+	const Child = {
+		setup() {
+			useDoc("ToDo", "T-1");
+			useList("ToDo");
+			usePresence({ doctype: "ToDo", name: "T-1" });
+			useLive(resource, { doctype: "Note", name: "N-1" });
+			useProgress("job-1");
+			return () => "";
+		},
+	};
+	// What is around the composables may be below the component that is kept.
+	const Parent = { setup: () => () => h(Child) };
+	const { connection, socket } = make();
+	app = createApp({ setup: () => () => h(KeepAlive, () => (is_shown.value ? h(Parent) : null)) });
+	app.use(createRealtime(connection));
+	app.mount(document.createElement("div"));
+	const names = () => socket.sent.splice(0).map(([event]) => event.replace("frappe_realtime:", "")).sort();
+	const joined = ["doc_subscribe", "doc_subscribe", "doctype_subscribe", "presence_join", "task_subscribe"];
+	const left = ["doc_unsubscribe", "doc_unsubscribe", "doctype_unsubscribe", "presence_leave", "task_unsubscribe"];
+	await settle();
+	expect(names()).toEqual(joined);
+	for (let time = 0; time < 2; time++) {
+		is_shown.value = false;
+		await settle();
+		expect(names()).toEqual(left);
+		is_shown.value = true;
+		await settle();
+		expect(names()).toEqual(joined);
+	}
+	is_shown.value = false;
+	await settle();
+	names();
+	app.unmount();
+	app = undefined;
+	expect(names()).toEqual([]);
+});
+
+it("loads again what may have changed while <KeepAlive> did not show the component", async () => {
+	const is_shown = ref(true);
+	const name = ref("T-1");
+	const resource = { reload: vi.fn() };
+	const Child = {
+		setup() {
+			const { doc } = useDoc("ToDo", name);
+			useLive(resource, () => ({ doctype: "ToDo", name: name.value }));
+			return () => doc.value?.url;
+		},
+	};
+	const { connection } = make();
+	const element = document.createElement("div");
+	app = createApp({ setup: () => () => h(KeepAlive, () => (is_shown.value ? h(Child) : null)) });
+	app.use(createRealtime(connection));
+	app.mount(element);
+	await settle(200);
+	expect(resource.reload).not.toHaveBeenCalled();
+	is_shown.value = false;
+	await settle();
+	vi.mocked(fetch).mockClear();
+	is_shown.value = true;
+	await settle(200);
+	expect(fetch).toHaveBeenCalledTimes(1);
+	expect(resource.reload).toHaveBeenCalledTimes(1);
+	expect(element.textContent).toBe("http://a.site/api/resource/ToDo/T-1");
+	// A target that is another one is loaded by who changes it.
+	name.value = "T-2";
+	await settle(200);
+	expect(resource.reload).toHaveBeenCalledTimes(1);
+});
+
+it("goes on to listen to events while <KeepAlive> does not show the component", async () => {
+	const is_shown = ref(true);
+	const seen: unknown[] = [];
+	const Child = { setup: () => (useEvent("news", (message) => seen.push(message)), () => "") };
+	const { connection, socket } = make();
+	app = createApp({ setup: () => () => h(KeepAlive, () => (is_shown.value ? h(Child) : null)) });
+	app.use(createRealtime(connection));
+	app.mount(document.createElement("div"));
+	await settle();
+	is_shown.value = false;
+	await settle();
+	socket.fire("news", 1);
+	expect(seen).toEqual([1]);
 });

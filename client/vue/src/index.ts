@@ -4,6 +4,8 @@ import {
 	computed,
 	getCurrentInstance,
 	inject,
+	onActivated,
+	onDeactivated,
 	onMounted,
 	shallowRef,
 	toValue,
@@ -12,6 +14,7 @@ import {
 	type ComputedRef,
 	type InjectionKey,
 	type MaybeRefOrGetter,
+	type Ref,
 	type ShallowRef,
 } from "vue";
 
@@ -141,7 +144,7 @@ export function useList<T = Record<string, any>>(
  * Null before the first message.
  */
 export function useProgress(task_id?: MaybeRefOrGetter<string | null | undefined>): Readonly<ShallowRef<Progress | null>> {
-	const { connection } = use_connection();
+	const connection = use_shown_connection();
 	const progress = shallowRef<Progress | null>(null);
 	with_connection(connection, () => toValue(task_id), (one, task) => {
 		progress.value = null;
@@ -151,7 +154,7 @@ export function useProgress(task_id?: MaybeRefOrGetter<string | null | undefined
 }
 
 /**
- * Be in a place while the component exists, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or the site.
+ * Be in a place while the component is shown, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or the site.
  *
  * `set` changes the own state. With null as place, or while a name in it is null, undefined or empty, the page is nowhere.
  */
@@ -165,7 +168,7 @@ export function usePresence(
 	code: ComputedRef<string | null>;
 	set(state: object, options?: { ttl?: number | null }): void;
 } {
-	const { connection } = use_connection();
+	const connection = use_shown_connection();
 	const nobody: HereSnapshot = { members: [], count: 0, me: null, code: null };
 	const snapshot = shallowRef(nobody);
 	let current: Here | undefined;
@@ -196,7 +199,7 @@ export interface Resource {
 }
 
 /**
- * Load a resource of frappe-ui again when its documents have changed, while the component exists.
+ * Load a resource of frappe-ui again when its documents have changed, while the component is shown.
  *
  * @param resource what frappe-ui has made
  * @param target the document or the DocType; default: those of a list or document resource
@@ -207,10 +210,15 @@ export function useLive(
 	target: MaybeRefOrGetter<Target> = () => target_of(resource),
 	options: FollowOptions = {},
 ): Pick<LiveRefs, "stale" | "lost"> {
-	const { connection } = use_connection();
+	const connection = use_shown_connection();
 	const state = shallowRef<LiveState>({ stale: false, lost: false });
+	let last = "";
 	with_connection(connection, () => toValue(target), (one, followed) => {
 		const follower = follow(one, followed, () => resource.reload(), options);
+		const key = JSON.stringify(followed);
+		// It was followed before, and nobody has said since what has changed.
+		if (key === last) follower.invalidate();
+		last = key;
 		state.value = follower.state;
 		follower.subscribe(() => void (state.value = follower.state));
 		return () => follower.stop();
@@ -234,10 +242,21 @@ function use_connection(): { connection: ShallowRef<Connection | null>; latest()
 	return { connection, latest: opener.latest };
 }
 
+// The connection for what is held on the server: null while <KeepAlive> keeps the component without showing it.
+function use_shown_connection(): ComputedRef<Connection | null> {
+	const { connection } = use_connection();
+	const is_shown = shallowRef(true);
+	if (getCurrentInstance()) {
+		onActivated(() => void (is_shown.value = true));
+		onDeactivated(() => void (is_shown.value = false));
+	}
+	return computed(() => (is_shown.value ? connection.value : null));
+}
+
 // Run `start` with the connection and with a copy of what `read` returns, which is JSON, and again when either is another one;
 // before, and at the end of the component, call what it has returned. An equal value in another object begins nothing anew.
 function with_connection<D>(
-	connection: ShallowRef<Connection | null>,
+	connection: Readonly<Ref<Connection | null>>,
 	read: () => D,
 	start: (one: Connection, data: D) => () => void,
 ): void {
@@ -258,7 +277,7 @@ function use_live<T, D>(
 	read: () => D | null,
 	make: (connection: Connection, wanted: D) => Live<T>,
 ): LiveRefs & { data: ComputedRef<T | null> } {
-	const { connection } = use_connection();
+	const connection = use_shown_connection();
 	const empty: Snapshot<T> = { data: null, error: null, loading: true, stale: false, lost: false };
 	const snapshot = shallowRef<Snapshot<T>>(empty);
 	let live: Live<T> | undefined;
