@@ -177,6 +177,15 @@ it("is nowhere while the room is not known", async () => {
 	expect(socket.sent.at(-1)!.slice(0, 2)).toEqual(["frappe_realtime:presence_join", "room:chat:1"]);
 });
 
+it("is nowhere while the place is not known, and at the site with a place that has no names", async () => {
+	const Page = ({ place }: { place?: object | null }) => (usePresence(place), null);
+	const { socket, render } = await mount<{ place?: object | null }>(Page, { place: undefined });
+	await render({ place: null });
+	expect(socket.sent).toEqual([]);
+	await render({ place: {} });
+	expect(socket.sent.at(-1)!.slice(0, 2)).toEqual(["frappe_realtime:presence_join", "site"]);
+});
+
 it("loads a list again when a document changes, and not with each render", async () => {
 	const Page = () => {
 		const { rows, stale } = useList("ToDo", { filters: { status: "Open" } });

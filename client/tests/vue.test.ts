@@ -235,6 +235,28 @@ it("is nowhere while the room is not known", async () => {
 	expect(socket.sent.map((packet) => packet.slice(0, 2))).toEqual([["frappe_realtime:presence_join", "room:chat:1"]]);
 });
 
+it.each([
+	["a value", undefined],
+	["a ref", ref(undefined)],
+	["a getter", () => undefined],
+])("is nowhere while %s is undefined", async (_, place) => {
+	const { socket } = mount(() => {
+		usePresence(place);
+		return () => "";
+	});
+	await settle();
+	expect(socket.sent).toEqual([]);
+});
+
+it("is at the site with a place that has no names", async () => {
+	const { socket } = mount(() => {
+		usePresence({});
+		return () => "";
+	});
+	await settle();
+	expect(socket.sent.map((packet) => packet.slice(0, 2))).toEqual([["frappe_realtime:presence_join", "site"]]);
+});
+
 it("reloads a resource of frappe-ui", async () => {
 	const resource = { doctype: "ToDo", reload: vi.fn() };
 	const { socket } = mount(() => {

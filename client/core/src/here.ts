@@ -11,8 +11,8 @@ export interface Place {
 	room?: string;
 }
 
-/** A place that a page may not know yet: null, or with a name that is null, undefined or empty. */
-export type MaybePlace = { [K in keyof Place]: Place[K] | null } | null;
+/** A place that a page may not know yet: null or undefined, or with a name that is null, undefined or empty. The site is `{}`. */
+export type MaybePlace = { [K in keyof Place]: Place[K] | null } | null | undefined;
 
 /** Return a place; null for one that is not known yet. Without the name that is missing, it would be the DocType or the site. */
 export function known_place(place: MaybePlace): Place | null {

@@ -145,13 +145,13 @@ export function useProgress(task_id?: string | null): Progress | null {
 }
 
 /**
- * Be in a place while the component exists, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or the site.
+ * Be in a place while the component exists, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or `{}` for the site.
  *
- * `state` is that of the beginning; `set` changes it. With null as place, or while a name in it is null, undefined or empty, the page
- * is nowhere.
+ * `state` is that of the beginning; `set` changes it. With null or undefined as place, or while a name in it is null, undefined or empty,
+ * the page is nowhere.
  */
 export function usePresence(
-	place: MaybePlace = {},
+	place: MaybePlace,
 	state: object = {},
 ): HereSnapshot & { set(state: object, options?: { ttl?: number | null }): void } {
 	const wanted = known_place(place);

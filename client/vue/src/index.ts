@@ -154,12 +154,12 @@ export function useProgress(task_id?: MaybeRefOrGetter<string | null | undefined
 }
 
 /**
- * Be in a place while the component is shown, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or the site.
+ * Be in a place while the component is shown, and see who else is: `usePresence({ doctype, name })`, `{ room }`, or `{}` for the site.
  *
- * `set` changes the own state. With null as place, or while a name in it is null, undefined or empty, the page is nowhere.
+ * `set` changes the own state. With null or undefined as place, or while a name in it is null, undefined or empty, the page is nowhere.
  */
 export function usePresence(
-	place: MaybeRefOrGetter<MaybePlace> = {},
+	place: MaybeRefOrGetter<MaybePlace>,
 	state: object = {},
 ): {
 	members: ComputedRef<readonly Member[]>;
