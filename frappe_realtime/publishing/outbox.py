@@ -18,6 +18,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import monotonic, time
 
 import redis
@@ -262,15 +263,20 @@ class Outbox:
 					self._mark_written(batch[-1].number)
 					self._failing = False
 			if outage:
-				self._writer.write_report(outage)
+				with self._lock:
+					report = replace(outage)
+				self._writer.write_report(report)
 		except RedisUnavailable as error:
 			self._writer.close()
 			self._note_failure(str(error))
 			return False
 		with self._lock:
 			self._failing = False
-			if outage is self._outage:
+			if outage and outage is self._outage:
 				self._outage = None
+				# What callers have dropped while the report was written is in the next one.
+				if unreported := outage.dropped - report.dropped:
+					self._current_outage().note(len(self._backlog), unreported, outage.reason)
 			self._progress.notify_all()
 		if was_failing:
 			self._log.write(

@@ -78,6 +78,32 @@ def test_an_outage_that_begins_while_another_one_is_reported_is_kept(it: Setting
 	assert it.outbox._outage is later
 
 
+def test_what_is_dropped_while_a_report_is_written_is_in_the_next_one(it: Setting) -> None:
+	it.outbox._stalled = True
+	it.send(10)
+	it.writer.failures = [RedisUnavailable("away")]
+	assert not it.outbox._write_next()
+	it.outbox.send([Message("events", "{}") for _ in range(5)])
+	write_report = it.writer.write_report
+
+	def written(outage: Outage) -> None:
+		write_report(outage)
+		if len(it.writer.reports) == 1:
+			it.outbox._stalled = True
+			it.send(13)
+
+	it.writer.write_report = written  # type: ignore[method-assign]
+	assert it.outbox._write_next()
+	assert (it.outbox.pending, it.outbox.dropped) == (10, 5 + 3)
+	assert it.outbox._has_work()
+	assert it.outbox._write_next()
+	first, second = it.writer.reports
+	assert (first.dropped, second.dropped) == (5, 3)
+	assert (second.held, second.reason) == (10, "away")
+	assert first.since <= second.since
+	assert it.outbox._outage is None
+
+
 def test_an_outage_without_a_log_line_does_not_log_its_end(it: Setting) -> None:
 	"""Messages were dropped, but Redis has answered all the time."""
 	it.outbox._outage = Outage(0)
