@@ -176,7 +176,8 @@ class FrappeClient:
 
 		Raises:
 			WebFailed: The web process failed `max_failures` times at this request.
-			WebUnavailable: No response within `realtime_web_patience`, or Redis with the secret does not answer.
+			WebUnavailable: No response, or no free connection, within `realtime_web_patience`, or Redis with the secret does not
+				answer.
 		"""
 		response = await self._call(site, path, credential, params, json, False, max_failures)
 		if secret_rejected is not None and secret_rejected(response):
@@ -204,7 +205,7 @@ class FrappeClient:
 			reason = f"no answer from {self._url}{path}"
 			try:
 				headers = {SECRET_HEADER: await self._secret(renew_secret), **credential.headers}
-				return await self._attempt(site, path, headers, params, json)
+				return await self._attempt(site, path, headers, params, json, deadline)
 			except WebFailed as error:
 				failures += not (error.begins_outage and max_failures == 1 and not repeated)
 				repeated = True
@@ -232,12 +233,15 @@ class FrappeClient:
 		"""Send one request of a handler, without retries.
 
 		Raises:
-			WebUnavailable: No response.
+			WebUnavailable: No response, or no free connection within `realtime_web_patience`.
 			ValueError: The method, path or a header cannot be sent.
 		"""
 		all_headers = {**ACCEPT, **headers, "Host": site, SITE_HEADER: site}
+		deadline = asyncio.get_running_loop().time() + self._patience
 		try:
-			return await self._send(measured_as, method, _target(path, params), all_headers, body or b"")
+			return await self._send(
+				measured_as, method, _target(path, params), all_headers, body or b"", deadline
+			)
 		except (OSError, asyncio.TimeoutError, HTTPError) as error:
 			raise WebUnavailable(f"{method} {self._url}{path} failed: {error!r}") from error
 
@@ -257,7 +261,13 @@ class FrappeClient:
 		return response.status
 
 	async def _attempt(
-		self, site: str, path: str, headers: dict[str, str], params: Mapping[str, str] | None, json: Any
+		self,
+		site: str,
+		path: str,
+		headers: dict[str, str],
+		params: Mapping[str, str] | None,
+		json: Any,
+		deadline: float,
 	) -> FrappeResponse:
 		"""Send a request; raise `WebFailed` or `WebUnavailable` if there is no answer of the endpoint."""
 		headers |= {**ACCEPT, "Host": site, SITE_HEADER: site}
@@ -266,7 +276,7 @@ class FrappeClient:
 			body = dumps(json).encode()
 			headers["Content-Type"] = "application/json"
 		try:
-			response = await self._send(path, "GET", _target(path, params), headers, body)
+			response = await self._send(path, "GET", _target(path, params), headers, body, deadline)
 		except (asyncio.TimeoutError, HTTPError, ConnectionResetError) as error:
 			raise self._failed(site, path, str(error) or type(error).__name__) from error
 		except OSError as error:
@@ -287,19 +297,41 @@ class FrappeClient:
 			return FrappeResponse(response.status, None)
 
 	async def _send(
-		self, measured_as: str, method: str, target: str, headers: dict[str, str], body: bytes
+		self,
+		measured_as: str,
+		method: str,
+		target: str,
+		headers: dict[str, str],
+		body: bytes,
+		deadline: float,
 	) -> HTTPResponse:
-		"""Send a request, and measure how long it waits for a connection and for the response."""
+		"""Send a request, and measure how long it waits for a connection, until `deadline` (loop time), and for the response."""
 		started = perf_counter()
 		try:
-			async with self._slots:
+			await self._take_slot(deadline)
+			try:
 				self.requests += 1
 				response = await self._client.request(method, target, headers, body)
-		except (asyncio.TimeoutError, HTTPError):
+			finally:
+				self._slots.release()
+		except (asyncio.TimeoutError, HTTPError, WebUnavailable):
 			self._observe(measured_as, perf_counter() - started)
 			raise
 		self._observe(measured_as, perf_counter() - started)
 		return response
+
+	async def _take_slot(self, deadline: float) -> None:
+		if not self._slots.locked():
+			# It does not wait. `wait_for` would create a task, and without time left refuse even a free slot.
+			await self._slots.acquire()
+			return
+		left = deadline - asyncio.get_running_loop().time()
+		try:
+			await asyncio.wait_for(self._slots.acquire(), left)
+		except asyncio.TimeoutError:
+			raise WebUnavailable(
+				f"no connection to {self._url} became free (realtime_web_connections, realtime_web_patience)"
+			) from None
 
 	def _observe(self, measured_as: str, seconds: float) -> None:
 		latency = self.latencies.get(measured_as)

@@ -30,6 +30,9 @@ class FakeHTTP:
 		lambda site, target: HTTPResponse(200, (), b'{"message": 1}')
 	)
 
+	seconds = 0.01
+	"""How long it waits before it answers."""
+
 	def __init__(self, url: str, timeout: float) -> None:
 		self.requests: list[tuple[str, str]] = []
 		self.headers: list[dict[str, str]] = []
@@ -39,7 +42,7 @@ class FakeHTTP:
 	) -> HTTPResponse:
 		self.requests.append((headers["Host"], target))
 		self.headers.append(headers)
-		await asyncio.sleep(0.01)
+		await asyncio.sleep(self.seconds)
 		answer = self.answer(headers["Host"], target)
 		if isinstance(answer, Exception):
 			raise answer
@@ -49,10 +52,12 @@ class FakeHTTP:
 
 
 class Setting:
-	def __init__(self, monkeypatch: pytest.MonkeyPatch, patience: float = 120) -> None:
+	def __init__(self, monkeypatch: pytest.MonkeyPatch, patience: float = 120, connections: int = 16) -> None:
 		monkeypatch.setattr(module, "HTTPClient", FakeHTTP)
 		self.renewed: list[bool] = []
-		self.client = FrappeClient(config(realtime_web_patience=patience), self._secret)
+		self.client = FrappeClient(
+			config(realtime_web_patience=patience, realtime_web_connections=connections), self._secret
+		)
 		self.http: Any = self.client._client
 
 	async def _secret(self, renew: bool) -> str:
@@ -293,6 +298,44 @@ async def test_the_time_of_a_call_is_bounded() -> None:
 		with pytest.raises(WebUnavailable):
 			await it.call(max_failures=1)
 		assert asyncio.get_running_loop().time() - began == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("patience", [0, 10])
+def test_who_waits_for_a_connection_waits_no_longer_than_for_an_answer(
+	monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+	@in_virtual_time
+	async def test() -> None:
+		it = Setting(monkeypatch, patience, connections=1)
+		it.http.seconds = 60.0
+		first = it.call()
+		await turns()
+		loop = asyncio.get_running_loop()
+		began = loop.time()
+		waiting: list[asyncio.Future[Any]] = [it.call(max_failures=1)]
+		waiting.append(asyncio.ensure_future(it.client.request(ONE, "/handler", {})))
+		for answer in waiting:
+			with pytest.raises(WebUnavailable, match="became free") as raised:
+				await answer
+			assert not isinstance(raised.value, WebFailed), "the web process was not asked"
+		assert loop.time() - began == pytest.approx(patience)
+		assert (await first).status == 200
+		assert it.client.requests == 1
+		assert (await it.call()).status == 200, "the connection is free again"
+
+	test()
+
+
+@in_virtual_time
+async def test_who_gives_up_waiting_for_a_connection_takes_none() -> None:
+	with pytest.MonkeyPatch.context() as monkeypatch:
+		it = Setting(monkeypatch, connections=1)
+		it.http.seconds = 60.0
+		first, second, third = it.call(), it.call(), it.call()
+		await turns()
+		second.cancel()
+		assert [response.status for response in await asyncio.gather(first, third)] == [200, 200]
+		assert it.client.requests == 2
 
 
 @in_virtual_time
