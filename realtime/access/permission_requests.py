@@ -22,11 +22,36 @@ MAX_FAILURES = 2
 
 
 class SessionEnded(WebUnavailable):
-	"""The web process does not accept the credential for its user any more, so its answer is not about that user."""
+	"""The web process does not accept the credential for its user any more, so its answer is not about that user.
 
-	def __init__(self, message: str, session: Session) -> None:
+	Args:
+		message: Which question was not answered.
+		session: The session that was asked with.
+		expired: True if Frappe says that it has no such session any more; False if it refuses the credential.
+	"""
+
+	def __init__(self, message: str, session: Session, expired: bool = False) -> None:
 		super().__init__(message)
 		self.session = session
+		self.expired = expired
+
+
+def log_unanswered(
+	log: logging.Logger, budget: LogBudget, error: WebUnavailable, message: str, *arguments: Any
+) -> None:
+	"""Log as a warning that a question of a client has no answer; at DEBUG if its session has expired, which is no failure.
+
+	Args:
+		log: The logger.
+		budget: Bounds the warnings.
+		error: Why there is no answer.
+		message: The warning, which `error` ends.
+		arguments: Its other arguments.
+	"""
+	if isinstance(error, SessionEnded) and error.expired:
+		log.debug("%s", error, extra=log_fields(error.session.site, error.session.user))
+	else:
+		budget.write(log.warning, message, *arguments, error)
 
 
 class Question(NamedTuple):
@@ -154,10 +179,13 @@ class PermissionRequests:
 			secret_rejected=_is_unauthorized if session.allowed_addresses else None,
 			max_failures=max_failures,
 		)
-		ended = isinstance(response.data, dict) and response.data.get("session_expired")
-		if response.status == 401 or (ended and session.user != GUEST):
+		expired = isinstance(response.data, dict) and bool(response.data.get("session_expired"))
+		if response.status == 401 or (expired and session.user != GUEST):
 			# Frappe answered for a Guest; that is no answer about this user.
-			raise SessionEnded(f"{method} on {session.site} was not answered for {session.user}", session)
+			reason = "the session has expired" if expired else f"HTTP {response.status}"
+			raise SessionEnded(
+				f"{method} on {session.site} was not answered for {session.user}: {reason}", session, expired
+			)
 		return response
 
 	async def _ask_stock(self, session: Session, question: Question) -> bool:

@@ -25,6 +25,7 @@ from frappe_realtime.errors import RewindRefused, WebUnavailable
 from ..access.authentication import Session
 from ..access.client_questions import MAX_NAME, allows_permission_question, document_name, is_name
 from ..access.limits import ClientLimits
+from ..access.permission_requests import log_unanswered
 from ..access.permissions import Permissions, answer_of
 from ..access.tasks import TaskAccess
 from ..log_budget import LogBudget
@@ -297,8 +298,11 @@ class CoreHandlers:
 		try:
 			return answer.result()
 		except WebUnavailable as error:
-			self._log_budget.write(
-				logger.warning, "a subscription was refused because the web process did not answer: %s", error
+			log_unanswered(
+				logger,
+				self._log_budget,
+				error,
+				"a subscription was refused because the web process did not answer: %s",
 			)
 			return False
 

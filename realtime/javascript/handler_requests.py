@@ -10,6 +10,7 @@ from frappe_realtime.contract import CALL_FAILED, CALL_NOT_ALLOWED, PRESENCE_BAD
 from frappe_realtime.errors import PresenceRefused, RewindRefused, WebUnavailable
 
 from ..access.client_questions import ClientQuestions
+from ..access.permission_requests import log_unanswered
 from ..cluster.sockets import SocketTable
 from ..engine import Encoded
 from ..handlers.app_rewinds import AppRewinds
@@ -250,8 +251,11 @@ class HandlerRequests:
 		try:
 			allowed = await query
 		except WebUnavailable as error:
-			self._log_budget.write(
-				logger.warning, "has_permission of a handler got no answer from the web process: %s", error
+			log_unanswered(
+				logger,
+				self._log_budget,
+				error,
+				"has_permission of a handler got no answer from the web process: %s",
 			)
 			allowed = False
 		self._channel.send("permission", token, allowed)

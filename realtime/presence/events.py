@@ -27,6 +27,7 @@ from ..access.client_questions import allows_permission_question
 from ..access.limit_source import Source
 from ..access.limits import BURST_SECONDS, ClientLimits
 from ..access.pending_answers import PendingAnswers
+from ..access.permission_requests import log_unanswered
 from ..access.permissions import Permissions
 from ..access.revalidation import Revalidator
 from ..config import Config
@@ -153,8 +154,11 @@ class PresenceEvents:
 		except PresenceRefused as refused:
 			self._refuse(socket, ack, refused)
 		except WebUnavailable as error:
-			self._log_budget.write(
-				logger.warning, "a place was not joined because the web process did not answer: %s", error
+			log_unanswered(
+				logger,
+				self._log_budget,
+				error,
+				"a place was not joined because the web process did not answer: %s",
 			)
 			self._refuse(
 				socket,

@@ -33,6 +33,7 @@ from ..access.client_questions import allows_permission_question
 from ..access.limit_source import Source
 from ..access.limits import BURST_SECONDS, ClientLimits
 from ..access.pending_answers import PendingAnswers
+from ..access.permission_requests import log_unanswered
 from ..access.permissions import Permissions, answer_of
 from ..config import Config
 from ..log_budget import LogBudget
@@ -170,9 +171,7 @@ class SharedEvents:
 		except SharedRefused as refused:
 			self._refuse(socket, ack, refused)
 		except WebUnavailable as error:
-			self._log_budget.write(
-				logger.warning, "a client does not follow %s: %s", document.text, str(error)
-			)
+			log_unanswered(logger, self._log_budget, error, "a client does not follow %s: %s", document.text)
 			self._refuse(
 				socket,
 				ack,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Session
-from realtime.access.permission_requests import MAX_FAILURES, SessionEnded
+from realtime.access.permission_requests import MAX_FAILURES, SessionEnded, log_unanswered
 from realtime.access.permissions import FAILURE_SECONDS
+from realtime.log_budget import LogBudget
 from realtime.web.frappe_client import FrappeResponse, WebFailed
 from tests.unit.access.fakes import APPS, SITE, Call, FakeWeb, ok, session
 from tests.unit.access.questions import ANN, answer_batch, ask, permissions
@@ -147,9 +149,18 @@ async def test_a_question_without_a_caller_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize(
-	"ended", [FrappeResponse(401, None), FrappeResponse(200, {"message": [True], "session_expired": 1})]
+	("ended", "level"),
+	[
+		(FrappeResponse(401, None), "WARNING"),
+		(FrappeResponse(200, {"message": [True], "session_expired": 1}), "DEBUG"),
+		(FrappeResponse(401, {"session_expired": 1}), "DEBUG"),
+	],
 )
-def test_an_answer_for_an_ended_session_is_no_answer(ended: FrappeResponse) -> None:
+def test_an_answer_for_an_ended_session_is_no_answer(
+	caplog: pytest.LogCaptureFixture, ended: FrappeResponse, level: str
+) -> None:
+	caplog.set_level("DEBUG")
+
 	@in_virtual_time
 	async def test() -> None:
 		subject = permissions(FakeWeb(lambda call: ended))
@@ -160,8 +171,12 @@ def test_an_answer_for_an_ended_session_is_no_answer(ended: FrappeResponse) -> N
 		assert raised.value.session is ANN
 		assert reported == [ANN]
 		assert subject.cached_read(SITE, ANN.user, "ToDo", "mine") is None
+		log_unanswered(logging.getLogger("realtime"), LogBudget(), raised.value, "refused: %s")
 
 	test()
+	(record,) = [record for record in caplog.records if record.name.startswith("realtime")]
+	assert record.levelname == level
+	assert f"was not answered for {ANN.user}: " in record.getMessage()
 
 
 @in_virtual_time

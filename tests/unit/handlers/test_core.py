@@ -10,6 +10,7 @@ import pytest
 
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.client_questions import MAX_NAME
+from realtime.access.permission_requests import SessionEnded
 from tests.unit.handlers.fakes import Core, sent, settle
 
 Scenario = Callable[[Core], Coroutine[Any, Any, None]]
@@ -170,6 +171,20 @@ def test_an_unavailable_web_process_refuses(caplog: pytest.LogCaptureFixture) ->
 
 	run(scenario)
 	assert "no answer in 10 s" in caplog.text
+
+
+def test_a_subscription_of_an_expired_session_is_refused_without_a_warning(
+	caplog: pytest.LogCaptureFixture,
+) -> None:
+	async def scenario(core: Core) -> None:
+		socket = core.connect()
+		core.emit(socket, "doc_subscribe", "Note", "1")
+		core.permissions.questions[0][2].set_exception(SessionEnded("expired", socket.session, expired=True))
+		await settle()
+		assert socket.rooms == set()
+
+	run(scenario)
+	assert caplog.messages == []
 
 
 def test_limits_are_checked_before_the_request_and_after_the_answer() -> None:

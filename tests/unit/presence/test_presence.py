@@ -15,6 +15,7 @@ from frappe_realtime.contract import (
 	PRESENCE_SET,
 	WEBSITE_USER,
 )
+from realtime.access.permission_requests import SessionEnded
 from realtime.presence.members import Place
 from tests.unit.presence.joining import INTERVAL, ROOM, TASK, code, interval, join, names
 from tests.unit.presence.processes import SITE, Process, received
@@ -84,6 +85,21 @@ async def test_the_permission_is_awaited_and_a_leave_cancels_the_join() -> None:
 	await turns()
 	assert it.permissions.slow["Task", "1"].cancelled()
 	assert ROOM not in ann.rooms
+
+
+def test_an_expired_session_joins_no_place_and_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+	@in_virtual_time
+	async def test() -> None:
+		it = Process()
+		ann = it.socket()
+		permitted = it.permissions.slow["Task", "1"] = asyncio.get_running_loop().create_future()
+		answers = it.send(ann, PRESENCE_JOIN, TASK)
+		permitted.set_exception(SessionEnded("expired", ann.session, expired=True))
+		await turns()
+		assert code(answers[0]) == "unavailable"
+
+	test()
+	assert caplog.messages == []
 
 
 @in_virtual_time

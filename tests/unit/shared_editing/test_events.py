@@ -7,6 +7,8 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from frappe_realtime.contract import (
 	GUEST,
 	LIMIT_REACHED,
@@ -21,6 +23,7 @@ from frappe_realtime.contract import (
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Session
 from realtime.access.limits import ClientLimits
+from realtime.access.permission_requests import SessionEnded
 from realtime.cluster.members import RemoteMembers
 from realtime.config import Config
 from realtime.shared_editing.crdt import Merged
@@ -61,12 +64,13 @@ class Connection:
 
 
 class Permissions:
-	"""Refuses what is in `forbidden`; does not answer while `away` is set."""
+	"""Refuses what is in `forbidden`; raises `failure` while `away` is set."""
 
 	def __init__(self) -> None:
 		self.invalidations = 0
 		self.forbidden: set[tuple[str, str]] = set()
 		self.away = False
+		self.failure = WebUnavailable("no answer")
 		self.waits: asyncio.Event | None = None
 
 	def is_cached(self, *_: Any) -> bool:
@@ -77,7 +81,7 @@ class Permissions:
 			if self.waits is not None:
 				await self.waits.wait()
 			if self.away:
-				raise WebUnavailable("no answer")
+				raise self.failure
 			return (session.user, ptype) not in self.forbidden
 
 		return answer() if self.away or self.waits else (session.user, ptype) not in self.forbidden
@@ -249,6 +253,19 @@ async def test_a_web_process_that_does_not_answer() -> None:
 	it = Process()
 	it.permissions.away = True
 	assert code(await it.join(it.socket())) == "unavailable"
+
+
+def test_an_expired_session_follows_nothing_and_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+	@in_virtual_time
+	async def test() -> None:
+		it = Process()
+		ann = it.socket()
+		it.permissions.away = True
+		it.permissions.failure = SessionEnded("expired", ann.session, expired=True)
+		assert code(await it.join(ann)) == "unavailable"
+
+	test()
+	assert caplog.messages == []
 
 
 @in_virtual_time
