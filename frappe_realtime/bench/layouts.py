@@ -15,7 +15,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from .process_files import COMPANION_TARGET, CommandFile, CompanionFile, DropIn, ProcessFile, SetupError, read
+from .process_files import (
+	COMPANION_TARGET,
+	STOP_SECONDS,
+	CommandFile,
+	CompanionFile,
+	DropIn,
+	ProcessFile,
+	SetupError,
+	SupervisorFile,
+	read,
+)
 
 _SERVE = "frappe-realtime serve"
 _DROP_IN = "frappe-realtime.conf"
@@ -75,7 +85,7 @@ def _of_bench(bench: Path, workers: str) -> Iterator[ProcessFile]:
 		"end `bench start` and start it again",
 		workers,
 	)
-	yield CommandFile(
+	yield SupervisorFile(
 		bench / "config" / "supervisor.conf",
 		_supervisor_entry(bench / "config" / "supervisor.conf", bench),
 		own,
@@ -116,7 +126,7 @@ def _of_pilot(bench: Path, workers: str) -> Iterator[ProcessFile]:
 		f"Node another port and start this server beside it: `FRAPPE_SOCKETIO_PORT=9999 bench start`, and `{own}`.",
 	)
 	supervisor = bench / "config" / "supervisor" / "supervisord.conf"
-	yield CommandFile(
+	yield SupervisorFile(
 		supervisor,
 		_supervisor_entry(supervisor, bench),
 		own,
@@ -214,6 +224,7 @@ def _add_to_supervisor(content: str, command: str) -> str:
 		f"stderr_logfile={logs}/node-socketio.error.log",
 		f"directory={logs.parent}",
 		*[f"{key}={settings[key]}" for key in ("user", "startretries") if key in settings],
+		f"stopwaitsecs={STOP_SECONDS}",
 	]
 	newline = _newline_of(content)
 	member = f"{group[0].rstrip()},{name}-node-socketio"

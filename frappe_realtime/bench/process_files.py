@@ -1,8 +1,9 @@
 """The files by which process managers start the realtime server, and how the server's entry in each of them changes.
 
-In each file only the command of the realtime server's entry changes. The name, group and logs of the entry stay, so that
-restarts, sudoers and log rotation keep working. Environment variables, wrappers and redirections around the command are
-kept, and so are the line ends of a file. Nothing is written here.
+In each file only the command of the realtime server's entry changes, and in those of supervisor how long it may take to
+stop. The name, group and logs of the entry stay, so that restarts, sudoers and log rotation keep working. Environment
+variables, wrappers and redirections around the command are kept, and so are the line ends of a file. Nothing is written
+here.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ _BENCH_OPTION = re.compile(r"[ \t]+--bench(?:=|[ \t]+)\S+")
 # After the command: nothing, or something that the shell does not pass to it.
 _NO_ARGUMENTS = re.compile(r"\s*(?:$|[;&|<>#]|\d>)")
 _SHELL_OPERATORS = re.compile(r"[;&|]")
+
+STOP_SECONDS = 20
+"""Seconds that a process manager has to give the sidecar to stop: `deploy/` gives containers as many, and `docs/scaling.md` says why."""
+
+_SECTION = re.compile(r"^\[", re.M)
+_STOP_SETTING = re.compile(r"\r?\nstopwaitsecs[ \t]*=[ \t]*(\d+)[^\r\n]*")
 
 _EXEC_START = re.compile(r"^(ExecStart=)([^\s][^\r\n]*)", re.M)
 _WORKERS_VARIABLE = re.compile(r"'FRAPPE_SOCKETIO_WORKERS': '[^']*'")
@@ -178,6 +185,40 @@ class CommandFile(EntryFile):
 		return _own_command_in(command, self.own_command, self.workers, self.path)
 
 
+class SupervisorFile(CommandFile):
+	"""A file of supervisor, which kills a program that has not stopped after `stopwaitsecs`, by default 10 seconds."""
+
+	def set_up(self, content: str | None) -> str | None:
+		after = super().set_up(content) or ""
+		for match in self._entries(after):
+			setting, end = _stop_setting(after, match)
+			if setting is None:
+				newline = "\r\n" if "\r\n" in after else "\n"
+				after = f"{after[:end]}{newline}stopwaitsecs={STOP_SECONDS}{after[end:]}"
+			elif int(setting[1]) < STOP_SECONDS:
+				after = f"{after[: setting.start(1)]}{STOP_SECONDS}{after[setting.end(1) :]}"
+		return after
+
+	def undo(self, content: str | None) -> str | None:
+		after = super().undo(content) or ""
+		if after == content:
+			return after
+		original = read(self.backup)
+		former = self.entry.search(original)
+		former_setting = _stop_setting(original, former)[0] if former else None
+		for match in self._entries(after):
+			setting, _ = _stop_setting(after, match)
+			# Another number is that of the operator.
+			if setting and int(setting[1]) == STOP_SECONDS:
+				restored = former_setting[0] if former_setting else ""
+				after = after[: setting.start()] + restored + after[setting.end() :]
+		return after
+
+	def _entries(self, content: str) -> list[re.Match[str]]:
+		"""Return the entries, the last one first: a change of one does not move those that follow."""
+		return list(self.entry.finditer(content))[::-1]
+
+
 class CompanionFile(EntryFile):
 	"""The configuration of gunicorn, when its companion manager starts the server.
 
@@ -263,6 +304,13 @@ class DropIn(ProcessFile):
 
 	def missing_backup(self, content: str | None) -> str | None:
 		return None
+
+
+def _stop_setting(content: str, entry: re.Match[str]) -> tuple[re.Match[str] | None, int]:
+	"""Return the setting `stopwaitsecs` of an entry of supervisor, and where the last line of the entry ends."""
+	following = _SECTION.search(content, entry.end())
+	section = content[: following.start() if following else len(content)].rstrip()
+	return _STOP_SETTING.search(section, entry.start()), len(section)
 
 
 def _with_workers(command: str, workers: str) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from frappe_realtime.bench.process_config import Change, plan
-from frappe_realtime.bench.process_files import SetupError
+from frappe_realtime.bench.process_files import STOP_SECONDS, SetupError
+from realtime.server import DRAIN_SECONDS, FLUSH_SECONDS, HANDOVER_SECONDS
+from realtime.workers import processes
 
 PROCFILE = """redis_cache: redis-server config/redis_cache.conf
 
@@ -105,7 +107,8 @@ def test_one_line_of_each_file_changes_and_comes_back(bench, command):
 	assert f"[program:b-node-socketio]\ncommand={ours}" in made["supervisor.conf"]
 	assert f"\nExecStart={ours}" in made["b-node-socketio.service"]
 	for path, text in before.items():
-		lines = zip(text.splitlines(), path.read_text().splitlines(), strict=True)
+		after = path.read_text().replace("stopwaitsecs=20\n", "")
+		lines = zip(text.splitlines(), after.splitlines(), strict=True)
 		assert sum(old != new for old, new in lines) == (path.name in made)
 	assert changes(bench) == []
 	make(bench, undo=True)
@@ -243,8 +246,8 @@ def test_files_with_crlf_keep_their_line_ends(bench):
 	make(bench)
 	assert b"\r\nsocketio: env/bin/frappe-realtime serve --bench .\r\n" in (bench / "Procfile").read_bytes()
 	for path, content in before.items():
-		assert path.read_bytes().count(b"\r\n") == content.count(b"\n")
-		assert path.read_bytes().count(b"\n") == content.count(b"\n")
+		after = path.read_bytes().replace(b"stopwaitsecs=20\r\n", b"")
+		assert after.count(b"\r\n") == after.count(b"\n") == content.count(b"\n")
 	assert changes(bench) == []
 	make(bench, undo=True)
 	assert {path: path.read_bytes() for path in files} == before
@@ -283,6 +286,7 @@ def test_a_missing_entry_is_added(bench):
 		f"directory={bench}",
 		"user=frappe",
 		"startretries=10",
+		"stopwaitsecs=20",
 	]
 	assert "[group:b-web]\nprograms=b-frappe-web,b-node-socketio\n" in made["supervisor.conf"]
 	assert changes(bench) == []
@@ -297,7 +301,9 @@ def test_spaces_around_the_command_of_supervisor_are_no_missing_entry(bench):
 	(bench / "config" / "supervisor.conf").write_text(supervisor)
 	made = make(bench)["supervisor.conf"]
 	ours = f"{bench}/env/bin/frappe-realtime serve --bench {bench}"
-	assert made == supervisor.replace(f"/usr/bin/node {bench}/apps/frappe/socketio.js", ours)
+	assert made == with_stop_seconds(supervisor).replace(
+		f"/usr/bin/node {bench}/apps/frappe/socketio.js", ours
+	)
 	assert changes(bench) == []
 	assert make(bench, undo=True) == {"supervisor.conf": supervisor}
 
@@ -314,9 +320,53 @@ def test_programs_of_other_servers_beside_that_of_the_bench_stay(bench):
 	)
 	(bench / "config" / "supervisor.conf").write_text(supervisor)
 	made = make(bench)["supervisor.conf"]
-	assert made == supervisor.replace(command, f"{bench}/env/bin/frappe-realtime serve --bench {bench}")
+	ours = f"{bench}/env/bin/frappe-realtime serve --bench {bench}"
+	assert made == with_stop_seconds(supervisor).replace(command, ours)
 	assert changes(bench) == []
 	assert make(bench, undo=True) == {"supervisor.conf": supervisor}
+
+
+def test_the_time_that_supervisor_gives_is_longer_than_the_sidecar_needs():
+	# `Engine.drain` waits a second more.
+	alone = DRAIN_SECONDS + 1 + HANDOVER_SECONDS + 2 * FLUSH_SECONDS
+	assert alone < processes.STOP_SECONDS < STOP_SECONDS
+
+
+@pytest.mark.parametrize(
+	("before", "after"),
+	[
+		("", "stopwaitsecs=20\n"),
+		("stopwaitsecs=10\nstopsignal=TERM\n", "stopwaitsecs=20\nstopsignal=TERM\n"),
+		("stopwaitsecs = 5 ; short\n", "stopwaitsecs = 20 ; short\n"),
+		("stopwaitsecs=60\n", "stopwaitsecs=60\n"),
+	],
+)
+@pytest.mark.parametrize("end", ["\n[program:other]\nstopwaitsecs=3\n", "\n", ""])
+def test_supervisor_gives_the_sidecar_the_time_that_it_needs_to_stop(bench, before, after, end):
+	program = PROGRAM.format(bench=bench, command=f"/usr/bin/node {bench}/apps/frappe/socketio.js").rstrip()
+	supervisor = bench / "config" / "supervisor.conf"
+	former = f"{program}\n{before}".rstrip() + end
+	supervisor.write_text(former)
+	expected = program.replace(
+		f"/usr/bin/node {bench}/apps/frappe/socketio.js",
+		f"{bench}/env/bin/frappe-realtime serve --bench {bench}",
+	)
+	assert make(bench)["supervisor.conf"] == f"{expected}\n{after}".rstrip() + end
+	assert changes(bench) == []
+	assert make(bench, undo=True) == {"supervisor.conf": former}
+
+
+def test_undo_keeps_the_time_to_stop_that_was_set_since(bench):
+	write(bench)
+	make(bench)
+	supervisor = bench / "config" / "supervisor.conf"
+	supervisor.write_text(supervisor.read_text().replace("stopwaitsecs=20", "stopwaitsecs=30"))
+	assert "stopwaitsecs=30\n" in make(bench, undo=True)["supervisor.conf"]
+
+
+def with_stop_seconds(supervisor: str) -> str:
+	"""Return a file of supervisor with the time to stop of its last program."""
+	return supervisor.replace("\n\n[group:b-web]", "\nstopwaitsecs=20\n\n[group:b-web]")
 
 
 def test_a_second_setup_keeps_the_first_backup(bench):
