@@ -114,7 +114,7 @@ class BenchChecks:
 				f"{BACKEND_KEY} is {EMBEDDED_BACKEND}: a web process that runs frappe.runner or frappe.asgi answers /socket.io/ "
 				"itself, and clients that reach it there are not those of the sidecar",
 				self._files.place(BACKEND_KEY),
-				f"bench set-config -g {BACKEND_KEY} node && {self._files.restart}",
+				self._files.then(f"bench set-config -g {BACKEND_KEY} node", self._files.restart),
 				f"the proxy must pass /socket.io to {listening_address(self._config)}; `{SETUP_NGINX}` does",
 			)
 		]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..config import COMMAND_LINE, KEYS, Config
+from .containers import Containers
 from .findings import KeyChange
 
 COMMON = "common_site_config.json"
@@ -23,6 +24,9 @@ SETUP_NGINX = "bench setup nginx --yes && sudo nginx -s reload"
 
 _UNIT = "-node-socketio.service"
 """The end of the name of the unit that bench writes for the realtime server."""
+
+_FILES_OF_PILOT = ("config/Procfile", "config/supervisor/supervisord.conf", "config/gunicorn.conf.py")
+"""The files by which pilot starts the processes of a bench."""
 
 _OPTIONS = {"socketio_port": "--port", "socketio_uds": "--uds"}
 """The options of `frappe-realtime serve` that say where it listens, by the keys that they override."""
@@ -60,12 +64,15 @@ class BenchFiles:
 
 	Args:
 		config: The configuration of the bench.
+		containers: What restarts the container that this process is in; None outside of a container.
 	"""
 
-	def __init__(self, config: Config) -> None:
+	def __init__(self, config: Config, containers: Containers | None = None) -> None:
 		self.config = config
 		self.bench = config.bench
 		self.common = config.sites / COMMON
+		# A process manager may run in a container, too.
+		self._containers = None if self._has_process_manager else containers
 
 	def _read(self, path: str) -> str:
 		with suppress(OSError, UnicodeDecodeError):
@@ -118,14 +125,16 @@ class BenchFiles:
 		files = [name for name in self._process_files if text and pattern.search(self._read(name))]
 		if not files:
 			return ""
-		return f"a restart sets it again: remove {text} from {' and '.join(files)}, then {self.restart_after_setup}"
+		return f"a restart sets it again: remove {text} from {' and '.join(files)}, then {self._restart_after_setup}"
 
 	def set_key(self, key: str, value: Any) -> str:
 		"""Return the command that gives a key of this process another value, and restarts the processes."""
 		variable = self.config.origins.get(key, "")
 		if variable and variable != COMMAND_LINE:
-			return f"unset {variable}"
-		return f"bench set-config -g {key} {shlex.quote(without_password(str(value)))} && {self.restart}"
+			return self.restart_sidecar_without(variable) if self._containers else f"unset {variable}"
+		command = f"bench set-config -g {key} {shlex.quote(without_password(str(value)))}"
+		# The others do not read where the web process is.
+		return self.then(command, self.restart if key == "redis_queue" else self.restart_sidecar)
 
 	def change(self, key: str, value: Any) -> KeyChange | None:
 		"""Return the change of common_site_config.json that `set_key` makes; None if the value is not from there."""
@@ -142,16 +151,52 @@ class BenchFiles:
 				return f"sudo systemctl restart '{unit.removesuffix(_UNIT)}-*.service'"
 			if self._read("Procfile"):
 				return "bench start"
-		return "bench restart"
+		return self._containers.restart if self._containers else "bench restart"
 
 	@property
-	def restart_after_setup(self) -> str:
+	def restart_sidecar(self) -> str:
+		"""The command that restarts the sidecar: on a bench, with the other processes."""
+		return self._containers.restart_sidecar if self._containers else self.restart
+
+	@property
+	def start(self) -> str:
+		"""The command that starts the processes of the bench that do not run."""
+		if self._containers:
+			return self._containers.start
+		return "sudo supervisorctl start all" if self.restart == "bench restart" else self.restart
+
+	def then(self, command: str, restart: str) -> str:
+		"""Return `command`, followed by one of the commands that restart something."""
+		if self._containers:
+			return f"{command}  # then, outside of the container: {restart}"
+		return f"{command} && {restart}"
+
+	def restart_sidecar_without(self, variable: str) -> str:
+		"""Return the command that restarts the sidecar without a variable of its environment."""
+		if self._containers:
+			return f"{self._containers.apply}  # without {variable} in {self._containers.definition}"
+		return f"unset {variable} && {self.restart}"
+
+	@property
+	def set_up(self) -> str:
+		"""The command that lets the process manager start the sidecar as `bench realtime setup` writes it."""
+		if self._containers:
+			return f"{self._containers.apply}  # with the command in {self._containers.definition}"
+		return f"bench realtime setup && {self._restart_after_setup}"
+
+	@property
+	def _restart_after_setup(self) -> str:
 		"""The command that brings into force what `bench realtime setup` has written: `bench restart` does not read it."""
 		if self._has_supervisor:
 			return "sudo supervisorctl reread && sudo supervisorctl update"
 		if self._unit:
 			return f"sudo systemctl daemon-reload && {self.restart}"
 		return self.restart
+
+	@property
+	def _has_process_manager(self) -> bool:
+		files = ("Procfile", *_FILES_OF_PILOT)
+		return self._has_supervisor or bool(self._unit) or any((self.bench / file).exists() for file in files)
 
 	@property
 	def _has_supervisor(self) -> bool:
@@ -262,6 +307,11 @@ class BenchFiles:
 	@property
 	def descriptor_limit(self) -> tuple[str, str]:
 		"""Where the limit of open files of the processes of this bench is set, and the command that raises it."""
+		if containers := self._containers:
+			return (
+				f"the limit of open files in {containers.definition}",
+				f"{containers.apply}  # with a higher limit",
+			)
 		if self._read("config/supervisor.conf"):
 			return (
 				"minfds in /etc/supervisor/supervisord.conf",
@@ -273,7 +323,7 @@ class BenchFiles:
 			return (
 				f"LimitNOFILE of the unit {unit}",
 				f"sudo mkdir -p {drop_ins} && printf '[Service]\\nLimitNOFILE=65536\\n' | sudo tee {drop_ins}/limits.conf"
-				f" && {self.restart_after_setup}",
+				f" && {self._restart_after_setup}",
 			)
 		return (
 			"the limit of the shell or service that starts the sidecar (ulimit -n, LimitNOFILE)",

@@ -169,7 +169,7 @@ class ClientChecks:
 				FAILED,
 				f"an event was published, and did not arrive at a browser by {failed}",
 				self._files.place(self._files.redis_key),
-				self._files.restart,
+				self._files.restart_sidecar,
 				"the sidecar may be subscribed to another Redis: compare redis_queue of both, and FRAPPE_REDIS_QUEUE",
 				site=site,
 			)
@@ -181,7 +181,7 @@ class ClientChecks:
 				FAILED,
 				f"a browser is refused: {error}" + (f" ({error.reason})" if error.reason else ""),
 				"the log of the sidecar",
-				self._files.restart,
+				self._files.restart_sidecar,
 				site=site,
 			)
 		return Finding(
@@ -189,7 +189,7 @@ class ClientChecks:
 			FAILED,
 			f"a browser cannot connect to {self._where} by {failed}: {error}",
 			"the log of the sidecar",
-			self._files.restart,
+			self._files.restart_sidecar,
 			site=site,
 		)
 
@@ -250,7 +250,7 @@ class ClientChecks:
 				FAILED,
 				f"an event that {source} published is in Redis, and did not arrive at a browser",
 				"the log of the sidecar",
-				self._files.restart,
+				self._files.restart_sidecar,
 				site=site,
 			)
 		if worker:

@@ -20,6 +20,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -32,6 +33,7 @@ from . import fixes
 from .bench_checks import BenchChecks
 from .bench_files import BenchFiles
 from .client_checks import ClientChecks
+from .containers import find_containers
 from .findings import FAILED, NOTE, TIMEOUT, CheckFailed, Finding, KeyChange, explanation, verdict
 from .public_checks import PublicChecks
 from .redis_checks import RedisChecks
@@ -146,7 +148,7 @@ class Checks:
 @asynccontextmanager
 async def _open_checks(config: Config) -> AsyncIterator[Checks]:
 	async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as http:
-		files = BenchFiles(config)
+		files = BenchFiles(config, find_containers(os.environ, Path("/")))
 		redis = RedisChecks(config, files)
 		sidecar = SidecarChecks(config, files, redis.store)
 		clients = ClientChecks(config, files, redis.store, sidecar)

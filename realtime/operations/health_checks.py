@@ -59,7 +59,7 @@ class HealthChecks:
 				NOTE,
 				f"Redis denies the sidecar {'; '.join(denied)}",
 				f"the rights of the user of redis_queue at {self._store.endpoint}",
-				self._files.restart,
+				self._files.restart_sidecar,
 				"clients do not get missed events; if the rights are right now, the sidecar tries again within a minute",
 			)
 
@@ -105,7 +105,7 @@ class HealthChecks:
 				FAILED,
 				f"the handlers of the app {app} are not loaded: {error['error']}",
 				error["file"],
-				self._files.restart,
+				self._files.restart_sidecar,
 				"correct the file before; no client gets an answer from these handlers until then",
 			)
 		for app, problem in handlers.get("javascript", {}).get("left_out", {}).items():
@@ -113,16 +113,16 @@ class HealthChecks:
 
 	def _left_out(self, app: str, problem: str, health: Health) -> Finding:
 		where = str(self._config.bench / "apps" / app / "realtime" / "handlers.js")
-		command, advice = self._files.restart, "correct the file before"
+		command, advice = self._files.restart_sidecar, "correct the file before"
 		if "realtime_node" in problem:
 			overrides = health.get("overrides", {})
 			where = self._files.place("realtime_node", overrides, SIDECAR)
-			command = f'bench set-config -g realtime_node "$(command -v node)" && {command}'
 			advice = "the PATH of a process manager is not that of a shell: name Node by its absolute path"
 			if origin := overrides.get("realtime_node"):
 				# It comes before the file.
-				command = f"unset {origin} && {command}"
+				command = self._files.restart_sidecar_without(origin)
 				advice = self._files.left_in_files("realtime_node", origin) or advice
+			command = self._files.then('bench set-config -g realtime_node "$(command -v node)"', command)
 		return Finding(
 			"handlers.javascript",
 			NOTE,

@@ -278,7 +278,9 @@ class PublicChecks:
 				FAILED,
 				f"{what}: default_site is {default}, so requests to {hostname(address.origin)} are never for {site}",
 				self._files.place("default_site"),
-				f"bench config remove-common-config default_site && {self._files.restart}",
+				self._files.then(
+					"bench config remove-common-config default_site", self._files.restart_sidecar
+				),
 				"or give the site a host of its own",
 				site=site,
 			)
@@ -301,5 +303,5 @@ class PublicChecks:
 				site=site,
 			)
 		return Finding(
-			"public.rejected", FAILED, what, "the log of the sidecar", self._files.restart, site=site
+			"public.rejected", FAILED, what, "the log of the sidecar", self._files.restart_sidecar, site=site
 		)

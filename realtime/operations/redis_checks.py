@@ -140,8 +140,11 @@ class RedisChecks:
 				FAILED,
 				f"{self.store.endpoint} {what}",
 				self._files.place("redis_queue_master_password"),
-				"bench set-config -g redis_queue_master_username USER && "
-				f"bench set-config -g redis_queue_master_password PASSWORD && {self._files.restart}",
+				self._files.then(
+					"bench set-config -g redis_queue_master_username USER && "
+					"bench set-config -g redis_queue_master_password PASSWORD",
+					self._files.restart,
+				),
 				advice,
 			)
 		if self._files.redis_has_password:
@@ -151,7 +154,7 @@ class RedisChecks:
 			FAILED,
 			f"{self.store.endpoint} {what}",
 			self._files.place("redis_queue"),
-			f"bench set-config -g redis_queue {shlex.quote(url)} && {self._files.restart}",
+			self._files.then(f"bench set-config -g redis_queue {shlex.quote(url)}", self._files.restart),
 			advice,
 		)
 
@@ -169,15 +172,12 @@ class RedisChecks:
 						self._files.set_key("redis_queue", url),
 						fix=self._files.change("redis_queue", url),
 					)
-		command = self._files.restart
-		if command == "bench restart":
-			command = "sudo supervisorctl start all"
 		return Finding(
 			"redis.down",
 			FAILED,
 			what,
 			where,
-			command,
+			self._files.start,
 			f"start Redis, or correct {self._files.redis_key}",
 		)
 
@@ -219,7 +219,9 @@ class RedisChecks:
 				FAILED,
 				f"the user {user!r} of redis_queue lacks rights in Redis: {', '.join(missing)}",
 				f"the ACL of the user {user!r} at {url}, which is named in {self._files.place(self._files.redis_key)}",
-				f"{_redis_cli(url)} ACL SETUSER {user} {shlex.join(rules)} && {self._files.restart}",
+				self._files.then(
+					f"{_redis_cli(url)} ACL SETUSER {user} {shlex.join(rules)}", self._files.restart
+				),
 				"run redis-cli as a user that may change the ACL, and write it into the ACL file: ACL SAVE\n"
 				"docs/delivery.md lists all rights",
 			)
@@ -329,6 +331,6 @@ class RedisChecks:
 			NOTE,
 			what,
 			f"realtime_pending_seconds in {self._files.common}",
-			f"bench set-config -g realtime_pending_seconds {seconds} && {self._files.restart}",
+			self._files.then(f"bench set-config -g realtime_pending_seconds {seconds}", self._files.restart),
 			advice,
 		)

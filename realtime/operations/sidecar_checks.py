@@ -116,7 +116,7 @@ class SidecarChecks:
 				f"the server on {self._where} is not this sidecar, but another Socket.IO server: Frappe's Node server",
 				"the entry of the realtime server in Procfile, supervisor or systemd; "
 				+ self._files.place(self._key),
-				f"bench realtime setup && {self._files.restart_after_setup}",
+				self._files.set_up,
 			)
 		if elsewhere is not None:
 			return Finding(
@@ -153,8 +153,8 @@ class SidecarChecks:
 	def _start_command(self) -> str:
 		"""The command that starts a sidecar here, where none runs."""
 		if self._files.starts_node:
-			return f"bench realtime setup && {self._files.restart_after_setup}"
-		return self._files.restart
+			return self._files.set_up
+		return self._files.restart_sidecar
 
 	async def _is_engine(self) -> bool:
 		"""Return True if a Socket.IO server answers on the port; this opens no connection there."""
@@ -230,11 +230,11 @@ class SidecarChecks:
 		"""Return where the sidecar has the value of a key from, the command that restarts it with that of the file, and advice."""
 		origin = overrides.get(key, "")
 		if not origin:
-			command = self._files.restart
+			command = self._files.restart_sidecar
 		elif origin.isupper():
-			command = f"unset {origin} && {self._files.restart}"
+			command = self._files.restart_sidecar_without(origin)
 		else:
-			command = f"bench realtime setup && {self._files.restart_after_setup}"
+			command = self._files.set_up
 		return self._files.place(key, overrides, SIDECAR), command, self._files.left_in_files(key, origin)
 
 	# -- the health of the sidecar
@@ -255,7 +255,7 @@ class SidecarChecks:
 				NOTE,
 				f"the sidecar on {self._where} has the version {running or 'of before 0.1.0'}, installed is {__version__}",
 				"the process of the sidecar, which was started before the update",
-				self._files.restart,
+				self._files.restart_sidecar,
 			)
 
 	async def _details(self, health: Health, subscribers: int | None) -> list[Finding]:
@@ -281,7 +281,7 @@ class SidecarChecks:
 				FAILED,
 				f"the sidecar is not subscribed to the channel {EVENTS_CHANNEL!r} of {self._store.endpoint}",
 				self._files.place(self._files.redis_key, health.get("overrides"), SIDECAR),
-				self._files.restart,
+				self._files.restart_sidecar,
 				"the log of the sidecar has the reason",
 			)
 		]
@@ -314,7 +314,7 @@ class SidecarChecks:
 			where, command = self._files.place(key), f"unset {mine}"
 		else:
 			where = f"{self._files.place(key)}, which was changed after the start of the sidecar"
-			command = self._files.restart
+			command = self._files.restart_sidecar
 		return Finding(code, FAILED, what, where, command, advice)
 
 	def _web(self, health: Health) -> Iterator[Finding]:
@@ -334,7 +334,7 @@ class SidecarChecks:
 			FAILED,
 			f"the sidecar does not reach the web process at {health['web'].get('url', self._config.web_url)}",
 			self._files.place(self._files.web_key, health.get("overrides"), SIDECAR),
-			self._files.restart,
+			self._files.restart_sidecar,
 		)
 
 

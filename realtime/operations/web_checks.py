@@ -117,7 +117,7 @@ class WebChecks:
 				FAILED,
 				what,
 				where,
-				f"bench set-config -g {key} {value} && {self._files.restart}",
+				self._files.then(f"bench set-config -g {key} {value}", self._files.restart_sidecar),
 				f"{value} is that of Frappe: {PING} for a site of the bench answers pong there; the sidecar calls no other address",
 			)
 		if pong.kind == "silent":
@@ -129,15 +129,12 @@ class WebChecks:
 				self._files.restart,
 				"the process accepts connections and does not answer: all its workers may be busy or blocked",
 			)
-		command = self._files.restart
-		if command == "bench restart":
-			command = "sudo supervisorctl start all"
 		return Finding(
 			"web.down",
 			FAILED,
 			what,
 			where,
-			command,
+			self._files.start,
 			"start the web process, or correct webserver_host and webserver_port: the sidecar calls no other address",
 		)
 
@@ -262,8 +259,10 @@ class WebChecks:
 				FAILED,
 				f"{what}: {safe_url(own)} and not {url}",
 				f"redis_queue in {self._config.sites / site / 'site_config.json'}",
-				f"bench --site {site} set-config redis_queue {shlex.quote(without_password(self._config.redis_queue))} "
-				f"&& {self._files.restart}",
+				self._files.then(
+					f"bench --site {site} set-config redis_queue {shlex.quote(without_password(self._config.redis_queue))}",
+					self._files.restart,
+				),
 				site=site,
 			)
 		return Finding(

@@ -22,6 +22,10 @@ ON_APP_SITE = ("--site", APP_SITE)
 
 def run_doctor(bench: Bench, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
 	"""Run the doctor; return its exit code and its output."""
+	# With a file of a process manager, its commands are the same where the tests run in a container.
+	manager = bench.folder / "config" / "gunicorn.conf.py"
+	manager.parent.mkdir(exist_ok=True)
+	manager.touch()
 	result = run_command("doctor", "--bench", str(bench.folder), *arguments, env=env)
 	return result.code, result.output
 

@@ -59,7 +59,7 @@ def test_the_web_process_answers_too(bench: Bench) -> None:
 
 
 def test_a_wrong_port_of_redis(bench: Bench) -> None:
-	(bench.folder / "config").mkdir()
+	(bench.folder / "config").mkdir(exist_ok=True)
 	(bench.folder / "config" / "redis_queue.conf").write_text(f"bind 127.0.0.1\nport {bench.valkey.port}\n")
 	wrong = f"redis://127.0.0.1:{free_port()}"
 	bench.write_config(redis_queue=wrong)

@@ -88,11 +88,12 @@ def test_fix_changes_a_key_and_names_the_command_to_undo_it(bench: Bench) -> Non
 
 def test_fix_does_nothing_where_the_right_value_is_not_certain(bench: Bench) -> None:
 	bench.stop_web()
-	files = {path: path.read_bytes() for path in bench.folder.rglob("*") if path.is_file()}
+	sites = bench.folder / "sites"
+	files = {path: path.read_bytes() for path in sites.rglob("*") if path.is_file()}
 	code, said = run_doctor(bench, *ON_APP_SITE, "--fix")
 	assert code == 1
 	assert "There is nothing that --fix can mend." in said
-	assert {path: path.read_bytes() for path in bench.folder.rglob("*") if path.is_file()} == files
+	assert {path: path.read_bytes() for path in sites.rglob("*") if path.is_file()} == files
 
 
 def test_the_doctor_leaves_nothing_in_redis(bench: Bench) -> None:

@@ -159,12 +159,14 @@ def test_how_a_bench_is_restarted(bench: Path) -> None:
 	assert files(bench).restart == "sudo systemctl restart 'erp-*.service'"
 	assert files(bench).descriptor_limit[0] == "LimitNOFILE of the unit erp-node-socketio.service"
 	assert "ulimit" not in files(bench).descriptor_limit[1], "systemd does not read it"
-	assert files(bench).restart_after_setup == (
-		"sudo systemctl daemon-reload && sudo systemctl restart 'erp-*.service'"
+	assert files(bench).set_up == (
+		"bench realtime setup && sudo systemctl daemon-reload && sudo systemctl restart 'erp-*.service'"
 	)
 	write(bench / "config" / "supervisor.conf", "[program:x]\n")
 	assert files(bench).restart == "bench restart"
-	assert files(bench).restart_after_setup == "sudo supervisorctl reread && sudo supervisorctl update"
+	assert files(bench).set_up == (
+		"bench realtime setup && sudo supervisorctl reread && sudo supervisorctl update"
+	)
 	assert "minfds" in files(bench).descriptor_limit[0]
 
 

@@ -310,7 +310,7 @@ def test_the_health_of_the_sidecar(bench: Path) -> None:
 	overrides = {"realtime_node": "FRAPPE_REALTIME_NODE"}
 	*_, overridden = checks._handlers(health(handlers=handlers, overrides=overrides))
 	assert overridden.where == "FRAPPE_REALTIME_NODE (realtime_node) in the environment of the sidecar"
-	assert overridden.command == f"unset FRAPPE_REALTIME_NODE && {without_node.command}"
+	assert overridden.command == without_node.command.replace("&&", "&& unset FRAPPE_REALTIME_NODE &&")
 	assert [*checks._links(health(unreachable_sidecars={}))] == []
 	unreachable = {f"10.0.0.{number}:9000": "refused" for number in range(9)}
 	(links,) = checks._links(health(unreachable_sidecars=unreachable))
