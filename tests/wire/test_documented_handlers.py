@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from frappe_realtime.contract import topic_room
 from tests.unit.docs.blocks import BLOCKS
 from tests.wire import nodejs
 from tests.wire.apps import install, write_handlers
@@ -73,7 +74,7 @@ def test_rewind(make_bench: MakeBench, connect: Connect, language: str) -> None:
 		bench = start_javascript(make_bench, "javascript-handlers.md", "build_open")
 	publisher, name = Publisher(bench.valkey.url), bench.document()
 	for line in range(60):
-		publisher.publish("line", line, f"build:{name}")
+		publisher.publish("line", line, topic_room("log", "Build", name))
 	known(bench, publisher, connect)
 	client: Client = connect(bench, bench.user())
 	answer: Any = client.call("build_open", name)
