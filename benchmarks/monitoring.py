@@ -28,7 +28,8 @@ from benchmarks.columns import OURS
 from benchmarks.load import Load
 from benchmarks.publishers import Publisher
 from benchmarks.servers import Server, backends, make_bench, running
-from frappe_realtime.contract import MONITOR, MONITOR_SNAPSHOT, SITE_ROOM
+from frappe_realtime.contract.monitoring import MONITOR, MONITOR_SNAPSHOT
+from frappe_realtime.contract.rooms import SITE_ROOM
 from realtime.monitor.bench import INTERVAL
 from realtime.monitor.collector import LEASE_SECONDS
 

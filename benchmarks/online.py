@@ -34,7 +34,8 @@ from websockets.exceptions import WebSocketException
 from benchmarks.delivery.parts import SITE, Redis, start_sidecar
 from benchmarks.recovering import RecoveringClient
 from benchmarks.servers import free_port
-from frappe_realtime.contract import ASK_ONLINE, SYSTEM_USER
+from frappe_realtime.contract.presence import ASK_ONLINE
+from frappe_realtime.contract.users import SYSTEM_USER
 from frappe_realtime.errors import SidecarUnavailable
 from frappe_realtime.publishing.connection import queue_connector
 from frappe_realtime.publishing.questions import ask_sidecars

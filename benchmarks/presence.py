@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from benchmarks.delivery.parts import OURS, SITE, Redis, Server, end, web_process
 from benchmarks.recovering import RecoveringClient
 from benchmarks.servers import cpu_of
-from frappe_realtime.contract import PRESENCE, PRESENCE_JOIN, PRESENCE_SET, PRESENCE_SYNC
+from frappe_realtime.contract.presence import PRESENCE, PRESENCE_JOIN, PRESENCE_SET, PRESENCE_SYNC
 
 SETTLE = 2.0
 """Seconds after a change in which it has to be seen."""

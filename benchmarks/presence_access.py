@@ -21,15 +21,9 @@ from typing import Any
 from benchmarks.delivery.parts import SITE, Redis, start_sidecar
 from benchmarks.recovering import RecoveringClient
 from benchmarks.servers import free_port
-from frappe_realtime.contract import (
-	PRESENCE,
-	PRESENCE_END,
-	PRESENCE_JOIN,
-	PRESENCE_SET,
-	SYSTEM_USER,
-	USER_CHANGED,
-	WEBSITE_USER,
-)
+from frappe_realtime.contract.access import USER_CHANGED
+from frappe_realtime.contract.presence import PRESENCE, PRESENCE_END, PRESENCE_JOIN, PRESENCE_SET
+from frappe_realtime.contract.users import SYSTEM_USER, WEBSITE_USER
 from frappe_realtime.publishing.access_messages import access_message
 from frappe_realtime.publishing.connection import queue_connector
 from frappe_realtime.publishing.outbox import Outbox

@@ -30,7 +30,7 @@ from typing import NamedTuple
 from benchmarks.delivery.parts import OURS, SITE, Redis, Server, end, web_process
 from benchmarks.recovering import RecoveringClient
 from benchmarks.servers import LOAD_CORE, ROOT, SERVER_CORE, cpu_of, free_port, wait_for_port
-from frappe_realtime.contract import PRESENCE_JOIN, PRESENCE_LEAVE, PRESENCE_SET
+from frappe_realtime.contract.presence import PRESENCE_JOIN, PRESENCE_LEAVE, PRESENCE_SET
 
 STAY_SECONDS = 20.0
 """Seconds after which a client leaves and joins again, on average."""

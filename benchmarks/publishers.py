@@ -8,7 +8,9 @@ import socket
 import redis
 
 from benchmarks.client import MARK, SITE
-from frappe_realtime.contract import APP_DEFAULTS, EVENTS_CHANNEL, events_key
+from frappe_realtime.contract.channels import EVENTS_CHANNEL
+from frappe_realtime.contract.redis_keys import events_key
+from frappe_realtime.contract.settings import APP_DEFAULTS
 from frappe_realtime.publishing.backlog import Message
 from frappe_realtime.publishing.connection import queue_connector
 from frappe_realtime.publishing.rate_limited_log import RateLimitedLog

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-	from .contract import topic_room as topic_room
+	from .contract.rooms import topic_room as topic_room
 	from .errors import WebUnavailable as WebUnavailable
 	from .handlers.registry import realtime as realtime
 	from .handlers.socket import Socket as Socket
@@ -47,7 +47,7 @@ _MODULES = {
 	"publish_to_user": "publishing.publish",
 	"publish_to_website": "publishing.publish",
 	"realtime": "handlers.registry",
-	"topic_room": "contract",
+	"topic_room": "contract.rooms",
 }
 """The module of this package that each public name comes from."""
 

@@ -18,7 +18,7 @@ from frappe.utils import get_bench_path
 
 from .bench import process_config, scaffold
 from .bench.process_files import SetupError
-from .contract import AUTO_WORKERS, MAX_WORKERS
+from .contract.settings import AUTO_WORKERS, MAX_WORKERS
 from .overrides import install_overrides
 
 install_overrides()

@@ -7,7 +7,7 @@ from typing import Any
 import frappe
 
 from .boot import DESK_COLLABORATION
-from .contract import MAX_ASKED_PLACES
+from .contract.presence import MAX_ASKED_PLACES
 from .errors import PresenceRefused, SidecarUnavailable
 from .handlers.presence import place_of
 from .members import users_of_places

@@ -8,10 +8,10 @@ from contextlib import suppress
 import click
 import frappe
 
-from .contract import (
-	ACCESS_CHANNEL,
+from .contract.access import SITE_CHANGED
+from .contract.channels import ACCESS_CHANNEL
+from .contract.redis_keys import (
 	ONLINE_SITES_KEY,
-	SITE_CHANGED,
 	access_key,
 	events_key,
 	last_key,

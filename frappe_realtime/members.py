@@ -7,7 +7,7 @@ from typing import Any
 
 import frappe
 
-from .contract import ASK_ONLINE, ASK_PRESENCE, ASK_USERS
+from .contract.presence import ASK_ONLINE, ASK_PRESENCE, ASK_USERS
 from .handlers.presence import Member, PresentMembers, place_of
 from .publishing.connection import queue_connector
 from .publishing.questions import ask_sidecars

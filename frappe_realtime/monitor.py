@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import frappe
 
-from .contract import SYSTEM_MANAGER, TEST_EVENT
+from .contract.monitoring import TEST_EVENT
+from .contract.users import SYSTEM_MANAGER
 from .publishing.publish import publish_to_user
 
 

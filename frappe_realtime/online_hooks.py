@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import frappe
 
-from .contract import OFFLINE_HOOK, ONLINE_HOOK
+from .contract.http import OFFLINE_HOOK, ONLINE_HOOK
 from .publishing.jobs import is_job_timeout
 
 

@@ -6,16 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from frappe_realtime.contract import (
-	ADDRESS_NOT_ALLOWED,
-	CALL,
-	RESERVED_EVENTS,
-	SITE_ROOM,
-	SYSTEM_USER,
-	WEBSITE_ROOM,
-	is_own_event,
-	user_room,
-)
+from frappe_realtime.contract.calls import CALL
+from frappe_realtime.contract.events import RESERVED_EVENTS, is_own_event
+from frappe_realtime.contract.refusals import ADDRESS_NOT_ALLOWED
+from frappe_realtime.contract.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
+from frappe_realtime.contract.users import SYSTEM_USER
 
 from .access.authentication import Authenticator, Session, credential_of
 from .access.failed_logins import LoginAttempt
@@ -204,7 +199,7 @@ class FrappeApplication:
 			on_event(socket, event, arguments, ack)
 
 	def _on_call(self, socket: ServerSocket, arguments: list[Any], ack: Ack | None) -> None:
-		"""Handle an event that is to be answered in any case (`contract.CALL`)."""
+		"""Handle an event that is to be answered in any case (`CALL` in the contract)."""
 		if (
 			ack is None
 			or not arguments

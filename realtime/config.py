@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from frappe_realtime.contract import SYSTEM_USER
+from frappe_realtime.contract.users import SYSTEM_USER
 
 from .config_parsers import (
 	choice,

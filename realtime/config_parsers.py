@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from frappe_realtime.contract import AUTO_WORKERS, MAX_WORKERS
+from frappe_realtime.contract.settings import AUTO_WORKERS, MAX_WORKERS
 
 
 def text(value: Any) -> str:

@@ -15,7 +15,8 @@ from functools import partial
 from random import randrange
 from typing import TYPE_CHECKING
 
-from frappe_realtime.contract import ACCESS_CHANNEL, CALLS, QUESTIONS_CHANNEL, SIDECARS_CHANNEL
+from frappe_realtime.contract.calls import CALLS
+from frappe_realtime.contract.channels import ACCESS_CHANNEL, QUESTIONS_CHANNEL, SIDECARS_CHANNEL
 
 from .access.failed_logins import KnownCredentials
 from .access.limits import ClientLimits

@@ -8,7 +8,9 @@ import urllib.request
 import redis
 
 from benchmarks.cases.common import Figures, Setup, settle
-from frappe_realtime.contract import ACCESS_CHANNEL, DOCTYPE_RULES_CHANGED, doc_room, doctype_room
+from frappe_realtime.contract.access import DOCTYPE_RULES_CHANGED
+from frappe_realtime.contract.channels import ACCESS_CHANNEL
+from frappe_realtime.contract.rooms import doc_room, doctype_room
 
 DOCTYPE = "ToDo"
 DOCUMENTS = 5

@@ -8,7 +8,7 @@ from benchmarks.cases.common import Figures, Setup, percentile, settle
 from benchmarks.load import Load
 from benchmarks.publishers import Publisher
 from benchmarks.servers import Server
-from frappe_realtime.contract import SITE_ROOM, user_room
+from frappe_realtime.contract.rooms import SITE_ROOM, user_room
 
 MAX_EVENT_BYTES = 5_000_000
 """Bytes of one event to all sockets of a room; larger products of room and message are left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.cases.common import Figures, Setup, settle
 from benchmarks.columns import NODE
-from frappe_realtime.contract import SITE_ROOM
+from frappe_realtime.contract.rooms import SITE_ROOM
 
 MISSED = (0, 10, 1000)
 """Events that each client has missed."""

@@ -15,7 +15,7 @@ from benchmarks.cases.common import WARM_UP, Figures, Setup, settle
 from benchmarks.columns import BUN, NODE, OURS
 from benchmarks.load import Load
 from benchmarks.servers import SERVER_CORE, Server, cpu_of, free_port, wait_for_port
-from frappe_realtime.contract import SITE_ROOM
+from frappe_realtime.contract.rooms import SITE_ROOM
 
 MEASURED = (OURS, NODE, BUN)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.fleet.units import Units
-from frappe_realtime.contract import APP_DEFAULTS
+from frappe_realtime.contract.settings import APP_DEFAULTS
 
 SIZES = (10_000, 100_000, 1_000_000)
 REDIS_SHARE = 0.7

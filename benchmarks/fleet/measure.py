@@ -27,7 +27,9 @@ from benchmarks.fleet.units import Units
 from benchmarks.load import Load
 from benchmarks.publishers import AppPublisher
 from benchmarks.servers import Server, backends, make_bench, running
-from frappe_realtime.contract import APP_DEFAULTS, EVENTS_CHANNEL, SITE_ROOM, user_room
+from frappe_realtime.contract.channels import EVENTS_CHANNEL
+from frappe_realtime.contract.rooms import SITE_ROOM, user_room
+from frappe_realtime.contract.settings import APP_DEFAULTS
 
 SETTINGS = {
 	"realtime_connections_per_address": 1_000_000,

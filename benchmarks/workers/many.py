@@ -23,7 +23,7 @@ from benchmarks.load import Load
 from benchmarks.publishers import AppPublisher
 from benchmarks.servers import backends, make_bench
 from benchmarks.workers.sidecar import SETTINGS, Sidecar, running
-from frappe_realtime.contract import SITE_ROOM, user_room
+from frappe_realtime.contract.rooms import SITE_ROOM, user_room
 
 USER_EVENTS = 20.0
 """Events to one user in a second."""

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..contract import BACKEND_KEY, EMBEDDED_BACKEND
+from ..contract.settings import BACKEND_KEY, EMBEDDED_BACKEND
 from .layouts import nothing_found, process_files
 from .process_files import ProcessFile, SetupError
 

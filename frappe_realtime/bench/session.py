@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 
-from ..contract import ADMINISTRATOR, SYSTEM_USER
+from ..contract.users import ADMINISTRATOR, SYSTEM_USER
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Any
 
-from ..contract import RESERVED_EVENTS
+from ..contract.events import RESERVED_EVENTS
 from .runtime import Runtime
 
 Rooms = str | Iterable[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..contract import SITE_ROOM, WEBSITE_ROOM, doc_room, doctype_room, task_room, user_room
+from ..contract.rooms import SITE_ROOM, WEBSITE_ROOM, doc_room, doctype_room, task_room, user_room
 
 get_doctype_room = doctype_room
 get_doc_room = doc_room

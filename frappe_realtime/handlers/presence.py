@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..contract import ROOM_PLACE, SITE_PLACE, doc_room, doctype_room, presence_room
+from ..contract.rooms import ROOM_PLACE, SITE_PLACE, doc_room, doctype_room, presence_room
 from .broadcast import COMPLETED
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Member:
 
 	@classmethod
 	def of(cls, values: Mapping[str, Any]) -> Member:
-		"""Return a member as the sidecar describes it (`contract.py`)."""
+		"""Return a member as the sidecar describes it (contract/presence.py)."""
 		return cls(values["id"], values["user"], values["full_name"], values["joined_at"], values["state"])
 
 

@@ -35,15 +35,15 @@ from typing import Any, ParamSpec
 
 import frappe
 
-from ..contract import (
+from ..contract.access import (
 	DOC_DELETED,
 	DOC_RENAMED,
 	DOCTYPE_RULES_CHANGED,
-	GUEST,
 	SESSION_ENDED,
 	SITE_CHANGED,
 	USER_CHANGED,
 )
+from ..contract.users import GUEST
 from ..publishing.access_messages import access_message
 from ..publishing.commit import ACCESS, held_for_commit
 from ..publishing.document_changes import announce_change

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import frappe
 
-from ..contract import MAX_QUESTIONS
+from ..contract.http import MAX_QUESTIONS
 
 
 def parse_question(question: Any) -> tuple[str, str, str]:

@@ -24,14 +24,9 @@ import frappe.realtime
 from frappe.utils import get_fullname
 
 from .. import online_hooks
-from ..contract import (
-	ADMINISTRATOR,
-	ALLOWED_ADDRESSES,
-	DOCTOR_EVENT,
-	MAX_USERS,
-	ONLINE_HOOKS,
-	SYSTEM_MANAGER,
-)
+from ..contract.events import DOCTOR_EVENT
+from ..contract.http import ALLOWED_ADDRESSES, MAX_USERS, ONLINE_HOOKS
+from ..contract.users import ADMINISTRATOR, SYSTEM_MANAGER
 from ..publishing.jobs import is_job_timeout
 from ..publishing.log import logger
 from ..publishing.publish import publish_realtime

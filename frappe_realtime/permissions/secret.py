@@ -7,7 +7,8 @@ from typing import Any
 
 import frappe
 
-from ..contract import SECRET_HEADER, SECRET_KEY
+from ..contract.http import SECRET_HEADER
+from ..contract.redis_keys import SECRET_KEY
 from ..publishing.connection import queue_connector
 
 REDIS_TIMEOUT = 1.0

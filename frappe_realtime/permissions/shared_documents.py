@@ -12,7 +12,7 @@ from typing import Any
 
 import frappe
 
-from ..contract import SHARED_HOOK
+from ..contract.http import SHARED_HOOK
 from .arguments import parse_question, raise_malformed
 from .secret import secret_matches
 

@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..contract import ACCESS_CHANNEL, access_key
+from ..contract.channels import ACCESS_CHANNEL
+from ..contract.redis_keys import access_key
 from .outbox import Message
 
 KEPT_COUNT = 2000

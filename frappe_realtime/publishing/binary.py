@@ -8,7 +8,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from ..contract import MAX_ATTACHMENTS, PLACEHOLDER
+from ..contract.channels import MAX_ATTACHMENTS, PLACEHOLDER
 
 BinaryValues = list[tuple[list[str | int], str]]
 """Paths and base64 (`BINARY_FIELD` in the contract)."""

@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ..contract import REDIS_QUEUE_KEYS
+from ..contract.settings import REDIS_QUEUE_KEYS
 
 
 @dataclass(frozen=True)

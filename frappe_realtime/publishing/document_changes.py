@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import frappe
 
-from ..contract import DOC_CHANGED, DOCTYPE_RULES_CHANGED
+from ..contract.access import DOC_CHANGED, DOCTYPE_RULES_CHANGED
 from .access_messages import access_message
 from .commit import CHANGES, held_for_commit, take_held
 from .outbox import Message

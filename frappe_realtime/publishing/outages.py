@@ -10,7 +10,7 @@ from time import time
 
 import redis
 
-from ..contract import OUTAGES_KEY
+from ..contract.redis_keys import OUTAGES_KEY
 
 REPORTS_KEPT = 1000
 """Reports that the stream keeps."""

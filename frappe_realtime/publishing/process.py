@@ -6,7 +6,7 @@ import threading
 
 import frappe
 
-from ..contract import APP_DEFAULTS
+from ..contract.settings import APP_DEFAULTS
 from .connection import queue_connector
 from .log import logger
 from .outbox import Outbox

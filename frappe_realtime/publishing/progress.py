@@ -12,7 +12,7 @@ from typing import Any
 
 import frappe
 
-from ..contract import PAGE_HEADER
+from ..contract.http import PAGE_HEADER
 
 PROGRESS = "progress"
 """The event of `publish_progress` (Frappe's name)."""

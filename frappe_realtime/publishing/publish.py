@@ -16,19 +16,10 @@ from typing import Any, Literal, get_args
 
 import frappe
 
-from ..contract import (
-	BINARY_FIELD,
-	EVENTS_CHANNEL,
-	LATEST_FIELD,
-	RESERVED_EVENTS,
-	SITE_ROOM,
-	WEBSITE_ROOM,
-	doc_room,
-	doctype_room,
-	events_key,
-	task_room,
-	user_room,
-)
+from ..contract.channels import BINARY_FIELD, EVENTS_CHANNEL, LATEST_FIELD
+from ..contract.events import RESERVED_EVENTS
+from ..contract.redis_keys import events_key
+from ..contract.rooms import SITE_ROOM, WEBSITE_ROOM, doc_room, doctype_room, task_room, user_room
 from .binary import take_binary
 from .broadcast_warning import warn_of_broadcast
 from .commit import EVENTS, held_for_commit

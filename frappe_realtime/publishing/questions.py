@@ -13,7 +13,8 @@ from uuid import uuid4
 
 from redis.exceptions import RedisError
 
-from ..contract import QUESTIONS_CHANNEL, answer_key
+from ..contract.channels import QUESTIONS_CHANNEL
+from ..contract.redis_keys import answer_key
 from ..errors import PresenceRefused, SidecarUnavailable
 
 READY_WAIT = 0.5

@@ -50,7 +50,7 @@ from uuid import uuid4
 import redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from ..contract import TRANSIENT_REDIS_ERRORS, last_key, writer_key
+from ..contract.redis_keys import TRANSIENT_REDIS_ERRORS, last_key, writer_key
 from .backlog import Message
 from .outages import Outage, append_report
 from .rate_limited_log import RateLimitedLog

@@ -14,7 +14,10 @@ from typing import Any
 
 import frappe
 
-from ..contract import ACCESS_CHANNEL, TASK_ROOM, TASK_STARTED, task_room, tasks_key
+from ..contract.access import TASK_STARTED
+from ..contract.channels import ACCESS_CHANNEL
+from ..contract.redis_keys import tasks_key
+from ..contract.rooms import TASK_ROOM, task_room
 from .installed import is_installed
 from .outbox import Message
 from .process import outbox

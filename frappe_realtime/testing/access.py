@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..bench.launch import sidecar_module
-from ..contract import SYSTEM_USER, task_room
+from ..contract.rooms import task_room
+from ..contract.users import SYSTEM_USER
 
 if TYPE_CHECKING:
 	from realtime.access.authentication import Session

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..bench.launch import sidecar_module
-from ..contract import room_permission
+from ..contract.rooms import room_permission
 from ..errors import NoAnswer
 from ..handlers.broadcast import arguments_of
 from ..handlers.socket import Socket

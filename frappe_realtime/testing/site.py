@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..bench.launch import sidecar_module
-from ..contract import GUEST, SITE_ROOM, SYSTEM_USER, WEBSITE_ROOM, WEBSITE_USER, user_room
+from ..contract.rooms import SITE_ROOM, WEBSITE_ROOM, user_room
+from ..contract.users import GUEST, SYSTEM_USER, WEBSITE_USER
 from ..handlers.response import Response
 from .access import SitePermissions, SiteTasks, client_limits
 from .client import Client
@@ -299,7 +300,7 @@ class _Application:
 		self._handlers.on_connect(socket, auth)
 
 	def on_event(self, socket: Any, event: str, arguments: list[Any], ack: Any) -> None:
-		# As a call (`contract.CALL`), so that a test learns why nobody answers.
+		# As a call (`CALL` in the contract), so that a test learns why nobody answers.
 		reply = None if ack is None else _reply(ack, event, socket)
 		if event in self._core.events:
 			self._core.on_event(socket, event, arguments, reply)

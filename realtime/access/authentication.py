@@ -8,19 +8,16 @@ from functools import lru_cache
 from sys import intern
 from typing import Any, NamedTuple, Protocol
 
-from frappe_realtime.contract import (
-	ALLOWED_ADDRESSES,
-	GUEST,
+from frappe_realtime.contract.http import ALLOWED_ADDRESSES, METHOD_PREFIX, ONLINE_HOOKS
+from frappe_realtime.contract.refusals import (
 	INVALID_TOKEN,
 	LOGIN_REJECTED,
-	METHOD_PREFIX,
 	NO_CREDENTIAL,
-	ONLINE_HOOKS,
 	SECRET_REJECTED,
 	SITE_UNKNOWN,
 	WEB_ANSWER_UNEXPECTED,
-	WEBSITE_USER,
 )
+from frappe_realtime.contract.users import GUEST, WEBSITE_USER
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config

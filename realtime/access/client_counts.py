@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from frappe_realtime.contract import GUEST, USER_ROOM, user_room
+from frappe_realtime.contract.rooms import USER_ROOM, user_room
+from frappe_realtime.contract.users import GUEST
 
 from ..config import Config
 from ..socketio.namespace import Namespace, Namespaces

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frappe_realtime.contract import TOPIC_ROOM, document_rooms, room_subject
+from frappe_realtime.contract.rooms import TOPIC_ROOM, document_rooms, room_subject
 
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 

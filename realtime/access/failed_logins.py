@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
-from frappe_realtime.contract import GUEST
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config

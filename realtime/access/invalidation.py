@@ -13,21 +13,19 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from frappe_realtime.contract import (
-	ACCESS_CHANNEL,
+from frappe_realtime.contract.access import (
 	DOC_CHANGED,
 	DOC_DELETED,
 	DOC_RENAMED,
 	DOCTYPE_RULES_CHANGED,
-	GUEST,
-	PERMISSION_ROOMS,
 	SESSION_ENDED,
 	SITE_CHANGED,
 	TASK_STARTED,
 	USER_CHANGED,
-	room_subject,
-	user_room,
 )
+from frappe_realtime.contract.channels import ACCESS_CHANNEL
+from frappe_realtime.contract.rooms import PERMISSION_ROOMS, room_subject, user_room
+from frappe_realtime.contract.users import GUEST
 
 from ..json_codec import loads
 from ..log_budget import LogBudget

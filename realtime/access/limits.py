@@ -11,13 +11,10 @@ from collections import Counter, OrderedDict
 from time import monotonic
 from typing import Any
 
-from frappe_realtime.contract import (
-	GUEST,
-	LIMIT_REACHED,
-	TASK_ROOM,
-	TOO_MANY_CONNECTIONS,
-	TOO_MANY_NAMESPACES,
-)
+from frappe_realtime.contract.events import LIMIT_REACHED
+from frappe_realtime.contract.refusals import TOO_MANY_CONNECTIONS, TOO_MANY_NAMESPACES
+from frappe_realtime.contract.rooms import TASK_ROOM
+from frappe_realtime.contract.users import GUEST
 
 from ..config import Config, part_of
 from ..engine import Connection, Request, RequestRefused

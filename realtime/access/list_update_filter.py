@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from frappe_realtime.contract import LIST_UPDATE, room_subject
+from frappe_realtime.contract.events import LIST_UPDATE
+from frappe_realtime.contract.rooms import room_subject
 from frappe_realtime.errors import WebUnavailable
 
 from ..bus.events import PublishedEvent, StreamPosition

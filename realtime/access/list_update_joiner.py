@@ -21,7 +21,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from frappe_realtime.contract import DOCTYPE_ROOM, LIST_UPDATE
+from frappe_realtime.contract.events import LIST_UPDATE
+from frappe_realtime.contract.rooms import DOCTYPE_ROOM
 
 from ..bus.events import PublishedEvent
 from ..bus.kept_events import AnyEvent, KeptEvent

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from frappe_realtime.contract import GUEST
+from frappe_realtime.contract.users import GUEST
 
 from ..config import Config
 from ..signals import Signal

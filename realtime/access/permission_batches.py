@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
-from frappe_realtime.contract import MAX_QUESTIONS
+from frappe_realtime.contract.http import MAX_QUESTIONS
 from frappe_realtime.errors import WebUnavailable
 
 from ..signals import Signal

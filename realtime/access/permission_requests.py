@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import GUEST, METHOD_PREFIX
+from frappe_realtime.contract.http import METHOD_PREFIX
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..log_budget import LogBudget

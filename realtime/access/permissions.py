@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from frappe_realtime.contract import MAX_QUESTIONS
+from frappe_realtime.contract.http import MAX_QUESTIONS
 
 from ..config import Config
 from ..signals import Signal

@@ -16,7 +16,8 @@ from collections.abc import Coroutine, Iterable
 from itertools import count
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import GUEST, PERMISSION_ROOMS, room_permission, user_room
+from frappe_realtime.contract.rooms import PERMISSION_ROOMS, room_permission, user_room
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config

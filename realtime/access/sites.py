@@ -11,7 +11,7 @@ from sys import intern
 from time import monotonic
 from typing import Any
 
-from frappe_realtime.contract import ORIGIN_HIDDEN, ORIGIN_NOT_ALLOWED, SITE_NOT_SERVED
+from frappe_realtime.contract.refusals import ORIGIN_HIDDEN, ORIGIN_NOT_ALLOWED, SITE_NOT_SERVED
 
 from ..config import Config
 from ..socketio.errors import ConnectRefused

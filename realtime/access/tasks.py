@@ -13,7 +13,9 @@ import logging
 from collections import OrderedDict
 from typing import Any, TypeVar
 
-from frappe_realtime.contract import SYSTEM_USER, TASK_ROOM, task_room, tasks_key
+from frappe_realtime.contract.redis_keys import tasks_key
+from frappe_realtime.contract.rooms import TASK_ROOM, task_room
+from frappe_realtime.contract.users import SYSTEM_USER
 
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 from ..config import Config

@@ -6,7 +6,8 @@ from base64 import b64decode
 from dataclasses import dataclass, replace
 from typing import Any
 
-from frappe_realtime.contract import BINARY_FIELD, LATEST_FIELD, MAX_ATTACHMENTS, PLACEHOLDER, RESERVED_EVENTS
+from frappe_realtime.contract.channels import BINARY_FIELD, LATEST_FIELD, MAX_ATTACHMENTS, PLACEHOLDER
+from frappe_realtime.contract.events import RESERVED_EVENTS
 
 from ..json_codec import SAFE_DEPTH, dumps, is_deeper, loads
 from ..socketio.fanout import Event

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sys import getsizeof
 from typing import Any, TypeVar
 
-from frappe_realtime.contract import LIST_UPDATE
+from frappe_realtime.contract.events import LIST_UPDATE
 
 from ..engine import Encoded
 from ..json_codec import loads

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import hiredis
 
-from frappe_realtime.contract import TRANSIENT_REDIS_ERRORS
+from frappe_realtime.contract.redis_keys import TRANSIENT_REDIS_ERRORS
 
 from .commands import Command, greeting, pack
 from .endpoint import TIMEOUT, Endpoint

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 import hiredis
 
-from frappe_realtime.contract import OUTAGES_KEY, access_key, events_key, last_key, latest_key, order_key
+from frappe_realtime.contract.redis_keys import (
+	OUTAGES_KEY,
+	access_key,
+	events_key,
+	last_key,
+	latest_key,
+	order_key,
+)
 
 from ..log_budget import LogBudget
 from .commands import Command

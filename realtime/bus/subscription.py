@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import hiredis
 
-from frappe_realtime.contract import EVENTS_CHANNEL
+from frappe_realtime.contract.channels import EVENTS_CHANNEL
 
 from ..json_codec import loads
 from ..signals import Signal

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
-from frappe_realtime.contract import SIDECARS_CHANNEL
+from frappe_realtime.contract.channels import SIDECARS_CHANNEL
 
 from ..config import Config
 from ..presence.members import LOCAL, PresenceTable

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.rooms import (
 	DOC_ROOM,
 	DOCTYPE_ROOM,
 	PRESENCE_ROOM,

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from frappe_realtime.contract import SIDECARS_CHANNEL
+from frappe_realtime.contract.channels import SIDECARS_CHANNEL
 
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable
 

@@ -13,16 +13,12 @@ from typing import Any
 import redis
 from aiohttp import web
 
-from frappe_realtime.contract import (
-	EVENTS_CHANNEL,
-	LIST_UPDATE,
-	PAGE_HEADER,
-	SYSTEM_USER,
-	doc_room,
-	doctype_room,
-	events_key,
-	user_room,
-)
+from frappe_realtime.contract.channels import EVENTS_CHANNEL
+from frappe_realtime.contract.events import LIST_UPDATE
+from frappe_realtime.contract.http import PAGE_HEADER
+from frappe_realtime.contract.redis_keys import events_key
+from frappe_realtime.contract.rooms import doc_room, doctype_room, user_room
+from frappe_realtime.contract.users import SYSTEM_USER
 from frappe_realtime.publishing.outbox import Message, Outbox
 
 from .endpoints import Call, FrappeError

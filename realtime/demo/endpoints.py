@@ -16,16 +16,15 @@ from urllib.parse import unquote
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.http import (
 	ALLOWED_ADDRESSES,
-	GUEST,
 	MAX_QUESTIONS,
 	MAX_USERS,
 	ONLINE_HOOKS,
 	SECRET_HEADER,
-	SECRET_KEY,
-	SYSTEM_MANAGER,
 )
+from frappe_realtime.contract.redis_keys import SECRET_KEY
+from frappe_realtime.contract.users import GUEST, SYSTEM_MANAGER
 
 from .model import Site, User
 

@@ -6,11 +6,11 @@ import base64
 import secrets
 from dataclasses import dataclass, field
 
-from frappe_realtime.contract import ADMINISTRATOR
-from frappe_realtime.contract import GUEST as GUEST
-from frappe_realtime.contract import SYSTEM_MANAGER as SYSTEM_MANAGER
-from frappe_realtime.contract import SYSTEM_USER as SYSTEM_USER
-from frappe_realtime.contract import WEBSITE_USER as WEBSITE_USER
+from frappe_realtime.contract.users import ADMINISTRATOR
+from frappe_realtime.contract.users import GUEST as GUEST
+from frappe_realtime.contract.users import SYSTEM_MANAGER as SYSTEM_MANAGER
+from frappe_realtime.contract.users import SYSTEM_USER as SYSTEM_USER
+from frappe_realtime.contract.users import WEBSITE_USER as WEBSITE_USER
 
 
 @dataclass

@@ -23,21 +23,14 @@ from urllib.parse import unquote
 import redis.asyncio
 from aiohttp import web
 
-from frappe_realtime.contract import (
-	ACCESS_CHANNEL,
-	DOCTOR_EVENT,
-	EVENTS_CHANNEL,
-	GUEST,
-	METHOD_PREFIX,
-	SESSION_ENDED,
-	SITE_HEADER,
-	SYSTEM_MANAGER,
-	TEST_EVENT,
-	WEBSITE_USER,
-	events_key,
-	last_key,
-	user_room,
-)
+from frappe_realtime.contract.access import SESSION_ENDED
+from frappe_realtime.contract.channels import ACCESS_CHANNEL, EVENTS_CHANNEL
+from frappe_realtime.contract.events import DOCTOR_EVENT
+from frappe_realtime.contract.http import METHOD_PREFIX, SITE_HEADER
+from frappe_realtime.contract.monitoring import TEST_EVENT
+from frappe_realtime.contract.redis_keys import events_key, last_key
+from frappe_realtime.contract.rooms import user_room
+from frappe_realtime.contract.users import GUEST, SYSTEM_MANAGER, WEBSITE_USER
 
 from .endpoints import Call, Endpoints, FrappeError, SharedSecret
 from .model import Site

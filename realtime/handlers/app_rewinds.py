@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from frappe_realtime.contract import SITE_ROOM, TASK_ROOM, USER_ROOM, WEBSITE_ROOM, room_subject
+from frappe_realtime.contract.rooms import SITE_ROOM, TASK_ROOM, USER_ROOM, WEBSITE_ROOM, room_subject
 from frappe_realtime.errors import RewindRefused
 
 from ..access.authentication import Session

@@ -8,11 +8,9 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
-from frappe_realtime.contract import (
-	LIMIT_REACHED,
-	REWIND_EVENT,
+from frappe_realtime.contract.events import LIMIT_REACHED, REWIND_EVENT
+from frappe_realtime.contract.rooms import (
 	SITE_ROOM,
-	SYSTEM_USER,
 	WEBSITE_ROOM,
 	doc_room,
 	doctype_room,
@@ -20,6 +18,7 @@ from frappe_realtime.contract import (
 	task_room,
 	user_room,
 )
+from frappe_realtime.contract.users import SYSTEM_USER
 from frappe_realtime.errors import RewindRefused, WebUnavailable
 
 from ..access.authentication import Session

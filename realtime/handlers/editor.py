@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from frappe_realtime.contract import OPEN_IN_EDITOR_CHANNEL
+from frappe_realtime.contract.channels import OPEN_IN_EDITOR_CHANNEL
 
 from ..bus.store import RedisStore
 from ..json_codec import dumps

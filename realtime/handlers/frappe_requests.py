@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from frappe_realtime.contract import SECRET_HEADER
+from frappe_realtime.contract.http import SECRET_HEADER
 from frappe_realtime.handlers.response import Response
 
 from ..access.authentication import Session

@@ -7,7 +7,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from frappe_realtime.contract import GUEST
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..json_codec import loads

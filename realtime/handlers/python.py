@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from frappe_realtime.contract import HANDLERS_ERROR, SYSTEM_USER
+from frappe_realtime.contract.events import HANDLERS_ERROR
+from frappe_realtime.contract.users import SYSTEM_USER
 
 from ..access.authentication import Session
 from ..cluster.members import RemoteMembers

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from frappe_realtime.contract import GUEST
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.handlers.registry import Handler
 from frappe_realtime.handlers.socket import Socket
 from frappe_realtime.handlers.sync_socket import SyncSocket

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any, Final
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.calls import (
 	CALL_BAD_ARGUMENTS,
 	CALL_DROPPED,
 	CALL_FAILED,
@@ -29,7 +29,7 @@ _ORDER: Final = (
 
 
 class Reply:
-	"""The reply to a call (`contract.CALL`): counts the handlers that may still answer, and sends an error if none has.
+	"""The reply to a call (`CALL` in the contract): counts the handlers that may still answer, and sends an error if none has.
 
 	The count begins at 1, for the application, until it has passed the event to all handlers. It must be used in
 	the thread of the event loop.
@@ -77,7 +77,7 @@ class Reply:
 		"""Keep why a handler does not answer, unless another one has a more telling reason.
 
 		Args:
-			code: One of `contract.CALL_ERRORS`.
+			code: One of `CALL_ERRORS` in the contract.
 			message: A sentence for the developer of the page.
 			trace: The traceback of the handler, for clients that may see it.
 		"""

@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from frappe_realtime.contract import GUEST, LIMIT_REACHED, USER_ROOM
+from frappe_realtime.contract.events import LIMIT_REACHED
+from frappe_realtime.contract.rooms import USER_ROOM
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import RewindRefused, WebUnavailable
 
 from ..access.authentication import Session

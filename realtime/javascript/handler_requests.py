@@ -6,7 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from frappe_realtime.contract import CALL_FAILED, CALL_NOT_ALLOWED, PRESENCE_BAD_REQUEST
+from frappe_realtime.contract.calls import CALL_FAILED, CALL_NOT_ALLOWED
+from frappe_realtime.contract.presence import PRESENCE_BAD_REQUEST
 from frappe_realtime.errors import PresenceRefused, RewindRefused, WebUnavailable
 
 from ..access.client_questions import ClientQuestions

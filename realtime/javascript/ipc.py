@@ -18,7 +18,7 @@ To the Node process:
     move_remote   namespace, id, room, inside
     remove_remote namespace, id
     remove_namespace namespace                no socket of this sidecar is in it any more
-    event         id, token or null, count, arguments, true if it is a call (`contract.CALL`)
+    event         id, token or null, count, arguments, true if it is a call (`CALL` in the contract)
     ack           id, token, count, arguments the client has acknowledged an `emit`
     permission    token, allowed              response to `has_permission`
     answer        token, [code, message] or null, value   response to `presence`: [members, count] or null; and to

@@ -63,7 +63,7 @@ class BenchMonitor:
 		return merge.snapshot(site, parts, time(), INTERVAL)
 
 	async def history(self, site: str) -> dict[str, Any]:
-		"""Return the samples of a site, as in the acknowledgement of `contract.MONITOR`."""
+		"""Return the samples of a site, as in the acknowledgement of `MONITOR`."""
 		answers = await self._peers.ask(HISTORY, {"site": site}, ANSWER_TIMEOUT)
 		parts = [self._process.history(site), *(one for one in answers.values() if isinstance(one, list))]
 		return {"interval": SAMPLE_INTERVAL, "fields": merge.HISTORY_FIELDS, "samples": merge.history(parts)}

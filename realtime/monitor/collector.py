@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from frappe_realtime.contract import SITE_ROOM
+from frappe_realtime.contract.rooms import SITE_ROOM
 
 from ..engine import Encoded
 from ..handlers.calls import CallReports, HandlerCalls

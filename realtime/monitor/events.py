@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from frappe_realtime.contract import MONITOR, MONITOR_QUERY
+from frappe_realtime.contract.monitoring import MONITOR, MONITOR_QUERY
 
 from ..signals import Signal
 from ..socketio.namespace import ServerSocket

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from frappe_realtime.contract import user_room
+from frappe_realtime.contract.rooms import user_room
 
 from ..access.proxies import address_for_restriction
 from ..access.revalidation import END_REASON
@@ -46,7 +46,7 @@ class Lookups:
 		return [[user, count] for user, count in users.most_common(MAX_MEMBERS)]
 
 	def user(self, site: str, user: str) -> list[dict[str, Any]]:
-		"""Return the sockets of a user of `site`, the newest first, as the query `user` answers them (`contract.MONITOR_QUERY`)."""
+		"""Return the sockets of a user of `site`, the newest first, as the query `user` answers them (`MONITOR_QUERY`)."""
 		sockets = sorted(self._sockets(site, user), key=lambda socket: -socket.connected_at)
 		return [self._describe(socket) for socket in sockets[:MAX_SOCKETS]]
 

@@ -35,7 +35,7 @@ EMPTY_SITE: dict[str, Any] = {
 
 
 def snapshot(site: str, parts: Sequence[Part], now: float, interval: float) -> dict[str, Any]:
-	"""Return the snapshot of a site (`contract.MONITOR_SNAPSHOT`).
+	"""Return the snapshot of a site (`MONITOR_SNAPSHOT`).
 
 	Args:
 		site: The site.

@@ -10,7 +10,8 @@ from time import time
 from typing import Any, NamedTuple
 
 from frappe_realtime import __version__
-from frappe_realtime.contract import GUEST, USER_ROOM, user_room
+from frappe_realtime.contract.rooms import USER_ROOM, user_room
+from frappe_realtime.contract.users import GUEST
 
 from ..bus.subscription import EventSubscriber
 from ..engine import Engine

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from time import time
 from typing import Any
 
-from frappe_realtime.contract import MONITOR, MONITOR_SNAPSHOT
+from frappe_realtime.contract.monitoring import MONITOR, MONITOR_SNAPSHOT
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import Session

@@ -7,7 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
-from frappe_realtime.contract import APP_DEFAULTS, BACKEND_KEY, EMBEDDED_BACKEND
+from frappe_realtime.contract.settings import APP_DEFAULTS, BACKEND_KEY, EMBEDDED_BACKEND
 
 from ..access.sites import Sites, hostname
 from ..config import COMMAND_LINE, KEYS, Config

@@ -8,7 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from frappe_realtime.contract import DOCTOR_EVENT, EVENTS_CHANNEL, GUEST, METHOD_PREFIX
+from frappe_realtime.contract.channels import EVENTS_CHANNEL
+from frappe_realtime.contract.events import DOCTOR_EVENT
+from frappe_realtime.contract.http import METHOD_PREFIX
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..bus.events import PublishedEvent

@@ -15,11 +15,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.channels import EVENTS_CHANNEL
+from frappe_realtime.contract.rooms import (
 	DOC_ROOM,
 	DOCTYPE_ROOM,
-	EVENTS_CHANNEL,
-	GUEST,
 	OPEN_DOC_ROOM,
 	SITE_ROOM,
 	TASK_ROOM,
@@ -27,6 +26,7 @@ from frappe_realtime.contract import (
 	room_subject,
 	user_room,
 )
+from frappe_realtime.contract.users import GUEST
 
 from ..access.sites import Sites
 from ..bus.endpoint import RedisEndpoint

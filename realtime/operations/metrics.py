@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from frappe_realtime import __version__
-from frappe_realtime.contract import METHOD_PREFIX
+from frappe_realtime.contract.http import METHOD_PREFIX
 
 from ..bus.outages import OutageReport
 from ..server import RealtimeServer

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from frappe_realtime.contract import EVENTS_CHANNEL, RESERVED_EVENTS, SITE_ROOM, user_room
+from frappe_realtime.contract.channels import EVENTS_CHANNEL
+from frappe_realtime.contract.events import RESERVED_EVENTS
+from frappe_realtime.contract.rooms import SITE_ROOM, user_room
 
 from ..access.sites import Sites
 from ..bus.endpoint import RedisEndpoint

@@ -13,13 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import hiredis
 
-from frappe_realtime.contract import (
-	ACCESS_CHANNEL,
-	APP_DEFAULTS,
-	EVENTS_CHANNEL,
-	SECRET_KEY,
-	SIDECARS_CHANNEL,
-)
+from frappe_realtime.contract.channels import ACCESS_CHANNEL, EVENTS_CHANNEL, SIDECARS_CHANNEL
+from frappe_realtime.contract.redis_keys import SECRET_KEY
+from frappe_realtime.contract.settings import APP_DEFAULTS
 from frappe_realtime.errors import WebUnavailable
 
 from ..bus.commands import Command

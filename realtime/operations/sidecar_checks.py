@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from frappe_realtime import __version__
-from frappe_realtime.contract import EVENTS_CHANNEL, SIDECARS_CHANNEL
+from frappe_realtime.contract.channels import EVENTS_CHANNEL, SIDECARS_CHANNEL
 
 from ..bus.endpoint import safe_url
 from ..bus.store import RedisStore

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import socketio
 
-from frappe_realtime.contract import SITE_HEADER
+from frappe_realtime.contract.http import SITE_HEADER
 
 from ..config import Config
 

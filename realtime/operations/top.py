@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from frappe_realtime.contract import SIDECARS_CHANNEL
+from frappe_realtime.contract.channels import SIDECARS_CHANNEL
 
 from ..bus.endpoint import RedisEndpoint
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable

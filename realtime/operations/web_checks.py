@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from frappe_realtime.contract import SITE_HEADER
+from frappe_realtime.contract.http import SITE_HEADER
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import USER_INFO, names_no_user

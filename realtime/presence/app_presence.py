@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from frappe_realtime.contract import PRESENCE_BAD_REQUEST, PRESENCE_SYNC, presence_room
+from frappe_realtime.contract.presence import PRESENCE_BAD_REQUEST, PRESENCE_SYNC
+from frappe_realtime.contract.rooms import presence_room
 from frappe_realtime.errors import PresenceRefused
 
 from ..json_codec import dumps, loads

@@ -6,8 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-from frappe_realtime.contract import (
-	GUEST,
+from frappe_realtime.contract.presence import (
 	PRESENCE_JOIN,
 	PRESENCE_LEAVE,
 	PRESENCE_LIMIT,
@@ -15,12 +14,9 @@ from frappe_realtime.contract import (
 	PRESENCE_SET,
 	PRESENCE_SYNC,
 	PRESENCE_UNAVAILABLE,
-	ROOM_PLACE,
-	SITE_PLACE,
-	SITE_ROOM,
-	presence_room,
-	room_subject,
 )
+from frappe_realtime.contract.rooms import ROOM_PLACE, SITE_PLACE, SITE_ROOM, presence_room, room_subject
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import PresenceRefused, WebUnavailable
 
 from ..access.client_questions import allows_permission_question

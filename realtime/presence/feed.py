@@ -12,7 +12,9 @@ from functools import partial
 from heapq import nsmallest
 from typing import Any
 
-from frappe_realtime.contract import GUEST, PRESENCE, presence_room
+from frappe_realtime.contract.presence import PRESENCE
+from frappe_realtime.contract.rooms import presence_room
+from frappe_realtime.contract.users import GUEST
 
 from ..config import Config
 from .members import NOTHING, Member, Place, PresenceTable

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from frappe_realtime.contract import GUEST, ONLINE_PLACE
+from frappe_realtime.contract.presence import ONLINE_PLACE
+from frappe_realtime.contract.users import GUEST
 
 from ..signals import Signal
 
@@ -25,7 +26,7 @@ class Place(NamedTuple):
 
 	Args:
 		namespace: The namespace of the site.
-		name: The name of the place (`contract.py`).
+		name: The name of the place (frappe_realtime/contract/presence.py).
 	"""
 
 	namespace: str

@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from time import time
 
-from frappe_realtime.contract import GUEST, ONLINE_PLACE, USER_ROOM, user_room
+from frappe_realtime.contract.presence import ONLINE_PLACE
+from frappe_realtime.contract.rooms import USER_ROOM, user_room
+from frappe_realtime.contract.users import GUEST
 
 from ..access.authentication import Session
 from ..config import Config

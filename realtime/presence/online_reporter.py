@@ -13,12 +13,10 @@ import logging
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from frappe_realtime.contract import (
-	MAX_USERS,
-	METHOD_PREFIX,
+from frappe_realtime.contract.http import MAX_USERS, METHOD_PREFIX, USERS_CHANGED
+from frappe_realtime.contract.redis_keys import (
 	ONLINE_REPORTER_KEY,
 	ONLINE_SITES_KEY,
-	USERS_CHANGED,
 	online_key,
 	unconfirmed_key,
 )

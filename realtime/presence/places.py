@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.presence import PRESENCE_BAD_REQUEST
+from frappe_realtime.contract.rooms import (
 	DOC_ROOM,
 	DOCTYPE_ROOM,
 	OPEN_DOC_ROOM,
-	PRESENCE_BAD_REQUEST,
 	PRESENCE_ROOM,
 	ROOM_PLACE,
 	SHARED_FIELD_ROOM,

@@ -12,15 +12,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from time import time
 from typing import Any
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.presence import (
 	PRESENCE_END,
 	PRESENCE_LIMIT,
 	PRESENCE_NOT_MEMBER,
 	PRESENCE_NOT_PERMITTED,
-	PRESENCE_ROOM,
-	ROOM_PLACE,
-	presence_room,
 )
+from frappe_realtime.contract.rooms import PRESENCE_ROOM, ROOM_PLACE, presence_room
 from frappe_realtime.errors import PresenceRefused
 
 from ..config import Config

@@ -8,17 +8,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from frappe_realtime.contract import (
-	ANSWER_SECONDS,
+from frappe_realtime.contract.channels import QUESTIONS_CHANNEL
+from frappe_realtime.contract.presence import (
 	ASK_ONLINE,
 	ASK_PRESENCE,
 	ASK_USERS,
 	MAX_ASKED_PLACES,
 	MAX_PLACE_USERS,
 	PRESENCE_BAD_REQUEST,
-	QUESTIONS_CHANNEL,
-	answer_key,
 )
+from frappe_realtime.contract.redis_keys import ANSWER_SECONDS, answer_key
 from frappe_realtime.errors import PresenceRefused
 
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable

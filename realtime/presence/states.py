@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from frappe_realtime.contract import PRESENCE_BAD_REQUEST, PRESENCE_LIMIT
+from frappe_realtime.contract.presence import PRESENCE_BAD_REQUEST, PRESENCE_LIMIT
 from frappe_realtime.errors import PresenceRefused
 
 from ..json_codec import SAFE_DEPTH, dumps, is_deeper

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from frappe_realtime.contract import DOC_VIEWERS, OPEN_DOC_ROOM
+from frappe_realtime.contract.events import DOC_VIEWERS
+from frappe_realtime.contract.rooms import OPEN_DOC_ROOM
 
 from ..socketio.namespace import Namespace, Namespaces, ServerSocket
 from .members import Place

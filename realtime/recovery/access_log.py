@@ -11,17 +11,16 @@ from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.access import (
 	DOC_CHANGED,
 	DOC_DELETED,
 	DOC_RENAMED,
 	DOCTYPE_RULES_CHANGED,
 	SESSION_ENDED,
 	SITE_CHANGED,
-	SITE_ROOM,
 	USER_CHANGED,
-	room_subject,
 )
+from frappe_realtime.contract.rooms import SITE_ROOM, room_subject
 
 from ..bus.events import StreamPosition
 from ..bus.kept_events import KeptEvent

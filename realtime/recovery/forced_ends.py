@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frappe_realtime.contract import GUEST
+from frappe_realtime.contract.users import GUEST
 
 from ..access.authentication import Session
 from ..socketio.namespace import Namespaces, ServerSocket

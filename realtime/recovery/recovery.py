@@ -19,7 +19,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from frappe_realtime.contract import GUEST
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import Session

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from frappe_realtime.contract import GUEST
+from frappe_realtime.contract.users import GUEST
 
 from ..access.authentication import Session
 from ..config import Config

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from frappe_realtime.contract import LIMIT_REACHED
+from frappe_realtime.contract.events import LIMIT_REACHED
 from frappe_realtime.errors import RewindRefused
 
 from ..access.authentication import Session

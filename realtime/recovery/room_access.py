@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.rooms import (
 	SITE_PLACE,
 	SITE_ROOM,
-	SYSTEM_USER,
 	TASK_ROOM,
 	USER_ROOM,
 	WEBSITE_ROOM,
@@ -16,6 +15,7 @@ from frappe_realtime.contract import (
 	room_subject,
 	user_room,
 )
+from frappe_realtime.contract.users import SYSTEM_USER
 
 from ..access.authentication import Session
 from ..access.permissions import Permissions

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from frappe_realtime.contract import session_key
+from frappe_realtime.contract.redis_keys import session_key
 
 from ..bus.events import StreamPosition
 from ..bus.store import RedisStore, SessionWrite, StoreDenied, StoreUnavailable

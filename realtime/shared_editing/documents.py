@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import (
-	SHARED_BAD_REQUEST,
-	SHARED_TOO_LARGE,
-	shared_field_room,
-	shared_room,
-	shared_write_room,
-)
+from frappe_realtime.contract.rooms import shared_field_room, shared_room, shared_write_room
+from frappe_realtime.contract.shared_editing import SHARED_BAD_REQUEST, SHARED_TOO_LARGE
 
 from ..access.client_questions import document_name, is_name
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.shared_editing import (
 	SHARED_ANSWER,
 	SHARED_BAD_REQUEST,
 	SHARED_JOIN,

@@ -10,14 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.rooms import SHARED_FIELD_ROOM, SHARED_ROOM, SHARED_WRITE_ROOM
+from frappe_realtime.contract.shared_editing import (
 	SHARED_END,
-	SHARED_FIELD_ROOM,
 	SHARED_LIMIT,
 	SHARED_NOT_PERMITTED,
 	SHARED_READ_ONLY,
-	SHARED_ROOM,
-	SHARED_WRITE_ROOM,
 )
 
 from ..cluster.members import RemoteMembers

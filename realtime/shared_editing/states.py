@@ -15,14 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from time import time
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import (
-	DOC_DELETED,
-	DOC_RENAMED,
-	SHARED_DUE_KEY,
-	SHARED_STATES_KEY,
-	shared_key,
-	shared_lock_key,
-)
+from frappe_realtime.contract.access import DOC_DELETED, DOC_RENAMED
+from frappe_realtime.contract.redis_keys import SHARED_DUE_KEY, SHARED_STATES_KEY, shared_key, shared_lock_key
 
 from ..access.authentication import Session
 from ..bus.commands import Command

@@ -11,7 +11,8 @@ import logging
 from base64 import b64decode, b64encode
 from time import time
 
-from frappe_realtime.contract import METHOD_PREFIX, SHARED_DUE_KEY, SHARED_LOAD, SHARED_STORE
+from frappe_realtime.contract.http import METHOD_PREFIX, SHARED_LOAD, SHARED_STORE
+from frappe_realtime.contract.redis_keys import SHARED_DUE_KEY
 from frappe_realtime.errors import WebUnavailable
 
 from ..bus.periodic import PeriodicStoreTask

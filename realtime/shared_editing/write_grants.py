@@ -13,15 +13,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import (
-	DOC_CHANGED,
-	DOCTYPE_RULES_CHANGED,
-	SHARED_MAY_WRITE,
-	SITE_CHANGED,
-	USER_CHANGED,
-	shared_room,
-	user_room,
-)
+from frappe_realtime.contract.access import DOC_CHANGED, DOCTYPE_RULES_CHANGED, SITE_CHANGED, USER_CHANGED
+from frappe_realtime.contract.rooms import shared_room, user_room
+from frappe_realtime.contract.shared_editing import SHARED_MAY_WRITE
 from frappe_realtime.errors import WebUnavailable
 
 from ..access.authentication import Session

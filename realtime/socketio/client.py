@@ -6,7 +6,7 @@ import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from frappe_realtime.contract import TOO_MANY_NAMESPACES
+from frappe_realtime.contract.refusals import TOO_MANY_NAMESPACES
 
 from ..engine import Connection
 from ..engine.packets import Message

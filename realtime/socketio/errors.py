@@ -10,7 +10,7 @@ class ConnectRefused(Exception):
 
 	Args:
 		message: The `message` of the error in the client.
-		code: A stable name of the cause; the refusals of this project have one of `contract.CONNECT_REFUSALS`.
+		code: A stable name of the cause; the refusals of this project have one of `CONNECT_REFUSALS` in the contract.
 		reason: What is wrong with this client's request, for developers.
 		counted_as: The text by which refusals are counted, the same for all clients; by default `message`.
 		**details: More keys of the data, as JSON.

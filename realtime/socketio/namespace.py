@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from frappe_realtime.contract import OFFSET_EVENT
+from frappe_realtime.contract.events import OFFSET_EVENT
 
 from ..engine import Connection, Encoded
 from . import packets

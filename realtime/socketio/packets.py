@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from frappe_realtime.contract import MAX_ATTACHMENTS, PLACEHOLDER, RESERVED_EVENTS
+from frappe_realtime.contract.channels import MAX_ATTACHMENTS, PLACEHOLDER
+from frappe_realtime.contract.events import RESERVED_EVENTS
 
 from ..engine import Encoded
 from ..json_codec import dumps, dumps_slowly, loads

@@ -11,7 +11,8 @@ from time import perf_counter
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode
 
-from frappe_realtime.contract import GUEST, SECRET_HEADER, SITE_HEADER
+from frappe_realtime.contract.http import SECRET_HEADER, SITE_HEADER
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import WebUnavailable
 
 from ..config import Config

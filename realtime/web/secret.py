@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 
-from frappe_realtime.contract import SECRET_KEY
+from frappe_realtime.contract.redis_keys import SECRET_KEY
 from frappe_realtime.errors import WebUnavailable
 
 from ..bus.store import RedisStore, StoreDenied, StoreUnavailable

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from frappe_realtime.contract import SHARED_STATES_KEY, shared_key
+from frappe_realtime.contract.redis_keys import SHARED_STATES_KEY, shared_key
 from tests.bench.installation import Bench
 
 

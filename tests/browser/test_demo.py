@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from frappe_realtime.contract import OFFSET_EVENT
+from frappe_realtime.contract.events import OFFSET_EVENT
 from realtime.demo.run import CLIENT, CLIENT_FOLDERS
 from tests.wire.conditions import PATIENCE, free_port, until
 from tests.wire.sidecar import ROOT, environment

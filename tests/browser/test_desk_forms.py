@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from frappe_realtime.contract import PRESENCE_JOIN
+from frappe_realtime.contract.presence import PRESENCE_JOIN
 from tests.browser.driving import settle, wait_until
 from tests.browser.forms import MEMBER, NOTICE, STEPS, Documents, OpenForm, documents, open_form
 from tests.wire.bench import Bench

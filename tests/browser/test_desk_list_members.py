@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from frappe_realtime.contract import PRESENCE_SET
+from frappe_realtime.contract.presence import PRESENCE_SET
 from realtime.demo.model import User
 from tests.browser.conftest import EVERYTHING_ELSE, address, hand_out, sign_in
 from tests.browser.driving import settle, wait_for_status, wait_until

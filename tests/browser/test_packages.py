@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from frappe_realtime.contract import ACCESS_CHANNEL, GUEST, USER_CHANGED
+from frappe_realtime.contract.access import USER_CHANGED
+from frappe_realtime.contract.channels import ACCESS_CHANNEL
+from frappe_realtime.contract.users import GUEST
 from tests.browser.conftest import FOLDERS, OpenPage, sign_in
 from tests.browser.documents import Documents
 from tests.browser.driving import kill_sidecar, publish_until, wait_for_texts, wait_to_see, wait_until

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from frappe_realtime.contract import PRESENCE_LEAVE, PRESENCE_SET
+from frappe_realtime.contract.presence import PRESENCE_LEAVE, PRESENCE_SET
 from realtime.demo.model import User
 from tests.browser.conftest import EVERYTHING_ELSE, OpenPage, address, hand_out, sign_in
 from tests.browser.driving import connect as connect_page

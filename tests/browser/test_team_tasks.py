@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
-from frappe_realtime.contract import ACCESS_CHANNEL, USER_CHANGED
+from frappe_realtime.contract.access import USER_CHANGED
+from frappe_realtime.contract.channels import ACCESS_CHANNEL
 from realtime.demo.model import GUEST, User
 from tests.browser.conftest import EVERYTHING_ELSE, FOLDERS, address, hand_out, sign_in
 from tests.browser.driving import kill_sidecar, wait_until

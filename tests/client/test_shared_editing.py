@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import (
-	SHARED_ANSWER,
-	SHARED_JOIN,
-	SHARED_SYNC,
-	SHARED_UPDATE,
-)
+from frappe_realtime.contract.shared_editing import SHARED_ANSWER, SHARED_JOIN, SHARED_SYNC, SHARED_UPDATE
 from realtime.demo.model import WEBSITE_USER
 from tests.wire.bench import SITES, Bench
 from tests.wire.conditions import until

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Text
 
-from frappe_realtime.contract import SHARED_DUE_KEY, SHARED_SYNC, SHARED_UPDATE, shared_key
+from frappe_realtime.contract.redis_keys import SHARED_DUE_KEY, shared_key
+from frappe_realtime.contract.shared_editing import SHARED_SYNC, SHARED_UPDATE
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.conditions import until
 from tests.wire.conftest import MakeBench

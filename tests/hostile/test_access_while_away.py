@@ -10,7 +10,7 @@ from hashlib import sha256
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from frappe_realtime.contract import topic_room, user_room
+from frappe_realtime.contract.rooms import topic_room, user_room
 from realtime.demo.model import User
 from tests.hostile.test_recovery_access import Tab
 from tests.wire.apps import install, write_handlers

@@ -1,45 +1,57 @@
-"""The contract: it imports nothing, its names stand nowhere else, and JavaScript has the same."""
+"""The contract: it imports nothing, its names stand nowhere else and once, and JavaScript has the same."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 
-from frappe_realtime import contract
+from frappe_realtime.contract import (
+	calls,
+	channels,
+	events,
+	http,
+	monitoring,
+	presence,
+	redis_keys,
+	rooms,
+	shared_editing,
+	users,
+)
 
 ROOT = Path(__file__).parents[2]
-CONTRACT = ROOT / "frappe_realtime" / "contract.py"
+CONTRACT = sorted((ROOT / "frappe_realtime" / "contract").glob("*.py"))
 MODULES = [
 	path
 	for package in ("frappe_realtime", "realtime")
 	for path in sorted((ROOT / package).rglob("*.py"))
-	if path != CONTRACT
+	if path not in CONTRACT
 ]
 UNIQUE = (
-	contract.ACCESS_CHANNEL,
-	contract.SIDECARS_CHANNEL,
-	contract.SECRET_KEY,
-	contract.OUTAGES_KEY,
-	contract.GUEST,
-	contract.ADMINISTRATOR,
-	contract.WEBSITE_USER,
-	contract.SYSTEM_MANAGER,
-	contract.SECRET_HEADER,
-	contract.SITE_HEADER,
-	contract.PAGE_HEADER,
-	contract.METHOD_PREFIX,
-	contract.DOC_VIEWERS,
-	contract.LIMIT_REACHED,
-	contract.OFFSET_EVENT,
-	contract.HANDLERS_ERROR,
-	contract.USER_ROOM,
-	contract.DOCTYPE_ROOM,
-	contract.DOC_ROOM,
-	contract.OPEN_DOC_ROOM,
-	contract.TASK_ROOM,
+	channels.ACCESS_CHANNEL,
+	channels.SIDECARS_CHANNEL,
+	redis_keys.SECRET_KEY,
+	redis_keys.OUTAGES_KEY,
+	users.GUEST,
+	users.ADMINISTRATOR,
+	users.WEBSITE_USER,
+	users.SYSTEM_MANAGER,
+	http.SECRET_HEADER,
+	http.SITE_HEADER,
+	http.PAGE_HEADER,
+	http.METHOD_PREFIX,
+	events.DOC_VIEWERS,
+	events.LIMIT_REACHED,
+	events.OFFSET_EVENT,
+	events.HANDLERS_ERROR,
+	rooms.USER_ROOM,
+	rooms.DOCTYPE_ROOM,
+	rooms.DOC_ROOM,
+	rooms.OPEN_DOC_ROOM,
+	rooms.TASK_ROOM,
 )
 KEY = re.compile(r"^frappe_realtime:(?! )")
 
@@ -55,9 +67,21 @@ def strings(path: Path) -> list[str]:
 	]
 
 
-def test_it_imports_nothing() -> None:
-	tree = ast.parse(CONTRACT.read_text())
+@pytest.mark.parametrize("path", CONTRACT, ids=lambda path: path.stem)
+def test_it_imports_nothing(path: Path) -> None:
+	tree = ast.parse(path.read_text())
 	assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def test_a_name_of_the_contract_stands_in_one_module() -> None:
+	names = [
+		name
+		for path in CONTRACT
+		for name in vars(importlib.import_module(f"frappe_realtime.contract.{path.stem}"))
+		if not name.startswith("__") and path.stem != "__init__"
+	]
+	assert len(names) > 100
+	assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -71,31 +95,31 @@ def test_its_names_stand_nowhere_else(path: Path) -> None:
 @pytest.mark.parametrize(
 	("file", "literal"),
 	[
-		("frappe_realtime/public/js/page.js", contract.PAGE_HEADER),
-		("frappe_realtime/public/js/calls.js", contract.CALL),
-		("frappe_realtime/public/js/subscriptions.js", contract.REWIND_EVENT),
-		("frappe_realtime/public/js/presence.js", contract.PRESENCE_JOIN),
-		("frappe_realtime/public/js/presence.js", contract.PRESENCE_SET),
-		("frappe_realtime/public/js/presence.js", contract.PRESENCE_LEAVE),
-		("frappe_realtime/public/js/presences.js", contract.PRESENCE_LEAVE),
-		("frappe_realtime/public/js/presences.js", contract.PRESENCE),
-		("frappe_realtime/public/js/presences.js", contract.PRESENCE_SYNC),
-		("frappe_realtime/public/js/presences.js", contract.PRESENCE_END),
-		("client/yjs/src/protocol.ts", contract.SHARED_JOIN),
-		("client/yjs/src/protocol.ts", contract.SHARED_SYNC),
-		("client/yjs/src/protocol.ts", contract.SHARED_ANSWER),
-		("client/yjs/src/protocol.ts", contract.SHARED_UPDATE),
-		("client/yjs/src/protocol.ts", contract.SHARED_LEAVE),
-		("client/yjs/src/protocol.ts", contract.SHARED_READ_ONLY),
-		("client/yjs/src/protocol.ts", contract.SHARED_MAY_WRITE),
-		("client/yjs/src/protocol.ts", contract.SHARED_END),
-		("frappe_realtime/public/js/desk.js", contract.HANDLERS_ERROR),
-		("frappe_realtime/public/js/monitor/feed.js", contract.MONITOR),
-		("frappe_realtime/public/js/monitor/feed.js", contract.MONITOR_SNAPSHOT),
-		("frappe_realtime/public/js/monitor/feed.js", contract.MONITOR_QUERY),
-		("frappe_realtime/public/js/monitor/test_event.js", contract.TEST_EVENT),
-		("realtime/javascript/node/frappe_client.js", contract.SECRET_HEADER),
-		("realtime/javascript/node/frappe_client.js", contract.SITE_HEADER),
+		("frappe_realtime/public/js/page.js", http.PAGE_HEADER),
+		("frappe_realtime/public/js/calls.js", calls.CALL),
+		("frappe_realtime/public/js/subscriptions.js", events.REWIND_EVENT),
+		("frappe_realtime/public/js/presence.js", presence.PRESENCE_JOIN),
+		("frappe_realtime/public/js/presence.js", presence.PRESENCE_SET),
+		("frappe_realtime/public/js/presence.js", presence.PRESENCE_LEAVE),
+		("frappe_realtime/public/js/presences.js", presence.PRESENCE_LEAVE),
+		("frappe_realtime/public/js/presences.js", presence.PRESENCE),
+		("frappe_realtime/public/js/presences.js", presence.PRESENCE_SYNC),
+		("frappe_realtime/public/js/presences.js", presence.PRESENCE_END),
+		("client/yjs/src/protocol.ts", shared_editing.SHARED_JOIN),
+		("client/yjs/src/protocol.ts", shared_editing.SHARED_SYNC),
+		("client/yjs/src/protocol.ts", shared_editing.SHARED_ANSWER),
+		("client/yjs/src/protocol.ts", shared_editing.SHARED_UPDATE),
+		("client/yjs/src/protocol.ts", shared_editing.SHARED_LEAVE),
+		("client/yjs/src/protocol.ts", shared_editing.SHARED_READ_ONLY),
+		("client/yjs/src/protocol.ts", shared_editing.SHARED_MAY_WRITE),
+		("client/yjs/src/protocol.ts", shared_editing.SHARED_END),
+		("frappe_realtime/public/js/desk.js", events.HANDLERS_ERROR),
+		("frappe_realtime/public/js/monitor/feed.js", monitoring.MONITOR),
+		("frappe_realtime/public/js/monitor/feed.js", monitoring.MONITOR_SNAPSHOT),
+		("frappe_realtime/public/js/monitor/feed.js", monitoring.MONITOR_QUERY),
+		("frappe_realtime/public/js/monitor/test_event.js", monitoring.TEST_EVENT),
+		("realtime/javascript/node/frappe_client.js", http.SECRET_HEADER),
+		("realtime/javascript/node/frappe_client.js", http.SITE_HEADER),
 	],
 )
 def test_javascript_has_the_same(file: str, literal: str) -> None:
@@ -105,7 +129,7 @@ def test_javascript_has_the_same(file: str, literal: str) -> None:
 def test_javascript_has_the_same_reserved_events() -> None:
 	source = (ROOT / "realtime" / "javascript" / "node" / "namespace.js").read_text()
 	listed = source[source.index("const RESERVED") : source.index("]);")]
-	assert set(re.findall(r'"(\w+)"', listed)) == contract.RESERVED_EVENTS
+	assert set(re.findall(r'"(\w+)"', listed)) == events.RESERVED_EVENTS
 
 
 @pytest.mark.parametrize(
@@ -133,7 +157,7 @@ def test_javascript_has_the_same_reserved_events() -> None:
 	],
 )
 def test_what_a_room_is_about(room: str, subject: tuple[str, str] | None) -> None:
-	assert contract.room_subject(room) == subject
+	assert rooms.room_subject(room) == subject
 
 
 @pytest.mark.parametrize(
@@ -148,30 +172,30 @@ def test_what_a_room_is_about(room: str, subject: tuple[str, str] | None) -> Non
 	],
 )
 def test_the_room_of_a_topic(document: tuple[str, ...], room: str) -> None:
-	assert contract.topic_room("chat", *document) == room
-	assert contract.room_subject(room) == (document[0], room.partition("/")[2])
+	assert rooms.topic_room("chat", *document) == room
+	assert rooms.room_subject(room) == (document[0], room.partition("/")[2])
 
 
 @pytest.mark.parametrize("topic", ["", "a:b", None, 1])
 def test_what_is_no_topic(topic: object) -> None:
 	with pytest.raises(ValueError, match="is not a topic"):
-		contract.topic_room(topic, "Note", "a")  # type: ignore[arg-type]
+		rooms.topic_room(topic, "Note", "a")  # type: ignore[arg-type]
 
 
 def test_a_topic_needs_a_doctype() -> None:
 	with pytest.raises(ValueError, match="no room without a DocType"):
-		contract.topic_room("chat", "", "a")
+		rooms.topic_room("chat", "", "a")
 
 
 def test_the_permission_of_a_room() -> None:
-	assert contract.room_permission("shared_write:doc:Note/a") == ("Note", "a", "write")
+	assert rooms.room_permission("shared_write:doc:Note/a") == ("Note", "a", "write")
 	for room in ("shared:doc:Note/a", "doc:Note/a", "presence:doc:Note/a", "topic:chat:doc:Note/a"):
-		assert contract.room_permission(room) == ("Note", "a", "read")
-	assert contract.room_permission("all") is None
+		assert rooms.room_permission(room) == ("Note", "a", "read")
+	assert rooms.room_permission("all") is None
 
 
 def test_keys_of_a_site() -> None:
-	assert contract.events_key("a") == "frappe_realtime:a:events"
-	assert contract.last_key(contract.events_key("a")) == "frappe_realtime:a:last"
-	assert contract.last_key(contract.tasks_key("a")) == "frappe_realtime:a:taskslast"
-	assert contract.session_key("a", "p") == "frappe_realtime:a:session:p"
+	assert redis_keys.events_key("a") == "frappe_realtime:a:events"
+	assert redis_keys.last_key(redis_keys.events_key("a")) == "frappe_realtime:a:last"
+	assert redis_keys.last_key(redis_keys.tasks_key("a")) == "frappe_realtime:a:taskslast"
+	assert redis_keys.session_key("a", "p") == "frappe_realtime:a:session:p"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from frappe_realtime import contract
+from frappe_realtime.contract import refusals
 from realtime.engine import errors
 from realtime.socketio.errors import ConnectRefused
 
@@ -47,8 +47,8 @@ def codes_in_sources() -> set[str]:
 		assert len(call.args) >= 3, f"{where}: a refusal has a message, a code and a reason"
 		names = names_of(call.args[1])
 		assert names, f"{where}: the code is not a name of the contract"
-		codes = {getattr(contract, name) for name in names}
-		assert codes <= contract.CONNECT_REFUSALS, where
+		codes = {getattr(refusals, name) for name in names}
+		assert codes <= refusals.CONNECT_REFUSALS, where
 		found |= codes
 	return found
 
@@ -59,7 +59,7 @@ def remedies() -> set[str]:
 
 
 def test_each_refusal_in_the_sources_has_a_code_of_the_contract() -> None:
-	assert codes_in_sources() == contract.CONNECT_REFUSALS
+	assert codes_in_sources() == refusals.CONNECT_REFUSALS
 
 
 def test_the_data_of_a_refusal() -> None:
@@ -70,22 +70,22 @@ def test_the_data_of_a_refusal() -> None:
 
 
 def test_codes_are_names() -> None:
-	for code in {*contract.CONNECT_REFUSALS, *contract.HTTP_REFUSALS.values(), *remedies()}:
+	for code in {*refusals.CONNECT_REFUSALS, *refusals.HTTP_REFUSALS.values(), *remedies()}:
 		assert re.fullmatch(r"[a-z]+(_[a-z]+)*", code)
 
 
 def test_each_code_of_engine_io_has_a_name() -> None:
-	assert set(contract.HTTP_REFUSALS) == set(errors.ERROR_MESSAGES)
+	assert set(refusals.HTTP_REFUSALS) == set(errors.ERROR_MESSAGES)
 
 
 def test_the_browser_has_the_same_names_of_engine_io() -> None:
 	source = (JS / "diagnosis.js").read_text()
 	listed = source.partition("const HTTP_REFUSALS")[2].partition("];")[0]
-	assert dict(enumerate(re.findall(r'"(\w+)"', listed))) == contract.HTTP_REFUSALS
+	assert dict(enumerate(re.findall(r'"(\w+)"', listed))) == refusals.HTTP_REFUSALS
 
 
 def test_the_browser_has_a_remedy_for_each_refusal() -> None:
-	assert {*contract.CONNECT_REFUSALS, *contract.HTTP_REFUSALS.values()} <= remedies()
+	assert {*refusals.CONNECT_REFUSALS, *refusals.HTTP_REFUSALS.values()} <= remedies()
 
 
 def test_each_code_that_the_browser_finds_has_a_remedy() -> None:
@@ -109,7 +109,7 @@ def test_each_heading_has_a_text() -> None:
 
 def test_each_http_refusal_is_documented_with_its_message() -> None:
 	for code, message in errors.ERROR_MESSAGES.items():
-		assert f"| {code} | {message} | [`{contract.HTTP_REFUSALS[code]}`]" in TROUBLESHOOTING
+		assert f"| {code} | {message} | [`{refusals.HTTP_REFUSALS[code]}`]" in TROUBLESHOOTING
 
 
 def test_messages_of_http_refusals_are_documented() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from frappe_realtime.contract import PRESENCE, PRESENCE_END, PRESENCE_JOIN, PRESENCE_SYNC
+from frappe_realtime.contract.presence import PRESENCE, PRESENCE_END, PRESENCE_JOIN, PRESENCE_SYNC
 from tests.wire.bench import AnyClient
 from tests.wire.clients import Client
 from tests.wire.conditions import until

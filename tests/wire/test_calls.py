@@ -1,4 +1,4 @@
-"""Calls: events that are answered also if no handler acknowledges them (`contract.CALL`)."""
+"""Calls: events that are answered also if no handler acknowledges them (`CALL` in the contract)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import CALL
+from frappe_realtime.contract.calls import CALL
 from realtime.demo.model import WEBSITE_USER
 from tests.wire import nodejs
 from tests.wire.apps import install, write_handlers

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from frappe_realtime.contract import SIDECARS_CHANNEL
+from frappe_realtime.contract.channels import SIDECARS_CHANNEL
 from realtime.cluster import message_writer
 from tests.wire import nodejs
 from tests.wire.apps import write_handlers

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import topic_room
+from frappe_realtime.contract.rooms import topic_room
 from tests.unit.docs.blocks import BLOCKS
 from tests.wire import nodejs
 from tests.wire.apps import install, write_handlers

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from frappe_realtime.contract import ONLINE_REPORTER_KEY, ONLINE_SITES_KEY, online_key, unconfirmed_key
+from frappe_realtime.contract.redis_keys import (
+	ONLINE_REPORTER_KEY,
+	ONLINE_SITES_KEY,
+	online_key,
+	unconfirmed_key,
+)
 from realtime.demo.model import User
 from realtime.engine.owners import owner_of
 from tests.wire.bench import APP_SITE, STOCK_SITE, Bench

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.presence import (
 	ASK_ONLINE,
 	ASK_PRESENCE,
 	ASK_USERS,
@@ -17,8 +17,8 @@ from frappe_realtime.contract import (
 	PRESENCE_JOIN,
 	PRESENCE_LEAVE,
 	PRESENCE_SET,
-	session_key,
 )
+from frappe_realtime.contract.redis_keys import session_key
 from frappe_realtime.errors import PresenceRefused, SidecarUnavailable
 from frappe_realtime.publishing.connection import queue_connector
 from frappe_realtime.publishing.questions import ask_sidecars

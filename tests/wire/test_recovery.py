@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from frappe_realtime.contract import session_key
+from frappe_realtime.contract.redis_keys import session_key
 from tests.wire.bench import APP_SITE, Bench
 from tests.wire.clients import POLLING, WEBSOCKET
 from tests.wire.conditions import until

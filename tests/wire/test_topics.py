@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from frappe_realtime.contract import topic_room
+from frappe_realtime.contract.rooms import topic_room
 from tests.wire.apps import install, write_handlers
 from tests.wire.bench import Bench
 from tests.wire.clients import Client

@@ -1,7 +1,7 @@
 // Calls: events that the server acknowledges in any case, or says why nobody does.
 
 // The event that carries another one, which the server answers in any case; and how this project's own events begin, which
-// it answers always (frappe_realtime/contract.py).
+// it answers always (frappe_realtime/contract/calls.py).
 export const CALL = "frappe_realtime:call";
 const OWN_EVENTS = "frappe_realtime:";
 

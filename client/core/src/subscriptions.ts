@@ -21,7 +21,7 @@ const SUBSCRIBING = Object.values(SUBSCRIBE_EVENTS);
 // refresh, and `doc_close` once.
 const COUNTED = ["doc_unsubscribe", "doctype_unsubscribe", "task_unsubscribe"];
 
-// Asks for events of the rooms that every socket of the user is in; also in frappe_realtime/contract.py.
+// Asks for events of the rooms that every socket of the user is in; also in frappe_realtime/contract/events.py.
 export const REWIND_EVENT = "frappe_realtime:rewind";
 
 // Milliseconds before a disconnect in which the connection may have been dead already. Events sent in this time may be

@@ -2,7 +2,7 @@
 
 import { decodeStateVector, encodeStateVector, type Doc } from "yjs";
 
-// Names of frappe_realtime/contract.py.
+// Names of frappe_realtime/contract/shared_editing.py.
 export const JOIN = "frappe_realtime:shared_join";
 export const SYNC = "frappe_realtime:shared_sync";
 export const ANSWER = "frappe_realtime:shared_answer";

@@ -2,14 +2,14 @@
 
 // The connection of a page to a Frappe site: what it listens to and subscribes to, and how it reconnects.
 import { Api } from "./api.js?v=9546e278ec6a";
-import { Calls } from "./calls.js?v=0796e1c6c9fe";
-import { diagnose } from "./diagnosis.js?v=8bd3d67277b6";
+import { Calls } from "./calls.js?v=0792bfc0619b";
+import { diagnose } from "./diagnosis.js?v=8af808afd344";
 import { LOCAL_EVENTS, LocalEvents, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=223b256908b5";
 import { page_origin } from "./page.js?v=fccc9a93854c";
-import { Presences, place_of } from "./presences.js?v=06c1c2f9acd2";
+import { Presences, place_of } from "./presences.js?v=03c7ace30486";
 import { read_progress } from "./progress_message.js?v=6f1f5d234835";
 import { Reconnects } from "./reconnects.js?v=bce489fa2735";
-import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=4b35cb5161aa";
+import { REWIND_EVENT, Subscriptions } from "./subscriptions.js?v=2aa4bd5f6123";
 const CONNECT_PACKET = 0;
 /**
  * @typedef {object} RewindOptions

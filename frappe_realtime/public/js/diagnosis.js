@@ -2,7 +2,7 @@
 //
 // Each import has a hash of the imported file in its URL, because browsers cache the files of /assets for a year.
 
-import { REMEDIES } from "./remedies.js?v=d4be6d49e782";
+import { REMEDIES } from "./remedies.js?v=25f3a84eb60e";
 
 // Milliseconds for the HTTP request or the WebSocket of a step, and for the answer to CONNECT.
 const TRANSPORT_TIMEOUT = 10_000;

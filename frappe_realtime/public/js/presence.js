@@ -1,6 +1,6 @@
 // Presence: who is in a document, a DocType, the site or a room of a handler, with what state.
 //
-// `Connection.presence` makes the objects. Names of events and places are those of frappe_realtime/contract.py.
+// `Connection.presence` makes the objects. Names of events and places are those of frappe_realtime/contract/presence.py.
 
 // The hash is written by client/build_assets.mjs, because browsers keep the files of /assets.
 import { OwnState } from "./presence_state.js?v=5b7b597d8662";

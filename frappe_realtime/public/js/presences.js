@@ -1,9 +1,9 @@
 // The places of a page: their names, and one object for each.
 
 // The hash is written by client/build_assets.mjs, because browsers keep the files of /assets.
-import { Presence } from "./presence.js?v=335d1e450198";
+import { Presence } from "./presence.js?v=fa031222fad1";
 
-// Names of frappe_realtime/contract.py.
+// Names of frappe_realtime/contract/presence.py.
 const LEAVE = "frappe_realtime:presence_leave";
 const CHANGES = "frappe_realtime:presence";
 const SYNC = "frappe_realtime:presence_sync";

@@ -6,12 +6,12 @@
 // build step import realtime.js from there, and the extension of the Desk (desk.js) is built on it. The two differ in load_io.ts only.
 // After a change: node client/build_assets.mjs
 import { Api } from "./api.js?v=9546e278ec6a";
-import { Connection } from "./connection.js?v=3da870d52866";
+import { Connection } from "./connection.js?v=b1fcd83ca6cb";
 import { load_io } from "./load_io.js?v=5f7ead54ae70";
 import { default_site, default_url, page_origin } from "./page.js?v=fccc9a93854c";
 import { Credentials } from "./token.js?v=75fe4034ec04";
-export { CallError } from "./calls.js?v=0796e1c6c9fe";
-export { Connection } from "./connection.js?v=3da870d52866";
+export { CallError } from "./calls.js?v=0792bfc0619b";
+export { Connection } from "./connection.js?v=b1fcd83ca6cb";
 export { LOCAL_EVENTS, MISSED_EVENT, STATUS_EVENT } from "./local_events.js?v=223b256908b5";
 export { PAGE_HEADER, page_id } from "./page.js?v=fccc9a93854c";
 export { read_progress } from "./progress_message.js?v=6f1f5d234835";

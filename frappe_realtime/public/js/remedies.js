@@ -1,5 +1,5 @@
 // The causes of failed connections, with their remedies: those that diagnosis.js finds in the browser, the refusals of the
-// sidecar (CONNECT_REFUSALS and HTTP_REFUSALS of contract.py) and those of proxies.
+// sidecar (CONNECT_REFUSALS and HTTP_REFUSALS of contract/refusals.py) and those of proxies.
 
 /** By code: what it means, and what to do. Each code is a heading of docs/troubleshooting.md. */
 export const REMEDIES = {

@@ -1,7 +1,7 @@
 // Built by client/build_assets.mjs from client/core/src/subscriptions.ts: change that file.
 
 // The subscriptions of a page: counted by the parts of the page that hold them, and sent again after a reconnect.
-import { ACK_TIMEOUT, CALL } from "./calls.js?v=0796e1c6c9fe";
+import { ACK_TIMEOUT, CALL } from "./calls.js?v=0792bfc0619b";
 // The events that end a subscription, and those that begin it.
 const SUBSCRIBE_EVENTS = {
 	doc_unsubscribe: "doc_subscribe",
@@ -13,7 +13,7 @@ const SUBSCRIBING = Object.values(SUBSCRIBE_EVENTS);
 // Subscriptions that parts of a page hold together: each ends with the last of them. `doc_open` is not one: a form emits it at each
 // refresh, and `doc_close` once.
 const COUNTED = ["doc_unsubscribe", "doctype_unsubscribe", "task_unsubscribe"];
-// Asks for events of the rooms that every socket of the user is in; also in frappe_realtime/contract.py.
+// Asks for events of the rooms that every socket of the user is in; also in frappe_realtime/contract/events.py.
 export const REWIND_EVENT = "frappe_realtime:rewind";
 // Milliseconds before a disconnect in which the connection may have been dead already. Events sent in this time may be
 // lost, so subscriptions are sent again.

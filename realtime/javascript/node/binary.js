@@ -2,7 +2,7 @@
 // The arguments of an event as JSON with attachments, and back, like `deconstructPacket` and `reconstructPacket` of
 // socket.io-parser.
 
-// Binary values of one event, the limit of socket.io-parser; also in frappe_realtime/contract.py.
+// Binary values of one event, the limit of socket.io-parser; also in frappe_realtime/contract/channels.py.
 const MAX_ATTACHMENTS = 10;
 
 function is_binary(value) {

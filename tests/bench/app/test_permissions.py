@@ -73,7 +73,7 @@ import frappe.share
 frappe.share.add("Event", shared.name, outsider, read=1)
 frappe.db.commit()
 errors = frappe.db.count("Error Log")
-from frappe_realtime.contract import SECRET_KEY
+from frappe_realtime.contract.redis_keys import SECRET_KEY
 from frappe_realtime.publishing.connection import queue_connector
 redis = queue_connector(frappe.conf)(5)
 redis.set(SECRET_KEY, frappe.generate_hash(length=32), nx=True)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from frappe_realtime.contract import user_room
+from frappe_realtime.contract.rooms import user_room
 from realtime.access.authentication import Session
 from realtime.config import Config
 from realtime.engine import Encoded

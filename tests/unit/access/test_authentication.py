@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import ALLOWED_ADDRESSES, ONLINE_HOOKS
+from frappe_realtime.contract.http import ALLOWED_ADDRESSES, ONLINE_HOOKS
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Authenticator, Session, cookie, credential_of
 from realtime.access.failed_logins import BURST_SECONDS, FailedLoginLimit, KnownCredentials, LoginAttempt

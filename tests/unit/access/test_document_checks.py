@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from frappe_realtime.contract import topic_room
+from frappe_realtime.contract.rooms import topic_room
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Session
 from realtime.access.check_queue import SLOW_SECONDS

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from frappe_realtime.contract import MAX_QUESTIONS
+from frappe_realtime.contract.http import MAX_QUESTIONS
 from frappe_realtime.errors import WebUnavailable
 from realtime.web.frappe_client import Credential, FrappeResponse
 from tests.unit.access.fakes import SITE, Call, FakeWeb, ok, session

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from frappe_realtime.contract import MAX_QUESTIONS
+from frappe_realtime.contract.http import MAX_QUESTIONS
 from tests.unit.access.fakes import SITE, FakeWeb, config, ok, session
 from tests.unit.access.questions import ANN, answer_batch, ask, permissions
 from tests.unit.virtual_time import in_virtual_time, turns

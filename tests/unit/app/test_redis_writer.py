@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from frappe_realtime.contract import OUTAGES_KEY, last_key, writer_key
+from frappe_realtime.contract.redis_keys import OUTAGES_KEY, last_key, writer_key
 from frappe_realtime.publishing import redis_writer as redis_writer_module
 from frappe_realtime.publishing.backlog import Backlog, Message
 from frappe_realtime.publishing.outages import Outage

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frappe_realtime.contract import MAX_ATTACHMENTS
+from frappe_realtime.contract.channels import MAX_ATTACHMENTS
 from realtime.cluster import message_reader, message_writer, messages
 from realtime.cluster.messages import (
 	PART,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import LIMIT_REACHED, REWIND_EVENT
+from frappe_realtime.contract.events import LIMIT_REACHED, REWIND_EVENT
 from frappe_realtime.errors import RewindRefused, WebUnavailable
 from realtime.access.authentication import Session
 from realtime.handlers.app_rewinds import AppRewinds

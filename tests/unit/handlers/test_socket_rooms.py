@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from frappe_realtime.contract import PRESENCE, PRESENCE_SYNC
+from frappe_realtime.contract.presence import PRESENCE, PRESENCE_SYNC
 from frappe_realtime.errors import PresenceRefused, RewindRefused
 from tests.unit.handlers.conftest import MakeSite
 from tests.unit.handlers.sockets import HEAD, both, pair

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import GUEST
+from frappe_realtime.contract.users import GUEST
 from realtime.access.limit_source import Source
 from realtime.monitor.incidents import MAX_INCIDENTS, MAX_TEXT, Incidents
 from realtime.signals import Signal

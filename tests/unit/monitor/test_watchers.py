@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import MONITOR, MONITOR_QUERY, MONITOR_SNAPSHOT
+from frappe_realtime.contract.monitoring import MONITOR, MONITOR_QUERY, MONITOR_SNAPSHOT
 from realtime.access.monitor_access import MonitorAccess
 from realtime.access.permission_requests import PermissionRequests
 from realtime.access.permissions import Permissions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from frappe_realtime.contract import PRESENCE_JOIN
+from frappe_realtime.contract.presence import PRESENCE_JOIN
 from realtime.socketio.namespace import ServerSocket
 from tests.unit.presence.processes import SITE, Process
 

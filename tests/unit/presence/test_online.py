@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from frappe_realtime.contract import GUEST, WEBSITE_USER
+from frappe_realtime.contract.users import GUEST, WEBSITE_USER
 from realtime.presence.members import Place
 from tests.unit.presence.joining import code, interval, join, online
 from tests.unit.presence.processes import SITE, Process, connect

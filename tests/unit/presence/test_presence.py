@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import (
+from frappe_realtime.contract.presence import (
 	PRESENCE,
 	PRESENCE_END,
 	PRESENCE_JOIN,
 	PRESENCE_LEAVE,
 	PRESENCE_SET,
-	WEBSITE_USER,
 )
+from frappe_realtime.contract.users import WEBSITE_USER
 from realtime.access.permission_requests import SessionEnded
 from realtime.presence.members import Place
 from tests.unit.presence.joining import INTERVAL, ROOM, TASK, code, interval, join, names

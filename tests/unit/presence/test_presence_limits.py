@@ -5,14 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from frappe_realtime.contract import (
-	GUEST,
-	LIMIT_REACHED,
-	PRESENCE,
-	PRESENCE_LEAVE,
-	PRESENCE_SET,
-	WEBSITE_USER,
-)
+from frappe_realtime.contract.events import LIMIT_REACHED
+from frappe_realtime.contract.presence import PRESENCE, PRESENCE_LEAVE, PRESENCE_SET
+from frappe_realtime.contract.users import GUEST, WEBSITE_USER
 from realtime.json_codec import SAFE_DEPTH, loads
 from realtime.socketio import packets
 from tests.unit.presence.joining import INTERVAL, TASK, code, interval, join, names

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from frappe_realtime.contract import PRESENCE, PRESENCE_SET, PRESENCE_SYNC
+from frappe_realtime.contract.presence import PRESENCE, PRESENCE_SET, PRESENCE_SYNC
 from realtime.presence.members import Place
 from tests.unit.presence.joining import ROOM, TASK, interval, join, names
 from tests.unit.presence.processes import SITE, Process, connect, received

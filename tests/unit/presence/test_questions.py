@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import PRESENCE_JOIN, answer_key
+from frappe_realtime.contract.presence import PRESENCE_JOIN
+from frappe_realtime.contract.redis_keys import answer_key
 from realtime.bus.store import StoreDenied, StoreUnavailable
 from realtime.presence.questions import MAX_PENDING, PresenceQuestions
 from tests.unit.presence.processes import Process

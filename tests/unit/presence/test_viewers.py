@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from frappe_realtime.contract import DOC_VIEWERS, PRESENCE
+from frappe_realtime.contract.events import DOC_VIEWERS
+from frappe_realtime.contract.presence import PRESENCE
 from tests.unit.presence.processes import SITE, Process, received
 from tests.unit.virtual_time import in_virtual_time
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import session_key
+from frappe_realtime.contract.redis_keys import session_key
 from realtime.access.list_update_joiner import ListUpdateJoiner
 from realtime.bus.events import StreamPosition
 from realtime.bus.kept_events import KeptEvent

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from frappe_realtime.contract import session_key
+from frappe_realtime.contract.redis_keys import session_key
 from realtime.bus.store import SessionWrite
 from realtime.recovery.sessions import SessionStore
 from realtime.socketio.namespace import Namespaces, ServerSocket

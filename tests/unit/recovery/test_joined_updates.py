@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import LIST_UPDATE, OFFSET_EVENT
+from frappe_realtime.contract.events import LIST_UPDATE, OFFSET_EVENT
 from realtime.access.list_update_filter import ListUpdateFilter
 from realtime.access.list_update_joiner import ListUpdateJoiner
 from realtime.bus.events import PublishedEvent

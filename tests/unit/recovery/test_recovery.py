@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import session_key
+from frappe_realtime.contract.redis_keys import session_key
 from realtime.recovery import windows
 from realtime.recovery.recovered import Recovered
 from realtime.socketio.namespace import RECOVERABLE_REASONS, Admission

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from frappe_realtime.contract import session_key
+from frappe_realtime.contract.redis_keys import session_key
 from realtime.recovery.recovered import Recovered
 from realtime.socketio.namespace import Admission
 from tests.unit.recovery.recoveries import BASE, PID, USER, Setting, closed, run

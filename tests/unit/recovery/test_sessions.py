@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from frappe_realtime.contract import session_key
+from frappe_realtime.contract.redis_keys import session_key
 from realtime.bus.store import SessionWrite, StoreDenied, StoreUnavailable
 from realtime.recovery import sessions
 from realtime.recovery.sessions import SavedSession, SessionStore

@@ -9,7 +9,7 @@ from typing import Any
 
 from pycrdt import Doc, Text
 
-from frappe_realtime.contract import SHARED_DUE_KEY
+from frappe_realtime.contract.redis_keys import SHARED_DUE_KEY
 from realtime.access.authentication import Session
 from realtime.bus.endpoint import RedisEndpoint
 from realtime.bus.store import RedisStore

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import (
-	GUEST,
-	LIMIT_REACHED,
+from frappe_realtime.contract.events import LIMIT_REACHED
+from frappe_realtime.contract.shared_editing import (
 	SHARED_ANSWER,
 	SHARED_END,
 	SHARED_JOIN,
@@ -20,6 +19,7 @@ from frappe_realtime.contract import (
 	SHARED_SYNC,
 	SHARED_UPDATE,
 )
+from frappe_realtime.contract.users import GUEST
 from frappe_realtime.errors import WebUnavailable
 from realtime.access.authentication import Session
 from realtime.access.limits import ClientLimits

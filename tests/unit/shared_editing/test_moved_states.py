@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import shared_key
+from frappe_realtime.contract.redis_keys import shared_key
 from realtime.shared_editing.documents import SharedDocument
 from realtime.shared_editing.states import SharedStates
 from tests.unit.shared_editing.states import (

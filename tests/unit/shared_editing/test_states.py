@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import SHARED_DUE_KEY, shared_key
+from frappe_realtime.contract.redis_keys import SHARED_DUE_KEY, shared_key
 from realtime.access.authentication import Session
 from realtime.shared_editing.crdt import EMPTY_UPDATE, is_update, merge
 from realtime.shared_editing.documents import SharedDocument

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import SHARED_MAY_WRITE, SHARED_SYNC, SHARED_UPDATE
+from frappe_realtime.contract.shared_editing import SHARED_MAY_WRITE, SHARED_SYNC, SHARED_UPDATE
 from realtime.access.authentication import Session
 from realtime.access.permissions import FAILURE_SECONDS
 from realtime.shared_editing.write_grants import WriteGrants

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from socketio.packet import Packet as Stock
 
-from frappe_realtime.contract import MAX_ATTACHMENTS, RESERVED_EVENTS
+from frappe_realtime.contract.channels import MAX_ATTACHMENTS
+from frappe_realtime.contract.events import RESERVED_EVENTS
 from realtime.json_codec import dumps, loads
 from realtime.socketio import packets
 from realtime.socketio.packets import PacketError

