@@ -84,17 +84,9 @@ def lint() -> Result:
 
 
 def _check(result: Result, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
-	"""Run one linter, print what it says when it has ended, and count it."""
-	done = subprocess.run(
-		command,
-		cwd=ROOT,
-		env={**os.environ, **(environment or {})},
-		stdout=subprocess.PIPE,
-		stderr=subprocess.STDOUT,
-		text=True,
-		check=False,
-	)
-	print_headline(f"{name}\n{done.stdout}".rstrip())
+	"""Run one linter and count it."""
+	print_headline(name)
+	done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, check=False)
 	if done.returncode:
 		result.failed += 1
 		result.remarks.append(f"{name} failed")
@@ -246,15 +238,14 @@ def main(arguments: list[str]) -> int:
 	# The tests start hundreds of Python processes: each would compile all modules that it imports.
 	os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 	results: list[Result] = []
-	with ThreadPoolExecutor(2) as background:
-		# It waits for the network, and builds on one core; mypy, too, uses one. The unit ring needs nothing of either.
+	with ThreadPoolExecutor(1) as background:
+		# It waits for the network, and builds on one core. Neither the linters nor the unit ring needs it.
 		prepared = background.submit(prepare, chosen)
-		linted = background.submit(lint) if "lint" in chosen else None
+		if "lint" in chosen:
+			results.append(lint())
 		if "unit" in chosen:
 			results.append(run_ring("unit", arguments))
 		prepared.result()
-		if linted:
-			results.insert(0, linted.result())
 	results += [run_ring(name, arguments) for name in chosen if name not in ("lint", "unit")]
 	print_headline("summary")
 	for result in results:
