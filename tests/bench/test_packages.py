@@ -161,10 +161,13 @@ def test_two_components_follow_one_document_until_the_logout(
 	(cookie,) = [one for one in page.context.cookies() if one["name"] == "sid"]
 	log_out(bench, manager, cookie["value"], bench.inside("csrf_token", sid=cookie["value"]))
 	wait_for_status(page, "lost")
+	# Before it has its next session, the page would come back as a Guest, and stay one.
+	page.context.set_offline(True)
 	show_documents(page, f"{one} false true", f"{one} false true")
 	change(bench, last)
 	session = bench.log_in(manager)
 	page.context.add_cookies([{"name": "sid", "value": session, "domain": bench.site, "path": "/"}])
+	page.context.set_offline(False)
 	wait_for_status(page, "connected")
 	show_documents(page, f"{last} false false", f"{last} false false")
 
