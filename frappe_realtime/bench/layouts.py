@@ -24,6 +24,7 @@ from .process_files import (
 	ProcessFile,
 	SetupError,
 	SupervisorFile,
+	newline_of,
 	read,
 )
 
@@ -195,12 +196,8 @@ def _check_owner(bench: Path) -> None:
 		)
 
 
-def _newline_of(content: str) -> str:
-	return "\r\n" if "\r\n" in content else "\n"
-
-
 def _add_to_procfile(content: str, command: str) -> str:
-	newline = _newline_of(content)
+	newline = newline_of(content)
 	separator = "" if not content or content.endswith("\n") else newline
 	return f"{content}{separator}socketio: {command}{newline}"
 
@@ -226,7 +223,7 @@ def _add_to_supervisor(content: str, command: str) -> str:
 		*[f"{key}={settings[key]}" for key in ("user", "startretries") if key in settings],
 		f"stopwaitsecs={STOP_SECONDS}",
 	]
-	newline = _newline_of(content)
+	newline = newline_of(content)
 	member = f"{group[0].rstrip()},{name}-node-socketio"
 	return content[: group.start()] + newline.join([*program, "", ""]) + member + content[group.end() :]
 

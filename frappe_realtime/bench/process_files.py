@@ -52,6 +52,11 @@ def read(path: Path) -> str:
 	return path.read_bytes().decode()
 
 
+def newline_of(content: str) -> str:
+	"""Return the line end of a file's content."""
+	return "\r\n" if "\r\n" in content else "\n"
+
+
 class ProcessFile(ABC):
 	"""A file that makes a process manager start the realtime server.
 
@@ -193,8 +198,7 @@ class SupervisorFile(CommandFile):
 		for match in self._entries(after):
 			setting, end = _stop_setting(after, match)
 			if setting is None:
-				newline = "\r\n" if "\r\n" in after else "\n"
-				after = f"{after[:end]}{newline}stopwaitsecs={STOP_SECONDS}{after[end:]}"
+				after = f"{after[:end]}{newline_of(after)}stopwaitsecs={STOP_SECONDS}{after[end:]}"
 			elif int(setting[1]) < STOP_SECONDS:
 				after = f"{after[: setting.start(1)]}{STOP_SECONDS}{after[setting.end(1) :]}"
 		return after
