@@ -17,13 +17,13 @@ ALLOWED_ADDRESSES = "allowed_addresses"
 the user has no IP restriction (`restrict_ip`)."""
 
 ONLINE_HOOK, OFFLINE_HOOK = "realtime_user_online", "realtime_user_offline"
-"""Hooks that an app names in its hooks.py: functions that are called in a background job with a user who has come or gone."""
+"""Hooks that an app names in its hooks.py: functions that a background job calls with a user who is online or offline now."""
 
 ONLINE_HOOKS = "online_hooks"
 """Key in the answer of `get_user_info`: true if an app of the site has one of these hooks; missing otherwise."""
 
 USERS_CHANGED = "users_changed"
-"""The endpoint, after `METHOD_PREFIX`, that is told who has come and gone: `{"online": [user, …], "offline": [user, …]}`."""
+"""The endpoint, after `METHOD_PREFIX`, to which the sidecar reports who is online and offline now: `{"online": [user, …], "offline": [user, …]}`."""
 
 SHARED_HOOK = "realtime_shared_editing"
 """A hook that an app names in its hooks.py: by DocType, the functions `load` and `store` for shared documents."""
@@ -32,7 +32,7 @@ SHARED_LOAD, SHARED_STORE = "shared_load", "shared_store"
 """The endpoints, after `METHOD_PREFIX`, that call them: `{"doctype", "name", "field"}`, and `state` in base64 to store."""
 
 MAX_USERS = 500
-"""Users who have come, and who have gone, in one request to it."""
+"""Users who are online, and users who are offline, in one request to `USERS_CHANGED`."""
 
 MAX_QUESTIONS = 200
-"""Questions, or users, in one request to these endpoints."""
+"""Questions, or users, in one request to an endpoint of permissions/endpoints.py."""

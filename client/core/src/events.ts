@@ -95,7 +95,7 @@ export type BuildEvent =
 	| { success: true; changed_files?: string[]; live_reload?: boolean }
 	| { error: unknown; formatted: string[]; stack: string };
 
-/** The message of events that say all by their name. */
+/** The message of an event without data: an empty object. */
 export type NoMessage = Record<string, never>;
 
 /** A handlers file does not load; to System Users, in developer mode only. */

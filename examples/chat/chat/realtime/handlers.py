@@ -1,6 +1,6 @@
-"""Chat about a document: messages that the server acknowledges. Who is present and who types is presence of the chat's room.
+"""Chat about a document: messages that the server acknowledges. The presence of the chat's room says who is present and who types.
 
-The room is that of a topic: who loses the permission to read the document leaves it.
+The room is that of a topic: a socket leaves it when its user may not read the document any more.
 """
 
 from __future__ import annotations
